@@ -1,0 +1,110 @@
+//! The error of the library: what failed (with the path), why, and what to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Shorthand for results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong. `Display` says what failed, `source()` why, [`Error::hint`] what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused something.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// A verb: `read`, `write`, `create`, …
+        action: &'static str,
+        /// The file or directory concerned.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A file's content is not what it has to be.
+    #[error("{}: {reason}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, in one phrase.
+        reason: String,
+        /// The remedy; empty where there is none.
+        hint: String,
+    },
+    /// The numbers cannot be used: too few rows, not finite, constant, another width.
+    #[error("{reason}")]
+    Data {
+        /// What is wrong with them.
+        reason: String,
+        /// The remedy; empty where there is none.
+        hint: String,
+    },
+    /// The request contradicts itself or names something that does not exist (exit code 2).
+    #[error("{reason}")]
+    Usage {
+        /// What is wrong with it.
+        reason: String,
+        /// The remedy; empty where there is none.
+        hint: String,
+    },
+    /// `--strict` and some input could not be used (exit code 3).
+    #[error("{path}: {reason} (--strict stops at the first)")]
+    Strict {
+        /// The input, as it is named in results.
+        path: String,
+        /// Why it could not be used.
+        reason: String,
+    },
+    /// The user asked to stop (exit code 130).
+    #[error("interrupted")]
+    Interrupted {
+        /// What is kept and how to go on.
+        hint: String,
+    },
+    /// A tensor operation failed.
+    #[error("tensor operation failed")]
+    Tensor(#[from] candle_core::Error),
+}
+
+impl Error {
+    /// For `map_err` on an [`io::Error`]: `File::open(p).map_err(Error::io("open", p))`.
+    pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Error {
+        let path = path.as_ref().to_path_buf();
+        move |source| Error::Io { action, path, source }
+    }
+
+    /// A file whose content is not what it has to be.
+    pub fn malformed(path: impl AsRef<Path>, reason: impl Into<String>, hint: impl Into<String>) -> Error {
+        Error::Malformed { path: path.as_ref().to_path_buf(), reason: reason.into(), hint: hint.into() }
+    }
+
+    /// Numbers that cannot be used.
+    pub fn data(reason: impl Into<String>, hint: impl Into<String>) -> Error {
+        Error::Data { reason: reason.into(), hint: hint.into() }
+    }
+
+    /// A request that cannot be carried out as typed.
+    pub fn usage(reason: impl Into<String>, hint: impl Into<String>) -> Error {
+        Error::Usage { reason: reason.into(), hint: hint.into() }
+    }
+
+    /// What to do about it, where something can be done.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Error::Malformed { hint, .. }
+            | Error::Data { hint, .. }
+            | Error::Usage { hint, .. }
+            | Error::Interrupted { hint } => (!hint.is_empty()).then_some(hint),
+            Error::Io { .. } | Error::Strict { .. } | Error::Tensor(_) => None,
+        }
+    }
+
+    /// The exit code of the process: 1 failed, 2 wrong usage, 3 strict, 130 interrupted.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Usage { .. } => 2,
+            Error::Strict { .. } => 3,
+            Error::Interrupted { .. } => 130,
+            _ => 1,
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The register kernel under every dense product on the CPU: an [`MR`] x [`NR`] tile from two packed panels.
+//!
+//! Convolutions, linear layers and exact neighbour search pack their operands into panels and call
+//! [`multiply_panels`]. Each element of the tile is one chain of fused multiply-adds in the order of `k`,
+//! whatever the instruction set: AVX-512, AVX2 and NEON machines give the same bits, and no result depends
+//! on how many rows or columns are computed beside it.
+
+/// Rows of a tile: the height of a packed panel of the left operand.
+pub const MR: usize = 8;
+/// Columns of a tile: the width of a packed panel of the right operand.
+pub const NR: usize = 32;
+
+/// A tile of the product, row-major.
+pub type Tile = [[f32; NR]; MR];
+
+/// A tile of zeros.
+pub const ZERO_TILE: Tile = [[0.0; NR]; MR];
+
+/// `tile[i][j] += sum over k of a[k * MR + i] * b[k * NR + j]`.
+///
+/// `a` holds `depth` groups of [`MR`] values, `b` `depth` groups of [`NR`].
+///
+/// # Panics
+/// If a panel is shorter than `depth` groups.
+#[inline]
+pub fn multiply_panels(depth: usize, a: &[f32], b: &[f32], tile: &mut Tile) {
+    assert!(a.len() >= depth * MR && b.len() >= depth * NR, "a packed panel is shorter than its depth");
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: the feature was just detected, and the lengths were checked above.
+            return unsafe { x86::tile_avx512(depth, a.as_ptr(), b.as_ptr(), tile) };
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: as above.
+            return unsafe { x86::tile_avx2(depth, a.as_ptr(), b.as_ptr(), tile) };
+        }
+    }
+    tile_portable(depth, a, b, tile);
+}
+
+/// The plain version: used where no vector kernel is, and by the tests as the second implementation.
+fn tile_portable(depth: usize, a: &[f32], b: &[f32], tile: &mut Tile) {
+    for (a, b) in a.chunks_exact(MR).zip(b.chunks_exact(NR)).take(depth) {
+        for (row, &a) in tile.iter_mut().zip(a) {
+            for (c, &b) in row.iter_mut().zip(b) {
+                *c = a.mul_add(b, *c);
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{MR, NR, Tile};
+    use std::arch::x86_64::*;
+
+    /// # Safety
+    /// Needs AVX-512F; `a` and `b` must hold `depth` groups of `MR` and `NR` values.
+    #[target_feature(enable = "avx512f")]
+    pub unsafe fn tile_avx512(depth: usize, mut a: *const f32, mut b: *const f32, tile: &mut Tile) {
+        // SAFETY: the pointers advance `depth` times over the groups that the caller vouches for.
+        unsafe {
+            let mut acc = [[_mm512_setzero_ps(); 2]; MR];
+            for (acc, row) in acc.iter_mut().zip(tile.iter()) {
+                *acc = [_mm512_loadu_ps(row.as_ptr()), _mm512_loadu_ps(row.as_ptr().add(16))];
+            }
+            for _ in 0..depth {
+                let b0 = _mm512_loadu_ps(b);
+                let b1 = _mm512_loadu_ps(b.add(16));
+                for (i, acc) in acc.iter_mut().enumerate() {
+                    let a = _mm512_set1_ps(*a.add(i));
+                    acc[0] = _mm512_fmadd_ps(a, b0, acc[0]);
+                    acc[1] = _mm512_fmadd_ps(a, b1, acc[1]);
+                }
+                a = a.add(MR);
+                b = b.add(NR);
+            }
+            for (acc, row) in acc.iter().zip(tile.iter_mut()) {
+                _mm512_storeu_ps(row.as_mut_ptr(), acc[0]);
+                _mm512_storeu_ps(row.as_mut_ptr().add(16), acc[1]);
+            }
+        }
+    }
+
+    /// Four quarters of 4 x 16, so that accumulators stay in the sixteen registers.
+    ///
+    /// # Safety
+    /// Needs AVX2 and FMA; `a` and `b` must hold `depth` groups of `MR` and `NR` values.
+    #[target_feature(enable = "avx2,fma")]
+    pub unsafe fn tile_avx2(depth: usize, a: *const f32, b: *const f32, tile: &mut Tile) {
+        const ROWS: usize = MR / 2;
+        const COLS: usize = NR / 2;
+        // SAFETY: every offset stays inside the groups that the caller vouches for.
+        unsafe {
+            for (row0, col0) in [(0, 0), (0, COLS), (ROWS, 0), (ROWS, COLS)] {
+                let mut acc = [[_mm256_setzero_ps(); 2]; ROWS];
+                for (i, acc) in acc.iter_mut().enumerate() {
+                    let c = tile[row0 + i].as_ptr().add(col0);
+                    *acc = [_mm256_loadu_ps(c), _mm256_loadu_ps(c.add(8))];
+                }
+                let (mut a, mut b) = (a.add(row0), b.add(col0));
+                for _ in 0..depth {
+                    let b0 = _mm256_loadu_ps(b);
+                    let b1 = _mm256_loadu_ps(b.add(8));
+                    for (i, acc) in acc.iter_mut().enumerate() {
+                        let a = _mm256_set1_ps(*a.add(i));
+                        acc[0] = _mm256_fmadd_ps(a, b0, acc[0]);
+                        acc[1] = _mm256_fmadd_ps(a, b1, acc[1]);
+                    }
+                    a = a.add(MR);
+                    b = b.add(NR);
+                }
+                for (i, acc) in acc.iter().enumerate() {
+                    let c = tile[row0 + i].as_mut_ptr().add(col0);
+                    _mm256_storeu_ps(c, acc[0]);
+                    _mm256_storeu_ps(c.add(8), acc[1]);
+                }
+            }
+        }
+    }
+}
+
+/// Packs `rows` (each `depth` long, contiguous) into panels of `WIDTH` rows: `[ceil(rows / WIDTH), depth, WIDTH]`,
+/// zeros where the last panel has no row. `value(row, k)` gives the elements.
+pub fn pack<const WIDTH: usize>(
+    rows: usize,
+    depth: usize,
+    packed: &mut Vec<f32>,
+    value: impl Fn(usize, usize) -> f32,
+) {
+    let panels = rows.div_ceil(WIDTH);
+    packed.clear();
+    packed.resize(panels * depth * WIDTH, 0.0);
+    for (panel, chunk) in packed.chunks_exact_mut((depth * WIDTH).max(1)).enumerate() {
+        let first = panel * WIDTH;
+        for i in 0..WIDTH.min(rows - first) {
+            for k in 0..depth {
+                chunk[k * WIDTH + i] = value(first + i, k);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kernel_gives_the_bits_of_the_plain_one() {
+        let value = |seed: usize, i: usize| ((i * 7919 + seed * 104_729) % 1013) as f32 / 507.0 - 1.0;
+        for depth in [0, 1, 2, 31, 300] {
+            let a: Vec<f32> = (0..depth * MR).map(|i| value(1, i)).collect();
+            let b: Vec<f32> = (0..depth * NR).map(|i| value(2, i)).collect();
+            let start: Tile = std::array::from_fn(|i| std::array::from_fn(|j| value(3, i * NR + j)));
+            let mut expected = start;
+            tile_portable(depth, &a, &b, &mut expected);
+            let mut tile = start;
+            multiply_panels(depth, &a, &b, &mut tile);
+            assert_eq!(tile, expected);
+            #[cfg(target_arch = "x86_64")]
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                let mut tile = start;
+                // SAFETY: detected; the panels are as long as `depth` says.
+                unsafe { x86::tile_avx2(depth, a.as_ptr(), b.as_ptr(), &mut tile) };
+                assert_eq!(tile, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn packing_pads_the_last_panel_with_zeros() {
+        let mut packed = Vec::new();
+        pack::<4>(5, 2, &mut packed, |row, k| (10 * row + k) as f32);
+        assert_eq!(packed, [0., 10., 20., 30., 1., 11., 21., 31., 40., 0., 0., 0., 41., 0., 0., 0.]);
+    }
+}

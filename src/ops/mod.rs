@@ -1,0 +1,6 @@
+//! Tensor operations that candle lacks or runs slowly on the CPU.
+//! Each has a gradient and one fast path; candle's own operations are the plain version it is tested against.
+//! Results never depend on the batch, the thread count or the instruction set.
+
+pub mod activation;
+pub mod gemm;

@@ -1,0 +1,44 @@
+//! How long work tells of itself and is told to stop, without knowing of terminals or signals.
+
+use crate::error::{Error, Result};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Receives the progress of a long step. `cli` draws bars with it; the library needs none.
+pub trait Progress: Sync {
+    /// A step of `total` units (images, rows, epochs: `unit` says which) begins.
+    fn start(&self, step: &str, total: u64, unit: &'static str);
+    /// `done` more units of the current step are finished.
+    fn advance(&self, done: u64);
+    /// The current step is over.
+    fn finish(&self);
+    /// Something that the user should know, in one line.
+    fn warn(&self, message: &str);
+}
+
+/// Says nothing.
+pub struct Silent;
+
+impl Progress for Silent {
+    fn start(&self, _: &str, _: u64, _: &'static str) {}
+    fn advance(&self, _: u64) {}
+    fn finish(&self) {}
+    fn warn(&self, _: &str) {}
+}
+
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Asks every long step of the process to stop at its next safe point (called by the signal handler).
+pub fn request_stop() {
+    STOP.store(true, Ordering::SeqCst);
+}
+
+/// To be called at safe points: [`Error::Interrupted`] once a stop was requested.
+///
+/// # Errors
+/// [`Error::Interrupted`], with `hint` saying what is kept.
+pub fn check_stop(hint: impl Fn() -> String) -> Result<()> {
+    if STOP.load(Ordering::SeqCst) {
+        return Err(Error::Interrupted { hint: hint() });
+    }
+    Ok(())
+}
