@@ -1,5 +1,9 @@
 //! Activations that are fused into the operation before them.
 
+use super::host::floats;
+use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
 /// An element-wise non-linearity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Activation {
@@ -46,5 +50,57 @@ impl Activation {
             Activation::Relu => y > 0.0,
             Activation::Relu6 => y > 0.0 && y < 6.0,
         }
+    }
+}
+
+/// The activation on candle's own operations.
+pub(super) fn plain(x: &Tensor, activation: Activation) -> Result<Tensor> {
+    match activation {
+        Activation::Identity => Ok(x.clone()),
+        Activation::Relu => x.relu(),
+        Activation::Relu6 => x.relu()?.minimum(6.0),
+    }
+}
+
+/// The gradient before the activation, from its output `y` and the gradient `dy` after it.
+pub(super) fn gradient(y: &Tensor, dy: &Tensor, activation: Activation) -> Result<Tensor> {
+    if activation == Activation::Identity {
+        return Ok(dy.clone());
+    }
+    if !y.device().is_cpu() || y.dtype() != DType::F32 {
+        let mut passes = y.gt(0.0)?;
+        if activation == Activation::Relu6 {
+            passes = (passes * y.lt(6.0)?)?;
+        }
+        return dy * passes.to_dtype(dy.dtype())?;
+    }
+    y.contiguous()?.apply_op2_no_bwd(&dy.contiguous()?, &Mask(activation))
+}
+
+struct Mask(Activation);
+
+impl CustomOp2 for Mask {
+    fn name(&self) -> &'static str {
+        "activation-grad"
+    }
+
+    fn cpu_fwd(
+        &self,
+        y: &CpuStorage,
+        y_layout: &Layout,
+        dy: &CpuStorage,
+        dy_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        const CHUNK: usize = 1 << 14;
+        let (y, dy) = (floats(y, y_layout)?, floats(dy, dy_layout)?);
+        let mut out = vec![0f32; y.len()];
+        out.par_chunks_mut(CHUNK).zip(y.par_chunks(CHUNK)).zip(dy.par_chunks(CHUNK)).for_each(
+            |((out, y), dy)| {
+                for ((out, y), dy) in out.iter_mut().zip(y).zip(dy) {
+                    *out = if self.0.passes(*y) { *dy } else { 0.0 };
+                }
+            },
+        );
+        Ok((CpuStorage::F32(out), y_layout.shape().clone()))
     }
 }

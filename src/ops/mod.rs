@@ -3,4 +3,6 @@
 //! Results never depend on the batch, the thread count or the instruction set.
 
 pub mod activation;
+pub mod conv;
 pub mod gemm;
+mod host;

@@ -64,7 +64,8 @@ pub fn forward(shape: &Shape, x: &[f32], weights: &PackedWeights, epilogue: Epil
     if shape.batch >= threads {
         let group = MIN_COLUMNS.div_ceil(plane).min(shape.batch / threads).max(1);
         out.par_chunks_mut(group * image).enumerate().for_each(|(i, chunk)| {
-            Block { shape, x, weights, epilogue, first_image: i * group, first_panel: 0 }.compute(chunk, panels);
+            Block { shape, x, weights, epilogue, first_image: i * group, first_panel: 0 }
+                .compute(chunk, panels);
         });
     } else {
         let share = panels.div_ceil(2 * threads);
@@ -143,13 +144,12 @@ impl Block<'_> {
             for segment in segments.iter() {
                 let pixel = segment.y * shape.out_width + segment.x;
                 let values = &row[segment.at..segment.at + segment.len];
-                let target =
-                    &mut out[(segment.image * channels + local) * plane + pixel..][..segment.len];
+                let target = &mut out[(segment.image * channels + local) * plane + pixel..][..segment.len];
                 match self.epilogue.residual {
                     Some(residual) => {
                         let image = self.first_image + segment.image;
-                        let added =
-                            &residual[(image * shape.out_channels + channel) * plane + pixel..][..segment.len];
+                        let added = &residual[(image * shape.out_channels + channel) * plane + pixel..]
+                            [..segment.len];
                         for ((t, v), r) in target.iter_mut().zip(values).zip(added) {
                             *t = self.epilogue.activation.apply(v + bias + r);
                         }

@@ -1,0 +1,284 @@
+//! Convolutions: [`Conv2d`] with frozen weights, bias, residual branch and activation in one pass (extractors),
+//! and [`conv2d`] on weights that are trained. On the CPU in float32 both run on the packed product of [`super::gemm`];
+//! on other devices and types, and as the second implementation of the tests, on candle's own operations.
+
+mod dense;
+mod depthwise;
+mod input_grad;
+mod shape;
+mod trained;
+mod weight_grad;
+
+pub use shape::Padding;
+pub use trained::conv2d;
+
+use super::activation::{self, Activation};
+use super::host::floats;
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape as Dims, Tensor, bail};
+use dense::{Epilogue, PackedWeights};
+use input_grad::TransposedWeights;
+use shape::Shape;
+use std::sync::{Arc, OnceLock};
+
+/// How an image is padded before a convolution or pooling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PaddingRule {
+    /// The same number of zeros on each side.
+    Fixed(Padding),
+    /// TensorFlow's `SAME`, which depends on the size of the image.
+    TensorflowSame,
+}
+
+impl PaddingRule {
+    /// Zeros around a `height` x `width` image.
+    pub fn resolve(self, height: usize, width: usize, kernel: usize, stride: usize) -> Padding {
+        match self {
+            PaddingRule::Fixed(padding) => padding,
+            PaddingRule::TensorflowSame => Padding::tensorflow_same(height, width, kernel, stride),
+        }
+    }
+}
+
+/// What a convolution is, apart from its numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConvConfig {
+    /// Pixels between output positions.
+    pub stride: usize,
+    /// Zeros around the image.
+    pub padding: PaddingRule,
+    /// 1, or the number of channels (depthwise).
+    pub groups: usize,
+    /// Applied to the sum, bias and residual.
+    pub activation: Activation,
+}
+
+impl ConvConfig {
+    /// Stride 1, `padding` zeros on each side, one group, no activation.
+    pub const fn padded(padding: usize) -> Self {
+        Self {
+            stride: 1,
+            padding: PaddingRule::Fixed(Padding::same(padding)),
+            groups: 1,
+            activation: Activation::Identity,
+        }
+    }
+}
+
+/// A convolution whose weights do not change; differentiable with respect to its input (first order).
+#[derive(Clone)]
+pub struct Conv2d(Arc<Frozen>);
+
+struct Frozen {
+    /// `[O, C / groups, kh, kw]`
+    weight: Tensor,
+    /// `[O]`
+    bias: Option<Tensor>,
+    config: ConvConfig,
+    /// `None` where candle's operations are used.
+    host: Option<HostWeights>,
+}
+
+struct HostWeights {
+    weight: Vec<f32>,
+    bias: Option<Vec<f32>>,
+    packed: PackedWeights,
+    transposed: OnceLock<TransposedWeights>,
+}
+
+impl Conv2d {
+    /// From `weight` `[O, C / groups, kh, kw]` and `bias` `[O]`.
+    ///
+    /// # Errors
+    /// If the shapes do not fit each other, or `groups` is neither 1 nor the number of channels.
+    pub fn new(weight: Tensor, bias: Option<Tensor>, config: ConvConfig) -> Result<Self> {
+        let (outs, per_group, kh, kw) = weight.dims4()?;
+        if config.groups != 1 && (config.groups != outs || per_group != 1) {
+            bail!(
+                "a convolution of {} groups with weights {:?} is not supported",
+                config.groups,
+                weight.shape()
+            );
+        }
+        if let Some(bias) = &bias
+            && bias.dims() != [outs]
+        {
+            bail!("a bias of shape {:?} does not fit {outs} channels", bias.shape());
+        }
+        let host = if weight.device().is_cpu() && weight.dtype() == DType::F32 {
+            let values: Vec<f32> = weight.flatten_all()?.to_vec1()?;
+            let packed = match config.groups {
+                1 => PackedWeights::new(&values, outs, per_group * kh * kw),
+                _ => PackedWeights::new(&[], 0, 0),
+            };
+            let bias = bias.as_ref().map(|bias| bias.to_vec1()).transpose()?;
+            Some(HostWeights { weight: values, bias, packed, transposed: OnceLock::new() })
+        } else {
+            None
+        };
+        Ok(Self(Arc::new(Frozen { weight, bias, config, host })))
+    }
+
+    /// `[B, C, H, W]` to `[B, O, H', W']`.
+    ///
+    /// # Errors
+    /// If the input does not fit the weights.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if self.0.host.is_none() || x.dtype() != DType::F32 {
+            return self.0.plain(x, None);
+        }
+        x.contiguous()?.apply_op1(Fused(self.0.clone()))
+    }
+
+    /// `activation(conv(x) + residual)`, `residual` of the output's shape.
+    ///
+    /// # Errors
+    /// If the input or the residual does not fit.
+    pub fn forward_add(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        if self.0.host.is_none() || x.dtype() != DType::F32 {
+            return self.0.plain(x, Some(residual));
+        }
+        x.contiguous()?.apply_op2(&residual.contiguous()?, Fused(self.0.clone()))
+    }
+}
+
+impl Frozen {
+    fn shape(&self, dims: &[usize]) -> Result<Shape> {
+        shape_of(dims, &self.weight, &self.config)
+    }
+
+    /// The same on candle's own operations.
+    fn plain(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+        let weight = self.weight.to_dtype(x.dtype())?;
+        let mut y = plain_conv(x, &weight, &self.config)?;
+        if let Some(bias) = &self.bias {
+            y = y.broadcast_add(&bias.to_dtype(x.dtype())?.reshape((1, (), 1, 1))?)?;
+        }
+        if let Some(residual) = residual {
+            y = (y + residual)?;
+        }
+        activation::plain(&y, self.config.activation)
+    }
+
+    fn compute(&self, x: &[f32], dims: &[usize], residual: Option<&[f32]>) -> Result<(CpuStorage, Dims)> {
+        let Some(host) = &self.host else { bail!("the weights are not on the CPU") };
+        let shape = self.shape(dims)?;
+        let out_dims = (shape.batch, shape.out_channels, shape.out_height, shape.out_width);
+        let mut out = vec![0f32; shape.batch * shape.out_channels * shape.out_plane()];
+        if residual.is_some_and(|residual| residual.len() != out.len()) {
+            bail!("the residual does not have the shape {out_dims:?} of the output");
+        }
+        let epilogue = Epilogue { bias: host.bias.as_deref(), residual, activation: self.config.activation };
+        match self.config.groups {
+            1 => dense::forward(&shape, x, &host.packed, epilogue, &mut out),
+            _ => depthwise::forward(&shape, x, &host.weight, epilogue, &mut out),
+        }
+        Ok((CpuStorage::F32(out), Dims::from(out_dims)))
+    }
+}
+
+/// Candle's convolution after explicit padding.
+fn plain_conv(x: &Tensor, weight: &Tensor, config: &ConvConfig) -> Result<Tensor> {
+    let (_, _, height, width) = x.dims4()?;
+    let kernel = weight.dim(2)?;
+    let p = config.padding.resolve(height, width, kernel, config.stride);
+    let x = x.pad_with_zeros(2, p.top, p.bottom)?.pad_with_zeros(3, p.left, p.right)?;
+    x.contiguous()?.conv2d(weight, 0, config.stride, 1, config.groups)
+}
+
+fn shape_of(dims: &[usize], weight: &Tensor, config: &ConvConfig) -> Result<Shape> {
+    let (outs, per_group, kh, kw) = weight.dims4()?;
+    let &[batch, channels, height, width] = dims else {
+        bail!("a convolution needs [B, C, H, W], not {dims:?}");
+    };
+    if channels != per_group * config.groups {
+        bail!("a convolution with weights {:?} was given {channels} channels", weight.shape());
+    }
+    let padding = config.padding.resolve(height, width, kh, config.stride);
+    match Shape::new((batch, per_group, height, width), (outs, kh, kw), config.stride, padding) {
+        Some(shape) => Ok(shape),
+        None => bail!("an image of {height} x {width} is smaller than the {kh} x {kw} kernel"),
+    }
+}
+
+/// A frozen convolution as an operation of candle's graph.
+struct Fused(Arc<Frozen>);
+
+impl Fused {
+    /// Gradients of input and residual.
+    fn gradients(&self, x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<(Tensor, Tensor)> {
+        let dy = activation::gradient(y, dy, self.0.config.activation)?;
+        let op = FusedGrad { layer: self.0.clone(), dims: x.dims().to_vec() };
+        Ok((dy.contiguous()?.apply_op1_no_bwd(&op)?, dy))
+    }
+}
+
+impl CustomOp1 for Fused {
+    fn name(&self) -> &'static str {
+        "conv2d-frozen"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Dims)> {
+        self.0.compute(floats(x, layout)?, layout.dims(), None)
+    }
+
+    fn bwd(&self, x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        Ok(Some(self.gradients(x, y, dy)?.0))
+    }
+}
+
+impl CustomOp2 for Fused {
+    fn name(&self) -> &'static str {
+        "conv2d-frozen-add"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        residual: &CpuStorage,
+        residual_layout: &Layout,
+    ) -> Result<(CpuStorage, Dims)> {
+        self.0.compute(floats(x, x_layout)?, x_layout.dims(), Some(floats(residual, residual_layout)?))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        _: &Tensor,
+        y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (dx, dr) = self.gradients(x, y, dy)?;
+        Ok((Some(dx), Some(dr)))
+    }
+}
+
+/// The gradient of a frozen convolution with respect to an input of shape `dims`.
+struct FusedGrad {
+    layer: Arc<Frozen>,
+    dims: Vec<usize>,
+}
+
+impl CustomOp1 for FusedGrad {
+    fn name(&self) -> &'static str {
+        "conv2d-frozen-input-grad"
+    }
+
+    fn cpu_fwd(&self, dy: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Dims)> {
+        let Some(host) = &self.layer.host else { bail!("the weights are not on the CPU") };
+        let shape = self.layer.shape(&self.dims)?;
+        let dy = floats(dy, layout)?;
+        let mut dx = vec![0f32; self.dims.iter().product()];
+        match self.layer.config.groups {
+            1 => {
+                let weights = host.transposed.get_or_init(|| TransposedWeights::new(&host.weight, &shape));
+                input_grad::input_grad(&shape, dy, weights, &mut dx);
+            }
+            _ => depthwise::input_grad(&shape, dy, &host.weight, &mut dx),
+        }
+        Ok((CpuStorage::F32(dx), Dims::from(self.dims.clone())))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+use super::*;
+use candle_core::{Device, Var};
+use proptest::prelude::*;
+
+fn values(dims: &[usize], seed: usize) -> Tensor {
+    let n: usize = dims.iter().product();
+    let data: Vec<f32> = (0..n).map(|i| ((i * 7919 + seed * 104_729) % 1013) as f32 / 507.0 - 1.0).collect();
+    Tensor::from_vec(data, dims, &Device::Cpu).unwrap()
+}
+
+fn relative(a: &Tensor, b: &Tensor) -> f64 {
+    let (a, b) = (a.to_dtype(DType::F64).unwrap(), b.to_dtype(DType::F64).unwrap());
+    let norm = |t: &Tensor| t.sqr().unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap().sqrt();
+    assert_eq!(a.dims(), b.dims());
+    norm(&(a - &b).unwrap()) / norm(&b).max(1e-30)
+}
+
+#[derive(Debug, Clone)]
+struct Case {
+    batch: usize,
+    channels: usize,
+    outs: usize,
+    size: (usize, usize),
+    kernel: usize,
+    config: ConvConfig,
+}
+
+impl Case {
+    fn image(&self) -> Tensor {
+        values(&[self.batch, self.channels, self.size.0, self.size.1], 1)
+    }
+
+    fn weight(&self) -> Tensor {
+        values(&[self.outs, self.channels / self.config.groups, self.kernel, self.kernel], 2)
+    }
+}
+
+fn double(t: &Tensor) -> Tensor {
+    t.to_dtype(DType::F64).unwrap()
+}
+
+struct Loops {
+    y: Tensor,
+    dx: Tensor,
+    dw: Tensor,
+}
+
+/// The definition of a convolution and its two gradients, in float64.
+fn loops(x: &Tensor, w: &Tensor, config: &ConvConfig, dy: &Tensor) -> Loops {
+    let (batch, channels, height, width) = x.dims4().unwrap();
+    let (outs, per_group, kh, kw) = w.dims4().unwrap();
+    let (_, _, oh, ow) = dy.dims4().unwrap();
+    let pad = config.padding.resolve(height, width, kh, config.stride);
+    let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+    let (xs, ws, dys) = (flat(x), flat(w), flat(dy));
+    let (mut y, mut dx, mut dw) = (vec![0.0; dys.len()], vec![0.0; xs.len()], vec![0.0; ws.len()]);
+    for b in 0..batch {
+        for o in 0..outs {
+            let first = if config.groups == 1 { 0 } else { o };
+            for (oy, ox) in (0..oh).flat_map(|oy| (0..ow).map(move |ox| (oy, ox))) {
+                let at_y = ((b * outs + o) * oh + oy) * ow + ox;
+                for c in 0..per_group {
+                    for (ky, kx) in (0..kh).flat_map(|ky| (0..kw).map(move |kx| (ky, kx))) {
+                        let (iy, ix) = (oy * config.stride + ky, ox * config.stride + kx);
+                        if iy < pad.top || ix < pad.left || iy >= height + pad.top || ix >= width + pad.left {
+                            continue;
+                        }
+                        let at_x =
+                            ((b * channels + first + c) * height + iy - pad.top) * width + ix - pad.left;
+                        let at_w = ((o * per_group + c) * kh + ky) * kw + kx;
+                        y[at_y] += xs[at_x] * ws[at_w];
+                        dx[at_x] += dys[at_y] * ws[at_w];
+                        dw[at_w] += dys[at_y] * xs[at_x];
+                    }
+                }
+            }
+        }
+    }
+    let tensor = |v: Vec<f64>, like: &Tensor| Tensor::from_vec(v, like.dims(), &Device::Cpu).unwrap();
+    Loops { y: tensor(y, dy), dx: tensor(dx, x), dw: tensor(dw, w) }
+}
+
+fn cases() -> impl Strategy<Value = Case> {
+    let padding = prop_oneof![
+        Just(PaddingRule::TensorflowSame),
+        (0usize..3).prop_map(|p| PaddingRule::Fixed(Padding::same(p)))
+    ];
+    let activation = prop_oneof![Just(Activation::Identity), Just(Activation::Relu), Just(Activation::Relu6)];
+    let counts = (1usize..6, 1usize..20, 1usize..20, any::<bool>());
+    (counts, (5usize..20, 5usize..20), 1usize..6, 1usize..4, padding, activation).prop_map(
+        |((batch, channels, outs, depthwise), size, kernel, stride, padding, activation)| {
+            let groups = if depthwise { channels } else { 1 };
+            let outs = if depthwise { channels } else { outs };
+            let config = ConvConfig { stride, padding, groups, activation };
+            Case { batch, channels, outs, size, kernel, config }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn the_fused_layer_agrees_with_plain_loops_and_with_candle(case in cases()) {
+        let x = Var::from_tensor(&case.image()).unwrap();
+        let weight = case.weight();
+        let bias = values(&[case.outs], 3);
+        let layer = Conv2d::new(weight.clone(), Some(bias.clone()), case.config).unwrap();
+        let residual = Var::from_tensor(&values(layer.forward(&x).unwrap().dims(), 4)).unwrap();
+        let fast = layer.forward_add(&x, &residual).unwrap();
+        let plain = layer.0.plain(&double(&x), Some(&double(&residual))).unwrap();
+        prop_assert!(relative(&fast, &plain) < 1e-5);
+        let probe = values(fast.dims(), 5);
+        let grads = (&fast * &probe).unwrap().backward().unwrap();
+        let passes = activation::gradient(&plain, &double(&probe), case.config.activation).unwrap();
+        prop_assert!(relative(grads.get(&residual).unwrap(), &passes) < 1e-6);
+        let loops = loops(&double(&x), &double(&weight), &case.config, &passes);
+        prop_assert!(relative(grads.get(&x).unwrap(), &loops.dx) < 1e-5);
+        let sum = (loops.y.broadcast_add(&double(&bias).reshape((1, (), 1, 1)).unwrap()).unwrap() + double(&residual)).unwrap();
+        prop_assert!(relative(&fast, &activation::plain(&sum, case.config.activation).unwrap()) < 1e-5);
+    }
+
+    #[test]
+    fn the_trained_convolution_has_the_gradients_of_plain_loops(case in cases()) {
+        let case = Case { config: ConvConfig { groups: 1, ..case.config }, ..case };
+        let x = Var::from_tensor(&case.image()).unwrap();
+        let w = Var::from_tensor(&case.weight()).unwrap();
+        let fast = conv2d(&x, &w, case.config).unwrap();
+        let probe = values(fast.dims(), 5);
+        let grads = (&fast * &probe).unwrap().backward().unwrap();
+        let loops = loops(&double(&x), &double(&w), &case.config, &double(&probe));
+        prop_assert!(relative(&fast, &loops.y) < 1e-5);
+        prop_assert!(relative(grads.get(&x).unwrap(), &loops.dx) < 1e-5);
+        prop_assert!(relative(grads.get(&w).unwrap(), &loops.dw) < 1e-5);
+    }
+
+    #[test]
+    fn an_image_gives_the_same_bits_alone_and_in_a_batch(case in cases()) {
+        let x = case.image();
+        let layer = Conv2d::new(case.weight(), None, case.config).unwrap();
+        let flat = |t: Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let together = layer.forward(&x).unwrap();
+        for b in 0..case.batch {
+            let alone = layer.forward(&x.narrow(0, b, 1).unwrap()).unwrap();
+            prop_assert_eq!(flat(alone), flat(together.narrow(0, b, 1).unwrap()));
+        }
+    }
+}
+
+#[test]
+fn deep_convolutions_are_summed_over_several_blocks() {
+    let x = values(&[2, 130, 9, 7], 1);
+    let layer = Conv2d::new(values(&[17, 130, 3, 3], 2), None, ConvConfig::padded(1)).unwrap();
+    let plain = layer.0.plain(&x.to_dtype(DType::F64).unwrap(), None).unwrap();
+    assert!(relative(&layer.forward(&x).unwrap(), &plain) < 1e-5);
+}
+
+#[test]
+fn the_thread_count_does_not_change_a_bit() {
+    let x = Var::from_tensor(&values(&[9, 20, 14, 14], 1)).unwrap();
+    let w = Var::from_tensor(&values(&[40, 20, 3, 3], 2)).unwrap();
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let y = conv2d(&x, &w, ConvConfig::padded(1)).unwrap();
+            let grads = y.sqr().unwrap().backward().unwrap();
+            [&y, grads.get(&x).unwrap(), grads.get(&w).unwrap()]
+                .map(|t| t.flatten_all().unwrap().to_vec1::<f32>().unwrap())
+        })
+    };
+    assert_eq!(run(1), run(3));
+}
+
+#[test]
+fn shapes_that_do_not_fit_are_errors() {
+    let layer = Conv2d::new(values(&[4, 3, 5, 5], 1), None, ConvConfig::padded(0)).unwrap();
+    assert!(layer.forward(&values(&[1, 2, 9, 9], 1)).is_err());
+    assert!(layer.forward(&values(&[1, 3, 4, 4], 1)).is_err());
+    assert!(layer.forward_add(&values(&[1, 3, 9, 9], 1), &values(&[1, 4, 9, 9], 1)).is_err());
+}

@@ -1,0 +1,101 @@
+//! Convolution on weights that are trained. The three maps (output, gradient of the input, gradient of the weights)
+//! are each other's derivatives, so gradients of any order follow from three operations.
+
+use super::dense::{self, Epilogue, PackedWeights};
+use super::input_grad::{self, TransposedWeights};
+use super::{ConvConfig, Shape, plain_conv, shape_of, weight_grad};
+use crate::ops::activation::Activation;
+use crate::ops::host::floats;
+use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape as Dims, Tensor, bail};
+
+/// `x` `[B, C, H, W]` with `weight` `[O, C, kh, kw]`, both differentiable; `config.activation` is not applied.
+///
+/// # Errors
+/// If the shapes do not fit, or where candle has no such operation.
+pub fn conv2d(x: &Tensor, weight: &Tensor, config: ConvConfig) -> Result<Tensor> {
+    if config.groups != 1 || !x.device().is_cpu() || x.dtype() != DType::F32 {
+        return plain_conv(x, weight, &config);
+    }
+    let shape = shape_of(x.dims(), weight, &config)?;
+    x.contiguous()?.apply_op2(&weight.contiguous()?, Map { shape, kind: Kind::Output })
+}
+
+/// Which of the three trilinear maps; the operands in brackets.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// (x, w) to y
+    Output,
+    /// (dy, w) to dx
+    InputGrad,
+    /// (x, dy) to dw
+    WeightGrad,
+}
+
+struct Map {
+    shape: Shape,
+    kind: Kind,
+}
+
+impl Map {
+    fn apply(&self, kind: Kind, a: &Tensor, b: &Tensor) -> Result<Option<Tensor>> {
+        let op = Map { shape: self.shape, kind };
+        Ok(Some(a.contiguous()?.apply_op2(&b.contiguous()?, op)?))
+    }
+}
+
+impl CustomOp2 for Map {
+    fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Output => "conv2d",
+            Kind::InputGrad => "conv2d-input-grad",
+            Kind::WeightGrad => "conv2d-weight-grad",
+        }
+    }
+
+    fn cpu_fwd(
+        &self,
+        a: &CpuStorage,
+        a_layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+    ) -> Result<(CpuStorage, Dims)> {
+        let s = &self.shape;
+        let (a, b) = (floats(a, a_layout)?, floats(b, b_layout)?);
+        let inputs = [s.batch, s.in_channels, s.height, s.width];
+        let weights = [s.out_channels, s.in_channels, s.kernel_height, s.kernel_width];
+        let outputs = [s.batch, s.out_channels, s.out_height, s.out_width];
+        let (a_dims, b_dims, dims) = match self.kind {
+            Kind::Output => (inputs, weights, outputs),
+            Kind::InputGrad => (outputs, weights, inputs),
+            Kind::WeightGrad => (inputs, outputs, weights),
+        };
+        if a.len() != a_dims.iter().product::<usize>() || b.len() != b_dims.iter().product::<usize>() {
+            bail!("{}: operands must be {a_dims:?} and {b_dims:?}", self.name());
+        }
+        let mut out = vec![0f32; dims.iter().product()];
+        match self.kind {
+            Kind::Output => {
+                let epilogue = Epilogue { bias: None, residual: None, activation: Activation::Identity };
+                let weights = PackedWeights::new(b, s.out_channels, s.depth());
+                dense::forward(s, a, &weights, epilogue, &mut out);
+            }
+            Kind::InputGrad => input_grad::input_grad(s, a, &TransposedWeights::new(b, s), &mut out),
+            Kind::WeightGrad => weight_grad::weight_grad(s, a, b, &mut out),
+        }
+        Ok((CpuStorage::F32(out), Dims::from(dims.to_vec())))
+    }
+
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        Ok(match self.kind {
+            Kind::Output => (self.apply(Kind::InputGrad, grad, b)?, self.apply(Kind::WeightGrad, a, grad)?),
+            Kind::InputGrad => (self.apply(Kind::Output, grad, b)?, self.apply(Kind::WeightGrad, grad, a)?),
+            Kind::WeightGrad => (self.apply(Kind::InputGrad, b, grad)?, self.apply(Kind::Output, a, grad)?),
+        })
+    }
+}
