@@ -3,6 +3,10 @@
 //! Results never depend on the batch, the thread count or the instruction set.
 
 pub mod activation;
+pub mod batch_norm;
 pub mod conv;
 pub mod gemm;
 mod host;
+pub mod linear;
+pub mod pool;
+pub mod resize;
