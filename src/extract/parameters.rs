@@ -1,0 +1,140 @@
+//! The numbers a network is built from, asked for by their official names and shapes.
+
+use crate::error::{Error, Result};
+use crate::ops::activation::Activation;
+use crate::ops::conv::{Conv2d, ConvConfig};
+use crate::ops::linear::Linear;
+use candle_core::{DType, Tensor};
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+/// Where parameters come from: a weights file, or a rule in tests.
+pub trait ParameterSource {
+    /// Whether there is a parameter of this name.
+    fn contains(&self, name: &str) -> bool;
+
+    /// The parameter, float32, of exactly these dimensions.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] naming the parameter, and both shapes where they differ.
+    fn get(&self, name: &str, dims: &[usize]) -> Result<Tensor>;
+}
+
+/// The tensors of a weights file.
+pub struct FileParameters {
+    /// The file, for messages.
+    pub path: PathBuf,
+    /// For messages: the architecture that is being built.
+    pub architecture: String,
+    /// By official name.
+    pub tensors: HashMap<String, Tensor>,
+}
+
+impl ParameterSource for FileParameters {
+    fn contains(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    fn get(&self, name: &str, dims: &[usize]) -> Result<Tensor> {
+        let hint = || {
+            format!(
+                "the weights of `{}` belong here; `pd weights list` shows the known ones",
+                self.architecture
+            )
+        };
+        let Some(tensor) = self.tensors.get(name) else {
+            return Err(Error::malformed(
+                &self.path,
+                format!(
+                    "`{}` needs a tensor `{name}` of shape {dims:?}, which is not there",
+                    self.architecture
+                ),
+                hint(),
+            ));
+        };
+        if tensor.dims() != dims {
+            return Err(Error::malformed(
+                &self.path,
+                format!(
+                    "tensor `{name}` has shape {:?}, but `{}` needs {dims:?}",
+                    tensor.dims(),
+                    self.architecture
+                ),
+                hint(),
+            ));
+        }
+        Ok(tensor.to_dtype(DType::F32)?)
+    }
+}
+
+/// A parameter source seen from one module of the network.
+#[derive(Clone)]
+pub struct Parameters<'a> {
+    source: &'a dyn ParameterSource,
+    prefix: String,
+}
+
+impl<'a> Parameters<'a> {
+    /// The whole network.
+    pub fn new(source: &'a dyn ParameterSource) -> Self {
+        Self { source, prefix: String::new() }
+    }
+
+    /// The module `name` inside this one.
+    pub fn at(&self, name: impl std::fmt::Display) -> Self {
+        Self { source: self.source, prefix: format!("{}{name}.", self.prefix) }
+    }
+
+    /// Whether this module has a parameter `name`.
+    pub fn contains(&self, name: &str) -> bool {
+        self.source.contains(&format!("{}{name}", self.prefix))
+    }
+
+    /// The parameter `name` of this module.
+    ///
+    /// # Errors
+    /// As [`ParameterSource::get`].
+    pub fn get(&self, name: &str, dims: &[usize]) -> Result<Tensor> {
+        self.source.get(&format!("{}{name}", self.prefix), dims)
+    }
+
+    /// A convolution `name` followed by the batch norm `norm`, folded into one: `w' = w * scale / sqrt(variance + eps)`,
+    /// computed in float64. `dims` is `[O, C / groups, kh, kw]`.
+    ///
+    /// # Errors
+    /// As [`ParameterSource::get`].
+    pub fn conv_norm(
+        &self,
+        name: &str,
+        norm: &str,
+        dims: [usize; 4],
+        eps: f64,
+        config: ConvConfig,
+    ) -> Result<Conv2d> {
+        let norm = self.at(norm);
+        let vector = |name: &str| Ok::<_, Error>(norm.get(name, &dims[..1])?.to_dtype(DType::F64)?);
+        let scale = (vector("weight")? / (vector("running_var")? + eps)?.sqrt()?)?;
+        let bias = (vector("bias")? - (vector("running_mean")? * &scale)?)?;
+        let weight = self.at(name).get("weight", &dims)?.to_dtype(DType::F64)?;
+        let weight = weight.broadcast_mul(&scale.reshape((dims[0], 1, 1, 1))?)?;
+        Ok(Conv2d::new(weight.to_dtype(DType::F32)?, Some(bias.to_dtype(DType::F32)?), config)?)
+    }
+
+    /// A convolution `name` with a bias.
+    ///
+    /// # Errors
+    /// As [`ParameterSource::get`].
+    pub fn conv(&self, name: &str, dims: [usize; 4], config: ConvConfig) -> Result<Conv2d> {
+        let module = self.at(name);
+        Ok(Conv2d::new(module.get("weight", &dims)?, Some(module.get("bias", &dims[..1])?), config)?)
+    }
+
+    /// A fully connected layer `name` with a bias.
+    ///
+    /// # Errors
+    /// As [`ParameterSource::get`].
+    pub fn linear(&self, name: &str, outs: usize, ins: usize, activation: Activation) -> Result<Linear> {
+        let module = self.at(name);
+        Ok(Linear::new(&module.get("weight", &[outs, ins])?, Some(module.get("bias", &[outs])?), activation)?)
+    }
+}
