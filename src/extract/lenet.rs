@@ -2,8 +2,9 @@
 //!
 //! Names `convnet.c1`, `convnet.c3`, `convnet.c5`, `fc.f6`; features: the 84 units of `f6` after ReLU.
 
-use super::{Extractor, Parameters};
+use super::{Extractor, Parameters, squash};
 use crate::error::Result;
+use crate::images::Preprocessing;
 use crate::ops::activation::Activation::Relu;
 use crate::ops::conv::{Conv2d, ConvConfig, Padding, PaddingRule};
 use crate::ops::linear::Linear;
@@ -17,6 +18,11 @@ struct LeNet {
     c3: Conv2d,
     c5: Conv2d,
     f6: Linear,
+}
+
+/// Values in 0..=1, as these classifiers are trained.
+pub(super) fn preprocessing() -> Preprocessing {
+    squash(32, &[0.0], &[1.0])
 }
 
 pub(super) fn build(parameters: &Parameters) -> Result<Box<dyn Extractor>> {

@@ -11,10 +11,12 @@ mod resnet;
 mod rule;
 #[cfg(test)]
 mod tests;
+pub mod tiny;
 
 pub use parameters::{FileParameters, ParameterSource, Parameters};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::images::{Alpha, Color, Filter, Fit, Preprocessing};
 use candle_core::Tensor;
 
 /// A network with frozen weights, differentiable with respect to its images.
@@ -34,25 +36,135 @@ pub trait Extractor: Send + Sync {
 pub struct Architecture {
     /// The name of `--extractor`.
     pub name: &'static str,
-    /// One line for a person.
+    /// One line for a person: what it is, and what it was trained on.
     pub about: &'static str,
     /// Width of the features.
     pub dimension: usize,
+    /// What its published evaluation does to an image.
+    pub preprocessing: fn() -> Preprocessing,
+    /// Whether features are put on the unit sphere unless asked otherwise: where the length says more of contrast and blur than of content.
+    pub normalize: bool,
     /// Makes the network from its parameters.
     pub build: fn(&Parameters) -> Result<Box<dyn Extractor>>,
+    /// A weights file inside the program.
+    pub embedded: Option<&'static [u8]>,
 }
 
-/// Every architecture that `--extractor` knows.
+const fn published(
+    name: &'static str,
+    about: &'static str,
+    dimension: usize,
+    preprocessing: fn() -> Preprocessing,
+    build: fn(&Parameters) -> Result<Box<dyn Extractor>>,
+) -> Architecture {
+    Architecture { name, about, dimension, preprocessing, normalize: false, build, embedded: None }
+}
+
+/// Every architecture that `--extractor` knows; the first is the default.
 pub const ARCHITECTURES: &[Architecture] = &[
-    Architecture { name: "lenet5", about: "", dimension: lenet::DIMENSION, build: lenet::build },
-    Architecture { name: "cifar-resnet20", about: "", dimension: 64, build: cifar_resnet::build::<20> },
-    Architecture { name: "cifar-resnet56", about: "", dimension: 64, build: cifar_resnet::build::<56> },
-    Architecture { name: "resnet18", about: "", dimension: 512, build: resnet::build_18 },
-    Architecture { name: "resnet50", about: "", dimension: 2048, build: resnet::build_50 },
-    Architecture { name: "efficientnet-lite0", about: "", dimension: 1280, build: efficientnet_lite::build },
+    Architecture {
+        embedded: Some(tiny::WEIGHTS),
+        ..published(
+            "tiny",
+            "embedded; small photographs, digits, garments",
+            tiny::DIMENSION,
+            tiny::preprocessing,
+            tiny::build,
+        )
+    },
+    published("lenet5", "LeNet-5 for digits (MNIST)", lenet::DIMENSION, lenet::preprocessing, lenet::build),
+    published(
+        "cifar-resnet20",
+        "ResNet-20 for 32 x 32 images (CIFAR-10)",
+        cifar_resnet::DIMENSION,
+        cifar_resnet::preprocessing,
+        cifar_resnet::build::<20>,
+    ),
+    published(
+        "cifar-resnet32",
+        "ResNet-32 for 32 x 32 images (CIFAR-10)",
+        cifar_resnet::DIMENSION,
+        cifar_resnet::preprocessing,
+        cifar_resnet::build::<32>,
+    ),
+    published(
+        "cifar-resnet44",
+        "ResNet-44 for 32 x 32 images (CIFAR-10)",
+        cifar_resnet::DIMENSION,
+        cifar_resnet::preprocessing,
+        cifar_resnet::build::<44>,
+    ),
+    published(
+        "cifar-resnet56",
+        "ResNet-56 for 32 x 32 images (CIFAR-10)",
+        cifar_resnet::DIMENSION,
+        cifar_resnet::preprocessing,
+        cifar_resnet::build::<56>,
+    ),
+    published(
+        "cifar-resnet110",
+        "ResNet-110 for 32 x 32 images (CIFAR-10)",
+        cifar_resnet::DIMENSION,
+        cifar_resnet::preprocessing,
+        cifar_resnet::build::<110>,
+    ),
+    published(
+        "resnet18",
+        "ResNet-18 (ImageNet, torchvision)",
+        resnet::DIMENSION_18,
+        resnet::preprocessing,
+        resnet::build_18,
+    ),
+    published(
+        "resnet50",
+        "ResNet-50 (ImageNet, torchvision)",
+        resnet::DIMENSION_50,
+        resnet::preprocessing,
+        resnet::build_50,
+    ),
+    Architecture {
+        normalize: true,
+        ..published(
+            "efficientnet-lite0",
+            "EfficientNet-Lite0 (ImageNet); the one to take for photographs",
+            efficientnet_lite::DIMENSION,
+            efficientnet_lite::preprocessing,
+            efficientnet_lite::build,
+        )
+    },
 ];
 
 /// The architecture of this name.
-pub fn architecture(name: &str) -> Option<&'static Architecture> {
-    ARCHITECTURES.iter().find(|a| a.name == name)
+///
+/// # Errors
+/// [`Error::Usage`] with the known names.
+pub fn architecture(name: &str) -> Result<&'static Architecture> {
+    ARCHITECTURES.iter().find(|a| a.name == name).ok_or_else(|| {
+        let known: Vec<&str> = ARCHITECTURES.iter().map(|a| a.name).collect();
+        Error::usage(format!("there is no extractor `{name}`"), format!("known are {}", known.join(", ")))
+    })
+}
+
+/// Mean and standard deviation of ImageNet's colours, as every torchvision network was trained with.
+const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
+
+/// Square input, squashed, bilinear, on white, colours as given.
+fn squash(side: u32, mean: &[f32], std: &[f32]) -> Preprocessing {
+    Preprocessing {
+        width: side,
+        height: side,
+        fit: Fit::Squash,
+        crop_ratio: 1.0,
+        filter: Filter::Bilinear,
+        alpha: Alpha::White,
+        color: if mean.len() == 1 { Color::Gray } else { Color::Rgb },
+        mean: mean.to_vec(),
+        std: std.to_vec(),
+    }
+}
+
+/// The evaluation transform of torchvision and timm: the centre of the shorter side resized to `side / 0.875`.
+fn center_crop(side: u32, filter: Filter, mean: &[f32], std: &[f32]) -> Preprocessing {
+    Preprocessing { fit: Fit::Crop, crop_ratio: 0.875, filter, ..squash(side, mean, std) }
 }

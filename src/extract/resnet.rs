@@ -2,8 +2,9 @@
 //!
 //! Names are torchvision's, which timm shares; features: the global average before the classifier.
 
-use super::{Extractor, Parameters};
+use super::{Extractor, IMAGENET_MEAN, IMAGENET_STD, Parameters, center_crop};
 use crate::error::Result;
+use crate::images::{Filter, Preprocessing};
 use crate::ops::activation::Activation::{self, Identity, Relu};
 use crate::ops::conv::{Conv2d, ConvConfig, Padding, PaddingRule};
 use crate::ops::pool::{global_average_pool, max_pool2d};
@@ -31,6 +32,10 @@ struct Block {
 type Layer = (usize, usize, bool);
 const BASIC: &[Layer] = &[(1, 3, true), (1, 3, false)];
 const BOTTLENECK: &[Layer] = &[(1, 1, false), (1, 3, true), (4, 1, false)];
+
+pub(super) fn preprocessing() -> Preprocessing {
+    center_crop(224, Filter::Bilinear, &IMAGENET_MEAN, &IMAGENET_STD)
+}
 
 pub(super) fn build_18(parameters: &Parameters) -> Result<Box<dyn Extractor>> {
     build(parameters, BASIC, [2, 2, 2, 2], DIMENSION_18)
