@@ -16,6 +16,7 @@
 #![warn(missing_docs)]
 
 pub mod error;
+pub mod images;
 pub mod neighbors;
 pub mod ops;
 pub mod progress;
