@@ -26,7 +26,11 @@ pub struct Prepared {
 ///
 /// # Panics
 /// If `range` reaches beyond the set.
-pub fn load(set: &ImageSet, range: Range<usize>, preprocessing: &Preprocessing) -> Vec<Result<Prepared, Skipped>> {
+pub fn load(
+    set: &ImageSet,
+    range: Range<usize>,
+    preprocessing: &Preprocessing,
+) -> Vec<Result<Prepared, Skipped>> {
     assert!(range.end <= set.len(), "a range beyond the set");
     range
         .into_par_iter()

@@ -92,7 +92,9 @@ pub fn decode_noted(bytes: &[u8], alpha: Alpha) -> Result<Decoded, String> {
 pub(super) fn check_pixels(width: u64, height: u64) -> Result<(), String> {
     match width.checked_mul(height) {
         Some(0) => Err("the image has no pixels".into()),
-        _ if width.max(height) > MAX_SIDE => Err(format!("{width} x {height}: a side is longer than {MAX_SIDE} pixels")),
+        _ if width.max(height) > MAX_SIDE => {
+            Err(format!("{width} x {height}: a side is longer than {MAX_SIDE} pixels"))
+        }
         Some(n) if n <= MAX_PIXELS => Ok(()),
         _ => Err(format!("{width} x {height} pixels are more than the {MAX_PIXELS} that are read")),
     }
@@ -116,7 +118,11 @@ fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("the decoder failed on this file".into()))
 }
 
-fn decode_other(bytes: &[u8], kind: ImageFormat, alpha: Alpha) -> Result<(RgbImage, Orientation, &'static str), String> {
+fn decode_other(
+    bytes: &[u8],
+    kind: ImageFormat,
+    alpha: Alpha,
+) -> Result<(RgbImage, Orientation, &'static str), String> {
     let words = |e: image::ImageError| e.to_string();
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_ALLOCATION);
@@ -144,7 +150,9 @@ fn is_animated(bytes: &[u8], kind: ImageFormat) -> bool {
     use image::codecs::{gif::GifDecoder, png::PngDecoder, webp::WebPDecoder};
     let bytes = Cursor::new(bytes);
     match kind {
-        ImageFormat::Gif => GifDecoder::new(bytes).is_ok_and(|d| matches!(d.into_frames().nth(1), Some(Ok(_)))),
+        ImageFormat::Gif => {
+            GifDecoder::new(bytes).is_ok_and(|d| matches!(d.into_frames().nth(1), Some(Ok(_))))
+        }
         ImageFormat::Png => PngDecoder::new(bytes).is_ok_and(|d| d.is_apng().unwrap_or(false)),
         ImageFormat::WebP => WebPDecoder::new(bytes).is_ok_and(|d| d.has_animation()),
         _ => false,
@@ -158,9 +166,13 @@ fn rgb(image: DynamicImage, alpha: Alpha) -> Vec<u8> {
         DynamicImage::ImageRgb8(i) => i.into_raw(),
         DynamicImage::ImageLuma8(i) => i.into_raw().into_iter().flat_map(|v| [v; 3]).collect(),
         DynamicImage::ImageLumaA8(i) => i.pixels().flat_map(|p| resolve([p[0]; 3], p[1], alpha)).collect(),
-        DynamicImage::ImageRgba8(i) => i.pixels().flat_map(|p| resolve([p[0], p[1], p[2]], p[3], alpha)).collect(),
+        DynamicImage::ImageRgba8(i) => {
+            i.pixels().flat_map(|p| resolve([p[0], p[1], p[2]], p[3], alpha)).collect()
+        }
         DynamicImage::ImageLuma16(i) => i.into_raw().into_iter().flat_map(|v| [high(v); 3]).collect(),
-        DynamicImage::ImageLumaA16(i) => i.pixels().flat_map(|p| resolve([high(p[0]); 3], high(p[1]), alpha)).collect(),
+        DynamicImage::ImageLumaA16(i) => {
+            i.pixels().flat_map(|p| resolve([high(p[0]); 3], high(p[1]), alpha)).collect()
+        }
         DynamicImage::ImageRgb16(i) => i.into_raw().into_iter().map(high).collect(),
         DynamicImage::ImageRgba16(i) => {
             i.pixels().flat_map(|p| resolve([p[0], p[1], p[2]].map(high), high(p[3]), alpha)).collect()

@@ -73,7 +73,8 @@ pub(super) fn list(root: &Path, progress: &dyn Progress) -> Result<Listing> {
             }
             Err(error) => {
                 let path = error.path().map(|p| p.strip_prefix(root).unwrap_or(p));
-                unreadable.push(Skipped::new(path.map_or_else(String::new, |p| shown(name_of(p))), why(&error)));
+                unreadable
+                    .push(Skipped::new(path.map_or_else(String::new, |p| shown(name_of(p))), why(&error)));
                 continue;
             }
         };

@@ -38,7 +38,9 @@ pub(super) struct Jpeg {
 pub(super) fn decode(bytes: &[u8]) -> Result<Jpeg, String> {
     match catch_unwind(AssertUnwindSafe(|| decode_unwinding(bytes))) {
         Ok(result) => result,
-        Err(payload) => Err(payload.downcast_ref::<String>().cloned().unwrap_or_else(|| "damaged JPEG".into())),
+        Err(payload) => {
+            Err(payload.downcast_ref::<String>().cloned().unwrap_or_else(|| "damaged JPEG".into()))
+        }
     }
 }
 
@@ -51,7 +53,10 @@ fn decode_unwinding(bytes: &[u8]) -> Result<Jpeg, String> {
     let (width, height) = (started.width() as u64, started.height() as u64);
     check_pixels(width, height)?;
     if width * height > MAX_PIXELS_PER_BYTE * bytes.len() as u64 {
-        return Err(format!("{} bytes cannot hold the {width} x {height} pixels that are declared", bytes.len()));
+        return Err(format!(
+            "{} bytes cannot hold the {width} x {height} pixels that are declared",
+            bytes.len()
+        ));
     }
     let orientation = started
         .markers()
@@ -60,7 +65,9 @@ fn decode_unwinding(bytes: &[u8]) -> Result<Jpeg, String> {
     let (pixels, cmyk) = match started.image().map_err(|e| e.to_string())? {
         Format::RGB(image) => (samples(image)?, false),
         Format::Gray(image) => (samples(image)?.into_iter().flat_map(|v| [v; 3]).collect(), false),
-        Format::CMYK(image) => (samples(image)?.as_chunks().0.iter().flat_map(rgb_of_inverted_cmyk).collect(), true),
+        Format::CMYK(image) => {
+            (samples(image)?.as_chunks().0.iter().flat_map(rgb_of_inverted_cmyk).collect(), true)
+        }
     };
     let image = RgbImage { width: width as u32, height: height as u32, pixels };
     Ok(Jpeg { image, orientation, cmyk })

@@ -12,6 +12,8 @@ mod preprocess;
 mod read_at;
 mod resize;
 mod source;
+#[cfg(test)]
+mod source_tests;
 mod tar;
 #[cfg(test)]
 mod tests;

@@ -29,7 +29,10 @@ pub fn promised_format(name: &[u8]) -> Option<&'static str> {
     let file = name.rsplit(|&b| b == b'/').next()?;
     let dot = file.iter().rposition(|&b| b == b'.')?;
     let extension = file.get(dot + 1..)?;
-    EXTENSIONS.iter().find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(extension)).map(|&(_, format)| format)
+    EXTENSIONS
+        .iter()
+        .find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(extension))
+        .map(|&(_, format)| format)
 }
 
 /// Whether an entry of this name is looked at when a collection is searched.

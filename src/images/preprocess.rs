@@ -109,7 +109,9 @@ impl Preprocessing {
             format!("crop ratio {} is not within {MIN_CROP_RATIO}..1", self.crop_ratio)
         } else if self.mean.len() != self.channels() || self.std.len() != self.channels() {
             format!("{} channels need as many means and standard deviations", self.channels())
-        } else if !self.mean.iter().all(|m| m.is_finite()) || !self.std.iter().all(|s| s.is_finite() && *s > 0.0) {
+        } else if !self.mean.iter().all(|m| m.is_finite())
+            || !self.std.iter().all(|s| s.is_finite() && *s > 0.0)
+        {
             "means must be finite and standard deviations positive".to_string()
         } else {
             return Ok(());
@@ -130,7 +132,8 @@ impl Preprocessing {
                 &gray
             }
         };
-        let (size, target, channels) = ((image.width, image.height), (self.width, self.height), self.channels());
+        let (size, target, channels) =
+            ((image.width, image.height), (self.width, self.height), self.channels());
         match self.fit {
             Fit::Squash => resize(pixels, size, channels, target, self.filter),
             Fit::Crop => {
@@ -213,12 +216,17 @@ fn half_to_even(n: u64) -> u64 {
 /// A square target: the shorter side becomes `floor(side / ratio)`, the longer `int(that * longer / shorter)` (timm,
 /// torchvision). Others: timm's `ResizeKeepRatio`, both sides rounded.
 fn covering(size: (u32, u32), target: (u32, u32), ratio: f64) -> (u64, u64) {
-    let scaled = |side: u32| ((f64::from(side) / ratio.clamp(MIN_CROP_RATIO, 1.0)).floor() as u64).max(side.into());
+    let scaled =
+        |side: u32| ((f64::from(side) / ratio.clamp(MIN_CROP_RATIO, 1.0)).floor() as u64).max(side.into());
     let (width, height) = (u64::from(size.0), u64::from(size.1));
     let (new_width, new_height) = (scaled(target.0), scaled(target.1));
     if target.0 == target.1 {
         let shorter = new_width;
-        return if width <= height { (shorter, shorter * height / width) } else { (shorter * width / height, shorter) };
+        return if width <= height {
+            (shorter, shorter * height / width)
+        } else {
+            (shorter * width / height, shorter)
+        };
     }
     let shrink = (width as f64 / new_width as f64).min(height as f64 / new_height as f64);
     let side = |n: u64, least: u32| ((n as f64 / shrink).round_ties_even() as u64).max(least.into());
@@ -227,7 +235,9 @@ fn covering(size: (u32, u32), target: (u32, u32), ratio: f64) -> (u64, u64) {
 
 /// The largest size of the shape of `size` within `target`, as `PIL.ImageOps.contain` rounds it.
 fn contained(size: (u32, u32), target: (u32, u32)) -> (u32, u32) {
-    let of = |a: u32, b: u32, side: u32| ((f64::from(a) / f64::from(b) * f64::from(side)).round_ties_even() as u32).max(1);
+    let of = |a: u32, b: u32, side: u32| {
+        ((f64::from(a) / f64::from(b) * f64::from(side)).round_ties_even() as u32).max(1)
+    };
     let (shape, wanted) = (f64::from(size.0) / f64::from(size.1), f64::from(target.0) / f64::from(target.1));
     if shape > wanted {
         (target.0, of(size.1, size.0, target.0).min(target.1))

@@ -71,7 +71,13 @@ fn sinc(x: f64) -> f64 {
 ///
 /// # Panics
 /// If `pixels` does not hold `W * H * channels` values, a size is 0, or `channels` is neither 1 nor 3.
-pub fn resize(pixels: &[u8], size: (u32, u32), channels: usize, new_size: (u32, u32), filter: Filter) -> Vec<u8> {
+pub fn resize(
+    pixels: &[u8],
+    size: (u32, u32),
+    channels: usize,
+    new_size: (u32, u32),
+    filter: Filter,
+) -> Vec<u8> {
     let window = Window { left: 0, top: 0, width: new_size.0, height: new_size.1 };
     resize_window(pixels, size, channels, (new_size.0.into(), new_size.1.into()), window, filter)
 }

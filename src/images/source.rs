@@ -83,13 +83,21 @@ impl ImageSet {
         let listing = if metadata.is_dir() {
             dir::list(path, progress)
         } else if !metadata.is_file() {
-            Err(Error::malformed(path, "neither a directory nor a regular file", "name a directory, a .zip, a .tar or an image"))
+            Err(Error::malformed(
+                path,
+                "neither a directory nor a regular file",
+                "name a directory, a .zip, a .tar or an image",
+            ))
         } else if extension == "zip" {
             zip::list(path, File::open(path).map_err(Error::io("open", path))?, progress)
         } else if extension == "tar" {
             tar::list(path, File::open(path).map_err(Error::io("open", path))?, progress)
         } else if COMPRESSED.contains(&extension.as_str()) {
-            Err(Error::malformed(path, "compressed archives of this kind are not read", "unpack it, or make a .zip or .tar of it"))
+            Err(Error::malformed(
+                path,
+                "compressed archives of this kind are not read",
+                "unpack it, or make a .zip or .tar of it",
+            ))
         } else {
             dir::single(path, metadata.len())
         };
@@ -98,9 +106,16 @@ impl ImageSet {
         if set.is_empty() {
             let reason = match set.unreadable.len() {
                 0 => "no image in it".to_string(),
-                n => format!("no image in it that can be read, {n} left out (the first: {}: {})", set.unreadable[0].path, set.unreadable[0].reason),
+                n => format!(
+                    "no image in it that can be read, {n} left out (the first: {}: {})",
+                    set.unreadable[0].path, set.unreadable[0].reason
+                ),
             };
-            return Err(Error::malformed(path, reason, format!("looked for {} in any letter case", looked_for())));
+            return Err(Error::malformed(
+                path,
+                reason,
+                format!("looked for {} in any letter case", looked_for()),
+            ));
         }
         Ok(set)
     }

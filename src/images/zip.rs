@@ -30,7 +30,8 @@ impl Container for Zip {
 pub(super) fn list(path: &Path, file: File, progress: &dyn Progress) -> Result<Listing> {
     let hint = "it may be incomplete: copy or download it again, or unpack it and name the directory";
     let archive = FileAt::new(file).map_err(Error::io("read", path)).and_then(|file| {
-        ZipArchive::new(file).map_err(|e| Error::malformed(path, format!("not a readable zip archive: {e}"), hint))
+        ZipArchive::new(file)
+            .map_err(|e| Error::malformed(path, format!("not a readable zip archive: {e}"), hint))
     })?;
     let mut found = Vec::new();
     let mut unreadable = Vec::new();
@@ -57,7 +58,8 @@ pub(super) fn list(path: &Path, file: File, progress: &dyn Progress) -> Result<L
     }
     if archive.has_duplicate_names() {
         let name = path.file_name().unwrap_or_default().as_encoded_bytes().to_vec();
-        unreadable.push(Skipped::new(shown(name), "holds several entries of one name: of each, the last is used"));
+        unreadable
+            .push(Skipped::new(shown(name), "holds several entries of one name: of each, the last is used"));
     }
     Ok(Listing { container: Box::new(Zip(archive)), found, unreadable })
 }
