@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 const MAX_PIXELS_PER_BYTE: u64 = 2 * 2 * 8 * 64;
 
 /// Scans of one image, at most: each costs the time of a whole image, and no real encoder makes a tenth of these.
-const MAX_SCANS: i64 = 500;
+const MAX_SCANS: std::ffi::c_long = 500;
 
 /// `JMSG_LENGTH_MAX` of `jpeglib.h`.
 const MESSAGE_BYTES: usize = 200;
@@ -111,9 +111,9 @@ extern "C-unwind" fn emit_message(info: &mut sys::jpeg_common_struct, level: std
     let Some(manager) = (unsafe { info.err.as_mut() }) else { return };
     let code = manager.msg_code;
     if level >= 0 {
-        if code == sys::JTRC_SOS as i32 {
+        if code == sys::JTRC_SOS {
             manager.num_warnings += 1;
-            if i64::from(manager.num_warnings) > MAX_SCANS {
+            if manager.num_warnings > MAX_SCANS {
                 resume_unwind(Box::new(format!("more than {MAX_SCANS} scans")));
             }
         }
@@ -121,7 +121,7 @@ extern "C-unwind" fn emit_message(info: &mut sys::jpeg_common_struct, level: std
     }
     let harmless =
         [sys::JWRN_ADOBE_XFORM, sys::JWRN_EXTRANEOUS_DATA, sys::JWRN_JFIF_MAJOR, sys::JWRN_NOT_SEQUENTIAL];
-    if !harmless.iter().any(|&h| h as i32 == code) {
+    if !harmless.contains(&code) {
         resume_unwind(Box::new(message(info)));
     }
 }

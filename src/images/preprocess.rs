@@ -258,3 +258,111 @@ fn on_white(pixels: &[u8], inner: (u32, u32), target: (u32, u32), channels: usiz
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    fn how() -> Preprocessing {
+        Preprocessing {
+            width: 224,
+            height: 224,
+            fit: Fit::Crop,
+            crop_ratio: 0.875,
+            filter: Filter::Bicubic,
+            alpha: Alpha::White,
+            color: Color::Rgb,
+            mean: vec![0.485, 0.456, 0.406],
+            std: vec![0.5; 3],
+        }
+    }
+
+    #[test]
+    fn sizes_and_offsets_are_those_of_torchvision() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/preprocess/expected.json");
+        let expected: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        let pair = |v: &Value| -> [u32; 2] { serde_json::from_value(v.clone()).unwrap() };
+        for case in expected["geometry"]["shorter_side"].as_array().unwrap() {
+            let ([h, w], [new_h, new_w]) = (pair(&case["in_hw"]), pair(&case["out_hw"]));
+            let side: u32 = serde_json::from_value(case["size"].clone()).unwrap();
+            assert_eq!(covering((w, h), (side, side), 1.0), (new_w.into(), new_h.into()), "{case}");
+        }
+        for case in expected["geometry"]["center_crop"].as_array().unwrap() {
+            let ([h, w], [top, left]) = (pair(&case["in_hw"]), pair(&case["top_left_kept_pixel"]));
+            for (side, offset) in [(h, top), (w, left)] {
+                if side >= 64 {
+                    assert_eq!(half_to_even(u64::from(side) - 64), u64::from(offset), "{case}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn halves_are_rounded_to_even() {
+        assert_eq!([0, 1, 2, 3, 4, 5, 7, 9].map(half_to_even), [0, 0, 1, 2, 2, 2, 4, 4]);
+    }
+
+    #[test]
+    fn the_description_names_everything_that_matters() {
+        assert_eq!(
+            how().describe(),
+            "224 x 224, crop 0.875, bicubic, mean 0.485 0.456 0.406, std 0.5 0.5 0.5"
+        );
+        let gray = Preprocessing {
+            fit: Fit::Pad,
+            color: Color::Gray,
+            alpha: Alpha::Drop,
+            mean: vec![0.0],
+            std: vec![1.0],
+            ..how()
+        };
+        assert_eq!(gray.describe(), "224 x 224, pad, bicubic, gray, transparency dropped, mean 0, std 1");
+    }
+
+    #[test]
+    fn it_is_stored_in_fixed_order_and_read_back() {
+        let json = how().json();
+        assert!(
+            json.starts_with(
+                r#"{"width":224,"height":224,"fit":"crop","crop_ratio":0.875,"filter":"bicubic""#
+            )
+        );
+        assert_eq!(serde_json::from_str::<Preprocessing>(&json).unwrap(), how());
+        assert_ne!(Preprocessing { alpha: Alpha::Drop, ..how() }.digest(), how().digest());
+        assert!(serde_json::from_str::<Preprocessing>(&json.replace("}", r#","more":1}"#)).is_err());
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused() {
+        how().validate().unwrap();
+        for wrong in [
+            Preprocessing { width: 0, ..how() },
+            Preprocessing { height: 100_000, ..how() },
+            Preprocessing { crop_ratio: f64::NAN, ..how() },
+            Preprocessing { crop_ratio: 1.5, ..how() },
+            Preprocessing { mean: vec![0.5], ..how() },
+            Preprocessing { std: vec![0.0; 3], ..how() },
+            Preprocessing { color: Color::Gray, ..how() },
+        ] {
+            assert!(wrong.validate().is_err(), "{wrong:?}");
+        }
+        assert_eq!("pad".parse::<Fit>().unwrap(), Fit::Pad);
+        assert!("stretch".parse::<Fit>().is_err());
+    }
+
+    #[test]
+    fn extreme_shapes_and_oblong_targets_come_out_in_the_target_size() {
+        for (width, height) in [(1, 1), (1, 5000), (5000, 1), (7, 3), (224, 224)] {
+            let image = RgbImage { width, height, pixels: vec![9; (width * height * 3) as usize] };
+            for fit in [Fit::Squash, Fit::Crop, Fit::Pad] {
+                for (w, h) in [(224, 224), (40, 90), (90, 40)] {
+                    let how = Preprocessing { width: w, height: h, fit, ..how() };
+                    let pixels = how.apply(&image);
+                    assert_eq!(pixels.len(), how.values(), "{width} x {height} {fit:?}");
+                    assert!(pixels.iter().all(|&v| v == 9 || (v == 255 && fit == Fit::Pad)));
+                }
+            }
+        }
+    }
+}

@@ -12,8 +12,8 @@ const PRECISION_BITS: u32 = 32 - 8 - 2;
 /// Half a unit of the result.
 const ROUNDING: i32 = 1 << (PRECISION_BITS - 1);
 
-/// Rows that go through the horizontal pass side by side.
-const LANES: usize = 16;
+/// Rows that go through the horizontal pass side by side. With 16 the compiler unrolls the inner loop and leaves it scalar (half the speed).
+const LANES: usize = 32;
 
 /// Values of a row that go through the vertical pass side by side.
 const BLOCK: usize = 64;
@@ -226,11 +226,8 @@ fn horizontal<const C: usize>(pixels: &[u8], width: usize, across: &Weights) -> 
             let mut sums = [[ROUNDING; LANES]; C];
             let taps = lanes[(first - reach.start) * C..].chunks_exact(C);
             for (values, &weight) in taps.zip(weights) {
-                for c in 0..C {
-                    for lane in 0..LANES {
-                        let product = weight.wrapping_mul(i32::from(values[c][lane]));
-                        sums[c][lane] = sums[c][lane].wrapping_add(product);
-                    }
+                for (sums, values) in sums.iter_mut().zip(values) {
+                    add(sums, weight, values);
                 }
             }
             let sums = sums.map(|lanes| lanes.map(clip));
@@ -278,14 +275,84 @@ fn weigh<const N: usize>(from: &[u8], stride: usize, weights: &[i32], to: &mut [
     let mut sums = [ROUNDING; N];
     for (t, &weight) in weights.iter().enumerate() {
         let Some(values) = from[t * stride..].first_chunk::<N>() else { continue };
-        for i in 0..N {
-            sums[i] = sums[i].wrapping_add(weight.wrapping_mul(i32::from(values[i])));
-        }
+        add(&mut sums, weight, values);
     }
     *to = sums.map(clip);
 }
 
 #[inline(always)]
+fn add<const N: usize>(sums: &mut [i32; N], weight: i32, values: &[u8; N]) {
+    for (sum, &value) in sums.iter_mut().zip(values) {
+        *sum = sum.wrapping_add(weight.wrapping_mul(i32::from(value)));
+    }
+}
+
+#[inline(always)]
 fn clip(sum: i32) -> u8 {
     (sum >> PRECISION_BITS).clamp(0, 255) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn filter() -> impl Strategy<Value = Filter> {
+        prop_oneof![Just(Filter::Bilinear), Just(Filter::Bicubic), Just(Filter::Lanczos)]
+    }
+
+    fn noise(len: usize) -> Vec<u8> {
+        (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_window_holds_what_the_whole_would_hold(
+            (w, h) in (1u32..70, 1u32..70), (new_w, new_h) in (1u32..90, 1u32..90),
+            (x, y) in (0.0..1.0, 0.0..1.0), filter in filter(), gray in any::<bool>(),
+        ) {
+            let channels = if gray { 1 } else { 3 };
+            let pixels = noise((w * h) as usize * channels);
+            let whole = resize(&pixels, (w, h), channels, (new_w, new_h), filter);
+            let (left, top) = ((f64::from(new_w) * x) as u32, (f64::from(new_h) * y) as u32);
+            let window = Window {
+                left: left.into(), top: top.into(), width: new_w - left, height: (new_h - top).div_ceil(2),
+            };
+            let part = resize_window(&pixels, (w, h), channels, (new_w.into(), new_h.into()), window, filter);
+            let expected: Vec<u8> = (top..top + window.height)
+                .flat_map(|row| {
+                    let begin = (row * new_w + left) as usize * channels;
+                    whole[begin..begin + window.width as usize * channels].to_vec()
+                })
+                .collect();
+            prop_assert_eq!(part, expected);
+        }
+
+        #[test]
+        fn every_instruction_set_gives_the_same_bytes(
+            (w, h) in (1u32..90, 1u32..90), (new_w, new_h) in (1u32..90, 1u32..90), filter in filter(),
+        ) {
+            let pixels = noise((w * h) as usize * 3);
+            let across = Weights::new(filter, w, new_w.into(), 0, new_w);
+            let down = Weights::new(filter, h, new_h.into(), 0, new_h);
+            let portable = passes_inline::<3>(&pixels, w as usize, &across, &down);
+            prop_assert_eq!(resize(&pixels, (w, h), 3, (new_w, new_h), filter), portable);
+        }
+
+        #[test]
+        fn one_colour_stays_one_colour(
+            value: u8, (w, h) in (1u32..40, 1u32..40), new in (1u32..60, 1u32..60), filter in filter(),
+        ) {
+            let resized = resize(&vec![value; (w * h) as usize], (w, h), 1, new, filter);
+            prop_assert!(resized.iter().all(|&v| v == value));
+        }
+    }
+
+    #[test]
+    fn the_same_size_is_a_copy() {
+        let pixels = noise(33 * 20 * 3);
+        for filter in [Filter::Bilinear, Filter::Bicubic, Filter::Lanczos] {
+            assert_eq!(resize(&pixels, (33, 20), 3, (33, 20), filter), pixels);
+        }
+    }
 }

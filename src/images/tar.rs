@@ -40,22 +40,20 @@ pub(super) fn list(path: &Path, file: File, progress: &dyn Progress) -> Result<L
     let mut found: Vec<Found> = Vec::new();
     let mut offsets = Vec::new();
     let mut unreadable = Vec::new();
-    let mut entries = 0u64;
-    for entry in archive.entries_with_seek().map_err(Error::io("read", path))? {
+    for (before, entry) in archive.entries_with_seek().map_err(Error::io("read", path))?.enumerate() {
         check_stop(|| "nothing was begun yet; run the same command again".into())?;
         let entry = match entry {
             Ok(entry) => entry,
-            Err(e) if entries == 0 => {
+            Err(e) if before == 0 => {
                 let hint = "a compressed archive has to be unpacked first";
                 return Err(Error::malformed(path, format!("not a readable tar archive: {e}"), hint));
             }
             Err(e) => {
                 let name = path.file_name().unwrap_or_default().as_encoded_bytes().to_vec();
-                unreadable.push(Skipped::new(shown(name), format!("damaged after {entries} entries: {e}")));
+                unreadable.push(Skipped::new(shown(name), format!("damaged after {before} entries: {e}")));
                 break;
             }
         };
-        entries += 1;
         let raw = entry.path_bytes();
         let kind = entry.header().entry_type();
         if kind.is_dir() || !is_image(&raw) {
