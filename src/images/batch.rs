@@ -1,0 +1,59 @@
+//! Reading, decoding and preparing many images on all cores.
+//! The result is in the order of the set, whichever thread was first; a damaged image leaves its reason in its place.
+//! Memory is bounded by the range asked for and by one decoded image per thread.
+
+use super::decode::decode_noted;
+use super::names::promised_format;
+use super::preprocess::Preprocessing;
+use super::source::{ImageSet, Skipped};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// An image ready for the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepared {
+    /// `[H, W, C]`, 0..=255, in the size and colours of the preprocessing.
+    pub pixels: Vec<u8>,
+    /// Width of the original, upright.
+    pub width: u32,
+    /// Height of the original, upright.
+    pub height: u32,
+    /// What is worth knowing about the file (`cmyk`, `16-bit`, `named .png but is jpeg`); empty for most.
+    pub note: String,
+}
+
+/// Images `range` of the set, in order, each prepared or with the reason why not.
+///
+/// # Panics
+/// If `range` reaches beyond the set.
+pub fn load(
+    set: &ImageSet,
+    range: Range<usize>,
+    preprocessing: &Preprocessing,
+) -> Vec<Result<Prepared, Skipped>> {
+    assert!(range.end <= set.len(), "a range beyond the set");
+    range
+        .into_par_iter()
+        .with_max_len(1)
+        .map(|i| prepare(set, i, preprocessing).map_err(|reason| Skipped::new(set.path(i), reason)))
+        .collect()
+}
+
+fn prepare(set: &ImageSet, i: usize, preprocessing: &Preprocessing) -> Result<Prepared, String> {
+    let decoded = decode_noted(&set.read(i)?, preprocessing.alpha)?;
+    let mut notes = Vec::new();
+    if !decoded.note.is_empty() {
+        notes.push(decoded.note.to_string());
+    }
+    let path = set.path(i);
+    if promised_format(path.as_bytes()).is_some_and(|promised| promised != decoded.format) {
+        let extension = path.rsplit('.').next().unwrap_or_default();
+        notes.push(format!("named .{extension} but is {}", decoded.format));
+    }
+    Ok(Prepared {
+        pixels: preprocessing.apply(&decoded.image),
+        width: decoded.image.width,
+        height: decoded.image.height,
+        note: notes.join("; "),
+    })
+}

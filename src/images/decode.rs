@@ -1,0 +1,201 @@
+//! From the bytes of an image file to RGB pixels, upright, with transparency resolved.
+//! The format is told by the content, never by the name.
+//! Whatever the bytes are, the answer is an image or a reason, within bounded memory.
+
+use super::{jpeg, png};
+use image::metadata::Orientation;
+use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use serde::{Deserialize, Serialize};
+use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Pixels of one image, at most: twice the number above which Pillow warns, where it refuses a file as a decompression bomb.
+pub const MAX_PIXELS: u64 = 2 * 178_956_970;
+
+/// Pixels along one side, at most; what resizing needs grows with it, whatever the other side is.
+pub const MAX_SIDE: u64 = 1 << 18;
+
+/// Memory of one decoder, at most, in bytes: four per pixel of the largest image.
+const MAX_ALLOCATION: u64 = 4 * MAX_PIXELS;
+
+/// What becomes of transparency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Alpha {
+    /// Composited on white, as a page shows it.
+    #[default]
+    White,
+    /// Dropped; the stored colours show, as with Pillow's `convert("RGB")`.
+    Drop,
+}
+
+/// An image, `[H, W, 3]`, RGB, 0..=255.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RgbImage {
+    /// Pixels per row.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// `height * width * 3` values, row by row.
+    pub pixels: Vec<u8>,
+}
+
+/// An image with what is worth knowing about its file.
+#[derive(Debug, Clone)]
+pub struct Decoded {
+    /// The pixels.
+    pub image: RgbImage,
+    /// `jpeg`, `png`, `webp`, `gif`, `bmp`, `tiff` or `pnm`.
+    pub format: &'static str,
+    /// What was changed on the way (`cmyk`, `16-bit`, `animated, first frame`); empty for most.
+    pub note: &'static str,
+}
+
+/// Decodes an image file and turns it upright by its Exif orientation.
+///
+/// JPEG pixels are libjpeg-turbo's. Of a value of 16 bits the high byte is kept, in colour and in gray (Pillow clips gray).
+/// Of several frames the first is taken. A PNG whose pixel data have a wrong checksum is read, as Pillow does.
+///
+/// # Errors
+/// In words, without the path: not an image of a known kind, damaged, cut short, or above [`MAX_PIXELS`].
+pub fn decode(bytes: &[u8], alpha: Alpha) -> Result<RgbImage, String> {
+    decode_noted(bytes, alpha).map(|decoded| decoded.image)
+}
+
+/// As [`decode`], with the format and a note.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_noted(bytes: &[u8], alpha: Alpha) -> Result<Decoded, String> {
+    if bytes.is_empty() {
+        return Err("the file is empty".into());
+    }
+    let kind = image::guess_format(bytes).ok().and_then(|kind| Some((kind, name(kind)?)));
+    let (kind, format) = kind.ok_or("not an image of a known kind (jpeg, png, webp, gif, bmp, tiff, pnm)")?;
+    let (image, orientation, note) = if kind == ImageFormat::Jpeg {
+        let jpeg = jpeg::decode(bytes)?;
+        (jpeg.image, jpeg.orientation, if jpeg.cmyk { "cmyk" } else { "" })
+    } else {
+        let first = caught(|| decode_other(bytes, kind, alpha));
+        match (first, kind) {
+            (Err(reason), ImageFormat::Png) => {
+                let repaired = png::with_right_data_checksums(bytes).ok_or(reason)?;
+                caught(|| decode_other(&repaired, kind, alpha))?
+            }
+            (first, _) => first?,
+        }
+    };
+    Ok(Decoded { image: upright(image, orientation)?, format, note })
+}
+
+/// Refuses sizes that nothing could be done with.
+pub(super) fn check_pixels(width: u64, height: u64) -> Result<(), String> {
+    match width.checked_mul(height) {
+        Some(0) => Err("the image has no pixels".into()),
+        _ if width.max(height) > MAX_SIDE => {
+            Err(format!("{width} x {height}: a side is longer than {MAX_SIDE} pixels"))
+        }
+        Some(n) if n <= MAX_PIXELS => Ok(()),
+        _ => Err(format!("{width} x {height} pixels are more than the {MAX_PIXELS} that are read")),
+    }
+}
+
+fn name(kind: ImageFormat) -> Option<&'static str> {
+    Some(match kind {
+        ImageFormat::Jpeg => "jpeg",
+        ImageFormat::Png => "png",
+        ImageFormat::WebP => "webp",
+        ImageFormat::Gif => "gif",
+        ImageFormat::Bmp => "bmp",
+        ImageFormat::Tiff => "tiff",
+        ImageFormat::Pnm => "pnm",
+        _ => return None,
+    })
+}
+
+/// A panic of a decoder is a reason like any other.
+fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("the decoder failed on this file".into()))
+}
+
+fn decode_other(
+    bytes: &[u8],
+    kind: ImageFormat,
+    alpha: Alpha,
+) -> Result<(RgbImage, Orientation, &'static str), String> {
+    let words = |e: image::ImageError| e.to_string();
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_ALLOCATION);
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), kind);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(words)?;
+    let (width, height) = decoder.dimensions();
+    check_pixels(width.into(), height.into())?;
+    if decoder.total_bytes() > MAX_ALLOCATION {
+        return Err(format!("{width} x {height} pixels of this depth are more than {MAX_ALLOCATION} bytes"));
+    }
+    let depth = match decoder.color_type() {
+        ColorType::L8 | ColorType::La8 | ColorType::Rgb8 | ColorType::Rgba8 => "",
+        ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16 => "16-bit",
+        _ => "floating point",
+    };
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let pixels = rgb(DynamicImage::from_decoder(decoder).map_err(words)?, alpha);
+    let note = if is_animated(bytes, kind) { "animated, first frame" } else { depth };
+    Ok((RgbImage { width, height, pixels }, orientation, note))
+}
+
+fn is_animated(bytes: &[u8], kind: ImageFormat) -> bool {
+    use image::AnimationDecoder;
+    use image::codecs::{gif::GifDecoder, png::PngDecoder, webp::WebPDecoder};
+    let bytes = Cursor::new(bytes);
+    match kind {
+        ImageFormat::Gif => {
+            GifDecoder::new(bytes).is_ok_and(|d| matches!(d.into_frames().nth(1), Some(Ok(_))))
+        }
+        ImageFormat::Png => PngDecoder::new(bytes).is_ok_and(|d| d.is_apng().unwrap_or(false)),
+        ImageFormat::WebP => WebPDecoder::new(bytes).is_ok_and(|d| d.has_animation()),
+        _ => false,
+    }
+}
+
+/// `[H, W, 3]` of any pixel layout.
+fn rgb(image: DynamicImage, alpha: Alpha) -> Vec<u8> {
+    let high = |v: u16| (v >> 8) as u8;
+    match image {
+        DynamicImage::ImageRgb8(i) => i.into_raw(),
+        DynamicImage::ImageLuma8(i) => i.into_raw().into_iter().flat_map(|v| [v; 3]).collect(),
+        DynamicImage::ImageLumaA8(i) => i.pixels().flat_map(|p| resolve([p[0]; 3], p[1], alpha)).collect(),
+        DynamicImage::ImageRgba8(i) => {
+            i.pixels().flat_map(|p| resolve([p[0], p[1], p[2]], p[3], alpha)).collect()
+        }
+        DynamicImage::ImageLuma16(i) => i.into_raw().into_iter().flat_map(|v| [high(v); 3]).collect(),
+        DynamicImage::ImageLumaA16(i) => {
+            i.pixels().flat_map(|p| resolve([high(p[0]); 3], high(p[1]), alpha)).collect()
+        }
+        DynamicImage::ImageRgb16(i) => i.into_raw().into_iter().map(high).collect(),
+        DynamicImage::ImageRgba16(i) => {
+            i.pixels().flat_map(|p| resolve([p[0], p[1], p[2]].map(high), high(p[3]), alpha)).collect()
+        }
+        other => other.to_rgba8().pixels().flat_map(|p| resolve([p[0], p[1], p[2]], p[3], alpha)).collect(),
+    }
+}
+
+/// A colour of opacity `a` on white, or as it is stored.
+fn resolve(colour: [u8; 3], a: u8, alpha: Alpha) -> [u8; 3] {
+    match alpha {
+        Alpha::Drop => colour,
+        Alpha::White => colour.map(|v| {
+            let (v, a) = (u32::from(v), u32::from(a));
+            ((v * a + 255 * (255 - a) + 127) / 255) as u8
+        }),
+    }
+}
+
+fn upright(image: RgbImage, orientation: Orientation) -> Result<RgbImage, String> {
+    let RgbImage { width, height, pixels } = image;
+    let buffer = image::RgbImage::from_raw(width, height, pixels).ok_or("fewer pixels than declared")?;
+    let mut image = DynamicImage::ImageRgb8(buffer);
+    image.apply_orientation(orientation);
+    Ok(RgbImage { width: image.width(), height: image.height(), pixels: image.into_rgb8().into_raw() })
+}

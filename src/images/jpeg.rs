@@ -1,0 +1,145 @@
+//! JPEG to RGB with libjpeg-turbo's pixels, which every published number was made with.
+//! Accurate integer DCT and smooth chroma upsampling (the library's defaults); CMYK is turned to RGB as Pillow does.
+//! The C library reports errors by unwinding: it is caught here, and nothing is printed.
+
+use super::decode::{MAX_PIXELS, RgbImage, check_pixels};
+use image::metadata::Orientation;
+use mozjpeg::Marker;
+use mozjpeg::decompress::{DecompressBuilder, DecompressStarted, Format};
+use mozjpeg_sys as sys;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+/// Pixels that one byte of a JPEG file can describe, at most: one bit per 8 x 8 block, and at worst half of the
+/// blocks where the largest sampling factors belong to different components. Doubled to be on the safe side.
+const MAX_PIXELS_PER_BYTE: u64 = 2 * 2 * 8 * 64;
+
+/// Scans of one image, at most: each costs the time of a whole image, and no real encoder makes a tenth of these.
+const MAX_SCANS: std::ffi::c_long = 500;
+
+/// `JMSG_LENGTH_MAX` of `jpeglib.h`.
+const MESSAGE_BYTES: usize = 200;
+
+/// Beginning of the APP1 segment that holds Exif data.
+const EXIF: &[u8] = b"Exif\0\0";
+
+/// What a JPEG file holds.
+pub(super) struct Jpeg {
+    /// As stored, before orientation.
+    pub image: RgbImage,
+    pub orientation: Orientation,
+    pub cmyk: bool,
+}
+
+/// Decodes a JPEG file.
+///
+/// # Errors
+/// In words: what libjpeg calls an error, and those of its warnings that say that pixels were lost
+/// (Pillow stops at a file that ends early, and shows other damage as it falls).
+pub(super) fn decode(bytes: &[u8]) -> Result<Jpeg, String> {
+    match catch_unwind(AssertUnwindSafe(|| decode_unwinding(bytes))) {
+        Ok(result) => result,
+        Err(payload) => {
+            Err(payload.downcast_ref::<String>().cloned().unwrap_or_else(|| "damaged JPEG".into()))
+        }
+    }
+}
+
+fn decode_unwinding(bytes: &[u8]) -> Result<Jpeg, String> {
+    let started = DecompressBuilder::new()
+        .with_err(error_manager())
+        .with_markers(&[Marker::APP(1)])
+        .from_mem(bytes)
+        .map_err(|e| e.to_string())?;
+    let (width, height) = (started.width() as u64, started.height() as u64);
+    check_pixels(width, height)?;
+    if width * height > MAX_PIXELS_PER_BYTE * bytes.len() as u64 {
+        return Err(format!(
+            "{} bytes cannot hold the {width} x {height} pixels that are declared",
+            bytes.len()
+        ));
+    }
+    let orientation = started
+        .markers()
+        .find_map(|marker| Orientation::from_exif_chunk(marker.data.strip_prefix(EXIF)?))
+        .unwrap_or(Orientation::NoTransforms);
+    let (pixels, cmyk) = match started.image().map_err(|e| e.to_string())? {
+        Format::RGB(image) => (samples(image)?, false),
+        Format::Gray(image) => (samples(image)?.into_iter().flat_map(|v| [v; 3]).collect(), false),
+        Format::CMYK(image) => {
+            (samples(image)?.as_chunks().0.iter().flat_map(rgb_of_inverted_cmyk).collect(), true)
+        }
+    };
+    let image = RgbImage { width: width as u32, height: height as u32, pixels };
+    Ok(Jpeg { image, orientation, cmyk })
+}
+
+fn samples(mut image: DecompressStarted<&[u8]>) -> Result<Vec<u8>, String> {
+    let samples = image.read_scanlines().map_err(|e| e.to_string())?;
+    image.finish().map_err(|e| e.to_string())?;
+    Ok(samples)
+}
+
+/// Pillow's way from the inverted inks that Adobe stores (and Pillow takes for granted) to RGB, without a colour profile.
+fn rgb_of_inverted_cmyk(&[c, m, y, k]: &[u8; 4]) -> [u8; 3] {
+    let times = |a: u8, b: u8| {
+        let t = u32::from(a) * u32::from(b) + 128;
+        ((t + (t >> 8)) >> 8) as u8
+    };
+    [c, m, y].map(|ink| k - times(255 - ink, k))
+}
+
+/// libjpeg's error manager, with unwinding for errors and for warnings that mean damage, and silence for the rest.
+fn error_manager() -> sys::jpeg_error_mgr {
+    // SAFETY: the C struct is plain data for which all bits zero is a value; `jpeg_std_error` fills it in.
+    let mut manager = unsafe {
+        let mut manager: sys::jpeg_error_mgr = std::mem::zeroed();
+        sys::jpeg_std_error(&mut manager);
+        manager
+    };
+    manager.error_exit = Some(error_exit);
+    manager.emit_message = Some(emit_message);
+    manager
+}
+
+extern "C-unwind" fn error_exit(info: &mut sys::jpeg_common_struct) {
+    resume_unwind(Box::new(message(info)));
+}
+
+/// Called for warnings (`level` -1) and for traces, one of which marks the start of each scan.
+extern "C-unwind" fn emit_message(info: &mut sys::jpeg_common_struct, level: std::ffi::c_int) {
+    // SAFETY: libjpeg hands over its own state, whose `err` is the manager made above.
+    let Some(manager) = (unsafe { info.err.as_mut() }) else { return };
+    let code = manager.msg_code;
+    if level >= 0 {
+        if code == sys::JTRC_SOS {
+            manager.num_warnings += 1;
+            if manager.num_warnings > MAX_SCANS {
+                resume_unwind(Box::new(format!("more than {MAX_SCANS} scans")));
+            }
+        }
+        return;
+    }
+    let harmless =
+        [sys::JWRN_ADOBE_XFORM, sys::JWRN_EXTRANEOUS_DATA, sys::JWRN_JFIF_MAJOR, sys::JWRN_NOT_SEQUENTIAL];
+    if !harmless.contains(&code) {
+        resume_unwind(Box::new(message(info)));
+    }
+}
+
+/// libjpeg's text for the message at hand.
+fn message(info: &mut sys::jpeg_common_struct) -> String {
+    type Formatter = unsafe extern "C-unwind" fn(*mut sys::jpeg_common_struct, *mut u8);
+    let mut text = [0u8; MESSAGE_BYTES];
+    // SAFETY: `err` is the manager made above. The binding declares a reference to 80 bytes where C has a pointer to
+    // `JMSG_LENGTH_MAX`, which `text` holds; references and pointers are passed alike.
+    unsafe {
+        if let Some(format) = info.err.as_ref().and_then(|manager| manager.format_message) {
+            let format: Formatter = std::mem::transmute(format);
+            format(info, text.as_mut_ptr());
+        }
+    }
+    let end = text.iter().position(|&b| b == 0).unwrap_or(MESSAGE_BYTES);
+    String::from_utf8_lossy(&text[..end]).into_owned()
+}
+
+const _: () = assert!(MAX_PIXELS < u32::MAX as u64);

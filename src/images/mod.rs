@@ -1,0 +1,28 @@
+//! Images: find them, decode them, turn them upright, resize them as Pillow does, and prepare them for a network.
+//! [`ImageSet`] lists and reads, [`decode()`] gives pixels, [`Preprocessing`] gives the input of a network, [`load`] does all of it in parallel.
+//! A damaged file is a value with a reason, never an end of the run.
+
+mod batch;
+mod decode;
+mod dir;
+mod jpeg;
+mod names;
+mod png;
+mod preprocess;
+mod read_at;
+mod resize;
+mod source;
+#[cfg(test)]
+mod source_tests;
+mod tar;
+#[cfg(test)]
+mod tests;
+mod zip;
+
+pub use batch::{Prepared, load};
+pub use decode::{Alpha, Decoded, MAX_PIXELS, MAX_SIDE, RgbImage, decode, decode_noted};
+pub use names::EXTENSIONS;
+pub use preprocess::{Color, Fit, Preprocessing};
+pub use read_at::MAX_FILE_BYTES;
+pub use resize::{Filter, resize};
+pub use source::{ImageSet, Skipped};

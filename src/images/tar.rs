@@ -1,0 +1,82 @@
+//! Images of a tar archive, WebDataset shards among them.
+//! Headers are walked once for the offsets; entries are then read side by side at their offset.
+//! An archive that is cut short gives what lies before the cut.
+
+use super::names::{is_image, relative, shown};
+use super::read_at::{FileAt, read_bounded};
+use super::source::{Container, Entry, Found, Listing, Skipped};
+use crate::error::{Error, Result};
+use crate::progress::{Progress, check_stop};
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
+
+/// Buffer of the walk over the headers, in bytes; most of what lies between two headers is skipped.
+const HEADER_BUFFER: usize = 4096;
+
+struct Tar {
+    file: FileAt,
+    /// Offset of each slot's data.
+    offsets: Vec<u64>,
+}
+
+impl Container for Tar {
+    fn read(&self, entry: &Entry) -> Result<Vec<u8>, String> {
+        let offset = self.offsets.get(entry.slot).ok_or("no such entry")?;
+        let mut file = self.file.clone();
+        file.seek(SeekFrom::Start(*offset)).map_err(|e| e.to_string())?;
+        let bytes = read_bounded(file.take(entry.size), entry.size)?;
+        if (bytes.len() as u64) < entry.size {
+            return Err("the archive is cut short inside this entry".into());
+        }
+        Ok(bytes)
+    }
+}
+
+/// The images of the archive `file`, which `path` names in messages.
+pub(super) fn list(path: &Path, file: File, progress: &dyn Progress) -> Result<Listing> {
+    let file = FileAt::new(file).map_err(Error::io("read", path))?;
+    let mut archive = ::tar::Archive::new(BufReader::with_capacity(HEADER_BUFFER, file.clone()));
+    let mut found: Vec<Found> = Vec::new();
+    let mut offsets = Vec::new();
+    let mut unreadable = Vec::new();
+    for (before, entry) in archive.entries_with_seek().map_err(Error::io("read", path))?.enumerate() {
+        check_stop(|| "nothing was begun yet; run the same command again".into())?;
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(e) if before == 0 => {
+                let hint = "a compressed archive has to be unpacked first";
+                return Err(Error::malformed(path, format!("not a readable tar archive: {e}"), hint));
+            }
+            Err(e) => {
+                let name = path.file_name().unwrap_or_default().as_encoded_bytes().to_vec();
+                unreadable.push(Skipped::new(shown(name), format!("damaged after {before} entries: {e}")));
+                break;
+            }
+        };
+        let raw = entry.path_bytes();
+        let kind = entry.header().entry_type();
+        if kind.is_dir() || !is_image(&raw) {
+            continue;
+        }
+        let (offset, size) = (entry.raw_file_position(), entry.size());
+        let usable = if kind.is_hard_link() || kind.is_symlink() {
+            Err("the entry is a link")
+        } else if !(kind.is_file() || kind.is_contiguous()) {
+            Err("the entry is not a regular file")
+        } else if offset.checked_add(size).is_none_or(|end| end > file.len()) {
+            Err("the archive is cut short inside this entry")
+        } else {
+            relative(&raw)
+        };
+        match usable {
+            Ok(name) => {
+                found.push(Found { name, size, slot: offsets.len() });
+                offsets.push(offset);
+                progress.advance(1);
+            }
+            Err(reason) => unreadable.push(Skipped::new(shown(raw.to_vec()), reason)),
+        }
+    }
+    Ok(Listing { container: Box::new(Tar { file, offsets }), found, unreadable })
+}

@@ -1,0 +1,352 @@
+//! Decoding, resizing and preparing against what Pillow, torchvision and timm made of the same files.
+
+use super::*;
+use proptest::prelude::*;
+use safetensors::SafeTensors;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+fn bytes(name: &str) -> Vec<u8> {
+    std::fs::read(fixture(name)).unwrap()
+}
+
+fn file(name: &str) -> Vec<u8> {
+    bytes(&format!("preprocess/files/{name}"))
+}
+
+fn json(name: &str) -> Value {
+    serde_json::from_slice(&bytes(name)).unwrap()
+}
+
+fn sha(pixels: &[u8]) -> String {
+    super::source::hex(&Sha256::digest(pixels))
+}
+
+fn preprocessing(width: u32, height: u32, fit: Fit, filter: Filter) -> Preprocessing {
+    Preprocessing {
+        width,
+        height,
+        fit,
+        crop_ratio: 1.0,
+        filter,
+        alpha: Alpha::White,
+        color: Color::Rgb,
+        mean: vec![0.485, 0.456, 0.406],
+        std: vec![0.229, 0.224, 0.225],
+    }
+}
+
+const FILTERS: [Filter; 3] = [Filter::Bilinear, Filter::Bicubic, Filter::Lanczos];
+
+/// File names of the fixture with Pillow's findings.
+fn files() -> Vec<(String, Value)> {
+    let expected = json("preprocess/expected.json");
+    expected["files"].as_object().unwrap().iter().map(|(k, v)| (k.clone(), v.clone())).collect()
+}
+
+#[test]
+fn every_readable_file_gives_pillows_pixels() {
+    let stored = bytes("preprocess/rgb.safetensors");
+    let rgb = SafeTensors::deserialize(&stored).unwrap();
+    let mut compared = 0;
+    for (name, facts) in files() {
+        if facts["error"].is_string() || name == "gray16_50x40.png" {
+            continue;
+        }
+        let image = decode(&file(&name), Alpha::Drop).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let applied = &facts["if_orientation_applied"];
+        let facts = if applied.is_object() { applied } else { &facts };
+        assert_eq!(Value::from(image.width), facts["width"], "{name}");
+        assert_eq!(Value::from(image.height), facts["height"], "{name}");
+        assert_eq!(Value::from(sha(&image.pixels)), facts["rgb_sha256"], "{name}");
+        if !applied.is_object() {
+            assert_eq!(image.pixels, rgb.tensor(&name).unwrap().data(), "{name}");
+        }
+        compared += 1;
+    }
+    assert_eq!(compared, 19);
+}
+
+#[test]
+fn every_damaged_file_gives_a_reason() {
+    let mut damaged = 0;
+    for (name, _) in files().iter().filter(|(_, facts)| facts["error"].is_string()) {
+        let reason = decode(&file(name), Alpha::White).expect_err(name);
+        let part = match name.as_str() {
+            "empty.png" => "empty",
+            "text.png" => "known kind",
+            "truncated.jpg" => "Premature end of JPEG file",
+            "bad_crc_ihdr.png" => "CRC",
+            _ => "end",
+        };
+        assert!(reason.contains(part), "{name}: {reason}");
+        damaged += 1;
+    }
+    assert_eq!(damaged, 5);
+}
+
+#[test]
+fn gray_of_16_bits_is_scaled_and_not_clipped() {
+    let decoded = decode_noted(&file("gray16_50x40.png"), Alpha::White).unwrap();
+    assert_eq!(decoded.note, "16-bit");
+    let first: Vec<u8> = decoded.image.pixels.chunks(3).take(8).map(|p| p[0]).collect();
+    assert_eq!(first, [0, 0, 0, 0, 0, 1, 1, 255]);
+}
+
+#[test]
+fn transparency_is_composited_on_white_or_dropped() {
+    let (white, stored) = (
+        decode(&file("rgba_64x48.png"), Alpha::White).unwrap(),
+        decode(&file("rgba_64x48.png"), Alpha::Drop).unwrap(),
+    );
+    assert!(white.pixels[..64 * 8 * 3].iter().all(|&v| v == 255), "the first rows are transparent");
+    assert_ne!(white.pixels, stored.pixels);
+    let centre = (24 * 64 + 32) * 3;
+    assert_eq!(white.pixels[centre..centre + 3], stored.pixels[centre..centre + 3], "the middle is opaque");
+    let outside = (40 * 64 + 20) * 3; // opacity 80 of 255
+    for (white, stored) in white.pixels[outside..outside + 3].iter().zip(&stored.pixels[outside..]) {
+        let expected = (f64::from(*stored) * 80.0 + 255.0 * 175.0) / 255.0;
+        assert!((f64::from(*white) - expected).abs() <= 0.5);
+    }
+
+    let palette = decode(&file("palette_transparent_80x60.png"), Alpha::White).unwrap();
+    assert_ne!(palette, decode(&file("palette_transparent_80x60.png"), Alpha::Drop).unwrap());
+}
+
+#[test]
+fn all_eight_orientations_are_turned_upright() {
+    let upright_of = |value: u8| {
+        let mut jpeg = file("exif6_64x40.jpg");
+        let exif = jpeg.windows(6).position(|w| w == b"Exif\0\0").unwrap();
+        let tag = [[0x12, 0x01, 3, 0].as_slice(), &[0x01, 0x12, 0, 3]]
+            .iter()
+            .find_map(|tag| jpeg.windows(4).position(|w| w == *tag))
+            .unwrap();
+        assert!(tag > exif);
+        let at = (tag + 8..tag + 10).find(|&i| jpeg[i] == 6).unwrap();
+        jpeg[at] = value;
+        decode(&jpeg, Alpha::White).unwrap()
+    };
+    let stored = upright_of(1);
+    let (w, h) = (stored.width as usize, stored.height as usize);
+    let pixel = |image: &RgbImage, x: usize, y: usize| {
+        let at = (y * image.width as usize + x) * 3;
+        [image.pixels[at], image.pixels[at + 1], image.pixels[at + 2]]
+    };
+    for value in 2..=8u8 {
+        let turned = upright_of(value);
+        let swapped = value >= 5;
+        assert_eq!(
+            (turned.width as usize, turned.height as usize),
+            if swapped { (h, w) } else { (w, h) },
+            "{value}"
+        );
+        for (x, y) in [(0, 0), (5, 3), (w - 1, 0), (w / 2, h - 1)] {
+            // Exif 2.3, 4.6.4 A: where row 0 and column 0 of the stored image are seen.
+            let (tx, ty) = match value {
+                2 => (w - 1 - x, y),
+                3 => (w - 1 - x, h - 1 - y),
+                4 => (x, h - 1 - y),
+                5 => (y, x),
+                6 => (h - 1 - y, x),
+                7 => (h - 1 - y, w - 1 - x),
+                _ => (y, w - 1 - x),
+            };
+            assert_eq!(pixel(&turned, tx, ty), pixel(&stored, x, y), "orientation {value}, pixel {x},{y}");
+        }
+    }
+    assert_eq!(upright_of(9), stored, "an unknown orientation is none");
+}
+
+#[test]
+fn resizing_gives_pillows_bytes() {
+    let (sources, resized) = (bytes("preprocess/rgb.safetensors"), bytes("preprocess/pil_small.safetensors"));
+    let (sources, resized) =
+        (SafeTensors::deserialize(&sources).unwrap(), SafeTensors::deserialize(&resized).unwrap());
+    let mut compared = 0;
+    for (name, expected) in resized.tensors() {
+        let [source, filter, side]: [&str; 3] = name.split('/').collect::<Vec<_>>().try_into().unwrap();
+        let filter = FILTERS.into_iter().find(|f| f.name() == filter).unwrap();
+        let source = sources.tensor(source).unwrap();
+        let side: u32 = side.parse().unwrap();
+        let size = (source.shape()[1] as u32, source.shape()[0] as u32);
+        let ours = resize(source.data(), size, 3, (side, side), filter);
+        assert!(ours == expected.data(), "{name}");
+        compared += 1;
+    }
+    assert_eq!(compared, 20 * 3 * 2);
+}
+
+#[test]
+fn cropping_and_normalising_are_torchvisions() {
+    let stored = bytes("preprocess/prepared.safetensors");
+    let prepared = SafeTensors::deserialize(&stored).unwrap();
+    let mut how = preprocessing(64, 64, Fit::Crop, Filter::Bicubic);
+    how.crop_ratio = 64.0 / 72.5;
+    for name in ["rgb_37x53.png", "rgb_640x427_q90_420.jpg"] {
+        let pixels = how.apply(&decode(&file(name), Alpha::White).unwrap());
+        assert!(pixels == prepared.tensor(&format!("{name}/shorter72_crop64_u8")).unwrap().data(), "{name}");
+        let mut values = vec![0.0; how.values()];
+        how.normalise(&pixels, &mut values);
+        let expected = prepared.tensor(&format!("{name}/shorter72_crop64_normalised")).unwrap();
+        let (expected, rest) = expected.data().as_chunks::<4>();
+        assert!(rest.is_empty() && expected.len() == values.len());
+        assert!(
+            values.iter().zip(expected).all(|(v, e)| *v == f32::from_le_bytes(*e)),
+            "{name}: not the same floats"
+        );
+    }
+}
+
+#[test]
+fn timms_evaluation_transform_and_the_squash_are_met_to_the_byte() {
+    let expected = json("efficientnet_lite0_real/images.json");
+    for (name, facts) in expected["images"].as_object().unwrap() {
+        let image = decode(&bytes(&format!("efficientnet_lite0_real/{name}")), Alpha::White).unwrap();
+        assert_eq!(Value::from(sha(&image.pixels)), facts["pixels_sha256"], "{name}");
+        let mut how = preprocessing(224, 224, Fit::Squash, Filter::Bicubic);
+        assert_eq!(Value::from(sha(&how.apply(&image))), facts["squash_sha256"], "{name}");
+        (how.fit, how.crop_ratio) = (Fit::Crop, 0.875);
+        assert_eq!(Value::from(sha(&how.apply(&image))), facts["crop_sha256"], "{name}");
+    }
+}
+
+#[test]
+fn padding_and_gray_are_pillows() {
+    for case in json("preprocess/pad_and_gray.json")["cases"].as_array().unwrap() {
+        let of = |key: &str| serde_json::from_value::<u32>(case[key].clone()).unwrap();
+        let fit = serde_json::from_value(case["fit"].clone()).unwrap();
+        let mut how = preprocessing(
+            of("width"),
+            of("height"),
+            fit,
+            serde_json::from_value(case["filter"].clone()).unwrap(),
+        );
+        how.color = serde_json::from_value(case["color"].clone()).unwrap();
+        let image = decode(&file(case["file"].as_str().unwrap()), Alpha::White).unwrap();
+        assert_eq!(Value::from(sha(&how.apply(&image))), case["sha256"], "{case}");
+    }
+}
+
+#[test]
+fn a_set_is_loaded_in_order_with_reasons_and_notes() {
+    let set = ImageSet::open(&fixture("preprocess/files"), &crate::progress::Silent).unwrap();
+    assert_eq!(set.len(), 25);
+    let how = preprocessing(32, 24, Fit::Pad, Filter::Bilinear);
+    let all = load(&set, 0..set.len(), &how);
+    let mut skipped = Vec::new();
+    for (i, result) in all.iter().enumerate() {
+        match result {
+            Ok(prepared) => {
+                assert_eq!(prepared.pixels.len(), how.values(), "{}", set.path(i));
+                let note = match set.path(i) {
+                    "cmyk_60x60.jpg" => "cmyk",
+                    "gray16_50x40.png" | "rgb16_30x22.png" => "16-bit",
+                    "animated_48x32.gif" => "animated, first frame",
+                    "jpeg_named.png" => "named .png but is jpeg",
+                    _ => "",
+                };
+                assert_eq!(prepared.note, note, "{}", set.path(i));
+            }
+            Err(reason) => {
+                assert_eq!(reason.path, set.path(i));
+                skipped.push(reason.path.as_str());
+            }
+        }
+    }
+    assert_eq!(skipped, ["bad_crc_ihdr.png", "empty.png", "text.png", "truncated.jpg", "truncated.png"]);
+    assert_eq!(load(&set, 3..7, &how), all[3..7]);
+    let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    assert_eq!(alone.install(|| load(&set, 0..set.len(), &how)), all);
+}
+
+#[test]
+fn declared_sizes_take_no_memory_before_they_are_believed() {
+    let mut jpeg = file("gray_120x90.jpg");
+    let frame = jpeg.windows(2).position(|w| w == [0xFF, 0xC0]).unwrap();
+    jpeg[frame + 5..frame + 9].copy_from_slice(&[0x3F, 0xFF, 0x3F, 0xFF]);
+    assert!(decode(&jpeg, Alpha::White).unwrap_err().contains("cannot hold"));
+    for header in ["P6 60000 60000 255\n", "P5 300000 10 255\n"] {
+        let reason = decode(header.as_bytes(), Alpha::White).unwrap_err();
+        assert!(reason.contains("pixels"), "{reason}");
+    }
+}
+
+#[test]
+fn a_jpeg_with_lost_data_is_damage_and_one_with_stray_bytes_is_not() {
+    let whole = file("rgb_640x427_q90_420.jpg");
+    let mut zeroed = whole.clone();
+    let middle = whole.len() / 2;
+    zeroed[middle..middle + 200].fill(0);
+    assert!(decode(&zeroed, Alpha::White).unwrap_err().contains("Corrupt JPEG data"));
+    let without_end = &whole[..whole.len() - 2];
+    assert!(decode(without_end, Alpha::White).unwrap_err().contains("Premature end"));
+    let mut stray = whole.clone();
+    let scan = whole.windows(2).position(|w| w == [0xFF, 0xDA]).unwrap();
+    stray.splice(scan..scan, *b"junk");
+    let trailing = [&whole[..], b"trailing bytes"].concat();
+    for same in [stray, trailing] {
+        assert_eq!(decode(&same, Alpha::White).unwrap(), decode(&whole, Alpha::White).unwrap());
+    }
+}
+
+/// A progressive JPEG of one block whose coefficients are refined bit by bit, each bit in a scan of its own.
+fn jpeg_of_scans(scans: usize) -> Vec<u8> {
+    let segment = |marker: u8, content: &[u8]| {
+        [&[0xFF, marker], &(content.len() as u16 + 2).to_be_bytes()[..], content].concat()
+    };
+    let scan = |first: u8, last: u8, bits: u8| {
+        // One block whose code is the single bit 0, filled up with ones.
+        [segment(0xDA, &[1, 1, 0x00, first, last, bits]), vec![0x7F]].concat()
+    };
+    let one_symbol = |class: u8| [&[class, 1][..], &[0; 15], &[0]].concat();
+    let mut jpeg = vec![0xFF, 0xD8];
+    jpeg.extend(segment(0xDB, &[&[0][..], &[1; 64]].concat()));
+    jpeg.extend(segment(0xC2, &[8, 0, 8, 0, 8, 1, 1, 0x11, 0]));
+    jpeg.extend(segment(0xC4, &one_symbol(0x00)));
+    jpeg.extend(segment(0xC4, &one_symbol(0x10)));
+    jpeg.extend(scan(0, 0, 0));
+    let refinements = (1..64u8)
+        .flat_map(|k| (0..14u8).rev().map(move |low| (k, if low == 13 { 13 } else { (low + 1) << 4 | low })));
+    refinements.take(scans - 1).for_each(|(k, bits)| jpeg.extend(scan(k, k, bits)));
+    jpeg.extend([0xFF, 0xD9]);
+    jpeg
+}
+
+#[test]
+fn a_jpeg_of_endless_scans_is_refused() {
+    assert_eq!(decode(&jpeg_of_scans(500), Alpha::White).unwrap().pixels, [128; 8 * 8 * 3]);
+    assert_eq!(decode(&jpeg_of_scans(501), Alpha::White).unwrap_err(), "more than 500 scans");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn no_bytes_make_the_decoder_panic(
+        which in any::<prop::sample::Index>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..12),
+        length in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let names: Vec<String> = files().into_iter().map(|(name, _)| name).filter(|n| !n.starts_with("rgb_640")).collect();
+        let mut bytes = file(which.get::<String>(&names));
+        prop_assume!(!bytes.is_empty());
+        for (at, value) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        if let Some(length) = length {
+            bytes.truncate(length.index(bytes.len()));
+        }
+        for alpha in [Alpha::White, Alpha::Drop] {
+            if let Ok(image) = decode(&bytes, alpha) {
+                prop_assert_eq!(image.pixels.len(), image.width as usize * image.height as usize * 3);
+            }
+        }
+    }
+}
