@@ -16,6 +16,8 @@
 #![warn(missing_docs)]
 
 pub mod error;
+pub mod extract;
+pub mod formats;
 pub mod neighbors;
 pub mod ops;
 pub mod progress;
