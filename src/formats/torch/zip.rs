@@ -3,7 +3,7 @@
 use super::tensor::materialize;
 use super::{find, pickle_error};
 use crate::error::{Error, Result};
-use crate::formats::archive::{expect_end, is_checkpoint_pickle, unfold};
+use crate::formats::archive::{is_checkpoint_pickle, unfold};
 use crate::formats::element::{ByteOrder, expansion_limit};
 use crate::formats::pickle;
 use crate::formats::state_dict::StateDict;
@@ -39,7 +39,6 @@ pub fn read(mut source: impl Read + Seek, path: &Path) -> Result<StateDict> {
         })?;
         let size = entry.size();
         let bytes = unfold(&mut entry, size, limit - unfolded, path)?;
-        expect_end(&mut entry, path)?;
         unfolded += size;
         Ok(bytes)
     };

