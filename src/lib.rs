@@ -17,6 +17,7 @@
 
 pub mod error;
 pub mod extract;
+pub mod formats;
 pub mod images;
 pub mod neighbors;
 pub mod ops;

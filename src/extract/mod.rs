@@ -12,6 +12,7 @@ mod rule;
 #[cfg(test)]
 mod tests;
 pub mod tiny;
+pub mod weights;
 
 pub use parameters::{FileParameters, ParameterSource, Parameters};
 

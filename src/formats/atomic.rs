@@ -1,0 +1,190 @@
+//! Files that appear whole: written under a temporary name beside the target, then renamed over it.
+
+use crate::error::{Error, Result};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use tempfile::{Builder, NamedTempFile};
+
+/// Mode of a new file before the user's umask, as `File::create` has it (`tempfile`'s own default is private).
+#[cfg(unix)]
+const NEW_FILE_MODE: u32 = 0o666;
+
+/// Size of the write buffer in bytes.
+const BUFFER_BYTES: usize = 1 << 18;
+
+/// A file being written. [`AtomicFile::commit`] gives it its name; dropped before that, it leaves nothing behind.
+///
+/// A target that exists and is not a regular file (a pipe, `/dev/stdout`) is written directly.
+#[derive(Debug)]
+pub struct AtomicFile {
+    writer: BufWriter<File>,
+    temporary: Option<NamedTempFile>,
+    target: PathBuf,
+}
+
+impl AtomicFile {
+    /// Starts writing what will become `path`. An existing file stays as it is until [`AtomicFile::commit`].
+    ///
+    /// # Errors
+    /// [`Error::Io`] if nothing can be created in the directory of `path`.
+    pub fn create(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        if fs::metadata(&target).is_ok_and(|m| !m.is_file() && !m.is_dir()) {
+            let file = OpenOptions::new().write(true).open(&target).map_err(Error::io("write", path))?;
+            let writer = BufWriter::with_capacity(BUFFER_BYTES, file);
+            return Ok(AtomicFile { writer, temporary: None, target });
+        }
+        let name = target
+            .file_name()
+            .filter(|_| !target.is_dir())
+            .ok_or_else(|| Error::usage(format!("{} is a directory, not a file", path.display()), ""))?;
+        let directory = match target.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let prefix = format!(".{}.", name.to_string_lossy());
+        let mut builder = Builder::new();
+        builder.prefix(&prefix).suffix(".tmp");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            builder.permissions(fs::Permissions::from_mode(NEW_FILE_MODE));
+        }
+        let temporary = builder.tempfile_in(directory).map_err(Error::io("create", path))?;
+        let file = temporary.as_file().try_clone().map_err(Error::io("create", path))?;
+        let writer = BufWriter::with_capacity(BUFFER_BYTES, file);
+        Ok(AtomicFile { writer, temporary: Some(temporary), target })
+    }
+
+    /// The name the file will have.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// The buffered writer behind it.
+    pub fn writer(&mut self) -> &mut BufWriter<File> {
+        &mut self.writer
+    }
+
+    /// Writes out what is buffered and gives the file its name, replacing what was there.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the target is then as it was before.
+    pub fn commit(self) -> Result<()> {
+        let AtomicFile { mut writer, temporary, target } = self;
+        writer.flush().map_err(Error::io("write", &target))?;
+        drop(writer);
+        match temporary {
+            Some(temporary) => {
+                temporary.persist(&target).map_err(|e| Error::io("write", &target)(e.error)).map(drop)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writer.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+impl Seek for AtomicFile {
+    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+        self.writer.seek(position)
+    }
+}
+
+/// Writes `path` with `write`; the file appears when `write` returned without an error, else nothing changes.
+///
+/// # Errors
+/// [`Error::Io`] with `path`, from creating, from `write` or from renaming.
+pub fn write_atomic(
+    path: impl AsRef<Path>,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> Result<()> {
+    let path = path.as_ref();
+    let mut file = AtomicFile::create(path)?;
+    write(file.writer()).map_err(Error::io("write", path))?;
+    file.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(directory: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(directory).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_appears_whole_and_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.txt");
+        fs::write(&path, "old").unwrap();
+        let mut file = AtomicFile::create(&path).unwrap();
+        file.write_all(b"new").unwrap();
+        file.flush().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        file.commit().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(names(directory.path()), ["a.txt"]);
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.txt");
+        fs::write(&path, "old").unwrap();
+        let error = write_atomic(&path, |w| {
+            w.write_all(b"half")?;
+            Err(io::Error::other("disk on fire"))
+        })
+        .unwrap_err();
+        assert!(error.to_string().contains("cannot write"), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(names(directory.path()), ["a.txt"]);
+    }
+
+    #[test]
+    fn a_missing_directory_is_named_in_the_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("missing/a.txt");
+        let error = write_atomic(&path, |_| Ok(())).unwrap_err();
+        assert!(error.to_string().contains("missing/a.txt"), "{error}");
+        assert_eq!(AtomicFile::create(directory.path()).unwrap_err().exit_code(), 2);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn permissions_follow_the_umask_and_links_are_written_through() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let (plain, real, link) =
+            (directory.path().join("plain"), directory.path().join("real"), directory.path().join("link"));
+        fs::write(&plain, "").unwrap();
+        fs::write(&real, "old").unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        write_atomic(&link, |w| w.write_all(b"new")).unwrap();
+        assert_eq!(fs::read_to_string(&real).unwrap(), "new");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        let mode = |p: &Path| fs::metadata(p).unwrap().permissions().mode();
+        assert_eq!(mode(&plain), mode(&real));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_device_is_written_to_and_not_replaced() {
+        write_atomic("/dev/null", |w| w.write_all(b"gone")).unwrap();
+        assert!(!fs::metadata("/dev/null").unwrap().is_file());
+    }
+}

@@ -1,0 +1,229 @@
+//! Features that another program computed: one matrix `[N, D]` from .npy, .npz or .safetensors.
+
+use super::archive::expect_end;
+use super::element::expansion_limit;
+use super::npy::{into_matrix, read_array, read_header, read_npy};
+use super::safetensors::SafetensorsReader;
+use crate::error::{Error, Result};
+use ndarray::Array2;
+use std::fs::File;
+use std::io::{BufReader, Read, Seek};
+use std::path::Path;
+use zip::ZipArchive;
+
+/// Reads the array `key` of a file; without a key, the only one.
+type Reader = fn(&Path, Option<&str>) -> Result<Array2<f32>>;
+
+/// The formats, by extension.
+const FORMATS: [(&str, Reader); 3] = [("npy", npy), ("npz", npz), ("safetensors", safetensors)];
+
+/// Extension of the arrays in a .npz file.
+const MEMBER_SUFFIX: &str = ".npy";
+
+fn reader(path: &Path) -> Option<Reader> {
+    let extension = path.extension()?.to_str()?.to_ascii_lowercase();
+    FORMATS.iter().find(|(known, _)| *known == extension).map(|(_, reader)| *reader)
+}
+
+/// Whether a path names a features file, by its extension.
+pub fn is_features_file(path: impl AsRef<Path>) -> bool {
+    reader(path.as_ref()).is_some()
+}
+
+/// Reads features `[N, D]`, one row per image, converted to float32; `[N, D, 1, 1]` loses its last dimensions.
+/// `key` names the array where the file holds several.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Malformed`] for a damaged file or an array of another shape; [`Error::Usage`] for an
+/// unknown extension, and if `key` is missing or names nothing (the names and shapes there are told).
+pub fn read_features(path: impl AsRef<Path>, key: Option<&str>) -> Result<Array2<f32>> {
+    let path = path.as_ref();
+    let reader = reader(path).ok_or_else(|| {
+        let known: Vec<_> = FORMATS.iter().map(|(extension, _)| format!(".{extension}")).collect();
+        Error::usage(
+            format!("{} is not a features file", path.display()),
+            format!("known: {}", known.join(", ")),
+        )
+    })?;
+    reader(path, key)
+}
+
+fn npy(path: &Path, key: Option<&str>) -> Result<Array2<f32>> {
+    if let Some(key) = key {
+        let reason = format!("{} holds one array without a name, not `{key}`", path.display());
+        return Err(Error::usage(reason, "leave --key out"));
+    }
+    read_npy(path)
+}
+
+fn npz(path: &Path, key: Option<&str>) -> Result<Array2<f32>> {
+    let damaged = |e: zip::result::ZipError| Error::malformed(path, format!("damaged .npz file: {e}"), "");
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    let limit = expansion_limit(file.metadata().map_err(Error::io("read", path))?.len());
+    let mut zip = ZipArchive::new(BufReader::new(file)).map_err(damaged)?;
+    let members: Vec<String> = zip
+        .file_names()
+        .flatten()
+        .filter_map(|name| name.strip_suffix(MEMBER_SUFFIX).map(String::from))
+        .collect();
+    let name = match choose(key, members.iter().map(String::as_str)) {
+        Some(name) => name,
+        None => return Err(not_chosen(path, key, npz_shapes(&mut zip, &members, path))),
+    };
+    let mut entry = zip.by_name(&format!("{name}{MEMBER_SUFFIX}")).map_err(damaged)?;
+    let size = entry.size();
+    if size > limit {
+        let reason = format!("array `{name}` declares {size} bytes, far more than its file holds");
+        return Err(Error::malformed(
+            path,
+            reason,
+            "save it with numpy.savez, not compressed, if you trust it",
+        ));
+    }
+    let array = read_array(&mut entry, size, path)?;
+    expect_end(&mut entry, path)?;
+    into_matrix(array, path)
+}
+
+fn npz_shapes(
+    zip: &mut ZipArchive<impl Read + Seek>,
+    members: &[String],
+    path: &Path,
+) -> Vec<(String, Vec<usize>)> {
+    let shape = |name: &String| {
+        let mut entry = zip.by_name(&format!("{name}{MEMBER_SUFFIX}")).ok()?;
+        let (header, _) = read_header(&mut entry, path).ok()?;
+        Some((name.clone(), header.shape))
+    };
+    members.iter().filter_map(shape).collect()
+}
+
+fn safetensors(path: &Path, key: Option<&str>) -> Result<Array2<f32>> {
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    let mut reader = SafetensorsReader::new(BufReader::new(file), path)?;
+    let tensors = reader.tensors();
+    match choose(key, tensors.iter().map(|(name, _)| name.as_str())) {
+        Some(name) => into_matrix(reader.array(name)?, path),
+        None => Err(not_chosen(path, key, tensors)),
+    }
+}
+
+/// The array meant by `key`: the one of that name, or the only one where no name is given.
+fn choose<'n>(key: Option<&str>, mut names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    match key {
+        Some(key) => names.find(|name| *name == key),
+        None => names.next().filter(|_| names.next().is_none()),
+    }
+}
+
+fn not_chosen(path: &Path, key: Option<&str>, arrays: Vec<(String, Vec<usize>)>) -> Error {
+    let known: Vec<_> = arrays.iter().map(|(name, shape)| format!("{name} {shape:?}")).collect();
+    let reason = match key {
+        _ if arrays.is_empty() => return Error::malformed(path, "holds no array", ""),
+        Some(key) => format!("{} holds no array `{key}`", path.display()),
+        None => format!("{} holds several arrays", path.display()),
+    };
+    Error::usage(reason, format!("--key NAME, one of: {}", known.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::state_dict::{HostTensor, StateDict, TensorData};
+    use super::*;
+    use crate::formats::npy::write_npy;
+    use ndarray::{Array, Array2, Dimension, arr1, arr2};
+    use std::io::Write;
+    use std::path::PathBuf;
+    use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
+
+    fn npy_bytes<D: Dimension>(array: &Array<f32, D>) -> Vec<u8> {
+        let directory = tempfile::tempdir().unwrap();
+        write_npy(directory.path().join("a.npy"), array).unwrap();
+        std::fs::read(directory.path().join("a.npy")).unwrap()
+    }
+
+    fn write_npz(path: &Path, arrays: &[(&str, &[u8])], method: CompressionMethod) {
+        let mut zip = ZipWriter::new(File::create(path).unwrap());
+        for (name, bytes) in arrays {
+            let options = SimpleFileOptions::default().compression_method(method);
+            zip.start_file(format!("{name}.npy"), options).unwrap();
+            zip.write_all(bytes).unwrap();
+        }
+        zip.finish().unwrap();
+    }
+
+    fn scratch() -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().to_path_buf();
+        (directory, path)
+    }
+
+    #[test]
+    fn npy_npz_and_safetensors_give_the_same_matrix() {
+        let (_keep, directory) = scratch();
+        let matrix = arr2(&[[1.0f32, 2.0, 3.0], [4.0, 5.0, 6.0]]);
+        let bytes = npy_bytes(&matrix);
+        std::fs::write(directory.join("a.npy"), &bytes).unwrap();
+        write_npz(&directory.join("stored.NPZ"), &[("f", &bytes)], CompressionMethod::Stored);
+        write_npz(&directory.join("packed.npz"), &[("f", &bytes)], CompressionMethod::Deflated);
+        let mut dict = StateDict::new("a");
+        let data = TensorData::F32(matrix.iter().copied().collect());
+        dict.insert("f", HostTensor { shape: vec![2, 3, 1, 1], data });
+        super::super::safetensors::write_safetensors(directory.join("a.safetensors"), &dict).unwrap();
+        for name in ["a.npy", "stored.NPZ", "packed.npz", "a.safetensors"] {
+            assert!(is_features_file(name));
+            assert_eq!(read_features(directory.join(name), None).unwrap(), matrix, "{name}");
+        }
+    }
+
+    #[test]
+    fn of_several_arrays_the_key_picks_one_and_the_error_lists_all() {
+        let (_keep, directory) = scratch();
+        let path = directory.join("a.npz");
+        let (a, b) = (npy_bytes(&arr2(&[[1.0f32, 2.0]])), npy_bytes(&arr1(&[1.0f32])));
+        write_npz(&path, &[("act", &a), ("mu", &b)], CompressionMethod::Deflated);
+        assert_eq!(read_features(&path, Some("act")).unwrap(), arr2(&[[1.0, 2.0]]));
+        assert!(read_features(&path, Some("mu")).unwrap_err().to_string().contains("[1]"));
+        for key in [None, Some("sigma")] {
+            let error = read_features(&path, key).unwrap_err();
+            assert!(error.hint().unwrap().contains("act [1, 2], mu [1]"), "{error:?}");
+            assert_eq!(error.exit_code(), 2);
+        }
+    }
+
+    #[test]
+    fn other_files_and_needless_keys_are_usage_errors() {
+        let (_keep, directory) = scratch();
+        assert!(!is_features_file("a.csv") && !is_features_file("npy"));
+        assert_eq!(read_features("a.csv", None).unwrap_err().exit_code(), 2);
+        let path = directory.join("a.npy");
+        std::fs::write(&path, npy_bytes(&Array2::<f32>::zeros((1, 1)))).unwrap();
+        assert_eq!(read_features(&path, Some("x")).unwrap_err().exit_code(), 2);
+        assert!(
+            read_features(directory.join("missing.npz"), None)
+                .unwrap_err()
+                .to_string()
+                .contains("missing.npz")
+        );
+    }
+
+    #[test]
+    fn damaged_and_bursting_archives_are_refused() {
+        let (_keep, directory) = scratch();
+        let path = directory.join("a.npz");
+        let bytes = npy_bytes(&Array2::<f32>::zeros((1 << 20, 20)));
+        write_npz(&path, &[("f", &bytes)], CompressionMethod::Deflated);
+        assert!(read_features(&path, None).unwrap_err().to_string().contains("far more"));
+        write_npz(&path, &[("f", &npy_bytes(&arr2(&[[1.0f32; 64]])))], CompressionMethod::Stored);
+        let whole = std::fs::read(&path).unwrap();
+        for cut in 0..whole.len() {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            assert!(read_features(&path, None).is_err(), "cut at {cut}");
+        }
+        let mut flipped = whole.clone();
+        let at = flipped.windows(4).position(|w| w == 1.0f32.to_le_bytes()).unwrap();
+        flipped[at] ^= 1;
+        std::fs::write(&path, flipped).unwrap();
+        assert!(read_features(&path, None).unwrap_err().to_string().to_lowercase().contains("checksum"));
+    }
+}

@@ -1,0 +1,135 @@
+//! Writing .npy files.
+
+use crate::error::{Error, Result};
+use crate::formats::atomic::AtomicFile;
+use crate::formats::npy::header::MAGIC;
+use ndarray::{ArrayRef, ArrayView2, Dimension};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::Path;
+
+/// Headers end at a multiple of this many bytes, as NumPy's do.
+const ALIGNMENT: usize = 64;
+
+/// Bytes of the header of a float32 matrix, whatever its shape: two 64-bit lengths always fit.
+const MATRIX_HEADER_BYTES: usize = 128;
+
+/// Bytes before the text of a header of version 1.
+const PREFIX_BYTES: usize = 10;
+
+/// Types of elements that are written, little-endian.
+pub trait NpyElement: Copy {
+    /// NumPy's name of the type.
+    const DESCR: &'static str;
+    /// Writes one element.
+    ///
+    /// # Errors
+    /// Whatever `out` returns.
+    fn write(self, out: &mut impl Write) -> io::Result<()>;
+}
+
+impl NpyElement for f32 {
+    const DESCR: &'static str = "<f4";
+    fn write(self, out: &mut impl Write) -> io::Result<()> {
+        out.write_all(&self.to_le_bytes())
+    }
+}
+
+impl NpyElement for f64 {
+    const DESCR: &'static str = "<f8";
+    fn write(self, out: &mut impl Write) -> io::Result<()> {
+        out.write_all(&self.to_le_bytes())
+    }
+}
+
+/// Writes an array of any shape, row-major; the file appears when it is whole.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn write_npy<T: NpyElement, D: Dimension>(path: impl AsRef<Path>, array: &ArrayRef<T, D>) -> Result<()> {
+    let path = path.as_ref();
+    let mut file = AtomicFile::create(path)?;
+    let writer = file.writer();
+    writer
+        .write_all(&header(T::DESCR, array.shape(), 0))
+        .and_then(|()| array.iter().try_for_each(|value| value.write(writer)))
+        .map_err(Error::io("write", path))?;
+    file.commit()
+}
+
+/// A version 1 header, at least `least` bytes long.
+fn header(descr: &str, shape: &[usize], least: usize) -> Vec<u8> {
+    let mut lengths: String = shape.iter().map(|n| format!("{n}, ")).collect();
+    if shape.len() > 1 {
+        lengths.truncate(lengths.len() - 2);
+    } else {
+        lengths.truncate(lengths.trim_end().len());
+    }
+    let text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({lengths}), }}");
+    let total = (PREFIX_BYTES + text.len() + 1).max(least).next_multiple_of(ALIGNMENT);
+    let mut header = Vec::with_capacity(total);
+    header.extend_from_slice(MAGIC);
+    header.extend_from_slice(&[1, 0]);
+    header.extend_from_slice(&((total - PREFIX_BYTES) as u16).to_le_bytes());
+    header.extend_from_slice(text.as_bytes());
+    header.resize(total - 1, b' ');
+    header.push(b'\n');
+    header
+}
+
+/// A float32 matrix `[N, D]` written row by row, `N` not known beforehand.
+///
+/// The file appears under its name with [`NpyWriter::finish`]; dropped before that, nothing is left.
+#[derive(Debug)]
+pub struct NpyWriter {
+    file: AtomicFile,
+    rows: usize,
+    columns: usize,
+}
+
+impl NpyWriter {
+    /// Starts a matrix of `columns` columns.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn create(path: impl AsRef<Path>, columns: usize) -> Result<Self> {
+        let mut file = AtomicFile::create(path)?;
+        file.write_all(&header(f32::DESCR, &[0, columns], MATRIX_HEADER_BYTES))
+            .map_err(Error::io("write", file.target()))?;
+        Ok(NpyWriter { file, rows: 0, columns })
+    }
+
+    /// Rows written so far.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Appends rows `[n, D]`.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if they are of another width, [`Error::Io`].
+    pub fn write_rows(&mut self, rows: ArrayView2<f32>) -> Result<()> {
+        if rows.ncols() != self.columns {
+            let reason =
+                format!("rows of {} numbers do not fit a matrix {} wide", rows.ncols(), self.columns);
+            return Err(Error::data(reason, ""));
+        }
+        let writer = self.file.writer();
+        let written = rows.iter().try_for_each(|value| value.write(writer));
+        written.map_err(Error::io("write", self.file.target()))?;
+        self.rows += rows.nrows();
+        Ok(())
+    }
+
+    /// Writes the number of rows into the header and gives the file its name.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn finish(mut self) -> Result<()> {
+        let header = header(f32::DESCR, &[self.rows, self.columns], MATRIX_HEADER_BYTES);
+        self.file
+            .seek(SeekFrom::Start(0))
+            .and_then(|_| self.file.write_all(&header))
+            .map_err(Error::io("write", self.file.target()))?;
+        self.file.commit()
+    }
+}

@@ -1,0 +1,162 @@
+//! What a pickle says.
+
+use std::borrow::Cow;
+
+/// A value of a [`Pickle`], by its place in the table. Values may be shared and may contain themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ref(pub(super) u32);
+
+/// One value; strings and bytes are borrowed from the file where they stand there as they are.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub enum Value<'a> {
+    None,
+    Bool(bool),
+    Int(i64),
+    /// An integer beyond 64 bits, little-endian two's complement.
+    Long(Cow<'a, [u8]>),
+    Float(f64),
+    Str(Cow<'a, str>),
+    Bytes(Cow<'a, [u8]>),
+    List(Vec<Ref>),
+    Tuple(Vec<Ref>),
+    Set(Vec<Ref>),
+    /// Pairs in the order they were set; of equal keys the last one counts.
+    Dict(Vec<(Ref, Ref)>),
+    /// A class or function, by name only: two texts.
+    Class {
+        module: Ref,
+        name: Ref,
+    },
+    /// What calling a class or function would have made.
+    Object(Box<Object>),
+    /// An object that the program which wrote the pickle keeps elsewhere: its identity.
+    Persistent(Ref),
+}
+
+/// The record of a call: nothing was called.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Object {
+    /// What was called: a [`Value::Class`], or whatever stood in its place.
+    pub class: Ref,
+    /// Its arguments: a [`Value::Tuple`].
+    pub args: Ref,
+    /// Its keyword arguments: a [`Value::Dict`].
+    pub kwargs: Option<Ref>,
+    /// The state that was to be set on it.
+    pub state: Option<Ref>,
+    /// Elements that were appended to it (a subclass of `list` or `set`).
+    pub items: Vec<Ref>,
+    /// Pairs that were set in it (a subclass of `dict`, such as `OrderedDict`).
+    pub pairs: Vec<(Ref, Ref)>,
+}
+
+/// A pickle that has been read: a flat table, so that neither depth nor sharing costs anything.
+#[derive(Debug)]
+pub struct Pickle<'a> {
+    pub(super) values: Vec<Value<'a>>,
+    pub(super) root: Ref,
+}
+
+impl<'a> Pickle<'a> {
+    /// The value that the pickle is of.
+    pub fn root(&self) -> Ref {
+        self.root
+    }
+
+    /// The value at `r`, which comes from this pickle.
+    pub fn get(&self, r: Ref) -> &Value<'a> {
+        &self.values[r.0 as usize]
+    }
+
+    /// Every value that stands for a persistent object.
+    pub fn persistent(&self) -> impl Iterator<Item = Ref> {
+        let values = self.values.iter().enumerate();
+        values.filter(|(_, value)| matches!(value, Value::Persistent(_))).map(|(place, _)| Ref(place as u32))
+    }
+
+    /// Text.
+    pub fn str(&self, r: Ref) -> Option<&str> {
+        match self.get(r) {
+            Value::Str(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A whole number, `True` and `False` included.
+    pub fn int(&self, r: Ref) -> Option<i64> {
+        match self.get(r) {
+            Value::Int(value) => Some(*value),
+            Value::Bool(value) => Some(i64::from(*value)),
+            _ => None,
+        }
+    }
+
+    /// The elements of a tuple or list.
+    pub fn sequence(&self, r: Ref) -> Option<&[Ref]> {
+        match self.get(r) {
+            Value::Tuple(items) | Value::List(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// Module and name of a class.
+    pub fn class(&self, r: Ref) -> Option<(&str, &str)> {
+        match self.get(r) {
+            Value::Class { module, name } => Some((self.str(*module)?, self.str(*name)?)),
+            _ => None,
+        }
+    }
+
+    fn class_name(&self, r: Ref) -> String {
+        match self.class(r) {
+            Some((module, name)) => format!("{module}.{name}"),
+            None => "without a name".into(),
+        }
+    }
+
+    /// The record of a call.
+    pub fn object(&self, r: Ref) -> Option<&Object> {
+        match self.get(r) {
+            Value::Object(object) => Some(object),
+            _ => None,
+        }
+    }
+
+    /// The pairs of a dict, or of an object that pairs were set in (an `OrderedDict`, empty or not).
+    pub fn pairs(&self, r: Ref) -> Option<&[(Ref, Ref)]> {
+        match self.get(r) {
+            Value::Dict(pairs) => Some(pairs),
+            Value::Object(object)
+                if !object.pairs.is_empty()
+                    || self.class(object.class) == Some(("collections", "OrderedDict")) =>
+            {
+                Some(&object.pairs)
+            }
+            _ => None,
+        }
+    }
+
+    /// The value under a text key of a dict or dict-like object.
+    pub fn lookup(&self, r: Ref, key: &str) -> Option<Ref> {
+        self.pairs(r)?.iter().rev().find(|(k, _)| self.str(*k) == Some(key)).map(|(_, value)| *value)
+    }
+
+    /// What a value is, in a few words for a message: `an object of class posix.system`, `a list`.
+    pub fn describe(&self, r: Ref) -> String {
+        match self.get(r) {
+            Value::None => "None".into(),
+            Value::Bool(_) => "a truth value".into(),
+            Value::Int(_) | Value::Long(_) | Value::Float(_) => "a number".into(),
+            Value::Str(_) => "a string".into(),
+            Value::Bytes(_) => "bytes".into(),
+            Value::List(_) => "a list".into(),
+            Value::Tuple(_) => "a tuple".into(),
+            Value::Set(_) => "a set".into(),
+            Value::Dict(_) => "a dict".into(),
+            Value::Class { .. } => format!("the class {}", self.class_name(r)),
+            Value::Object(object) => format!("an object of class {}", self.class_name(object.class)),
+            Value::Persistent(_) => "a persistent object".into(),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! State dicts: named tensors in memory, whatever file they came from.
+
+use super::{archive, safetensors, torch};
+use crate::error::{Error, Result};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufReader, Read, Seek};
+use std::path::{Path, PathBuf};
+
+/// Elements of a tensor, row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TensorData {
+    /// Any floating-point type, as float32.
+    F32(Vec<f32>),
+    /// Any integer type and truth values, as int64.
+    I64(Vec<i64>),
+}
+
+/// A tensor in memory, row-major and contiguous: as many elements as its shape says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostTensor {
+    /// Lengths of the dimensions; empty for a single number.
+    pub shape: Vec<usize>,
+    /// Its elements.
+    pub data: TensorData,
+}
+
+impl HostTensor {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        match &self.data {
+            TensorData::F32(values) => values.len(),
+            TensorData::I64(values) => values.len(),
+        }
+    }
+
+    /// Whether it has no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Named tensors in the order of their file.
+#[derive(Debug, Clone)]
+pub struct StateDict {
+    path: PathBuf,
+    tensors: Vec<(String, HostTensor)>,
+    places: HashMap<String, usize>,
+}
+
+impl StateDict {
+    /// An empty one; `path` is the file that its errors name.
+    pub fn new(path: impl AsRef<Path>) -> Self {
+        StateDict { path: path.as_ref().to_path_buf(), tensors: Vec::new(), places: HashMap::new() }
+    }
+
+    /// The file it came from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Adds a tensor; one of the same name is replaced.
+    pub fn insert(&mut self, name: impl Into<String>, tensor: HostTensor) {
+        let name = name.into();
+        match self.places.get(&name) {
+            Some(&place) => self.tensors[place].1 = tensor,
+            None => {
+                self.places.insert(name.clone(), self.tensors.len());
+                self.tensors.push((name, tensor));
+            }
+        }
+    }
+
+    /// The tensor of this name.
+    pub fn get(&self, name: &str) -> Option<&HostTensor> {
+        self.places.get(name).map(|&place| &self.tensors[place].1)
+    }
+
+    /// The elements of a floating-point tensor, row-major.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] naming the file, if it has no such tensor or one of integers.
+    pub fn f32(&self, name: &str) -> Result<&[f32]> {
+        match self.get(name).map(|tensor| &tensor.data) {
+            Some(TensorData::F32(values)) => Ok(values),
+            Some(TensorData::I64(_)) => {
+                let reason =
+                    format!("tensor `{name}` holds integers where floating-point numbers are wanted");
+                Err(Error::malformed(&self.path, reason, self.hint()))
+            }
+            None => Err(Error::malformed(&self.path, format!("has no tensor `{name}`"), self.hint())),
+        }
+    }
+
+    /// [`StateDict::f32`] of a tensor that must have exactly this shape.
+    ///
+    /// # Errors
+    /// As [`StateDict::f32`], and [`Error::Malformed`] with both shapes.
+    pub fn f32_shaped(&self, name: &str, shape: &[usize]) -> Result<&[f32]> {
+        let values = self.f32(name)?;
+        match self.get(name) {
+            Some(tensor) if tensor.shape == shape => Ok(values),
+            other => {
+                let found = other.map(|tensor| tensor.shape.as_slice()).unwrap_or_default();
+                let reason = format!("tensor `{name}` has the shape {found:?} where {shape:?} is wanted");
+                Err(Error::malformed(&self.path, reason, self.hint()))
+            }
+        }
+    }
+
+    /// Names and tensors, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &HostTensor)> {
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// Names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.iter().map(|(name, _)| name)
+    }
+
+    /// Number of tensors.
+    pub fn len(&self) -> usize {
+        self.tensors.len()
+    }
+
+    /// Whether it holds no tensor.
+    pub fn is_empty(&self) -> bool {
+        self.tensors.is_empty()
+    }
+
+    fn hint(&self) -> String {
+        /// Names shown of a file that is not the one that was wanted.
+        const SHOWN: usize = 3;
+        let shown: Vec<_> = self.names().take(SHOWN).collect();
+        format!("is this the right network? It has {} tensors: {} …", self.len(), shown.join(", "))
+    }
+}
+
+impl IntoIterator for StateDict {
+    type Item = (String, HostTensor);
+    type IntoIter = std::vec::IntoIter<Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.tensors.into_iter()
+    }
+}
+
+/// Reads the tensors of a file, by what it holds and not by its name: safetensors, a torch checkpoint (zip or legacy
+/// format), or an archive (wheel, zip, tar, tar.gz) that holds exactly one such file.
+/// A torch checkpoint may hold the state dict somewhere inside: see [`torch`].
+///
+/// # Errors
+/// [`Error::Io`], and [`Error::Malformed`] for anything else than such a file.
+pub fn read_state_dict(path: impl AsRef<Path>) -> Result<StateDict> {
+    let path = path.as_ref();
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    if file.metadata().map_err(Error::io("read", path))?.is_dir() {
+        return Err(Error::malformed(path, "is a directory", "name the weights file in it"));
+    }
+    let mut source = BufReader::new(file);
+    if archive::is_archive(&mut source, path)? {
+        let (member, bytes) = archive::read_single_weights(source, path)?;
+        return read_from(std::io::Cursor::new(bytes), &path.join(member));
+    }
+    read_from(source, path)
+}
+
+/// Bytes of the start of a file that tell its format.
+const MAGIC_BYTES: usize = 16;
+
+fn read_from(mut source: impl Read + Seek, path: &Path) -> Result<StateDict> {
+    let start = peek(&mut source, path)?;
+    match start {
+        _ if start.starts_with(b"PK\x03\x04") => torch::read_zip(source, path),
+        _ if torch::is_legacy(&start) => torch::read_legacy(source, path),
+        // The header of safetensors is JSON behind its length.
+        [_, _, _, _, _, _, 0, 0, b'{', ..] => safetensors::read(source, path),
+        _ => {
+            let hint = "give a .safetensors, .pth, .pt, .ckpt or .th file, or a wheel or source archive that holds one";
+            Err(Error::malformed(path, "is not a weights file that is known", hint))
+        }
+    }
+}
+
+fn peek(source: &mut (impl Read + Seek), path: &Path) -> Result<[u8; MAGIC_BYTES]> {
+    let mut start = Vec::new();
+    source
+        .rewind()
+        .and_then(|()| source.by_ref().take(MAGIC_BYTES as u64).read_to_end(&mut start))
+        .and_then(|_| source.rewind())
+        .map_err(Error::io("read", path))?;
+    let mut padded = [0; MAGIC_BYTES];
+    padded[..start.len()].copy_from_slice(&start);
+    Ok(padded)
+}

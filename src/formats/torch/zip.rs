@@ -1,0 +1,53 @@
+//! The zip format: `NAME/data.pkl`, and each storage as `NAME/data/KEY`.
+
+use super::tensor::materialize;
+use super::{find, pickle_error};
+use crate::error::{Error, Result};
+use crate::formats::archive::{is_checkpoint_pickle, unfold};
+use crate::formats::element::{ByteOrder, expansion_limit};
+use crate::formats::pickle;
+use crate::formats::state_dict::StateDict;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use zip::ZipArchive;
+
+/// Reads the state dict of a checkpoint in the zip format; `path` is for messages.
+///
+/// # Errors
+/// [`Error::Malformed`] if it is damaged, holds no state dict, or something in it that would have to be run.
+pub fn read(mut source: impl Read + Seek, path: &Path) -> Result<StateDict> {
+    let damaged = |e: zip::result::ZipError| {
+        Error::malformed(path, format!("damaged checkpoint: {e}"), "copy or download it again")
+    };
+    let length = source.seek(SeekFrom::End(0)).map_err(Error::io("read", path))?;
+    let limit = expansion_limit(length);
+    let mut zip = ZipArchive::new(source).map_err(damaged)?;
+    let pickle_name = zip.file_names().flatten().find(|name| is_checkpoint_pickle(name)).map(String::from);
+    let Some(pickle_name) = pickle_name else {
+        return Err(Error::malformed(path, "is a zip file without the `data.pkl` of a checkpoint", ""));
+    };
+    let folder = pickle_name.strip_suffix("data.pkl").unwrap_or_default().to_owned();
+
+    let mut unfolded = 0;
+    let mut entry = |name: &str| -> Result<Vec<u8>> {
+        let mut entry = zip.by_name(name).map_err(|e| {
+            Error::malformed(
+                path,
+                format!("its part `{name}` cannot be read: {e}"),
+                "copy or download it again",
+            )
+        })?;
+        let size = entry.size();
+        let bytes = unfold(&mut entry, size, limit - unfolded, path)?;
+        unfolded += size;
+        Ok(bytes)
+    };
+    let order = match entry(&format!("{folder}byteorder")) {
+        Ok(bytes) if bytes == b"big" => ByteOrder::Big,
+        _ => ByteOrder::Little,
+    };
+    let bytes = entry(&pickle_name)?;
+    let (pickle, _) = pickle::parse(&bytes).map_err(pickle_error(path))?;
+    let tensors = find::state_dict(&pickle, path)?;
+    materialize(tensors, order, length, path, |storage| entry(&format!("{folder}data/{}", storage.key)))
+}
