@@ -15,6 +15,7 @@
 
 #![warn(missing_docs)]
 
+pub mod density;
 pub mod error;
 pub mod neighbors;
 pub mod ops;
