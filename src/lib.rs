@@ -15,6 +15,7 @@
 
 #![warn(missing_docs)]
 
+pub mod density;
 pub mod error;
 pub mod extract;
 pub mod formats;

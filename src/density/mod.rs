@@ -1,0 +1,29 @@
+//! How typical an image is: mean neighbour distance, pseudo density (rules 1 and 2) and the predictor trained on it (rule 3).
+//! Around them: quantiles and thresholds of a reference, scoring within groups, duplicates, intrinsic dimension.
+//! Works on features and neighbour lists only; which index found the neighbours is not its business.
+
+mod correlation;
+mod dimension;
+mod duplicates;
+mod group_labels;
+mod groups;
+pub mod predictor;
+mod pseudo;
+mod quantiles;
+mod random;
+#[cfg(test)]
+mod test_support;
+mod threshold;
+
+pub use correlation::{average_ranks, spearman};
+pub use dimension::intrinsic_dimension;
+pub use duplicates::{
+    NearDuplicates, Pair, count_exact_duplicates, median_pair_distance, near_duplicate_threshold,
+    near_duplicates,
+};
+pub use group_labels::{Grouping, parent_folder};
+pub use groups::{GroupScores, RowScore, ScoredGroup, UnscoredGroup, score_groups};
+pub use predictor::{DensityPredictor, PredictorQuality, TensorPredictor};
+pub use pseudo::{PseudoDensity, mean_knn_distances};
+pub use quantiles::{Distribution, Quantiles, quantile_linear, quantile_published};
+pub use threshold::Threshold;

@@ -1,0 +1,27 @@
+//! Random streams keyed by what they are for, so that no draw depends on how many were made before it.
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+/// What a stream is for. The numbers are part of the results.
+#[derive(Debug, Clone, Copy)]
+pub enum Purpose {
+    /// Pairs whose distances estimate the median.
+    PairSample = 1,
+    /// Which rows the predictor is tested on.
+    Split = 2,
+    /// The initial weights of a layer.
+    Weights = 3,
+    /// The order of the rows in an epoch.
+    Epoch = 4,
+}
+
+/// The stream of `item` (a layer, an epoch) for one purpose under a seed.
+pub fn keyed(seed: u64, purpose: Purpose, item: u64) -> ChaCha8Rng {
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&seed.to_le_bytes());
+    key[8..16].copy_from_slice(&(purpose as u64).to_le_bytes());
+    let mut rng = ChaCha8Rng::from_seed(key);
+    rng.set_stream(item);
+    rng
+}
