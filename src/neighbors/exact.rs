@@ -48,6 +48,11 @@ impl ExactIndex {
         Ok(ExactIndex { features, frame, half_norms, groups: OnceLock::new(), blocking: Blocking::default() })
     }
 
+    #[cfg(test)]
+    pub(super) fn with_blocking(features: ArcArray2<f32>, blocking: Blocking) -> Result<Self> {
+        Ok(ExactIndex { blocking, ..Self::new(features)? })
+    }
+
     fn row(&self, row: u32) -> &[f32] {
         let width = self.features.ncols();
         &self.all_rows()[row as usize * width..][..width]

@@ -10,6 +10,9 @@ mod frame;
 mod groups;
 mod top_k;
 
+#[cfg(test)]
+mod tests;
+
 pub use exact::ExactIndex;
 
 use crate::error::{Error, Result};
