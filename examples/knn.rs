@@ -42,6 +42,7 @@ fn read_npy(file: &str) -> Result<Array2<f32>, Box<dyn Error>> {
     let (true, &[rows, width]) = (header.contains("<f4"), shape.as_slice()) else {
         return Err("not a float32 matrix".into());
     };
-    let values = bytes[10 + length..].as_chunks::<4>().0.iter().map(|&value| f32::from_le_bytes(value)).collect();
+    let values =
+        bytes[10 + length..].as_chunks::<4>().0.iter().map(|&value| f32::from_le_bytes(value)).collect();
     Ok(Array2::from_shape_vec((rows, width), values)?)
 }

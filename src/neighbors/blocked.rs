@@ -1,20 +1,19 @@
-//! Candidates for every row by a blocked matrix product with a running top-k, in memory that does not grow with pairs.
-//! A strip of packed rows meets block after block of packed rows; each tile is compared with thresholds at once.
-//! When a set meets itself, a pair of rows is multiplied once and offered to both lists.
+//! All pairs of two sets, or of one set with itself, by a blocked matrix product, in memory that does not grow with pairs.
+//! A strip of packed rows meets block after block of packed rows; each tile is compared with thresholds at once,
+//! and only the pairs that pass go further. When a set meets itself, a pair is multiplied once and offered to both rows.
 
 use super::frame::Frame;
-use super::top_k::CandidateLists;
 use crate::error::Result;
 use crate::ops::gemm::{MR, NR, Tile, ZERO_TILE, multiply_panels};
 use crate::progress::{Progress, check_stop};
 use rayon::prelude::*;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How the work is cut. It changes the time and nothing else.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Blocking {
-    /// Rows whose lists share a lock, and columns packed at a time.
+    /// Columns packed at a time; rows of a range that is offered to a [`Receiver`] never cross a multiple of it.
     pub block: usize,
     /// Blocks whose rows are packed together as the left operand.
     pub strip: usize,
@@ -34,49 +33,44 @@ impl Default for Blocking {
 pub(super) struct Operand<'a> {
     pub rows: &'a [f32],
     pub half_norms: &'a [f32],
-    /// Rows outside the frame: packed as zeros, their lists are not used.
+    /// Rows outside the frame, ascending: packed as zeros, what passes for them means nothing.
     pub outside: &'a [u32],
 }
 
+impl<'a> Operand<'a> {
+    /// Row `row` of `width` values.
+    pub fn row(&self, row: usize, width: usize) -> &'a [f32] {
+        &self.rows[row * width..][..width]
+    }
+}
+
+/// Where the pairs go that pass the thresholds.
+pub(super) trait Receiver: Sync {
+    /// The thresholds of `rows`: a pair with a row `i` of them can only matter if its product exceeds its
+    /// partner's half norm by more than this. They may rise at any time and never fall.
+    fn floors(&self, rows: Range<usize>, out: &mut [f32]);
+
+    /// Takes pairs `(row, partner, key)` with `row` in `rows` and `key` the partner's half norm minus the product,
+    /// then gives the thresholds as [`Receiver::floors`] does.
+    fn offer(&self, rows: Range<usize>, pairs: impl Iterator<Item = (u32, u32, f32)>, floors: &mut [f32]);
+}
+
 /// What is multiplied with what.
-pub(super) struct Candidates<'a> {
+pub(super) struct Pairs<'a> {
     pub frame: &'a Frame,
     pub depth: usize,
     pub left: Operand<'a>,
     /// `None`: the set meets itself.
     pub right: Option<Operand<'a>>,
-    /// Entries of each list.
-    pub capacity: usize,
     pub blocking: Blocking,
-}
-
-/// The lists of all rows of the left operand, in chunks of `block` rows.
-pub(super) struct Lists {
-    chunks: Vec<Mutex<CandidateLists>>,
-    block: usize,
-}
-
-impl Lists {
-    fn new(rows: usize, capacity: usize, block: usize) -> Self {
-        let chunk = |first: usize| Mutex::new(CandidateLists::new(block.min(rows - first), capacity));
-        Lists { chunks: (0..rows).step_by(block).map(chunk).collect(), block }
-    }
-
-    fn lock(&self, chunk: usize) -> MutexGuard<'_, CandidateLists> {
-        self.chunks[chunk].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Calls `with` on the chunk that holds `row` and its place inside.
-    pub fn with<R>(&self, row: usize, with: impl FnOnce(&CandidateLists, usize) -> R) -> R {
-        with(&self.lock(row / self.block), row % self.block)
-    }
 }
 
 /// A pair that passed the thresholds of its tile.
 struct Survivor {
-    left: u16,
-    right: u16,
-    product: f32,
+    left: u32,
+    right: u32,
+    left_key: f32,
+    right_key: f32,
 }
 
 /// Packed rows, or columns, of one worker.
@@ -98,7 +92,7 @@ struct Scratch {
     floor_right: Vec<f32>,
 }
 
-impl Candidates<'_> {
+impl Pairs<'_> {
     fn symmetric(&self) -> bool {
         self.right.is_none()
     }
@@ -107,13 +101,17 @@ impl Candidates<'_> {
         self.right.unwrap_or(self.left)
     }
 
-    /// Runs all pairs; `refuse(i, j)` says of a pair that passed that it does not count (for both sides, when the set meets itself).
-    pub fn run(&self, refuse: impl Fn(u32, u32) -> bool + Sync, progress: &dyn Progress) -> Result<Lists> {
+    /// Runs all pairs into `receiver`; `refuse(i, j)` says of a pair that passed that it does not count
+    /// (for neither side, when the set meets itself).
+    pub fn run(
+        &self,
+        receiver: &impl Receiver,
+        refuse: impl Fn(u32, u32) -> bool + Sync,
+        progress: &dyn Progress,
+    ) -> Result<()> {
         let Blocking { block, strip, resident } = self.blocking;
         assert!(block.is_multiple_of(NR) && resident.is_multiple_of(MR) && block.is_multiple_of(resident));
-        assert!(block <= usize::from(u16::MAX), "survivors number the rows of a block in 16 bits");
         let rows = self.left.half_norms.len();
-        let lists = Lists::new(rows, self.capacity, block);
         let blocks = self.right().half_norms.len().div_ceil(block);
         let strips = rows.div_ceil(block * strip);
         let first_block = |s: usize| if self.symmetric() { s * strip } else { 0 };
@@ -125,12 +123,11 @@ impl Candidates<'_> {
             let mut scratch = Scratch::default();
             while let Some(&(s, b)) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
                 check_stop(String::new)?;
-                self.unit(s as usize, b as usize, &lists, &refuse, &mut scratch);
+                self.unit(s as usize, b as usize, receiver, &refuse, &mut scratch);
                 told.unit();
             }
             Ok(())
-        })?;
-        Ok(lists)
+        })
     }
 
     /// One strip of rows against one block of columns.
@@ -138,7 +135,7 @@ impl Candidates<'_> {
         &self,
         s: usize,
         b: usize,
-        lists: &Lists,
+        receiver: &impl Receiver,
         refuse: &impl Fn(u32, u32) -> bool,
         scratch: &mut Scratch,
     ) {
@@ -155,17 +152,18 @@ impl Candidates<'_> {
             }
             let rows = first..strip_rows.end.min(first + resident);
             padded(&left.half_norms[rows.clone()], MR, &mut scratch.half_left);
-            padded(&lists.lock(first / block).floors()[first % block..][..rows.len()], MR, &mut scratch.floor_left);
+            scratch.floor_left.clear();
+            scratch.floor_left.resize(rows.len().next_multiple_of(MR), f32::MAX);
+            receiver.floors(rows.clone(), &mut scratch.floor_left[..rows.len()]);
             scratch.floor_right.clear();
+            scratch.floor_right.resize(columns.len().next_multiple_of(NR), f32::MAX);
             if self.symmetric() {
-                padded(lists.lock(b).floors(), NR, &mut scratch.floor_right);
-            } else {
-                scratch.floor_right.resize(columns.len().next_multiple_of(NR), f32::MAX);
+                receiver.floors(columns.clone(), &mut scratch.floor_right[..columns.len()]);
             }
             for panel in 0..columns.len().div_ceil(NR) {
                 self.panel(rows.clone(), strip_rows.start, columns.start, panel, scratch);
                 if !scratch.survivors.is_empty() {
-                    self.offer(rows.clone(), columns.start, b, lists, refuse, scratch);
+                    self.offer(rows.clone(), columns.clone(), receiver, refuse, scratch);
                 }
             }
         }
@@ -174,7 +172,7 @@ impl Candidates<'_> {
     fn pack<const WIDTH: usize>(
         &self,
         operand: Operand<'_>,
-        rows: std::ops::Range<usize>,
+        rows: Range<usize>,
         number: usize,
         packed: &mut Packed,
     ) {
@@ -194,7 +192,7 @@ impl Candidates<'_> {
     /// The tiles of `rows` with one panel of columns; what passes goes to `scratch.survivors`.
     fn panel(
         &self,
-        rows: std::ops::Range<usize>,
+        rows: Range<usize>,
         strip_start: usize,
         columns_start: usize,
         panel: usize,
@@ -208,7 +206,8 @@ impl Candidates<'_> {
             if self.symmetric() && columns_start + column + NR <= rows.start + row + 1 {
                 break;
             }
-            let left = &scratch.left.panels[(rows.start - strip_start + row) * self.depth..][..MR * self.depth];
+            let left =
+                &scratch.left.panels[(rows.start - strip_start + row) * self.depth..][..MR * self.depth];
             let mut tile = ZERO_TILE;
             multiply_panels(self.depth, left, right, &mut tile);
             let half_left: &[f32; MR] = slice_of(&scratch.half_left, row);
@@ -219,55 +218,37 @@ impl Candidates<'_> {
                     let j = passed.trailing_zeros() as usize;
                     passed &= passed - 1;
                     scratch.survivors.push(Survivor {
-                        left: (row + i) as u16,
-                        right: (column + j) as u16,
-                        product: tile[i][j],
+                        left: (rows.start + row + i) as u32,
+                        right: (columns_start + column + j) as u32,
+                        left_key: half_right[j] - tile[i][j],
+                        right_key: half_left[i] - tile[i][j],
                     });
                 }
             }
         }
     }
 
-    /// Offers the survivors to the lists of their rows and, when the set meets itself, of their columns; renews the thresholds.
+    /// Offers the survivors to their rows and, when the set meets itself, to their columns; renews the thresholds.
     fn offer(
         &self,
-        rows: std::ops::Range<usize>,
-        columns_start: usize,
-        b: usize,
-        lists: &Lists,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        receiver: &impl Receiver,
         refuse: &impl Fn(u32, u32) -> bool,
         scratch: &mut Scratch,
     ) {
-        let block = self.blocking.block;
         let symmetric = self.symmetric();
-        scratch.survivors.retain(|pair| {
-            let (i, j) = (rows.start + usize::from(pair.left), columns_start + usize::from(pair.right));
-            (!symmetric || i < j) && !refuse(i as u32, j as u32)
-        });
-        let within = rows.start % block;
-        let mut chunk = lists.lock(rows.start / block);
-        for pair in &scratch.survivors {
-            let (i, j) = (usize::from(pair.left), usize::from(pair.right));
-            let key = scratch.half_right[j] - pair.product;
-            if -key > chunk.floors()[within + i] {
-                chunk.offer(within + i, key, (columns_start + j) as u32);
-            }
-        }
-        scratch.floor_left[..rows.len()].copy_from_slice(&chunk.floors()[within..within + rows.len()]);
-        drop(chunk);
+        let survivors = &mut scratch.survivors;
+        survivors.retain(|pair| (!symmetric || pair.left < pair.right) && !refuse(pair.left, pair.right));
+        let left = survivors.iter().map(|pair| (pair.left, pair.right, pair.left_key));
+        let floors = &mut scratch.floor_left[..rows.len()];
+        receiver.offer(rows, left, floors);
         if symmetric {
-            let mut chunk = lists.lock(b);
-            for pair in &scratch.survivors {
-                let (i, j) = (usize::from(pair.left), usize::from(pair.right));
-                let key = scratch.half_left[i] - pair.product;
-                if -key > chunk.floors()[j] {
-                    chunk.offer(j, key, (rows.start + i) as u32);
-                }
-            }
-            let floors = chunk.floors();
-            scratch.floor_right[..floors.len()].copy_from_slice(floors);
+            let right = survivors.iter().map(|pair| (pair.right, pair.left, pair.right_key));
+            let floors = &mut scratch.floor_right[..columns.len()];
+            receiver.offer(columns, right, floors);
         }
-        scratch.survivors.clear();
+        survivors.clear();
     }
 }
 
@@ -368,7 +349,8 @@ mod x86 {
                 for half in 0..2 {
                     let own = _mm512_add_ps(half_right[half], floor_left);
                     let other = _mm512_add_ps(half_left, floor_right[half]);
-                    let bits = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(load(&tile[i], half), _mm512_min_ps(own, other));
+                    let bits =
+                        _mm512_cmp_ps_mask::<_CMP_GT_OQ>(load(&tile[i], half), _mm512_min_ps(own, other));
                     passed[i] |= u32::from(bits) << (half * LANES);
                 }
             }

@@ -1,7 +1,8 @@
 //! Brute force for single rows: every distance computed from the rows themselves, given up early where it is too far.
-//! The last resort of both indexes, where candidates cannot be proven complete or were not found.
+//! The last resort of both indexes: for queries from another world, and where a graph found too little.
 //! Several rows pass over one block of the set together, so that the block is read from memory once.
 
+use super::candidates::LIMIT_MARGIN;
 use super::distance::squared_l2_within;
 use super::top_k::Nearest;
 use crate::error::Result;
@@ -13,8 +14,6 @@ use rayon::prelude::*;
 const TOGETHER: usize = 32;
 /// Bytes of features that stay in the second-level cache while the queries pass over them.
 const BLOCK_BYTES: usize = 256 * 1024;
-/// A squared limit is raised by this share, so that the rounding of a square root and of its square never costs a row that ties.
-const LIMIT_MARGIN: f64 = 1e-12;
 
 /// One row that is searched for directly.
 pub(super) struct Job<'a> {
@@ -22,8 +21,6 @@ pub(super) struct Job<'a> {
     pub query: &'a [f32],
     /// A row that does not count.
     pub exclude: Option<u32>,
-    /// A distance that the `k`-th neighbour is known not to exceed; infinite where none is known.
-    pub limit: f64,
 }
 
 /// The nearest (distance, row) of each job among `features` `[N, D]`, at most `k`, fewer where there are not more.
@@ -56,8 +53,8 @@ fn search_batch(
         let rows = first..features.nrows().min(first + block);
         for (job, nearest) in batch.iter().zip(&mut found) {
             for row in rows.clone() {
-                let limit = nearest.worst().unwrap_or(f64::INFINITY).min(job.limit);
-                if limit == 0.0 && nearest.worst().is_some() {
+                let limit = nearest.worst().unwrap_or(f64::INFINITY);
+                if limit == 0.0 {
                     // Rows come in order, so no later one at distance 0 is preferred.
                     break;
                 }

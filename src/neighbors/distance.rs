@@ -1,6 +1,6 @@
 //! Distances between two rows: the exact one that results are made of, and a fast one that walks a graph.
 //! Each is one sequence of roundings, whatever the instruction set: a fixed number of lanes, summed in a fixed tree.
-//! The vector versions are the same source compiled for wider registers.
+//! The plain versions are the definition; the vector versions give their bits.
 
 /// Lanes of the exact sum: element `k` is added to lane `k % EXACT_LANES`.
 const EXACT_LANES: usize = 16;
@@ -29,11 +29,11 @@ pub fn squared_l2_within(a: &[f32], b: &[f32], limit: f64) -> Option<f64> {
     {
         if is_x86_feature_detected!("avx512f") {
             // SAFETY: the feature was just detected.
-            return unsafe { exact_avx512(a, b, limit) };
+            return unsafe { x86::exact_avx512(a, b, limit) };
         }
         if is_x86_feature_detected!("avx2") {
             // SAFETY: the feature was just detected.
-            return unsafe { exact_avx2(a, b, limit) };
+            return unsafe { x86::exact_avx2(a, b, limit) };
         }
     }
     exact_lanes(a, b, limit)
@@ -52,37 +52,13 @@ pub fn squared_l2_f32(a: &[f32], b: &[f32], scale: f32) -> f32 {
     {
         if is_x86_feature_detected!("avx512f") {
             // SAFETY: the feature was just detected.
-            return unsafe { fast_avx512(a, b, scale) };
+            return unsafe { x86::fast_avx512(a, b, scale) };
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
             // SAFETY: the features were just detected.
-            return unsafe { fast_avx2(a, b, scale) };
+            return unsafe { x86::fast_avx2(a, b, scale) };
         }
     }
-    fast_lanes(a, b, scale)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn exact_avx512(a: &[f32], b: &[f32], limit: f64) -> Option<f64> {
-    exact_lanes(a, b, limit)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn exact_avx2(a: &[f32], b: &[f32], limit: f64) -> Option<f64> {
-    exact_lanes(a, b, limit)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn fast_avx512(a: &[f32], b: &[f32], scale: f32) -> f32 {
-    fast_lanes(a, b, scale)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn fast_avx2(a: &[f32], b: &[f32], scale: f32) -> f32 {
     fast_lanes(a, b, scale)
 }
 
@@ -149,6 +125,154 @@ fn fast_lanes(a: &[f32], b: &[f32], scale: f32) -> f32 {
     lanes[0]
 }
 
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{EXACT_LANES, FAST_LANES, LOOK_EVERY};
+    use std::arch::x86_64::*;
+
+    /// `rest` with zeros behind it: what they add to a lane leaves its bits as they are.
+    #[inline(always)]
+    fn padded<const LANES: usize>(rest: &[f32]) -> [f32; LANES] {
+        let mut group = [0.0; LANES];
+        group[..rest.len()].copy_from_slice(rest);
+        group
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub fn exact_avx512(a: &[f32], b: &[f32], limit: f64) -> Option<f64> {
+        let mut lanes = [_mm512_setzero_pd(); 2];
+        let add = |lanes: &mut [__m512d; 2], a: &[f32; EXACT_LANES], b: &[f32; EXACT_LANES]| {
+            for (half, lanes) in lanes.iter_mut().enumerate() {
+                // SAFETY: two loads of eight values from arrays of sixteen.
+                let (a, b) = unsafe {
+                    (_mm256_loadu_ps(a.as_ptr().add(8 * half)), _mm256_loadu_ps(b.as_ptr().add(8 * half)))
+                };
+                let difference = _mm512_sub_pd(_mm512_cvtps_pd(a), _mm512_cvtps_pd(b));
+                *lanes = _mm512_add_pd(*lanes, _mm512_mul_pd(difference, difference));
+            }
+        };
+        let sum = |lanes: [__m512d; 2]| {
+            let eight = _mm512_add_pd(lanes[0], lanes[1]);
+            sum_of_four(_mm256_add_pd(_mm512_castpd512_pd256(eight), _mm512_extractf64x4_pd::<1>(eight)))
+        };
+        let bounded = limit < f64::INFINITY;
+        for (a, b) in a.chunks(LOOK_EVERY).zip(b.chunks(LOOK_EVERY)) {
+            let (groups_a, rest_a) = a.as_chunks::<EXACT_LANES>();
+            let (groups_b, rest_b) = b.as_chunks::<EXACT_LANES>();
+            for (a, b) in groups_a.iter().zip(groups_b) {
+                add(&mut lanes, a, b);
+            }
+            if !rest_a.is_empty() {
+                add(&mut lanes, &padded(rest_a), &padded(rest_b));
+            }
+            if bounded && sum(lanes) > limit {
+                return None;
+            }
+        }
+        Some(sum(lanes)).filter(|&sum| sum <= limit)
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub fn exact_avx2(a: &[f32], b: &[f32], limit: f64) -> Option<f64> {
+        let mut lanes = [_mm256_setzero_pd(); 4];
+        let add = |lanes: &mut [__m256d; 4], a: &[f32; EXACT_LANES], b: &[f32; EXACT_LANES]| {
+            for (quarter, lanes) in lanes.iter_mut().enumerate() {
+                let at = 4 * quarter;
+                // SAFETY: four loads of four values from arrays of sixteen.
+                let (a, b) = unsafe { (_mm_loadu_ps(a.as_ptr().add(at)), _mm_loadu_ps(b.as_ptr().add(at))) };
+                let difference = _mm256_sub_pd(_mm256_cvtps_pd(a), _mm256_cvtps_pd(b));
+                *lanes = _mm256_add_pd(*lanes, _mm256_mul_pd(difference, difference));
+            }
+        };
+        let sum = |lanes: [__m256d; 4]| {
+            let (low, high) = (_mm256_add_pd(lanes[0], lanes[2]), _mm256_add_pd(lanes[1], lanes[3]));
+            sum_of_four(_mm256_add_pd(low, high))
+        };
+        let bounded = limit < f64::INFINITY;
+        for (a, b) in a.chunks(LOOK_EVERY).zip(b.chunks(LOOK_EVERY)) {
+            let (groups_a, rest_a) = a.as_chunks::<EXACT_LANES>();
+            let (groups_b, rest_b) = b.as_chunks::<EXACT_LANES>();
+            for (a, b) in groups_a.iter().zip(groups_b) {
+                add(&mut lanes, a, b);
+            }
+            if !rest_a.is_empty() {
+                add(&mut lanes, &padded(rest_a), &padded(rest_b));
+            }
+            if bounded && sum(lanes) > limit {
+                return None;
+            }
+        }
+        Some(sum(lanes)).filter(|&sum| sum <= limit)
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn sum_of_four(four: __m256d) -> f64 {
+        let two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd::<1>(four));
+        _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)))
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub fn fast_avx512(a: &[f32], b: &[f32], scale: f32) -> f32 {
+        let scale = _mm512_set1_ps(scale);
+        let mut lanes = [_mm512_setzero_ps(); 2];
+        let add = |lanes: &mut [__m512; 2], a: &[f32; FAST_LANES], b: &[f32; FAST_LANES]| {
+            for (half, lanes) in lanes.iter_mut().enumerate() {
+                // SAFETY: two loads of sixteen values from arrays of thirty-two.
+                let (a, b) = unsafe {
+                    (_mm512_loadu_ps(a.as_ptr().add(16 * half)), _mm512_loadu_ps(b.as_ptr().add(16 * half)))
+                };
+                let difference = _mm512_sub_ps(_mm512_mul_ps(a, scale), _mm512_mul_ps(b, scale));
+                *lanes = _mm512_fmadd_ps(difference, difference, *lanes);
+            }
+        };
+        let (groups_a, rest_a) = a.as_chunks::<FAST_LANES>();
+        let (groups_b, rest_b) = b.as_chunks::<FAST_LANES>();
+        for (a, b) in groups_a.iter().zip(groups_b) {
+            add(&mut lanes, a, b);
+        }
+        if !rest_a.is_empty() {
+            add(&mut lanes, &padded(rest_a), &padded(rest_b));
+        }
+        let sixteen = _mm512_castps_pd(_mm512_add_ps(lanes[0], lanes[1]));
+        let low = _mm256_castpd_ps(_mm512_castpd512_pd256(sixteen));
+        let high = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(sixteen));
+        sum_of_eight(_mm256_add_ps(low, high))
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub fn fast_avx2(a: &[f32], b: &[f32], scale: f32) -> f32 {
+        let scale = _mm256_set1_ps(scale);
+        let mut lanes = [_mm256_setzero_ps(); 4];
+        let add = |lanes: &mut [__m256; 4], a: &[f32; FAST_LANES], b: &[f32; FAST_LANES]| {
+            for (quarter, lanes) in lanes.iter_mut().enumerate() {
+                let at = 8 * quarter;
+                // SAFETY: four loads of eight values from arrays of thirty-two.
+                let (a, b) =
+                    unsafe { (_mm256_loadu_ps(a.as_ptr().add(at)), _mm256_loadu_ps(b.as_ptr().add(at))) };
+                let difference = _mm256_sub_ps(_mm256_mul_ps(a, scale), _mm256_mul_ps(b, scale));
+                *lanes = _mm256_fmadd_ps(difference, difference, *lanes);
+            }
+        };
+        let (groups_a, rest_a) = a.as_chunks::<FAST_LANES>();
+        let (groups_b, rest_b) = b.as_chunks::<FAST_LANES>();
+        for (a, b) in groups_a.iter().zip(groups_b) {
+            add(&mut lanes, a, b);
+        }
+        if !rest_a.is_empty() {
+            add(&mut lanes, &padded(rest_a), &padded(rest_b));
+        }
+        let (low, high) = (_mm256_add_ps(lanes[0], lanes[2]), _mm256_add_ps(lanes[1], lanes[3]));
+        sum_of_eight(_mm256_add_ps(low, high))
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn sum_of_eight(eight: __m256) -> f32 {
+        let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+        let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,8 +306,8 @@ mod tests {
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                 // SAFETY: detected.
                 unsafe {
-                    assert_eq!(Some(squared_l2(&a, &b)), exact_avx2(&a, &b, f64::INFINITY));
-                    assert_eq!(squared_l2_f32(&a, &b, 1.0), fast_avx2(&a, &b, 1.0));
+                    assert_eq!(Some(squared_l2(&a, &b)), x86::exact_avx2(&a, &b, f64::INFINITY));
+                    assert_eq!(squared_l2_f32(&a, &b, 1.0), x86::fast_avx2(&a, &b, 1.0));
                 }
             }
         }

@@ -2,12 +2,15 @@
 //! Where the proof fails (many equal distances, clusters far apart) the row is searched directly.
 //! The answer is that of a float64 brute force ordered by (distance, row), at any thread count.
 
-use super::blocked::{Blocking, Candidates, Lists, Operand};
+use super::blocked::{Blocking, Operand, Pairs};
+use super::candidates::{Lists, WithinLimit};
 use super::direct::{self, Job};
 use super::distance::squared_l2;
-use super::frame::{Frame, left_out_bound};
+use super::frame::{Frame, is_complete};
 use super::groups::RowGroups;
-use super::{NeighborIndex, Neighbors, Search, check_finite, check_search, check_width, standard_layout, too_few};
+use super::{
+    NeighborIndex, Neighbors, Search, check_finite, check_search, check_width, standard_layout, too_few,
+};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, check_stop};
 use ndarray::{ArcArray2, ArrayView2};
@@ -18,8 +21,8 @@ use std::sync::OnceLock;
 const SLACK: usize = 6;
 /// Rows whose candidates are settled between two looks at whether to stop.
 const SETTLE_CHUNK: usize = 1024;
-/// Bounds are compared with this relative margin, far above the error of a float64 sum and far below that of a float32 product.
-const PROOF_MARGIN: f64 = 1e-9;
+/// Rows settled in one pass after the first: their content is copied.
+const CLOSE_BATCH: usize = 2048;
 
 /// Exact nearest neighbours of a set of features `[N, D]`.
 ///
@@ -43,7 +46,9 @@ impl ExactIndex {
         let frame = Frame::of(features.view());
         let half_norms = (0..features.nrows())
             .into_par_iter()
-            .map(|row| features.row(row).to_slice().and_then(|row| frame.lowered_half_norm(row)).unwrap_or(0.0))
+            .map(|row| {
+                features.row(row).to_slice().and_then(|row| frame.lowered_half_norm(row)).unwrap_or(0.0)
+            })
             .collect();
         Ok(ExactIndex { features, frame, half_norms, groups: OnceLock::new(), blocking: Blocking::default() })
     }
@@ -51,11 +56,6 @@ impl ExactIndex {
     #[cfg(test)]
     pub(super) fn with_blocking(features: ArcArray2<f32>, blocking: Blocking) -> Result<Self> {
         Ok(ExactIndex { blocking, ..Self::new(features)? })
-    }
-
-    fn row(&self, row: u32) -> &[f32] {
-        let width = self.features.ncols();
-        &self.all_rows()[row as usize * width..][..width]
     }
 
     fn all_rows(&self) -> &[f32] {
@@ -70,70 +70,143 @@ impl ExactIndex {
         Operand { rows: self.all_rows(), half_norms: &self.half_norms, outside: &[] }
     }
 
-    /// Turns candidate lists into answers: exact distances, the proof, and a direct search where it fails.
-    fn settle(
+    fn pairs<'a>(&'a self, left: Operand<'a>, symmetric: bool) -> Pairs<'a> {
+        Pairs {
+            frame: &self.frame,
+            depth: self.features.ncols(),
+            left,
+            right: (!symmetric).then(|| self.own_operand()),
+            blocking: self.blocking,
+        }
+    }
+
+    /// Candidates, exact distances, the proof, and what is left after it.
+    fn answer(
         &self,
         queries: Operand<'_>,
-        lists: &Lists,
+        symmetric: bool,
         exclude: &(dyn Fn(u32) -> Option<u32> + Sync),
+        copy: &(dyn Fn(u32) -> Option<u32> + Sync),
         search: Search,
+        progress: &dyn Progress,
     ) -> Result<Neighbors> {
         let Search { k, skip_zero } = search;
-        let width = self.features.ncols();
-        let query = |q: usize| &queries.rows[q * width..][..width];
-        let count = queries.half_norms.len();
+        let (count, width) = (queries.half_norms.len(), self.features.ncols());
+        let refuse = |q: u32, row: u32| {
+            exclude(q) == Some(row)
+                || skip_zero && copy(q).is_some_and(|first| self.groups().first(row) == first)
+        };
+        progress.start("nearest neighbours", count as u64, "rows");
+        let lists = Lists::new(count, k + SLACK, self.blocking.block);
+        self.pairs(queries, symmetric).run(&lists, refuse, progress)?;
         let mut neighbors = Neighbors { k, rows: vec![0; count * k], distances: vec![0.0; count * k] };
-        let unproven: Vec<Vec<(usize, f64)>> = neighbors
+        let open = self.settle(queries, &lists, &mut neighbors)?;
+        drop(lists);
+        progress.finish();
+        let (outside, open): (Vec<Open>, Vec<Open>) =
+            open.into_iter().partition(|open| open.limit.is_infinite());
+        let (copies, close): (Vec<Open>, Vec<Open>) =
+            open.into_iter().partition(|open| open.limit == 0.0 && !skip_zero);
+
+        for Open { query, .. } in copies {
+            let first = self.groups().find(self.features.view(), queries.row(query, width));
+            let same = first.as_ref().map_or(&[][..], |first| self.groups().members(first));
+            let found: Vec<(f64, u32)> = same
+                .iter()
+                .filter(|&&row| exclude(query as u32) != Some(row))
+                .take(k)
+                .map(|&row| (0.0, row))
+                .collect();
+            neighbors.set(query, &found).ok_or_else(|| too_few(query, found.len(), search))?;
+        }
+
+        if !close.is_empty() {
+            progress.start("rows with close candidates", close.len() as u64, "rows");
+        }
+        for batch in close.chunks(CLOSE_BATCH) {
+            let rows: Vec<f32> =
+                batch.iter().flat_map(|open| queries.row(open.query, width)).copied().collect();
+            let half_norms: Vec<f32> = batch.iter().map(|open| queries.half_norms[open.query]).collect();
+            let limits: Vec<f64> = batch.iter().map(|open| open.limit).collect();
+            let left = Operand { rows: &rows, half_norms: &half_norms, outside: &[] };
+            let near = WithinLimit::new(left, self.own_operand(), width, &limits, k, self.frame.scale());
+            self.pairs(left, false).run(
+                &near,
+                |at, row| refuse(batch[at as usize].query as u32, row),
+                progress,
+            )?;
+            for (open, found) in batch.iter().zip(near.into_sorted()) {
+                neighbors.set(open.query, &found).ok_or_else(|| too_few(open.query, found.len(), search))?;
+            }
+        }
+        if !close.is_empty() {
+            progress.finish();
+        }
+
+        let jobs: Vec<Job> = outside
+            .iter()
+            .map(|open| Job { query: queries.row(open.query, width), exclude: exclude(open.query as u32) })
+            .collect();
+        let found = direct::search(self.features.view(), &jobs, k, skip_zero)?;
+        for (open, found) in outside.iter().zip(found) {
+            neighbors.set(open.query, &found).ok_or_else(|| too_few(open.query, found.len(), search))?;
+        }
+        Ok(neighbors)
+    }
+
+    /// Turns candidate lists into answers where they are proven complete; gives the queries that stay open.
+    fn settle(&self, queries: Operand<'_>, lists: &Lists, neighbors: &mut Neighbors) -> Result<Vec<Open>> {
+        let width = self.features.ncols();
+        let k = neighbors.k;
+        let open: Vec<Vec<Open>> = neighbors
             .rows
             .par_chunks_mut(SETTLE_CHUNK * k)
             .zip(neighbors.distances.par_chunks_mut(SETTLE_CHUNK * k))
             .enumerate()
             .map(|(chunk, (rows, distances))| {
                 check_stop(String::new)?;
-                let mut unproven = Vec::new();
+                let mut open = Vec::new();
                 let mut found: Vec<(f64, u32)> = Vec::new();
                 for (at, (rows, distances)) in rows.chunks_mut(k).zip(distances.chunks_mut(k)).enumerate() {
-                    let q = chunk * SETTLE_CHUNK + at;
-                    if queries.outside.binary_search(&(q as u32)).is_ok() {
-                        unproven.push((q, f64::INFINITY));
+                    let query = chunk * SETTLE_CHUNK + at;
+                    if queries.outside.binary_search(&(query as u32)).is_ok() {
+                        open.push(Open { query, limit: f64::INFINITY });
                         continue;
                     }
+                    let content = queries.row(query, width);
                     found.clear();
-                    let largest_key = lists.with(q, |list, at| {
-                        found.extend(list.rows(at).map(|row| (squared_l2(query(q), self.row(row)).sqrt(), row)));
+                    let largest_key = lists.with(query, |list, at| {
+                        let exact =
+                            |row| squared_l2(content, self.own_operand().row(row as usize, width)).sqrt();
+                        found.extend(list.rows(at).map(|row| (exact(row), row)));
                         list.largest_key(at)
                     });
                     found.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-                    let Some(&(farthest, _)) = found.get(k - 1) else {
-                        unproven.push((q, f64::INFINITY));
+                    let limit = found.get(k - 1).map_or(f64::INFINITY, |&(distance, _)| distance);
+                    let scaled = (limit * self.frame.scale()).powi(2);
+                    if largest_key
+                        .is_some_and(|key| !is_complete(queries.half_norms[query], key, scaled, width))
+                        || limit.is_infinite()
+                    {
+                        open.push(Open { query, limit });
                         continue;
-                    };
-                    let proven = largest_key.is_none_or(|key| {
-                        let scaled = farthest * self.frame.scale();
-                        scaled * scaled * (1.0 + PROOF_MARGIN) < left_out_bound(queries.half_norms[q], key, width)
-                    });
-                    if proven {
-                        for ((&(distance, row), rows), distances) in found.iter().zip(rows).zip(distances) {
-                            (*rows, *distances) = (row, distance);
-                        }
-                    } else {
-                        unproven.push((q, farthest));
+                    }
+                    for ((&(distance, row), rows), distances) in found.iter().zip(rows).zip(distances) {
+                        (*rows, *distances) = (row, distance);
                     }
                 }
-                Ok(unproven)
+                Ok(open)
             })
             .collect::<Result<_>>()?;
-        let unproven: Vec<(usize, f64)> = unproven.into_iter().flatten().collect();
-        let jobs: Vec<Job> = unproven
-            .iter()
-            .map(|&(q, limit)| Job { query: query(q), exclude: exclude(q as u32), limit })
-            .collect();
-        let found = direct::search(self.features.view(), &jobs, k, skip_zero)?;
-        for ((q, _), found) in unproven.into_iter().zip(found) {
-            neighbors.set(q, &found).ok_or_else(|| too_few(q, found.len(), search))?;
-        }
-        Ok(neighbors)
+        Ok(open.into_iter().flatten().collect())
     }
+}
+
+/// A query whose candidates are not proven complete.
+struct Open {
+    query: usize,
+    /// A distance that its `k`-th neighbour does not exceed; infinite where none is known.
+    limit: f64,
 }
 
 impl NeighborIndex for ExactIndex {
@@ -171,33 +244,15 @@ impl NeighborIndex for ExactIndex {
             let copy = same.as_ref().and_then(|same| same[q as usize]);
             let excluded = excluded(q).filter(|&row| (row as usize) < self.features.nrows());
             let copies = copy.map_or(0, |first| self.groups().members(&first).len());
-            let apart = excluded.is_some_and(|row| copy.is_none_or(|first| self.groups().first(row) != first));
+            let apart =
+                excluded.is_some_and(|row| copy.is_none_or(|first| self.groups().first(row) != first));
             let left = self.features.nrows() - copies - usize::from(apart);
             if left < search.k {
                 return Err(too_few(q as usize, left, search));
             }
         }
-        progress.start("nearest neighbours", queries.nrows() as u64, "rows");
-        let candidates = Candidates {
-            frame: &self.frame,
-            depth: self.features.ncols(),
-            left,
-            right: Some(self.own_operand()),
-            capacity: search.k + SLACK,
-            blocking: self.blocking,
-        };
-        let lists = candidates.run(
-            |q, row| {
-                excluded(q) == Some(row)
-                    || same
-                        .as_ref()
-                        .is_some_and(|same| same[q as usize].is_some_and(|first| self.groups().first(row) == first))
-            },
-            progress,
-        )?;
-        let neighbors = self.settle(left, &lists, &excluded, search)?;
-        progress.finish();
-        Ok(neighbors)
+        let copy = |q: u32| same.as_ref().and_then(|same| same[q as usize]);
+        self.answer(left, false, &excluded, &copy, search, progress)
     }
 
     fn search_self(&self, search: Search, progress: &dyn Progress) -> Result<Neighbors> {
@@ -210,22 +265,8 @@ impl NeighborIndex for ExactIndex {
                 return Err(too_few(row as usize, left, search));
             }
         }
-        progress.start("nearest neighbours", rows as u64, "rows");
-        let candidates = Candidates {
-            frame: &self.frame,
-            depth: self.features.ncols(),
-            left: self.own_operand(),
-            right: None,
-            capacity: search.k + SLACK,
-            blocking: self.blocking,
-        };
-        let lists = candidates.run(
-            |i, j| groups.is_some_and(|groups| groups.first(i) == groups.first(j)),
-            progress,
-        )?;
-        let neighbors = self.settle(self.own_operand(), &lists, &Some, search)?;
-        progress.finish();
-        Ok(neighbors)
+        let copy = |row: u32| groups.map(|groups| groups.first(row));
+        self.answer(self.own_operand(), true, &Some, &copy, search, progress)
     }
 }
 

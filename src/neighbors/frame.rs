@@ -2,6 +2,7 @@
 //! Centring keeps a large common offset, and scaling huge or tiny values, from eating the 24 bits of a product.
 //! Rows are brought into it while they are packed, so that no second copy of the features exists.
 
+use super::top_k::ACCEPT_ALL;
 use crate::ops::gemm::multiplication_error;
 use ndarray::ArrayView2;
 use rayon::prelude::*;
@@ -12,6 +13,11 @@ const MEAN_CHUNK: usize = 1024;
 const PACK_STRETCH: usize = 64;
 /// The largest magnitude that a projected query may have; rows of the set itself stay below 1.
 const LARGEST: f32 = (1u64 << 40) as f32;
+
+/// What underflow can add to a squared distance for each column, for magnitudes up to [`LARGEST`].
+const UNDERFLOW: f64 = 1.0 / (1u128 << 100) as f64;
+/// Bounds are compared with this relative margin, far above the error of a float64 sum and far below that of a float32 product.
+const PROOF_MARGIN: f64 = 1e-9;
 
 /// Centre and scale of a set of features.
 pub(super) struct Frame {
@@ -91,7 +97,12 @@ impl Frame {
 
     /// Packs rows `first..first + count` of `rows` `[R, D]` (row-major) into panels of `WIDTH`, as the register kernel reads them:
     /// `[ceil(count / WIDTH), D, WIDTH]`, zeros where the last panel has no row and for rows that `skip` names.
-    pub fn pack<const WIDTH: usize>(&self, rows: &[f32], packed: &mut Vec<f32>, skip: impl Fn(usize) -> bool) {
+    pub fn pack<const WIDTH: usize>(
+        &self,
+        rows: &[f32],
+        packed: &mut Vec<f32>,
+        skip: impl Fn(usize) -> bool,
+    ) {
         let depth = self.centre.len();
         let count = rows.len() / depth;
         packed.resize(count.div_ceil(WIDTH) * depth * WIDTH, 0.0);
@@ -149,11 +160,25 @@ fn slack(depth: usize) -> f64 {
 
 /// A lower bound of the squared distance, in the frame, between the row with lowered half norm `half_norm` and every row
 /// that its full candidate list, with `largest_key`, left out.
-pub(super) fn left_out_bound(half_norm: f32, largest_key: f32, depth: usize) -> f64 {
+fn left_out_bound(half_norm: f32, largest_key: f32, depth: usize) -> f64 {
     let key = f64::from(largest_key);
-    // What underflow can add, for magnitudes up to `LARGEST`.
-    let absolute = depth as f64 * 2f64.powi(-100);
-    2.0 * (f64::from(half_norm) + key) - 2.0 * f64::from(f32::EPSILON) * key.abs() - absolute
+    2.0 * (f64::from(half_norm) + key) - 2.0 * f64::from(f32::EPSILON) * key.abs() - depth as f64 * UNDERFLOW
+}
+
+/// A threshold (see [`super::blocked::Receiver::floors`]) for a row with lowered half norm `half_norm`
+/// that only lets pairs be left out whose squared distance, in the frame, is certainly above `limit`.
+pub(super) fn floor_for(half_norm: f32, limit: f64, depth: usize) -> f32 {
+    let raised = limit * (1.0 + PROOF_MARGIN);
+    let key = raised / 2.0 - f64::from(half_norm);
+    let key = key + 4.0 * f64::from(f32::EPSILON) * key.abs() + depth as f64 * UNDERFLOW;
+    let key = (key as f32).next_up();
+    if left_out_bound(half_norm, key, depth) > raised { -key } else { ACCEPT_ALL }
+}
+
+/// Whether a row with lowered half norm `half_norm` whose full list has `largest_key` misses nothing within `limit`, a squared
+/// distance in the frame.
+pub(super) fn is_complete(half_norm: f32, largest_key: f32, limit: f64, depth: usize) -> bool {
+    limit * (1.0 + PROOF_MARGIN) < left_out_bound(half_norm, largest_key, depth)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Whatever finds the candidates, a distance that leaves this room was computed from the rows themselves.
 
 mod blocked;
+mod candidates;
 mod direct;
 pub mod distance;
 mod exact;
@@ -154,5 +155,9 @@ fn too_few(query: usize, left: usize, search: Search) -> Error {
 
 /// `features` in row-major order: itself where it is already.
 fn standard_layout(features: ArcArray2<f32>) -> ArcArray2<f32> {
-    if features.is_standard_layout() { features } else { features.as_standard_layout().into_owned().into_shared() }
+    if features.is_standard_layout() {
+        features
+    } else {
+        features.as_standard_layout().into_owned().into_shared()
+    }
 }

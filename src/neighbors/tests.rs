@@ -17,6 +17,7 @@ enum Shape {
     Cloud,
     Lattice,
     Duplicates,
+    Families,
     Offset,
     FarClusters,
     Tiny,
@@ -35,6 +36,7 @@ fn set(shape: Shape, rows: usize, width: usize, seed: u64) -> Array2<f32> {
         Shape::Cloud => cloud(&mut random),
         Shape::Lattice => random.random_range(-1i8..2).into(),
         Shape::Duplicates => pool[[picks[i], k]],
+        Shape::Families => pool[[picks[i], k]] + 1e-3 * cloud(&mut random),
         Shape::Offset => 1000.0 + 0.05 * cloud(&mut random),
         Shape::FarClusters => (if i % 2 == 0 { 1000.0 } else { -1000.0 }) + 0.001 * (i % 5) as f32,
         Shape::Tiny => f32::from_bits(random.random_range(0..5)),
@@ -49,6 +51,7 @@ fn shapes() -> impl Strategy<Value = Shape> {
         Shape::Cloud,
         Shape::Lattice,
         Shape::Duplicates,
+        Shape::Families,
         Shape::Offset,
         Shape::FarClusters,
         Shape::Tiny,
@@ -188,7 +191,9 @@ fn what_cannot_be_searched_is_refused_with_its_cause() {
     assert!(ten.search_self(search(9), &Silent).is_ok());
     assert!(says(ten.search_self(search(10), &Silent)).contains("only 9 other rows"));
     assert_eq!(ten.search_self(search(0), &Silent).unwrap_err().exit_code(), 2);
-    assert!(says(ten.search(set(Shape::Cloud, 2, 3, 9).view(), None, search(1), &Silent)).contains("3 values"));
+    assert!(
+        says(ten.search(set(Shape::Cloud, 2, 3, 9).view(), None, search(1), &Silent)).contains("3 values")
+    );
     assert!(says(ten.search(features.view(), Some(&[None]), search(1), &Silent)).contains("exclude"));
     let mut holed = features.clone();
     holed[[7, 2]] = f32::NAN;
