@@ -2,9 +2,24 @@
 //! One trait, [`NeighborIndex`], with two peers behind it: exact search and HNSW.
 //! Whatever finds the candidates, a distance that leaves this room was computed from the rows themselves.
 
-use crate::error::Result;
+mod blocked;
+mod candidates;
+mod direct;
+pub mod distance;
+mod exact;
+mod frame;
+mod groups;
+mod top_k;
+
+#[cfg(test)]
+mod tests;
+
+pub use exact::ExactIndex;
+
+use crate::error::{Error, Result};
 use crate::progress::Progress;
-use ndarray::ArrayView2;
+use ndarray::{ArcArray2, ArrayView1, ArrayView2};
+use rayon::prelude::*;
 
 /// What is asked of an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +57,20 @@ impl Neighbors {
         let range = q * self.k..(q + 1) * self.k;
         (&self.rows[range.clone()], &self.distances[range])
     }
+
+    /// Mean distance to the `k` neighbours of each query, `[Q]`: `d_K` of the pseudo density.
+    pub fn mean_distances(&self) -> Vec<f64> {
+        self.distances.chunks_exact(self.k).map(|row| row.iter().sum::<f64>() / self.k as f64).collect()
+    }
+
+    /// Writes the answer of query `q`; `None` if there are fewer than `k`.
+    fn set(&mut self, q: usize, found: &[(f64, u32)]) -> Option<()> {
+        let found = found.get(..self.k)?;
+        for (at, &(distance, row)) in (q * self.k..).zip(found) {
+            (self.rows[at], self.distances[at]) = (row, distance);
+        }
+        Some(())
+    }
 }
 
 /// A searchable set of features `[N, D]`, all finite. Both searches are deterministic at any thread count.
@@ -63,4 +92,72 @@ pub trait NeighborIndex: Send + Sync {
     /// # Errors
     /// As [`NeighborIndex::search`].
     fn search_self(&self, search: Search, progress: &dyn Progress) -> Result<Neighbors>;
+}
+
+/// Checks that `features` `[N, D]` has rows, columns and finite values only.
+///
+/// # Errors
+/// [`Error::Data`], naming the first row (counted from 0) with a NaN or an infinity.
+pub fn check_finite(features: ArrayView2<f32>) -> Result<()> {
+    let (rows, width) = features.dim();
+    if rows == 0 || width == 0 {
+        return Err(Error::data(
+            format!("features of shape {rows} x {width} hold nothing to compare"),
+            "At least one row and one column are needed.",
+        ));
+    }
+    if rows >= u32::MAX as usize {
+        return Err(Error::data(format!("{rows} rows are more than an index can number"), "Split the set."));
+    }
+    // Any infinity or NaN makes the sum of products with zero NaN, and nothing else does.
+    let finite = |row: ArrayView1<f32>| row.iter().fold(0.0f32, |sum, value| sum + value * 0.0) == 0.0;
+    match (0..rows).into_par_iter().position_first(|row| !finite(features.row(row))) {
+        Some(row) => Err(Error::data(
+            format!("row {row} of the features holds a value that is not finite (NaN or infinity)"),
+            "Remove that row, or compute its features again.",
+        )),
+        None => Ok(()),
+    }
+}
+
+fn check_search(search: Search) -> Result<()> {
+    if search.k == 0 {
+        return Err(Error::usage("0 neighbours were asked for", "Ask for at least 1."));
+    }
+    Ok(())
+}
+
+fn check_width(queries: ArrayView2<f32>, width: usize) -> Result<()> {
+    if queries.ncols() != width {
+        return Err(Error::data(
+            format!("queries have {} values per row, the indexed set has {width}", queries.ncols()),
+            "Use features of the same extractor.",
+        ));
+    }
+    Ok(())
+}
+
+/// The error of a query for which only `left` rows count.
+fn too_few(query: usize, left: usize, search: Search) -> Error {
+    let Search { k, skip_zero } = search;
+    if skip_zero {
+        Error::data(
+            format!("row {query} has only {left} neighbours at a distance above 0, {k} were asked for"),
+            "The set consists of too few different rows: ask for fewer neighbours, or count copies as neighbours.",
+        )
+    } else {
+        Error::data(
+            format!("row {query} has only {left} other rows to choose from, {k} neighbours were asked for"),
+            "Add rows, or ask for fewer neighbours.",
+        )
+    }
+}
+
+/// `features` in row-major order: itself where it is already.
+fn standard_layout(features: ArcArray2<f32>) -> ArcArray2<f32> {
+    if features.is_standard_layout() {
+        features
+    } else {
+        features.as_standard_layout().into_owned().into_shared()
+    }
 }

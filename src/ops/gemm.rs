@@ -121,6 +121,13 @@ mod x86 {
     }
 }
 
+/// The relative error of a tile's element: it differs from the exact sum by at most this much of `sum |a_ik b_kj|`
+/// (`gamma_n` of Higham, *Accuracy and Stability of Numerical Algorithms*, for `n = depth` roundings).
+pub fn multiplication_error(depth: usize) -> f64 {
+    let roundings = depth as f64 * f64::from(f32::EPSILON) / 2.0;
+    if roundings < 0.5 { roundings / (1.0 - roundings) } else { 1.0 }
+}
+
 /// Packs `rows` (each `depth` long, contiguous) into panels of `WIDTH` rows: `[ceil(rows / WIDTH), depth, WIDTH]`,
 /// zeros where the last panel has no row. `value(row, k)` gives the elements.
 pub fn pack<const WIDTH: usize>(

@@ -1,0 +1,48 @@
+//! Times the all-pairs nearest neighbours of a float32 `.npy` file: `knn FILE.npy K exact|hnsw [THREADS [OUT.bin]]`.
+//! Prints seconds to build and to search as JSON; `OUT.bin` gets the neighbours' rows as little-endian u32 `[N, K]`.
+
+use ndarray::Array2;
+use pseudo_density::neighbors::{ExactIndex, NeighborIndex, Search};
+use pseudo_density::progress::Silent;
+use std::error::Error;
+use std::time::Instant;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [file, k, kind, rest @ ..] = arguments.as_slice() else {
+        return Err("usage: knn FILE.npy K exact|hnsw [THREADS [OUT.bin]]".into());
+    };
+    if let Some(threads) = rest.first() {
+        rayon::ThreadPoolBuilder::new().num_threads(threads.parse()?).build_global()?;
+    }
+    let features = read_npy(file)?.into_shared();
+    let search = Search { k: k.parse()?, skip_zero: false };
+    let start = Instant::now();
+    let index: Box<dyn NeighborIndex> = match kind.as_str() {
+        "exact" => Box::new(ExactIndex::new(features)?),
+        other => return Err(format!("unknown index {other}").into()),
+    };
+    let build = start.elapsed().as_secs_f64();
+    let neighbors = index.search_self(search, &Silent)?;
+    let total = start.elapsed().as_secs_f64();
+    println!("{{\"build\": {build:.3}, \"search\": {:.3}}}", total - build);
+    if let Some(out) = rest.get(1) {
+        std::fs::write(out, neighbors.rows.iter().flat_map(|row| row.to_le_bytes()).collect::<Vec<u8>>())?;
+    }
+    Ok(())
+}
+
+/// A C-ordered little-endian float32 `.npy` of two dimensions, as `numpy.save` writes it.
+fn read_npy(file: &str) -> Result<Array2<f32>, Box<dyn Error>> {
+    let bytes = std::fs::read(file)?;
+    let length = usize::from(u16::from_le_bytes(bytes.get(8..10).ok_or("too short")?.try_into()?));
+    let header = std::str::from_utf8(bytes.get(10..10 + length).ok_or("too short")?)?;
+    let shape = header.split_once('(').and_then(|(_, rest)| rest.split_once(')')).ok_or("no shape")?.0;
+    let shape: Vec<usize> = shape.split(',').map(str::trim).map(str::parse).collect::<Result<_, _>>()?;
+    let (true, &[rows, width]) = (header.contains("<f4"), shape.as_slice()) else {
+        return Err("not a float32 matrix".into());
+    };
+    let values =
+        bytes[10 + length..].as_chunks::<4>().0.iter().map(|&value| f32::from_le_bytes(value)).collect();
+    Ok(Array2::from_shape_vec((rows, width), values)?)
+}

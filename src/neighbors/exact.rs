@@ -1,0 +1,281 @@
+//! Exact search: candidates from a float32 matrix product, distances from the rows, and a proof per row that nothing was missed.
+//! Where the proof fails (many equal distances, clusters far apart) the row is searched directly.
+//! The answer is that of a float64 brute force ordered by (distance, row), at any thread count.
+
+use super::blocked::{Blocking, Operand, Pairs};
+use super::candidates::{Lists, WithinLimit};
+use super::direct::{self, Job};
+use super::distance::squared_l2;
+use super::frame::{Frame, is_complete};
+use super::groups::RowGroups;
+use super::{
+    NeighborIndex, Neighbors, Search, check_finite, check_search, check_width, standard_layout, too_few,
+};
+use crate::error::{Error, Result};
+use crate::progress::{Progress, check_stop};
+use ndarray::{ArcArray2, ArrayView2};
+use rayon::prelude::*;
+use std::sync::OnceLock;
+
+/// Candidates kept beyond `k`: the more, the wider the gap that proves a row complete.
+const SLACK: usize = 6;
+/// Rows whose candidates are settled between two looks at whether to stop.
+const SETTLE_CHUNK: usize = 1024;
+/// Rows settled in one pass after the first: their content is copied.
+const CLOSE_BATCH: usize = 2048;
+
+/// Exact nearest neighbours of a set of features `[N, D]`.
+///
+/// Memory beyond the features themselves is about `8 (k + 6) + 12 k` bytes per query and a few megabytes per thread.
+pub struct ExactIndex {
+    features: ArcArray2<f32>,
+    frame: Frame,
+    half_norms: Vec<f32>,
+    groups: OnceLock<RowGroups>,
+    blocking: Blocking,
+}
+
+impl ExactIndex {
+    /// Prepares `features` `[N, D]` for search. They are shared, not copied, where they are in row-major order.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if there is no row or no column, a value is not finite, or rows do not fit 32 bits.
+    pub fn new(features: ArcArray2<f32>) -> Result<Self> {
+        check_finite(features.view())?;
+        let features = standard_layout(features);
+        let frame = Frame::of(features.view());
+        let half_norms = (0..features.nrows())
+            .into_par_iter()
+            .map(|row| {
+                features.row(row).to_slice().and_then(|row| frame.lowered_half_norm(row)).unwrap_or(0.0)
+            })
+            .collect();
+        Ok(ExactIndex { features, frame, half_norms, groups: OnceLock::new(), blocking: Blocking::default() })
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_blocking(features: ArcArray2<f32>, blocking: Blocking) -> Result<Self> {
+        Ok(ExactIndex { blocking, ..Self::new(features)? })
+    }
+
+    fn all_rows(&self) -> &[f32] {
+        self.features.as_slice().expect("brought into row-major order by new()")
+    }
+
+    fn groups(&self) -> &RowGroups {
+        self.groups.get_or_init(|| RowGroups::of(self.features.view()))
+    }
+
+    fn own_operand(&self) -> Operand<'_> {
+        Operand { rows: self.all_rows(), half_norms: &self.half_norms, outside: &[] }
+    }
+
+    fn pairs<'a>(&'a self, left: Operand<'a>, symmetric: bool) -> Pairs<'a> {
+        Pairs {
+            frame: &self.frame,
+            depth: self.features.ncols(),
+            left,
+            right: (!symmetric).then(|| self.own_operand()),
+            blocking: self.blocking,
+        }
+    }
+
+    /// Candidates, exact distances, the proof, and what is left after it.
+    fn answer(
+        &self,
+        queries: Operand<'_>,
+        symmetric: bool,
+        exclude: &(dyn Fn(u32) -> Option<u32> + Sync),
+        copy: &(dyn Fn(u32) -> Option<u32> + Sync),
+        search: Search,
+        progress: &dyn Progress,
+    ) -> Result<Neighbors> {
+        let Search { k, skip_zero } = search;
+        let (count, width) = (queries.half_norms.len(), self.features.ncols());
+        let refuse = |q: u32, row: u32| {
+            exclude(q) == Some(row)
+                || skip_zero && copy(q).is_some_and(|first| self.groups().first(row) == first)
+        };
+        progress.start("nearest neighbours", count as u64, "rows");
+        let lists = Lists::new(count, k + SLACK, self.blocking.block);
+        self.pairs(queries, symmetric).run(&lists, refuse, progress)?;
+        let mut neighbors = Neighbors { k, rows: vec![0; count * k], distances: vec![0.0; count * k] };
+        let open = self.settle(queries, &lists, &mut neighbors)?;
+        drop(lists);
+        progress.finish();
+        let (outside, open): (Vec<Open>, Vec<Open>) =
+            open.into_iter().partition(|open| open.limit.is_infinite());
+        let (copies, close): (Vec<Open>, Vec<Open>) =
+            open.into_iter().partition(|open| open.limit == 0.0 && !skip_zero);
+
+        for Open { query, .. } in copies {
+            let first = self.groups().find(self.features.view(), queries.row(query, width));
+            let same = first.as_ref().map_or(&[][..], |first| self.groups().members(first));
+            let found: Vec<(f64, u32)> = same
+                .iter()
+                .filter(|&&row| exclude(query as u32) != Some(row))
+                .take(k)
+                .map(|&row| (0.0, row))
+                .collect();
+            neighbors.set(query, &found).ok_or_else(|| too_few(query, found.len(), search))?;
+        }
+
+        if !close.is_empty() {
+            progress.start("rows with close candidates", close.len() as u64, "rows");
+        }
+        for batch in close.chunks(CLOSE_BATCH) {
+            let rows: Vec<f32> =
+                batch.iter().flat_map(|open| queries.row(open.query, width)).copied().collect();
+            let half_norms: Vec<f32> = batch.iter().map(|open| queries.half_norms[open.query]).collect();
+            let limits: Vec<f64> = batch.iter().map(|open| open.limit).collect();
+            let left = Operand { rows: &rows, half_norms: &half_norms, outside: &[] };
+            let near = WithinLimit::new(left, self.own_operand(), width, &limits, k, self.frame.scale());
+            self.pairs(left, false).run(
+                &near,
+                |at, row| refuse(batch[at as usize].query as u32, row),
+                progress,
+            )?;
+            for (open, found) in batch.iter().zip(near.into_sorted()) {
+                neighbors.set(open.query, &found).ok_or_else(|| too_few(open.query, found.len(), search))?;
+            }
+        }
+        if !close.is_empty() {
+            progress.finish();
+        }
+
+        let jobs: Vec<Job> = outside
+            .iter()
+            .map(|open| Job { query: queries.row(open.query, width), exclude: exclude(open.query as u32) })
+            .collect();
+        let found = direct::search(self.features.view(), &jobs, k, skip_zero)?;
+        for (open, found) in outside.iter().zip(found) {
+            neighbors.set(open.query, &found).ok_or_else(|| too_few(open.query, found.len(), search))?;
+        }
+        Ok(neighbors)
+    }
+
+    /// Turns candidate lists into answers where they are proven complete; gives the queries that stay open.
+    fn settle(&self, queries: Operand<'_>, lists: &Lists, neighbors: &mut Neighbors) -> Result<Vec<Open>> {
+        let width = self.features.ncols();
+        let k = neighbors.k;
+        let open: Vec<Vec<Open>> = neighbors
+            .rows
+            .par_chunks_mut(SETTLE_CHUNK * k)
+            .zip(neighbors.distances.par_chunks_mut(SETTLE_CHUNK * k))
+            .enumerate()
+            .map(|(chunk, (rows, distances))| {
+                check_stop(String::new)?;
+                let mut open = Vec::new();
+                let mut found: Vec<(f64, u32)> = Vec::new();
+                for (at, (rows, distances)) in rows.chunks_mut(k).zip(distances.chunks_mut(k)).enumerate() {
+                    let query = chunk * SETTLE_CHUNK + at;
+                    if queries.outside.binary_search(&(query as u32)).is_ok() {
+                        open.push(Open { query, limit: f64::INFINITY });
+                        continue;
+                    }
+                    let content = queries.row(query, width);
+                    found.clear();
+                    let largest_key = lists.with(query, |list, at| {
+                        let exact =
+                            |row| squared_l2(content, self.own_operand().row(row as usize, width)).sqrt();
+                        found.extend(list.rows(at).map(|row| (exact(row), row)));
+                        list.largest_key(at)
+                    });
+                    found.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+                    let limit = found.get(k - 1).map_or(f64::INFINITY, |&(distance, _)| distance);
+                    let scaled = (limit * self.frame.scale()).powi(2);
+                    if largest_key
+                        .is_some_and(|key| !is_complete(queries.half_norms[query], key, scaled, width))
+                        || limit.is_infinite()
+                    {
+                        open.push(Open { query, limit });
+                        continue;
+                    }
+                    for ((&(distance, row), rows), distances) in found.iter().zip(rows).zip(distances) {
+                        (*rows, *distances) = (row, distance);
+                    }
+                }
+                Ok(open)
+            })
+            .collect::<Result<_>>()?;
+        Ok(open.into_iter().flatten().collect())
+    }
+}
+
+/// A query whose candidates are not proven complete.
+struct Open {
+    query: usize,
+    /// A distance that its `k`-th neighbour does not exceed; infinite where none is known.
+    limit: f64,
+}
+
+impl NeighborIndex for ExactIndex {
+    fn search(
+        &self,
+        queries: ArrayView2<f32>,
+        exclude: Option<&[Option<u32>]>,
+        search: Search,
+        progress: &dyn Progress,
+    ) -> Result<Neighbors> {
+        check_search(search)?;
+        check_width(queries, self.features.ncols())?;
+        check_excluded(exclude, queries.nrows())?;
+        if queries.nrows() == 0 {
+            return Ok(Neighbors { k: search.k, rows: Vec::new(), distances: Vec::new() });
+        }
+        check_finite(queries)?;
+        let queries = queries.as_standard_layout();
+        let rows = queries.as_slice().expect("in row-major order");
+        let mut outside = Vec::new();
+        let half_norms: Vec<f32> = rows
+            .chunks_exact(self.features.ncols())
+            .zip(0..)
+            .map(|(row, q)| self.frame.lowered_half_norm(row).unwrap_or_else(|| (outside.push(q), 0.0).1))
+            .collect();
+        let left = Operand { rows, half_norms: &half_norms, outside: &outside };
+        let excluded = |q: u32| exclude.and_then(|exclude| exclude[q as usize]);
+        let same: Option<Vec<Option<u32>>> = search.skip_zero.then(|| {
+            let groups = self.groups();
+            rows.par_chunks_exact(self.features.ncols())
+                .map(|row| groups.find(self.features.view(), row))
+                .collect()
+        });
+        for q in 0..queries.nrows() as u32 {
+            let copy = same.as_ref().and_then(|same| same[q as usize]);
+            let excluded = excluded(q).filter(|&row| (row as usize) < self.features.nrows());
+            let copies = copy.map_or(0, |first| self.groups().members(&first).len());
+            let apart =
+                excluded.is_some_and(|row| copy.is_none_or(|first| self.groups().first(row) != first));
+            let left = self.features.nrows() - copies - usize::from(apart);
+            if left < search.k {
+                return Err(too_few(q as usize, left, search));
+            }
+        }
+        let copy = |q: u32| same.as_ref().and_then(|same| same[q as usize]);
+        self.answer(left, false, &excluded, &copy, search, progress)
+    }
+
+    fn search_self(&self, search: Search, progress: &dyn Progress) -> Result<Neighbors> {
+        check_search(search)?;
+        let rows = self.features.nrows();
+        let groups = search.skip_zero.then(|| self.groups());
+        for row in 0..rows as u32 {
+            let left = rows - groups.map_or(1, |groups| groups.members(&groups.first(row)).len());
+            if left < search.k {
+                return Err(too_few(row as usize, left, search));
+            }
+        }
+        let copy = |row: u32| groups.map(|groups| groups.first(row));
+        self.answer(self.own_operand(), true, &Some, &copy, search, progress)
+    }
+}
+
+fn check_excluded(exclude: Option<&[Option<u32>]>, queries: usize) -> Result<()> {
+    match exclude {
+        Some(exclude) if exclude.len() != queries => Err(Error::data(
+            format!("{} rows to exclude were given for {queries} queries", exclude.len()),
+            "",
+        )),
+        _ => Ok(()),
+    }
+}

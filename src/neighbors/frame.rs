@@ -1,0 +1,232 @@
+//! The frame in which candidates are compared: rows minus the mean, scaled by a power of two, rounded to float32.
+//! Centring keeps a large common offset, and scaling huge or tiny values, from eating the 24 bits of a product.
+//! Rows are brought into it while they are packed, so that no second copy of the features exists.
+
+use super::top_k::ACCEPT_ALL;
+use crate::ops::gemm::multiplication_error;
+use ndarray::ArrayView2;
+use rayon::prelude::*;
+
+/// Rows summed as one piece of the mean.
+const MEAN_CHUNK: usize = 1024;
+/// Values projected at a time while packing: one stretch of every row of a panel stays in the first-level cache.
+const PACK_STRETCH: usize = 64;
+/// The largest magnitude that a projected query may have; rows of the set itself stay below 1.
+const LARGEST: f32 = (1u64 << 40) as f32;
+
+/// What underflow can add to a squared distance for each column, for magnitudes up to [`LARGEST`].
+const UNDERFLOW: f64 = 1.0 / (1u128 << 100) as f64;
+/// Bounds are compared with this relative margin, far above the error of a float64 sum and far below that of a float32 product.
+const PROOF_MARGIN: f64 = 1e-9;
+
+/// Centre and scale of a set of features.
+pub(super) struct Frame {
+    centre: Vec<f64>,
+    scale: f64,
+}
+
+impl Frame {
+    /// The frame of `features` `[N, D]`, finite, with `N` at least 1: every projected value is at most 1 in magnitude.
+    pub fn of(features: ArrayView2<f32>) -> Self {
+        let width = features.ncols();
+        let pieces: Vec<_> = (0..features.nrows().div_ceil(MEAN_CHUNK))
+            .into_par_iter()
+            .map(|piece| {
+                let first = piece * MEAN_CHUNK;
+                let mut sums = vec![0.0f64; width];
+                let mut lows = vec![f32::INFINITY; width];
+                let mut highs = vec![f32::NEG_INFINITY; width];
+                for row in first..features.nrows().min(first + MEAN_CHUNK) {
+                    let row = features.row(row);
+                    for (k, &value) in row.iter().enumerate() {
+                        sums[k] += f64::from(value);
+                        lows[k] = lows[k].min(value);
+                        highs[k] = highs[k].max(value);
+                    }
+                }
+                (sums, lows, highs)
+            })
+            .collect();
+        let mut centre = vec![0.0f64; width];
+        for (sums, _, _) in &pieces {
+            centre.iter_mut().zip(sums).for_each(|(centre, sum)| *centre += sum);
+        }
+        centre.iter_mut().for_each(|centre| *centre /= features.nrows() as f64);
+        let mut reach = 0.0f64;
+        for (_, lows, highs) in &pieces {
+            for ((&centre, &low), &high) in centre.iter().zip(lows).zip(highs) {
+                reach = reach.max(centre - f64::from(low)).max(f64::from(high) - centre);
+            }
+        }
+        // One step more than the exponent asks for, so that rounding cannot lift a value above 1.
+        let scale = if reach > 0.0 { 2f64.powi(-(reach.log2().floor() as i32) - 2) } else { 1.0 };
+        Frame { centre, scale }
+    }
+
+    /// What distances are multiplied by in this frame: a power of two.
+    pub fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// `row[at..at + out.len()]` in this frame.
+    #[inline(always)]
+    fn project(&self, row: &[f32], at: usize, out: &mut [f32]) {
+        let range = at..at + out.len();
+        for ((out, &value), &centre) in out.iter_mut().zip(&row[range.clone()]).zip(&self.centre[range]) {
+            *out = ((f64::from(value) - centre) * self.scale) as f32;
+        }
+    }
+
+    /// Half the squared norm of a projected row, lowered by more than the error of any product with it:
+    /// `2 (h_i + h_j - product)` never exceeds the squared distance in this frame (see [`slack`]).
+    /// `None` where the row lies so far outside that products with it could overflow.
+    pub fn lowered_half_norm(&self, row: &[f32]) -> Option<f32> {
+        let mut norm = 0.0f64;
+        let mut largest = 0.0f32;
+        let mut stretch = [0.0f32; PACK_STRETCH];
+        for at in (0..row.len()).step_by(PACK_STRETCH) {
+            let stretch = &mut stretch[..PACK_STRETCH.min(row.len() - at)];
+            self.project(row, at, stretch);
+            for &value in &*stretch {
+                norm += f64::from(value) * f64::from(value);
+                largest = largest.max(value.abs());
+            }
+        }
+        (largest <= LARGEST).then(|| ((norm / 2.0 * (1.0 - slack(row.len()))) as f32).next_down().max(0.0))
+    }
+
+    /// Packs rows `first..first + count` of `rows` `[R, D]` (row-major) into panels of `WIDTH`, as the register kernel reads them:
+    /// `[ceil(count / WIDTH), D, WIDTH]`, zeros where the last panel has no row and for rows that `skip` names.
+    pub fn pack<const WIDTH: usize>(
+        &self,
+        rows: &[f32],
+        packed: &mut Vec<f32>,
+        skip: impl Fn(usize) -> bool,
+    ) {
+        let depth = self.centre.len();
+        let count = rows.len() / depth;
+        packed.resize(count.div_ceil(WIDTH) * depth * WIDTH, 0.0);
+        for (panel, out) in packed.chunks_exact_mut(depth * WIDTH).enumerate() {
+            let first = panel * WIDTH;
+            let rows = &rows[first * depth..count.min(first + WIDTH) * depth];
+            let skip: [bool; WIDTH] = std::array::from_fn(|i| skip(first + i));
+            #[cfg(target_arch = "x86_64")]
+            if is_x86_feature_detected!("avx512f") {
+                // SAFETY: the feature was just detected.
+                unsafe { self.pack_panel_avx512::<WIDTH>(rows, &skip, out) };
+                continue;
+            }
+            self.pack_panel::<WIDTH>(rows, &skip, out);
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f")]
+    fn pack_panel_avx512<const WIDTH: usize>(&self, rows: &[f32], skip: &[bool; WIDTH], out: &mut [f32]) {
+        self.pack_panel::<WIDTH>(rows, skip, out);
+    }
+
+    #[inline(always)]
+    fn pack_panel<const WIDTH: usize>(&self, rows: &[f32], skip: &[bool; WIDTH], out: &mut [f32]) {
+        let depth = self.centre.len();
+        let mut stretch = [[0.0f32; PACK_STRETCH]; WIDTH];
+        for at in (0..depth).step_by(PACK_STRETCH) {
+            let length = PACK_STRETCH.min(depth - at);
+            for ((row, stretch), skip) in rows.chunks_exact(depth).zip(&mut stretch).zip(skip) {
+                if !skip {
+                    self.project(row, at, &mut stretch[..length]);
+                }
+            }
+            let out = out[at * WIDTH..(at + length) * WIDTH].as_chunks_mut::<WIDTH>().0;
+            for (k, group) in out.iter_mut().enumerate() {
+                for (out, stretch) in group.iter_mut().zip(&stretch) {
+                    *out = stretch[k];
+                }
+            }
+        }
+    }
+}
+
+/// The share of the squared norms by which an expanded squared distance in a frame of width `depth` can be wrong,
+/// relative to `|x_i|^2 + |x_j|^2` of the projected rows.
+///
+/// With `u = 2^-24`: the product errs by at most `gamma sum |x_ik x_jk| <= gamma (|x_i|^2 + |x_j|^2) / 2` (Higham, *Accuracy and
+/// Stability of Numerical Algorithms*, 3.1) and enters twice; rounding the projected rows shifts the squared distance
+/// by at most `4u`, and the sums and comparisons with half norms and keys by a few `u` more.
+fn slack(depth: usize) -> f64 {
+    const OTHER_ROUNDINGS: f64 = 16.0;
+    multiplication_error(depth) + OTHER_ROUNDINGS * f64::from(f32::EPSILON) / 2.0
+}
+
+/// A lower bound of the squared distance, in the frame, between the row with lowered half norm `half_norm` and every row
+/// that its full candidate list, with `largest_key`, left out.
+fn left_out_bound(half_norm: f32, largest_key: f32, depth: usize) -> f64 {
+    let key = f64::from(largest_key);
+    2.0 * (f64::from(half_norm) + key) - 2.0 * f64::from(f32::EPSILON) * key.abs() - depth as f64 * UNDERFLOW
+}
+
+/// A threshold (see [`super::blocked::Receiver::floors`]) for a row with lowered half norm `half_norm`
+/// that only lets pairs be left out whose squared distance, in the frame, is certainly above `limit`.
+pub(super) fn floor_for(half_norm: f32, limit: f64, depth: usize) -> f32 {
+    let raised = limit * (1.0 + PROOF_MARGIN);
+    let key = raised / 2.0 - f64::from(half_norm);
+    let key = key + 4.0 * f64::from(f32::EPSILON) * key.abs() + depth as f64 * UNDERFLOW;
+    let key = (key as f32).next_up();
+    if left_out_bound(half_norm, key, depth) > raised { -key } else { ACCEPT_ALL }
+}
+
+/// Whether a row with lowered half norm `half_norm` whose full list has `largest_key` misses nothing within `limit`, a squared
+/// distance in the frame.
+pub(super) fn is_complete(half_norm: f32, largest_key: f32, limit: f64, depth: usize) -> bool {
+    limit * (1.0 + PROOF_MARGIN) < left_out_bound(half_norm, largest_key, depth)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::Array2;
+
+    #[test]
+    fn a_packed_panel_holds_the_projected_rows_in_columns() {
+        let features = Array2::from_shape_fn((5, 70), |(i, k)| 1000.0 + ((i * 31 + k * 7) % 13) as f32);
+        let frame = Frame::of(features.view());
+        let mut packed = vec![9.0; 3];
+        frame.pack::<4>(features.as_slice().unwrap(), &mut packed, |row| row == 3);
+        assert_eq!(packed.len(), 2 * 70 * 4);
+        for panel in 0..2 {
+            for k in 0..70 {
+                let mean = features.column(k).iter().map(|&v| f64::from(v)).sum::<f64>() / 5.0;
+                for i in 0..4 {
+                    let row = panel * 4 + i;
+                    let expected = if row < 5 && row != 3 {
+                        ((f64::from(features[[row, k]]) - mean) * frame.scale()) as f32
+                    } else {
+                        0.0
+                    };
+                    assert_eq!(packed[(panel * 70 + k) * 4 + i], expected);
+                    assert!(expected.abs() <= 1.0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn values_at_either_end_of_float32_are_brought_near_one() {
+        for size in [f32::from_bits(1), 1e-30, 1.0, f32::MAX] {
+            let features = Array2::from_shape_vec((2, 1), vec![size, -size]).unwrap();
+            let frame = Frame::of(features.view());
+            let mut packed = Vec::new();
+            frame.pack::<2>(features.as_slice().unwrap(), &mut packed, |_| false);
+            assert!((0.25..=1.0).contains(&packed[0]) && packed[0] == -packed[1], "{size}: {packed:?}");
+        }
+        assert_eq!(Frame::of(Array2::zeros((3, 2)).view()).scale(), 1.0);
+    }
+
+    #[test]
+    fn a_row_far_outside_the_frame_is_named() {
+        let features = Array2::from_shape_vec((2, 1), vec![1e-20, -1e-20]).unwrap();
+        let frame = Frame::of(features.view());
+        assert!(frame.lowered_half_norm(&[1e-10]).is_some());
+        assert!(frame.lowered_half_norm(&[1.0]).is_none());
+    }
+}
