@@ -5,6 +5,7 @@
 mod cifar_resnet;
 mod efficientnet_lite;
 mod lenet;
+mod loaded;
 mod parameters;
 mod resnet;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod tests;
 pub mod tiny;
 pub mod weights;
 
+pub use loaded::{EXTERNAL, ExtractorRequest, Identity, LoadedExtractor, normalize_rows};
 pub use parameters::{FileParameters, ParameterSource, Parameters};
 
 use crate::error::{Error, Result};

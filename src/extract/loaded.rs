@@ -1,0 +1,214 @@
+//! An extractor ready for use: network, preprocessing and the identity that every result made with it carries.
+
+use super::{Architecture, Extractor, FileParameters, Parameters, architecture, weights};
+use crate::error::{Error, Result};
+use crate::formats::digest::{sha256, sha256_of_file};
+use crate::formats::{HostTensor, StateDict, TensorData, read_state_dict};
+use crate::images::{Alpha, Fit, Prepared, Preprocessing};
+use candle_core::{Device, Tensor};
+use ndarray::Array2;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// The name of features that another program made.
+pub const EXTERNAL: &str = "external";
+
+/// What a user asks for; everything left out is the architecture's own.
+#[derive(Debug, Clone, Default)]
+pub struct ExtractorRequest {
+    /// Name of the architecture; the first of [`super::ARCHITECTURES`] if not given.
+    pub name: Option<String>,
+    /// A weights file instead of the cache or the embedded weights.
+    pub weights: Option<PathBuf>,
+    /// Another way to bring images into shape.
+    pub fit: Option<Fit>,
+    /// Another treatment of transparency.
+    pub alpha: Option<Alpha>,
+    /// Whether features are put on the unit sphere.
+    pub normalize: Option<bool>,
+}
+
+/// What features were made with. Features of different identities cannot be compared.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// Name of the architecture, or [`EXTERNAL`].
+    pub extractor: String,
+    /// Width of the features.
+    pub dimension: usize,
+    /// SHA-256 of the weights file; absent for [`EXTERNAL`].
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub weights_sha256: Option<String>,
+    /// What is done to an image before the network; absent for [`EXTERNAL`].
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub preprocessing: Option<Preprocessing>,
+    /// Whether features are on the unit sphere.
+    pub normalize: bool,
+}
+
+impl Identity {
+    /// Features that another program made.
+    pub fn external(dimension: usize, normalize: bool) -> Self {
+        Self { extractor: EXTERNAL.into(), dimension, weights_sha256: None, preprocessing: None, normalize }
+    }
+
+    /// One line for a person.
+    pub fn describe(&self) -> String {
+        let mut parts = vec![format!("{} ({}-d)", self.extractor, self.dimension)];
+        if let Some(preprocessing) = &self.preprocessing {
+            parts.push(preprocessing.describe());
+        }
+        if self.normalize {
+            parts.push("unit length".into());
+        }
+        parts.join(", ")
+    }
+
+    /// What differs between this and another, both sides named; `None` if features can be compared.
+    pub fn difference(&self, other: &Identity) -> Option<String> {
+        let say = |what: &str, a: String, b: String| Some(format!("{what} {a} there, {b} here"));
+        if self.extractor != other.extractor {
+            return say("extractor", self.extractor.clone(), other.extractor.clone());
+        }
+        if self.dimension != other.dimension {
+            return say("features of width", self.dimension.to_string(), other.dimension.to_string());
+        }
+        if self.weights_sha256 != other.weights_sha256 {
+            let text = |id: &Identity| id.weights_sha256.clone().unwrap_or_else(|| "unknown".into());
+            return say("weights with SHA-256", text(self), text(other));
+        }
+        if self.preprocessing != other.preprocessing {
+            let text = |id: &Identity| match &id.preprocessing {
+                Some(preprocessing) => format!("({})", preprocessing.describe()),
+                None => "none".into(),
+            };
+            return say("preprocessing", text(self), text(other));
+        }
+        if self.normalize != other.normalize {
+            let text = |id: &Identity| if id.normalize { "of unit length" } else { "as they are" }.to_string();
+            return say("features", text(self), text(other));
+        }
+        None
+    }
+}
+
+/// A network with its weights and preprocessing.
+pub struct LoadedExtractor {
+    network: Box<dyn Extractor>,
+    preprocessing: Preprocessing,
+    identity: Identity,
+}
+
+impl LoadedExtractor {
+    /// Reads the weights (from the file given, else embedded, else from the user's cache) and builds the network.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for an unknown name; [`Error::Malformed`] if the weights do not fit, naming the first wrong tensor;
+    /// what [`weights::resolve`] returns where there are none.
+    pub fn load(request: &ExtractorRequest) -> Result<Self> {
+        let name = request.name.as_deref().unwrap_or(super::ARCHITECTURES[0].name);
+        let architecture = architecture(name)?;
+        match (&request.weights, architecture.embedded) {
+            (None, Some(bytes)) => {
+                let tensors = candle_core::safetensors::load_buffer(bytes, &Device::Cpu)?;
+                let parameters = FileParameters { path: name.into(), architecture: name.into(), tensors };
+                Self::build(architecture, &parameters, sha256(bytes), request)
+            }
+            (explicit, _) => {
+                let path = weights::resolve(name, explicit.as_deref())?;
+                let digest = sha256_of_file(&path)?;
+                let parameters = file_parameters(name, &path)?;
+                Self::build(architecture, &parameters, digest, request)
+            }
+        }
+    }
+
+    fn build(
+        architecture: &Architecture,
+        parameters: &FileParameters,
+        weights_sha256: String,
+        request: &ExtractorRequest,
+    ) -> Result<Self> {
+        let network = (architecture.build)(&Parameters::new(parameters))?;
+        let mut preprocessing = (architecture.preprocessing)();
+        if let Some(fit) = request.fit {
+            preprocessing.fit = fit;
+        }
+        if let Some(alpha) = request.alpha {
+            preprocessing.alpha = alpha;
+        }
+        let identity = Identity {
+            extractor: architecture.name.into(),
+            dimension: architecture.dimension,
+            weights_sha256: Some(weights_sha256),
+            preprocessing: Some(preprocessing.clone()),
+            normalize: request.normalize.unwrap_or(architecture.normalize),
+        };
+        Ok(Self { network, preprocessing, identity })
+    }
+
+    /// What every result made with this carries.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// What is done to an image before the network.
+    pub fn preprocessing(&self) -> &Preprocessing {
+        &self.preprocessing
+    }
+
+    /// The network, for gradients: normalised images `[B, C, H, W]` to features `[B, D]`, before [`Identity::normalize`].
+    pub fn network(&self) -> &dyn Extractor {
+        self.network.as_ref()
+    }
+
+    /// Features `[B, D]` of prepared images. Where one is missing its row is of no meaning: it keeps its place, so that
+    /// the others are computed as they would be beside it. Row values do not depend on the batch.
+    ///
+    /// # Errors
+    /// [`Error::Data`] naming the first row whose features are not finite.
+    pub fn features(&self, images: &[Option<&Prepared>]) -> Result<Array2<f32>> {
+        // A product of a single row may take another kernel, which differs in the last bits.
+        let rows = images.len().max(2);
+        let values = self.preprocessing.values();
+        let mut input = vec![0f32; rows * values];
+        input.par_chunks_mut(values).zip(images).for_each(|(out, image)| {
+            if let Some(image) = image {
+                self.preprocessing.normalise(&image.pixels, out);
+            }
+        });
+        let (height, width) = (self.preprocessing.height as usize, self.preprocessing.width as usize);
+        let input =
+            Tensor::from_vec(input, (rows, self.preprocessing.channels(), height, width), &Device::Cpu)?;
+        let output = self.network.forward(&input)?.flatten_all()?.to_vec1::<f32>()?;
+        let dimension = self.identity.dimension;
+        let mut features = Array2::from_shape_vec((rows, dimension), output)
+            .map_err(|_| Error::data("the network returned features of another width", ""))?;
+        if self.identity.normalize {
+            normalize_rows(&mut features);
+        }
+        Ok(features.slice_move(ndarray::s![..images.len(), ..]))
+    }
+}
+
+/// Puts each row on the unit sphere; a row of zeros stays.
+pub fn normalize_rows(features: &mut Array2<f32>) {
+    for mut row in features.outer_iter_mut() {
+        let norm = row.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt();
+        if norm > 0.0 {
+            row.mapv_inplace(|v| (f64::from(v) / norm) as f32);
+        }
+    }
+}
+
+fn file_parameters(name: &str, path: &Path) -> Result<FileParameters> {
+    let dict: StateDict = read_state_dict(path)?;
+    let mut tensors = std::collections::HashMap::new();
+    for (tensor_name, HostTensor { shape, data }) in dict {
+        if let TensorData::F32(values) = data {
+            tensors.insert(tensor_name, Tensor::from_vec(values, shape, &Device::Cpu)?);
+        }
+    }
+    Ok(FileParameters { path: path.into(), architecture: name.into(), tensors })
+}
