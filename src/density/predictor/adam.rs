@@ -38,19 +38,23 @@ impl Moments {
 /// One step of Adam, with its bias corrections worked out.
 #[derive(Debug, Clone, Copy)]
 pub struct AdamStep {
-    adam: Adam,
+    beta1: f32,
+    beta2: f32,
     step_size: f32,
-    second_correction: f32,
+    epsilon: f32,
 }
 
 impl Adam {
-    /// The step with this number, counted from 1.
+    /// The step with this number, counted from 1. The corrections are folded as the paper suggests at the end of its
+    /// section 2, with epsilon scaled along, so that the result stays that of algorithm 1.
     pub fn step(self, number: u64) -> AdamStep {
         let correction = |beta: f32| 1.0 - f64::from(beta).powi(number.min(i32::MAX as u64) as i32);
+        let second = correction(self.beta2).sqrt();
         AdamStep {
-            adam: self,
-            step_size: (f64::from(self.learning_rate) / correction(self.beta1)) as f32,
-            second_correction: correction(self.beta2).sqrt() as f32,
+            beta1: self.beta1,
+            beta2: self.beta2,
+            step_size: (f64::from(self.learning_rate) * second / correction(self.beta1)) as f32,
+            epsilon: (f64::from(self.epsilon) * second) as f32,
         }
     }
 }
@@ -58,11 +62,28 @@ impl Adam {
 impl AdamStep {
     /// Moves `parameters` against `gradient`. `first` and `second` are the matching parts of their [`Moments`].
     pub fn apply(&self, parameters: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
-        let Adam { beta1, beta2, epsilon, .. } = self.adam;
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: the feature was just detected.
+            return unsafe { self.apply_avx2(parameters, gradient, first, second) };
+        }
+        self.apply_plain(parameters, gradient, first, second);
+    }
+
+    /// The plain code with wider registers; nothing is fused, so the bits are the same.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn apply_avx2(&self, parameters: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
+        self.apply_plain(parameters, gradient, first, second);
+    }
+
+    #[inline(always)]
+    fn apply_plain(&self, parameters: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
+        let AdamStep { beta1, beta2, step_size, epsilon } = *self;
         for (((parameter, &gradient), m), v) in parameters.iter_mut().zip(gradient).zip(first).zip(second) {
             *m = beta1 * *m + (1.0 - beta1) * gradient;
             *v = beta2 * *v + (1.0 - beta2) * gradient * gradient;
-            *parameter -= self.step_size * *m / (v.sqrt() / self.second_correction + epsilon);
+            *parameter -= step_size * *m / (v.sqrt() + epsilon);
         }
     }
 }
@@ -101,5 +122,20 @@ mod tests {
         let mut parameters = [3.0];
         Adam::default().step(1).apply(&mut parameters, &[0.0], &mut [0.0], &mut [0.0]);
         assert_eq!(parameters, [3.0]);
+    }
+
+    #[test]
+    fn wider_registers_give_the_same_bits() {
+        let values =
+            |seed: usize| (0..1003).map(move |i| ((i * 7919 + seed) % 1013) as f32 / 507.0 - 1.0).collect();
+        let (mut a, gradient): (Vec<f32>, Vec<f32>) = (values(1), values(2));
+        let (mut b, mut of_a) = (a.clone(), Moments::zeros(1003));
+        let mut of_b = of_a.clone();
+        for number in 1..4 {
+            let step = Adam::default().step(number);
+            step.apply(&mut a, &gradient, &mut of_a.first, &mut of_a.second);
+            step.apply_plain(&mut b, &gradient, &mut of_b.first, &mut of_b.second);
+        }
+        assert_eq!((a, of_a), (b, of_b));
     }
 }

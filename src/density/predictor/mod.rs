@@ -24,7 +24,8 @@ use rayon::prelude::*;
 
 /// Widths of the hidden layers.
 const HIDDEN: [usize; 3] = [512, 256, 128];
-const _: () = assert!(HIDDEN[0] % NR == 0 && HIDDEN[1] % NR == 0 && HIDDEN[2] % NR == 0);
+const _: () =
+    assert!(HIDDEN[0].is_multiple_of(NR) && HIDDEN[1].is_multiple_of(NR) && HIDDEN[2].is_multiple_of(NR));
 
 /// Rows that one task predicts.
 const ROWS_PER_TASK: usize = 16 * MR;

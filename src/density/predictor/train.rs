@@ -102,7 +102,7 @@ impl DensityPredictor {
         }
         progress.finish();
         let best = best.ok_or_else(|| {
-            Error::data("the density predictor diverged in its first epoch", "use a smaller --exponent")
+            Error::data("the training of the density predictor diverged", "use a smaller --exponent")
         })?;
         Ok((DensityPredictor { standardization, layers }, PredictorQuality { epochs, ..best }))
     }
