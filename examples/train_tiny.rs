@@ -1,7 +1,7 @@
 //! Trains the embedded extractor `tiny`:
 //!
 //! ```sh
-//! cargo run --release --example train_tiny -- DATA OUT.safetensors [--epochs 12] [--without clothing]
+//! cargo run --release --example train_tiny -- DATA OUT.safetensors [--epochs 8] [--without clothing]
 //! ```
 //!
 //! `DATA` holds `cifar10.zip` (`train/<class>/*`), `mnist-test.zip` (`<digit>/*`, of which every fifth is held out)
@@ -23,6 +23,10 @@ use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+/// Large blocks come and go with every layer: without this each is mapped and zeroed anew.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Anything<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// Side of the network's input and of the stored training images, from which crops are taken.
@@ -42,12 +46,12 @@ fn main() -> Anything<()> {
     let [data, out, ..] = arguments.as_slice() else {
         return Err("usage: train_tiny DATA OUT.safetensors [--epochs N] [--without SET]".into());
     };
-    let epochs: usize = option("--epochs").map_or(Ok(12), |n| n.parse())?;
+    let epochs: usize = option("--epochs").map_or(Ok(8), |n| n.parse())?;
     let samples = Samples::read(Path::new(data), option("--without").map(String::as_str))?;
     println!("{} images, {} classes", samples.labels.len(), samples.classes.len());
 
     let mut rng = ChaCha8Rng::seed_from_u64(0);
-    let mut network = Network::new(samples.classes.len(), &mut rng)?;
+    let network = Network::new(samples.classes.len(), &mut rng)?;
     let mut optimizer = AdamW::new(&network.variables);
     let steps_per_epoch = samples.epoch_len() / BATCH;
     let total = (epochs * steps_per_epoch) as f64;
@@ -77,7 +81,6 @@ fn main() -> Anything<()> {
             loss_sum += loss;
             right += hits;
             step += 1;
-            if step % 10 == 0 { println!("{step} {:.1}", started.elapsed().as_secs_f64()); }
         }
         let n = steps_per_epoch as f64;
         println!(
@@ -405,13 +408,16 @@ impl AdamW {
             let (Some(grad), Some((m, v, average))) = (grads.get(var), self.moments.get_mut(name)) else {
                 continue;
             };
-            *m = ((&*m * BETA1)? + (grad * (1.0 - BETA1))?)?;
+            // Neither moments nor average may remember the graph they came from.
+            let grad = grad.detach();
+            *m = ((&*m * BETA1)? + (&grad * (1.0 - BETA1))?)?;
             *v = ((&*v * BETA2)? + (grad.sqr()? * (1.0 - BETA2))?)?;
             let update = (&*m / (v.sqrt()? + 1e-8)?)?;
+            let weights = var.as_detached_tensor();
             let kept =
                 if var.rank() > 1 && name.ends_with("weight") { 1.0 - rate * WEIGHT_DECAY } else { 1.0 };
-            var.set(&((var.as_tensor() * kept)? - (update * (rate * correction))?)?)?;
-            *average = ((&*average * AVERAGE)? + (var.as_tensor() * (1.0 - AVERAGE))?)?;
+            var.set(&((&weights * kept)? - (update * (rate * correction))?)?)?;
+            *average = ((&*average * AVERAGE)? + (var.as_detached_tensor() * (1.0 - AVERAGE))?)?;
         }
         Ok(())
     }

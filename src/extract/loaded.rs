@@ -86,7 +86,8 @@ impl Identity {
             return say("preprocessing", text(self), text(other));
         }
         if self.normalize != other.normalize {
-            let text = |id: &Identity| if id.normalize { "of unit length" } else { "as they are" }.to_string();
+            let text =
+                |id: &Identity| if id.normalize { "of unit length" } else { "as they are" }.to_string();
             return say("features", text(self), text(other));
         }
         None
