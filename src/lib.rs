@@ -23,5 +23,7 @@ pub mod images;
 pub mod neighbors;
 pub mod ops;
 pub mod progress;
+pub mod reference;
+pub mod shards;
 
 pub use error::{Error, Result};

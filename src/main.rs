@@ -1,1 +1,30 @@
-fn main() {}
+//! `pd`: parse, dispatch, print the error chain, exit code.
+
+mod cli;
+
+use clap::Parser;
+use std::error::Error as _;
+use std::process::ExitCode;
+
+/// Large blocks come and go with every layer of a network: without this each would be mapped and zeroed anew.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match cli.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                eprintln!("  caused by: {error}");
+                cause = error.source();
+            }
+            if let Some(hint) = error.hint() {
+                eprintln!("  hint: {hint}");
+            }
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

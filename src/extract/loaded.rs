@@ -120,8 +120,47 @@ impl LoadedExtractor {
                 let path = weights::resolve(name, explicit.as_deref())?;
                 let digest = sha256_of_file(&path)?;
                 let parameters = file_parameters(name, &path)?;
-                Self::build(architecture, &parameters, digest, request)
+                let loaded = Self::build(architecture, &parameters, digest.clone(), request)?;
+                if explicit.is_some() {
+                    // Only a convenience for later commands: a cache that cannot be written is no reason to stop.
+                    let _ = weights::remember_file(&digest, &path);
+                }
+                Ok(loaded)
             }
+        }
+    }
+
+    /// The extractor that a reference was made with. `request` may name a weights file, and must not contradict `identity`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming both sides where the request, or the weights that are found, differ from `identity`;
+    /// what [`LoadedExtractor::load`] returns.
+    pub fn for_identity(identity: &Identity, request: &ExtractorRequest) -> Result<Self> {
+        if identity.extractor == EXTERNAL {
+            return Err(Error::usage(
+                "the reference was made from features of another program, which cannot be computed from images here",
+                "give features of the same kind instead of images",
+            ));
+        }
+        let preprocessing = identity.preprocessing.as_ref();
+        let mut filled = ExtractorRequest {
+            name: request.name.clone().or_else(|| Some(identity.extractor.clone())),
+            weights: request.weights.clone(),
+            fit: request.fit.or(preprocessing.map(|p| p.fit)),
+            alpha: request.alpha.or(preprocessing.map(|p| p.alpha)),
+            normalize: request.normalize.or(Some(identity.normalize)),
+        };
+        let wanted = identity.weights_sha256.as_deref().unwrap_or_default();
+        if filled.weights.is_none() {
+            filled.weights = weights::known_file(wanted).ok().flatten();
+        }
+        let loaded = Self::load(&filled)?;
+        match identity.difference(&loaded.identity) {
+            None => Ok(loaded),
+            Some(difference) => Err(Error::usage(
+                format!("the reference was made differently: {difference}"),
+                "use what the reference was made with (--weights FILE names the weights), or make another reference",
+            )),
         }
     }
 

@@ -75,6 +75,29 @@ impl Cache {
         self.root.join("downloads")
     }
 
+    fn known(&self, sha256: &str) -> PathBuf {
+        self.root.join("known").join(sha256)
+    }
+
+    /// Where a weights file of this SHA-256 was last used from, if it is still there.
+    pub fn known_file(&self, sha256: &str) -> Option<PathBuf> {
+        let text = fs::read_to_string(self.known(sha256)).ok()?;
+        Some(PathBuf::from(text.trim_end())).filter(|path| path.is_file())
+    }
+
+    /// Remembers where a weights file of this SHA-256 is.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the cache cannot be written.
+    pub fn remember_file(&self, sha256: &str, file: &Path) -> Result<()> {
+        let file = fs::canonicalize(file).map_err(Error::io("find", file))?;
+        let Some(text) = file.to_str().filter(|text| !text.contains('\n')) else { return Ok(()) };
+        let record = self.known(sha256);
+        let directory = self.root.join("known");
+        fs::create_dir_all(&directory).map_err(Error::io("create", &directory))?;
+        write_atomic(record, |out| writeln!(out, "{text}"))
+    }
+
     /// The weights of an extractor, if they are there.
     pub fn path(&self, name: &str) -> Option<PathBuf> {
         self.files().ok()?.into_iter().find(|(stem, _)| stem == name).map(|(_, path)| path)

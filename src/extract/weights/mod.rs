@@ -40,3 +40,19 @@ pub fn resolve(name: &str, explicit: Option<&Path>) -> Result<PathBuf> {
         None => Cache::from_env()?.resolve(name),
     }
 }
+
+/// Where a weights file of this SHA-256 was last used from; `None` if it is not known or gone. Its content is for the caller to check.
+///
+/// # Errors
+/// As [`Cache::from_env`].
+pub fn known_file(sha256: &str) -> Result<Option<PathBuf>> {
+    Ok(Cache::from_env()?.known_file(sha256))
+}
+
+/// Remembers where a weights file of this SHA-256 is, so that a reference made with it can be used without naming it again.
+///
+/// # Errors
+/// If the cache cannot be written.
+pub fn remember_file(sha256: &str, file: &Path) -> Result<()> {
+    Cache::from_env()?.remember_file(sha256, file)
+}

@@ -1,0 +1,182 @@
+//! Arguments that several subcommands share. Defaults are here and nowhere else.
+
+use super::terminal::Terminal;
+use clap::{Args, ValueEnum};
+use pseudo_density::error::{Error, Result};
+use pseudo_density::extract::{ARCHITECTURES, ExtractorRequest};
+use pseudo_density::images::{Alpha, Fit};
+use pseudo_density::neighbors::IndexKind;
+use pseudo_density::reference::embed::EmbedOptions;
+use pseudo_density::reference::score::{Duplicates, ScoreOptions};
+use std::path::PathBuf;
+
+/// How a command runs; nothing here changes a result.
+#[derive(Args)]
+#[command(next_help_heading = "Running")]
+pub struct RunArgs {
+    /// Threads [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// No progress and no warnings
+    #[arg(long, short)]
+    quiet: bool,
+    /// Print the summary as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl RunArgs {
+    /// Sets up the threads and the terminal.
+    pub fn start(&self) -> Result<Terminal> {
+        if let Some(threads) = self.threads {
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(threads.into())
+                .build_global()
+                .map_err(|e| Error::usage(format!("cannot start {threads} threads: {e}"), "use fewer --threads"))?;
+        }
+        Ok(Terminal::new(self.quiet))
+    }
+}
+
+/// Where the computation runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DeviceChoice {
+    /// The best there is; the CPU in this build
+    Auto,
+    /// The processor
+    Cpu,
+}
+
+/// How images are read and turned into features.
+#[derive(Args)]
+#[command(next_help_heading = "Features")]
+pub struct ExtractorArgs {
+    /// Network that turns images into features (`pd weights list` shows all) [default: tiny, or the reference's]
+    #[arg(long, value_name = "NAME", value_parser = extractor_name)]
+    extractor: Option<String>,
+    /// Weights file of the network: safetensors, .pth, .pt, .ckpt, or an archive that holds one [default: embedded, or from the cache]
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// How an image is brought into the network's shape [default: the network's own]
+    #[arg(long)]
+    fit: Option<Fit>,
+    /// What becomes of transparency [default: white]
+    #[arg(long)]
+    alpha: Option<Alpha>,
+    /// Put features on the unit sphere, so that distances are those of directions [default: the network's own]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub normalize: Option<bool>,
+    /// Images per forward pass; no result depends on it
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    batch: u16,
+    /// Where to compute
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+    /// Stop at the first image that cannot be used (exit code 3) instead of skipping it
+    #[arg(long)]
+    pub strict: bool,
+    /// Name of the array, in a features file that holds several
+    #[arg(long, value_name = "NAME")]
+    pub key: Option<String>,
+}
+
+fn extractor_name(text: &str) -> std::result::Result<String, String> {
+    if ARCHITECTURES.iter().any(|a| a.name == text) {
+        return Ok(text.to_string());
+    }
+    let known: Vec<&str> = ARCHITECTURES.iter().map(|a| a.name).collect();
+    let alike = known.iter().max_by_key(|name| common_letters(name, text));
+    Err(format!("did you mean `{}`? Known are {}", alike.unwrap_or(&"tiny"), known.join(", ")))
+}
+
+/// How many letters stand in the same order in both, greedily.
+fn common_letters(a: &str, b: &str) -> usize {
+    let mut rest = b.chars();
+    a.chars().filter(|c| rest.clone().any(|d| d == *c) && rest.by_ref().any(|d| d == *c)).count()
+}
+
+impl ExtractorArgs {
+    /// What the library is asked for.
+    pub fn request(&self) -> ExtractorRequest {
+        ExtractorRequest {
+            name: self.extractor.clone(),
+            weights: self.weights.clone(),
+            fit: self.fit,
+            alpha: self.alpha,
+            normalize: self.normalize,
+        }
+    }
+
+    /// How images are embedded.
+    pub fn embed_options(&self) -> EmbedOptions {
+        EmbedOptions { batch: self.batch.into(), strict: self.strict }
+    }
+
+    /// # Errors
+    /// If an option was given that only makes sense for images.
+    pub fn refuse_for_features(&self) -> Result<()> {
+        let given = [
+            ("--extractor", self.extractor.is_some()),
+            ("--weights", self.weights.is_some()),
+            ("--fit", self.fit.is_some()),
+            ("--alpha", self.alpha.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((name, _)) => Err(Error::usage(
+                format!("{name} says how images are turned into features, but the input holds features already"),
+                "leave it out, or name images",
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// # Errors
+    /// If `--key` was given for images.
+    pub fn refuse_key(&self) -> Result<()> {
+        match self.key {
+            Some(_) => Err(Error::usage("--key names an array of a features file, but the input is images", "leave it out")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How densities are computed.
+#[derive(Args)]
+#[command(next_help_heading = "Pseudo density")]
+pub struct DensityArgs {
+    /// Neighbours K
+    #[arg(long, value_name = "K", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    k: u32,
+    /// Exponent n of the density
+    #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = positive)]
+    exponent: f64,
+    /// What to do about copies: the published formula takes them for typical
+    #[arg(long, default_value = "keep")]
+    duplicates: Duplicates,
+    /// What finds the neighbours
+    #[arg(long, default_value = "auto")]
+    index: IndexKind,
+    /// Key of every random draw
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+}
+
+fn positive(text: &str) -> std::result::Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value.is_finite() => Ok(value),
+        _ => Err("must be a number above 0".into()),
+    }
+}
+
+impl DensityArgs {
+    /// What the library is asked for.
+    pub fn options(&self) -> ScoreOptions {
+        ScoreOptions {
+            k: self.k as usize,
+            exponent: self.exponent,
+            duplicates: self.duplicates,
+            index: self.index,
+            seed: self.seed,
+        }
+    }
+}

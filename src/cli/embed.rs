@@ -1,0 +1,72 @@
+//! `pd embed`: features of an image set, as a reference directory.
+
+use super::common::{ExtractorArgs, RunArgs};
+use super::{input, output};
+use clap::Args;
+use pseudo_density::error::Result;
+use pseudo_density::extract::LoadedExtractor;
+use pseudo_density::formats::is_features_file;
+use pseudo_density::images::ImageSet;
+use pseudo_density::reference::embed::embed_into;
+use pseudo_density::reference::{Manifest, import, read_skipped};
+use std::path::PathBuf;
+
+/// Features of an image set, kept as a reference directory; continues where it stopped if run again
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  pd embed photos/ -o ref/
+  pd embed images.zip --extractor resnet50 --fit squash -o ref/")]
+pub struct Embed {
+    /// Directory (with all below it), .zip, .tar, image, or features file (.npy, .npz, .safetensors)
+    #[arg(value_name = "IMAGES")]
+    images: PathBuf,
+    /// Reference directory to make
+    #[arg(long, short, value_name = "REF")]
+    output: PathBuf,
+    #[command(flatten)]
+    extractor: ExtractorArgs,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+impl Embed {
+    pub fn run(self) -> Result<()> {
+        let terminal = self.run.start()?;
+        let manifest = if is_features_file(&self.images) {
+            self.extractor.refuse_for_features()?;
+            let normalize = self.extractor.normalize.unwrap_or(false);
+            let features = input::read_external(&self.images, self.extractor.key.as_deref(), normalize)?;
+            import(&self.output, &self.images, &features, normalize)?
+        } else {
+            self.extractor.refuse_key()?;
+            let extractor = LoadedExtractor::load(&self.extractor.request())?;
+            terminal.say(&format!("extractor: {}", extractor.identity().describe()));
+            let set = ImageSet::open(&self.images, &terminal)?;
+            embed_into(&self.output, &set, &extractor, self.extractor.embed_options(), &terminal)?
+        };
+        terminal.report_skipped(&read_skipped(&self.output)?);
+        output::print(&self.summary(&manifest))
+    }
+
+    fn summary(&self, manifest: &Manifest) -> String {
+        if self.run.json {
+            let object = serde_json::json!({
+                "reference": self.output.display().to_string(),
+                "images": manifest.rows,
+                "skipped": manifest.skipped,
+                "dimension": manifest.identity.dimension,
+                "extractor": manifest.identity.describe(),
+            });
+            return format!("{object:#}\n");
+        }
+        format!(
+            "{} images, {} skipped, {} features each, in {}\nnext: pd index {}\n",
+            manifest.rows,
+            manifest.skipped,
+            manifest.identity.dimension,
+            self.output.display(),
+            self.output.display()
+        )
+    }
+}

@@ -1,0 +1,72 @@
+//! What a command is given as IMAGES: images, features that another program made, or a reference directory.
+
+use super::common::ExtractorArgs;
+use super::terminal::Terminal;
+use ndarray::Array2;
+use pseudo_density::error::{Error, Result};
+use pseudo_density::extract::{Identity, LoadedExtractor, normalize_rows};
+use pseudo_density::formats::{is_features_file, read_features};
+use pseudo_density::images::{ImageSet, Skipped};
+use pseudo_density::neighbors::check_finite;
+use pseudo_density::reference::embed::{Embedded, ImageRow, embed};
+use pseudo_density::reference::{Reference, is_reference, row_name};
+use std::path::Path;
+
+/// Features and what they belong to.
+pub struct Input {
+    /// `[N, D]`
+    pub features: Array2<f32>,
+    /// `[N]`
+    pub paths: Vec<String>,
+    /// Sizes of the images; empty for features.
+    pub images: Vec<ImageRow>,
+    /// What the features were made with.
+    pub identity: Identity,
+    /// Inputs that could not be used.
+    pub skipped: Vec<Skipped>,
+}
+
+/// Reads `path`; with a reference, everything has to be made as it was.
+pub fn read(path: &Path, args: &ExtractorArgs, reference: Option<&Reference>, terminal: &Terminal) -> Result<Input> {
+    let input = if is_features_file(path) {
+        args.refuse_for_features()?;
+        let normalize = args.normalize.or(reference.map(|r| r.manifest.identity.normalize)).unwrap_or(false);
+        let features = read_external(path, args.key.as_deref(), normalize)?;
+        let paths = (0..features.nrows()).map(row_name).collect();
+        let identity = Identity::external(features.ncols(), normalize);
+        Input { features, paths, images: Vec::new(), identity, skipped: Vec::new() }
+    } else if is_reference(path) {
+        args.refuse_for_features()?;
+        args.refuse_key()?;
+        let other = Reference::open(path)?;
+        let (features, paths) = (other.features()?, other.paths()?);
+        Input { features, paths, images: Vec::new(), identity: other.manifest.identity, skipped: Vec::new() }
+    } else {
+        args.refuse_key()?;
+        let extractor = match reference {
+            Some(reference) => LoadedExtractor::for_identity(&reference.manifest.identity, &args.request())?,
+            None => LoadedExtractor::load(&args.request())?,
+        };
+        let set = ImageSet::open(path, terminal)?;
+        let Embedded { features, images, skipped } = embed(&set, &extractor, args.embed_options(), terminal)?;
+        let paths = images.iter().map(|i| i.path.clone()).collect();
+        Input { features, paths, images, identity: extractor.identity().clone(), skipped }
+    };
+    if let Some(difference) = reference.and_then(|r| r.manifest.identity.difference(&input.identity)) {
+        return Err(Error::usage(
+            format!("{} does not fit the reference: {difference}", path.display()),
+            "both sides have to be made with the same extractor, weights and preprocessing",
+        ));
+    }
+    Ok(input)
+}
+
+/// Features of a file, checked and brought to unit length where asked.
+pub fn read_external(path: &Path, key: Option<&str>, normalize: bool) -> Result<Array2<f32>> {
+    let mut features = read_features(path, key)?;
+    check_finite(features.view())?;
+    if normalize {
+        normalize_rows(&mut features);
+    }
+    Ok(features)
+}

@@ -1,0 +1,49 @@
+//! The command line: one file per subcommand with its arguments and its `run()`.
+//! Arguments are checked and turned into the library's options here; there is no mathematics.
+//! Results go to stdout, everything else (progress, warnings) to stderr.
+
+mod common;
+mod embed;
+mod index;
+mod input;
+mod output;
+mod score;
+mod summary;
+mod terminal;
+mod weights;
+
+use clap::{Parser, Subcommand};
+use pseudo_density::error::Result;
+
+/// Measure how typical each image is (pseudo density).
+#[derive(Parser)]
+#[command(name = "pd", version, max_term_width = 100, after_help = AFTER_HELP)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  pd score photos/                          how typical each photograph is
+  pd embed photos/ -o ref/ && pd index ref/ the same, kept as a reference for later images";
+
+#[derive(Subcommand)]
+enum Command {
+    Score(score::Score),
+    Embed(embed::Embed),
+    Index(index::Index),
+    Weights(weights::Weights),
+}
+
+impl Cli {
+    pub fn run(self) -> Result<()> {
+        terminal::handle_interrupts()?;
+        match self.command {
+            Command::Score(score) => score.run(),
+            Command::Embed(embed) => embed.run(),
+            Command::Index(index) => index.run(),
+            Command::Weights(weights) => weights.run(),
+        }
+    }
+}

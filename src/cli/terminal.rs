@@ -1,0 +1,101 @@
+//! What goes to stderr: progress bars and warnings; and what comes from the keyboard: Ctrl-C.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use pseudo_density::error::{Error, Result};
+use pseudo_density::images::Skipped;
+use pseudo_density::progress::{Progress, request_stop};
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Skipped inputs that are named one by one.
+const NAMED_SKIPPED: usize = 10;
+const TICK: Duration = Duration::from_millis(200);
+
+/// Progress on a terminal.
+pub struct Terminal {
+    quiet: bool,
+    bars: bool,
+    bar: Mutex<Option<ProgressBar>>,
+}
+
+impl Terminal {
+    /// Bars are drawn where stderr is a terminal.
+    pub fn new(quiet: bool) -> Self {
+        Self { quiet, bars: !quiet && std::io::stderr().is_terminal(), bar: Mutex::new(None) }
+    }
+
+    fn bar(&self) -> std::sync::MutexGuard<'_, Option<ProgressBar>> {
+        self.bar.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A line on stderr, above the bar if there is one.
+    pub fn say(&self, line: &str) {
+        if self.quiet {
+            return;
+        }
+        match self.bar().as_ref() {
+            Some(bar) => bar.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
+        }
+    }
+
+    /// Names inputs that could not be used.
+    pub fn report_skipped(&self, skipped: &[Skipped]) {
+        for Skipped { path, reason } in skipped.iter().take(NAMED_SKIPPED) {
+            self.say(&format!("skipped {path}: {reason}"));
+        }
+        if skipped.len() > NAMED_SKIPPED {
+            self.say(&format!("skipped {} more", skipped.len() - NAMED_SKIPPED));
+        }
+    }
+}
+
+impl Progress for Terminal {
+    fn start(&self, step: &str, total: u64, unit: &'static str) {
+        if !self.bars {
+            return;
+        }
+        let bar = if total == 0 { ProgressBar::new_spinner() } else { ProgressBar::new(total) };
+        let template = if total == 0 {
+            format!("{{spinner}} {step} {{pos}} {unit}")
+        } else {
+            format!("{step} {{wide_bar}} {{human_pos}}/{{human_len}} {unit}, {{per_sec}}, {{eta}} left")
+        };
+        if let Ok(style) = ProgressStyle::with_template(&template) {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(TICK);
+        *self.bar() = Some(bar);
+    }
+
+    fn advance(&self, done: u64) {
+        if let Some(bar) = self.bar().as_ref() {
+            bar.inc(done);
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = self.bar().take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn warn(&self, message: &str) {
+        self.say(&format!("warning: {message}"));
+    }
+}
+
+/// The first Ctrl-C (or SIGTERM) asks for a stop at the next safe point, the second ends the process.
+pub fn handle_interrupts() -> Result<()> {
+    static ASKED: AtomicBool = AtomicBool::new(false);
+    const INTERRUPTED: i32 = 130;
+    ctrlc::set_handler(|| {
+        if ASKED.swap(true, Ordering::SeqCst) {
+            std::process::exit(INTERRUPTED);
+        }
+        request_stop();
+    })
+    .map_err(|e| Error::usage(format!("cannot handle Ctrl-C: {e}"), ""))
+}

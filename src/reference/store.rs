@@ -1,0 +1,148 @@
+//! Reading a reference directory, and writing its tables.
+
+use super::files;
+use super::manifest::{DensityRecord, Manifest};
+use crate::density::Distribution;
+use crate::error::{Error, Result};
+use crate::formats::npy::read_npy;
+use crate::formats::table::{Table, Values, write_table};
+use crate::images::Skipped;
+use ndarray::{Array2, Axis, concatenate};
+use std::path::{Path, PathBuf};
+
+/// A reference directory.
+pub struct Reference {
+    /// Where it is.
+    pub dir: PathBuf,
+    /// What it was made with.
+    pub manifest: Manifest,
+}
+
+impl Reference {
+    /// Opens a directory that `pd embed` made.
+    ///
+    /// # Errors
+    /// As [`Manifest::load`], with a hint where there is no manifest.
+    pub fn open(dir: &Path) -> Result<Self> {
+        if !dir.join(files::MANIFEST).exists() {
+            let (reason, hint) = if dir.join(files::PARTIAL).exists() {
+                ("is an unfinished reference", "run its `pd embed` command again to finish it")
+            } else {
+                ("is not a reference directory", "`pd embed IMAGES -o REF/` makes one")
+            };
+            return Err(Error::malformed(dir, reason, hint));
+        }
+        Ok(Self { dir: dir.to_path_buf(), manifest: Manifest::load(dir)? })
+    }
+
+    /// Features `[N, D]`.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if the files do not hold what the manifest says.
+    pub fn features(&self) -> Result<Array2<f32>> {
+        let mut parts = Vec::new();
+        for name in &self.manifest.features {
+            parts.push(read_npy(self.dir.join(name))?);
+        }
+        let features = match parts.len() {
+            1 => parts.swap_remove(0),
+            _ => {
+                let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
+                concatenate(Axis(0), &views).map_err(|e| Error::malformed(&self.dir, e.to_string(), ""))?
+            }
+        };
+        let expected = (self.manifest.rows, self.manifest.identity.dimension);
+        if features.dim() != expected {
+            return Err(Error::malformed(
+                &self.dir,
+                format!("features of shape {:?}, but the manifest says {expected:?}", features.dim()),
+                "make the reference again with `pd embed`",
+            ));
+        }
+        Ok(features)
+    }
+
+    /// The path of each row.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if the table is damaged or of another length.
+    pub fn paths(&self) -> Result<Vec<String>> {
+        self.column(files::IMAGES, "path")
+    }
+
+    /// What `pd index` found.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if it has not run yet.
+    pub fn density(&self) -> Result<&DensityRecord> {
+        self.manifest.density.as_ref().ok_or_else(|| {
+            Error::malformed(&self.dir, "has no pseudo densities yet", format!("run `pd index {}`", self.dir.display()))
+        })
+    }
+
+    /// The densities of the reference, for percentiles.
+    ///
+    /// # Errors
+    /// As [`Reference::paths`].
+    pub fn distribution(&self) -> Result<Distribution> {
+        let mut densities = Vec::new();
+        for text in self.column(files::SCORES, "pseudo_density")? {
+            let value = text.parse().map_err(|_| {
+                Error::malformed(self.dir.join(files::SCORES), format!("`{text}` is not a density"), "run `pd index` again")
+            })?;
+            densities.push(value);
+        }
+        Distribution::new(&densities)
+    }
+
+    fn column(&self, file: &str, name: &str) -> Result<Vec<String>> {
+        let path = self.dir.join(file);
+        let wrong = |reason: String| Error::malformed(&path, reason, "make it again with `pd embed` and `pd index`");
+        let mut reader = csv::Reader::from_path(&path).map_err(|e| wrong(e.to_string()))?;
+        let headers = reader.headers().map_err(|e| wrong(e.to_string()))?;
+        let at = headers.iter().position(|h| h == name).ok_or_else(|| wrong(format!("has no column `{name}`")))?;
+        let mut values = Vec::new();
+        for record in reader.into_records() {
+            let record = record.map_err(|e| wrong(e.to_string()))?;
+            values.push(record.get(at).unwrap_or_default().to_string());
+        }
+        if values.len() != self.manifest.rows {
+            return Err(wrong(format!("has {} rows, the manifest says {}", values.len(), self.manifest.rows)));
+        }
+        Ok(values)
+    }
+}
+
+/// Whether a path is a reference directory.
+pub fn is_reference(path: &Path) -> bool {
+    path.join(files::MANIFEST).is_file()
+}
+
+/// What was skipped when a reference was made.
+///
+/// # Errors
+/// [`Error::Malformed`] if `skipped.csv` is damaged.
+pub fn read_skipped(dir: &Path) -> Result<Vec<Skipped>> {
+    let path = dir.join(files::SKIPPED);
+    let wrong = |e: csv::Error| Error::malformed(&path, e.to_string(), "");
+    let mut skipped = Vec::new();
+    for record in csv::Reader::from_path(&path).map_err(wrong)?.into_records() {
+        let record = record.map_err(wrong)?;
+        let cell = |i: usize| record.get(i).unwrap_or_default().to_string();
+        skipped.push(Skipped { path: cell(0), reason: cell(1) });
+    }
+    Ok(skipped)
+}
+
+/// Writes a table that belongs to a reference.
+pub(super) fn write_csv(path: &Path, table: &Table) -> Result<()> {
+    write_table(path, table)
+}
+
+/// Writes `skipped.csv`.
+pub(super) fn write_skipped(dir: &Path, skipped: &[Skipped]) -> Result<()> {
+    let mut table = Table::new();
+    table.push("path", Values::Text(skipped.iter().map(|s| s.path.clone()).collect()))?;
+    table.push("reason", Values::Text(skipped.iter().map(|s| s.reason.clone()).collect()))?;
+    write_csv(&dir.join(files::SKIPPED), &table)
+}

@@ -1,0 +1,118 @@
+//! The directory in which an unfinished run keeps its finished chunks.
+
+use crate::error::{Error, Result};
+use crate::formats::atomic::write_atomic;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+const RUN: &str = "run.json";
+
+/// Finished chunks of one run, each a data file (optional) and a record.
+pub struct Partial {
+    dir: PathBuf,
+}
+
+impl Partial {
+    /// Opens or creates `dir` for a run described by `run`.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if `dir` holds chunks of another run.
+    pub fn open(dir: PathBuf, run: &impl Serialize) -> Result<Self> {
+        fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
+        let wanted = serde_json::to_string_pretty(run).map_err(|e| Error::data(e.to_string(), ""))?;
+        let path = dir.join(RUN);
+        match fs::read_to_string(&path) {
+            Ok(found) if found == wanted => {}
+            Ok(_) => {
+                return Err(Error::malformed(
+                    &dir,
+                    "holds the unfinished run of another command (other images, extractor, weights or preprocessing)",
+                    format!("finish that one, or remove {} and run this again", dir.display()),
+                ));
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                write_atomic(&path, |out| out.write_all(wanted.as_bytes()))?;
+            }
+            Err(e) => return Err(Error::io("read", &path)(e)),
+        }
+        Ok(Self { dir })
+    }
+
+    /// Where the data of a chunk belongs.
+    pub fn data(&self, chunk: usize) -> PathBuf {
+        self.dir.join(format!("chunk-{chunk:06}.npy"))
+    }
+
+    fn record(&self, chunk: usize) -> PathBuf {
+        self.dir.join(format!("chunk-{chunk:06}.json"))
+    }
+
+    /// Whether a chunk is finished.
+    pub fn has(&self, chunk: usize) -> bool {
+        self.record(chunk).is_file()
+    }
+
+    /// Marks a chunk finished; its data must be in place.
+    ///
+    /// # Errors
+    /// If the record cannot be written.
+    pub fn finish(&self, chunk: usize, record: &impl Serialize) -> Result<()> {
+        let text = serde_json::to_vec(record).map_err(|e| Error::data(e.to_string(), ""))?;
+        write_atomic(self.record(chunk), |out| out.write_all(&text))
+    }
+
+    /// The record of a finished chunk.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if it is damaged.
+    pub fn read<T: DeserializeOwned>(&self, chunk: usize) -> Result<T> {
+        let path = self.record(chunk);
+        let text = fs::read(&path).map_err(Error::io("read", &path))?;
+        serde_json::from_slice(&text)
+            .map_err(|e| Error::malformed(&path, e.to_string(), "remove this file and run the command again"))
+    }
+
+    /// Removes everything: the run is complete.
+    ///
+    /// # Errors
+    /// If a file cannot be removed.
+    pub fn remove(self) -> Result<()> {
+        remove(&self.dir)
+    }
+}
+
+/// Removes a directory that may not be there.
+pub(super) fn remove(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", dir)(e)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_of_another_run_are_refused_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("partial");
+        let partial = Partial::open(place.clone(), &"one").unwrap();
+        partial.finish(3, &vec![1, 2]).unwrap();
+        assert!(Partial::open(place.clone(), &"two").is_err());
+        let again = Partial::open(place, &"one").unwrap();
+        assert!(again.has(3) && !again.has(2));
+        assert_eq!(again.read::<Vec<i32>>(3).unwrap(), [1, 2]);
+    }
+
+    #[test]
+    fn a_damaged_record_is_an_error_that_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let partial = Partial::open(dir.path().into(), &1).unwrap();
+        fs::write(partial.record(0), "{").unwrap();
+        assert!(partial.read::<Vec<i32>>(0).unwrap_err().to_string().contains("chunk-000000.json"));
+    }
+}
