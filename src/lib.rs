@@ -5,13 +5,34 @@
 //! | module | what it is for |
 //! |---|---|
 //! | [`images`] | find, decode, orient, resize as Pillow does |
-//! | [`extract`] | networks that turn images into features |
-//! | [`neighbors`] | nearest neighbours, exact and HNSW |
-//! | [`density`] | mean neighbour distance, pseudo density, predictor |
+//! | [`extract`] | networks that turn images into features, and their weights |
+//! | [`neighbors`] | nearest neighbours, exact and approximate |
+//! | [`density`] | mean neighbour distance, pseudo density, quantiles, groups, predictor |
 //! | [`mod@reference`] | the reference directory that ties them together |
 //! | [`ops`] | fast and differentiable tensor operations |
 //! | [`formats`] | npy, npz, safetensors, torch checkpoints, tables |
 //! | [`shards`] | how work is cut into chunks and put together again |
+//!
+//! An [`images::ImageSet`] is embedded by an [`extract::LoadedExtractor`] ([`reference::embed`]), its features are scored
+//! ([`reference::score`]), and all of it can be kept as a [`reference::Reference`]. Arrows between modules point one way:
+//! `reference` uses `density`, `neighbors` and `extract`; these use `images`, `ops`, `formats` and `shards`.
+//!
+//! # Example
+//!
+//! ```
+//! use ndarray::Array2;
+//! use pseudo_density::neighbors::IndexKind;
+//! use pseudo_density::progress::Silent;
+//! use pseudo_density::reference::score::{Duplicates, ScoreOptions, score_set};
+//!
+//! // Features of 100 images; `reference::embed::embed` makes them from files.
+//! let features = Array2::from_shape_fn((100, 8), |(i, j)| ((i * 31 + j * 17) % 101) as f32).into_shared();
+//! let options = ScoreOptions { k: 10, exponent: 1.0, duplicates: Duplicates::Keep, index: IndexKind::Auto, seed: 0 };
+//! let scored = score_set(&features, options, &Silent)?;
+//! let mean = scored.scores.pseudo_density.iter().sum::<f64>() / 100.0;
+//! assert!((mean - 1.0).abs() < 1e-9);
+//! # Ok::<(), pseudo_density::Error>(())
+//! ```
 
 #![warn(missing_docs)]
 

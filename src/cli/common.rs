@@ -29,10 +29,9 @@ impl RunArgs {
     /// Sets up the threads and the terminal.
     pub fn start(&self) -> Result<Terminal> {
         if let Some(threads) = self.threads {
-            rayon::ThreadPoolBuilder::new()
-                .num_threads(threads.into())
-                .build_global()
-                .map_err(|e| Error::usage(format!("cannot start {threads} threads: {e}"), "use fewer --threads"))?;
+            rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global().map_err(|e| {
+                Error::usage(format!("cannot start {threads} threads: {e}"), "use fewer --threads")
+            })?;
         }
         Ok(Terminal::new(self.quiet))
     }
@@ -123,7 +122,9 @@ impl ExtractorArgs {
         ];
         match given.iter().find(|(_, given)| *given) {
             Some((name, _)) => Err(Error::usage(
-                format!("{name} says how images are turned into features, but the input holds features already"),
+                format!(
+                    "{name} says how images are turned into features, but the input holds features already"
+                ),
                 "leave it out, or name images",
             )),
             None => Ok(()),
@@ -134,7 +135,10 @@ impl ExtractorArgs {
     /// If `--key` was given for images.
     pub fn refuse_key(&self) -> Result<()> {
         match self.key {
-            Some(_) => Err(Error::usage("--key names an array of a features file, but the input is images", "leave it out")),
+            Some(_) => Err(Error::usage(
+                "--key names an array of a features file, but the input is images",
+                "leave it out",
+            )),
             None => Ok(()),
         }
     }

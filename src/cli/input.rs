@@ -27,7 +27,12 @@ pub struct Input {
 }
 
 /// Reads `path`; with a reference, everything has to be made as it was.
-pub fn read(path: &Path, args: &ExtractorArgs, reference: Option<&Reference>, terminal: &Terminal) -> Result<Input> {
+pub fn read(
+    path: &Path,
+    args: &ExtractorArgs,
+    reference: Option<&Reference>,
+    terminal: &Terminal,
+) -> Result<Input> {
     let input = if is_features_file(path) {
         args.refuse_for_features()?;
         let normalize = args.normalize.or(reference.map(|r| r.manifest.identity.normalize)).unwrap_or(false);

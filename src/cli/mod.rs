@@ -17,7 +17,7 @@ use pseudo_density::error::Result;
 
 /// Measure how typical each image is (pseudo density).
 #[derive(Parser)]
-#[command(name = "pd", version, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(name = "pd", version, max_term_width = 80, after_help = AFTER_HELP)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -25,8 +25,8 @@ pub struct Cli {
 
 const AFTER_HELP: &str = "\
 Examples:
-  pd score photos/                          how typical each photograph is
-  pd embed photos/ -o ref/ && pd index ref/ the same, kept as a reference for later images";
+  pd score photos/
+  pd embed photos/ -o ref/ && pd index ref/";
 
 #[derive(Subcommand)]
 enum Command {

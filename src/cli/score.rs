@@ -73,7 +73,8 @@ impl Score {
                 summary.reference = Some(reference.dir.display().to_string());
                 (summary.k, summary.exponent) = (record.model.k, record.model.exponent);
                 let queries = (features.view(), input.paths.as_slice());
-                let scores = score_against(reference, reference.features()?.into_shared(), queries, &terminal)?;
+                let scores =
+                    score_against(reference, reference.features()?.into_shared(), queries, &terminal)?;
                 (scores, reference.paths()?)
             }
             (None, Some(grouping)) => {
@@ -114,7 +115,11 @@ impl Score {
             write_table(path, &scores.table(&input.paths, reference_paths)?)?;
             terminal.say(&format!("wrote {} scores to {}", input.paths.len(), path.display()));
             if let Some(beside) = output::write_skipped_beside(path, &input.skipped)? {
-                terminal.say(&format!("wrote {} skipped inputs to {}", input.skipped.len(), beside.display()));
+                terminal.say(&format!(
+                    "wrote {} skipped inputs to {}",
+                    input.skipped.len(),
+                    beside.display()
+                ));
             }
         }
         if self.run.json {

@@ -163,7 +163,9 @@ fn standard_layout(features: ArcArray2<f32>) -> ArcArray2<f32> {
 }
 
 /// Temporary.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum IndexKind {
     /// auto
@@ -180,24 +182,41 @@ pub struct IndexRecord {
 }
 impl IndexRecord {
     /// d
-    pub fn describe(&self) -> String { "exact index".into() }
+    pub fn describe(&self) -> String {
+        "exact index".into()
+    }
 }
 /// Temporary.
 pub struct BuiltIndex(ExactIndex);
 impl std::ops::Deref for BuiltIndex {
     type Target = dyn NeighborIndex;
-    fn deref(&self) -> &Self::Target { &self.0 }
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 impl BuiltIndex {
     /// s
-    pub fn save(&self, _: &std::path::Path, _: &mut IndexRecord) -> Result<()> { Ok(()) }
+    pub fn save(&self, _: &std::path::Path, _: &mut IndexRecord) -> Result<()> {
+        Ok(())
+    }
 }
 /// t
-pub fn build(_: IndexKind, features: ndarray::ArcArray2<f32>, _k: usize, _seed: u64, _p: &dyn Progress) -> Result<(BuiltIndex, IndexRecord)> {
+pub fn build(
+    _: IndexKind,
+    features: ndarray::ArcArray2<f32>,
+    _k: usize,
+    _seed: u64,
+    _p: &dyn Progress,
+) -> Result<(BuiltIndex, IndexRecord)> {
     Ok((BuiltIndex(ExactIndex::new(features)?), IndexRecord { kind: IndexKind::Exact }))
 }
 /// t
-pub fn open(_: &std::path::Path, _: &IndexRecord, features: ndarray::ArcArray2<f32>, _p: &dyn Progress) -> Result<BuiltIndex> {
+pub fn open(
+    _: &std::path::Path,
+    _: &IndexRecord,
+    features: ndarray::ArcArray2<f32>,
+    _p: &dyn Progress,
+) -> Result<BuiltIndex> {
     Ok(BuiltIndex(ExactIndex::new(features)?))
 }
 /// t

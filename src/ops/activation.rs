@@ -22,7 +22,7 @@ impl Activation {
     pub fn apply(self, x: f32) -> f32 {
         match self {
             Activation::Identity => x,
-            // Written as comparisons so that a NaN passes through, as in PyTorch.
+            // A comparison, so that a NaN passes through, as in PyTorch.
             Activation::Relu => {
                 if x < 0.0 {
                     0.0
@@ -30,15 +30,7 @@ impl Activation {
                     x
                 }
             }
-            Activation::Relu6 => {
-                if x < 0.0 {
-                    0.0
-                } else if x > 6.0 {
-                    6.0
-                } else {
-                    x
-                }
-            }
+            Activation::Relu6 => x.clamp(0.0, 6.0),
         }
     }
 

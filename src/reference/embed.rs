@@ -116,7 +116,9 @@ pub fn embed_into(
         if !record.images.is_empty() {
             features.write_rows(read_npy(partial.data(chunk))?.view())?;
         }
-        if options.strict && let Some(first) = record.skipped.first() {
+        if options.strict
+            && let Some(first) = record.skipped.first()
+        {
             return Err(Error::Strict { path: first.path.clone(), reason: first.reason.clone() });
         }
         images.extend(record.images);
@@ -151,7 +153,11 @@ pub(super) fn finished(dir: &Path, identity: &Identity, input_digest: &str) -> R
             return Ok(Some(manifest));
         }
     };
-    Err(Error::malformed(dir, format!("already holds another reference: {reason}"), "choose another -o, or remove it"))
+    Err(Error::malformed(
+        dir,
+        format!("already holds another reference: {reason}"),
+        "choose another -o, or remove it",
+    ))
 }
 
 #[derive(Serialize, Deserialize)]
@@ -199,7 +205,8 @@ fn join(parts: &[Array2<f32>]) -> Result<Array2<f32>> {
         [] => Ok(Array2::default((0, 0))),
         parts => {
             let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
-            concatenate(Axis(0), &views).map_err(|e| Error::data(format!("features do not fit each other: {e}"), ""))
+            concatenate(Axis(0), &views)
+                .map_err(|e| Error::data(format!("features do not fit each other: {e}"), ""))
         }
     }
 }
@@ -239,7 +246,8 @@ fn for_each_chunk(
         })
         .collect();
     progress.start("embedding", inputs as u64, "images");
-    let fetch = |at: usize| batches.get(at).map(|(_, range, _)| load(set, range.clone(), extractor.preprocessing()));
+    let fetch =
+        |at: usize| batches.get(at).map(|(_, range, _)| load(set, range.clone(), extractor.preprocessing()));
     let mut next = fetch(0);
     let mut part = Embedded::default();
     let mut features = Vec::new();
@@ -256,7 +264,9 @@ fn for_each_chunk(
                 Ok(Prepared { width, height, note, .. }) => {
                     part.images.push(ImageRow { path: set.path(i).to_string(), width, height, note });
                 }
-                Err(Skipped { path, reason }) if options.strict => return Err(Error::Strict { path, reason }),
+                Err(Skipped { path, reason }) if options.strict => {
+                    return Err(Error::Strict { path, reason });
+                }
                 Err(skipped) => part.skipped.push(skipped),
             }
         }
@@ -271,7 +281,10 @@ fn for_each_chunk(
 }
 
 /// Features of the images of a batch that could be used; `None` if there are none.
-fn features_of(extractor: &LoadedExtractor, images: &[Result<Prepared, Skipped>]) -> Result<Option<Array2<f32>>> {
+fn features_of(
+    extractor: &LoadedExtractor,
+    images: &[Result<Prepared, Skipped>],
+) -> Result<Option<Array2<f32>>> {
     let places: Vec<Option<&Prepared>> = images.iter().map(|image| image.as_ref().ok()).collect();
     let rows: Vec<usize> = (0..places.len()).filter(|&i| places[i].is_some()).collect();
     if rows.is_empty() {

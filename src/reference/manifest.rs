@@ -90,11 +90,18 @@ impl Manifest {
         }
         let outside = |name: &String| Path::new(name).components().count() != 1 || name.contains("..");
         if manifest.features.is_empty() || manifest.features.iter().any(outside) {
-            return Err(wrong(format!("feature files {:?} are not files of this directory", manifest.features)));
+            return Err(wrong(format!(
+                "feature files {:?} are not files of this directory",
+                manifest.features
+            )));
         }
         if let Some(DensityRecord { model, .. }) = &manifest.density {
             let sane = model.k > 0 && model.floor > 0.0 && model.floor.is_finite() && model.scaled_sum >= 1.0;
-            if !sane || !model.scaled_sum.is_finite() || !model.exponent.is_finite() || model.rows != manifest.rows {
+            if !sane
+                || !model.scaled_sum.is_finite()
+                || !model.exponent.is_finite()
+                || model.rows != manifest.rows
+            {
                 return Err(wrong("the constants of the pseudo density make no sense".into()));
             }
         }

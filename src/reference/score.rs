@@ -112,7 +112,11 @@ pub struct SetScores {
 ///
 /// # Errors
 /// [`Error::Data`] for N <= K, values that are not finite, or constant features.
-pub fn score_set(features: &ArcArray2<f32>, options: ScoreOptions, progress: &dyn Progress) -> Result<SetScores> {
+pub fn score_set(
+    features: &ArcArray2<f32>,
+    options: ScoreOptions,
+    progress: &dyn Progress,
+) -> Result<SetScores> {
     let search = Search { k: options.k, skip_zero: false };
     let enough = |rows: usize| rows > options.k;
     neighbors::check_finite(features.view())?;
@@ -206,7 +210,8 @@ pub fn score_set_in_groups(
         scores.nearest.push(row.map(|r| r.nearest));
         scores.nearest_distance.push(or_nan(row.map(|r| r.nearest_distance)));
     }
-    let unscored = found.unscored.into_iter().map(|g| (g.name, format!("{} images: {}", g.rows, g.reason))).collect();
+    let unscored =
+        found.unscored.into_iter().map(|g| (g.name, format!("{} images: {}", g.rows, g.reason))).collect();
     Ok(GroupedScores { scores, scored: found.scored.len(), unscored })
 }
 
@@ -233,7 +238,8 @@ pub fn score_against(
         })
         .collect();
     let index = neighbors::open(&reference.dir, &record.index, features, progress)?;
-    let nearest = index.search(queries, Some(&own), Search { k: record.model.k, skip_zero: false }, progress)?;
+    let nearest =
+        index.search(queries, Some(&own), Search { k: record.model.k, skip_zero: false }, progress)?;
     let mean_knn_distance = match record.duplicates {
         Duplicates::Keep => mean_knn_distances(&nearest),
         Duplicates::Collapse => {

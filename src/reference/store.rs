@@ -76,7 +76,11 @@ impl Reference {
     /// [`Error::Malformed`] if it has not run yet.
     pub fn density(&self) -> Result<&DensityRecord> {
         self.manifest.density.as_ref().ok_or_else(|| {
-            Error::malformed(&self.dir, "has no pseudo densities yet", format!("run `pd index {}`", self.dir.display()))
+            Error::malformed(
+                &self.dir,
+                "has no pseudo densities yet",
+                format!("run `pd index {}`", self.dir.display()),
+            )
         })
     }
 
@@ -88,7 +92,11 @@ impl Reference {
         let mut densities = Vec::new();
         for text in self.column(files::SCORES, "pseudo_density")? {
             let value = text.parse().map_err(|_| {
-                Error::malformed(self.dir.join(files::SCORES), format!("`{text}` is not a density"), "run `pd index` again")
+                Error::malformed(
+                    self.dir.join(files::SCORES),
+                    format!("`{text}` is not a density"),
+                    "run `pd index` again",
+                )
             })?;
             densities.push(value);
         }
@@ -97,17 +105,23 @@ impl Reference {
 
     fn column(&self, file: &str, name: &str) -> Result<Vec<String>> {
         let path = self.dir.join(file);
-        let wrong = |reason: String| Error::malformed(&path, reason, "make it again with `pd embed` and `pd index`");
+        let wrong =
+            |reason: String| Error::malformed(&path, reason, "make it again with `pd embed` and `pd index`");
         let mut reader = csv::Reader::from_path(&path).map_err(|e| wrong(e.to_string()))?;
         let headers = reader.headers().map_err(|e| wrong(e.to_string()))?;
-        let at = headers.iter().position(|h| h == name).ok_or_else(|| wrong(format!("has no column `{name}`")))?;
+        let at =
+            headers.iter().position(|h| h == name).ok_or_else(|| wrong(format!("has no column `{name}`")))?;
         let mut values = Vec::new();
         for record in reader.into_records() {
             let record = record.map_err(|e| wrong(e.to_string()))?;
             values.push(record.get(at).unwrap_or_default().to_string());
         }
         if values.len() != self.manifest.rows {
-            return Err(wrong(format!("has {} rows, the manifest says {}", values.len(), self.manifest.rows)));
+            return Err(wrong(format!(
+                "has {} rows, the manifest says {}",
+                values.len(),
+                self.manifest.rows
+            )));
         }
         Ok(values)
     }
