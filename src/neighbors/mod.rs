@@ -9,12 +9,16 @@ pub mod distance;
 mod exact;
 mod frame;
 mod groups;
+mod hnsw;
+#[cfg(test)]
+mod hnsw_tests;
 mod top_k;
 
 #[cfg(test)]
 mod tests;
 
 pub use exact::ExactIndex;
+pub use hnsw::{HnswIndex, HnswParameters};
 
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -135,6 +139,16 @@ fn check_width(queries: ArrayView2<f32>, width: usize) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+fn check_excluded(exclude: Option<&[Option<u32>]>, queries: usize) -> Result<()> {
+    match exclude {
+        Some(exclude) if exclude.len() != queries => Err(Error::data(
+            format!("{} rows to exclude were given for {queries} queries", exclude.len()),
+            "",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The error of a query for which only `left` rows count.
