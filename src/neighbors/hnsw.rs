@@ -2,7 +2,6 @@
 //! The graphs find candidates; distances, order and ties come from the rows themselves, as in exact search.
 //! Several graphs of fixed shares of the rows are built side by side, each in row order: the same at any thread count.
 
-use super::direct::{self, Job};
 use super::distance::{squared_l2, squared_l2_f32};
 use super::frame::Frame;
 use super::groups::RowGroups;
@@ -19,6 +18,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::sync::OnceLock;
 
 /// Layers of a graph: the only number that `hnsw_rs` can write to disk.
 const LAYERS: usize = 16;
@@ -32,6 +32,8 @@ const LEAST_ROWS_OF_A_PART: usize = 1000;
 const MOST_ROWS: usize = 1 << 30;
 /// Candidates taken beyond the query itself and its `k` neighbours: float32 may misorder the last ones.
 const SLACK: usize = 4;
+/// Rows answered by exact search at a time: their content is copied.
+const LOST_BATCH: usize = 4096;
 /// Rows inserted or searched between two looks at whether to stop.
 const CHUNK: usize = 256;
 
@@ -56,18 +58,28 @@ impl Default for HnswParameters {
 }
 
 impl HnswParameters {
+    pub(super) const MOST_PARTS: usize = 64;
+
+    /// Graphs for `rows` different rows.
+    pub(super) fn parts_for(&self, rows: usize) -> usize {
+        self.parts.min(rows / LEAST_ROWS_OF_A_PART).max(1)
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         let explored = 1..=MOST_EXPLORED;
         let fits = (2..=MOST_CONNECTIONS).contains(&self.m)
             && explored.contains(&self.ef_construction)
             && explored.contains(&self.ef_search)
-            && (1..=usize::from(u8::MAX)).contains(&self.parts);
+            && (1..=Self::MOST_PARTS).contains(&self.parts);
         if fits {
             return Ok(());
         }
         Err(Error::usage(
             format!("no graph can be built with {self:?}"),
-            format!("m: 2 to {MOST_CONNECTIONS}, ef: 1 to {MOST_EXPLORED}, parts: 1 to {}.", u8::MAX),
+            format!(
+                "m: 2 to {MOST_CONNECTIONS}, ef: 1 to {MOST_EXPLORED}, parts: 1 to {}.",
+                Self::MOST_PARTS
+            ),
         ))
     }
 }
@@ -114,10 +126,12 @@ pub(super) type Graph = Hnsw<'static, f32, RowDistance>;
 
 /// Approximate nearest neighbours of a set of features `[N, D]`.
 pub struct HnswIndex {
-    pub(super) features: ArcArray2<f32>,
-    pub(super) groups: RowGroups,
-    pub(super) parameters: HnswParameters,
+    features: ArcArray2<f32>,
+    groups: RowGroups,
+    parameters: HnswParameters,
     pub(super) graphs: Vec<Graph>,
+    /// For the rows that the graphs answer badly.
+    exact: OnceLock<ExactIndex>,
 }
 
 impl HnswIndex {
@@ -138,7 +152,7 @@ impl HnswIndex {
         let groups = RowGroups::of(features.view());
         let distance = RowDistance::new(features.clone());
         let firsts: Vec<u32> = groups.firsts().collect();
-        let parts = parameters.parts.min(firsts.len() / LEAST_ROWS_OF_A_PART).max(1);
+        let parts = parameters.parts_for(firsts.len());
         progress.start("neighbour graph", firsts.len() as u64, "rows");
         let graphs = (0..parts)
             .into_par_iter()
@@ -163,7 +177,16 @@ impl HnswIndex {
             })
             .collect::<Result<_>>()?;
         progress.finish();
-        Ok(HnswIndex { features, groups, parameters, graphs })
+        Ok(Self::of_parts(features, groups, parameters, graphs))
+    }
+
+    pub(super) fn of_parts(
+        features: ArcArray2<f32>,
+        groups: RowGroups,
+        parameters: HnswParameters,
+        graphs: Vec<Graph>,
+    ) -> Self {
+        HnswIndex { features, groups, parameters, graphs, exact: OnceLock::new() }
     }
 
     /// What the graphs were built and are searched with.
@@ -189,12 +212,7 @@ impl HnswIndex {
         let found = self.search_rows(&sampled, search, &Silent)?;
         let queries: Array2<f32> = self.features.select(Axis(0), &sampled);
         let exclude: Vec<Option<u32>> = sampled.iter().map(|&row| Some(row as u32)).collect();
-        let exact = ExactIndex::new(self.features.clone())?.search(
-            queries.view(),
-            Some(&exclude),
-            search,
-            progress,
-        )?;
+        let exact = self.exact()?.search(queries.view(), Some(&exclude), search, progress)?;
         let hits: usize = (0..sampled.len())
             .map(|q| {
                 let farthest = exact.of(q).1[k - 1];
@@ -205,7 +223,7 @@ impl HnswIndex {
     }
 
     /// Nearest first: what the graphs know of `point`, every row with the content of one that was found,
-    /// with exact distances to `content`. `None` where they do not know enough.
+    /// with exact distances to `content`. `None` where they do not know enough, or missed the very row that was looked for.
     fn walk(
         &self,
         point: &[f32],
@@ -219,7 +237,14 @@ impl HnswIndex {
             let found = graph.search(point, want, self.parameters.ef_search.max(want));
             met.extend(found.iter().map(|point| (point.distance, point.d_id as u32)));
         }
-        if met.iter().any(|(distance, _)| !distance.is_finite()) {
+        let astray = match *point {
+            [row] => {
+                let own = self.groups.first(row.to_bits());
+                met.iter().all(|&(_, first)| first != own)
+            }
+            _ => false,
+        };
+        if astray || met.iter().any(|(distance, _)| !distance.is_finite()) {
             return None;
         }
         met.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
@@ -240,7 +265,7 @@ impl HnswIndex {
         nearest.worst().map(|_| nearest.into_sorted())
     }
 
-    /// Walks for `count` queries at once, then searches directly for those that came back with too little.
+    /// Walks for `count` queries at once, then searches exactly for those that came back with too little.
     fn answer<'a>(
         &'a self,
         count: usize,
@@ -250,7 +275,7 @@ impl HnswIndex {
         point: impl Fn(usize) -> Vec<f32> + Sync,
         exclude: impl Fn(usize) -> Option<u32> + Sync,
     ) -> Result<Neighbors> {
-        let Search { k, skip_zero } = search;
+        let k = search.k;
         progress.start("nearest neighbours", count as u64, "rows");
         let mut neighbors = Neighbors { k, rows: vec![0; count * k], distances: vec![0.0; count * k] };
         let lost: Vec<Vec<usize>> = neighbors
@@ -276,14 +301,60 @@ impl HnswIndex {
                 Ok(lost)
             })
             .collect::<Result<_>>()?;
-        let lost: Vec<usize> = lost.into_iter().flatten().collect();
-        let jobs: Vec<Job> = lost.iter().map(|&q| Job { query: content(q), exclude: exclude(q) }).collect();
-        let found = direct::search(self.features.view(), &jobs, k, skip_zero)?;
-        for (q, found) in lost.into_iter().zip(found) {
-            neighbors.set(q, &found).ok_or_else(|| too_few(q, found.len(), search))?;
-        }
         progress.finish();
+        let lost: Vec<usize> = lost.into_iter().flatten().collect();
+        for batch in lost.chunks(LOST_BATCH) {
+            self.answer_exactly(batch, search, progress, &content, &exclude, &mut neighbors)?;
+        }
         Ok(neighbors)
+    }
+
+    /// Exact search for the queries that the graphs did not answer.
+    fn answer_exactly<'a>(
+        &'a self,
+        lost: &[usize],
+        search: Search,
+        progress: &dyn Progress,
+        content: &impl Fn(usize) -> &'a [f32],
+        exclude: &impl Fn(usize) -> Option<u32>,
+        neighbors: &mut Neighbors,
+    ) -> Result<()> {
+        let width = self.features.ncols();
+        let mut queries = Array2::zeros((lost.len(), width));
+        let mut excluded = Vec::with_capacity(lost.len());
+        for (&q, mut row) in lost.iter().zip(queries.outer_iter_mut()) {
+            let left = self.count_left(content(q), exclude(q), search);
+            if left < search.k {
+                return Err(too_few(q, left, search));
+            }
+            row.iter_mut().zip(content(q)).for_each(|(to, from)| *to = *from);
+            excluded.push(exclude(q));
+        }
+        let found = self.exact()?.search(queries.view(), Some(&excluded), search, progress)?;
+        for (at, &q) in lost.iter().enumerate() {
+            let range = q * search.k..(q + 1) * search.k;
+            let (rows, distances) = found.of(at);
+            neighbors.rows[range.clone()].copy_from_slice(rows);
+            neighbors.distances[range].copy_from_slice(distances);
+        }
+        Ok(())
+    }
+
+    /// Rows that count for a query.
+    fn count_left(&self, content: &[f32], exclude: Option<u32>, search: Search) -> usize {
+        let excluded = exclude.filter(|&row| (row as usize) < self.features.nrows());
+        let copies = search.skip_zero.then(|| self.groups.find(self.features.view(), content)).flatten();
+        let apart = excluded.is_some_and(|row| copies.is_none_or(|first| self.groups.first(row) != first));
+        let copies = copies.map_or(0, |first| self.groups.members(&first).len());
+        self.features.nrows() - copies - usize::from(apart)
+    }
+
+    fn exact(&self) -> Result<&ExactIndex> {
+        if let Some(exact) = self.exact.get() {
+            return Ok(exact);
+        }
+        let exact = ExactIndex::new(self.features.clone())?;
+        Ok(self.exact.get_or_init(|| exact))
     }
 
     fn search_rows(&self, rows: &[usize], search: Search, progress: &dyn Progress) -> Result<Neighbors> {

@@ -6,12 +6,14 @@ mod blocked;
 mod candidates;
 mod direct;
 pub mod distance;
+mod dump;
 mod exact;
 mod frame;
 mod groups;
 mod hnsw;
 #[cfg(test)]
 mod hnsw_tests;
+mod kind;
 mod top_k;
 
 #[cfg(test)]
@@ -19,6 +21,7 @@ mod tests;
 
 pub use exact::ExactIndex;
 pub use hnsw::{HnswIndex, HnswParameters};
+pub use kind::{BuiltIndex, IndexKind, IndexRecord, build, build_borrowed, choose, open};
 
 use crate::error::{Error, Result};
 use crate::progress::Progress;
