@@ -60,9 +60,9 @@ impl IndexRecord {
 /// An index of either kind.
 pub enum BuiltIndex {
     /// All pairs are compared.
-    Exact(ExactIndex),
+    Exact(Box<ExactIndex>),
     /// Graphs are walked.
-    Hnsw(HnswIndex),
+    Hnsw(Box<HnswIndex>),
 }
 
 impl Deref for BuiltIndex {
@@ -70,8 +70,8 @@ impl Deref for BuiltIndex {
 
     fn deref(&self) -> &Self::Target {
         match self {
-            BuiltIndex::Exact(index) => index,
-            BuiltIndex::Hnsw(index) => index,
+            BuiltIndex::Exact(index) => index.as_ref(),
+            BuiltIndex::Hnsw(index) => index.as_ref(),
         }
     }
 }
@@ -119,14 +119,14 @@ pub fn build(
     };
     let exact = IndexRecord { kind: IndexKind::Exact, parameters: None, recall: None, files: None };
     if kind != IndexKind::Hnsw {
-        return Ok((BuiltIndex::Exact(ExactIndex::new(features)?), exact));
+        return Ok((BuiltIndex::Exact(Box::new(ExactIndex::new(features)?)), exact));
     }
     let parameters = HnswParameters::default();
     let index = HnswIndex::build(features, parameters, progress)?;
     let recall = index.recall(k, RECALL_SAMPLE, seed, progress)?;
     warn_of_recall(recall, progress);
     let record = IndexRecord { kind, parameters: Some(parameters), recall: Some(recall), files: None };
-    Ok((BuiltIndex::Hnsw(index), record))
+    Ok((BuiltIndex::Hnsw(Box::new(index)), record))
 }
 
 pub(super) fn warn_of_recall(recall: f64, progress: &dyn Progress) {
@@ -149,7 +149,7 @@ pub fn open(
     progress: &dyn Progress,
 ) -> Result<BuiltIndex> {
     match record.kind {
-        IndexKind::Exact => Ok(BuiltIndex::Exact(ExactIndex::new(features)?)),
+        IndexKind::Exact => Ok(BuiltIndex::Exact(Box::new(ExactIndex::new(features)?))),
         IndexKind::Hnsw => {
             let (Some(parameters), Some(files)) = (record.parameters, &record.files) else {
                 return Err(super::dump::broken(
@@ -157,7 +157,8 @@ pub fn open(
                     "the record of the HNSW index lacks its parameters or files",
                 ));
             };
-            Ok(BuiltIndex::Hnsw(HnswIndex::load(dir, features, parameters, files, progress)?))
+            let index = HnswIndex::load(dir, features, parameters, files, progress)?;
+            Ok(BuiltIndex::Hnsw(Box::new(index)))
         }
         IndexKind::Auto => {
             Err(super::dump::broken(dir, "the record of the index does not say which kind it is"))
