@@ -2,7 +2,7 @@
 //! Prints seconds to build and to search as JSON; `OUT.bin` gets the neighbours' rows as little-endian u32 `[N, K]`.
 
 use ndarray::Array2;
-use pseudo_density::neighbors::{ExactIndex, NeighborIndex, Search};
+use pseudo_density::neighbors::{ExactIndex, HnswIndex, HnswParameters, NeighborIndex, Search};
 use pseudo_density::progress::Silent;
 use std::error::Error;
 use std::time::Instant;
@@ -20,6 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
     let index: Box<dyn NeighborIndex> = match kind.as_str() {
         "exact" => Box::new(ExactIndex::new(features)?),
+        "hnsw" => Box::new(HnswIndex::build(features, graph_parameters()?, &Silent)?),
         other => return Err(format!("unknown index {other}").into()),
     };
     let build = start.elapsed().as_secs_f64();
@@ -30,6 +31,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         std::fs::write(out, neighbors.rows.iter().flat_map(|row| row.to_le_bytes()).collect::<Vec<u8>>())?;
     }
     Ok(())
+}
+
+/// `M,EF_CONSTRUCTION,EF_SEARCH,PARTS` of the environment variable `HNSW`, else the defaults.
+fn graph_parameters() -> Result<HnswParameters, Box<dyn Error>> {
+    let Ok(text) = std::env::var("HNSW") else { return Ok(HnswParameters::default()) };
+    let numbers: Vec<usize> = text.split(',').map(str::parse).collect::<Result<_, _>>()?;
+    let &[m, ef_construction, ef_search, parts] = numbers.as_slice() else {
+        return Err("HNSW holds four numbers: m, ef_construction, ef_search, parts".into());
+    };
+    Ok(HnswParameters { m, ef_construction, ef_search, parts })
 }
 
 /// A C-ordered little-endian float32 `.npy` of two dimensions, as `numpy.save` writes it.

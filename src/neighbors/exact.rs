@@ -9,9 +9,10 @@ use super::distance::squared_l2;
 use super::frame::{Frame, is_complete};
 use super::groups::RowGroups;
 use super::{
-    NeighborIndex, Neighbors, Search, check_finite, check_search, check_width, standard_layout, too_few,
+    NeighborIndex, Neighbors, Search, check_excluded, check_finite, check_search, check_width,
+    standard_layout, too_few,
 };
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::progress::{Progress, check_stop};
 use ndarray::{ArcArray2, ArrayView2};
 use rayon::prelude::*;
@@ -267,15 +268,5 @@ impl NeighborIndex for ExactIndex {
         }
         let copy = |row: u32| groups.map(|groups| groups.first(row));
         self.answer(self.own_operand(), true, &Some, &copy, search, progress)
-    }
-}
-
-fn check_excluded(exclude: Option<&[Option<u32>]>, queries: usize) -> Result<()> {
-    match exclude {
-        Some(exclude) if exclude.len() != queries => Err(Error::data(
-            format!("{} rows to exclude were given for {queries} queries", exclude.len()),
-            "",
-        )),
-        _ => Ok(()),
     }
 }

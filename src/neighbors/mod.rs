@@ -6,15 +6,22 @@ mod blocked;
 mod candidates;
 mod direct;
 pub mod distance;
+mod dump;
 mod exact;
 mod frame;
 mod groups;
+mod hnsw;
+#[cfg(test)]
+mod hnsw_tests;
+mod kind;
 mod top_k;
 
 #[cfg(test)]
 mod tests;
 
 pub use exact::ExactIndex;
+pub use hnsw::{HnswIndex, HnswParameters};
+pub use kind::{BuiltIndex, IndexKind, IndexRecord, build, build_borrowed, choose, open};
 
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -135,6 +142,16 @@ fn check_width(queries: ArrayView2<f32>, width: usize) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+fn check_excluded(exclude: Option<&[Option<u32>]>, queries: usize) -> Result<()> {
+    match exclude {
+        Some(exclude) if exclude.len() != queries => Err(Error::data(
+            format!("{} rows to exclude were given for {queries} queries", exclude.len()),
+            "",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The error of a query for which only `left` rows count.

@@ -1,0 +1,175 @@
+//! Which index serves a set: chosen by measured cost or by the caller, built, remembered in a record, and opened again.
+//! The record is what a manifest keeps: the kind, and for a graph its parameters, its measured recall and its files' digests.
+//! Callers of this room need nothing else than [`build`], [`open`] and [`build_borrowed`].
+
+use super::{ExactIndex, HnswIndex, HnswParameters, NeighborIndex};
+use crate::error::Result;
+use crate::progress::Progress;
+use clap::ValueEnum;
+use ndarray::{ArcArray2, ArrayView2};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::path::Path;
+
+/// Rows on which the recall of a new graph is measured.
+const RECALL_SAMPLE: usize = 1000;
+/// A recall below this is warned about.
+const GOOD_RECALL: f64 = 0.99;
+
+/// How neighbours are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum IndexKind {
+    /// Exact, or HNSW where the set is so large that it is faster
+    #[default]
+    Auto,
+    /// Compare all pairs: exact, time grows with the square of the images
+    Exact,
+    /// Graph search: approximate, for very large sets
+    Hnsw,
+}
+
+/// What is remembered of an index.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct IndexRecord {
+    /// [`IndexKind::Exact`] or [`IndexKind::Hnsw`], what `auto` chose.
+    pub kind: IndexKind,
+    /// How the graphs were built.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<HnswParameters>,
+    /// Share of the true neighbours found, 0 to 1 (see [`HnswIndex::recall`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recall: Option<f64>,
+    /// Saved files: name to SHA-256 in lower-case hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<BTreeMap<String, String>>,
+}
+
+impl IndexRecord {
+    /// For a summary: `exact index`, or `HNSW index, recall 0.9987`.
+    pub fn describe(&self) -> String {
+        match (self.kind, self.recall) {
+            (IndexKind::Hnsw, Some(recall)) => format!("HNSW index, recall {recall:.4}"),
+            (IndexKind::Hnsw, None) => "HNSW index".into(),
+            (IndexKind::Exact | IndexKind::Auto, _) => "exact index".into(),
+        }
+    }
+}
+
+/// An index of either kind.
+pub enum BuiltIndex {
+    /// All pairs are compared.
+    Exact(Box<ExactIndex>),
+    /// Graphs are walked.
+    Hnsw(Box<HnswIndex>),
+}
+
+impl Deref for BuiltIndex {
+    type Target = dyn NeighborIndex;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            BuiltIndex::Exact(index) => index.as_ref(),
+            BuiltIndex::Hnsw(index) => index.as_ref(),
+        }
+    }
+}
+
+impl BuiltIndex {
+    /// Writes the graphs, if this is HNSW, as `index.*` into `dir`, removes such files of an earlier index, and notes
+    /// names and digests in `record`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`].
+    pub fn save(&self, dir: &Path, record: &mut IndexRecord) -> Result<()> {
+        record.files = match self {
+            BuiltIndex::Exact(_) => None,
+            BuiltIndex::Hnsw(index) => Some(index.save(dir)?),
+        };
+        super::dump::remove_others(dir, record.files.as_ref())
+    }
+}
+
+/// The kind that is expected to take less time for the neighbours of all of `n` rows of `d` values.
+pub fn choose(n: usize, d: usize) -> IndexKind {
+    if n >= crossover(d) { IndexKind::Hnsw } else { IndexKind::Exact }
+}
+
+fn crossover(d: usize) -> usize {
+    100_000 + 200 * d
+}
+
+/// Builds the index of `kind` for `features` `[N, D]`. The recall of a graph is measured for `k` neighbours on 1 000 rows drawn
+/// with `seed` (the graphs themselves are the same for every seed); below 0.99 it is warned about.
+///
+/// # Errors
+/// [`crate::Error::Data`] if `features` cannot be indexed or have no `k` other rows for each, [`crate::Error::Usage`] for a `k` of 0,
+/// [`crate::Error::Interrupted`].
+pub fn build(
+    kind: IndexKind,
+    features: ArcArray2<f32>,
+    k: usize,
+    seed: u64,
+    progress: &dyn Progress,
+) -> Result<(BuiltIndex, IndexRecord)> {
+    let kind = match kind {
+        IndexKind::Auto => choose(features.nrows(), features.ncols()),
+        forced => forced,
+    };
+    let exact = IndexRecord { kind: IndexKind::Exact, parameters: None, recall: None, files: None };
+    if kind != IndexKind::Hnsw {
+        return Ok((BuiltIndex::Exact(Box::new(ExactIndex::new(features)?)), exact));
+    }
+    let parameters = HnswParameters::default();
+    let index = HnswIndex::build(features, parameters, progress)?;
+    let recall = index.recall(k, RECALL_SAMPLE, seed, progress)?;
+    warn_of_recall(recall, progress);
+    let record = IndexRecord { kind, parameters: Some(parameters), recall: Some(recall), files: None };
+    Ok((BuiltIndex::Hnsw(Box::new(index)), record))
+}
+
+pub(super) fn warn_of_recall(recall: f64, progress: &dyn Progress) {
+    if recall < GOOD_RECALL {
+        progress.warn(&format!(
+            "the HNSW index finds only {:.1} % of the true neighbours; --index exact finds all of them",
+            100.0 * recall
+        ));
+    }
+}
+
+/// Makes the index that `record` remembers for the same `features` `[N, D]`: an exact one anew, graphs from the files in `dir`.
+///
+/// # Errors
+/// [`crate::Error::Malformed`] if the record or a file it names is damaged, missing, or does not belong to `features`.
+pub fn open(
+    dir: &Path,
+    record: &IndexRecord,
+    features: ArcArray2<f32>,
+    progress: &dyn Progress,
+) -> Result<BuiltIndex> {
+    match record.kind {
+        IndexKind::Exact => Ok(BuiltIndex::Exact(Box::new(ExactIndex::new(features)?))),
+        IndexKind::Hnsw => {
+            let (Some(parameters), Some(files)) = (record.parameters, &record.files) else {
+                return Err(super::dump::broken(
+                    dir,
+                    "the record of the HNSW index lacks its parameters or files",
+                ));
+            };
+            let index = HnswIndex::load(dir, features, parameters, files, progress)?;
+            Ok(BuiltIndex::Hnsw(Box::new(index)))
+        }
+        IndexKind::Auto => {
+            Err(super::dump::broken(dir, "the record of the index does not say which kind it is"))
+        }
+    }
+}
+
+/// An exact index of a view `[N, D]`, for sets that are small beside the whole; the rows are copied.
+///
+/// # Errors
+/// [`crate::Error::Data`] as [`ExactIndex::new`].
+pub fn build_borrowed<'a>(features: ArrayView2<'a, f32>) -> Result<Box<dyn NeighborIndex + 'a>> {
+    Ok(Box::new(ExactIndex::new(features.to_owned().into_shared())?))
+}
