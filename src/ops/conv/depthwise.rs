@@ -1,8 +1,8 @@
 //! Depthwise convolution (one filter per channel) on the CPU, forward and with respect to the input.
 //! There is no product to pack: each plane is a few shifted rows, multiplied and added.
 
-use super::dense::Epilogue;
 use super::shape::{Segment, Shape};
+use super::store::Epilogue;
 use rayon::prelude::*;
 
 /// Planes below this many pixels are grouped, so that a task is worth its dispatch.
