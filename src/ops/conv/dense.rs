@@ -3,7 +3,7 @@
 
 use super::shape::{Segments, Shape};
 use super::staged::{Region, Staged};
-use super::store::{Epilogue, Rows};
+use super::store::{Epilogue, Store};
 use crate::ops::gemm::{self, MR, NR, Tile, ZERO_TILE};
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -90,13 +90,28 @@ struct Block<'a> {
     first_panel: usize,
 }
 
+/// A block's work, compiled for the registers of the machine. (Not a closure: those are not inlined into what pulp
+/// compiles for the instruction set, and run as baseline code.)
+struct Compute<'a> {
+    block: &'a Block<'a>,
+    scratch: &'a mut Scratch,
+    out: &'a mut [MaybeUninit<f32>],
+    panels: usize,
+}
+
+impl pulp::WithSimd for Compute<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        self.block.compute_in(self.scratch, self.out, self.panels);
+    }
+}
+
 impl Block<'_> {
     fn compute(&self, out: &mut [MaybeUninit<f32>], panels: usize) {
         SCRATCH.with_borrow_mut(|scratch| {
-            pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || self.compute_in(scratch, out, panels),
-            );
+            pulp::Arch::new().dispatch(Compute { block: self, scratch, out, panels })
         });
     }
 
@@ -112,7 +127,7 @@ impl Block<'_> {
         let pass_depth = shape.in_channels.div_ceil(passes) * shape.taps();
         let width = (PACKED_FLOATS / pass_depth.max(1) / NR * NR).max(NR);
         packed.resize(pass_depth * width + NR, 0.0);
-        let mut rows = Rows { shape, epilogue: self.epilogue, first_image: self.first_image, channels, out };
+        let mut store = Store { epilogue: self.epilogue, out };
         for first in (0..columns).step_by(width) {
             let end = columns.min(first + width);
             let column_panels = (end - first).div_ceil(NR);
@@ -126,8 +141,7 @@ impl Block<'_> {
                 let block = pass_depth.min(depth.saturating_sub(k));
                 let region = self.region(first..end, k / shape.taps()..(k + block) / shape.taps());
                 let staged = Staged::new(shape, self.image_block(), region, buffer);
-                offsets.clear();
-                offsets.extend((k..k + block).map(|k| staged.offset(k)));
+                staged.offsets(offsets);
                 for (p, segments) in segments.iter().enumerate() {
                     staged.pack(segments, offsets, &mut packed[p * block * NR..(p + 1) * block * NR + NR]);
                 }
@@ -140,10 +154,28 @@ impl Block<'_> {
                         if pass + 1 < passes {
                             tiles[m * column_panels + p] = tile;
                         } else {
-                            rows.store(&tile, segments, self.first_panel + m, m * MR);
+                            self.store(&mut store, &tile, segments, m, channels);
                         }
                     }
                 }
+            }
+        }
+    }
+
+    /// Stores the tile of this block's panel `panel` of its `channels` output channels.
+    #[inline(always)]
+    fn store(&self, store: &mut Store, tile: &Tile, segments: &Segments, panel: usize, channels: usize) {
+        let shape = self.shape;
+        let plane = shape.out_plane();
+        for segment in segments.iter() {
+            let pixel = segment.y * shape.out_width + segment.x;
+            for (i, row) in tile.iter().enumerate().take(channels - panel * MR) {
+                let local = panel * MR + i;
+                let channel = self.first_panel * MR + local;
+                let at = (segment.image * channels + local) * plane + pixel;
+                let image = self.first_image + segment.image;
+                let whole = (image * shape.out_channels + channel) * plane + pixel;
+                store.run(&row[segment.at..segment.at + segment.len], channel, at, whole);
             }
         }
     }

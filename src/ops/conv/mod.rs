@@ -20,9 +20,9 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape
 use dense::PackedWeights;
 use input_grad::TransposedWeights;
 use shape::Shape;
-use store::Epilogue;
 use std::mem::MaybeUninit;
 use std::sync::{Arc, OnceLock};
+use store::Epilogue;
 
 /// How an image is padded before a convolution or pooling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,24 +172,20 @@ impl Frozen {
             bail!("the residual does not have the shape {out_dims:?} of the output");
         }
         let epilogue = Epilogue { bias: host.bias.as_deref(), residual, activation: self.config.activation };
-        let out = match self.config.groups {
-            1 => dense_output(n, |out| dense::forward(&shape, x, &host.packed, epilogue, out)),
-            _ => {
-                let mut out = vec![0f32; n];
-                depthwise::forward(&shape, x, &host.weight, epilogue, &mut out);
-                out
-            }
-        };
+        let out = written(n, |out| match self.config.groups {
+            1 => dense::forward(&shape, x, &host.packed, epilogue, out),
+            _ => depthwise::forward(&shape, x, &host.weight, epilogue, out),
+        });
         Ok((CpuStorage::F32(out), Dims::from(out_dims)))
     }
 }
 
 /// `n` values that `write` writes one and all: clearing them first would cost as much as a tenth of a layer.
-fn dense_output(n: usize, write: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
+fn written(n: usize, write: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
     let mut out = Vec::with_capacity(n);
     write(&mut out.spare_capacity_mut()[..n]);
-    // SAFETY: `n` is within the capacity, and `dense::forward` writes every element: its tasks split the output
-    // without gaps, and the segments of a task's panels cover each of its columns for each of its channels.
+    // SAFETY: `n` is within the capacity, and the forward passes write every element: their tasks split the output
+    // without gaps, and the segments of a task cover each of its columns for each of its channels.
     unsafe { out.set_len(n) };
     out
 }

@@ -1,7 +1,7 @@
 //! The padded copy of a piece of the input that panels are packed from. With the padding in memory and the columns
 //! sorted by their place in the stride, every line of the column matrix is a plain run of values: no case is special.
 
-use super::shape::{Segments, Shape};
+use super::shape::{Segment, Segments, Shape};
 use crate::ops::gemm::NR;
 use std::ops::Range;
 
@@ -83,20 +83,59 @@ impl<'a> Staged<'a> {
             + kx / stride
     }
 
+    /// The offsets of all depths of the region's channels, in order.
+    #[inline(always)]
+    pub fn offsets(&self, offsets: &mut Vec<usize>) {
+        let shape = self.shape;
+        offsets.clear();
+        for channel in 0..self.region.channels.len() {
+            for ky in 0..shape.kernel_height {
+                let row = channel * self.channel + ky * self.row;
+                let (mut column, mut phase) = (0, 0);
+                for _ in 0..shape.kernel_width {
+                    offsets.push(row + phase * self.phase + column);
+                    phase += 1;
+                    if phase == shape.stride {
+                        (phase, column) = (0, column + 1);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The place of the first pixel of a segment.
+    #[inline(always)]
+    pub fn place(&self, segment: &Segment) -> usize {
+        (segment.image - self.region.images.start) * self.image
+            + (segment.y - self.region.rows.start) * self.shape.stride * self.row
+            + segment.x
+    }
+
+    /// The `len` values of a run, and after them anything up to `WIDTH`.
+    #[inline(always)]
+    pub fn run<const WIDTH: usize>(&self, from: usize, len: usize) -> [f32; WIDTH] {
+        let values = &self.values[from..];
+        match values.first_chunk::<WIDTH>() {
+            Some(run) => *run,
+            None => {
+                let mut run = [0.0; WIDTH];
+                run[..len].copy_from_slice(&values[..len]);
+                run
+            }
+        }
+    }
+
     /// Packs the depths at `offsets` of the column matrix for one panel of output pixels into `[depths, NR]`.
     /// Columns beyond the panel's own hold anything, and up to `NR` values after the panel are overwritten.
     #[inline(always)]
     pub fn pack(&self, segments: &Segments, offsets: &[usize], panel: &mut [f32]) {
         let mut places = [(0, 0, 0); NR];
-        let count = segments.iter().len();
+        let mut longest = 0;
         for (place, segment) in places.iter_mut().zip(segments.iter()) {
-            let base = (segment.image - self.region.images.start) * self.image
-                + (segment.y - self.region.rows.start) * self.shape.stride * self.row
-                + segment.x;
-            *place = (segment.at, base, segment.len);
+            *place = (segment.at, self.place(segment), segment.len);
+            longest = longest.max(segment.len);
         }
-        let places = &places[..count];
-        let longest = places.iter().map(|place| place.2).max().unwrap_or(0);
+        let places = &places[..segments.iter().len()];
         // In order of columns: each copy overwrites what the one before left beyond its own end.
         match longest {
             0..=8 => self.copy::<8>(places, offsets, panel),
@@ -115,11 +154,7 @@ impl<'a> Staged<'a> {
         for (k, &offset) in offsets.iter().enumerate() {
             let line = &mut panel[k * NR..][..2 * NR];
             for &(at, base, len) in places {
-                let from = base + offset;
-                match self.values.get(from..from + WIDTH) {
-                    Some(values) => line[at..at + WIDTH].copy_from_slice(values),
-                    None => line[at..at + len].copy_from_slice(&self.values[from..from + len]),
-                }
+                line[at..at + WIDTH].copy_from_slice(&self.run::<WIDTH>(base + offset, len));
             }
         }
     }
@@ -128,21 +163,37 @@ impl<'a> Staged<'a> {
 /// One row into its phases, with the columns of padding.
 #[inline(always)]
 fn stage_row(shape: &Shape, source: &[f32], target: &mut [f32], phase: usize) {
+    if shape.stride == 1 {
+        return stage_phase(source, target, shape.left, 0, 1);
+    }
     for (p, target) in target.chunks_exact_mut(phase.max(1)).enumerate() {
-        let skip = shape.left.saturating_sub(p).div_ceil(shape.stride).min(phase);
-        let (before, target) = target.split_at_mut(skip);
-        before.fill(0.0);
-        let first = (skip * shape.stride + p).saturating_sub(shape.left).min(shape.width);
-        let source = &source[first..];
-        let len = source.len().div_ceil(shape.stride).min(target.len());
-        let (target, after) = target.split_at_mut(len);
-        after.fill(0.0);
-        if shape.stride == 1 {
-            target.copy_from_slice(&source[..len]);
-        } else {
-            for (t, v) in target.iter_mut().zip(source.iter().step_by(shape.stride)) {
-                *t = *v;
-            }
+        let skip = shape.left.saturating_sub(p).div_ceil(shape.stride);
+        let first = skip * shape.stride + p - shape.left;
+        stage_phase(source, target, skip, first, shape.stride);
+    }
+}
+
+/// `skip` zeros, then every `stride`-th value from `first` on, then zeros.
+#[inline(always)]
+fn stage_phase(source: &[f32], target: &mut [f32], skip: usize, first: usize, stride: usize) {
+    let (before, target) = target.split_at_mut(skip.min(target.len()));
+    before.fill(0.0);
+    let source = &source[first.min(source.len())..];
+    let len = if stride == 1 { source.len() } else { source.len().div_ceil(stride) }.min(target.len());
+    let (target, after) = target.split_at_mut(len);
+    after.fill(0.0);
+    if stride == 1 {
+        let (targets, rest) = target.as_chunks_mut::<8>();
+        let (sources, source_rest) = source[..len].as_chunks::<8>();
+        for (t, s) in targets.iter_mut().zip(sources) {
+            *t = *s;
+        }
+        for (t, s) in rest.iter_mut().zip(source_rest) {
+            *t = *s;
+        }
+    } else {
+        for (t, v) in target.iter_mut().zip(source.iter().step_by(stride)) {
+            *t = *v;
         }
     }
 }

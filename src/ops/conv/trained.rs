@@ -4,7 +4,7 @@
 use super::dense::{self, PackedWeights};
 use super::input_grad::{self, TransposedWeights};
 use super::store::Epilogue;
-use super::{ConvConfig, Shape, dense_output, plain_conv, shape_of, weight_grad};
+use super::{ConvConfig, Shape, plain_conv, shape_of, weight_grad, written};
 use crate::ops::activation::Activation;
 use crate::ops::host::floats;
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape as Dims, Tensor, bail};
@@ -78,7 +78,7 @@ impl CustomOp2 for Map {
             Kind::Output => {
                 let epilogue = Epilogue { bias: None, residual: None, activation: Activation::Identity };
                 let weights = PackedWeights::new(b, s.out_channels, s.depth());
-                dense_output(n, |out| dense::forward(s, a, &weights, epilogue, out))
+                written(n, |out| dense::forward(s, a, &weights, epilogue, out))
             }
             Kind::InputGrad => {
                 let mut out = vec![0f32; n];
