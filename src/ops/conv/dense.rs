@@ -2,12 +2,14 @@
 //! while it is packed, so that no column matrix lies in memory. Bias, addition and activation happen as a tile is stored.
 
 use super::shape::{Segments, Shape};
-use crate::ops::activation::Activation;
+use super::staged::{Region, Staged};
+use super::store::{Epilogue, Store};
 use crate::ops::gemm::{self, MR, NR, Tile, ZERO_TILE};
 use rayon::prelude::*;
 use std::cell::RefCell;
+use std::mem::MaybeUninit;
 
-/// Depth of one pass: a panel of the image (64 KiB) stays near while the weights pass by.
+/// Depth of one pass, at most, unless the kernel alone has more taps.
 const DEPTH_BLOCK: usize = 512;
 /// Floats of the packed image block: a quarter of the second-level cache of a current server core.
 const PACKED_FLOATS: usize = 64 * 1024;
@@ -31,28 +33,27 @@ impl PackedWeights {
     }
 }
 
-/// What happens to a product before it is stored.
-#[derive(Clone, Copy)]
-pub struct Epilogue<'a> {
-    /// One value per output channel.
-    pub bias: Option<&'a [f32]>,
-    /// Of the output's shape, added before the activation (a residual branch).
-    pub residual: Option<&'a [f32]>,
-    pub activation: Activation,
-}
-
 #[derive(Default)]
 struct Scratch {
+    staged: Vec<f32>,
     packed: Vec<f32>,
     tiles: Vec<Tile>,
+    offsets: Vec<usize>,
+    segments: Vec<Segments>,
 }
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// `out[b, o, y, x] = activation(sum of x * w + bias[o] + residual[b, o, y, x])`.
-pub fn forward(shape: &Shape, x: &[f32], weights: &PackedWeights, epilogue: Epilogue, out: &mut [f32]) {
+/// `out[b, o, y, x] = activation(sum of x * w + bias[o] + residual[b, o, y, x])`; writes every element.
+pub fn forward(
+    shape: &Shape,
+    x: &[f32],
+    weights: &PackedWeights,
+    epilogue: Epilogue,
+    out: &mut [MaybeUninit<f32>],
+) {
     let shape = &shape.flattened();
     let plane = shape.out_plane();
     let image = shape.out_channels * plane;
@@ -89,128 +90,110 @@ struct Block<'a> {
     first_panel: usize,
 }
 
+/// A block's work, compiled for the registers of the machine. (Not a closure: those are not inlined into what pulp
+/// compiles for the instruction set, and run as baseline code.)
+struct Compute<'a> {
+    block: &'a Block<'a>,
+    scratch: &'a mut Scratch,
+    out: &'a mut [MaybeUninit<f32>],
+    panels: usize,
+}
+
+impl pulp::WithSimd for Compute<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        self.block.compute_in(self.scratch, self.out, self.panels);
+    }
+}
+
 impl Block<'_> {
-    fn compute(&self, out: &mut [f32], panels: usize) {
-        SCRATCH.with_borrow_mut(|scratch| self.compute_in(scratch, out, panels));
+    fn compute(&self, out: &mut [MaybeUninit<f32>], panels: usize) {
+        SCRATCH.with_borrow_mut(|scratch| {
+            pulp::Arch::new().dispatch(Compute { block: self, scratch, out, panels })
+        });
     }
 
-    fn compute_in(&self, scratch: &mut Scratch, out: &mut [f32], panels: usize) {
+    #[inline(always)]
+    fn compute_in(&self, scratch: &mut Scratch, out: &mut [MaybeUninit<f32>], panels: usize) {
         let shape = self.shape;
+        let Scratch { staged: buffer, packed, tiles, offsets, segments } = scratch;
         let channels = (panels * MR).min(shape.out_channels - self.first_panel * MR);
         let columns = out.len() / channels;
         let depth = shape.depth();
-        let width = (PACKED_FLOATS / depth.min(DEPTH_BLOCK) / NR * NR).max(NR);
-        scratch.packed.resize(depth.min(DEPTH_BLOCK) * width, 0.0);
+        // Whole channels, the passes as equal as can be.
+        let passes = depth.div_ceil(DEPTH_BLOCK).min(shape.in_channels).max(1);
+        let pass_depth = shape.in_channels.div_ceil(passes) * shape.taps();
+        let width = (PACKED_FLOATS / pass_depth.max(1) / NR * NR).max(NR);
+        packed.resize(pass_depth * width + NR, 0.0);
+        let mut store = Store { epilogue: self.epilogue, out };
         for first in (0..columns).step_by(width) {
             let end = columns.min(first + width);
             let column_panels = (end - first).div_ceil(NR);
-            scratch.tiles.clear();
-            scratch.tiles.resize(panels * column_panels, ZERO_TILE);
-            for k in (0..depth).step_by(DEPTH_BLOCK) {
-                let block = DEPTH_BLOCK.min(depth - k);
-                for p in 0..column_panels {
-                    let segments = shape.segments(first + p * NR, end);
-                    let panel = &mut scratch.packed[p * block * NR..][..block * NR];
-                    pack_image(shape, self.image_block(), &segments, k, panel);
+            segments.clear();
+            segments.extend((0..column_panels).map(|p| shape.segments(first + p * NR, end)));
+            if passes > 1 && tiles.len() < panels * column_panels {
+                tiles.resize(panels * column_panels, ZERO_TILE);
+            }
+            for pass in 0..passes {
+                let k = pass * pass_depth;
+                let block = pass_depth.min(depth.saturating_sub(k));
+                let region = self.region(first..end, k / shape.taps()..(k + block) / shape.taps());
+                let staged = Staged::new(shape, self.image_block(), region, buffer);
+                staged.offsets(offsets);
+                for (p, segments) in segments.iter().enumerate() {
+                    staged.pack(segments, offsets, &mut packed[p * block * NR..(p + 1) * block * NR + NR]);
                 }
                 for m in 0..panels {
                     let a = self.weights.block(self.first_panel + m, depth, k, block);
-                    for p in 0..column_panels {
-                        let b = &scratch.packed[p * block * NR..][..block * NR];
-                        gemm::multiply_panels(block, a, b, &mut scratch.tiles[m * column_panels + p]);
+                    for (p, segments) in segments.iter().enumerate() {
+                        let b = &packed[p * block * NR..][..block * NR];
+                        let mut tile = if pass == 0 { ZERO_TILE } else { tiles[m * column_panels + p] };
+                        gemm::multiply_panels(block, a, b, &mut tile);
+                        if pass + 1 < passes {
+                            tiles[m * column_panels + p] = tile;
+                        } else {
+                            self.store(&mut store, &tile, segments, m, channels);
+                        }
                     }
                 }
             }
-            for p in 0..column_panels {
-                let segments = shape.segments(first + p * NR, end);
-                for m in 0..panels {
-                    self.store(&scratch.tiles[m * column_panels + p], &segments, m, channels, out);
-                }
+        }
+    }
+
+    /// Stores the tile of this block's panel `panel` of its `channels` output channels.
+    #[inline(always)]
+    fn store(&self, store: &mut Store, tile: &Tile, segments: &Segments, panel: usize, channels: usize) {
+        let shape = self.shape;
+        let plane = shape.out_plane();
+        for segment in segments.iter() {
+            let pixel = segment.y * shape.out_width + segment.x;
+            for (i, row) in tile.iter().enumerate().take(channels - panel * MR) {
+                let local = panel * MR + i;
+                let channel = self.first_panel * MR + local;
+                let at = (segment.image * channels + local) * plane + pixel;
+                let image = self.first_image + segment.image;
+                let whole = (image * shape.out_channels + channel) * plane + pixel;
+                store.run(&row[segment.at..segment.at + segment.len], channel, at, whole);
             }
         }
+    }
+
+    /// What the output pixels of `columns` need of the input.
+    fn region(&self, columns: std::ops::Range<usize>, channels: std::ops::Range<usize>) -> Region {
+        let shape = self.shape;
+        let plane = shape.out_plane();
+        let (first, last) = (columns.start, columns.end - 1);
+        let images = first / plane..last / plane + 1;
+        let rows = match images.len() {
+            1 => first % plane / shape.out_width..last % plane / shape.out_width + 1,
+            _ => 0..shape.out_height,
+        };
+        Region { images, channels, rows }
     }
 
     fn image_block(&self) -> &[f32] {
         &self.x[self.first_image * self.shape.in_channels * self.shape.in_plane()..]
-    }
-
-    fn store(&self, tile: &Tile, segments: &Segments, panel: usize, channels: usize, out: &mut [f32]) {
-        let shape = self.shape;
-        let plane = shape.out_plane();
-        for (i, row) in tile.iter().enumerate().take(channels - panel * MR) {
-            let local = panel * MR + i;
-            let channel = self.first_panel * MR + local;
-            let bias = self.epilogue.bias.map_or(0.0, |bias| bias[channel]);
-            for segment in segments.iter() {
-                let pixel = segment.y * shape.out_width + segment.x;
-                let values = &row[segment.at..segment.at + segment.len];
-                let target = &mut out[(segment.image * channels + local) * plane + pixel..][..segment.len];
-                match self.epilogue.residual {
-                    Some(residual) => {
-                        let image = self.first_image + segment.image;
-                        let added = &residual[(image * shape.out_channels + channel) * plane + pixel..]
-                            [..segment.len];
-                        for ((t, v), r) in target.iter_mut().zip(values).zip(added) {
-                            *t = self.epilogue.activation.apply(v + bias + r);
-                        }
-                    }
-                    None => {
-                        for (t, v) in target.iter_mut().zip(values) {
-                            *t = self.epilogue.activation.apply(v + bias);
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Packs depths `first ..` of the column matrix for one panel of output pixels; `panel` is `[depths, NR]`.
-pub fn pack_image(shape: &Shape, x: &[f32], segments: &Segments, first: usize, panel: &mut [f32]) {
-    let (mut channel, mut ky, mut kx) = shape.tap(first);
-    let plane = shape.in_plane();
-    for line in panel.chunks_exact_mut(NR) {
-        line[segments.columns..].fill(0.0);
-        for segment in segments.iter() {
-            let target = &mut line[segment.at..segment.at + segment.len];
-            let Some(source) = shape.source(segment, ky, kx) else {
-                target.fill(0.0);
-                continue;
-            };
-            let row = &x[(segment.image * shape.in_channels + channel) * plane + source.row * shape.width..]
-                [..shape.width];
-            target[..source.skip].fill(0.0);
-            target[source.skip + source.len..].fill(0.0);
-            let target = &mut target[source.skip..source.skip + source.len];
-            if shape.stride == 1 {
-                copy(target, &row[source.column..source.column + source.len]);
-            } else {
-                for (t, v) in target.iter_mut().zip(row[source.column..].iter().step_by(shape.stride)) {
-                    *t = *v;
-                }
-            }
-        }
-        kx += 1;
-        if kx == shape.kernel_width {
-            kx = 0;
-            ky += 1;
-            if ky == shape.kernel_height {
-                ky = 0;
-                channel += 1;
-            }
-        }
-    }
-}
-
-/// Segments are short: eight at a time beats a call to `memcpy`.
-#[inline(always)]
-fn copy(target: &mut [f32], source: &[f32]) {
-    let (targets, target_rest) = target.as_chunks_mut::<8>();
-    let (sources, source_rest) = source.as_chunks::<8>();
-    for (t, s) in targets.iter_mut().zip(sources) {
-        *t = *s;
-    }
-    for (t, s) in target_rest.iter_mut().zip(source_rest) {
-        *t = *s;
     }
 }

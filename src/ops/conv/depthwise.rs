@@ -1,45 +1,106 @@
 //! Depthwise convolution (one filter per channel) on the CPU, forward and with respect to the input.
-//! There is no product to pack: each plane is a few shifted rows, multiplied and added.
+//! There is no product to pack: an output row is a few shifted rows of the staged plane, multiplied and added in registers.
 
-use super::dense::Epilogue;
 use super::shape::{Segment, Shape};
+use super::staged::{Region, Staged};
+use super::store::{Epilogue, Store};
+use crate::ops::gemm::NR;
 use rayon::prelude::*;
+use std::cell::RefCell;
+use std::mem::MaybeUninit;
 
 /// Planes below this many pixels are grouped, so that a task is worth its dispatch.
 const MIN_PIXELS: usize = 4096;
 
+#[derive(Default)]
+struct Scratch {
+    staged: Vec<f32>,
+    offsets: Vec<usize>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
 /// Forward pass; `weights` is `[C, kh * kw]`, and `shape.in_channels` is 1 per filter (`out_channels` filters).
-pub fn forward(shape: &Shape, x: &[f32], weights: &[f32], epilogue: Epilogue, out: &mut [f32]) {
+/// Writes every element of `out`.
+pub fn forward(shape: &Shape, x: &[f32], weights: &[f32], epilogue: Epilogue, out: &mut [MaybeUninit<f32>]) {
     let plane = shape.out_plane();
     if plane == 0 {
         return;
     }
     out.par_chunks_mut(plane).with_min_len(MIN_PIXELS.div_ceil(plane)).enumerate().for_each(|(i, out)| {
-        let channel = i % shape.out_channels;
-        let x = &x[i * shape.in_plane()..][..shape.in_plane()];
-        let weights = &weights[channel * shape.taps()..][..shape.taps()];
-        let bias = epilogue.bias.map_or(0.0, |bias| bias[channel]);
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                for_each_run(shape, |y, tap, at, len, from| {
-                    let row = &mut out[y * shape.out_width..][..shape.out_width];
-                    if tap == 0 {
-                        row.fill(0.0);
-                    }
-                    multiply_add(&mut row[at..at + len], &x[from..], weights[tap], shape.stride);
-                });
-                match epilogue.residual {
-                    Some(residual) => {
-                        for (o, r) in out.iter_mut().zip(&residual[i * plane..]) {
-                            *o = epilogue.activation.apply(*o + bias + r);
-                        }
-                    }
-                    None => out.iter_mut().for_each(|o| *o = epilogue.activation.apply(*o + bias)),
-                }
-            },
-        );
+        SCRATCH.with_borrow_mut(|scratch| {
+            let channel = i % shape.out_channels;
+            let weights = &weights[channel * shape.taps()..][..shape.taps()];
+            pulp::Arch::new().dispatch(Plane { shape, x, weights, epilogue, index: i, scratch, out });
+        });
     });
+}
+
+/// One output plane; a struct for the reason given at `dense::Compute`.
+struct Plane<'a> {
+    shape: &'a Shape,
+    x: &'a [f32],
+    weights: &'a [f32],
+    epilogue: Epilogue<'a>,
+    /// Among the planes of the batch.
+    index: usize,
+    scratch: &'a mut Scratch,
+    out: &'a mut [MaybeUninit<f32>],
+}
+
+impl pulp::WithSimd for Plane<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let Self { shape, x, weights, epilogue, index, scratch, out } = self;
+        let channel = index % shape.out_channels;
+        let x = &x[index * shape.in_plane()..][..shape.in_plane()];
+        let Scratch { staged, offsets } = scratch;
+        let region = Region { images: 0..1, channels: 0..1, rows: 0..shape.out_height };
+        let staged = Staged::new(shape, x, region, staged);
+        staged.offsets(offsets);
+        let first = index * shape.out_plane();
+        let mut store = Store { epilogue, out };
+        for y in 0..shape.out_height {
+            let mut x = 0;
+            while x < shape.out_width {
+                let len = (shape.out_width - x).min(NR);
+                let base = staged.place(&Segment { at: 0, len, image: 0, y, x });
+                let sums = match len {
+                    0..=8 => sum::<8>(&staged, base, len, weights, offsets),
+                    9..=16 => sum::<16>(&staged, base, len, weights, offsets),
+                    _ => sum::<NR>(&staged, base, len, weights, offsets),
+                };
+                let at = y * shape.out_width + x;
+                store.run(&sums[..len], channel, at, first + at);
+                x += len;
+            }
+        }
+    }
+}
+
+/// The sums of `WIDTH` neighbouring output pixels; those beyond the row are of no use.
+#[inline(always)]
+fn sum<const WIDTH: usize>(
+    staged: &Staged,
+    base: usize,
+    len: usize,
+    weights: &[f32],
+    offsets: &[usize],
+) -> [f32; NR] {
+    let mut sums = [0.0; WIDTH];
+    for (&weight, &offset) in weights.iter().zip(offsets) {
+        let values: [f32; WIDTH] = staged.run(base + offset, len);
+        for (sum, value) in sums.iter_mut().zip(values) {
+            *sum = weight.mul_add(value, *sum);
+        }
+    }
+    let mut wide = [0.0; NR];
+    wide[..WIDTH].copy_from_slice(&sums);
+    wide
 }
 
 /// `dx` from `dy`, the gradient of the output.
@@ -51,45 +112,44 @@ pub fn input_grad(shape: &Shape, dy: &[f32], weights: &[f32], dx: &mut [f32]) {
     dx.par_chunks_mut(in_plane).with_min_len(MIN_PIXELS.div_ceil(in_plane)).enumerate().for_each(
         |(i, dx)| {
             let weights = &weights[i % shape.out_channels * shape.taps()..][..shape.taps()];
-            let dy = &dy[i * plane..][..plane];
-            dx.fill(0.0);
-            for_each_run(shape, |y, tap, at, len, from| {
-                let row = &dy[y * shape.out_width + at..][..len];
-                for (t, v) in dx[from..].iter_mut().step_by(shape.stride).zip(row) {
-                    *t = weights[tap].mul_add(*v, *t);
-                }
-            });
+            pulp::Arch::new().dispatch(PlaneGrad { shape, dy: &dy[i * plane..][..plane], weights, dx });
         },
     );
 }
 
-/// Calls `run(output row, tap, first output column, columns, first input pixel)`; tap 0 comes first for each row, even when empty.
-#[inline(always)]
-fn for_each_run(shape: &Shape, mut run: impl FnMut(usize, usize, usize, usize, usize)) {
-    for y in 0..shape.out_height {
-        let segment = Segment { at: 0, len: shape.out_width, image: 0, y, x: 0 };
-        for ky in 0..shape.kernel_height {
-            for kx in 0..shape.kernel_width {
-                let tap = ky * shape.kernel_width + kx;
-                match shape.source(&segment, ky, kx) {
-                    Some(s) => run(y, tap, s.skip, s.len, s.row * shape.width + s.column),
-                    None if tap == 0 => run(y, tap, 0, 0, 0),
-                    None => {}
-                }
-            }
-        }
-    }
+/// One plane of the gradient.
+struct PlaneGrad<'a> {
+    shape: &'a Shape,
+    dy: &'a [f32],
+    weights: &'a [f32],
+    dx: &'a mut [f32],
 }
 
-#[inline(always)]
-fn multiply_add(row: &mut [f32], x: &[f32], weight: f32, stride: usize) {
-    if stride == 1 {
-        for (o, v) in row.iter_mut().zip(x) {
-            *o = weight.mul_add(*v, *o);
-        }
-    } else {
-        for (o, v) in row.iter_mut().zip(x.iter().step_by(stride)) {
-            *o = weight.mul_add(*v, *o);
+impl pulp::WithSimd for PlaneGrad<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let Self { shape, dy, weights, dx } = self;
+        dx.fill(0.0);
+        for y in 0..shape.out_height {
+            let row = &dy[y * shape.out_width..][..shape.out_width];
+            let segment = Segment { at: 0, len: shape.out_width, image: 0, y, x: 0 };
+            for (tap, &weight) in weights.iter().enumerate() {
+                let (ky, kx) = (tap / shape.kernel_width, tap % shape.kernel_width);
+                let Some(s) = shape.source(&segment, ky, kx) else { continue };
+                let row = &row[s.skip..s.skip + s.len];
+                let target = &mut dx[s.row * shape.width + s.column..];
+                if shape.stride == 1 {
+                    for (t, v) in target.iter_mut().zip(row) {
+                        *t = weight.mul_add(*v, *t);
+                    }
+                } else {
+                    for (t, v) in target.iter_mut().step_by(shape.stride).zip(row) {
+                        *t = weight.mul_add(*v, *t);
+                    }
+                }
+            }
         }
     }
 }

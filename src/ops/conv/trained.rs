@@ -1,9 +1,10 @@
 //! Convolution on weights that are trained. The three maps (output, gradient of the input, gradient of the weights)
 //! are each other's derivatives, so gradients of any order follow from three operations.
 
-use super::dense::{self, Epilogue, PackedWeights};
+use super::dense::{self, PackedWeights};
 use super::input_grad::{self, TransposedWeights};
-use super::{ConvConfig, Shape, plain_conv, shape_of, weight_grad};
+use super::store::Epilogue;
+use super::{ConvConfig, Shape, plain_conv, shape_of, weight_grad, written};
 use crate::ops::activation::Activation;
 use crate::ops::host::floats;
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape as Dims, Tensor, bail};
@@ -72,16 +73,24 @@ impl CustomOp2 for Map {
         if a.len() != a_dims.iter().product::<usize>() || b.len() != b_dims.iter().product::<usize>() {
             bail!("{}: operands must be {a_dims:?} and {b_dims:?}", self.name());
         }
-        let mut out = vec![0f32; dims.iter().product()];
-        match self.kind {
+        let n = dims.iter().product();
+        let out = match self.kind {
             Kind::Output => {
                 let epilogue = Epilogue { bias: None, residual: None, activation: Activation::Identity };
                 let weights = PackedWeights::new(b, s.out_channels, s.depth());
-                dense::forward(s, a, &weights, epilogue, &mut out);
+                written(n, |out| dense::forward(s, a, &weights, epilogue, out))
             }
-            Kind::InputGrad => input_grad::input_grad(s, a, &TransposedWeights::new(b, s), &mut out),
-            Kind::WeightGrad => weight_grad::weight_grad(s, a, b, &mut out),
-        }
+            Kind::InputGrad => {
+                let mut out = vec![0f32; n];
+                input_grad::input_grad(s, a, &TransposedWeights::new(b, s), &mut out);
+                out
+            }
+            Kind::WeightGrad => {
+                let mut out = vec![0f32; n];
+                weight_grad::weight_grad(s, a, b, &mut out);
+                out
+            }
+        };
         Ok((CpuStorage::F32(out), Dims::from(dims.to_vec())))
     }
 

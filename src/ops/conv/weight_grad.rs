@@ -1,8 +1,8 @@
 //! Gradient of a dense convolution with respect to its weights: the output's gradient times the column matrix,
 //! summed over images in groups of fixed size, so that the sum does not depend on the threads.
 
-use super::dense::pack_image;
 use super::shape::Shape;
+use super::staged::{Region, Staged};
 use crate::ops::gemm::{self, MR, NR, Tile, ZERO_TILE};
 use rayon::prelude::*;
 
@@ -36,20 +36,26 @@ pub fn weight_grad(shape: &Shape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
     let partial: Vec<Vec<Tile>> = (0..groups * column_panels)
         .into_par_iter()
         .map_init(
-            || (vec![0.0; NR * NR], vec![0.0; NR * NR]),
-            |(gathered, transposed), task| {
+            || (Vec::new(), vec![0.0; (NR + 1) * NR], vec![0.0; NR * NR]),
+            |(buffer, gathered, transposed), task| {
                 let (group, panel) = (task / column_panels, task % column_panels);
                 let mut tiles = vec![ZERO_TILE; row_panels];
                 let first = panel * NR;
                 let lines = NR.min(depth - first);
+                let channels = first / shape.taps()..(first + lines - 1) / shape.taps() + 1;
                 for b in group * IMAGES_PER_TASK..shape.batch.min((group + 1) * IMAGES_PER_TASK) {
+                    let region =
+                        Region { images: b..b + 1, channels: channels.clone(), rows: 0..shape.out_height };
+                    let staged = Staged::new(shape, x, region, buffer);
+                    let offsets: [usize; NR] =
+                        std::array::from_fn(|i| staged.offset(first + i.min(lines - 1)));
                     for pixel in (0..plane).step_by(NR) {
                         let segments = shape.segments(b * plane + pixel, (b + 1) * plane);
-                        pack_image(shape, x, &segments, first, &mut gathered[..lines * NR]);
+                        staged.pack(&segments, &offsets[..lines], gathered);
                         transpose(&gathered[..lines * NR], transposed);
                         for (m, tile) in tiles.iter_mut().enumerate() {
                             let a = &packed_dy[b * image + (m * pixels + pixel) * MR..];
-                            gemm::multiply_panels(NR, a, transposed, tile);
+                            gemm::multiply_panels(segments.columns, a, transposed, tile);
                         }
                     }
                 }
