@@ -272,4 +272,6 @@ fn auto_takes_exact_search_for_small_sets_and_graphs_for_very_large_ones() {
         assert_eq!(choose(10_000, width), IndexKind::Exact);
         assert_eq!(choose(1 << 30, width), IndexKind::Hnsw);
     }
+    assert_eq!(choose(1_000_000, 64), IndexKind::Exact);
+    assert_eq!(choose(1_000_000, 768), IndexKind::Hnsw);
 }
