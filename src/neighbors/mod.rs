@@ -178,4 +178,3 @@ fn standard_layout(features: ArcArray2<f32>) -> ArcArray2<f32> {
         features.as_standard_layout().into_owned().into_shared()
     }
 }
-
