@@ -9,6 +9,8 @@ pub mod distance;
 mod dump;
 mod exact;
 mod frame;
+mod graph;
+mod graph_dump;
 mod groups;
 mod hnsw;
 #[cfg(test)]
@@ -178,4 +180,3 @@ fn standard_layout(features: ArcArray2<f32>) -> ArcArray2<f32> {
         features.as_standard_layout().into_owned().into_shared()
     }
 }
-
