@@ -1,20 +1,17 @@
-//! Graphs on disk: the dumps of `hnsw_rs`, two files for each graph, `index.0.hnsw.graph` and `index.0.hnsw.data`.
-//! `hnsw_rs` ends the process or panics on a damaged dump, so it sees none whose SHA-256 is not the recorded one.
-//! The features are not in them: a dump names rows. The same build writes the same bytes (a loaded graph, saved again, does not:
-//! `hnsw_rs` scales a number that only further insertion would use).
+//! Graphs on disk: dumps in the format of `hnsw_rs`, two files for each graph, `index.0.hnsw.graph` and `index.0.hnsw.data`.
+//! A file whose SHA-256 is not the recorded one is not read further, and what is read is checked all the same.
+//! The features are not in them: a dump names rows. The same index writes the same bytes, also after it was loaded.
 
-use super::hnsw::{Graph, HnswIndex, HnswParameters, RowDistance, check_rows, stored};
-use super::{check_finite, groups::RowGroups, standard_layout};
+use super::hnsw::{HnswIndex, HnswParameters, check_rows, shares, space};
+use super::{check_finite, graph_dump, groups::RowGroups};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, check_stop};
-use hnsw_rs::api::AnnT;
-use hnsw_rs::hnswio::HnswIo;
 use ndarray::ArcArray2;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read};
-use std::path::Path;
+use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
+use std::path::{Path, PathBuf};
 
 /// What the names of all files of an index begin with.
 const BASENAME: &str = "index";
@@ -37,26 +34,21 @@ pub(super) fn broken(path: &Path, reason: impl Into<String>) -> Error {
 }
 
 impl HnswIndex {
-    /// Writes the graphs into `dir`, replacing files of the same names; gives the SHA-256 of each file by its name.
+    /// Writes the graphs into `dir`, replacing files of the same names, each at once; gives the SHA-256 of each file by its name.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn save(&self, dir: &Path) -> Result<BTreeMap<String, String>> {
+        let HnswParameters { m, ef_construction, .. } = self.parameters;
         let mut digests = BTreeMap::new();
         for (part, graph) in self.graphs.iter().enumerate() {
-            // A file that cannot be opened makes `hnsw_rs` panic.
-            for name in names(part) {
-                let path = dir.join(name);
-                File::create(&path).map_err(Error::io("create", &path))?;
-            }
-            let path = dir.join(basename(part));
-            graph
-                .file_dump(dir, &basename(part))
-                .map_err(|error| Error::io("write", &path)(io::Error::other(error.to_string())))?;
-            for name in names(part) {
-                let digest = digest(&dir.join(&name))?;
-                digests.insert(name, digest);
-            }
+            let [data_name, links_name] = names(part);
+            let mut data = Output::create(dir.join(&data_name))?;
+            let mut links = Output::create(dir.join(&links_name))?;
+            graph_dump::write(graph, m, ef_construction, &self.space, &mut links, &mut data)
+                .map_err(Error::io("write", &links.path))?;
+            digests.insert(data_name, data.persist()?);
+            digests.insert(links_name, links.persist()?);
         }
         Ok(digests)
     }
@@ -76,74 +68,41 @@ impl HnswIndex {
         parameters.check()?;
         check_finite(features.view())?;
         check_rows(features.nrows())?;
-        let features = standard_layout(features);
-        let groups = RowGroups::of(features.view());
-        let distance = RowDistance::new(features.clone());
-        let parts = parameters.parts_for(groups.firsts().count());
+        let space = space(features);
+        let groups = RowGroups::of(space.features.view());
+        let shares = shares(&groups, parameters.parts);
+        let parts = shares.len();
         if files.len() != parts * SUFFIXES.len() {
             return Err(broken(dir, format!("{} files are recorded for {parts} graphs", files.len())));
         }
         progress.start("reading the neighbour graph", parts as u64, "graphs");
         let mut graphs = Vec::with_capacity(parts);
-        for part in 0..parts {
+        for (part, rows) in shares.into_iter().enumerate() {
             check_stop(String::new)?;
-            for name in names(part) {
-                let path = dir.join(&name);
-                let Some(recorded) = files.get(&name) else {
-                    return Err(broken(&path, "the file is not among the recorded ones of the index"));
-                };
-                if !path.exists() {
-                    return Err(broken(&path, "a file of the HNSW index is missing"));
-                }
-                if digest(&path)? != *recorded {
-                    return Err(broken(
-                        &path,
-                        "not the file that was written with the index (SHA-256 differs)",
-                    ));
-                }
-            }
-            let graph = read(dir, part, distance.clone())?;
-            let rows = groups.firsts().skip(part).step_by(parts);
-            if !holds(&graph, rows) {
-                let path = dir.join(basename(part));
-                return Err(broken(&path, "the graph was built for other features"));
-            }
+            let [data, links] = names(part).map(|name| verified(dir, &name, files));
+            let (mut data, mut links) = (data?, links?);
+            let graph = graph_dump::read(rows, parameters.m, &mut links, &mut data)
+                .map_err(|reason| broken(&dir.join(basename(part)), reason))?;
             graphs.push(graph);
             progress.advance(1);
         }
         progress.finish();
-        Ok(HnswIndex::of_parts(features, groups, parameters, graphs))
+        Ok(HnswIndex::of_parts(space, groups, parameters, graphs))
     }
 }
 
-/// Hands a dump whose digest was verified to `hnsw_rs`.
-fn read(dir: &Path, part: usize, distance: RowDistance) -> Result<Graph> {
-    // A loaded graph borrows its reader, because it may map the reader's file; this small one has to live as long as any graph.
-    let reader: &'static HnswIo = Box::leak(Box::new(HnswIo::new(dir, &basename(part))));
-    reader
-        .load_hnsw_with_dist(distance)
-        .map_err(|error| broken(&dir.join(basename(part)), format!("not a graph of this program: {error}")))
-}
-
-/// Whether `graph` holds exactly `rows` (ascending), each under its own number.
-fn holds(graph: &Graph, rows: impl Iterator<Item = u32>) -> bool {
-    let points = graph.get_point_indexation();
-    let mut held: Vec<u32> = Vec::with_capacity(points.get_nb_point());
-    for point in points {
-        let Ok(row) = u32::try_from(point.get_origin_id()) else { return false };
-        let &[number] = point.get_v() else { return false };
-        if number.to_bits() != stored(row)[0].to_bits() {
-            return false;
+/// The recorded file `name`, from its start, after its digest was compared.
+fn verified(dir: &Path, name: &str, files: &BTreeMap<String, String>) -> Result<BufReader<File>> {
+    let path = dir.join(name);
+    let Some(recorded) = files.get(name) else {
+        return Err(broken(&path, "the file is not among the recorded ones of the index"));
+    };
+    let mut file = match File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(broken(&path, "a file of the HNSW index is missing"));
         }
-        held.push(row);
-    }
-    held.sort_unstable();
-    held.into_iter().eq(rows)
-}
-
-/// SHA-256 of a file in lower-case hexadecimal.
-fn digest(path: &Path) -> Result<String> {
-    let mut file = File::open(path).map_err(Error::io("open", path))?;
+        other => other.map_err(Error::io("open", &path))?,
+    };
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; BUFFER];
     loop {
@@ -151,10 +110,18 @@ fn digest(path: &Path) -> Result<String> {
             Ok(0) => break,
             Ok(count) => hasher.update(&buffer[..count]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Error::io("read", path)(error)),
+            Err(error) => return Err(Error::io("read", &path)(error)),
         }
     }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    if hex(hasher) != *recorded {
+        return Err(broken(&path, "not the file that was written with the index (SHA-256 differs)"));
+    }
+    file.rewind().map_err(Error::io("read", &path))?;
+    Ok(BufReader::new(file))
+}
+
+fn hex(hasher: Sha256) -> String {
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Removes files of an earlier index from `dir` that are not among `kept`.
@@ -171,4 +138,52 @@ pub(super) fn remove_others(dir: &Path, kept: Option<&BTreeMap<String, String>>)
         }
     }
     Ok(())
+}
+
+/// A file that is hashed while it is written and gets its name when it is whole.
+struct Output {
+    path: PathBuf,
+    file: BufWriter<tempfile::NamedTempFile>,
+    hasher: Sha256,
+}
+
+impl Output {
+    fn create(path: PathBuf) -> Result<Self> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let file = tempfile::NamedTempFile::new_in(folder).map_err(Error::io("create", &path))?;
+        Ok(Output { path, file: BufWriter::new(file), hasher: Sha256::new() })
+    }
+
+    fn persist(self) -> Result<String> {
+        let Output { path, file, hasher } = self;
+        let file = file.into_inner().map_err(|error| Error::io("write", &path)(error.into_error()))?;
+        make_readable(file.as_file()).map_err(Error::io("write", &path))?;
+        file.persist(&path).map_err(|error| Error::io("rename", &path)(error.error))?;
+        Ok(hex(hasher))
+    }
+}
+
+/// A temporary file is private to its owner; what it becomes is not.
+#[cfg(unix)]
+fn make_readable(file: &File) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    const READABLE_BY_ALL: u32 = 0o644;
+    file.set_permissions(std::fs::Permissions::from_mode(READABLE_BY_ALL))
+}
+
+#[cfg(not(unix))]
+fn make_readable(_: &File) -> io::Result<()> {
+    Ok(())
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }

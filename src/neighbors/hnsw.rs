@@ -2,8 +2,9 @@
 //! The graphs find candidates; distances, order and ties come from the rows themselves, as in exact search.
 //! Several graphs of fixed shares of the rows are built side by side, each in row order: the same at any thread count.
 
-use super::distance::{squared_l2, squared_l2_f32};
+use super::distance::squared_l2;
 use super::frame::Frame;
+use super::graph::{Graph, Space, Walk};
 use super::groups::RowGroups;
 use super::top_k::Nearest;
 use super::{
@@ -12,7 +13,6 @@ use super::{
 };
 use crate::error::{Error, Result};
 use crate::progress::{Progress, Silent, check_stop};
-use hnsw_rs::prelude::{Distance, Hnsw};
 use ndarray::{ArcArray2, Array2, ArrayView2, Axis};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -20,8 +20,6 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::sync::OnceLock;
 
-/// Layers of a graph: the only number that `hnsw_rs` can write to disk.
-const LAYERS: usize = 16;
 /// The most connections asked for: `hnsw_rs` ends the process above 256 and stores the number in a byte.
 const MOST_CONNECTIONS: usize = 128;
 /// The most a graph may be asked to look at.
@@ -34,7 +32,7 @@ const MOST_ROWS: usize = 1 << 30;
 const SLACK: usize = 4;
 /// Rows answered by exact search at a time: their content is copied.
 const LOST_BATCH: usize = 4096;
-/// Rows inserted or searched between two looks at whether to stop.
+/// Rows searched between two looks at whether to stop.
 const CHUNK: usize = 256;
 
 /// How graphs are built and searched.
@@ -52,20 +50,13 @@ pub struct HnswParameters {
 }
 
 impl Default for HnswParameters {
-    /// Each graph holds only a share of the neighbours, so that a small `ef_search` is enough: on 20 000 clustered rows,
-    /// 24 found 0.9993 (width 64) and 0.9998 (width 768) of them in half the time that 100 took or less.
     fn default() -> Self {
-        HnswParameters { m: 16, ef_construction: 200, ef_search: 32, parts: 4 }
+        HnswParameters { m: 16, ef_construction: 48, ef_search: 64, parts: 2 }
     }
 }
 
 impl HnswParameters {
     pub(super) const MOST_PARTS: usize = 64;
-
-    /// Graphs for `rows` different rows.
-    pub(super) fn parts_for(&self, rows: usize) -> usize {
-        self.parts.min(rows / LEAST_ROWS_OF_A_PART).max(1)
-    }
 
     pub(super) fn check(&self) -> Result<()> {
         let explored = 1..=MOST_EXPLORED;
@@ -86,51 +77,11 @@ impl HnswParameters {
     }
 }
 
-/// What a graph stores for a row is its number, as the bits of a float; the content stays in the features.
-pub(super) fn stored(row: u32) -> [f32; 1] {
-    [f32::from_bits(row)]
-}
-
-/// Squared distance between points of a graph: a stored row number, or for a query a zero and then its content.
-#[derive(Clone)]
-pub(super) struct RowDistance {
-    features: ArcArray2<f32>,
-    scale: f32,
-}
-
-impl RowDistance {
-    pub(super) fn new(features: ArcArray2<f32>) -> Self {
-        let scale = Frame::of(features.view()).scale();
-        let scale = scale.clamp(f64::from(f32::MIN_POSITIVE), 1.0 / f64::from(f32::MIN_POSITIVE)) as f32;
-        RowDistance { features, scale }
-    }
-
-    fn content<'a>(&'a self, point: &'a [f32]) -> &'a [f32] {
-        let width = self.features.ncols();
-        match point {
-            [row] => self
-                .features
-                .as_slice()
-                .and_then(|all| all.get(row.to_bits() as usize * width..))
-                .map_or(&[], |rest| &rest[..width]),
-            query => &query[1..],
-        }
-    }
-}
-
-impl Distance<f32> for RowDistance {
-    fn eval(&self, a: &[f32], b: &[f32]) -> f32 {
-        squared_l2_f32(self.content(a), self.content(b), self.scale)
-    }
-}
-
-pub(super) type Graph = Hnsw<'static, f32, RowDistance>;
-
 /// Approximate nearest neighbours of a set of features `[N, D]`.
 pub struct HnswIndex {
-    features: ArcArray2<f32>,
+    pub(super) space: Space,
     groups: RowGroups,
-    parameters: HnswParameters,
+    pub(super) parameters: HnswParameters,
     pub(super) graphs: Vec<Graph>,
     /// For the rows that the graphs answer badly.
     exact: OnceLock<ExactIndex>,
@@ -150,45 +101,31 @@ impl HnswIndex {
         parameters.check()?;
         check_finite(features.view())?;
         check_rows(features.nrows())?;
-        let features = standard_layout(features);
-        let groups = RowGroups::of(features.view());
-        let distance = RowDistance::new(features.clone());
-        let firsts: Vec<u32> = groups.firsts().collect();
-        let parts = parameters.parts_for(firsts.len());
-        progress.start("neighbour graph", firsts.len() as u64, "rows");
-        let graphs = (0..parts)
+        let space = space(features);
+        let groups = RowGroups::of(space.features.view());
+        let shares = shares(&groups, parameters.parts);
+        progress.start("neighbour graph", shares.iter().map(Vec::len).sum::<usize>() as u64, "rows");
+        let graphs = shares
             .into_par_iter()
             .with_max_len(1)
-            .map(|part| {
-                let rows: Vec<u32> = firsts.iter().copied().skip(part).step_by(parts).collect();
-                let graph = Graph::new(
-                    parameters.m,
-                    rows.len(),
-                    LAYERS,
-                    parameters.ef_construction,
-                    distance.clone(),
-                );
-                for chunk in rows.chunks(CHUNK) {
-                    check_stop(String::new)?;
-                    for &row in chunk {
-                        graph.insert_slice((&stored(row), row as usize));
-                    }
-                    progress.advance(chunk.len() as u64);
-                }
-                Ok(graph)
+            .map(|rows| {
+                Graph::build(rows, parameters.m, parameters.ef_construction, space.clone(), |inserted| {
+                    progress.advance(inserted as u64);
+                    check_stop(String::new)
+                })
             })
             .collect::<Result<_>>()?;
         progress.finish();
-        Ok(Self::of_parts(features, groups, parameters, graphs))
+        Ok(Self::of_parts(space, groups, parameters, graphs))
     }
 
     pub(super) fn of_parts(
-        features: ArcArray2<f32>,
+        space: Space,
         groups: RowGroups,
         parameters: HnswParameters,
         graphs: Vec<Graph>,
     ) -> Self {
-        HnswIndex { features, groups, parameters, graphs, exact: OnceLock::new() }
+        HnswIndex { space, groups, parameters, graphs, exact: OnceLock::new() }
     }
 
     /// What the graphs were built and are searched with.
@@ -204,7 +141,7 @@ impl HnswIndex {
     pub fn recall(&self, k: usize, sample: usize, seed: u64, progress: &dyn Progress) -> Result<f64> {
         let search = Search { k, skip_zero: false };
         check_search(search)?;
-        let rows = self.features.nrows();
+        let rows = self.space.features.nrows();
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let mut sampled = rand::seq::index::sample(&mut random, rows, sample.min(rows)).into_vec();
         sampled.sort_unstable();
@@ -212,7 +149,7 @@ impl HnswIndex {
             return Err(Error::usage("a recall cannot be measured on 0 rows", "Ask for at least 1."));
         }
         let found = self.search_rows(&sampled, search, &Silent)?;
-        let queries: Array2<f32> = self.features.select(Axis(0), &sampled);
+        let queries: Array2<f32> = self.space.features.select(Axis(0), &sampled);
         let exclude: Vec<Option<u32>> = sampled.iter().map(|&row| Some(row as u32)).collect();
         let exact = self.exact()?.search(queries.view(), Some(&exclude), search, progress)?;
         let hits: usize = (0..sampled.len())
@@ -224,42 +161,32 @@ impl HnswIndex {
         Ok(hits as f64 / (sampled.len() * k) as f64)
     }
 
-    /// Nearest first: what the graphs know of `point`, every row with the content of one that was found,
-    /// with exact distances to `content`. `None` where they do not know enough, or missed the very row that was looked for.
-    fn walk(
-        &self,
-        point: &[f32],
-        content: &[f32],
-        exclude: Option<u32>,
-        search: Search,
-    ) -> Option<Vec<(f64, u32)>> {
+    /// Nearest first: what the graphs know of the neighbours of `query`, every row with the content of one that was found,
+    /// with exact distances. `own` is the row whose content the query is. `None` where they do not know enough.
+    fn walk(&self, query: Query<'_>, search: Search, walk: &mut Walk) -> Option<Vec<(f64, u32)>> {
         let want = search.k + 1 + SLACK;
+        let own = query.own.map(|row| self.groups.first(row));
         let mut met: Vec<(f32, u32)> = Vec::with_capacity(want * self.graphs.len());
         for graph in &self.graphs {
-            let found = graph.search(point, want, self.parameters.ef_search.max(want));
-            met.extend(found.iter().map(|point| (point.distance, point.d_id as u32)));
+            let start = own.and_then(|row| graph.node(row));
+            let found =
+                graph.search(query.content, &self.space, start, self.parameters.ef_search.max(want), walk);
+            met.extend(found.iter().take(want));
         }
-        let astray = match *point {
-            [row] => {
-                let own = self.groups.first(row.to_bits());
-                met.iter().all(|&(_, first)| first != own)
-            }
-            _ => false,
-        };
-        if astray || met.iter().any(|(distance, _)| !distance.is_finite()) {
+        if met.iter().any(|(distance, _)| !distance.is_finite()) {
             return None;
         }
         met.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         met.truncate(want);
         let mut nearest = Nearest::new(search.k);
         for (_, first) in met {
-            let squared = squared_l2(content, self.features.row(first as usize).to_slice()?);
+            let squared = squared_l2(query.content, self.space.row(first));
             if squared == 0.0 && search.skip_zero {
                 continue;
             }
             // One more than `k` copies are enough, one of them may be the excluded row.
             for &row in self.groups.members(&first).iter().take(search.k + 1) {
-                if exclude != Some(row) {
+                if query.exclude != Some(row) {
                     nearest.offer(squared.sqrt(), row);
                 }
             }
@@ -273,9 +200,7 @@ impl HnswIndex {
         count: usize,
         search: Search,
         progress: &dyn Progress,
-        content: impl Fn(usize) -> &'a [f32] + Sync,
-        point: impl Fn(usize) -> Vec<f32> + Sync,
-        exclude: impl Fn(usize) -> Option<u32> + Sync,
+        query: impl Fn(usize) -> Query<'a> + Sync,
     ) -> Result<Neighbors> {
         let k = search.k;
         progress.start("nearest neighbours", count as u64, "rows");
@@ -285,12 +210,12 @@ impl HnswIndex {
             .par_chunks_mut(CHUNK * k)
             .zip(neighbors.distances.par_chunks_mut(CHUNK * k))
             .enumerate()
-            .map(|(chunk, (rows, distances))| {
+            .map_init(Walk::default, |walk, (chunk, (rows, distances))| {
                 check_stop(String::new)?;
                 let mut lost = Vec::new();
                 for (at, (rows, distances)) in rows.chunks_mut(k).zip(distances.chunks_mut(k)).enumerate() {
                     let q = chunk * CHUNK + at;
-                    match self.walk(&point(q), content(q), exclude(q), search) {
+                    match self.walk(query(q), search, walk) {
                         Some(found) => {
                             for ((found, row), distance) in found.into_iter().zip(rows).zip(distances) {
                                 (*distance, *row) = found;
@@ -306,7 +231,7 @@ impl HnswIndex {
         progress.finish();
         let lost: Vec<usize> = lost.into_iter().flatten().collect();
         for batch in lost.chunks(LOST_BATCH) {
-            self.answer_exactly(batch, search, progress, &content, &exclude, &mut neighbors)?;
+            self.answer_exactly(batch, search, progress, &query, &mut neighbors)?;
         }
         Ok(neighbors)
     }
@@ -317,20 +242,20 @@ impl HnswIndex {
         lost: &[usize],
         search: Search,
         progress: &dyn Progress,
-        content: &impl Fn(usize) -> &'a [f32],
-        exclude: &impl Fn(usize) -> Option<u32>,
+        query: &impl Fn(usize) -> Query<'a>,
         neighbors: &mut Neighbors,
     ) -> Result<()> {
-        let width = self.features.ncols();
+        let width = self.space.features.ncols();
         let mut queries = Array2::zeros((lost.len(), width));
         let mut excluded = Vec::with_capacity(lost.len());
         for (&q, mut row) in lost.iter().zip(queries.outer_iter_mut()) {
-            let left = self.count_left(content(q), exclude(q), search);
+            let Query { content, exclude, .. } = query(q);
+            let left = self.count_left(content, exclude, search);
             if left < search.k {
                 return Err(too_few(q, left, search));
             }
-            row.iter_mut().zip(content(q)).for_each(|(to, from)| *to = *from);
-            excluded.push(exclude(q));
+            row.iter_mut().zip(content).for_each(|(to, from)| *to = *from);
+            excluded.push(exclude);
         }
         let found = self.exact()?.search(queries.view(), Some(&excluded), search, progress)?;
         for (at, &q) in lost.iter().enumerate() {
@@ -344,33 +269,38 @@ impl HnswIndex {
 
     /// Rows that count for a query.
     fn count_left(&self, content: &[f32], exclude: Option<u32>, search: Search) -> usize {
-        let excluded = exclude.filter(|&row| (row as usize) < self.features.nrows());
-        let copies = search.skip_zero.then(|| self.groups.find(self.features.view(), content)).flatten();
+        let excluded = exclude.filter(|&row| (row as usize) < self.space.features.nrows());
+        let copies =
+            search.skip_zero.then(|| self.groups.find(self.space.features.view(), content)).flatten();
         let apart = excluded.is_some_and(|row| copies.is_none_or(|first| self.groups.first(row) != first));
         let copies = copies.map_or(0, |first| self.groups.members(&first).len());
-        self.features.nrows() - copies - usize::from(apart)
+        self.space.features.nrows() - copies - usize::from(apart)
     }
 
     fn exact(&self) -> Result<&ExactIndex> {
         if let Some(exact) = self.exact.get() {
             return Ok(exact);
         }
-        let exact = ExactIndex::new(self.features.clone())?;
+        let exact = ExactIndex::new(self.space.features.clone())?;
         Ok(self.exact.get_or_init(|| exact))
     }
 
     fn search_rows(&self, rows: &[usize], search: Search, progress: &dyn Progress) -> Result<Neighbors> {
-        let all = self.features.as_slice().unwrap_or_default();
-        let width = self.features.ncols();
-        self.answer(
-            rows.len(),
-            search,
-            progress,
-            |q| &all[rows[q] * width..][..width],
-            |q| stored(rows[q] as u32).to_vec(),
-            |q| Some(rows[q] as u32),
-        )
+        self.answer(rows.len(), search, progress, |q| {
+            let row = rows[q] as u32;
+            Query { content: self.space.row(row), own: Some(row), exclude: Some(row) }
+        })
     }
+}
+
+/// What is looked for.
+struct Query<'a> {
+    /// `[D]`.
+    content: &'a [f32],
+    /// The indexed row that it is.
+    own: Option<u32>,
+    /// An indexed row that it does not see.
+    exclude: Option<u32>,
 }
 
 impl NeighborIndex for HnswIndex {
@@ -382,7 +312,7 @@ impl NeighborIndex for HnswIndex {
         progress: &dyn Progress,
     ) -> Result<Neighbors> {
         check_search(search)?;
-        check_width(queries, self.features.ncols())?;
+        check_width(queries, self.space.features.ncols())?;
         check_excluded(exclude, queries.nrows())?;
         if queries.nrows() == 0 {
             return Ok(Neighbors { k: search.k, rows: Vec::new(), distances: Vec::new() });
@@ -391,20 +321,16 @@ impl NeighborIndex for HnswIndex {
         let queries = queries.as_standard_layout();
         let rows = queries.as_slice().unwrap_or_default();
         let width = queries.ncols();
-        let content = |q: usize| &rows[q * width..][..width];
-        self.answer(
-            queries.nrows(),
-            search,
-            progress,
-            content,
-            |q| [&[0.0], content(q)].concat(),
-            |q| exclude.and_then(|exclude| exclude[q]),
-        )
+        self.answer(queries.nrows(), search, progress, |q| Query {
+            content: &rows[q * width..][..width],
+            own: None,
+            exclude: exclude.and_then(|exclude| exclude[q]),
+        })
     }
 
     fn search_self(&self, search: Search, progress: &dyn Progress) -> Result<Neighbors> {
         check_search(search)?;
-        let rows: Vec<usize> = (0..self.features.nrows()).collect();
+        let rows: Vec<usize> = (0..self.space.features.nrows()).collect();
         self.search_rows(&rows, search, progress)
     }
 }
@@ -417,4 +343,19 @@ pub(super) fn check_rows(rows: usize) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// `features` with the scale in which distances between them stay inside float32.
+pub(super) fn space(features: ArcArray2<f32>) -> Space {
+    let features = standard_layout(features);
+    let scale = Frame::of(features.view()).scale();
+    let scale = scale.clamp(f64::from(f32::MIN_POSITIVE), 1.0 / f64::from(f32::MIN_POSITIVE)) as f32;
+    Space { features, scale }
+}
+
+/// The rows of each graph: one row of each group of equal rows, dealt in turns so that every share is like the whole.
+pub(super) fn shares(groups: &RowGroups, parts: usize) -> Vec<Vec<u32>> {
+    let firsts: Vec<u32> = groups.firsts().collect();
+    let parts = parts.min(firsts.len() / LEAST_ROWS_OF_A_PART).max(1);
+    (0..parts).map(|part| firsts.iter().copied().skip(part).step_by(parts).collect()).collect()
 }

@@ -9,6 +9,8 @@ pub mod distance;
 mod dump;
 mod exact;
 mod frame;
+mod graph;
+mod graph_dump;
 mod groups;
 mod hnsw;
 #[cfg(test)]

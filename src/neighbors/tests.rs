@@ -46,6 +46,11 @@ fn set(shape: Shape, rows: usize, width: usize, seed: u64) -> Array2<f32> {
     })
 }
 
+/// Uniform values `[rows, width]` in -1..1.
+pub(super) fn cloud(rows: usize, width: usize, seed: u64) -> Array2<f32> {
+    set(Shape::Cloud, rows, width, seed)
+}
+
 fn shapes() -> impl Strategy<Value = Shape> {
     prop::sample::select(vec![
         Shape::Cloud,
