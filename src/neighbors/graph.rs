@@ -153,7 +153,7 @@ impl Graph {
     ) -> &'w [(f32, u32)] {
         let distance = |node: u32| squared_l2_f32(query, space.row(self.rows[node as usize]), space.scale);
         walk.begin(self.rows.len());
-        let start = start.unwrap_or_else(|| self.descend(&distance));
+        let start = start.unwrap_or_else(|| self.descend(distance));
         walk.meet(start, distance(start), ef);
         while let Some(Reverse(nearest)) = walk.open.pop() {
             if walk.kept.len() >= ef && walk.kept.peek().is_some_and(|&farthest| nearest > farthest) {

@@ -104,7 +104,10 @@ pub(super) fn read(
     links.bytes::<8>()?;
     links.expect(&[LAYERS as u8], "the number of layers")?;
     links.u64()?;
-    links.expect(&(rows.len() as u64).to_le_bytes(), "the number of rows")?;
+    let stored = links.u64()?;
+    if stored != rows.len() as u64 {
+        return Err(format!("was built from other features: {stored} rows there, {} here", rows.len()));
+    }
     links.expect(&STORED.to_le_bytes(), "the width of a point")?;
     for name in [DISTANCE, SCALAR] {
         links.expect(&(name.len() as u64).to_le_bytes(), "the length of a name")?;
@@ -133,7 +136,7 @@ pub(super) fn read(
                 for _ in 0..links.u64()? {
                     let (to, place) = links.name(&rows)?;
                     let distance = f32::from_le_bytes(links.bytes()?);
-                    if !(distance >= 0.0) {
+                    if distance.is_nan() || distance < 0.0 {
                         return Err(format!("a link of row {} has no distance", rows[node]));
                     }
                     linked[node].push((on, to as u32));
@@ -199,7 +202,8 @@ impl<R: Read> Input<'_, R> {
         let row = self.u64()?;
         let place = (self.bytes::<1>()?[0], i32::from_le_bytes(self.bytes()?));
         let node = u32::try_from(row).ok().and_then(|row| rows.binary_search(&row).ok());
-        node.map(|node| (node, place)).ok_or_else(|| format!("row {row} is not of this graph"))
+        node.map(|node| (node, place))
+            .ok_or_else(|| format!("was built from other features: row {row} is not of this graph"))
     }
 
     fn end(&mut self) -> Result<(), String> {
@@ -303,7 +307,7 @@ mod tests {
         assert!(
             read(vec![0], 4, &mut links.as_slice(), &mut data.as_slice())
                 .unwrap_err()
-                .contains("number of rows")
+                .contains("other features")
         );
     }
 }
