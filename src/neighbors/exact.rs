@@ -40,7 +40,7 @@ impl ExactIndex {
     /// Prepares `features` `[N, D]` for search. They are shared, not copied, where they are in row-major order.
     ///
     /// # Errors
-    /// [`Error::Data`] if there is no row or no column, a value is not finite, or rows do not fit 32 bits.
+    /// [`crate::Error::Data`] if there is no row or no column, a value is not finite, or rows do not fit 32 bits.
     pub fn new(features: ArcArray2<f32>) -> Result<Self> {
         check_finite(features.view())?;
         let features = standard_layout(features);
