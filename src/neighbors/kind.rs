@@ -92,24 +92,24 @@ impl BuiltIndex {
 }
 
 /// Processor seconds of exact search for each pair of all pairs, and for each value of a row in it.
-const EXACT_PAIR: (f64, f64) = (1.4e-10, 1.06e-11);
+const EXACT_PAIR: (f64, f64) = (7.6e-11, 9.65e-12);
 /// Processor seconds of building and walking graphs for each row, and for each value of it, near the crossover.
-const GRAPH_ROW: (f64, f64) = (1.6e-3, 4.4e-6);
+const GRAPH_ROW: (f64, f64) = (8.0e-4, 3.7e-7);
 
 /// The kind that is expected to take less processor time for the neighbours of all of `n` rows of `d` values:
-/// HNSW from about 2.3 million rows at a width of 64 and 600 000 at 768.
+/// HNSW from about 1.2 million rows at a width of 64 and 140 000 at 768.
 ///
-/// From processor seconds (build plus all pairs, 10 neighbours, clustered features, two busy AVX-512 cores):
+/// From processor seconds of `examples/knn.rs` (build plus all pairs, 10 neighbours, the clustered features of
+/// `benches/clustered.py`, default parameters, two quiet AVX-512 cores):
 ///
-/// | rows | width | exact | HNSW, `ef_search` 24 | 100 |
-/// |---|---|---|---|---|
-/// | 20 000 | 64 | 0.40 | 19.6 | 52.7 |
-/// | 50 000 | 64 | 2.06 | | 146 |
-/// | 20 000 | 768 | 3.3 | 63 | 134 |
+/// | rows | width | exact | HNSW |
+/// |---|---|---|---|
+/// | 50 000 | 64 | 2.0 | 15.7 |
+/// | 400 000 | 64 | 111 | 236 |
+/// | 50 000 | 768 | 19 | 37.6 |
+/// | 100 000 | 768 | 75 | 95 |
 ///
-/// Exact search grows with the square of the rows. HNSW at the default `ef_search` of 32 lies between its columns; its cost per
-/// row grew by 1.11 from 20 000 to 50 000 rows, and that growth per factor of 2.5 is carried on to the crossover.
-/// The crossovers themselves are extrapolated, not measured.
+/// Exact search grows with the square of the rows, HNSW as their power 1.3; the crossovers follow from carrying both on.
 pub fn choose(n: usize, d: usize) -> IndexKind {
     let (n, d) = (n as f64, d as f64);
     let exact = n * n * (EXACT_PAIR.0 + EXACT_PAIR.1 * d);
