@@ -1,6 +1,6 @@
 //! An extractor ready for use: network, preprocessing and the identity that every result made with it carries.
 
-use super::{Architecture, Extractor, FileParameters, Parameters, architecture, weights};
+use super::{Architecture, Extractor, FileParameters, Parameters, architecture, preprocess, weights};
 use crate::error::{Error, Result};
 use crate::formats::digest::{sha256, sha256_of_file};
 use crate::formats::{HostTensor, StateDict, TensorData, read_state_dict};
@@ -232,6 +232,24 @@ impl LoadedExtractor {
     }
 }
 
+impl LoadedExtractor {
+    /// Features `[B, D]` of images `[B, 3, H, W]` with values in 0..=1, of any size, differentiable with respect to them: what a
+    /// generator makes is scored and improved through this. Values are not rounded to 8 bits on the way, as those of files are.
+    ///
+    /// # Errors
+    /// If the images are no batch of three channels, or what the network returns.
+    pub fn features_of_images(&self, images: &Tensor) -> Result<Tensor> {
+        let features = self.network.forward(&preprocess(&self.preprocessing, images)?)?;
+        if !self.identity.normalize {
+            return Ok(features);
+        }
+        let norms = features.sqr()?.sum_keepdim(1)?.sqrt()?;
+        // A row of zeros stays one: its norm is replaced, not divided by.
+        let norms = (&norms + norms.eq(0.0)?.to_dtype(norms.dtype())?)?;
+        Ok(features.broadcast_div(&norms)?)
+    }
+}
+
 /// Puts each row on the unit sphere; a row of zeros stays.
 pub fn normalize_rows(features: &mut Array2<f32>) {
     for mut row in features.outer_iter_mut() {
@@ -251,4 +269,38 @@ fn file_parameters(name: &str, path: &Path) -> Result<FileParameters> {
         }
     }
     Ok(FileParameters { path: path.into(), architecture: name.into(), tensors })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tensor_and_a_file_of_the_same_pixels_have_the_same_features() {
+        for normalize in [false, true] {
+            let request = ExtractorRequest { normalize: Some(normalize), ..ExtractorRequest::default() };
+            let extractor = LoadedExtractor::load(&request).unwrap();
+            let side = extractor.preprocessing().width as usize;
+            let pixels: Vec<u8> = (0..side * side * 3).map(|i| (i * 7919 % 251) as u8).collect();
+            let image = Prepared { pixels: pixels.clone(), width: 64, height: 64, note: String::new() };
+            let of_file = extractor.features(&[Some(&image), None]).unwrap();
+            let values: Vec<f32> = pixels.iter().map(|&v| f32::from(v) / 255.0).collect();
+            let tensor = Tensor::from_vec(values, (1, side, side, 3), &Device::Cpu).unwrap();
+            let tensor = tensor.permute((0, 3, 1, 2)).unwrap().contiguous().unwrap();
+            let of_tensor = extractor.features_of_images(&tensor).unwrap().to_vec2::<f32>().unwrap();
+            let norm = of_file.row(0).iter().map(|v| v * v).sum::<f32>().sqrt();
+            assert!(!normalize || (norm - 1.0).abs() < 1e-6);
+            for (a, b) in of_file.row(0).iter().zip(&of_tensor[0]) {
+                assert!((a - b).abs() < 1e-5 * norm, "{a} and {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn identities_that_differ_say_how_with_both_sides() {
+        let a = Identity::external(3, false);
+        assert_eq!(a.difference(&a), None);
+        assert_eq!(a.difference(&Identity::external(4, false)).unwrap(), "features of width 3 there, 4 here");
+        assert!(a.difference(&Identity::external(3, true)).unwrap().contains("unit length"));
+    }
 }

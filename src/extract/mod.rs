@@ -7,6 +7,7 @@ mod efficientnet_lite;
 mod lenet;
 mod loaded;
 mod parameters;
+mod preprocess;
 mod resnet;
 #[cfg(test)]
 mod rule;
@@ -17,6 +18,7 @@ pub mod weights;
 
 pub use loaded::{EXTERNAL, ExtractorRequest, Identity, LoadedExtractor, normalize_rows};
 pub use parameters::{FileParameters, ParameterSource, Parameters};
+pub use preprocess::preprocess;
 
 use crate::error::{Error, Result};
 use crate::images::{Alpha, Color, Filter, Fit, Preprocessing};

@@ -24,5 +24,5 @@ pub use decode::{Alpha, Decoded, MAX_PIXELS, MAX_SIDE, RgbImage, decode, decode_
 pub use names::EXTENSIONS;
 pub use preprocess::{Color, Fit, Preprocessing};
 pub use read_at::MAX_FILE_BYTES;
-pub use resize::{Filter, resize};
+pub use resize::{AxisMap, Filter, resize};
 pub use source::{ImageSet, Skipped};

@@ -3,7 +3,7 @@
 //! The whole description is one value: printed, stored with every reference, and part of its digest.
 
 use super::decode::{Alpha, RgbImage};
-use super::resize::{Filter, Window, resize, resize_window};
+use super::resize::{AxisMap, Filter, Window, resize, resize_window};
 use super::source::hex;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -150,6 +150,43 @@ impl Preprocessing {
                 let inner = contained(size, target);
                 let resized = resize(pixels, size, channels, inner, self.filter);
                 on_white(&resized, inner, target, channels)
+            }
+        }
+    }
+
+    /// The geometry as linear maps of (rows, columns), for images of `size` (width, height) whose values stay real numbers:
+    /// [`Preprocessing::apply`] without its rounding to 8 bits.
+    ///
+    /// # Panics
+    /// As [`Preprocessing::apply`].
+    pub fn axis_maps(&self, size: (u32, u32)) -> (AxisMap, AxisMap) {
+        let (target, filter) = ((self.width, self.height), self.filter);
+        let axis = |input: u32, output: u64, start: u64, count: u32, padding: (usize, usize)| {
+            AxisMap::new(filter, (input, output), (start, count), padding)
+        };
+        match self.fit {
+            Fit::Squash => (
+                axis(size.1, target.1.into(), 0, target.1, (0, 0)),
+                axis(size.0, target.0.into(), 0, target.0, (0, 0)),
+            ),
+            Fit::Crop => {
+                let new_size = covering(size, target, self.crop_ratio);
+                let start = |new: u64, target: u32| half_to_even(new - u64::from(target));
+                (
+                    axis(size.1, new_size.1, start(new_size.1, target.1), target.1, (0, 0)),
+                    axis(size.0, new_size.0, start(new_size.0, target.0), target.0, (0, 0)),
+                )
+            }
+            Fit::Pad => {
+                let inner = contained(size, target);
+                let padding = |inner: u32, target: u32| {
+                    let before = half_to_even((target - inner).into()) as usize;
+                    (before, (target - inner) as usize - before)
+                };
+                (
+                    axis(size.1, inner.1.into(), 0, inner.1, padding(inner.1, target.1)),
+                    axis(size.0, inner.0.into(), 0, inner.0, padding(inner.0, target.0)),
+                )
             }
         }
     }

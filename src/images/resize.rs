@@ -173,6 +173,39 @@ impl Weights {
     }
 }
 
+/// The linear map of one axis: what each output position takes from each input position.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AxisMap {
+    /// Output positions.
+    pub outputs: usize,
+    /// Input positions.
+    pub inputs: usize,
+    /// `[outputs, inputs]`; the rows of positions that no input reaches (padding) are zero.
+    pub matrix: Vec<f32>,
+}
+
+impl AxisMap {
+    /// Outputs `start..start + count` of `input` positions resized to `output`, as [`resize`] weighs them, in the middle of
+    /// `before` and `after` positions of padding.
+    pub(super) fn new(
+        filter: Filter,
+        (input, output): (u32, u64),
+        (start, count): (u64, u32),
+        (before, after): (usize, usize),
+    ) -> AxisMap {
+        let weights = Weights::new(filter, input, output, start, count);
+        let inputs = input as usize;
+        let outputs = before + weights.len() + after;
+        let mut matrix = vec![0.0; outputs * inputs];
+        for (row, (first, taps)) in matrix.chunks_exact_mut(inputs).skip(before).zip(weights.iter()) {
+            for (to, &weight) in row.iter_mut().skip(first).zip(taps) {
+                *to = (f64::from(weight) / f64::from(1 << PRECISION_BITS)) as f32;
+            }
+        }
+        AxisMap { outputs, inputs, matrix }
+    }
+}
+
 /// Both passes, compiled for the widest vectors that the processor has; the integers are the same on all.
 fn passes<const C: usize>(pixels: &[u8], width: usize, across: &Weights, down: &Weights) -> Vec<u8> {
     #[cfg(target_arch = "x86_64")]
