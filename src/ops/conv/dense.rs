@@ -22,8 +22,13 @@ pub struct PackedWeights(Vec<f32>);
 impl PackedWeights {
     /// From a row-major `[out_channels, depth]`.
     pub fn new(weights: &[f32], out_channels: usize, depth: usize) -> Self {
+        Self::from_fn(out_channels, depth, |row, k| weights[row * depth + k])
+    }
+
+    /// From the weight of each output channel and depth.
+    pub fn from_fn(out_channels: usize, depth: usize, weight: impl Fn(usize, usize) -> f32) -> Self {
         let mut packed = Vec::new();
-        gemm::pack::<MR>(out_channels, depth, &mut packed, |row, k| weights[row * depth + k]);
+        gemm::pack::<MR>(out_channels, depth, &mut packed, weight);
         Self(packed)
     }
 

@@ -1,83 +1,120 @@
-//! Gradient of a dense convolution with respect to its input: the transposed weights times the output's gradient,
-//! each product tile added to the pixels it came from.
+//! Gradient of a dense convolution with respect to its input. Input pixels with the same place in the stride form a phase;
+//! the gradient of a phase is itself a convolution without stride, of the output's gradient with every stride-th row and
+//! column of the kernel, reversed. So the forward pass does the work, and no value is added to twice.
 
+use super::dense::{self, PackedWeights};
 use super::shape::Shape;
-use crate::ops::gemm::{self, MR, NR, ZERO_TILE};
+use super::store::Epilogue;
+use super::written;
+use crate::ops::activation::Activation;
 use rayon::prelude::*;
 
-/// Weights `[O, C, kh, kw]` as `[C / MR, taps, O, MR]`: a panel holds one kernel position of [`MR`] channels.
-pub struct TransposedWeights(Vec<f32>);
+/// Weights `[O, C, kh, kw]` as those of each phase's convolution, `[C, O, rows, columns]`, phases row by row.
+pub struct TransposedWeights(Vec<PackedWeights>);
 
 impl TransposedWeights {
     /// From the row-major weights of a convolution of this shape.
     pub fn new(weights: &[f32], shape: &Shape) -> Self {
-        let (depth, taps, outs) = (shape.depth(), shape.taps(), shape.out_channels);
-        let groups = shape.in_channels.div_ceil(MR);
-        let mut packed = vec![0.0; groups * taps * outs * MR];
-        for (panel, chunk) in packed.chunks_exact_mut((outs * MR).max(1)).enumerate() {
-            let (group, tap) = (panel / taps, panel % taps);
-            for i in 0..MR.min(shape.in_channels - group * MR) {
-                for o in 0..outs {
-                    chunk[o * MR + i] = weights[o * depth + (group * MR + i) * taps + tap];
-                }
-            }
-        }
-        Self(packed)
-    }
-
-    fn panel(&self, panel: usize, outs: usize) -> &[f32] {
-        &self.0[panel * outs * MR..(panel + 1) * outs * MR]
+        let (depth, stride) = (shape.depth(), shape.stride);
+        let phases = (0..stride * stride).map(|phase| {
+            let (py, px) = (phase / stride, phase % stride);
+            let rows = taps_of_phase(py, shape.kernel_height, stride);
+            let columns = taps_of_phase(px, shape.kernel_width, stride);
+            let taps = rows * columns;
+            PackedWeights::from_fn(shape.in_channels, shape.out_channels * taps, |channel, k| {
+                let (out, tap) = (k / taps, k % taps);
+                let ky = py + stride * (rows - 1 - tap / columns);
+                let kx = px + stride * (columns - 1 - tap % columns);
+                weights[out * depth + channel * shape.taps() + ky * shape.kernel_width + kx]
+            })
+        });
+        Self(phases.collect())
     }
 }
 
-/// `dx` from `dy = gradient of the output` `[B, O, OH, OW]`.
-pub fn input_grad(shape: &Shape, dy: &[f32], weights: &TransposedWeights, dx: &mut [f32]) {
-    let shape = &shape.flattened();
-    let (outs, plane) = (shape.out_channels, shape.out_plane());
-    let panels = plane.div_ceil(NR);
-    let image = outs * panels * NR;
-    dx.fill(0.0);
-    if image == 0 || dx.is_empty() {
-        return;
-    }
-    let mut packed = vec![0.0; shape.batch * image];
-    packed.par_chunks_exact_mut(outs * NR).enumerate().for_each(|(i, chunk)| {
-        let (b, p) = (i / panels, i % panels);
-        let first = p * NR;
-        let len = NR.min(plane - first);
-        for (o, line) in chunk.chunks_exact_mut(NR).enumerate() {
-            line[..len].copy_from_slice(&dy[(b * outs + o) * plane + first..][..len]);
+/// Kernel positions that reach the pixels of a phase, along one axis.
+fn taps_of_phase(phase: usize, kernel: usize, stride: usize) -> usize {
+    kernel.saturating_sub(phase).div_ceil(stride)
+}
+
+/// One axis of a phase's convolution.
+struct Axis {
+    taps: usize,
+    /// The phase's first input pixel.
+    first: usize,
+    /// Outputs of the convolution before that pixel's.
+    skip: usize,
+    /// Zeros before the output's gradient.
+    before: usize,
+    /// Outputs of the convolution, those to skip included.
+    len: usize,
+}
+
+impl Axis {
+    /// `None` where no output depends on the phase.
+    fn new(phase: usize, kernel: usize, stride: usize, padding: usize, size: usize) -> Option<Self> {
+        let taps = taps_of_phase(phase, kernel, stride);
+        let first = (phase + stride - padding % stride) % stride;
+        if taps == 0 || first >= size {
+            return None;
         }
-    });
-    let groups = shape.in_channels.div_ceil(MR);
-    let in_plane = shape.in_plane();
-    let mut tasks: Vec<(usize, usize, &mut [f32])> = Vec::with_capacity(shape.batch * groups);
-    for (b, dx) in dx.chunks_mut(shape.in_channels * in_plane).enumerate() {
-        tasks.extend(dx.chunks_mut(MR * in_plane).enumerate().map(|(group, dx)| (b, group, dx)));
+        // The last output that pixel `first` takes part in; the others are the `taps - 1` before it.
+        let last = (first + padding - phase) / stride;
+        let start = last.min(taps - 1);
+        let skip = last - start;
+        let len = (size - first).div_ceil(stride) + skip;
+        Some(Self { taps, first, skip, before: taps - 1 - start, len })
     }
-    tasks.into_par_iter().for_each(|(b, group, dx)| {
-        for p in 0..panels {
-            let columns = &packed[b * image + p * outs * NR..][..outs * NR];
-            let segments = shape.segments(p * NR, plane);
-            for tap in 0..shape.taps() {
-                let (ky, kx) = (tap / shape.kernel_width, tap % shape.kernel_width);
-                let mut tile = ZERO_TILE;
-                gemm::multiply_panels(
-                    outs,
-                    weights.panel(group * shape.taps() + tap, outs),
-                    columns,
-                    &mut tile,
-                );
-                for (row, dx) in tile.iter().zip(dx.chunks_exact_mut(in_plane)) {
-                    for segment in segments.iter() {
-                        let Some(source) = shape.source(segment, ky, kx) else { continue };
-                        let values = &row[segment.at + source.skip..][..source.len];
-                        let target = &mut dx[source.row * shape.width + source.column..];
-                        for (t, v) in target.iter_mut().step_by(shape.stride).zip(values) {
-                            *t += v;
-                        }
-                    }
-                }
+}
+
+/// The gradient `[B, C, H, W]` of the input from `dy`, that of the output, `[B, O, OH, OW]`.
+pub fn input_grad(shape: &Shape, dy: &[f32], weights: &TransposedWeights) -> Vec<f32> {
+    let shape = &shape.flattened();
+    let stride = shape.stride;
+    let n = shape.batch * shape.in_channels * shape.in_plane();
+    let mut dx = Vec::new();
+    for (phase, weights) in weights.0.iter().enumerate() {
+        let (py, px) = (phase / stride, phase % stride);
+        let rows = Axis::new(py, shape.kernel_height, stride, shape.top, shape.height);
+        let columns = Axis::new(px, shape.kernel_width, stride, shape.left, shape.width);
+        let (Some(rows), Some(columns)) = (rows, columns) else { continue };
+        let inner = Shape {
+            batch: shape.batch,
+            in_channels: shape.out_channels,
+            height: shape.out_height,
+            width: shape.out_width,
+            out_channels: shape.in_channels,
+            kernel_height: rows.taps,
+            kernel_width: columns.taps,
+            out_height: rows.len,
+            out_width: columns.len,
+            stride: 1,
+            top: rows.before,
+            left: columns.before,
+        };
+        let epilogue = Epilogue { bias: None, residual: None, activation: Activation::Identity };
+        let values = written(inner.batch * inner.out_channels * inner.out_plane(), |out| {
+            dense::forward(&inner, dy, weights, epilogue, out);
+        });
+        if values.len() == n && stride == 1 {
+            return values;
+        }
+        dx.resize(n, 0.0);
+        scatter(shape, &rows, &columns, &values, &mut dx);
+    }
+    dx.resize(n, 0.0);
+    dx
+}
+
+/// Puts the pixels of a phase where they belong.
+fn scatter(shape: &Shape, rows: &Axis, columns: &Axis, values: &[f32], dx: &mut [f32]) {
+    let planes = dx.par_chunks_exact_mut(shape.in_plane());
+    planes.zip(values.par_chunks_exact(rows.len * columns.len)).for_each(|(dx, values)| {
+        let targets = dx.chunks_exact_mut(shape.width).skip(rows.first).step_by(shape.stride);
+        for (target, row) in targets.zip(values.chunks_exact(columns.len).skip(rows.skip)) {
+            let target = target[columns.first..].iter_mut().step_by(shape.stride);
+            for (t, v) in target.zip(&row[columns.skip..]) {
+                *t = *v;
             }
         }
     });

@@ -282,14 +282,17 @@ impl CustomOp1 for FusedGrad {
         let Some(host) = &self.layer.host else { bail!("the weights are not on the CPU") };
         let shape = self.layer.shape(&self.dims)?;
         let dy = floats(dy, layout)?;
-        let mut dx = vec![0f32; self.dims.iter().product()];
-        match self.layer.config.groups {
+        let dx = match self.layer.config.groups {
             1 => {
                 let weights = host.transposed.get_or_init(|| TransposedWeights::new(&host.weight, &shape));
-                input_grad::input_grad(&shape, dy, weights, &mut dx);
+                input_grad::input_grad(&shape, dy, weights)
             }
-            _ => depthwise::input_grad(&shape, dy, &host.weight, &mut dx),
-        }
+            _ => {
+                let mut dx = vec![0f32; self.dims.iter().product()];
+                depthwise::input_grad(&shape, dy, &host.weight, &mut dx);
+                dx
+            }
+        };
         Ok((CpuStorage::F32(dx), Dims::from(self.dims.clone())))
     }
 }

@@ -60,8 +60,6 @@ pub struct Segment {
 pub struct Segments {
     list: [Segment; NR],
     count: usize,
-    /// Columns in use; fewer than [`NR`] in the last panel.
-    pub columns: usize,
 }
 
 impl Segments {
@@ -99,14 +97,19 @@ impl Shape {
 
     /// A 1 x 1 convolution without stride sees each image as one long row: fewer, longer segments.
     pub fn flattened(mut self) -> Self {
-        let pointwise = self.kernel_height == 1 && self.kernel_width == 1 && self.stride == 1;
-        if pointwise && self.top == 0 && self.left == 0 && self.out_height == self.height {
+        if self.pointwise() {
             self.width *= self.height;
             self.height = 1;
             self.out_width = self.width;
             self.out_height = 1;
         }
         self
+    }
+
+    /// Whether each output pixel comes from the input pixel at its own place.
+    pub fn pointwise(&self) -> bool {
+        let alone = self.taps() == 1 && self.stride == 1 && self.top == 0 && self.left == 0;
+        alone && (self.out_height, self.out_width) == (self.height, self.width)
     }
 
     /// Values under one output pixel: the depth of the matrix product.
@@ -138,7 +141,7 @@ impl Shape {
     /// Splits columns `first ..` (counted over images, rows, pixels; at most [`NR`], ending at `end`) into segments.
     pub fn segments(&self, first: usize, end: usize) -> Segments {
         let columns = NR.min(end.saturating_sub(first));
-        let mut segments = Segments { list: [Segment::default(); NR], count: 0, columns };
+        let mut segments = Segments { list: [Segment::default(); NR], count: 0 };
         let plane = self.out_plane();
         let mut at = 0;
         while at < columns {

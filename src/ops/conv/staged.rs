@@ -32,7 +32,7 @@ impl<'a> Staged<'a> {
     #[inline(always)]
     pub fn new(shape: &'a Shape, x: &'a [f32], region: Region, buffer: &'a mut Vec<f32>) -> Self {
         let plane = shape.in_plane();
-        if shape.taps() == 1 && shape.stride == 1 && shape.top == 0 && shape.left == 0 {
+        if shape.pointwise() {
             let (row, channel, image) = (shape.width, plane, shape.in_channels * plane);
             let region = Region { rows: 0..shape.out_height, ..region };
             let values = &x[region.images.start * image + region.channels.start * channel..];
@@ -70,17 +70,6 @@ impl<'a> Staged<'a> {
             }
         }
         Self { values: buffer, shape, region, phase, row, channel, image }
-    }
-
-    /// Where the value at depth `k` of the column matrix lies, from a pixel's own place.
-    #[inline(always)]
-    pub fn offset(&self, k: usize) -> usize {
-        let (channel, ky, kx) = self.shape.tap(k);
-        let stride = self.shape.stride;
-        (channel - self.region.channels.start) * self.channel
-            + ky * self.row
-            + kx % stride * self.phase
-            + kx / stride
     }
 
     /// The offsets of all depths of the region's channels, in order.

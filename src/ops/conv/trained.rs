@@ -80,11 +80,7 @@ impl CustomOp2 for Map {
                 let weights = PackedWeights::new(b, s.out_channels, s.depth());
                 written(n, |out| dense::forward(s, a, &weights, epilogue, out))
             }
-            Kind::InputGrad => {
-                let mut out = vec![0f32; n];
-                input_grad::input_grad(s, a, &TransposedWeights::new(b, s), &mut out);
-                out
-            }
+            Kind::InputGrad => input_grad::input_grad(s, a, &TransposedWeights::new(b, s)),
             Kind::WeightGrad => {
                 let mut out = vec![0f32; n];
                 weight_grad::weight_grad(s, a, b, &mut out);
