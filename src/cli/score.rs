@@ -9,8 +9,8 @@ use clap::Args;
 use pseudo_density::density::Grouping;
 use pseudo_density::error::Result;
 use pseudo_density::formats::table::write_table;
-use pseudo_density::reference::Reference;
-use pseudo_density::reference::score::{Scores, score_against, score_set, score_set_in_groups};
+use pseudo_density::reference::{Reference, Scorer};
+use pseudo_density::reference::score::{Scores, score_set, score_set_in_groups};
 use std::path::PathBuf;
 
 /// Pseudo density of each image: within the set (leave-one-out), or against a reference
@@ -72,10 +72,10 @@ impl Score {
                 let record = reference.density()?;
                 summary.reference = Some(reference.dir.display().to_string());
                 (summary.k, summary.exponent) = (record.model.k, record.model.exponent);
-                let queries = (features.view(), input.paths.as_slice());
-                let scores =
-                    score_against(reference, reference.features()?.into_shared(), queries, &terminal)?;
-                (scores, reference.paths()?)
+                let scorer = Scorer::open(reference, &terminal)?;
+                let own = scorer.own_rows(features.view(), &input.paths);
+                let scores = scorer.score(features.view(), Some(&own), &terminal)?;
+                (scores, scorer.paths().to_vec())
             }
             (None, Some(grouping)) => {
                 let groups = grouping.labels(&input.paths)?;

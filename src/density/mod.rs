@@ -1,5 +1,5 @@
 //! How typical an image is: mean neighbour distance, pseudo density (rules 1 and 2) and the predictor trained on it (rule 3).
-//! Around them: quantiles and thresholds of a reference, scoring within groups, duplicates, intrinsic dimension.
+//! Around them: the importance weights of rules 5 and 7, quantiles and thresholds of a reference, scoring within groups, duplicates, intrinsic dimension.
 //! Works on features and neighbour lists only; which index found the neighbours is not its business.
 
 mod correlation;
@@ -7,10 +7,11 @@ mod dimension;
 mod duplicates;
 mod group_labels;
 mod groups;
+mod importance;
 pub mod predictor;
 mod pseudo;
 mod quantiles;
-mod random;
+pub(crate) mod random;
 #[cfg(test)]
 mod test_support;
 mod threshold;
@@ -23,6 +24,9 @@ pub use duplicates::{
 };
 pub use group_labels::{Grouping, parent_folder};
 pub use groups::{GroupScores, RowScore, ScoredGroup, UnscoredGroup, score_groups};
+pub use importance::{
+    Rule, TwoLevel, effective_sample_size, log_power_weight, log_ratio_weight,
+};
 pub use predictor::{DensityPredictor, PredictorQuality, TensorPredictor};
 pub use pseudo::{PseudoDensity, mean_knn_distances};
 pub use quantiles::{Distribution, Quantiles, quantile_linear, quantile_published};

@@ -14,6 +14,10 @@ pub enum Purpose {
     Weights = 3,
     /// The order of the rows in an epoch.
     Epoch = 4,
+    /// Whether a candidate is accepted.
+    Accept = 5,
+    /// The order in which a pool is drawn from.
+    Draw = 6,
 }
 
 /// The stream of `item` (a layer, an epoch) for one purpose under a seed.

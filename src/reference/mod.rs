@@ -7,11 +7,13 @@ mod import;
 mod index;
 mod manifest;
 pub mod score;
+mod scorer;
 mod store;
 
 pub use import::{import, row_name};
 pub use index::{IndexOptions, index};
 pub use manifest::{DensityRecord, Manifest};
+pub use scorer::Scorer;
 pub use store::{Reference, is_reference, read_skipped};
 
 /// Names of the files of a reference directory.

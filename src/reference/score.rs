@@ -1,6 +1,5 @@
 //! Densities of a set within itself and against a reference, with the numbers that stand beside them in every table.
 
-use super::Reference;
 use crate::density::{
     Distribution, NearDuplicates, PseudoDensity, Quantiles, count_exact_duplicates, intrinsic_dimension,
     mean_knn_distances, median_pair_distance, near_duplicate_threshold, near_duplicates, score_groups,
@@ -11,7 +10,6 @@ use crate::neighbors::{self, BuiltIndex, IndexKind, IndexRecord, Neighbors, Sear
 use crate::progress::Progress;
 use ndarray::{ArcArray2, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 
 /// What is done about copies, which the published formula takes for typical.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
@@ -213,47 +211,4 @@ pub fn score_set_in_groups(
     let unscored =
         found.unscored.into_iter().map(|g| (g.name, format!("{} images: {}", g.rows, g.reason))).collect();
     Ok(GroupedScores { scores, scored: found.scored.len(), unscored })
-}
-
-/// Scores queries `[Q, D]` against a reference, with its constant. A query is left out of its own neighbours only where the
-/// reference has the same image: of the same path, with the same features.
-///
-/// # Errors
-/// [`Error::Malformed`] if the reference is damaged or not indexed; [`Error::Data`] if the queries do not fit it.
-pub fn score_against(
-    reference: &Reference,
-    features: ArcArray2<f32>,
-    (queries, paths): (ArrayView2<f32>, &[String]),
-    progress: &dyn Progress,
-) -> Result<Scores> {
-    let record = reference.density()?;
-    let distribution = reference.distribution()?;
-    let rows: HashMap<String, usize> = reference.paths()?.into_iter().zip(0..).collect();
-    let own: Vec<Option<u32>> = paths
-        .iter()
-        .zip(queries.outer_iter())
-        .map(|(path, query)| {
-            let row = *rows.get(path)?;
-            (features.row(row) == query).then_some(row as u32)
-        })
-        .collect();
-    let index = neighbors::open(&reference.dir, &record.index, features, progress)?;
-    let nearest =
-        index.search(queries, Some(&own), Search { k: record.model.k, skip_zero: false }, progress)?;
-    let mean_knn_distance = match record.duplicates {
-        Duplicates::Keep => mean_knn_distances(&nearest),
-        Duplicates::Collapse => {
-            let search = Search { k: record.model.k, skip_zero: true };
-            mean_knn_distances(&index.search(queries, Some(&own), search, progress)?)
-        }
-    };
-    let pseudo_density: Vec<f64> = mean_knn_distance.iter().map(|&d| record.model.density(d)).collect();
-    Ok(Scores {
-        percentile: pseudo_density.iter().map(|&rho| distribution.percentile(rho)).collect(),
-        pseudo_density,
-        mean_knn_distance,
-        nearest: (0..nearest.len()).map(|q| nearest.of(q).0.first().copied()).collect(),
-        nearest_distance: (0..nearest.len()).map(|q| nearest.of(q).1[0]).collect(),
-        group: Vec::new(),
-    })
 }

@@ -1,0 +1,98 @@
+//! A reference opened for scoring: its index, its constants and its distribution, read once and asked many times.
+
+use super::Reference;
+use super::score::{Duplicates, Scores};
+use crate::density::{Distribution, PseudoDensity, mean_knn_distances};
+use crate::error::Result;
+use crate::neighbors::{self, BuiltIndex, Search};
+use crate::progress::Progress;
+use ndarray::{ArcArray2, ArrayView2};
+use std::collections::HashMap;
+
+/// An indexed reference, ready to score any number of batches.
+pub struct Scorer {
+    index: BuiltIndex,
+    features: ArcArray2<f32>,
+    model: PseudoDensity,
+    distribution: Distribution,
+    duplicates: Duplicates,
+    paths: Vec<String>,
+}
+
+impl Scorer {
+    /// Reads everything that scoring needs.
+    ///
+    /// # Errors
+    /// [`crate::Error::Malformed`] if the reference is damaged or not indexed.
+    pub fn open(reference: &Reference, progress: &dyn Progress) -> Result<Self> {
+        let record = reference.density()?;
+        let features = reference.features()?.into_shared();
+        Ok(Self {
+            index: neighbors::open(&reference.dir, &record.index, features.clone(), progress)?,
+            features,
+            model: record.model.clone(),
+            distribution: reference.distribution()?,
+            duplicates: record.duplicates,
+            paths: reference.paths()?,
+        })
+    }
+
+    /// Rule 2 with the constants of the reference.
+    pub fn model(&self) -> &PseudoDensity {
+        &self.model
+    }
+
+    /// The densities of the reference.
+    pub fn distribution(&self) -> &Distribution {
+        &self.distribution
+    }
+
+    /// The name of each row of the reference.
+    pub fn paths(&self) -> &[String] {
+        &self.paths
+    }
+
+    /// Features of the reference, `[N, D]`.
+    pub fn features(&self) -> ArrayView2<'_, f32> {
+        self.features.view()
+    }
+
+    /// The row of the reference that is the same image as a query: of the same path, with the same features.
+    pub fn own_rows(&self, queries: ArrayView2<f32>, paths: &[String]) -> Vec<Option<u32>> {
+        let rows: HashMap<&str, usize> = self.paths.iter().map(String::as_str).zip(0..).collect();
+        let own = |path: &String, query| {
+            let row = *rows.get(path.as_str())?;
+            (self.features.row(row) == query).then_some(row as u32)
+        };
+        paths.iter().zip(queries.outer_iter()).map(|(path, query)| own(path, query)).collect()
+    }
+
+    /// Scores queries `[Q, D]`; `own[q]`, where given, is the row that is the query itself and does not count.
+    ///
+    /// # Errors
+    /// [`crate::Error::Data`] if the queries are not finite or of another width.
+    pub fn score(
+        &self,
+        queries: ArrayView2<f32>,
+        own: Option<&[Option<u32>]>,
+        progress: &dyn Progress,
+    ) -> Result<Scores> {
+        let k = self.model.k;
+        let nearest = self.index.search(queries, own, Search { k, skip_zero: false }, progress)?;
+        let mean_knn_distance = match self.duplicates {
+            Duplicates::Keep => mean_knn_distances(&nearest),
+            Duplicates::Collapse => {
+                mean_knn_distances(&self.index.search(queries, own, Search { k, skip_zero: true }, progress)?)
+            }
+        };
+        let pseudo_density: Vec<f64> = mean_knn_distance.iter().map(|&d| self.model.density(d)).collect();
+        Ok(Scores {
+            percentile: pseudo_density.iter().map(|&rho| self.distribution.percentile(rho)).collect(),
+            pseudo_density,
+            mean_knn_distance,
+            nearest: (0..nearest.len()).map(|q| nearest.of(q).0.first().copied()).collect(),
+            nearest_distance: (0..nearest.len()).map(|q| nearest.of(q).1[0]).collect(),
+            group: Vec::new(),
+        })
+    }
+}
