@@ -7,6 +7,7 @@ pub mod batch_norm;
 pub mod conv;
 pub mod gemm;
 mod host;
+pub mod leaky_relu;
 pub mod linear;
 pub mod pool;
 pub mod resize;

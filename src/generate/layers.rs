@@ -1,0 +1,166 @@
+//! Layers that several families share, on [`Parameter`]s: names and initial values as in `torch.nn`.
+
+use super::traits::Mode;
+use super::variables::{Builder, Init, Parameter};
+use crate::error::Result;
+use crate::ops::activation::Activation;
+use crate::ops::batch_norm::{batch_norm, batch_statistics};
+use crate::ops::conv::{ConvConfig, conv_transpose2d, conv2d};
+use candle_core::{DType, Tensor, Var};
+
+/// `x * weight^T + bias`.
+pub struct Linear {
+    weight: Parameter,
+    bias: Parameter,
+}
+
+impl Linear {
+    /// `name.weight` `[O, I]` and `name.bias` `[O]`.
+    pub fn new(builder: &mut Builder, name: &str, ins: usize, outs: usize) -> Result<Self> {
+        let init = Init::torch_default(ins);
+        Ok(Self {
+            weight: builder.parameter(&format!("{name}.weight"), &[outs, ins], init)?,
+            bias: builder.parameter(&format!("{name}.bias"), &[outs], init)?,
+        })
+    }
+
+    /// `[B, I]` to `[B, O]`; on the CPU a row never depends on the others.
+    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        let (weight, bias) = (self.weight.tensor(mode.trains()), self.bias.tensor(mode.trains()));
+        let product = match x.device().is_cpu() {
+            // A pointwise convolution on images of one pixel: a matrix product of one row would take another kernel.
+            true => {
+                let x = x.unsqueeze(2)?.unsqueeze(3)?;
+                conv2d(&x, &weight.unsqueeze(2)?.unsqueeze(3)?, ConvConfig::padded(0))?.flatten_from(1)?
+            }
+            false => x.matmul(&weight.t()?)?,
+        };
+        Ok(product.broadcast_add(bias)?)
+    }
+}
+
+/// A convolution, with a bias or without.
+pub struct Conv2d {
+    weight: Parameter,
+    bias: Option<Parameter>,
+    config: ConvConfig,
+}
+
+impl Conv2d {
+    /// `name.weight` `[O, C, k, k]` and, if asked for, `name.bias` `[O]`; `init` is for the weights.
+    pub fn new(
+        builder: &mut Builder,
+        name: &str,
+        dims: [usize; 4],
+        bias: bool,
+        init: Init,
+        config: ConvConfig,
+    ) -> Result<Self> {
+        let weight = builder.parameter(&format!("{name}.weight"), &dims, init)?;
+        let name = format!("{name}.bias");
+        let bias = match bias {
+            true => {
+                let fan_in = dims[1..].iter().fold(1usize, |product, &dim| product.saturating_mul(dim));
+                Some(builder.parameter(&name, &dims[..1], Init::torch_default(fan_in))?)
+            }
+            false => None,
+        };
+        Ok(Self { weight, bias, config })
+    }
+
+    /// `[B, C, H, W]` to `[B, O, H', W']`.
+    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        let y = conv2d(x, self.weight.tensor(mode.trains()), self.config)?;
+        match &self.bias {
+            Some(bias) => Ok(y.broadcast_add(&bias.tensor(mode.trains()).reshape((1, (), 1, 1))?)?),
+            None => Ok(y),
+        }
+    }
+}
+
+/// A transposed convolution without bias.
+pub struct ConvTranspose2d {
+    weight: Parameter,
+    stride: usize,
+    padding: usize,
+}
+
+impl ConvTranspose2d {
+    /// `name.weight` `[C, O, k, k]`.
+    pub fn new(
+        builder: &mut Builder,
+        name: &str,
+        dims: [usize; 4],
+        init: Init,
+        (stride, padding): (usize, usize),
+    ) -> Result<Self> {
+        Ok(Self { weight: builder.parameter(&format!("{name}.weight"), &dims, init)?, stride, padding })
+    }
+
+    /// `[B, C, H, W]` to `[B, O, (H - 1) stride - 2 padding + k, …]`.
+    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        Ok(conv_transpose2d(x, self.weight.tensor(mode.trains()), self.stride, self.padding)?)
+    }
+}
+
+/// Batch normalisation (Ioffe and Szegedy 2015) with PyTorch's defaults.
+pub struct BatchNorm {
+    weight: Parameter,
+    bias: Parameter,
+    running_mean: Var,
+    running_var: Var,
+    num_batches_tracked: Var,
+}
+
+impl BatchNorm {
+    const EPS: f64 = 1e-5;
+    const MOMENTUM: f64 = 0.1;
+
+    /// `name.{weight, bias, running_mean, running_var}` `[C]` and `name.num_batches_tracked`; `init` is for the weights.
+    pub fn new(builder: &mut Builder, name: &str, channels: usize, init: Init) -> Result<Self> {
+        let dims = [channels];
+        Ok(Self {
+            weight: builder.parameter(&format!("{name}.weight"), &dims, init)?,
+            bias: builder.parameter(&format!("{name}.bias"), &dims, Init::Constant(0.0))?,
+            running_mean: builder.buffer(&format!("{name}.running_mean"), &dims, Init::Constant(0.0))?,
+            running_var: builder.buffer(&format!("{name}.running_var"), &dims, Init::Constant(1.0))?,
+            num_batches_tracked: builder.counter(&format!("{name}.num_batches_tracked"))?,
+        })
+    }
+
+    /// `activation` of the normalised `[B, C, H, W]`: by the running statistics in [`Mode::Eval`], else by those of the batch,
+    /// which move the running ones.
+    pub fn forward(&self, x: &Tensor, activation: Activation, mode: Mode) -> Result<Tensor> {
+        let (weight, bias) = (self.weight.tensor(mode.trains()), self.bias.tensor(mode.trains()));
+        if mode.batch_statistics() {
+            let statistics = batch_statistics(&x.detach())?;
+            self.track(x, &statistics)?;
+            let affine = Tensor::stack(&[weight, bias], 0)?;
+            return Ok(batch_norm(x, &affine, None, &statistics, Self::EPS, activation)?);
+        }
+        let deviation = (self.running_var.as_detached_tensor() + Self::EPS)?.sqrt()?;
+        let scale = (weight / deviation)?;
+        let shift = (bias - (self.running_mean.as_detached_tensor() * &scale)?)?;
+        let channel = |t: Tensor| t.reshape((1, (), 1, 1));
+        let y = x.broadcast_mul(&channel(scale)?)?.broadcast_add(&channel(shift)?)?;
+        Ok(match activation {
+            Activation::Identity => y,
+            Activation::Relu => y.relu()?,
+            Activation::Relu6 => y.relu()?.minimum(6.0)?,
+        })
+    }
+
+    fn track(&self, x: &Tensor, statistics: &Tensor) -> Result<()> {
+        let count = x.elem_count() as f64 / x.dim(1)?.max(1) as f64;
+        let mix = |running: &Var, new: Tensor| -> Result<()> {
+            let moved = ((running.as_detached_tensor() * (1.0 - Self::MOMENTUM))? + (new * Self::MOMENTUM)?)?;
+            Ok(running.set(&moved.to_dtype(running.dtype())?)?)
+        };
+        mix(&self.running_mean, statistics.get(0)?)?;
+        // The running variance is the unbiased one, as PyTorch keeps it.
+        mix(&self.running_var, (statistics.get(1)? * (count / (count - 1.0).max(1.0)))?)?;
+        let seen = self.num_batches_tracked.as_detached_tensor();
+        let one = Tensor::ones(seen.dims(), DType::I64, seen.device())?;
+        Ok(self.num_batches_tracked.set(&(seen + one)?)?)
+    }
+}

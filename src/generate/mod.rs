@@ -1,0 +1,88 @@
+//! Generators and discriminators: two small traits, one file and one line of [`FAMILIES`] for each family, latents from seeds.
+//! Images are in -1..=1; parameters keep their official names, so that published weights load unchanged and are written back so.
+//! Everything above this room works on the traits and knows no family by name.
+
+mod config;
+mod dcgan;
+#[cfg(test)]
+mod dcgan_tests;
+mod gradient;
+mod latents;
+mod layers;
+mod load;
+mod mlp_gan;
+mod numpy;
+pub mod pixels;
+mod random;
+mod seeds;
+#[cfg(test)]
+mod test_support;
+#[cfg(test)]
+mod tests;
+mod traits;
+mod vae;
+mod variables;
+
+pub use config::Config;
+pub use gradient::{ValueAndGradient, value_and_gradient};
+pub use latents::{latents_of_seeds, read_latents};
+pub use load::{
+    GeneratorRequest, Network, Sampler, SamplerRequest, Snapshot, initialise, initialise_discriminator, load,
+    load_discriminator,
+};
+pub use numpy::RandomState;
+pub use seeds::Seeds;
+pub use traits::{
+    Conditions, Denoiser, Discriminator, Generator, ImageShape, LatentSpace, Mode, NoiseMode, Prior,
+    Quantization, Truncation, find_space,
+};
+pub use variables::{Builder, Init, Parameter, Variables};
+
+use crate::error::{Error, Result};
+use crate::formats::StateDict;
+
+/// Which of a family's networks a file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It makes images.
+    Generator,
+    /// It judges them.
+    Discriminator,
+}
+
+/// Makes a generator from its configuration, its numbers and, for diffusion models, the wanted sampler.
+pub type BuildGenerator = fn(&Config, Builder, &SamplerRequest) -> Result<Box<dyn Generator>>;
+
+/// Makes a discriminator from its configuration and its numbers.
+pub type BuildDiscriminator = fn(&Config, Builder) -> Result<Box<dyn Discriminator>>;
+
+/// A family of networks.
+pub struct Family {
+    /// The name of `--arch` and of `family` in `config.json`.
+    pub name: &'static str,
+    /// One line for a person.
+    pub about: &'static str,
+    /// What a weights file holds, where the names of its tensors leave no doubt.
+    pub recognise: fn(&StateDict) -> Option<Role>,
+    /// Makes the generator.
+    pub generator: BuildGenerator,
+    /// Makes the discriminator, where the family has one.
+    pub discriminator: Option<BuildDiscriminator>,
+}
+
+/// Every family that `--arch` knows.
+pub const FAMILIES: &[Family] = &[mlp_gan::FAMILY, vae::FAMILY, dcgan::FAMILY];
+
+/// The family of this name.
+///
+/// # Errors
+/// [`Error::Usage`] with the known names.
+pub fn family(name: &str) -> Result<&'static Family> {
+    FAMILIES.iter().find(|family| family.name == name).ok_or_else(|| {
+        Error::usage(format!("there is no generator architecture `{name}`"), format!("known are {}", names()))
+    })
+}
+
+fn names() -> String {
+    FAMILIES.iter().map(|family| family.name).collect::<Vec<_>>().join(", ")
+}
