@@ -53,7 +53,7 @@ fn adam_step(var: &Var, gradient: &Tensor) -> Tensor {
 }
 
 #[test]
-fn a_training_step_agrees_with_pytorch() {
+fn the_gradients_of_a_training_step_agree_with_pytorch() {
     let io = Expected::read("dcgan/io.safetensors");
     for dtype in [DType::F32, DType::F64] {
         let (g, d) = (generator(dtype), discriminator(dtype));
@@ -75,9 +75,6 @@ fn a_training_step_agrees_with_pytorch() {
         for name in ["main.3.running_mean", "main.3.running_var"] {
             io.assert(&format!("train.after_d_step.D.{name}"), d.variables().get(name).unwrap(), 2e-5);
         }
-        for (name, var) in d.variables().parameters() {
-            var.set(&adam_step(var, grads.get(var).unwrap_or_else(|| panic!("{name}")))).unwrap();
-        }
         let through = Conditions { mode: Mode::Through, ..TRAIN };
         let loss = cross_entropy(&d.logits(&images, &through).unwrap());
         io.assert("train.g_loss", &loss, 2e-5);
@@ -92,7 +89,8 @@ fn a_training_step_agrees_with_pytorch() {
             io.assert(&format!("train.after_g_step.G.{name}"), g.variables().get(name).unwrap(), 2e-5);
         }
         let counter = g.variables().get("main.1.num_batches_tracked").unwrap();
-        assert_eq!(counter.to_scalar::<i64>().unwrap(), 1);
+        let before = Expected::read("dcgan/weights.safetensors").get("main.1.num_batches_tracked", DType::I64);
+        assert_eq!(counter.to_scalar::<i64>().unwrap(), before.to_scalar::<i64>().unwrap() + 1);
     }
 }
 
