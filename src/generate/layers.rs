@@ -2,10 +2,11 @@
 
 use super::traits::Mode;
 use super::variables::{Builder, Init, Parameter};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::activation::Activation;
 use crate::ops::batch_norm::{batch_norm, batch_statistics};
 use crate::ops::conv::{ConvConfig, conv_transpose2d, conv2d};
+use crate::ops::group_norm;
 use candle_core::{DType, Tensor, Var};
 
 /// `x * weight^T + bias`.
@@ -36,6 +37,73 @@ impl Linear {
             false => x.matmul(&weight.t()?)?,
         };
         Ok(product.broadcast_add(bias)?)
+    }
+
+    /// The same at each pixel of `[B, I, N]`.
+    pub fn forward_pixels(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        let (weight, bias) = (self.weight.tensor(mode.trains()), self.bias.tensor(mode.trains()));
+        let weight = weight.unsqueeze(2)?.unsqueeze(3)?;
+        let y = conv2d(&x.unsqueeze(2)?, &weight, ConvConfig::padded(0))?.squeeze(2)?;
+        Ok(y.broadcast_add(&bias.reshape((1, (), 1))?)?)
+    }
+}
+
+/// Rows of a table, one for each class.
+pub struct Embedding {
+    weight: Parameter,
+}
+
+impl Embedding {
+    /// `name.weight` `[count, width]`.
+    pub fn new(builder: &mut Builder, name: &str, count: usize, width: usize) -> Result<Self> {
+        let init = Init::Normal { mean: 0.0, std: 1.0 };
+        Ok(Self { weight: builder.parameter(&format!("{name}.weight"), &[count, width], init)? })
+    }
+
+    /// `[B, width]` of B classes.
+    pub fn forward(&self, classes: &[u32], mode: Mode) -> Result<Tensor> {
+        let weight = self.weight.tensor(mode.trains());
+        Ok(weight.index_select(&Tensor::new(classes, weight.device())?, 0)?)
+    }
+}
+
+/// Group normalisation with a SiLU behind it where asked for.
+pub struct GroupNorm {
+    weight: Parameter,
+    bias: Parameter,
+    config: group_norm::GroupNorm,
+}
+
+impl GroupNorm {
+    /// `name.weight` and `name.bias` `[C]`.
+    pub fn new(
+        builder: &mut Builder,
+        name: &str,
+        channels: usize,
+        config: group_norm::GroupNorm,
+    ) -> Result<Self> {
+        if config.groups == 0 || channels % config.groups != 0 {
+            let reason = format!("{channels} channels of `{name}` do not fall into {} groups", config.groups);
+            return Err(Error::malformed(builder.path(), reason, ""));
+        }
+        Ok(Self {
+            weight: builder.parameter(&format!("{name}.weight"), &[channels], Init::Constant(1.0))?,
+            bias: builder.parameter(&format!("{name}.bias"), &[channels], Init::Constant(0.0))?,
+            config,
+        })
+    }
+
+    /// `[B, C, H, W]`, normalised.
+    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        let (weight, bias) = (self.weight.tensor(mode.trains()), self.bias.tensor(mode.trains()));
+        Ok(group_norm::group_norm(x, weight, bias, self.config)?)
+    }
+
+    /// The same followed by `* (1 + scale) + shift`, both `[B, C]`, and SiLU; the layer itself is made without it.
+    pub fn forward_scaled(&self, x: &Tensor, scale: &Tensor, shift: &Tensor, mode: Mode) -> Result<Tensor> {
+        let pixel = |t: &Tensor| t.unsqueeze(2)?.unsqueeze(3);
+        let y = self.forward(x, mode)?;
+        Ok(y.broadcast_mul(&pixel(&(scale + 1.0)?)?)?.broadcast_add(&pixel(shift)?)?.silu()?)
     }
 }
 

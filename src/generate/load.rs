@@ -1,9 +1,10 @@
-//! From a path to a network, and back: generator directories (`config.json` and safetensors), weights files, random beginnings.
+//! From a path to a network, and back: generator directories (`config.json` and safetensors), diffusers pipelines, weights files,
+//! random beginnings.
 
 use super::config::{Config, read_json};
 use super::traits::{Discriminator, Generator};
 use super::variables::{Builder, Variables};
-use super::{FAMILIES, Family, Role, family, names};
+use super::{FAMILIES, Family, Role, diffusers, family, names};
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomic;
 use crate::formats::safetensors::write_safetensors;
@@ -152,10 +153,14 @@ pub(super) struct Source {
 fn open(path: &Path, request: &GeneratorRequest, role: Role) -> Result<Source> {
     let arch = request.arch.as_deref();
     if path.is_dir() {
+        if path.join(diffusers::INDEX).is_file() {
+            let (config, weights) = diffusers::open_pipeline(path)?;
+            return Ok(Source { family: &diffusers::FAMILY, config, weights });
+        }
         let config_path = path.join(CONFIG);
         if !config_path.is_file() {
-            let reason = format!("holds no {CONFIG}");
-            let hint = "name the weights file itself, or a generator directory";
+            let reason = format!("holds neither {CONFIG} nor {}", diffusers::INDEX);
+            let hint = "name the weights file itself, a generator directory or a diffusers pipeline";
             return Err(Error::malformed(path, reason, hint));
         }
         let (family, config) =

@@ -6,6 +6,7 @@ mod config;
 mod dcgan;
 #[cfg(test)]
 mod dcgan_tests;
+mod diffusers;
 mod gradient;
 mod latents;
 mod layers;
@@ -71,7 +72,7 @@ pub struct Family {
 }
 
 /// Every family that `--arch` knows.
-pub const FAMILIES: &[Family] = &[mlp_gan::FAMILY, vae::FAMILY, dcgan::FAMILY];
+pub const FAMILIES: &[Family] = &[mlp_gan::FAMILY, vae::FAMILY, dcgan::FAMILY, diffusers::FAMILY];
 
 /// The family of this name.
 ///

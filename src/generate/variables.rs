@@ -171,6 +171,17 @@ impl Builder {
         }
     }
 
+    /// Gives tensors of an older layout their present names.
+    pub fn rename(&mut self, present: impl Fn(&str) -> String) {
+        if let Source::Weights(dict) = &mut self.source {
+            let mut renamed = StateDict::new(dict.path());
+            for (name, tensor) in std::mem::replace(dict, StateDict::new("")) {
+                renamed.insert(present(&name), tensor);
+            }
+            *dict = renamed;
+        }
+    }
+
     /// Type of the network's numbers.
     pub fn dtype(&self) -> DType {
         self.dtype

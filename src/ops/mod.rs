@@ -3,9 +3,11 @@
 //! Results never depend on the batch, the thread count or the instruction set.
 
 pub mod activation;
+pub mod attention;
 pub mod batch_norm;
 pub mod conv;
 pub mod gemm;
+pub mod group_norm;
 mod host;
 pub mod leaky_relu;
 pub mod linear;
