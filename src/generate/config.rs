@@ -96,8 +96,13 @@ pub fn image_of(path: &Path, image: [usize; 3], pixels: Option<usize>) -> Result
             Ok(count)
         }
         _ => {
-            let given = pixels.map(|pixels| format!(", where the network has {pixels} values")).unwrap_or_default();
-            Err(Error::malformed(path, format!("`image` cannot be {image:?} (channels, rows, columns){given}"), ""))
+            let given =
+                pixels.map(|pixels| format!(", where the network has {pixels} values")).unwrap_or_default();
+            Err(Error::malformed(
+                path,
+                format!("`image` cannot be {image:?} (channels, rows, columns){given}"),
+                "",
+            ))
         }
     }
 }

@@ -5,7 +5,8 @@ use super::*;
 use candle_core::{DType, Tensor, Var};
 
 fn generator(dtype: DType) -> Box<dyn Generator> {
-    load(fixture("dcgan/weights.safetensors"), &GeneratorRequest { dtype, ..GeneratorRequest::default() }).unwrap()
+    load(fixture("dcgan/weights.safetensors"), &GeneratorRequest { dtype, ..GeneratorRequest::default() })
+        .unwrap()
 }
 
 fn discriminator(dtype: DType) -> Box<dyn Discriminator> {
@@ -32,7 +33,8 @@ fn images_logits_and_the_gradient_of_z_agree_with_pytorch() {
         let z = io.get("z", dtype).flatten_from(1).unwrap();
         let conditions = Conditions::default();
         io.assert("d_logits_real", &d.logits(&io.get("real", dtype), &conditions).unwrap(), tolerance);
-        let result = value_and_gradient(g.as_ref(), &z, &conditions, |images| d.logits(images, &conditions)).unwrap();
+        let result =
+            value_and_gradient(g.as_ref(), &z, &conditions, |images| d.logits(images, &conditions)).unwrap();
         io.assert("img", &result.images, tolerance);
         io.assert("d_logits", &result.value, tolerance);
         io.assert("grad_z", &result.gradient, 10.0 * tolerance);
@@ -89,7 +91,8 @@ fn the_gradients_of_a_training_step_agree_with_pytorch() {
             io.assert(&format!("train.after_g_step.G.{name}"), g.variables().get(name).unwrap(), 2e-5);
         }
         let counter = g.variables().get("main.1.num_batches_tracked").unwrap();
-        let before = Expected::read("dcgan/weights.safetensors").get("main.1.num_batches_tracked", DType::I64);
+        let before =
+            Expected::read("dcgan/weights.safetensors").get("main.1.num_batches_tracked", DType::I64);
         assert_eq!(counter.to_scalar::<i64>().unwrap(), before.to_scalar::<i64>().unwrap() + 1);
     }
 }
@@ -100,7 +103,8 @@ fn an_image_and_its_gradient_are_the_same_bits_alone_and_in_a_batch() {
     let z = values(&[5, 16], 3, DType::F32);
     let conditions = Conditions::default();
     let run = |z: &Tensor| {
-        let result = value_and_gradient(g.as_ref(), z, &conditions, |images| d.logits(images, &conditions)).unwrap();
+        let result =
+            value_and_gradient(g.as_ref(), z, &conditions, |images| d.logits(images, &conditions)).unwrap();
         [result.images, result.value, result.gradient].map(|t| t.flatten_from(1.min(t.rank() - 1)).unwrap())
     };
     let together = run(&z);

@@ -15,13 +15,16 @@ pub fn latents_of_seeds(space: &LatentSpace, seeds: &[u32], dtype: DType, device
     match space.prior {
         Some(Prior::Normal) => {}
         None => {
-            let reason = format!("latents are not drawn in {}, but brought there from another space", space.name);
+            let reason =
+                format!("latents are not drawn in {}, but brought there from another space", space.name);
             return Err(Error::usage(reason, ""));
         }
     }
     let count: usize = space.shape.iter().product();
-    let values: Vec<f64> =
-        seeds.iter().flat_map(|&seed| RandomState::new(seed).randn().take(count).collect::<Vec<_>>()).collect();
+    let values: Vec<f64> = seeds
+        .iter()
+        .flat_map(|&seed| RandomState::new(seed).randn().take(count).collect::<Vec<_>>())
+        .collect();
     let dims: Vec<usize> = [seeds.len()].into_iter().chain(space.shape.iter().copied()).collect();
     Ok(Tensor::from_vec(values, dims, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?)
 }

@@ -5,11 +5,13 @@ use super::variables::{Builder, Init, Parameter};
 use crate::error::{Error, Result};
 use crate::ops::activation::Activation;
 use crate::ops::batch_norm::{batch_norm, batch_statistics};
-use crate::ops::conv::{ConvConfig, conv_transpose2d, conv2d};
+use crate::ops::channels::add_to_channels;
+use crate::ops::conv::{self, ConvConfig, conv_transpose2d, conv2d};
 use crate::ops::group_norm;
 use candle_core::{DType, Tensor, Var};
 
-/// `x * weight^T + bias`.
+/// `x * weight^T + bias`: a pointwise convolution, so that a row never depends on the others (a matrix product of one row would
+/// take another kernel).
 pub struct Linear {
     weight: Parameter,
     bias: Parameter,
@@ -25,26 +27,45 @@ impl Linear {
         })
     }
 
-    /// `[B, I]` to `[B, O]`; on the CPU a row never depends on the others.
+    /// `[B, I]` to `[B, O]`.
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        let (weight, bias) = (self.weight.tensor(mode.trains()), self.bias.tensor(mode.trains()));
-        let product = match x.device().is_cpu() {
-            // A pointwise convolution on images of one pixel: a matrix product of one row would take another kernel.
-            true => {
-                let x = x.unsqueeze(2)?.unsqueeze(3)?;
-                conv2d(&x, &weight.unsqueeze(2)?.unsqueeze(3)?, ConvConfig::padded(0))?.flatten_from(1)?
-            }
-            false => x.matmul(&weight.t()?)?,
-        };
-        Ok(product.broadcast_add(bias)?)
+        Ok(self.forward_pixels(&x.unsqueeze(2)?, None, mode)?.squeeze(2)?)
     }
 
-    /// The same at each pixel of `[B, I, N]`.
-    pub fn forward_pixels(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+    /// The same at each pixel of `[B, I, N]`, with a residual `[B, O, N]` added if there is one.
+    pub fn forward_pixels(&self, x: &Tensor, residual: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
         let (weight, bias) = (self.weight.tensor(mode.trains()), self.bias.tensor(mode.trains()));
         let weight = weight.unsqueeze(2)?.unsqueeze(3)?;
-        let y = conv2d(&x.unsqueeze(2)?, &weight, ConvConfig::padded(0))?.squeeze(2)?;
-        Ok(y.broadcast_add(&bias.reshape((1, (), 1))?)?)
+        let residual = residual.map(|residual| residual.unsqueeze(2)).transpose()?;
+        let config = ConvConfig::padded(0);
+        Ok(convolution(&x.unsqueeze(2)?, &weight, Some(bias), residual.as_ref(), config, mode)?.squeeze(2)?)
+    }
+}
+
+/// Convolution, bias and residual: in one pass where nothing is trained (differentiable once, with respect to `x`), else on
+/// operations that differentiate to any order.
+fn convolution(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    residual: Option<&Tensor>,
+    config: ConvConfig,
+    mode: Mode,
+) -> Result<Tensor> {
+    if !mode.trains() && (bias.is_some() || residual.is_some()) {
+        let frozen = conv::Conv2d::new(weight.clone(), bias.cloned(), config)?;
+        return Ok(match residual {
+            Some(residual) => frozen.forward_add(x, residual)?,
+            None => frozen.forward(x)?,
+        });
+    }
+    let mut y = conv2d(x, weight, config)?;
+    if let Some(bias) = bias {
+        y = add_to_channels(&y, &bias.unsqueeze(0)?)?;
+    }
+    match residual {
+        Some(residual) => Ok((y + residual)?),
+        None => Ok(y),
     }
 }
 
@@ -138,11 +159,17 @@ impl Conv2d {
 
     /// `[B, C, H, W]` to `[B, O, H', W']`.
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        let y = conv2d(x, self.weight.tensor(mode.trains()), self.config)?;
-        match &self.bias {
-            Some(bias) => Ok(y.broadcast_add(&bias.tensor(mode.trains()).reshape((1, (), 1, 1))?)?),
-            None => Ok(y),
-        }
+        self.apply(x, None, mode)
+    }
+
+    /// The same plus a residual of the output's shape.
+    pub fn forward_add(&self, x: &Tensor, residual: &Tensor, mode: Mode) -> Result<Tensor> {
+        self.apply(x, Some(residual), mode)
+    }
+
+    fn apply(&self, x: &Tensor, residual: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
+        let bias = self.bias.as_ref().map(|bias| bias.tensor(mode.trains()));
+        convolution(x, self.weight.tensor(mode.trains()), bias, residual, self.config, mode)
     }
 }
 

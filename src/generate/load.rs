@@ -88,8 +88,11 @@ impl Default for GeneratorRequest {
 /// [`Error::Malformed`] for a damaged file, and naming the first tensor that does not fit the configuration, with both shapes.
 pub fn load(path: impl AsRef<Path>, request: &GeneratorRequest) -> Result<Box<dyn Generator>> {
     let Source { family, config, weights } = open(path.as_ref(), request, Role::Generator)?;
-    let generator =
-        (family.generator)(&config, Builder::from_weights(weights, request.dtype, &request.device), &request.sampler)?;
+    let generator = (family.generator)(
+        &config,
+        Builder::from_weights(weights, request.dtype, &request.device),
+        &request.sampler,
+    )?;
     check_sampler(generator, request)
 }
 
@@ -110,7 +113,11 @@ pub fn load_discriminator(
 ///
 /// # Errors
 /// [`Error::Io`] and [`Error::Malformed`] for the configuration; [`Error::Usage`] for an unknown family.
-pub fn initialise(path: impl AsRef<Path>, seed: u64, request: &GeneratorRequest) -> Result<Box<dyn Generator>> {
+pub fn initialise(
+    path: impl AsRef<Path>,
+    seed: u64,
+    request: &GeneratorRequest,
+) -> Result<Box<dyn Generator>> {
     let path = path.as_ref();
     let (family, config) = configured(path, request.arch.as_deref(), Role::Generator)?;
     let builder = Builder::from_nothing(seed, path, request.dtype, &request.device);
@@ -163,8 +170,7 @@ fn open(path: &Path, request: &GeneratorRequest, role: Role) -> Result<Source> {
             let hint = "name the weights file itself, a generator directory or a diffusers pipeline";
             return Err(Error::malformed(path, reason, hint));
         }
-        let (family, config) =
-            configured(request.config.as_deref().unwrap_or(&config_path), arch, role)?;
+        let (family, config) = configured(request.config.as_deref().unwrap_or(&config_path), arch, role)?;
         let weights = read_state_dict(weights_file(path, request.network, role))?;
         return Ok(Source { family, config, weights });
     }
@@ -219,7 +225,8 @@ fn configured(path: &Path, arch: Option<&str>, role: Role) -> Result<(&'static F
 }
 
 fn recognise(weights: &StateDict, role: Role) -> Result<&'static Family> {
-    let found: Vec<_> = FAMILIES.iter().filter_map(|f| (f.recognise)(weights).map(|role| (f, role))).collect();
+    let found: Vec<_> =
+        FAMILIES.iter().filter_map(|f| (f.recognise)(weights).map(|role| (f, role))).collect();
     match found[..] {
         [(family, found)] if found == role => Ok(family),
         [(family, _)] => {
@@ -227,7 +234,8 @@ fn recognise(weights: &StateDict, role: Role) -> Result<&'static Family> {
                 Role::Generator => ("generator", "discriminator"),
                 Role::Discriminator => ("discriminator", "generator"),
             };
-            let reason = format!("{} holds a {other} ({}), not a {wanted}", weights.path().display(), family.name);
+            let reason =
+                format!("{} holds a {other} ({}), not a {wanted}", weights.path().display(), family.name);
             Err(Error::usage(reason, format!("name the file of the {wanted}")))
         }
         _ => {

@@ -24,12 +24,15 @@ pub fn to_unit_rgb(images: &Tensor) -> Result<Tensor> {
 /// [`Error::Data`] naming the first image with a value that is not finite.
 pub fn to_bytes(images: &Tensor, quantization: Quantization) -> Result<Vec<Vec<u8>>> {
     let (_, channels, height, width) = images.dims4()?;
-    let rows = images.detach().permute((0, 2, 3, 1))?.flatten_from(1)?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+    let rows =
+        images.detach().permute((0, 2, 3, 1))?.flatten_from(1)?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
     let mut bytes = Vec::with_capacity(rows.len());
     for (i, row) in rows.iter().enumerate() {
         if row.iter().any(|v| !v.is_finite()) {
             return Err(Error::data(
-                format!("image {i} of the batch has values that are not finite ({channels} x {height} x {width})"),
+                format!(
+                    "image {i} of the batch has values that are not finite ({channels} x {height} x {width})"
+                ),
                 "the generator is broken, or its latent is far outside what it was trained on",
             ));
         }
@@ -65,7 +68,8 @@ mod tests {
 
     #[test]
     fn gray_images_are_scored_as_three_equal_channels_within_bounds() {
-        let images = Tensor::new(&[-3f32, -1.0, 0.0, 1.5], &Device::Cpu).unwrap().reshape((1, 1, 2, 2)).unwrap();
+        let images =
+            Tensor::new(&[-3f32, -1.0, 0.0, 1.5], &Device::Cpu).unwrap().reshape((1, 1, 2, 2)).unwrap();
         let rgb = to_unit_rgb(&images).unwrap();
         assert_eq!(rgb.dims(), [1, 3, 2, 2]);
         assert_eq!(rgb.flatten_all().unwrap().to_vec1::<f32>().unwrap(), [0.0, 0.0, 0.5, 1.0].repeat(3));

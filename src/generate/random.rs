@@ -42,7 +42,9 @@ mod tests {
         assert!((mean(|v| v * v) - 1.0).abs() < 0.03);
         assert!((mean(|v| v.powi(4)) - 3.0).abs() < 0.2);
         assert!(normals(7, Purpose::SamplerNoise, 3).take(9).eq(values[..9].iter().copied()));
-        for other in [normals(8, Purpose::SamplerNoise, 3).next(), normals(7, Purpose::SamplerNoise, 4).next()] {
+        for other in
+            [normals(8, Purpose::SamplerNoise, 3).next(), normals(7, Purpose::SamplerNoise, 4).next()]
+        {
             assert_ne!(other, Some(values[0]));
         }
         assert_ne!(normals(7, Purpose::Initialisation, 3).next(), Some(values[0]));

@@ -63,6 +63,7 @@ pub fn weights(tensors: &[(&str, &[usize])]) -> StateDict {
 /// Numbers for latents and images.
 pub fn values(dims: &[usize], seed: usize, dtype: DType) -> Tensor {
     let count: usize = dims.iter().product();
-    let data: Vec<f64> = (0..count).map(|i| ((i * 7919 + seed * 104_729) % 1013) as f64 / 507.0 - 1.0).collect();
+    let data: Vec<f64> =
+        (0..count).map(|i| ((i * 7919 + seed * 104_729) % 1013) as f64 / 507.0 - 1.0).collect();
     Tensor::from_vec(data, dims, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
 }

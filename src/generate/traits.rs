@@ -324,7 +324,10 @@ pub fn find_space<'s>(spaces: &'s [LatentSpace], name: Option<&str>) -> Result<&
     found.ok_or_else(|| {
         let known: Vec<&str> = spaces.iter().map(|space| space.name).collect();
         let name = name.unwrap_or("any");
-        Error::usage(format!("there is no latent space `{name}` here"), format!("known are {}", known.join(", ")))
+        Error::usage(
+            format!("there is no latent space `{name}` here"),
+            format!("known are {}", known.join(", ")),
+        )
     })
 }
 

@@ -35,7 +35,9 @@ struct VaeConfig {
 
 fn recognise(weights: &StateDict) -> Option<Role> {
     let decoder = ["fc3.weight", "fc4.weight"].iter().all(|name| weights.get(name).is_some());
-    let known = |name: &str| name.starts_with("fc3.") || name.starts_with("fc4.") || ENCODER.iter().any(|e| name.starts_with(e));
+    let known = |name: &str| {
+        name.starts_with("fc3.") || name.starts_with("fc4.") || ENCODER.iter().any(|e| name.starts_with(e))
+    };
     (decoder && weights.names().all(known)).then_some(Role::Generator)
 }
 
@@ -44,7 +46,8 @@ fn infer(builder: &Builder) -> Result<VaeConfig> {
         Some(&[hidden, z_dim]) => (z_dim, hidden),
         _ => (0, 0),
     };
-    let image = square_image(builder.path(), builder.shape("fc4.weight").and_then(|dims| dims.first().copied()))?;
+    let image =
+        square_image(builder.path(), builder.shape("fc4.weight").and_then(|dims| dims.first().copied()))?;
     Ok(VaeConfig { z_dim, hidden, image })
 }
 

@@ -232,7 +232,8 @@ impl Builder {
             Source::Random { seed, path, elements } => {
                 let count = dims.iter().try_fold(1usize, |product, &dim| product.checked_mul(dim));
                 let total = count.and_then(|count| elements.checked_add(count));
-                let (Some(count), Some(total)) = (count, total.filter(|&total| total <= MAX_INITIALISED)) else {
+                let (Some(count), Some(total)) = (count, total.filter(|&total| total <= MAX_INITIALISED))
+                else {
                     let reason = format!("asks for a tensor `{name}` of {dims:?}, beyond any memory");
                     return Err(Error::malformed(path, reason, ""));
                 };
@@ -241,7 +242,10 @@ impl Builder {
                     Init::Constant(value) => vec![value; count],
                     Init::Normal { mean, std } => {
                         let item = self.entries.len() as u64;
-                        normals(*seed, Purpose::Initialisation, item).take(count).map(|v| mean + std * v).collect()
+                        normals(*seed, Purpose::Initialisation, item)
+                            .take(count)
+                            .map(|v| mean + std * v)
+                            .collect()
                     }
                 };
                 Ok(Tensor::from_vec(values, dims, &Device::Cpu)?.to_dtype(self.dtype)?)
@@ -265,10 +269,8 @@ impl Builder {
         if let Source::Weights(dict) = &self.source {
             for (name, tensor) in dict.iter().filter(|(name, _)| !self.used.contains(*name)) {
                 if !others.iter().any(|prefix| name.starts_with(prefix)) {
-                    let reason = format!(
-                        "tensor `{name}` of shape {:?} has no place in this network",
-                        tensor.shape
-                    );
+                    let reason =
+                        format!("tensor `{name}` of shape {:?} has no place in this network", tensor.shape);
                     return Err(Error::malformed(dict.path(), reason, "is this another architecture?"));
                 }
                 let dtype = if matches!(tensor.data, TensorData::I64(_)) { DType::I64 } else { self.dtype };

@@ -115,10 +115,10 @@ impl CustomOp3 for Forward {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let (batch, channels, _, _) = x.dims4()?;
         let affine = Tensor::stack(&[weight, bias], 0)?.contiguous()?;
-        let grads =
-            x.contiguous()?.apply_op3_no_bwd(&dy.contiguous()?, &affine, &Backward(self.0))?;
+        let grads = x.contiguous()?.apply_op3_no_bwd(&dy.contiguous()?, &affine, &Backward(self.0))?;
         let dx = grads.narrow(0, 0, x.elem_count())?.reshape(x.dims())?;
-        let sums = grads.narrow(0, x.elem_count(), 2 * batch * channels)?.reshape((batch, channels, 2))?.sum(0)?;
+        let sums =
+            grads.narrow(0, x.elem_count(), 2 * batch * channels)?.reshape((batch, channels, 2))?.sum(0)?;
         let column = |i: usize| sums.narrow(1, i, 1)?.squeeze(1);
         Ok((Some(dx), Some(column(0)?), Some(column(1)?)))
     }
@@ -199,12 +199,14 @@ mod tests {
 
     fn values(dims: &[usize], seed: usize) -> Tensor {
         let n: usize = dims.iter().product();
-        let data: Vec<f32> = (0..n).map(|i| ((i * 7919 + seed * 104_729) % 1013) as f32 / 300.0 - 1.0).collect();
+        let data: Vec<f32> =
+            (0..n).map(|i| ((i * 7919 + seed * 104_729) % 1013) as f32 / 300.0 - 1.0).collect();
         Tensor::from_vec(data, dims, &Device::Cpu).unwrap()
     }
 
     fn assert_close(a: &Tensor, b: &Tensor) {
-        let flat = |t: &Tensor| t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        let flat =
+            |t: &Tensor| t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
         let (a, b) = (flat(a), flat(b));
         assert_eq!(a.len(), b.len());
         let largest = b.iter().fold(0f64, |m, v| m.max(v.abs()));

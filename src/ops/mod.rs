@@ -5,6 +5,7 @@
 pub mod activation;
 pub mod attention;
 pub mod batch_norm;
+pub mod channels;
 pub mod conv;
 pub mod gemm;
 pub mod group_norm;

@@ -6,6 +6,7 @@ use crate::generate::layers::{Conv2d, GroupNorm, Linear};
 use crate::generate::traits::Mode;
 use crate::generate::variables::{Builder, Init};
 use crate::ops::attention::attention;
+use crate::ops::channels::add_to_channels;
 use crate::ops::conv::{ConvConfig, Padding, PaddingRule};
 use crate::ops::group_norm;
 use candle_core::Tensor;
@@ -91,14 +92,13 @@ impl ResnetBlock {
             let shift = embedding.narrow(1, self.channels, self.channels)?;
             self.norm2.forward_scaled(&h, &scale, &shift, mode)?
         } else {
-            self.norm2.forward(&h.broadcast_add(&embedding.unsqueeze(2)?.unsqueeze(3)?)?, mode)?
+            self.norm2.forward(&add_to_channels(&h, &embedding)?, mode)?
         };
-        let h = self.conv2.forward(&h, mode)?;
         let shortcut = match &self.shortcut {
             Some(conv) => conv.forward(x, mode)?,
             None => x.clone(),
         };
-        divided((shortcut + h)?, self.scale)
+        divided(self.conv2.forward_add(&h, &shortcut, mode)?, self.scale)
     }
 }
 
@@ -125,7 +125,8 @@ impl AttentionBlock {
         let config = context.config;
         let norm = |groups| group_norm::GroupNorm { groups, eps: config.norm_eps, silu: false };
         let norm_name = format!("{name}.group_norm");
-        let norm = groups.map(|groups| GroupNorm::new(builder, &norm_name, channels, norm(groups))).transpose()?;
+        let norm =
+            groups.map(|groups| GroupNorm::new(builder, &norm_name, channels, norm(groups))).transpose()?;
         let width = config.attention_head_dim.unwrap_or(channels).max(1);
         if channels % width != 0 {
             let reason = format!("{channels} channels of `{name}` do not fall into heads of {width}");
@@ -150,10 +151,11 @@ impl AttentionBlock {
             None => x.clone(),
         };
         let pixels = normal.flatten_from(2)?;
-        let [q, k, v] = [&self.to_q, &self.to_k, &self.to_v].map(|layer| layer.forward_pixels(&pixels, mode));
+        let [q, k, v] =
+            [&self.to_q, &self.to_k, &self.to_v].map(|layer| layer.forward_pixels(&pixels, None, mode));
         let mixed = attention(&q?, &k?, &v?, self.heads)?;
-        let out = self.to_out.forward_pixels(&mixed, mode)?.reshape(x.dims())?;
-        divided((out + x)?, self.scale)
+        let out = self.to_out.forward_pixels(&mixed, Some(&x.flatten_from(2)?), mode)?;
+        divided(out.reshape(x.dims())?, self.scale)
     }
 }
 

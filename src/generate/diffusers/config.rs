@@ -80,7 +80,12 @@ impl Default for UNetConfig {
             time_embedding_dim: None,
             freq_shift: 0.0,
             flip_sin_to_cos: true,
-            down_block_types: strings(["DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"]),
+            down_block_types: strings([
+                "DownBlock2D",
+                "AttnDownBlock2D",
+                "AttnDownBlock2D",
+                "AttnDownBlock2D",
+            ]),
             mid_block_type: Some("UNetMidBlock2D".into()),
             up_block_types: strings(["AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"]),
             block_out_channels: vec![224, 448, 672, 896],
@@ -114,7 +119,9 @@ impl UNetConfig {
         let (height, width) = match self.sample_size {
             Some(SampleSize::Square(side)) => (side, side),
             Some(SampleSize::Rectangle([height, width])) => (height, width),
-            None => return Err(Error::malformed(path, "gives no `sample_size`", "add the side of the images")),
+            None => {
+                return Err(Error::malformed(path, "gives no `sample_size`", "add the side of the images"));
+            }
         };
         let halvings = self.block_out_channels.len().saturating_sub(1);
         for side in [height, width] {
@@ -134,7 +141,11 @@ impl UNetConfig {
     pub fn check(&self, path: &Path) -> Result<()> {
         let unsupported = |name: &str, value: &dyn std::fmt::Debug| {
             let reason = format!("`{name}` is {value:?}, which is not supported");
-            Err(Error::malformed(path, reason, "UNet2DModel with residual blocks, positional times and SiLU is"))
+            Err(Error::malformed(
+                path,
+                reason,
+                "UNet2DModel with residual blocks, positional times and SiLU is",
+            ))
         };
         if let Some((name, value)) = self.others.iter().find(|(name, _)| !name.starts_with('_')) {
             return unsupported(name, value);
@@ -177,7 +188,8 @@ impl UNetConfig {
             bounded(path, "channels", channels, 1..=MAX_CHANNELS)?;
         }
         bounded(path, "out_channels", self.out_channels, self.in_channels..=self.in_channels)?;
-        for channels in [self.time_embedding_dim, self.attention_head_dim, self.num_class_embeds].into_iter().flatten()
+        for channels in
+            [self.time_embedding_dim, self.attention_head_dim, self.num_class_embeds].into_iter().flatten()
         {
             bounded(path, "channels", channels, 1..=MAX_CHANNELS)?;
         }

@@ -10,12 +10,12 @@ mod schedule;
 mod tests;
 mod unet;
 
+use super::Family;
 use super::config::{Config, read_json};
 use super::load::{Sampler, SamplerRequest};
 use super::random::{Purpose, normals};
 use super::traits::{Conditions, Denoiser, Generator, ImageShape, LatentSpace, Quantization};
 use super::variables::{Builder, Variables};
-use super::Family;
 use crate::error::{Error, Result};
 use crate::formats::{StateDict, read_state_dict};
 use candle_core::{Device, Tensor};
@@ -107,7 +107,9 @@ impl Diffusion {
             .iter()
             .flat_map(|&key| normals(key, Purpose::SamplerNoise, timestep as u64).take(count))
             .collect();
-        Ok(Tensor::from_vec(values, like.dims(), &Device::Cpu)?.to_dtype(like.dtype())?.to_device(like.device())?)
+        Ok(Tensor::from_vec(values, like.dims(), &Device::Cpu)?
+            .to_dtype(like.dtype())?
+            .to_device(like.device())?)
     }
 
     fn predict(&self, x: &Tensor, timesteps: &[usize], conditions: &Conditions) -> Result<Tensor> {
@@ -193,9 +195,16 @@ impl Denoiser for Diffusion {
         conditions: &Conditions,
     ) -> Result<Tensor> {
         let rows = images.dims().first().copied().unwrap_or(0);
-        let fits = rows == timesteps.len() && images.dims() == noise.dims() && images.dims()[1..] == self.shape.dims();
+        let fits = rows == timesteps.len()
+            && images.dims() == noise.dims()
+            && images.dims()[1..] == self.shape.dims();
         if !fits || timesteps.iter().any(|&t| t >= self.schedule.timesteps()) {
-            let reason = format!("images {:?}, noise {:?} and {} timesteps do not fit this model", images.dims(), noise.dims(), timesteps.len());
+            let reason = format!(
+                "images {:?}, noise {:?} and {} timesteps do not fit this model",
+                images.dims(),
+                noise.dims(),
+                timesteps.len()
+            );
             return Err(Error::usage(reason, ""));
         }
         let (noisy, target) = self.schedule.training_pair(images, noise, timesteps)?;

@@ -51,10 +51,14 @@ impl Schedule {
         let malformed = |reason: &str| Error::malformed(path, reason, "DDPM and DDIM schedules are known");
         let count = config.trained_betas.as_ref().map_or(config.num_train_timesteps, Vec::len);
         if !(1..=MAX_TIMESTEPS).contains(&count) {
-            return Err(malformed(&format!("`num_train_timesteps` is {count}, outside 1 to {MAX_TIMESTEPS}")));
+            return Err(malformed(&format!(
+                "`num_train_timesteps` is {count}, outside 1 to {MAX_TIMESTEPS}"
+            )));
         }
         if config.thresholding || config.rescale_betas_zero_snr {
-            return Err(malformed("asks for `thresholding` or `rescale_betas_zero_snr`, which are not supported"));
+            return Err(malformed(
+                "asks for `thresholding` or `rescale_betas_zero_snr`, which are not supported",
+            ));
         }
         let betas = betas(config, count);
         if betas.iter().any(|beta| !(*beta > 0.0 && *beta < 1.0)) {
@@ -87,9 +91,10 @@ impl Schedule {
             return Err(Error::usage(reason, format!("this model takes 1 to {total}")));
         }
         let timesteps: Vec<usize> = match self.config.timestep_spacing {
-            TimestepSpacing::Leading => {
-                (0..count).rev().map(|i| (i * (total / count)).saturating_add(self.config.steps_offset)).collect()
-            }
+            TimestepSpacing::Leading => (0..count)
+                .rev()
+                .map(|i| (i * (total / count)).saturating_add(self.config.steps_offset))
+                .collect(),
             TimestepSpacing::Linspace => {
                 let step = (total - 1) as f64 / (count - 1).max(1) as f64;
                 (0..count).rev().map(|i| (i as f64 * step).round_ties_even() as usize).collect()
@@ -114,7 +119,10 @@ impl Schedule {
         let count = count.unwrap_or(DDIM_STEPS.min(self.timesteps()));
         let timesteps = self.spaced(count, path)?;
         let ratio = self.timesteps() / count;
-        Ok(timesteps.iter().map(|&timestep| Step { timestep, previous: timestep.checked_sub(ratio) }).collect())
+        Ok(timesteps
+            .iter()
+            .map(|&timestep| Step { timestep, previous: timestep.checked_sub(ratio) })
+            .collect())
     }
 
     /// The steps of DDPM: each goes to the next in the list.
@@ -183,7 +191,12 @@ impl Schedule {
     ///
     /// # Errors
     /// What candle's operations return.
-    pub fn training_pair(&self, images: &Tensor, noise: &Tensor, timesteps: &[usize]) -> Result<(Tensor, Tensor)> {
+    pub fn training_pair(
+        &self,
+        images: &Tensor,
+        noise: &Tensor,
+        timesteps: &[usize],
+    ) -> Result<(Tensor, Tensor)> {
         let column = |values: Vec<f64>| {
             Tensor::from_vec(values, (timesteps.len(), 1, 1, 1), &candle_core::Device::Cpu)?
                 .to_dtype(images.dtype())?
@@ -194,7 +207,9 @@ impl Schedule {
         let noisy = (images.broadcast_mul(&signals)? + noise.broadcast_mul(&shares)?)?;
         let target = match self.config.prediction_type {
             PredictionType::Epsilon => noise.clone(),
-            PredictionType::VPrediction => (noise.broadcast_mul(&signals)? - images.broadcast_mul(&shares)?)?,
+            PredictionType::VPrediction => {
+                (noise.broadcast_mul(&signals)? - images.broadcast_mul(&shares)?)?
+            }
             PredictionType::Sample => images.clone(),
         };
         Ok((noisy, target))
@@ -207,16 +222,16 @@ impl Schedule {
     }
 }
 
-/// `torch.linspace` in float32: counted from either end.
+/// `torch.linspace` in float32: counted from either end, each product and sum rounded once.
 fn linspace(start: f32, end: f32, count: usize) -> impl Iterator<Item = f32> {
     let step = if count > 1 { (end - start) / (count - 1) as f32 } else { 0.0 };
     (0..count).map(move |i| match i < count / 2 || count == 1 {
-        true => start + step * i as f32,
-        false => end - step * (count - 1 - i) as f32,
+        true => step.mul_add(i as f32, start),
+        false => step.mul_add(-((count - 1 - i) as f32), end),
     })
 }
 
-fn betas(config: &SchedulerConfig, count: usize) -> Vec<f32> {
+pub(super) fn betas(config: &SchedulerConfig, count: usize) -> Vec<f32> {
     if let Some(betas) = &config.trained_betas {
         return betas.clone();
     }

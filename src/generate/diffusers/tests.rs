@@ -7,7 +7,11 @@ use candle_core::{DType, Var};
 
 const TIME: &str = "time_embedding_out";
 
-fn parts(dtype: DType, change: impl Fn(&mut serde_json::Value), request: SamplerRequest) -> Result<Diffusion> {
+fn parts(
+    dtype: DType,
+    change: impl Fn(&mut serde_json::Value),
+    request: SamplerRequest,
+) -> Result<Diffusion> {
     let (config, weights) = open_pipeline(&fixture("diffusers-ddpm/pipeline"))?;
     let mut part = config.part().unwrap().clone();
     change(&mut part);
@@ -27,7 +31,9 @@ fn usizes(t: &Tensor) -> Vec<usize> {
 fn the_schedule_and_the_time_embedding_agree_with_diffusers() {
     let io = Expected::read("diffusers-ddpm/io.safetensors");
     let model = model(DType::F32, Sampler::Ddim, 5);
-    io.assert("alphas_cumprod", &Tensor::new(&model.schedule.alphas_cumprod[..], &Device::Cpu).unwrap(), 1e-7);
+    let betas = schedule::betas(&model.config.scheduler, 1000);
+    io.assert("betas", &Tensor::new(betas, &Device::Cpu).unwrap(), 0.0);
+    io.assert("alphas_cumprod", &Tensor::new(&model.schedule.alphas_cumprod[..], &Device::Cpu).unwrap(), 0.0);
     let timesteps = usizes(&io.get("t", DType::I64));
     let width = model.config.unet.block_out_channels[0];
     let rows: Vec<f32> = timesteps.iter().flat_map(|&t| model.unet.sinusoids(t, width)).collect();
@@ -61,7 +67,8 @@ fn ddpm_steps_agree_with_diffusers() {
     let io = Expected::read("diffusers-ddpm/io.safetensors");
     for (name, variance_type) in [("small", "fixed_small"), ("large", "fixed_large")] {
         let change = |part: &mut serde_json::Value| part["scheduler"]["variance_type"] = variance_type.into();
-        let model = parts(DType::F32, change, SamplerRequest { sampler: Some(Sampler::Ddpm), steps: None }).unwrap();
+        let model =
+            parts(DType::F32, change, SamplerRequest { sampler: Some(Sampler::Ddpm), steps: None }).unwrap();
         assert_eq!(model.steps.len(), 1000);
         let x = io.get("x_t", DType::F32);
         for t in [999, 500, 1, 0] {
@@ -188,7 +195,10 @@ fn a_configuration_that_cannot_be_met_is_refused_by_name() {
             let (parent, key) = pointer.rsplit_once('/').unwrap();
             part.pointer_mut(parent).unwrap()[key] = value.clone();
         };
-        parts(DType::F32, change, SamplerRequest::default()).err().unwrap_or_else(|| panic!("{pointer} {value}")).to_string()
+        parts(DType::F32, change, SamplerRequest::default())
+            .err()
+            .unwrap_or_else(|| panic!("{pointer} {value}"))
+            .to_string()
     };
     assert!(refused("/unet/act_fn", "gelu".into()).contains("act_fn"));
     assert!(refused("/unet/class_embed_type", "timestep".into()).contains("class_embed_type"));
@@ -198,7 +208,9 @@ fn a_configuration_that_cannot_be_met_is_refused_by_name() {
     assert!(refused("/unet/norm_num_groups", 0.into()).contains("0 groups"));
     assert!(refused("/unet/sample_size", 30.into()).contains("halved"));
     assert!(refused("/unet/sample_size", serde_json::Value::Null).contains("sample_size"));
-    assert!(refused("/unet/down_block_types", serde_json::json!(["DownBlock2D"])).contains("down_block_types"));
+    assert!(
+        refused("/unet/down_block_types", serde_json::json!(["DownBlock2D"])).contains("down_block_types")
+    );
     let wide = serde_json::json!([16, 32, 65536]);
     let wide = refused("/unet/block_out_channels", wide);
     assert!(wide.contains("down_blocks.2.") && wide.contains("65536") && wide.contains("32"), "{wide}");
@@ -232,7 +244,8 @@ fn older_names_of_attention_and_pickled_weights_are_read() {
     let missing = load(root, &request).err().unwrap().to_string();
     assert!(missing.contains("diffusion_pytorch_model.safetensors"), "{missing}");
     // The name does not decide what is in it: safetensors under the name of the pickle.
-    crate::formats::safetensors::write_safetensors(root.join("unet/diffusion_pytorch_model.bin"), &old).unwrap();
+    crate::formats::safetensors::write_safetensors(root.join("unet/diffusion_pytorch_model.bin"), &old)
+        .unwrap();
     let model = load(root, &request).unwrap();
     assert!(model.variables().get("mid_block.attentions.0.to_out.0.bias").is_some());
     std::fs::write(root.join(INDEX), r#"{"unet": ["diffusers", "UNet2DConditionModel"]}"#).unwrap();

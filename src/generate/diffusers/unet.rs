@@ -102,8 +102,8 @@ impl UNet {
             let (outs, skip) = (channels[level], channels[level.saturating_sub(1)]);
             let name = format!("up_blocks.{i}");
             let last = config.layers_per_block;
-            let inputs = (0..=last)
-                .map(|i| if i == 0 { before } else { outs } + if i == last { skip } else { outs });
+            let inputs =
+                (0..=last).map(|i| if i == 0 { before } else { outs } + if i == last { skip } else { outs });
             let attends = config.up_block_types[i].starts_with("Attn");
             let mut block = layers(builder, &name, inputs, outs, attends, context)?;
             if level > 0 {
@@ -185,7 +185,9 @@ impl UNet {
     ) -> Result<Tensor> {
         let width = self.config.block_out_channels[0];
         let rows: Vec<f32> = timesteps.iter().flat_map(|&t| self.sinusoids(t, width)).collect();
-        let rows = Tensor::from_vec(rows, (timesteps.len(), width), &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?;
+        let rows = Tensor::from_vec(rows, (timesteps.len(), width), &Device::Cpu)?
+            .to_dtype(dtype)?
+            .to_device(device)?;
         let hidden = self.time_embedding[0].forward(&rows, mode)?.silu()?;
         self.time_embedding[1].forward(&hidden, mode)
     }

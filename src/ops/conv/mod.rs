@@ -296,3 +296,5 @@ impl CustomOp1 for FusedGrad {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transpose_tests;

@@ -41,13 +41,16 @@ pub fn conv_transpose2d(x: &Tensor, weight: &Tensor, stride: usize, padding: usi
     if height * width == 1 && padding == 0 {
         // Each output is a product with the one pixel: far denser as a pointwise convolution.
         let columns = weight.reshape((ins, ()))?.t()?.contiguous()?.reshape(((), ins, 1, 1))?;
-        return conv2d(x, &columns, ConvConfig::padded(0))?.reshape((batch, outs, kernel_height, kernel_width));
+        return conv2d(x, &columns, ConvConfig::padded(0))?.reshape((
+            batch,
+            outs,
+            kernel_height,
+            kernel_width,
+        ));
     }
     let input = (batch, outs, out_height, out_width);
     match Shape::new(input, (ins, kernel_height, kernel_width), stride, Padding::same(padding)) {
-        Some(shape) => {
-            x.contiguous()?.apply_op2(&weight.contiguous()?, Map { shape, kind: Kind::InputGrad })
-        }
+        Some(shape) => x.contiguous()?.apply_op2(&weight.contiguous()?, Map { shape, kind: Kind::InputGrad }),
         None => bail!("a transposed convolution of {:?} with padding {padding} has no output", x.shape()),
     }
 }
