@@ -5,7 +5,7 @@ use super::variables::{Builder, Init, Parameter};
 use crate::error::{Error, Result};
 use crate::ops::activation::Activation;
 use crate::ops::batch_norm::{batch_norm, batch_statistics};
-use crate::ops::channels::add_to_channels;
+use crate::ops::channels::{add_to_channels, scale_channels};
 use crate::ops::conv::{self, ConvConfig, conv_transpose2d, conv2d};
 use crate::ops::group_norm;
 use candle_core::{DType, Tensor, Var};
@@ -103,7 +103,7 @@ impl GroupNorm {
         channels: usize,
         config: group_norm::GroupNorm,
     ) -> Result<Self> {
-        if config.groups == 0 || channels % config.groups != 0 {
+        if config.groups == 0 || !channels.is_multiple_of(config.groups) {
             let reason = format!("{channels} channels of `{name}` do not fall into {} groups", config.groups);
             return Err(Error::malformed(builder.path(), reason, ""));
         }
@@ -227,17 +227,25 @@ impl BatchNorm {
     /// which move the running ones.
     pub fn forward(&self, x: &Tensor, activation: Activation, mode: Mode) -> Result<Tensor> {
         let (weight, bias) = (self.weight.tensor(mode.trains()), self.bias.tensor(mode.trains()));
-        if mode.batch_statistics() {
-            let statistics = batch_statistics(&x.detach())?;
-            self.track(x, &statistics)?;
+        if !mode.batch_statistics() {
+            let deviation = (self.running_var.as_detached_tensor() + Self::EPS)?.sqrt()?;
+            let scale = (weight / deviation)?;
+            let shift = (bias - (self.running_mean.as_detached_tensor() * &scale)?)?;
+            return Ok(scale_channels(x, &scale, &shift, activation)?);
+        }
+        let statistics = batch_statistics(&x.detach())?;
+        self.track(x, &statistics)?;
+        if mode != Mode::TrainSecondOrder {
             let affine = Tensor::stack(&[weight, bias], 0)?;
             return Ok(batch_norm(x, &affine, None, &statistics, Self::EPS, activation)?);
         }
-        let deviation = (self.running_var.as_detached_tensor() + Self::EPS)?.sqrt()?;
-        let scale = (weight / deviation)?;
-        let shift = (bias - (self.running_mean.as_detached_tensor() * &scale)?)?;
-        let channel = |t: Tensor| t.reshape((1, (), 1, 1));
-        let y = x.broadcast_mul(&channel(scale)?)?.broadcast_add(&channel(shift)?)?;
+        let flat = x.transpose(0, 1)?.flatten_from(1)?;
+        let centred = flat.broadcast_sub(&flat.mean_keepdim(1)?)?;
+        let deviation = (centred.sqr()?.mean_keepdim(1)? + Self::EPS)?.sqrt()?;
+        let normal = centred.broadcast_div(&deviation)?;
+        let y = normal.broadcast_mul(&weight.unsqueeze(1)?)?.broadcast_add(&bias.unsqueeze(1)?)?;
+        let (batch, channels, height, width) = x.dims4()?;
+        let y = y.reshape((channels, batch, height, width))?.transpose(0, 1)?.contiguous()?;
         Ok(match activation {
             Activation::Identity => y,
             Activation::Relu => y.relu()?,

@@ -12,6 +12,8 @@ pub enum Mode {
     Eval,
     /// Statistics of the batch, which also move the stored ones; gradients reach the parameters.
     Train,
+    /// As [`Mode::Train`], on operations that can be differentiated once more: for penalties on a gradient, such as R1.
+    TrainSecondOrder,
     /// As [`Mode::Train`] but with constant parameters: a discriminator that the generator's step goes through.
     Through,
 }
@@ -24,7 +26,7 @@ impl Mode {
 
     /// Whether gradients reach the parameters.
     pub fn trains(self) -> bool {
-        self == Mode::Train
+        matches!(self, Mode::Train | Mode::TrainSecondOrder)
     }
 }
 

@@ -22,7 +22,7 @@ pub struct GroupNorm {
 /// If the shapes do not fit.
 pub fn group_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, config: GroupNorm) -> Result<Tensor> {
     let (_, channels, _, _) = x.dims4()?;
-    if config.groups == 0 || channels % config.groups != 0 {
+    if config.groups == 0 || !channels.is_multiple_of(config.groups) {
         bail!("{channels} channels do not fall into {} groups", config.groups);
     }
     if weight.dims() != [channels] || bias.dims() != [channels] {

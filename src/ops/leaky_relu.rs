@@ -38,7 +38,9 @@ impl CustomOp1 for Forward {
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(x.contiguous()?.apply_op2(&dy.contiguous()?, Backward { slope: self.slope })?))
+        // Detached: the gradient does not depend on `x` but by its sign, and candle expects one of every operand that is tracked.
+        let x = x.detach().contiguous()?;
+        Ok(Some(x.apply_op2(&dy.contiguous()?, Backward { slope: self.slope })?))
     }
 }
 

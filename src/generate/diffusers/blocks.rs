@@ -128,7 +128,7 @@ impl AttentionBlock {
         let norm =
             groups.map(|groups| GroupNorm::new(builder, &norm_name, channels, norm(groups))).transpose()?;
         let width = config.attention_head_dim.unwrap_or(channels).max(1);
-        if channels % width != 0 {
+        if !channels.is_multiple_of(width) {
             let reason = format!("{channels} channels of `{name}` do not fall into heads of {width}");
             return Err(Error::malformed(builder.path(), reason, ""));
         }

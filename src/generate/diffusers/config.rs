@@ -195,7 +195,7 @@ impl UNetConfig {
         }
         for groups in [Some(self.norm_num_groups), self.attn_norm_num_groups].into_iter().flatten() {
             for &channels in &self.block_out_channels {
-                if groups == 0 || channels % groups != 0 {
+                if groups == 0 || !channels.is_multiple_of(groups) {
                     let reason = format!("{channels} channels do not fall into {groups} groups");
                     return Err(Error::malformed(path, reason, ""));
                 }
@@ -203,7 +203,7 @@ impl UNetConfig {
         }
         if let Some(head) = self.attention_head_dim {
             for &channels in &self.block_out_channels {
-                if channels % head != 0 {
+                if !channels.is_multiple_of(head) {
                     let reason = format!("{channels} channels do not fall into heads of {head}");
                     return Err(Error::malformed(path, reason, ""));
                 }
