@@ -161,6 +161,11 @@ fn open(path: &Path, request: &GeneratorRequest, role: Role) -> Result<Source> {
     let arch = request.arch.as_deref();
     if path.is_dir() {
         if path.join(diffusers::INDEX).is_file() {
+            if arch.is_some_and(|arch| arch != diffusers::FAMILY.name) || request.config.is_some() {
+                let reason =
+                    format!("{} is a diffusers pipeline and brings its configuration", path.display());
+                return Err(Error::usage(reason, "leave --arch and --config out"));
+            }
             let (config, weights) = diffusers::open_pipeline(path)?;
             return Ok(Source { family: &diffusers::FAMILY, config, weights });
         }

@@ -1,6 +1,27 @@
 //! Generators and discriminators: two small traits, one file and one line of [`FAMILIES`] for each family, latents from seeds.
 //! Images are in -1..=1; parameters keep their official names, so that published weights load unchanged and are written back so.
 //! Everything above this room works on the traits and knows no family by name.
+//!
+//! ```
+//! use candle_core::{DType, Device};
+//! use pseudo_density::generate::{Conditions, GeneratorRequest, Seeds, initialise, latents_of_seeds, pixels};
+//!
+//! # let directory = tempfile::tempdir().unwrap();
+//! # let path = directory.path().join("config.json");
+//! # std::fs::write(&path, r#"{"family": "mlp-gan", "generator": {"widths": [8, 16, 49], "image": [1, 7, 7]}}"#).unwrap();
+//! // `load` reads trained weights; this network has random ones.
+//! let generator = initialise(&path, 0, &GeneratorRequest::default())?;
+//! let seeds: Vec<u32> = "0-9,42".parse::<Seeds>()?.iter().collect();
+//! for batch in seeds.chunks(4) {
+//!     let latents = latents_of_seeds(&generator.spaces()[0], batch, DType::F32, &Device::Cpu)?;
+//!     let keys: Vec<u64> = batch.iter().map(|&seed| seed.into()).collect();
+//!     let images = generator.generate(&latents, &Conditions { keys: Some(&keys), ..Conditions::default() })?;
+//!     let for_extractors = pixels::to_unit_rgb(&images)?; // [B, 3, H, W] in 0..=1
+//!     let for_files = pixels::to_bytes(&images, generator.quantization())?;
+//!     assert_eq!((for_extractors.dim(1)?, for_files[0].len()), (3, 49));
+//! }
+//! # Ok::<(), pseudo_density::Error>(())
+//! ```
 
 mod config;
 mod dcgan;

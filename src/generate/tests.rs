@@ -299,6 +299,7 @@ fn what_cannot_be_told_from_the_tensors_asks_for_the_architecture() {
     extra.push(("6.running_mean", &[4]));
     let extra = write(directory.path(), "extra.safetensors", &extra);
     assert!(refusal(load(&extra, &arch("mlp-gan"))).contains("`6.running_mean`"));
+    assert!(refusal(load(fixture("diffusers-ddpm/pipeline"), &arch("dcgan"))).contains("pipeline"));
     let steps = SamplerRequest { sampler: None, steps: Some(5) };
     let g = write(directory.path(), "g.safetensors", &MLP);
     let sampled = GeneratorRequest { sampler: steps, ..GeneratorRequest::default() };
@@ -335,4 +336,22 @@ fn damaged_weights_are_refused_without_a_panic() {
     dict.insert("0.weight", HostTensor { shape: vec![5, 3], data: TensorData::I64(vec![0; 15]) });
     write_safetensors(&path, &dict).unwrap();
     assert!(refusal(load(&path, &GeneratorRequest::default())).contains("integers"));
+}
+
+#[test]
+fn a_weights_file_is_read_with_a_configuration_of_its_own() {
+    let directory = directory();
+    let (path, weights) =
+        (directory.path().join("config.json"), write(directory.path(), "w.safetensors", &MLP));
+    let with = |text: &str, arch: Option<&str>| {
+        std::fs::write(&path, text).unwrap();
+        let (arch, config) = (arch.map(String::from), Some(path.clone()));
+        load(&weights, &GeneratorRequest { arch, config, ..GeneratorRequest::default() })
+    };
+    let part = r#"{"widths": [3, 5, 7, 16], "image": [1, 2, 8]}"#;
+    assert_eq!(with(part, Some("mlp-gan")).unwrap().image_shape().dims(), [1, 2, 8]);
+    let whole = format!(r#"{{"family": "mlp-gan", "generator": {part}}}"#);
+    assert_eq!(with(&whole, None).unwrap().image_shape().dims(), [1, 2, 8]);
+    assert!(refusal(with(&whole, Some("vae"))).contains("mlp-gan"));
+    assert!(refusal(with(part, None)).contains("--arch"));
 }

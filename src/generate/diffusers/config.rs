@@ -9,7 +9,9 @@ use std::path::Path;
 /// Most channels of a level.
 const MAX_CHANNELS: usize = 1 << 16;
 /// Longest side of an image.
-const MAX_SIDE: usize = 1 << 13;
+const MAX_SIDE: usize = 1 << 12;
+/// Most pixels that attend to each other: their weights take 1 GiB for each head.
+const MAX_ATTENDING: usize = 1 << 14;
 
 /// Both parts of a generator's configuration.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -128,6 +130,18 @@ impl UNetConfig {
             bounded(path, "sample_size", side, 1..=MAX_SIDE)?;
             if side % (1usize << halvings.min(MAX_SIDE.ilog2() as usize + 1)) != 0 {
                 let reason = format!("`sample_size` {side} cannot be halved {halvings} times");
+                return Err(Error::malformed(path, reason, ""));
+            }
+        }
+        let levels = self.down_block_types.iter().zip(self.up_block_types.iter().rev());
+        let attending = levels.map(|(down, up)| down.starts_with("Attn") || up.starts_with("Attn"));
+        let deepest = self.add_attention.then_some(halvings);
+        if let Some(level) =
+            attending.enumerate().filter_map(|(level, is)| is.then_some(level)).chain(deepest).min()
+        {
+            let pixels = (height >> level) * (width >> level);
+            if pixels > MAX_ATTENDING {
+                let reason = format!("asks for attention between {pixels} pixels, more than {MAX_ATTENDING}");
                 return Err(Error::malformed(path, reason, ""));
             }
         }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::generate::test_support::{Expected, fixture, relative, values};
-use crate::generate::{GeneratorRequest, Mode, load, value_and_gradient};
+use crate::generate::{GeneratorRequest, Mode, initialise, load, value_and_gradient};
 use candle_core::{DType, Var};
 
 const TIME: &str = "time_embedding_out";
@@ -207,6 +207,8 @@ fn a_configuration_that_cannot_be_met_is_refused_by_name() {
     assert!(refused("/unet/layers_per_block", 2.into()).contains("down_blocks.0.resnets.1.norm1.weight"));
     assert!(refused("/unet/norm_num_groups", 0.into()).contains("0 groups"));
     assert!(refused("/unet/sample_size", 30.into()).contains("halved"));
+    assert!(refused("/unet/sample_size", 4096.into()).contains("attention"));
+    assert!(refused("/unet/sample_size", 8192.into()).contains("sample_size"));
     assert!(refused("/unet/sample_size", serde_json::Value::Null).contains("sample_size"));
     assert!(
         refused("/unet/down_block_types", serde_json::json!(["DownBlock2D"])).contains("down_block_types")
@@ -250,4 +252,47 @@ fn older_names_of_attention_and_pickled_weights_are_read() {
     assert!(model.variables().get("mid_block.attentions.0.to_out.0.bias").is_some());
     std::fs::write(root.join(INDEX), r#"{"unet": ["diffusers", "UNet2DConditionModel"]}"#).unwrap();
     assert!(load(root, &request).err().unwrap().to_string().contains("UNet2DConditionModel"));
+}
+
+#[test]
+fn a_conditional_network_of_every_option_agrees_with_candle_in_float64_and_minds_its_class() {
+    let config = serde_json::json!({"family": "diffusers", "generator": {
+        "unet": {
+            "sample_size": [8, 12], "in_channels": 1, "out_channels": 1, "center_input_sample": true,
+            "block_out_channels": [8, 12, 16], "layers_per_block": 2, "norm_num_groups": 4,
+            "down_block_types": ["DownBlock2D", "AttnDownBlock2D", "DownBlock2D"],
+            "up_block_types": ["AttnUpBlock2D", "UpBlock2D", "UpBlock2D"],
+            "attention_head_dim": 4, "resnet_time_scale_shift": "scale_shift", "mid_block_scale_factor": 1.5,
+            "num_class_embeds": 3, "time_embedding_dim": 20, "_diffusers_version": "0.42.1",
+        },
+        "scheduler": {"prediction_type": "v_prediction", "beta_schedule": "squaredcos_cap_v2", "num_train_timesteps": 100},
+    }});
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("config.json");
+    std::fs::write(&path, config.to_string()).unwrap();
+    let make = |dtype| {
+        let sampler = SamplerRequest { sampler: None, steps: Some(4) };
+        let request = GeneratorRequest { dtype, sampler, ..GeneratorRequest::default() };
+        initialise(&path, 11, &request).unwrap()
+    };
+    let images = |model: &dyn Generator, dtype, classes: &[u32]| {
+        let conditions = Conditions { classes: Some(classes), ..Conditions::default() };
+        let noise = values(&[2, 1, 8, 12], 9, dtype);
+        value_and_gradient(model, &noise, &conditions, |images| Ok(images.sqr()?)).unwrap()
+    };
+    let (single, double) = (make(DType::F32), make(DType::F64));
+    assert_eq!(single.class_count(), 3);
+    let fast = images(single.as_ref(), DType::F32, &[0, 2]);
+    let slow = images(double.as_ref(), DType::F64, &[0, 2]);
+    assert!(relative(&fast.images, &slow.images) < 1e-4);
+    assert!(relative(&fast.gradient, &slow.gradient) < 1e-3);
+    let other = images(double.as_ref(), DType::F64, &[0, 1]);
+    let row = |t: &Tensor, i| t.narrow(0, i, 1).unwrap();
+    assert!(relative(&row(&other.images, 0), &row(&slow.images, 0)) < 1e-12);
+    assert!(relative(&row(&other.images, 1), &row(&slow.images, 1)) > 1e-3);
+    let noise = values(&[2, 1, 8, 12], 9, DType::F32);
+    for classes in [None, Some(&[0u32][..]), Some(&[0, 3][..])] {
+        let conditions = Conditions { classes, ..Conditions::default() };
+        assert_eq!(single.generate(&noise, &conditions).unwrap_err().exit_code(), 2);
+    }
 }
