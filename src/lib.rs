@@ -9,6 +9,7 @@
 //! | [`neighbors`] | nearest neighbours, exact and approximate |
 //! | [`density`] | mean neighbour distance, pseudo density, quantiles, groups, predictor |
 //! | [`mod@reference`] | the reference directory that ties them together |
+//! | [`generate`] | generators and discriminators, latents from seeds, samplers |
 //! | [`ops`] | fast and differentiable tensor operations |
 //! | [`formats`] | npy, npz, safetensors, torch checkpoints, tables |
 //! | [`shards`] | how work is cut into chunks and put together again |
@@ -40,6 +41,7 @@ pub mod density;
 pub mod error;
 pub mod extract;
 pub mod formats;
+pub mod generate;
 pub mod images;
 pub mod neighbors;
 pub mod ops;

@@ -3,10 +3,14 @@
 //! Results never depend on the batch, the thread count or the instruction set.
 
 pub mod activation;
+pub mod attention;
 pub mod batch_norm;
+pub mod channels;
 pub mod conv;
 pub mod gemm;
+pub mod group_norm;
 mod host;
+pub mod leaky_relu;
 pub mod linear;
 pub mod pool;
 pub mod resize;

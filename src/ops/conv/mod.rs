@@ -12,7 +12,7 @@ mod trained;
 mod weight_grad;
 
 pub use shape::Padding;
-pub use trained::conv2d;
+pub use trained::{conv_transpose2d, conv2d};
 
 use super::activation::{self, Activation};
 use super::host::floats;
@@ -299,3 +299,5 @@ impl CustomOp1 for FusedGrad {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transpose_tests;

@@ -4,7 +4,7 @@
 use super::dense::{self, PackedWeights};
 use super::input_grad::{self, TransposedWeights};
 use super::store::Epilogue;
-use super::{ConvConfig, Shape, plain_conv, shape_of, weight_grad, written};
+use super::{ConvConfig, Padding, Shape, plain_conv, shape_of, weight_grad, written};
 use crate::ops::activation::Activation;
 use crate::ops::host::floats;
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape as Dims, Tensor, bail};
@@ -19,6 +19,40 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, config: ConvConfig) -> Result<Tensor>
     }
     let shape = shape_of(x.dims(), weight, &config)?;
     x.contiguous()?.apply_op2(&weight.contiguous()?, Map { shape, kind: Kind::Output })
+}
+
+/// `x` `[B, C, H, W]` with `weight` `[C, O, kh, kw]` (PyTorch's order), both differentiable, to `[B, O, (H - 1) stride - 2 padding + kh, …]`:
+/// the gradient of the input of a convolution from O to C channels.
+///
+/// # Errors
+/// If the shapes do not fit, or where candle has no such operation.
+pub fn conv_transpose2d(x: &Tensor, weight: &Tensor, stride: usize, padding: usize) -> Result<Tensor> {
+    let (batch, channels, height, width) = x.dims4()?;
+    let (ins, outs, kernel_height, kernel_width) = weight.dims4()?;
+    let size = |n: usize, kernel: usize| (n.checked_sub(1)? * stride + kernel).checked_sub(2 * padding);
+    let (Some(out_height), Some(out_width), true) =
+        (size(height, kernel_height), size(width, kernel_width), ins == channels && stride > 0)
+    else {
+        bail!("a transposed convolution with weights {:?} was given {:?}", weight.shape(), x.shape());
+    };
+    if !x.device().is_cpu() || x.dtype() != DType::F32 {
+        return x.contiguous()?.conv_transpose2d(weight, padding, 0, stride, 1);
+    }
+    if height * width == 1 && padding == 0 {
+        // Each output is a product with the one pixel: far denser as a pointwise convolution.
+        let columns = weight.reshape((ins, ()))?.t()?.contiguous()?.reshape(((), ins, 1, 1))?;
+        return conv2d(x, &columns, ConvConfig::padded(0))?.reshape((
+            batch,
+            outs,
+            kernel_height,
+            kernel_width,
+        ));
+    }
+    let input = (batch, outs, out_height, out_width);
+    match Shape::new(input, (ins, kernel_height, kernel_width), stride, Padding::same(padding)) {
+        Some(shape) => x.contiguous()?.apply_op2(&weight.contiguous()?, Map { shape, kind: Kind::InputGrad }),
+        None => bail!("a transposed convolution of {:?} with padding {padding} has no output", x.shape()),
+    }
 }
 
 /// Which of the three trilinear maps; the operands in brackets.

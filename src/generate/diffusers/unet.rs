@@ -1,0 +1,238 @@
+//! `UNet2DModel` of diffusers: the network of Ho et al. 2020, from noisy images and timesteps to predictions.
+
+use super::blocks::{AttentionBlock, BlockContext, ResnetBlock, conv, double, downsampler};
+use super::config::UNetConfig;
+use crate::error::{Error, Result};
+use crate::generate::layers::{Conv2d, Embedding, GroupNorm, Linear};
+use crate::generate::traits::Mode;
+use crate::generate::variables::Builder;
+use crate::ops::group_norm;
+use candle_core::{DType, Device, Tensor};
+
+/// The longest wavelength of the time embedding, in radians per timestep.
+const MAX_PERIOD: f32 = 10_000.0;
+
+/// One level of the way down or up.
+struct Level {
+    resnets: Vec<ResnetBlock>,
+    /// One behind each residual block, or none.
+    attentions: Vec<AttentionBlock>,
+    /// Halves or doubles the image at the end of the level.
+    resize: Option<Conv2d>,
+}
+
+impl Level {
+    fn layer(&self, i: usize, x: &Tensor, time: &Tensor, mode: Mode) -> Result<Tensor> {
+        let x = self.resnets[i].forward(x, time, mode)?;
+        match self.attentions.get(i) {
+            Some(attention) => attention.forward(&x, mode),
+            None => Ok(x),
+        }
+    }
+}
+
+/// The network.
+pub struct UNet {
+    config: UNetConfig,
+    time_embedding: [Linear; 2],
+    class_embedding: Option<Embedding>,
+    conv_in: Conv2d,
+    down: Vec<Level>,
+    middle: [ResnetBlock; 2],
+    middle_attention: Option<AttentionBlock>,
+    up: Vec<Level>,
+    conv_norm_out: GroupNorm,
+    conv_out: Conv2d,
+}
+
+impl UNet {
+    /// The network of a configuration that has been checked.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] naming the first tensor that does not fit.
+    pub fn new(builder: &mut Builder, config: &UNetConfig) -> Result<Self> {
+        builder.rename(present_name);
+        let channels = &config.block_out_channels;
+        let (Some(&first), Some(&deepest)) = (channels.first(), channels.last()) else {
+            return Err(Error::malformed(builder.path(), "has no `block_out_channels`", ""));
+        };
+        let time = config.time_embedding_dim.unwrap_or(4 * first);
+        let context = BlockContext { config, time, scale: 1.0 };
+        let conv_in = conv(builder, "conv_in", config.in_channels, first, 3)?;
+        let time_embedding = [
+            Linear::new(builder, "time_embedding.linear_1", first, time)?,
+            Linear::new(builder, "time_embedding.linear_2", time, time)?,
+        ];
+        let class_embedding = match config.num_class_embeds {
+            Some(count) => Some(Embedding::new(builder, "class_embedding", count, time)?),
+            None => None,
+        };
+        let levels = channels.len();
+        let mut down = Vec::new();
+        let mut ins = first;
+        for (level, &outs) in channels.iter().enumerate() {
+            let name = format!("down_blocks.{level}");
+            let inputs = (0..config.layers_per_block).map(|i| if i == 0 { ins } else { outs });
+            let attends = config.down_block_types[level].starts_with("Attn");
+            let mut block = layers(builder, &name, inputs, outs, attends, context)?;
+            if level + 1 < levels {
+                let name = format!("{name}.downsamplers.0.conv");
+                block.resize = Some(downsampler(builder, &name, outs, config.downsample_padding)?);
+            }
+            down.push(block);
+            ins = outs;
+        }
+        let middle_context = BlockContext { scale: config.mid_block_scale_factor, ..context };
+        // Without groups of its own the middle takes those of the residual blocks, or none where these are scaled and shifted.
+        let shared = (config.resnet_time_scale_shift == "default").then_some(config.norm_num_groups);
+        let middle_attention = match config.add_attention {
+            true => {
+                let groups = config.attn_norm_num_groups.or(shared);
+                Some(AttentionBlock::new(builder, "mid_block.attentions.0", deepest, groups, middle_context)?)
+            }
+            false => None,
+        };
+        let middle = [
+            ResnetBlock::new(builder, "mid_block.resnets.0", deepest, deepest, middle_context)?,
+            ResnetBlock::new(builder, "mid_block.resnets.1", deepest, deepest, middle_context)?,
+        ];
+        let mut up = Vec::new();
+        let mut before = deepest;
+        for (i, level) in (0..levels).rev().enumerate() {
+            let (outs, skip) = (channels[level], channels[level.saturating_sub(1)]);
+            let name = format!("up_blocks.{i}");
+            let last = config.layers_per_block;
+            let inputs =
+                (0..=last).map(|i| if i == 0 { before } else { outs } + if i == last { skip } else { outs });
+            let attends = config.up_block_types[i].starts_with("Attn");
+            let mut block = layers(builder, &name, inputs, outs, attends, context)?;
+            if level > 0 {
+                block.resize = Some(conv(builder, &format!("{name}.upsamplers.0.conv"), outs, outs, 3)?);
+            }
+            up.push(block);
+            before = outs;
+        }
+        let norm = group_norm::GroupNorm { groups: config.norm_num_groups, eps: config.norm_eps, silu: true };
+        Ok(Self {
+            time_embedding,
+            class_embedding,
+            conv_in,
+            down,
+            middle,
+            middle_attention,
+            up,
+            conv_norm_out: GroupNorm::new(builder, "conv_norm_out", first, norm)?,
+            conv_out: conv(builder, "conv_out", first, config.out_channels, 3)?,
+            config: config.clone(),
+        })
+    }
+
+    /// The prediction `[B, C, H, W]` for `x` `[B, C, H, W]` at one timestep for each row.
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        timesteps: &[usize],
+        classes: Option<&[u32]>,
+        mode: Mode,
+    ) -> Result<Tensor> {
+        let x = if self.config.center_input_sample { ((x * 2.0)? - 1.0)? } else { x.clone() };
+        let mut time = self.embed(timesteps, x.dtype(), x.device(), mode)?;
+        if let (Some(embedding), Some(classes)) = (&self.class_embedding, classes) {
+            time = (time + embedding.forward(classes, mode)?)?;
+        }
+        let time = time.silu()?;
+        let mut x = self.conv_in.forward(&x, mode)?;
+        let mut skips = vec![x.clone()];
+        for level in &self.down {
+            for i in 0..level.resnets.len() {
+                x = level.layer(i, &x, &time, mode)?;
+                skips.push(x.clone());
+            }
+            if let Some(conv) = &level.resize {
+                x = conv.forward(&x, mode)?;
+                skips.push(x.clone());
+            }
+        }
+        x = self.middle[0].forward(&x, &time, mode)?;
+        if let Some(attention) = &self.middle_attention {
+            x = attention.forward(&x, mode)?;
+        }
+        x = self.middle[1].forward(&x, &time, mode)?;
+        for level in &self.up {
+            for i in 0..level.resnets.len() {
+                if let Some(skip) = skips.pop() {
+                    x = Tensor::cat(&[&x, &skip], 1)?;
+                }
+                x = level.layer(i, &x, &time, mode)?;
+            }
+            if let Some(conv) = &level.resize {
+                x = conv.forward(&double(&x)?, mode)?;
+            }
+        }
+        self.conv_out.forward(&self.conv_norm_out.forward(&x, mode)?, mode)
+    }
+
+    /// The time embedding `[B, T]`.
+    pub(super) fn embed(
+        &self,
+        timesteps: &[usize],
+        dtype: DType,
+        device: &Device,
+        mode: Mode,
+    ) -> Result<Tensor> {
+        let width = self.config.block_out_channels[0];
+        let rows: Vec<f32> = timesteps.iter().flat_map(|&t| self.sinusoids(t, width)).collect();
+        let rows = Tensor::from_vec(rows, (timesteps.len(), width), &Device::Cpu)?
+            .to_dtype(dtype)?
+            .to_device(device)?;
+        let hidden = self.time_embedding[0].forward(&rows, mode)?.silu()?;
+        self.time_embedding[1].forward(&hidden, mode)
+    }
+
+    /// Sines and cosines of a timestep, in float32 as the original takes them; the last is 0 where the width is odd.
+    pub(super) fn sinusoids(&self, timestep: usize, width: usize) -> Vec<f32> {
+        let half = width / 2;
+        let angle = |i: usize| {
+            let exponent = -MAX_PERIOD.ln() * i as f32 / (half as f32 - self.config.freq_shift);
+            timestep as f32 * exponent.exp()
+        };
+        let (sines, cosines) = ((0..half).map(|i| angle(i).sin()), (0..half).map(|i| angle(i).cos()));
+        let mut row: Vec<f32> = match self.config.flip_sin_to_cos {
+            true => cosines.chain(sines).collect(),
+            false => sines.chain(cosines).collect(),
+        };
+        row.resize(width, 0.0);
+        row
+    }
+}
+
+/// Residual blocks with these numbers of input channels, each followed by attention if `attends`.
+fn layers(
+    builder: &mut Builder,
+    name: &str,
+    inputs: impl Iterator<Item = usize>,
+    outs: usize,
+    attends: bool,
+    context: BlockContext,
+) -> Result<Level> {
+    let mut level = Level { resnets: Vec::new(), attentions: Vec::new(), resize: None };
+    for (i, ins) in inputs.enumerate() {
+        level.resnets.push(ResnetBlock::new(builder, &format!("{name}.resnets.{i}"), ins, outs, context)?);
+        if attends {
+            let name = format!("{name}.attentions.{i}");
+            let groups = Some(context.config.norm_num_groups);
+            level.attentions.push(AttentionBlock::new(builder, &name, outs, groups, context)?);
+        }
+    }
+    Ok(level)
+}
+
+/// Attention of older files, by its present names.
+fn present_name(name: &str) -> String {
+    const RENAMED: [(&str, &str); 4] =
+        [(".query.", ".to_q."), (".key.", ".to_k."), (".value.", ".to_v."), (".proj_attn.", ".to_out.0.")];
+    RENAMED.iter().fold(name.to_owned(), |name, (old, new)| name.replace(old, new))
+}

@@ -1,0 +1,269 @@
+//! Layers that several families share, on [`Parameter`]s: names and initial values as in `torch.nn`.
+
+use super::traits::Mode;
+use super::variables::{Builder, Init, Parameter};
+use crate::error::{Error, Result};
+use crate::ops::activation::Activation;
+use crate::ops::batch_norm::{batch_norm, batch_statistics};
+use crate::ops::channels::{add_to_channels, scale_channels};
+use crate::ops::conv::{self, ConvConfig, conv_transpose2d, conv2d};
+use crate::ops::group_norm;
+use candle_core::{DType, Tensor, Var};
+
+/// `x * weight^T + bias`: a pointwise convolution, so that a row never depends on the others (a matrix product of one row would
+/// take another kernel).
+pub struct Linear {
+    weight: Parameter,
+    bias: Parameter,
+}
+
+impl Linear {
+    /// `name.weight` `[O, I]` and `name.bias` `[O]`.
+    pub fn new(builder: &mut Builder, name: &str, ins: usize, outs: usize) -> Result<Self> {
+        let init = Init::torch_default(ins);
+        Ok(Self {
+            weight: builder.parameter(&format!("{name}.weight"), &[outs, ins], init)?,
+            bias: builder.parameter(&format!("{name}.bias"), &[outs], init)?,
+        })
+    }
+
+    /// `[B, I]` to `[B, O]`.
+    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        Ok(self.forward_pixels(&x.unsqueeze(2)?, None, mode)?.squeeze(2)?)
+    }
+
+    /// The same at each pixel of `[B, I, N]`, with a residual `[B, O, N]` added if there is one.
+    pub fn forward_pixels(&self, x: &Tensor, residual: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
+        let (weight, bias) = (self.weight.tensor(mode.trains()), self.bias.tensor(mode.trains()));
+        let weight = weight.unsqueeze(2)?.unsqueeze(3)?;
+        let residual = residual.map(|residual| residual.unsqueeze(2)).transpose()?;
+        let config = ConvConfig::padded(0);
+        Ok(convolution(&x.unsqueeze(2)?, &weight, Some(bias), residual.as_ref(), config, mode)?.squeeze(2)?)
+    }
+}
+
+/// Convolution, bias and residual: in one pass where nothing is trained (differentiable once, with respect to `x`), else on
+/// operations that differentiate to any order.
+fn convolution(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    residual: Option<&Tensor>,
+    config: ConvConfig,
+    mode: Mode,
+) -> Result<Tensor> {
+    if !mode.trains() && (bias.is_some() || residual.is_some()) {
+        let frozen = conv::Conv2d::new(weight.clone(), bias.cloned(), config)?;
+        return Ok(match residual {
+            Some(residual) => frozen.forward_add(x, residual)?,
+            None => frozen.forward(x)?,
+        });
+    }
+    let mut y = conv2d(x, weight, config)?;
+    if let Some(bias) = bias {
+        y = add_to_channels(&y, &bias.unsqueeze(0)?)?;
+    }
+    match residual {
+        Some(residual) => Ok((y + residual)?),
+        None => Ok(y),
+    }
+}
+
+/// Rows of a table, one for each class.
+pub struct Embedding {
+    weight: Parameter,
+}
+
+impl Embedding {
+    /// `name.weight` `[count, width]`.
+    pub fn new(builder: &mut Builder, name: &str, count: usize, width: usize) -> Result<Self> {
+        let init = Init::Normal { mean: 0.0, std: 1.0 };
+        Ok(Self { weight: builder.parameter(&format!("{name}.weight"), &[count, width], init)? })
+    }
+
+    /// `[B, width]` of B classes.
+    pub fn forward(&self, classes: &[u32], mode: Mode) -> Result<Tensor> {
+        let weight = self.weight.tensor(mode.trains());
+        Ok(weight.index_select(&Tensor::new(classes, weight.device())?, 0)?)
+    }
+}
+
+/// Group normalisation with a SiLU behind it where asked for.
+pub struct GroupNorm {
+    weight: Parameter,
+    bias: Parameter,
+    config: group_norm::GroupNorm,
+}
+
+impl GroupNorm {
+    /// `name.weight` and `name.bias` `[C]`.
+    pub fn new(
+        builder: &mut Builder,
+        name: &str,
+        channels: usize,
+        config: group_norm::GroupNorm,
+    ) -> Result<Self> {
+        if config.groups == 0 || !channels.is_multiple_of(config.groups) {
+            let reason = format!("{channels} channels of `{name}` do not fall into {} groups", config.groups);
+            return Err(Error::malformed(builder.path(), reason, ""));
+        }
+        Ok(Self {
+            weight: builder.parameter(&format!("{name}.weight"), &[channels], Init::Constant(1.0))?,
+            bias: builder.parameter(&format!("{name}.bias"), &[channels], Init::Constant(0.0))?,
+            config,
+        })
+    }
+
+    /// `[B, C, H, W]`, normalised.
+    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        let (weight, bias) = (self.weight.tensor(mode.trains()), self.bias.tensor(mode.trains()));
+        Ok(group_norm::group_norm(x, weight, bias, self.config)?)
+    }
+
+    /// The same followed by `* (1 + scale) + shift`, both `[B, C]`, and SiLU; the layer itself is made without it.
+    pub fn forward_scaled(&self, x: &Tensor, scale: &Tensor, shift: &Tensor, mode: Mode) -> Result<Tensor> {
+        let pixel = |t: &Tensor| t.unsqueeze(2)?.unsqueeze(3);
+        let y = self.forward(x, mode)?;
+        Ok(y.broadcast_mul(&pixel(&(scale + 1.0)?)?)?.broadcast_add(&pixel(shift)?)?.silu()?)
+    }
+}
+
+/// A convolution, with a bias or without.
+pub struct Conv2d {
+    weight: Parameter,
+    bias: Option<Parameter>,
+    config: ConvConfig,
+}
+
+impl Conv2d {
+    /// `name.weight` `[O, C, k, k]` and, if asked for, `name.bias` `[O]`; `init` is for the weights.
+    pub fn new(
+        builder: &mut Builder,
+        name: &str,
+        dims: [usize; 4],
+        bias: bool,
+        init: Init,
+        config: ConvConfig,
+    ) -> Result<Self> {
+        let weight = builder.parameter(&format!("{name}.weight"), &dims, init)?;
+        let name = format!("{name}.bias");
+        let bias = match bias {
+            true => {
+                let fan_in = dims[1..].iter().fold(1usize, |product, &dim| product.saturating_mul(dim));
+                Some(builder.parameter(&name, &dims[..1], Init::torch_default(fan_in))?)
+            }
+            false => None,
+        };
+        Ok(Self { weight, bias, config })
+    }
+
+    /// `[B, C, H, W]` to `[B, O, H', W']`.
+    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        self.apply(x, None, mode)
+    }
+
+    /// The same plus a residual of the output's shape.
+    pub fn forward_add(&self, x: &Tensor, residual: &Tensor, mode: Mode) -> Result<Tensor> {
+        self.apply(x, Some(residual), mode)
+    }
+
+    fn apply(&self, x: &Tensor, residual: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
+        let bias = self.bias.as_ref().map(|bias| bias.tensor(mode.trains()));
+        convolution(x, self.weight.tensor(mode.trains()), bias, residual, self.config, mode)
+    }
+}
+
+/// A transposed convolution without bias.
+pub struct ConvTranspose2d {
+    weight: Parameter,
+    stride: usize,
+    padding: usize,
+}
+
+impl ConvTranspose2d {
+    /// `name.weight` `[C, O, k, k]`.
+    pub fn new(
+        builder: &mut Builder,
+        name: &str,
+        dims: [usize; 4],
+        init: Init,
+        (stride, padding): (usize, usize),
+    ) -> Result<Self> {
+        Ok(Self { weight: builder.parameter(&format!("{name}.weight"), &dims, init)?, stride, padding })
+    }
+
+    /// `[B, C, H, W]` to `[B, O, (H - 1) stride - 2 padding + k, …]`.
+    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        Ok(conv_transpose2d(x, self.weight.tensor(mode.trains()), self.stride, self.padding)?)
+    }
+}
+
+/// Batch normalisation (Ioffe and Szegedy 2015) with PyTorch's defaults.
+pub struct BatchNorm {
+    weight: Parameter,
+    bias: Parameter,
+    running_mean: Var,
+    running_var: Var,
+    num_batches_tracked: Var,
+}
+
+impl BatchNorm {
+    const EPS: f64 = 1e-5;
+    const MOMENTUM: f64 = 0.1;
+
+    /// `name.{weight, bias, running_mean, running_var}` `[C]` and `name.num_batches_tracked`; `init` is for the weights.
+    pub fn new(builder: &mut Builder, name: &str, channels: usize, init: Init) -> Result<Self> {
+        let dims = [channels];
+        Ok(Self {
+            weight: builder.parameter(&format!("{name}.weight"), &dims, init)?,
+            bias: builder.parameter(&format!("{name}.bias"), &dims, Init::Constant(0.0))?,
+            running_mean: builder.buffer(&format!("{name}.running_mean"), &dims, Init::Constant(0.0))?,
+            running_var: builder.buffer(&format!("{name}.running_var"), &dims, Init::Constant(1.0))?,
+            num_batches_tracked: builder.counter(&format!("{name}.num_batches_tracked"))?,
+        })
+    }
+
+    /// `activation` of the normalised `[B, C, H, W]`: by the running statistics in [`Mode::Eval`], else by those of the batch,
+    /// which move the running ones.
+    pub fn forward(&self, x: &Tensor, activation: Activation, mode: Mode) -> Result<Tensor> {
+        let (weight, bias) = (self.weight.tensor(mode.trains()), self.bias.tensor(mode.trains()));
+        if !mode.batch_statistics() {
+            let deviation = (self.running_var.as_detached_tensor() + Self::EPS)?.sqrt()?;
+            let scale = (weight / deviation)?;
+            let shift = (bias - (self.running_mean.as_detached_tensor() * &scale)?)?;
+            return Ok(scale_channels(x, &scale, &shift, activation)?);
+        }
+        let statistics = batch_statistics(&x.detach())?;
+        self.track(x, &statistics)?;
+        if mode != Mode::TrainSecondOrder {
+            let affine = Tensor::stack(&[weight, bias], 0)?;
+            return Ok(batch_norm(x, &affine, None, &statistics, Self::EPS, activation)?);
+        }
+        let flat = x.transpose(0, 1)?.flatten_from(1)?;
+        let centred = flat.broadcast_sub(&flat.mean_keepdim(1)?)?;
+        let deviation = (centred.sqr()?.mean_keepdim(1)? + Self::EPS)?.sqrt()?;
+        let normal = centred.broadcast_div(&deviation)?;
+        let y = normal.broadcast_mul(&weight.unsqueeze(1)?)?.broadcast_add(&bias.unsqueeze(1)?)?;
+        let (batch, channels, height, width) = x.dims4()?;
+        let y = y.reshape((channels, batch, height, width))?.transpose(0, 1)?.contiguous()?;
+        Ok(match activation {
+            Activation::Identity => y,
+            Activation::Relu => y.relu()?,
+            Activation::Relu6 => y.relu()?.minimum(6.0)?,
+        })
+    }
+
+    fn track(&self, x: &Tensor, statistics: &Tensor) -> Result<()> {
+        let count = x.elem_count() as f64 / x.dim(1)?.max(1) as f64;
+        let mix = |running: &Var, new: Tensor| -> Result<()> {
+            let moved = ((running.as_detached_tensor() * (1.0 - Self::MOMENTUM))? + (new * Self::MOMENTUM)?)?;
+            Ok(running.set(&moved.to_dtype(running.dtype())?)?)
+        };
+        mix(&self.running_mean, statistics.get(0)?)?;
+        // The running variance is the unbiased one, as PyTorch keeps it.
+        mix(&self.running_var, (statistics.get(1)? * (count / (count - 1.0).max(1.0)))?)?;
+        let seen = self.num_batches_tracked.as_detached_tensor();
+        let one = Tensor::ones(seen.dims(), DType::I64, seen.device())?;
+        Ok(self.num_batches_tracked.set(&(seen + one)?)?)
+    }
+}

@@ -1,0 +1,52 @@
+//! Random streams of this room, keyed by what they are for: (seed, purpose, item), never by a place in a common stream.
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// What a stream is for. The numbers are part of the results; other rooms have their own.
+#[derive(Debug, Clone, Copy)]
+pub enum Purpose {
+    /// The initial weights of a layer.
+    Initialisation = 0x6701,
+    /// What a stochastic sampler adds at a step.
+    SamplerNoise = 0x6702,
+}
+
+/// Standard normal numbers (Box and Muller's method, both values of a pair) of `item` for one purpose under a seed.
+pub fn normals(seed: u64, purpose: Purpose, item: u64) -> impl Iterator<Item = f64> {
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&seed.to_le_bytes());
+    key[8..16].copy_from_slice(&(purpose as u64).to_le_bytes());
+    let mut rng = ChaCha8Rng::from_seed(key);
+    rng.set_stream(item);
+    std::iter::from_fn(move || {
+        let (radius, angle): (f64, f64) = (rng.random(), rng.random());
+        // 1 - u is never 0, whose logarithm is not finite.
+        let radius = (-2.0 * (1.0 - radius).ln()).sqrt();
+        let angle = std::f64::consts::TAU * angle;
+        Some([radius * angle.cos(), radius * angle.sin()])
+    })
+    .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_standard_normal_and_belong_to_their_key() {
+        const COUNT: usize = 40_000;
+        let values: Vec<f64> = normals(7, Purpose::SamplerNoise, 3).take(COUNT).collect();
+        let mean = |f: fn(f64) -> f64| values.iter().map(|&v| f(v)).sum::<f64>() / COUNT as f64;
+        assert!(mean(|v| v).abs() < 0.02);
+        assert!((mean(|v| v * v) - 1.0).abs() < 0.03);
+        assert!((mean(|v| v.powi(4)) - 3.0).abs() < 0.2);
+        assert!(normals(7, Purpose::SamplerNoise, 3).take(9).eq(values[..9].iter().copied()));
+        for other in
+            [normals(8, Purpose::SamplerNoise, 3).next(), normals(7, Purpose::SamplerNoise, 4).next()]
+        {
+            assert_ne!(other, Some(values[0]));
+        }
+        assert_ne!(normals(7, Purpose::Initialisation, 3).next(), Some(values[0]));
+    }
+}
