@@ -9,6 +9,7 @@
 //! | [`neighbors`] | nearest neighbours, exact and approximate |
 //! | [`density`] | mean neighbour distance, pseudo density, quantiles, groups, predictor |
 //! | [`mod@reference`] | the reference directory that ties them together |
+//! | [`metrics`] | how a generated set compares with a real one: FID, KID, precision, recall, density, coverage, … |
 //! | [`ops`] | fast and differentiable tensor operations |
 //! | [`formats`] | npy, npz, safetensors, torch checkpoints, tables |
 //! | [`shards`] | how work is cut into chunks and put together again |
@@ -41,6 +42,7 @@ pub mod error;
 pub mod extract;
 pub mod formats;
 pub mod images;
+pub mod metrics;
 pub mod neighbors;
 pub mod ops;
 pub mod progress;
