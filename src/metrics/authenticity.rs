@@ -14,6 +14,7 @@ pub const METRIC: Metric = Metric {
     better: Better::Neither,
     needs: Needs::Features,
     by_default: true,
+    alone: false,
     compute: |comparison| {
         let authentic = authenticity(comparison)?.authentic;
         Ok(Measured::mean(authentic.iter().map(|yes| f64::from(u8::from(*yes))).collect(), |mean| mean))
@@ -40,8 +41,12 @@ pub struct Authenticity {
 pub fn authenticity(comparison: &Comparison<'_>) -> Result<Authenticity> {
     let own = comparison.real.manifold()?.radii(1)?;
     let found = comparison.nearest()?;
-    let authentic =
-        found.rows.iter().zip(&found.distances).map(|(row, distance)| own[*row as usize] < *distance).collect();
+    let authentic = found
+        .rows
+        .iter()
+        .zip(&found.distances)
+        .map(|(row, distance)| own[*row as usize] < *distance)
+        .collect();
     Ok(Authenticity { nearest: found.rows.clone(), nearest_distance: found.distances.clone(), authentic })
 }
 
@@ -86,7 +91,6 @@ mod tests {
         let (value, authentic) = shares(&real, &fake);
         assert_eq!(authentic, expected);
         assert_eq!(value, expected.iter().filter(|yes| **yes).count() as f64 / 200.0);
-        
     }
 
     #[test]

@@ -43,6 +43,7 @@ impl Default for Options {
 
 /// One side of a comparison.
 pub struct FeatureSet<'p> {
+    name: String,
     features: Option<ArcArray2<f32>>,
     k: usize,
     progress: &'p dyn Progress,
@@ -81,6 +82,7 @@ impl<'p> FeatureSet<'p> {
 
     fn empty(k: usize, progress: &'p dyn Progress) -> Self {
         FeatureSet {
+            name: String::new(),
             features: None,
             k,
             progress,
@@ -91,6 +93,21 @@ impl<'p> FeatureSet<'p> {
             kid_own: OnceCell::new(),
             spectrum: OnceCell::new(),
         }
+    }
+
+    /// Names the set, for errors.
+    pub fn named(self, name: impl Into<String>) -> Self {
+        FeatureSet { name: name.into(), ..self }
+    }
+
+    /// Says in an error which set it is about.
+    fn told<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|error| match error {
+            Error::Data { reason, hint } if !self.name.is_empty() => {
+                Error::Data { reason: format!("{}: {reason}", self.name), hint }
+            }
+            other => other,
+        })
     }
 
     /// `[N, D]`
@@ -137,7 +154,7 @@ impl<'p> FeatureSet<'p> {
     /// # Errors
     /// As [`Statistics::of`].
     pub fn statistics(&self) -> Result<&Statistics> {
-        cached(&self.statistics, || Statistics::of(self.features()?))
+        cached(&self.statistics, || self.told(Statistics::of(self.features()?)))
     }
 
     /// Mean, covariance and its root.
@@ -145,7 +162,7 @@ impl<'p> FeatureSet<'p> {
     /// # Errors
     /// As [`FeatureSet::statistics`].
     pub fn rooted(&self) -> Result<&RootedStatistics> {
-        cached(&self.rooted, || self.statistics()?.clone().rooted())
+        cached(&self.rooted, || self.told(self.statistics()?.clone().rooted()))
     }
 
     /// The exact index of the rows.
@@ -161,7 +178,9 @@ impl<'p> FeatureSet<'p> {
     /// # Errors
     /// [`Error::Data`] if there are not k other rows for each.
     pub fn manifold(&self) -> Result<&Manifold> {
-        cached(&self.manifold, || Manifold::of(self.shared()?.clone(), self.index()?, self.k, self.progress))
+        cached(&self.manifold, || {
+            self.told(Manifold::of(self.shared()?.clone(), self.index()?, self.k, self.progress))
+        })
     }
 
     /// The mean kernel of pairs of different rows (see [`mod@kid`]).
@@ -169,7 +188,7 @@ impl<'p> FeatureSet<'p> {
     /// # Errors
     /// As [`kid::own_pairs`].
     pub fn kid_own(&self) -> Result<f64> {
-        cached(&self.kid_own, || kid::own_pairs(self.features()?)).copied()
+        cached(&self.kid_own, || self.told(kid::own_pairs(self.features()?))).copied()
     }
 
     /// Eigenvalues of the second moment of the rows at unit length (see [`mod@vendi`]).
@@ -177,7 +196,7 @@ impl<'p> FeatureSet<'p> {
     /// # Errors
     /// As [`vendi::spectrum`].
     pub fn spectrum(&self) -> Result<&[f64]> {
-        cached(&self.spectrum, || vendi::spectrum(self.features()?)).map(Vec::as_slice)
+        cached(&self.spectrum, || self.told(vendi::spectrum(self.features()?))).map(Vec::as_slice)
     }
 }
 

@@ -19,6 +19,7 @@ pub const METRIC: Metric = Metric {
     better: Better::Lower,
     needs: Needs::Statistics,
     by_default: true,
+    alone: false,
     compute: |comparison| {
         let distance = frechet_distance(comparison.real.rooted()?, comparison.generated.statistics()?)?;
         Ok(Measured::value(distance))
@@ -60,7 +61,10 @@ pub fn frechet_distance(real: &RootedStatistics, generated: &Statistics) -> Resu
 fn replicates(comparison: &Comparison<'_>, draws: &Draws) -> Result<Vec<f64>> {
     let features = comparison.generated.features()?;
     let real = comparison.real.rooted()?;
-    draws.rows(features.nrows()).map(|rows| frechet_distance(real, &Statistics::of_rows(features, &rows)?)).collect()
+    draws
+        .rows(features.nrows())
+        .map(|rows| frechet_distance(real, &Statistics::of_rows(features, &rows)?))
+        .collect()
 }
 
 #[cfg(test)]

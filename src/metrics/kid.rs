@@ -22,6 +22,7 @@ pub const METRIC: Metric = Metric {
     better: Better::Lower,
     needs: Needs::Features,
     by_default: true,
+    alone: false,
     compute: |comparison| {
         let cross = cross_means(comparison.real.features()?, comparison.generated.features()?)?;
         let own = comparison.real.kid_own()? + comparison.generated.kid_own()?;
@@ -39,6 +40,7 @@ pub const SUBSETS: Metric = Metric {
     better: Better::Lower,
     needs: Needs::Features,
     by_default: false,
+    alone: false,
     compute: |comparison| {
         let options = comparison.options;
         let (real, generated) = (comparison.real.features()?, comparison.generated.features()?);
@@ -118,7 +120,10 @@ fn kernels(left: &[f64], right: &[f64], depth: usize, out: &mut Vec<f64>) {
 pub fn own_pairs(features: ArrayView2<f32>) -> Result<f64> {
     let rows = features.nrows();
     if rows < 2 {
-        return Err(Error::data(format!("the kernel distance needs at least 2 rows, there are {rows}"), "add images"));
+        return Err(Error::data(
+            format!("the kernel distance needs at least 2 rows, there are {rows}"),
+            "add images",
+        ));
     }
     let sum = weighted_pairs(features, &vec![1.0; rows], 1)?[0];
     Ok(sum / (rows as f64 * (rows - 1) as f64))
@@ -137,7 +142,8 @@ fn weighted_pairs(features: ArrayView2<f32>, weights: &[f64], columns: usize) ->
             let mut kernel = Vec::new();
             kernels(&left, &right, depth, &mut kernel);
             let width = right.len() / depth;
-            let weights_of = |block: usize, row: usize| &weights[(block * BLOCK + row) * columns..][..columns];
+            let weights_of =
+                |block: usize, row: usize| &weights[(block * BLOCK + row) * columns..][..columns];
             let mut sums = vec![0.0; columns];
             let mut inner = vec![0.0; columns];
             for (a, kernel) in kernel.chunks_exact(width).enumerate() {

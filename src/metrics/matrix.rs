@@ -118,12 +118,14 @@ pub(super) fn multiply(left: ArrayView2<f64>, right: ArrayView2<f64>) -> Array2<
     let columns = right.ncols();
     if let (Some(left), Some(right), Some(out)) = (left.as_slice(), right.as_slice(), out.as_slice_mut()) {
         let right = MatRef::from_row_major_slice(right, width, columns);
-        left.par_chunks(TILE * width.max(1)).zip(out.par_chunks_mut(TILE * columns.max(1))).for_each(|(left, out)| {
-            let rows = left.len() / width;
-            let left = MatRef::from_row_major_slice(left, rows, width);
-            let out = MatMut::from_row_major_slice_mut(out, rows, columns);
-            matmul(out, Accum::Replace, left, right, 1.0, Par::Seq);
-        });
+        left.par_chunks(TILE * width.max(1)).zip(out.par_chunks_mut(TILE * columns.max(1))).for_each(
+            |(left, out)| {
+                let rows = left.len() / width;
+                let left = MatRef::from_row_major_slice(left, rows, width);
+                let out = MatMut::from_row_major_slice_mut(out, rows, columns);
+                matmul(out, Accum::Replace, left, right, 1.0, Par::Seq);
+            },
+        );
     }
     out
 }
@@ -152,7 +154,10 @@ pub(super) fn square_root(matrix: ArrayView2<f64>) -> Result<Array2<f64>> {
 fn decompose(matrix: ArrayView2<f64>, with_vectors: bool) -> Result<(Vec<f64>, Mat<f64>)> {
     let width = matrix.nrows();
     if matrix.iter().any(|value| !value.is_finite()) {
-        return Err(Error::data("a matrix of second moments holds values that are not finite", "scale the features down"));
+        return Err(Error::data(
+            "a matrix of second moments holds values that are not finite",
+            "scale the features down",
+        ));
     }
     // The solver takes no part of sizes near the ends of the range of float64 well: bring the largest to about 1.
     let largest = matrix.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));

@@ -76,6 +76,8 @@ pub struct Metric {
     pub needs: Needs,
     /// Whether it is computed where no metric is named.
     pub by_default: bool,
+    /// Whether it describes the generated set alone, so that the real one has a value too.
+    pub alone: bool,
     /// Its values.
     pub compute: fn(&Comparison<'_>) -> Result<Measured>,
     /// Its first value on resampled generated sets, for metrics that are no mean over rows.
@@ -173,9 +175,8 @@ pub fn evaluate(
 
 impl RowMean {
     fn replicates(&self, draws: Draws) -> Vec<f64> {
-        let mean = |rows: Vec<u32>| {
-            rows.iter().map(|row| self.rows[*row as usize]).sum::<f64>() / rows.len() as f64
-        };
+        let mean =
+            |rows: Vec<u32>| rows.iter().map(|row| self.rows[*row as usize]).sum::<f64>() / rows.len() as f64;
         draws.rows(self.rows.len()).map(|rows| (self.value)(mean(rows))).collect()
     }
 }

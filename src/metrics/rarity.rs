@@ -29,6 +29,9 @@ mod tests {
         let comparison = Comparison::new(&real, &fake, &options, &Silent).unwrap();
         let found = rarity(&comparison).unwrap();
         assert_close(&found, &fixture.per_sample("rarity_k3"), 1e-12);
-        assert_eq!(found.iter().filter(|r| r.is_nan()).count() as f64, fixture.number(&["rarity_k3", "outside"]));
+        assert_eq!(
+            found.iter().filter(|r| r.is_nan()).count() as f64,
+            fixture.number(&["rarity_k3", "outside"])
+        );
     }
 }

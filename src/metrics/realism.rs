@@ -35,7 +35,12 @@ pub fn realism(comparison: &Comparison<'_>) -> Result<Vec<f64>> {
         return Ok(vec![f64::NAN; generated.nrows()]);
     }
     let real = manifold.features();
-    let spheres = Spheres { centres: real, rows: kept, radii: &radii, shift: comparison.real.statistics()?.mean.to_vec() };
+    let spheres = Spheres {
+        centres: real,
+        rows: kept,
+        radii: &radii,
+        shift: comparison.real.statistics()?.mean.to_vec(),
+    };
     let blocks: Vec<Vec<f64>> = (0..generated.nrows().div_ceil(BLOCK))
         .into_par_iter()
         .map(|block| {
@@ -61,7 +66,8 @@ impl Spheres<'_> {
             .iter()
             .flat_map(|row| features.row(*row).into_iter().zip(&self.shift).map(|(v, s)| f64::from(*v) - s))
             .collect();
-        let norms = values.chunks_exact(self.shift.len()).map(|row| row.iter().map(|v| v * v).sum()).collect();
+        let norms =
+            values.chunks_exact(self.shift.len()).map(|row| row.iter().map(|v| v * v).sum()).collect();
         (values, norms)
     }
 

@@ -30,7 +30,13 @@ fn keyed(seed: u64, purpose: Purpose, item: u64) -> ChaCha8Rng {
 }
 
 /// `count` of `rows` rows without replacement (all of them if there are fewer), in drawn order.
-pub(super) fn without_replacement(rows: usize, count: usize, seed: u64, purpose: Purpose, item: u64) -> Vec<u32> {
+pub(super) fn without_replacement(
+    rows: usize,
+    count: usize,
+    seed: u64,
+    purpose: Purpose,
+    item: u64,
+) -> Vec<u32> {
     let mut rng = keyed(seed, purpose, item);
     let mut all: Vec<u32> = (0..rows as u32).collect();
     let count = count.min(rows);

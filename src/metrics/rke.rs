@@ -12,6 +12,7 @@ pub const METRIC: Metric = Metric {
     better: Better::Neither,
     needs: Needs::Features,
     by_default: true,
+    alone: true,
     compute: |comparison| Ok(Measured::value(rke(comparison.generated.spectrum()?))),
     replicates: Some(|comparison, draws| replicates(comparison, draws, rke)),
     caution: |_| None,

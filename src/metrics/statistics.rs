@@ -91,7 +91,10 @@ impl Statistics {
     /// # Errors
     /// [`Error::Io`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        write_npz_f64(path, &[(MEAN, self.mean.view().into_dyn()), (COVARIANCE, self.covariance.view().into_dyn())])
+        write_npz_f64(
+            path,
+            &[(MEAN, self.mean.view().into_dyn()), (COVARIANCE, self.covariance.view().into_dyn())],
+        )
     }
 
     /// Reads `mu` `[D]` and `sigma` `[D, D]`. `None` if the file holds no such arrays.
@@ -114,7 +117,11 @@ impl Statistics {
             return Err(Error::malformed(path, reason, "mu is [D] and sigma [D, D]"));
         }
         if mean.iter().chain(covariance).any(|value| !value.is_finite()) {
-            return Err(Error::malformed(path, "holds values that are not finite", "compute the statistics again"));
+            return Err(Error::malformed(
+                path,
+                "holds values that are not finite",
+                "compute the statistics again",
+            ));
         }
         let mean = Array1::from_iter(mean.iter().copied());
         let covariance = Array2::from_shape_vec((width, width), covariance.iter().copied().collect())
@@ -187,7 +194,8 @@ mod tests {
         write_npz_f64(&path, &[("features", statistics.covariance.view().into_dyn())]).unwrap();
         assert_eq!(Statistics::load(&path).unwrap(), None);
         let sigma = statistics.covariance.slice(ndarray::s![..3, ..]);
-        write_npz_f64(&path, &[("mu", statistics.mean.view().into_dyn()), ("sigma", sigma.into_dyn())]).unwrap();
+        write_npz_f64(&path, &[("mu", statistics.mean.view().into_dyn()), ("sigma", sigma.into_dyn())])
+            .unwrap();
         assert!(Statistics::load(&path).unwrap_err().to_string().contains("[3, 64]"));
         for (i, j, value) in [(0, 1, f64::NAN), (0, 1, 9.0)] {
             let mut broken = statistics.clone();

@@ -63,10 +63,6 @@ impl Fixture {
     pub fn number(&self, path: &[&str]) -> f64 {
         self.value(path).as_f64().unwrap()
     }
-
-    pub fn numbers(&self, path: &[&str]) -> Vec<f64> {
-        self.value(path).as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
-    }
 }
 
 fn matrix(bytes: &[u8], name: &str) -> Array2<f32> {

@@ -45,7 +45,9 @@ fn a_collapsed_generator_keeps_precision_and_loses_recall() {
     }
     let found = values(&real, &collapsed, None);
     assert!(of(&found, "precision") > 0.9 && of(&found, "recall") < 0.1, "{found:?}");
-    assert!(of(&found, "coverage") < 0.1 && of(&found, "clipped_coverage") < 0.1 && of(&found, "vendi") < 1.1);
+    assert!(
+        of(&found, "coverage") < 0.1 && of(&found, "clipped_coverage") < 0.1 && of(&found, "vendi") < 1.1
+    );
 }
 
 #[test]

@@ -21,6 +21,7 @@ pub const METRIC: Metric = Metric {
     better: Better::Neither,
     needs: Needs::Features,
     by_default: true,
+    alone: true,
     compute: |comparison| Ok(Measured::value(vendi_score(comparison.generated.spectrum()?))),
     replicates: Some(|comparison, draws| replicates(comparison, draws, vendi_score)),
     caution: |_| None,

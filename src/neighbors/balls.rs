@@ -43,7 +43,9 @@ impl ExactIndex {
         let width = self.features.ncols();
         check_width(centres, width)?;
         check_finite(centres)?;
-        if radii.len() != centres.nrows() || radii.iter().any(|radius| !(radius.is_finite() && *radius >= 0.0)) {
+        if radii.len() != centres.nrows()
+            || radii.iter().any(|radius| !(radius.is_finite() && *radius >= 0.0))
+        {
             return Err(Error::data("every ball needs one radius that is finite and not negative", ""));
         }
         let centres = centres.as_standard_layout();
@@ -60,8 +62,9 @@ impl ExactIndex {
             })
             .collect();
         let left = Operand { rows, half_norms: &half_norms, outside: &outside };
-        let floor =
-            |(half_norm, radius): (&f32, &f64)| floor_for(*half_norm, (radius * self.frame.scale()).powi(2), width);
+        let floor = |(half_norm, radius): (&f32, &f64)| {
+            floor_for(*half_norm, (radius * self.frame.scale()).powi(2), width)
+        };
         let floors = half_norms.iter().zip(radii).map(floor).collect();
         let balls = Balls { left, right: self.own_operand(), width, radii, floors, visit };
         progress.start("balls", centres.nrows() as u64, "balls");

@@ -71,7 +71,9 @@ pub fn read_npz_f64(path: impl AsRef<Path>, names: &[&str]) -> Result<Option<Vec
         let data = header.element.read_f64(&mut entry, header.order, count, path)?;
         expect_end(&mut entry, path)?;
         let shape = IxDyn(&header.shape).set_f(header.fortran_order);
-        arrays.push(ArrayD::from_shape_vec(shape, data).map_err(|e| Error::malformed(path, e.to_string(), ""))?);
+        arrays.push(
+            ArrayD::from_shape_vec(shape, data).map_err(|e| Error::malformed(path, e.to_string(), ""))?,
+        );
     }
     Ok(Some(arrays))
 }

@@ -12,6 +12,7 @@ pub const METRIC: Metric = Metric {
     better: Better::Higher,
     needs: Needs::Features,
     by_default: true,
+    alone: false,
     compute: |comparison| {
         let k = comparison.options.k_density as f64;
         let counts = &comparison.memberships()?.density.spheres_of_row;

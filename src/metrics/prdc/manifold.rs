@@ -78,10 +78,19 @@ impl Manifold {
     ///
     /// # Errors
     /// As [`Manifold::new`].
-    pub fn of(features: ArcArray2<f32>, index: &ExactIndex, k: usize, progress: &dyn Progress) -> Result<Self> {
+    pub fn of(
+        features: ArcArray2<f32>,
+        index: &ExactIndex,
+        k: usize,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
         if features.nrows() <= k {
             return Err(Error::data(
-                format!("spheres of {k} neighbours need at least {} rows, there are {}", k + 1, features.nrows()),
+                format!(
+                    "spheres of {k} neighbours need at least {} rows, there are {}",
+                    k + 1,
+                    features.nrows()
+                ),
                 "add images, or use smaller --k and --k-density",
             ));
         }
@@ -116,7 +125,10 @@ impl Manifold {
     pub fn radii(&self, k: usize) -> Result<Vec<f64>> {
         if k == 0 || k > self.neighbors.k {
             return Err(Error::usage(
-                format!("radii of {k} neighbours were asked for, between 1 and {} are known", self.neighbors.k),
+                format!(
+                    "radii of {k} neighbours were asked for, between 1 and {} are known",
+                    self.neighbors.k
+                ),
                 "",
             ));
         }

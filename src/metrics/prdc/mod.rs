@@ -19,7 +19,9 @@ fn too_few_for(comparison: &Comparison<'_>, k: usize) -> Option<String> {
     let small = [comparison.real, comparison.generated].into_iter().filter_map(|set| set.rows()).min()?;
     let needed = ROWS_PER_NEIGHBOR * k;
     (small < needed).then(|| {
-        format!("{small} rows are few for spheres of {k} neighbours (below {needed} they cover much of the space)")
+        format!(
+            "{small} rows are few for spheres of {k} neighbours (below {needed} they cover much of the space)"
+        )
     })
 }
 

@@ -11,6 +11,7 @@ pub const METRIC: Metric = Metric {
     better: Better::Higher,
     needs: Needs::Features,
     by_default: true,
+    alone: false,
     compute: |comparison| Ok(Measured::share(&comparison.memberships()?.precision.spheres_of_row)),
     replicates: None,
     caution: |comparison| too_few_for(comparison, comparison.options.k),
