@@ -9,8 +9,8 @@ use crate::error::Result;
 pub const METRIC: Metric = Metric {
     name: "authenticity",
     columns: &["authenticity"],
-    about: "share of generated samples farther from their nearest real one than that is from its own: about 0.5 for fresh \
-            real samples, lower where the generator copies",
+    about: "share of generated samples farther from their nearest real one than that is from its own nearest; near 0 where \
+            the generator copies",
     better: Better::Neither,
     needs: Needs::Features,
     by_default: true,

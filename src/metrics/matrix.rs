@@ -17,6 +17,9 @@ pub(super) const CHUNK: usize = 1024;
 /// Side of the tiles of a `[D, D]` product.
 const TILE: usize = 128;
 
+/// Gives the values of a row in a range of columns: `fill(row, columns, out)`.
+pub(super) type Fill<'a> = dyn Fn(usize, Range<usize>, &mut [f64]) + Sync + 'a;
+
 /// `left * right^T` of row-major `[m, depth]` and `[n, depth]`, row-major `[m, n]` into `out`.
 pub(super) fn product_with_transpose(left: &[f64], right: &[f64], depth: usize, out: &mut Vec<f64>) {
     let (m, n) = (left.len() / depth, right.len() / depth);
@@ -27,15 +30,11 @@ pub(super) fn product_with_transpose(left: &[f64], right: &[f64], depth: usize, 
     matmul(MatMut::from_row_major_slice_mut(out, m, n), Accum::Replace, left, right, 1.0, Par::Seq);
 }
 
-/// `sum over rows of x x^T` `[D, D]` for `rows` rows of `width` values; `fill(row, columns, out)` gives the values of a row.
+/// `sum over rows of x x^T` `[D, D]` for `rows` rows of `width` values, which `fill` gives.
 ///
 /// # Errors
 /// [`Error::Interrupted`].
-pub(super) fn scatter(
-    rows: usize,
-    width: usize,
-    fill: &(dyn Fn(usize, Range<usize>, &mut [f64]) + Sync),
-) -> Result<Array2<f64>> {
+pub(super) fn scatter(rows: usize, width: usize, fill: &Fill<'_>) -> Result<Array2<f64>> {
     let tiles = width.div_ceil(TILE);
     let columns = |tile: usize| tile * TILE..width.min((tile + 1) * TILE);
     let pairs: Vec<(usize, usize)> = (0..tiles).flat_map(|i| (i..tiles).map(move |j| (i, j))).collect();
@@ -64,7 +63,7 @@ fn tile_sum(
     rows: Range<usize>,
     left: Range<usize>,
     right: Range<usize>,
-    fill: &(dyn Fn(usize, Range<usize>, &mut [f64]) + Sync),
+    fill: &Fill<'_>,
     scratch: &mut (Vec<f64>, Vec<f64>),
 ) -> Vec<f64> {
     if rows.len() > CHUNK {

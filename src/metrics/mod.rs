@@ -53,6 +53,9 @@ pub enum Better {
     Neither,
 }
 
+/// Values of a metric on resampled generated sets.
+pub type Replicates = fn(&Comparison<'_>, &Draws) -> Result<Vec<f64>>;
+
 /// What must be known of both sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
@@ -81,7 +84,7 @@ pub struct Metric {
     /// Its values.
     pub compute: fn(&Comparison<'_>) -> Result<Measured>,
     /// Its first value on resampled generated sets, for metrics that are no mean over rows.
-    pub replicates: Option<fn(&Comparison<'_>, &Draws) -> Result<Vec<f64>>>,
+    pub replicates: Option<Replicates>,
     /// Why its value means little for these sets, if so.
     pub caution: fn(&Comparison<'_>) -> Option<String>,
 }

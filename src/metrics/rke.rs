@@ -8,7 +8,7 @@ use super::{Better, Measured, Metric, Needs};
 pub const METRIC: Metric = Metric {
     name: "rke",
     columns: &["rke"],
-    about: "the same of order 2: effective number of modes, rare images weigh less",
+    about: "Vendi score of order 2: effective number of modes, rare images weigh less",
     better: Better::Neither,
     needs: Needs::Features,
     by_default: true,
