@@ -254,7 +254,7 @@ fn input_that_cannot_be_compared_is_refused_by_name() {
         .args(["--metrics", "is"])
         .assert()
         .code(2)
-        .stderr(contains("known: fd, kid"));
+        .stderr(contains("possible values: fd, kid"));
     pd(&dir).arg("eval").args(BOTH).args(["-o", "x.xlsx"]).assert().code(2).stderr(contains("known: .csv"));
     pd(&dir)
         .arg("eval")

@@ -6,6 +6,7 @@ use super::input;
 use super::output;
 use super::terminal::Terminal;
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use ndarray::{ArcArray2, Axis};
 use pseudo_density::error::{Error, Result};
 use pseudo_density::extract::Identity;
@@ -34,8 +35,8 @@ pub struct Eval {
     /// Generated sets, each of the same kinds
     #[arg(long, value_name = "Y", num_args = 1.., required = true)]
     generated: Vec<PathBuf>,
-    /// Metrics, of: fd (fid), kid, kid-subsets, precision, recall, density, coverage, clipped-density, clipped-coverage, vendi, rke, authenticity [default: all but kid-subsets]
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    /// Metrics to compute; fid is fd [default: all but kid-subsets]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = metric_names())]
     metrics: Vec<String>,
     /// Write a row per generated set to FILE (.csv, .jsonl, .parquet; .json: the whole summary) instead of printing it
     #[arg(long, short, value_name = "FILE")]
@@ -82,6 +83,10 @@ struct MetricArgs {
     /// Key of every random draw
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+}
+
+fn metric_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(METRICS.iter().map(|metric| metric.name).chain([FD.1]))
 }
 
 impl MetricArgs {
@@ -219,9 +224,6 @@ impl Eval {
                 format!("{} does not end in .{STATISTICS}", path.display()),
                 "that is the format that is written",
             ));
-        }
-        for name in &self.metrics {
-            metric(if name == FD.1 { FD.0 } else { name })?;
         }
         let all = || self.generated.iter().chain([&self.real]);
         if let Some(missing) = all().find(|path| !path.exists()) {

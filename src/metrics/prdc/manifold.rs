@@ -20,7 +20,7 @@ pub enum Boundary {
 }
 
 impl Boundary {
-    fn holds(self, distance: f64, radius: f64) -> bool {
+    pub(super) fn holds(self, distance: f64, radius: f64) -> bool {
         match self {
             Boundary::Excluded => distance < radius,
             Boundary::Included => distance <= radius,

@@ -8,9 +8,11 @@ pub mod density;
 mod manifold;
 pub mod precision;
 pub mod recall;
+mod subset;
 
 pub use clipped::clipped_radii;
 pub use manifold::{Boundary, Manifold, Membership, Test};
+pub use subset::PoolMembership;
 
 use super::comparison::Comparison;
 
