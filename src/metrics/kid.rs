@@ -13,6 +13,8 @@ use rayon::prelude::*;
 
 /// Rows multiplied at a time; a divisor of the chunks in which sums are taken elsewhere.
 const BLOCK: usize = 256;
+/// Bootstrap samples that share a pass over all pairs: they take 8 bytes each for every row.
+const TOGETHER: usize = 256;
 
 /// The registry's entry of the estimate from all pairs.
 pub const METRIC: Metric = Metric {
@@ -125,39 +127,35 @@ pub fn own_pairs(features: ArrayView2<f32>) -> Result<f64> {
             "add images",
         ));
     }
-    let sum = weighted_pairs(features, &vec![1.0; rows], 1)?[0];
+    let sum = weighted_pairs(features, &vec![1.0f32; rows], 1)?[0];
     Ok(sum / (rows as f64 * (rows - 1) as f64))
 }
 
 /// `sum over i != j of w_i w_j k(x_i, x_j)` for each column of `weights` `[N, W]`, row-major.
-fn weighted_pairs(features: ArrayView2<f32>, weights: &[f64], columns: usize) -> Result<Vec<f64>> {
+fn weighted_pairs(features: ArrayView2<f32>, weights: &[f32], columns: usize) -> Result<Vec<f64>> {
     let depth = features.ncols();
     let blocks = features.nrows().div_ceil(BLOCK);
-    let pairs: Vec<(usize, usize)> = (0..blocks).flat_map(|i| (i..blocks).map(move |j| (i, j))).collect();
-    let sums: Vec<Vec<f64>> = pairs
-        .par_iter()
-        .map(|&(i, j)| {
-            check_stop(String::new)?;
-            let (left, right) = (block(features, i), block(features, j));
-            let mut kernel = Vec::new();
-            kernels(&left, &right, depth, &mut kernel);
-            let width = right.len() / depth;
-            let weights_of =
-                |block: usize, row: usize| &weights[(block * BLOCK + row) * columns..][..columns];
-            let mut sums = vec![0.0; columns];
-            let mut inner = vec![0.0; columns];
-            for (a, kernel) in kernel.chunks_exact(width).enumerate() {
-                inner.fill(0.0);
-                for (b, value) in kernel.iter().enumerate() {
-                    if i != j || a != b {
+    let weights_of = |block: usize, row: usize| &weights[(block * BLOCK + row) * columns..][..columns];
+    let sums: Vec<Vec<f64>> = (0..blocks)
+        .into_par_iter()
+        .map(|i| {
+            let left = block(features, i);
+            let (mut sums, mut inner, mut kernel) = (vec![0.0; columns], vec![0.0; columns], Vec::new());
+            for j in i..blocks {
+                check_stop(String::new)?;
+                let right = block(features, j);
+                kernels(&left, &right, depth, &mut kernel);
+                let times = if i == j { 1.0 } else { 2.0 };
+                for (a, kernel) in kernel.chunks_exact(right.len() / depth).enumerate() {
+                    inner.fill(0.0);
+                    for (b, value) in kernel.iter().enumerate().filter(|(b, _)| i != j || a != *b) {
                         for (inner, weight) in inner.iter_mut().zip(weights_of(j, b)) {
-                            *inner += weight * value;
+                            *inner += f64::from(*weight) * value;
                         }
                     }
-                }
-                let twice = if i == j { 1.0 } else { 2.0 };
-                for ((sum, inner), weight) in sums.iter_mut().zip(&inner).zip(weights_of(i, a)) {
-                    *sum += twice * weight * inner;
+                    for ((sum, inner), weight) in sums.iter_mut().zip(&inner).zip(weights_of(i, a)) {
+                        *sum += times * f64::from(*weight) * inner;
+                    }
                 }
             }
             Ok(sums)
@@ -202,20 +200,26 @@ fn cross_means(real: ArrayView2<f32>, generated: ArrayView2<f32>) -> Result<Vec<
 /// estimate stays unbiased.
 fn replicates(comparison: &Comparison<'_>, draws: &Draws) -> Result<Vec<f64>> {
     let (real, generated) = (comparison.real.features()?, comparison.generated.features()?);
-    let (rows, columns) = (generated.nrows(), draws.count);
+    let rows = generated.nrows();
     let cross = cross_means(real, generated)?;
-    let times: Vec<Vec<u32>> = draws.multiplicities(rows).collect();
-    let weights: Vec<f64> =
-        (0..rows).flat_map(|row| times.iter().map(move |times| f64::from(times[row]))).collect();
-    let own = weighted_pairs(generated, &weights, columns)?;
     let real_own = comparison.real.kid_own()?;
-    let value = |(times, own): (&Vec<u32>, &f64)| {
-        let total = rows as f64;
-        let pairs = total * total - times.iter().map(|t| f64::from(*t).powi(2)).sum::<f64>();
-        let crossed = times.iter().zip(&cross).map(|(t, mean)| f64::from(*t) * mean).sum::<f64>() / total;
-        real_own + own / pairs - 2.0 * crossed
-    };
-    Ok(times.iter().zip(&own).map(value).collect())
+    let mut samples = draws.multiplicities(rows);
+    let mut values = Vec::with_capacity(draws.count);
+    loop {
+        let times: Vec<Vec<u32>> = samples.by_ref().take(TOGETHER).collect();
+        if times.is_empty() {
+            return Ok(values);
+        }
+        let weights: Vec<f32> =
+            (0..rows).flat_map(|row| times.iter().map(move |times| times[row] as f32)).collect();
+        let own = weighted_pairs(generated, &weights, times.len())?;
+        values.extend(times.iter().zip(own).map(|(times, own)| {
+            let total = rows as f64;
+            let pairs = total * total - times.iter().map(|t| f64::from(*t).powi(2)).sum::<f64>();
+            let crossed = times.iter().zip(&cross).map(|(t, mean)| f64::from(*t) * mean).sum::<f64>() / total;
+            real_own + own / pairs - 2.0 * crossed
+        }));
+    }
 }
 
 #[cfg(test)]

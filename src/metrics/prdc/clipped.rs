@@ -91,10 +91,13 @@ fn calibrated(coverage: f64, k: usize, real: usize, generated: usize) -> f64 {
 /// The expected share of the k places in a real sphere that `good` samples of the real distribution fill: `E[min(J, k)] / k`, `J`
 /// beta-binomial with `good` trials and parameters `k` and `real - k`, whatever the distribution is.
 ///
-/// From `E[min(J, k)] = k - sum_{j<k} (k - j) P(J = j)`, the probabilities by their ratios. 1 where every row is in every sphere
-/// (`real == k`).
+/// From `E[min(J, k)] = k - sum_{j<k} (k - j) P(J = j)`, the probabilities by their ratios. With no more than `k` real rows every
+/// sphere holds everything.
 pub fn expected_coverage(good: usize, k: usize, real: usize) -> f64 {
-    let (trials, k_real, rest) = (good as f64, k as f64, real.saturating_sub(k) as f64);
+    if real <= k {
+        return good.min(k) as f64 / k as f64;
+    }
+    let (trials, k_real, rest) = (good as f64, k as f64, (real - k) as f64);
     let mut probability: f64 = (0..k).map(|t| (rest + t as f64) / (rest + trials + t as f64)).product();
     let mut missing = 0.0;
     for j in 0..k.min(good + 1) {
@@ -146,6 +149,7 @@ mod tests {
             let expected = plain(good, k, real);
             assert!((expected_coverage(good, k, real) - expected).abs() < 1e-10, "{good} {k} {real}");
         }
+        assert_eq!(expected_coverage(2, 4, 4), 0.5);
     }
 
     #[test]
