@@ -10,6 +10,7 @@
 //! | [`density`] | mean neighbour distance, pseudo density, quantiles, groups, predictor |
 //! | [`mod@reference`] | the reference directory that ties them together |
 //! | [`generate`] | generators and discriminators, latents from seeds, samplers |
+//! | [`metrics`] | how a generated set compares with a real one: FID, KID, precision, recall, density, coverage, … |
 //! | [`ops`] | fast and differentiable tensor operations |
 //! | [`formats`] | npy, npz, safetensors, torch checkpoints, tables |
 //! | [`shards`] | how work is cut into chunks and put together again |
@@ -43,6 +44,7 @@ pub mod extract;
 pub mod formats;
 pub mod generate;
 pub mod images;
+pub mod metrics;
 pub mod neighbors;
 pub mod ops;
 pub mod progress;

@@ -4,6 +4,8 @@
 
 mod common;
 mod embed;
+mod eval;
+mod eval_summary;
 mod index;
 mod input;
 mod output;
@@ -33,6 +35,7 @@ enum Command {
     Score(score::Score),
     Embed(embed::Embed),
     Index(index::Index),
+    Eval(eval::Eval),
     Weights(weights::Weights),
 }
 
@@ -43,6 +46,7 @@ impl Cli {
             Command::Score(score) => score.run(),
             Command::Embed(embed) => embed.run(),
             Command::Index(index) => index.run(),
+            Command::Eval(eval) => eval.run(),
             Command::Weights(weights) => weights.run(),
         }
     }

@@ -109,6 +109,39 @@ impl Element {
         }
     }
 
+    /// Appends the elements in `bytes` as float64: every type but integers beyond 2^53 exactly. A part of an element at the end is
+    /// left out.
+    pub fn extend_f64(self, bytes: &[u8], order: ByteOrder, out: &mut Vec<f64>) {
+        match self {
+            Element::F64 => decode!(f64, bytes, order, out, |v| v),
+            Element::I64 => decode!(i64, bytes, order, out, |v| v as f64),
+            Element::U64 => decode!(u64, bytes, order, out, |v| v as f64),
+            Element::I32 => decode!(i32, bytes, order, out, f64::from),
+            Element::U32 => decode!(u32, bytes, order, out, f64::from),
+            _ => {
+                let mut narrow = Vec::with_capacity(bytes.len() / self.size());
+                self.extend_f32(bytes, order, &mut narrow);
+                out.extend(narrow.into_iter().map(f64::from));
+            }
+        }
+    }
+
+    /// [`Element::read_f32`] for float64.
+    ///
+    /// # Errors
+    /// As [`Element::read_f32`].
+    pub fn read_f64(
+        self,
+        source: &mut impl Read,
+        order: ByteOrder,
+        count: usize,
+        path: &Path,
+    ) -> Result<Vec<f64>> {
+        let mut out = allocate(count, path)?;
+        self.read_chunks(source, count, path, |bytes| self.extend_f64(bytes, order, &mut out))?;
+        Ok(out)
+    }
+
     /// Reads `count` elements as float32, straight into their final place.
     /// The caller has checked `count` against what the source can hold; a shorter source ends in an error all the same.
     ///
@@ -203,10 +236,12 @@ mod tests {
         let check = |element: Element, little: &[u8], expected: f32| {
             let mut big = little.to_vec();
             big.reverse();
-            let (mut a, mut b, mut c) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut a, mut b, mut c, mut d) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
             element.extend_f32(little, Little, &mut a);
             element.extend_f32(&big, Big, &mut b);
             element.extend_i64(little, Little, &mut c);
+            element.extend_f64(&big, Big, &mut d);
+            assert_eq!((d.len(), d[0] as f32), (1, expected), "{element:?}");
             assert_eq!((&a[..], &b[..]), (&[expected][..], &[expected][..]), "{element:?}");
             assert_eq!(c, [expected as i64], "{element:?}");
             assert_eq!(little.len(), element.size());

@@ -29,8 +29,8 @@ const CLOSE_BATCH: usize = 2048;
 ///
 /// Memory beyond the features themselves is about `8 (k + 6) + 12 k` bytes per query and a few megabytes per thread.
 pub struct ExactIndex {
-    features: ArcArray2<f32>,
-    frame: Frame,
+    pub(super) features: ArcArray2<f32>,
+    pub(super) frame: Frame,
     half_norms: Vec<f32>,
     groups: OnceLock<RowGroups>,
     blocking: Blocking,
@@ -67,11 +67,11 @@ impl ExactIndex {
         self.groups.get_or_init(|| RowGroups::of(self.features.view()))
     }
 
-    fn own_operand(&self) -> Operand<'_> {
+    pub(super) fn own_operand(&self) -> Operand<'_> {
         Operand { rows: self.all_rows(), half_norms: &self.half_norms, outside: &[] }
     }
 
-    fn pairs<'a>(&'a self, left: Operand<'a>, symmetric: bool) -> Pairs<'a> {
+    pub(super) fn pairs<'a>(&'a self, left: Operand<'a>, symmetric: bool) -> Pairs<'a> {
         Pairs {
             frame: &self.frame,
             depth: self.features.ncols(),

@@ -2,6 +2,7 @@
 //! One trait, [`NeighborIndex`], with two peers behind it: exact search and HNSW.
 //! Whatever finds the candidates, a distance that leaves this room was computed from the rows themselves.
 
+mod balls;
 mod blocked;
 mod candidates;
 mod direct;
@@ -21,6 +22,7 @@ mod top_k;
 #[cfg(test)]
 mod tests;
 
+pub use balls::Visit;
 pub use exact::ExactIndex;
 pub use hnsw::{HnswIndex, HnswParameters};
 pub use kind::{BuiltIndex, IndexKind, IndexRecord, build, build_borrowed, choose, open};

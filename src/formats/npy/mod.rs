@@ -3,9 +3,11 @@
 //! Format: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
 
 mod header;
+mod npz;
 mod write;
 
 pub use header::{Header, read_header};
+pub use npz::{read_npz_f64, write_npz_f64};
 pub use write::{NpyElement, NpyWriter, write_npy};
 
 use super::element::{allocate, element_count};

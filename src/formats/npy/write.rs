@@ -57,7 +57,7 @@ pub fn write_npy<T: NpyElement, D: Dimension>(path: impl AsRef<Path>, array: &Ar
 }
 
 /// A version 1 header, at least `least` bytes long.
-fn header(descr: &str, shape: &[usize], least: usize) -> Vec<u8> {
+pub(super) fn header(descr: &str, shape: &[usize], least: usize) -> Vec<u8> {
     let mut lengths: String = shape.iter().map(|n| format!("{n}, ")).collect();
     if shape.len() > 1 {
         lengths.truncate(lengths.len() - 2);

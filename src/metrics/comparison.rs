@@ -1,0 +1,298 @@
+//! Two sets side by side, with everything that several metrics share computed once: neighbours, memberships, statistics.
+//! A [`FeatureSet`] is a side; the real one serves any number of generated ones.
+
+use super::prdc::{Boundary, Manifold, Membership, Test, clipped_radii};
+use super::statistics::{RootedStatistics, Statistics};
+use super::{kid, vendi};
+use crate::error::{Error, Result};
+use crate::neighbors::{ExactIndex, NeighborIndex, Neighbors, Search, check_finite};
+use crate::progress::Progress;
+use ndarray::{ArcArray2, ArrayView2};
+use std::cell::OnceCell;
+
+/// What the metrics depend on besides the features.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// Neighbours that set the radii of precision, recall, realism and rarity.
+    pub k: usize,
+    /// Neighbours that set the radii of density and coverage, clipped or not.
+    pub k_density: usize,
+    /// Whether a sample on a sphere's boundary counts as inside.
+    pub boundary: Boundary,
+    /// Subsets of `kid-subsets`.
+    pub kid_subsets: usize,
+    /// Rows of each of them.
+    pub kid_subset_size: usize,
+    /// Key of every random draw.
+    pub seed: u64,
+}
+
+impl Default for Options {
+    /// k 3 (Kynkäänniemi et al. 2019) and 5 (Naeem et al. 2020), ties outside as in prdc, 100 subsets of 1 000 as in torch-fidelity.
+    fn default() -> Self {
+        Options {
+            k: 3,
+            k_density: 5,
+            boundary: Boundary::Excluded,
+            kid_subsets: 100,
+            kid_subset_size: 1000,
+            seed: 0,
+        }
+    }
+}
+
+/// One side of a comparison.
+pub struct FeatureSet<'p> {
+    name: String,
+    features: Option<ArcArray2<f32>>,
+    k: usize,
+    progress: &'p dyn Progress,
+    statistics: OnceCell<Statistics>,
+    rooted: OnceCell<RootedStatistics>,
+    index: OnceCell<ExactIndex>,
+    manifold: OnceCell<Manifold>,
+    kid_own: OnceCell<f64>,
+    spectrum: OnceCell<Vec<f64>>,
+}
+
+/// The content of `cell`, made on first use.
+fn cached<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
+    if cell.get().is_none() {
+        let made = make()?;
+        let _ = cell.set(made);
+    }
+    cell.get().ok_or_else(|| Error::data("a value that several metrics share is lost", ""))
+}
+
+impl<'p> FeatureSet<'p> {
+    /// A set of features `[N, D]`; nothing is computed yet.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if there are none or a value is not finite.
+    pub fn new(features: ArcArray2<f32>, options: &Options, progress: &'p dyn Progress) -> Result<Self> {
+        check_finite(features.view())?;
+        let k = options.k.max(options.k_density);
+        Ok(FeatureSet { features: Some(features), ..Self::empty(k, progress) })
+    }
+
+    /// A set of which only mean and covariance are known.
+    pub fn from_statistics(statistics: Statistics, progress: &'p dyn Progress) -> Self {
+        FeatureSet { statistics: OnceCell::from(statistics), ..Self::empty(1, progress) }
+    }
+
+    fn empty(k: usize, progress: &'p dyn Progress) -> Self {
+        FeatureSet {
+            name: String::new(),
+            features: None,
+            k,
+            progress,
+            statistics: OnceCell::new(),
+            rooted: OnceCell::new(),
+            index: OnceCell::new(),
+            manifold: OnceCell::new(),
+            kid_own: OnceCell::new(),
+            spectrum: OnceCell::new(),
+        }
+    }
+
+    /// Names the set, for errors.
+    pub fn named(self, name: impl Into<String>) -> Self {
+        FeatureSet { name: name.into(), ..self }
+    }
+
+    /// Says in an error which set it is about.
+    fn told<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|error| match error {
+            Error::Data { reason, hint } if !self.name.is_empty() => {
+                Error::Data { reason: format!("{}: {reason}", self.name), hint }
+            }
+            other => other,
+        })
+    }
+
+    /// `[N, D]`
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if only statistics are known.
+    pub fn features(&self) -> Result<ArrayView2<'_, f32>> {
+        self.shared().map(|features| features.view())
+    }
+
+    fn shared(&self) -> Result<&ArcArray2<f32>> {
+        self.features.as_ref().ok_or_else(|| {
+            Error::usage(
+                "a file of mean and covariance serves the Frechet distance only",
+                "leave other metrics out, or give images or features",
+            )
+        })
+    }
+
+    /// Whether the features themselves are known.
+    pub fn has_features(&self) -> bool {
+        self.features.is_some()
+    }
+
+    /// How many rows, where that is known.
+    pub fn rows(&self) -> Option<usize> {
+        match &self.features {
+            Some(features) => Some(features.nrows()),
+            None => self.statistics.get().and_then(|statistics| statistics.rows),
+        }
+    }
+
+    /// Width D of the features.
+    pub fn width(&self) -> usize {
+        match (&self.features, self.statistics.get()) {
+            (Some(features), _) => features.ncols(),
+            (None, Some(statistics)) => statistics.width(),
+            (None, None) => 0,
+        }
+    }
+
+    /// Mean and covariance.
+    ///
+    /// # Errors
+    /// As [`Statistics::of`].
+    pub fn statistics(&self) -> Result<&Statistics> {
+        cached(&self.statistics, || self.told(Statistics::of(self.features()?)))
+    }
+
+    /// Mean, covariance and its root.
+    ///
+    /// # Errors
+    /// As [`FeatureSet::statistics`].
+    pub fn rooted(&self) -> Result<&RootedStatistics> {
+        cached(&self.rooted, || self.told(self.statistics()?.clone().rooted()))
+    }
+
+    /// The exact index of the rows.
+    ///
+    /// # Errors
+    /// As [`FeatureSet::features`].
+    pub fn index(&self) -> Result<&ExactIndex> {
+        cached(&self.index, || ExactIndex::new(self.shared()?.clone()))
+    }
+
+    /// The spheres around the rows, for every k of the options.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if there are not k other rows for each.
+    pub fn manifold(&self) -> Result<&Manifold> {
+        cached(&self.manifold, || {
+            self.told(Manifold::of(self.shared()?.clone(), self.index()?, self.k, self.progress))
+        })
+    }
+
+    /// The mean kernel of pairs of different rows (see [`mod@kid`]).
+    ///
+    /// # Errors
+    /// As [`kid::own_pairs`].
+    pub fn kid_own(&self) -> Result<f64> {
+        cached(&self.kid_own, || self.told(kid::own_pairs(self.features()?))).copied()
+    }
+
+    /// Eigenvalues of the second moment of the rows at unit length (see [`mod@vendi`]).
+    ///
+    /// # Errors
+    /// As [`vendi::spectrum`].
+    pub fn spectrum(&self) -> Result<&[f64]> {
+        cached(&self.spectrum, || self.told(vendi::spectrum(self.features()?))).map(Vec::as_slice)
+    }
+}
+
+/// Which generated rows lie in which real spheres, for each convention that a metric uses.
+pub(super) struct Memberships {
+    /// Radii of k.
+    pub precision: Membership,
+    /// Radii of k for density.
+    pub density: Membership,
+    /// The same without ties: what clipped coverage counts.
+    pub strict: Membership,
+    /// Radii clipped at their median, ties inside: what clipped density counts.
+    pub clipped: Membership,
+}
+
+/// A real and a generated set.
+pub struct Comparison<'a> {
+    /// What is imitated.
+    pub real: &'a FeatureSet<'a>,
+    /// What imitates it.
+    pub generated: &'a FeatureSet<'a>,
+    /// How.
+    pub options: &'a Options,
+    progress: &'a dyn Progress,
+    memberships: OnceCell<Memberships>,
+    recalled: OnceCell<Membership>,
+    nearest: OnceCell<Neighbors>,
+}
+
+impl<'a> Comparison<'a> {
+    /// Puts two sets side by side; nothing is computed yet. Both must have been made with these `options`.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if they differ in width.
+    pub fn new(
+        real: &'a FeatureSet<'a>,
+        generated: &'a FeatureSet<'a>,
+        options: &'a Options,
+        progress: &'a dyn Progress,
+    ) -> Result<Self> {
+        if real.width() != generated.width() {
+            return Err(Error::data(
+                format!(
+                    "the real features have {} values per row, the generated ones {}",
+                    real.width(),
+                    generated.width()
+                ),
+                "both sides have to be made with the same extractor",
+            ));
+        }
+        Ok(Comparison {
+            real,
+            generated,
+            options,
+            progress,
+            memberships: OnceCell::new(),
+            recalled: OnceCell::new(),
+            nearest: OnceCell::new(),
+        })
+    }
+
+    pub(super) fn memberships(&self) -> Result<&Memberships> {
+        cached(&self.memberships, || {
+            let spheres = self.real.manifold()?;
+            let Options { k, k_density, boundary, .. } = *self.options;
+            let tests = [
+                Test { radii: spheres.radii(k)?, boundary },
+                Test { radii: spheres.radii(k_density)?, boundary },
+                Test { radii: spheres.radii(k_density)?, boundary: Boundary::Excluded },
+                Test { radii: clipped_radii(&spheres.radii(k_density)?), boundary: Boundary::Included },
+            ];
+            let found = spheres.memberships(self.generated.index()?, &tests, self.progress)?;
+            let [precision, density, strict, clipped] = <[Membership; 4]>::try_from(found)
+                .map_err(|_| Error::data("a test of memberships is lost", ""))?;
+            Ok(Memberships { precision, density, strict, clipped })
+        })
+    }
+
+    /// Which real rows lie in which generated spheres.
+    pub(super) fn recalled(&self) -> Result<&Membership> {
+        cached(&self.recalled, || {
+            let spheres = self.generated.manifold()?;
+            let test = Test { radii: spheres.radii(self.options.k)?, boundary: self.options.boundary };
+            let found = spheres.memberships(self.real.index()?, &[test], self.progress)?;
+            found.into_iter().next().ok_or_else(|| Error::data("a test of memberships is lost", ""))
+        })
+    }
+
+    /// The nearest real row of each generated one.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if only statistics are known; [`Error::Interrupted`].
+    pub fn nearest(&self) -> Result<&Neighbors> {
+        cached(&self.nearest, || {
+            let search = Search { k: 1, skip_zero: false };
+            self.real.index()?.search(self.generated.features()?, None, search, self.progress)
+        })
+    }
+}

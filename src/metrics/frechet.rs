@@ -1,0 +1,119 @@
+//! The Fréchet distance of two Gaussians fitted to features (Heusel et al. 2017): FID where the features are those of the
+//! 2015 Inception network, `fd` in any other space.
+
+use super::comparison::Comparison;
+use super::matrix::{eigenvalues, multiply};
+use super::resampling::Draws;
+use super::statistics::{RootedStatistics, Statistics};
+use super::{Better, Measured, Metric, Needs};
+use crate::error::{Error, Result};
+
+/// Rows below this multiple of the width make the estimate mostly bias.
+const ROWS_PER_COLUMN: usize = 2;
+
+/// The registry's entry.
+pub const METRIC: Metric = Metric {
+    name: "fd",
+    columns: &["fd"],
+    about: "Frechet distance of the two sets' Gaussians; lower is better, and it grows as sets shrink: compare equal sizes",
+    better: Better::Lower,
+    needs: Needs::Statistics,
+    by_default: true,
+    alone: false,
+    compute: |comparison| {
+        let distance = frechet_distance(comparison.real.rooted()?, comparison.generated.statistics()?)?;
+        Ok(Measured::value(distance))
+    },
+    replicates: Some(replicates),
+    caution: |comparison| {
+        [comparison.real, comparison.generated].into_iter().find_map(|set| {
+            let (rows, width) = (set.rows()?, set.width());
+            (rows < ROWS_PER_COLUMN * width).then(|| {
+                format!(
+                    "{rows} rows are fewer than {ROWS_PER_COLUMN} for each of {width} columns: \
+                     the Frechet distance is then mostly an effect of the size"
+                )
+            })
+        })
+    },
+};
+
+/// The squared Fréchet distance `|m1 - m2|^2 + tr(S1) + tr(S2) - 2 tr((S1 S2)^(1/2))`, with the last trace from the eigenvalues
+/// of the symmetric `S1^(1/2) S2 S1^(1/2)`. It may come out negative by rounding where the sets are equal.
+///
+/// # Errors
+/// [`Error::Data`] if the widths differ or the statistics are not finite.
+pub fn frechet_distance(real: &RootedStatistics, generated: &Statistics) -> Result<f64> {
+    let first = &real.statistics;
+    if first.width() != generated.width() {
+        return Err(Error::data(
+            format!("statistics of width {} and {} cannot be compared", first.width(), generated.width()),
+            "use features of the same extractor",
+        ));
+    }
+    let mean_term: f64 = first.mean.iter().zip(&generated.mean).map(|(a, b)| (a - b).powi(2)).sum();
+    let product = multiply(multiply(real.root.view(), generated.covariance.view()).view(), real.root.view());
+    let cross: f64 = eigenvalues(product.view())?.iter().map(|value| value.max(0.0).sqrt()).sum();
+    Ok(mean_term + first.covariance.diag().sum() + generated.covariance.diag().sum() - 2.0 * cross)
+}
+
+/// The distance of resampled generated sets to the same real one.
+fn replicates(comparison: &Comparison<'_>, draws: &Draws) -> Result<Vec<f64>> {
+    let features = comparison.generated.features()?;
+    let real = comparison.real.rooted()?;
+    draws
+        .rows(features.nrows())
+        .map(|rows| frechet_distance(real, &Statistics::of_rows(features, &rows)?))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_support::{Fixture, assert_close};
+    use super::*;
+    use ndarray::{Array1, Array2, ArrayView2, s};
+
+    fn distance(a: ArrayView2<f32>, b: ArrayView2<f32>) -> f64 {
+        frechet_distance(&Statistics::of(a).unwrap().rooted().unwrap(), &Statistics::of(b).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn it_agrees_with_the_fixture_also_where_covariances_are_singular() {
+        let fixture = Fixture::load();
+        let (real, fake) = (fixture.features("real_2000"), fixture.features("fake_2000"));
+        let few = s![..50, ..];
+        let column = fixture.edge_input("constant_column.50x6");
+        let found = [
+            distance(real.view(), fake.view()),
+            distance(real.slice(few), fake.slice(few)),
+            distance(column.slice(s![..25, ..]), column.slice(s![25.., ..])),
+            distance(fixture.edge_input("constant.30x6").view(), column.view()),
+        ];
+        let expected = [
+            fixture.number(&["fid", "fid"]),
+            fixture.number(&["fid_50_rows", "fid"]),
+            fixture.number(&["edge", "constant_column", "fid_first25_last25"]),
+            fixture.number(&["edge", "constant", "fid_to_constant_column_set"]),
+        ];
+        assert_close(&found, &expected, 1e-6);
+        assert!(distance(real.view(), real.view()).abs() < 1e-9);
+    }
+
+    #[test]
+    fn diagonal_gaussians_have_the_closed_form() {
+        let diagonal = |mean: f64, deviations: [f64; 3]| Statistics {
+            mean: Array1::from_elem(3, mean),
+            covariance: Array2::from_diag(&Array1::from_iter(deviations.map(|d| d * d))),
+            rows: None,
+        };
+        let (a, b) = (diagonal(1.0, [1.0, 2.0, 0.0]), diagonal(3.0, [2.0, 5.0, 1.0]));
+        let expected = 3.0 * 4.0 + 1.0 + 9.0 + 1.0;
+        assert!((frechet_distance(&a.rooted().unwrap(), &b).unwrap() - expected).abs() < 1e-12);
+    }
+
+    #[test]
+    fn other_widths_are_refused() {
+        let of = |width| Statistics::of(Array2::<f32>::eye(width).view()).unwrap();
+        assert!(frechet_distance(&of(3).rooted().unwrap(), &of(4)).is_err());
+    }
+}

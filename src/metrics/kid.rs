@@ -1,0 +1,261 @@
+//! The kernel distance (Bińkowski et al. 2018, arXiv 1801.01401): the unbiased squared maximum mean discrepancy with the kernel
+//! `(x.y / D + 1)^3`. KID where the features are those of the 2015 Inception network.
+//! `kid` takes all pairs; `kid-subsets` averages over random subsets as torch-fidelity does, a noisier estimate of the same value.
+
+use super::comparison::Comparison;
+use super::matrix::{product_with_transpose, tree_sum};
+use super::resampling::{Draws, Purpose, without_replacement};
+use super::{Better, Measured, Metric, Needs};
+use crate::error::{Error, Result};
+use crate::progress::check_stop;
+use ndarray::{ArrayView2, Axis, s};
+use rayon::prelude::*;
+
+/// Rows multiplied at a time; a divisor of the chunks in which sums are taken elsewhere.
+const BLOCK: usize = 256;
+/// Bootstrap samples that share a pass over all pairs: they take 8 bytes each for every row.
+const TOGETHER: usize = 256;
+
+/// The registry's entry of the estimate from all pairs.
+pub const METRIC: Metric = Metric {
+    name: "kid",
+    columns: &["kid"],
+    about: "kernel distance, all pairs, unbiased at any size (it may be slightly negative); lower is better",
+    better: Better::Lower,
+    needs: Needs::Features,
+    by_default: true,
+    alone: false,
+    compute: |comparison| {
+        let cross = cross_means(comparison.real.features()?, comparison.generated.features()?)?;
+        let own = comparison.real.kid_own()? + comparison.generated.kid_own()?;
+        Ok(Measured::value(own - 2.0 * tree_sum(&cross) / cross.len() as f64))
+    },
+    replicates: Some(replicates),
+    caution: |_| None,
+};
+
+/// The registry's entry of the estimate from subsets.
+pub const SUBSETS: Metric = Metric {
+    name: "kid-subsets",
+    columns: &["kid_subsets", "kid_subsets_std"],
+    about: "mean and deviation of the kernel distance over random subsets, as torch-fidelity gives it; lower is better",
+    better: Better::Lower,
+    needs: Needs::Features,
+    by_default: false,
+    alone: false,
+    compute: |comparison| {
+        let options = comparison.options;
+        let (real, generated) = (comparison.real.features()?, comparison.generated.features()?);
+        let (count, size) = (options.kid_subsets, options.kid_subset_size);
+        let smaller = real.nrows().min(generated.nrows());
+        if size > smaller || size < 2 || count == 0 {
+            return Err(Error::usage(
+                format!("{count} subsets of {size} rows cannot be drawn from {smaller} rows"),
+                format!("--kid-subset-size between 2 and {smaller}, or --metrics kid, which takes all pairs"),
+            ));
+        }
+        let rows = |rows, purpose, item| without_replacement(rows, size, options.seed, purpose, item);
+        let subsets: Vec<(Vec<u32>, Vec<u32>)> = (0..count as u64)
+            .map(|item| {
+                let real = rows(real.nrows(), Purpose::RealSubset, item);
+                (real, rows(generated.nrows(), Purpose::GeneratedSubset, item))
+            })
+            .collect();
+        let (mean, deviation) = over_subsets(real, generated, &subsets)?;
+        Ok(Measured { values: vec![mean, deviation], mean: None })
+    },
+    replicates: None,
+    caution: |_| None,
+};
+
+/// The unbiased estimate from all pairs of `real` `[N, D]` and `generated` `[M, D]`.
+///
+/// # Errors
+/// [`Error::Data`] for fewer than two rows or other widths; [`Error::Interrupted`].
+pub fn kernel_distance(real: ArrayView2<f32>, generated: ArrayView2<f32>) -> Result<f64> {
+    let cross = cross_means(real, generated)?;
+    Ok(own_pairs(real)? + own_pairs(generated)? - 2.0 * tree_sum(&cross) / cross.len() as f64)
+}
+
+/// Mean and population deviation of [`kernel_distance`] over subsets, each given by its rows on both sides.
+///
+/// # Errors
+/// As [`kernel_distance`].
+pub fn over_subsets(
+    real: ArrayView2<f32>,
+    generated: ArrayView2<f32>,
+    subsets: &[(Vec<u32>, Vec<u32>)],
+) -> Result<(f64, f64)> {
+    let select = |features: ArrayView2<f32>, rows: &[u32]| {
+        let rows: Vec<usize> = rows.iter().map(|row| *row as usize).collect();
+        features.select(Axis(0), &rows)
+    };
+    let values: Vec<f64> = subsets
+        .iter()
+        .map(|(a, b)| kernel_distance(select(real, a).view(), select(generated, b).view()))
+        .collect::<Result<_>>()?;
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
+    Ok((mean, variance.sqrt()))
+}
+
+/// Rows `block` of `features` as float64.
+fn block(features: ArrayView2<f32>, block: usize) -> Vec<f64> {
+    let rows = block * BLOCK..features.nrows().min((block + 1) * BLOCK);
+    features.slice(s![rows, ..]).iter().map(|value| f64::from(*value)).collect()
+}
+
+/// The kernel of all pairs of two blocks.
+fn kernels(left: &[f64], right: &[f64], depth: usize, out: &mut Vec<f64>) {
+    product_with_transpose(left, right, depth, out);
+    for value in out {
+        let base = *value / depth as f64 + 1.0;
+        *value = base * base * base;
+    }
+}
+
+/// The mean kernel over pairs of different rows of `features` `[N, D]`.
+///
+/// # Errors
+/// [`Error::Data`] for fewer than two rows; [`Error::Interrupted`].
+pub fn own_pairs(features: ArrayView2<f32>) -> Result<f64> {
+    let rows = features.nrows();
+    if rows < 2 {
+        return Err(Error::data(
+            format!("the kernel distance needs at least 2 rows, there are {rows}"),
+            "add images",
+        ));
+    }
+    let sum = weighted_pairs(features, &vec![1.0f32; rows], 1)?[0];
+    Ok(sum / (rows as f64 * (rows - 1) as f64))
+}
+
+/// `sum over i != j of w_i w_j k(x_i, x_j)` for each column of `weights` `[N, W]`, row-major.
+fn weighted_pairs(features: ArrayView2<f32>, weights: &[f32], columns: usize) -> Result<Vec<f64>> {
+    let depth = features.ncols();
+    let blocks = features.nrows().div_ceil(BLOCK);
+    let weights_of = |block: usize, row: usize| &weights[(block * BLOCK + row) * columns..][..columns];
+    let sums: Vec<Vec<f64>> = (0..blocks)
+        .into_par_iter()
+        .map(|i| {
+            let left = block(features, i);
+            let (mut sums, mut inner, mut kernel) = (vec![0.0; columns], vec![0.0; columns], Vec::new());
+            for j in i..blocks {
+                check_stop(String::new)?;
+                let right = block(features, j);
+                kernels(&left, &right, depth, &mut kernel);
+                let times = if i == j { 1.0 } else { 2.0 };
+                for (a, kernel) in kernel.chunks_exact(right.len() / depth).enumerate() {
+                    inner.fill(0.0);
+                    for (b, value) in kernel.iter().enumerate().filter(|(b, _)| i != j || a != *b) {
+                        for (inner, weight) in inner.iter_mut().zip(weights_of(j, b)) {
+                            *inner += f64::from(*weight) * value;
+                        }
+                    }
+                    for ((sum, inner), weight) in sums.iter_mut().zip(&inner).zip(weights_of(i, a)) {
+                        *sum += times * f64::from(*weight) * inner;
+                    }
+                }
+            }
+            Ok(sums)
+        })
+        .collect::<Result<_>>()?;
+    Ok((0..columns)
+        .map(|column| tree_sum(&sums.iter().map(|sums| sums[column]).collect::<Vec<_>>()))
+        .collect())
+}
+
+/// The mean kernel of each generated row with all real ones, `[M]`.
+fn cross_means(real: ArrayView2<f32>, generated: ArrayView2<f32>) -> Result<Vec<f64>> {
+    let depth = real.ncols();
+    if depth != generated.ncols() {
+        return Err(Error::data(
+            format!("features of width {depth} and {} cannot be compared", generated.ncols()),
+            "use features of the same extractor",
+        ));
+    }
+    let blocks = real.nrows().div_ceil(BLOCK);
+    let means: Vec<Vec<f64>> = (0..generated.nrows().div_ceil(BLOCK))
+        .into_par_iter()
+        .map(|own| {
+            let left = block(generated, own);
+            let mut sums: Vec<Vec<f64>> = vec![Vec::with_capacity(blocks); left.len() / depth];
+            let mut kernel = Vec::new();
+            for other in 0..blocks {
+                check_stop(String::new)?;
+                let right = block(real, other);
+                kernels(&left, &right, depth, &mut kernel);
+                for (sums, kernel) in sums.iter_mut().zip(kernel.chunks_exact(right.len() / depth)) {
+                    sums.push(kernel.iter().sum::<f64>());
+                }
+            }
+            Ok(sums.iter().map(|sums| tree_sum(sums) / real.nrows() as f64).collect())
+        })
+        .collect::<Result<_>>()?;
+    Ok(means.into_iter().flatten().collect())
+}
+
+/// The distance of resampled generated sets to the same real one. A row's pairs with its own copies are left out, so that the
+/// estimate stays unbiased.
+fn replicates(comparison: &Comparison<'_>, draws: &Draws) -> Result<Vec<f64>> {
+    let (real, generated) = (comparison.real.features()?, comparison.generated.features()?);
+    let rows = generated.nrows();
+    let cross = cross_means(real, generated)?;
+    let real_own = comparison.real.kid_own()?;
+    let mut samples = draws.multiplicities(rows);
+    let mut values = Vec::with_capacity(draws.count);
+    loop {
+        let times: Vec<Vec<u32>> = samples.by_ref().take(TOGETHER).collect();
+        if times.is_empty() {
+            return Ok(values);
+        }
+        let weights: Vec<f32> =
+            (0..rows).flat_map(|row| times.iter().map(move |times| times[row] as f32)).collect();
+        let own = weighted_pairs(generated, &weights, times.len())?;
+        values.extend(times.iter().zip(own).map(|(times, own)| {
+            let total = rows as f64;
+            let pairs = total * total - times.iter().map(|t| f64::from(*t).powi(2)).sum::<f64>();
+            let crossed = times.iter().zip(&cross).map(|(t, mean)| f64::from(*t) * mean).sum::<f64>() / total;
+            real_own + own / pairs - 2.0 * crossed
+        }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_support::{Fixture, assert_close};
+    use super::*;
+
+    #[test]
+    fn it_agrees_with_the_fixture_for_all_pairs_and_for_given_subsets() {
+        let fixture = Fixture::load();
+        let (real, fake) = (fixture.features("real_2000"), fixture.features("fake_2000"));
+        let rows = |side: &str| fixture.rows(&format!("kid_subset_{side}_rows"));
+        let subsets: Vec<_> = rows("real").into_iter().zip(rows("fake")).collect();
+        let (mean, deviation) = over_subsets(real.view(), fake.view(), &subsets).unwrap();
+        let constant = fixture.edge_input("constant.30x6");
+        let found = [
+            kernel_distance(real.view(), fake.view()).unwrap(),
+            kernel_distance(real.view(), fake.slice(s![..500, ..])).unwrap(),
+            mean,
+            deviation,
+            kernel_distance(constant.view(), fixture.edge_input("constant_column.50x6").view()).unwrap(),
+        ];
+        let expected = [
+            fixture.number(&["kid", "unbiased_full"]),
+            fixture.number(&["kid", "unbiased_unequal_sizes_real2000_fake500"]),
+            fixture.number(&["kid", "subsets_4_of_100", "mean"]),
+            fixture.number(&["kid", "subsets_4_of_100", "std_ddof0"]),
+            fixture.number(&["edge", "constant", "kid_to_constant_column_set"]),
+        ];
+        assert_close(&found, &expected, 1e-6);
+    }
+
+    #[test]
+    fn one_row_and_other_widths_are_refused() {
+        let x = Fixture::load().features("real_2000");
+        assert!(own_pairs(x.slice(s![..1, ..])).is_err());
+        assert!(kernel_distance(x.view(), x.slice(s![.., ..3])).is_err());
+    }
+}

@@ -1,0 +1,18 @@
+//! Coverage (Naeem et al. 2020, arXiv 2002.09797, eq. 4).
+
+use super::super::{Better, Measured, Metric, Needs};
+use super::too_few_for;
+
+/// The registry's entry.
+pub const METRIC: Metric = Metric {
+    name: "coverage",
+    columns: &["coverage"],
+    about: "share of real spheres that hold a generated sample (diversity); 1 is best, real against real is below it",
+    better: Better::Higher,
+    needs: Needs::Features,
+    by_default: true,
+    alone: false,
+    compute: |comparison| Ok(Measured::share(&comparison.memberships()?.density.rows_of_sphere)),
+    replicates: None,
+    caution: |comparison| too_few_for(comparison, comparison.options.k_density),
+};

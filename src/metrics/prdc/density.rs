@@ -1,0 +1,23 @@
+//! Density (Naeem et al. 2020, arXiv 2002.09797, eq. 3).
+
+use super::super::{Better, Measured, Metric, Needs};
+use super::too_few_for;
+
+/// The registry's entry.
+pub const METRIC: Metric = Metric {
+    name: "density",
+    columns: &["density"],
+    about: "real spheres around a generated sample, over k (fidelity); near 1 for real against real, above 1 where \
+            generated samples crowd dense regions",
+    better: Better::Higher,
+    needs: Needs::Features,
+    by_default: true,
+    alone: false,
+    compute: |comparison| {
+        let k = comparison.options.k_density as f64;
+        let counts = &comparison.memberships()?.density.spheres_of_row;
+        Ok(Measured::mean(counts.iter().map(|count| f64::from(*count)).collect(), move |mean| mean / k))
+    },
+    replicates: None,
+    caution: |comparison| too_few_for(comparison, comparison.options.k_density),
+};

@@ -1,0 +1,18 @@
+//! Improved recall (Kynkäänniemi et al. 2019, arXiv 1904.06991, eq. 3).
+
+use super::super::{Better, Measured, Metric, Needs};
+use super::too_few_for;
+
+/// The registry's entry.
+pub const METRIC: Metric = Metric {
+    name: "recall",
+    columns: &["recall"],
+    about: "share of real samples inside a generated sphere (diversity); 1 is best",
+    better: Better::Higher,
+    needs: Needs::Features,
+    by_default: true,
+    alone: false,
+    compute: |comparison| Ok(Measured::share(&comparison.recalled()?.spheres_of_row)),
+    replicates: None,
+    caution: |comparison| too_few_for(comparison, comparison.options.k),
+};

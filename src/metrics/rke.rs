@@ -1,0 +1,24 @@
+//! The Rényi kernel entropy score of order 2 (Jalali, Li and Farnia 2023, arXiv 2305.19297) with the cosine kernel: the Vendi score of
+//! order 2, which is less moved by rare images than that of order 1.
+
+use super::vendi::{nonzero, replicates};
+use super::{Better, Measured, Metric, Needs};
+
+/// The registry's entry.
+pub const METRIC: Metric = Metric {
+    name: "rke",
+    columns: &["rke"],
+    about: "Vendi score of order 2: effective number of modes, rare images weigh less",
+    better: Better::Neither,
+    needs: Needs::Features,
+    by_default: true,
+    alone: true,
+    compute: |comparison| Ok(Measured::value(rke(comparison.generated.spectrum()?))),
+    replicates: Some(|comparison, draws| replicates(comparison, draws, rke)),
+    caution: |_| None,
+};
+
+/// The score of a spectrum (see [`super::vendi::spectrum`]): one over the sum of its squares.
+pub fn rke(spectrum: &[f64]) -> f64 {
+    1.0 / nonzero(spectrum).map(|value| value * value).sum::<f64>()
+}

@@ -1,0 +1,207 @@
+//! Mean and covariance of features, in float64, as pytorch-fid keeps them in `.npz` files (`mu`, `sigma`).
+
+use super::matrix::{CHUNK, scatter, square_root, tree_sum};
+use crate::error::{Error, Result};
+use crate::formats::npy::{read_npz_f64, write_npz_f64};
+use ndarray::{Array1, Array2, ArrayView2, ArrayViewD, IxDyn};
+use rayon::prelude::*;
+use std::path::Path;
+
+/// Mean and covariance of a set of features.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Statistics {
+    /// `[D]`
+    pub mean: Array1<f64>,
+    /// `[D, D]`, divided by `N - 1`.
+    pub covariance: Array2<f64>,
+    /// Rows they were computed from, where that is known.
+    pub rows: Option<usize>,
+}
+
+impl Statistics {
+    /// Of all rows of `features` `[N, D]`, finite.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for fewer than two rows; [`Error::Interrupted`].
+    pub fn of(features: ArrayView2<f32>) -> Result<Self> {
+        Self::with(features, features.nrows(), |at| at)
+    }
+
+    /// Of chosen rows of `features` `[N, D]`; a row named twice counts twice.
+    ///
+    /// # Errors
+    /// As [`Statistics::of`]; [`Error::Data`] for a row that does not exist.
+    pub fn of_rows(features: ArrayView2<f32>, rows: &[u32]) -> Result<Self> {
+        if let Some(row) = rows.iter().find(|row| **row as usize >= features.nrows()) {
+            return Err(Error::data(format!("row {row} is beyond the {} there are", features.nrows()), ""));
+        }
+        Self::with(features, rows.len(), |at| rows[at] as usize)
+    }
+
+    fn with(features: ArrayView2<f32>, rows: usize, row_at: impl Fn(usize) -> usize + Sync) -> Result<Self> {
+        if rows < 2 {
+            return Err(Error::data(
+                format!("a covariance needs at least 2 rows, there are {rows}"),
+                "add images",
+            ));
+        }
+        let width = features.ncols();
+        let chunks: Vec<Vec<f64>> = (0..rows.div_ceil(CHUNK))
+            .into_par_iter()
+            .map(|chunk| {
+                let mut sums = vec![0.0; width];
+                for at in chunk * CHUNK..rows.min((chunk + 1) * CHUNK) {
+                    let row = features.row(row_at(at));
+                    sums.iter_mut().zip(row).for_each(|(sum, &value)| *sum += f64::from(value));
+                }
+                sums
+            })
+            .collect();
+        let column = |column: usize| {
+            let values: Vec<f64> = chunks.iter().map(|sums| sums[column]).collect();
+            tree_sum(&values) / rows as f64
+        };
+        let mean: Vec<f64> = (0..width).map(column).collect();
+        let mut covariance = scatter(rows, width, &|at, columns, out| {
+            let row = features.row(row_at(at));
+            for (out, column) in out.iter_mut().zip(columns) {
+                *out = f64::from(row[column]) - mean[column];
+            }
+        })?;
+        covariance /= (rows - 1) as f64;
+        Ok(Statistics { mean: Array1::from(mean), covariance, rows: Some(rows) })
+    }
+
+    /// Width of the features.
+    pub fn width(&self) -> usize {
+        self.mean.len()
+    }
+
+    /// Prepares the side that others are compared with: the root of its covariance is computed once.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if the covariance is not finite.
+    pub fn rooted(self) -> Result<RootedStatistics> {
+        let root = square_root(self.covariance.view())?;
+        Ok(RootedStatistics { statistics: self, root })
+    }
+
+    /// Writes `mu` and `sigma` as pytorch-fid reads them.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        write_npz_f64(
+            path,
+            &[(MEAN, self.mean.view().into_dyn()), (COVARIANCE, self.covariance.view().into_dyn())],
+        )
+    }
+
+    /// Reads `mu` `[D]` and `sigma` `[D, D]`. `None` if the file holds no such arrays.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Malformed`] for a damaged file, arrays of other shapes, values that are not finite, or a
+    /// covariance that is not symmetric.
+    pub fn load(path: impl AsRef<Path>) -> Result<Option<Self>> {
+        let path = path.as_ref();
+        let Some(arrays) = read_npz_f64(path, &[MEAN, COVARIANCE])? else { return Ok(None) };
+        let [mean, covariance] = &arrays[..] else { return Ok(None) };
+        let shape = |array: &ArrayViewD<f64>| array.shape().to_vec();
+        let width = mean.len();
+        if mean.ndim() != 1 || width == 0 || covariance.raw_dim() != IxDyn(&[width, width]) {
+            let reason = format!(
+                "holds mu of shape {:?} and sigma of shape {:?}",
+                shape(&mean.view()),
+                shape(&covariance.view())
+            );
+            return Err(Error::malformed(path, reason, "mu is [D] and sigma [D, D]"));
+        }
+        if mean.iter().chain(covariance).any(|value| !value.is_finite()) {
+            return Err(Error::malformed(
+                path,
+                "holds values that are not finite",
+                "compute the statistics again",
+            ));
+        }
+        let mean = Array1::from_iter(mean.iter().copied());
+        let covariance = Array2::from_shape_vec((width, width), covariance.iter().copied().collect())
+            .map_err(|e| Error::malformed(path, e.to_string(), ""))?;
+        let largest = covariance.diag().fold(0.0f64, |largest, value| largest.max(value.abs()));
+        let skew = |(i, j): (usize, usize)| (covariance[[i, j]] - covariance[[j, i]]).abs();
+        if (0..width).any(|i| (0..i).any(|j| skew((i, j)) > ASYMMETRY * largest)) {
+            return Err(Error::malformed(path, "sigma is not symmetric", "compute the statistics again"));
+        }
+        Ok(Some(Statistics { mean, covariance, rows: None }))
+    }
+}
+
+/// Names of the arrays in a file of statistics.
+const MEAN: &str = "mu";
+const COVARIANCE: &str = "sigma";
+/// How far a covariance may be from its transpose, relative to its largest variance: float32 statistics pass.
+const ASYMMETRY: f64 = 1e-5;
+
+/// Statistics with the symmetric square root of their covariance.
+#[derive(Debug, Clone)]
+pub struct RootedStatistics {
+    pub(super) statistics: Statistics,
+    pub(super) root: Array2<f64>,
+}
+
+impl RootedStatistics {
+    /// Mean and covariance.
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_support::Fixture;
+    use super::*;
+
+    #[test]
+    fn statistics_are_those_of_the_definition_at_a_large_offset() {
+        let x = Fixture::load().edge_input("large_offset.200x16");
+        let found = Statistics::of(x.view()).unwrap();
+        let wide = x.mapv(f64::from);
+        let mean = wide.mean_axis(ndarray::Axis(0)).unwrap();
+        let centred = &wide - &mean;
+        let covariance = centred.t().dot(&centred) / 199.0;
+        assert!((&found.mean - &mean).iter().all(|d| d.abs() < 1e-9));
+        assert!((&found.covariance - &covariance).iter().all(|d| d.abs() < 1e-12));
+    }
+
+    #[test]
+    fn chosen_rows_give_what_a_copy_of_them_gives() {
+        let x = Fixture::load().features("real_2000");
+        let rows: Vec<u32> = (0..1500).map(|i| (i * 7) % 1999).collect();
+        let copy = x.select(ndarray::Axis(0), &rows.iter().map(|r| *r as usize).collect::<Vec<_>>());
+        assert_eq!(Statistics::of_rows(x.view(), &rows).unwrap(), Statistics::of(copy.view()).unwrap());
+        assert!(Statistics::of_rows(x.view(), &[0, 2000]).is_err());
+        assert!(Statistics::of_rows(x.view(), &[3]).is_err());
+    }
+
+    #[test]
+    fn a_saved_file_reads_back_bit_for_bit_and_foreign_ones_are_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("stats.npz");
+        let x = Fixture::load().features("real_2000");
+        let statistics = Statistics::of(x.view()).unwrap();
+        statistics.save(&path).unwrap();
+        let read = Statistics::load(&path).unwrap().unwrap();
+        assert_eq!((&read.mean, &read.covariance), (&statistics.mean, &statistics.covariance));
+        write_npz_f64(&path, &[("features", statistics.covariance.view().into_dyn())]).unwrap();
+        assert_eq!(Statistics::load(&path).unwrap(), None);
+        let sigma = statistics.covariance.slice(ndarray::s![..3, ..]);
+        write_npz_f64(&path, &[("mu", statistics.mean.view().into_dyn()), ("sigma", sigma.into_dyn())])
+            .unwrap();
+        assert!(Statistics::load(&path).unwrap_err().to_string().contains("[3, 64]"));
+        for (i, j, value) in [(0, 1, f64::NAN), (0, 1, 9.0)] {
+            let mut broken = statistics.clone();
+            broken.covariance[[i, j]] = value;
+            broken.save(&path).unwrap();
+            assert!(matches!(Statistics::load(&path), Err(Error::Malformed { .. })));
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Which rows of a set lie inside which balls: what precision, recall, density and coverage are counted from.
+//! The blocked product finds every pair that can be inside, each is settled by its exact distance, and only then told of.
+//! Nothing is kept here: memory does not grow with the number of pairs.
+
+use super::blocked::{Operand, Receiver};
+use super::candidates::LIMIT_MARGIN;
+use super::distance::squared_l2_within;
+use super::exact::ExactIndex;
+use super::frame::floor_for;
+use super::{check_finite, check_width};
+use crate::error::{Error, Result};
+use crate::progress::{Progress, check_stop};
+use ndarray::ArrayView2;
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Rows of the set that one task compares directly.
+const DIRECT_CHUNK: usize = 4096;
+
+/// Takes `(ball, row, distance)`, from several threads and in no order.
+pub type Visit<'a> = dyn Fn(u32, u32, f64) + Sync + 'a;
+
+impl ExactIndex {
+    /// How many rows the set has.
+    pub fn rows(&self) -> usize {
+        self.features.nrows()
+    }
+
+    /// Calls `visit(ball, row, distance)` for every row of the set within `radii[ball]` of `centres[ball]`, a distance
+    /// equal to the radius included. `centres` is `[B, D]`; distances are those of [`super::distance::squared_l2`], so that a
+    /// comparison with a radius found by a search of this room is exact.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if the centres are not finite or of another width, or a radius is negative or not finite;
+    /// [`Error::Interrupted`].
+    pub fn visit_within(
+        &self,
+        centres: ArrayView2<f32>,
+        radii: &[f64],
+        visit: &Visit<'_>,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let width = self.features.ncols();
+        check_width(centres, width)?;
+        check_finite(centres)?;
+        if radii.len() != centres.nrows()
+            || radii.iter().any(|radius| !(radius.is_finite() && *radius >= 0.0))
+        {
+            return Err(Error::data("every ball needs one radius that is finite and not negative", ""));
+        }
+        let centres = centres.as_standard_layout();
+        let rows = centres.as_slice().expect("in row-major order");
+        let mut outside = Vec::new();
+        let half_norms: Vec<f32> = rows
+            .chunks_exact(width)
+            .zip(0..)
+            .map(|(row, ball)| {
+                self.frame.lowered_half_norm(row).unwrap_or_else(|| {
+                    outside.push(ball);
+                    0.0
+                })
+            })
+            .collect();
+        let left = Operand { rows, half_norms: &half_norms, outside: &outside };
+        let floor = |(half_norm, radius): (&f32, &f64)| {
+            floor_for(*half_norm, (radius * self.frame.scale()).powi(2), width)
+        };
+        let floors = half_norms.iter().zip(radii).map(floor).collect();
+        let balls = Balls { left, right: self.own_operand(), width, radii, floors, visit };
+        progress.start("balls", centres.nrows() as u64, "balls");
+        let refuse = |ball: u32, _| outside.binary_search(&ball).is_ok();
+        self.pairs(left, false).run(&balls, refuse, progress)?;
+        progress.finish();
+        let set = self.own_operand();
+        for &ball in &outside {
+            check_stop(String::new)?;
+            (0..self.features.nrows()).into_par_iter().with_min_len(DIRECT_CHUNK).for_each(|row| {
+                balls.settle(ball, row as u32, left.row(ball as usize, width), set.row(row, width));
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Hands on the pairs that are inside.
+struct Balls<'a> {
+    left: Operand<'a>,
+    right: Operand<'a>,
+    width: usize,
+    radii: &'a [f64],
+    floors: Vec<f32>,
+    visit: &'a Visit<'a>,
+}
+
+impl Balls<'_> {
+    fn settle(&self, ball: u32, row: u32, centre: &[f32], other: &[f32]) {
+        let radius = self.radii[ball as usize];
+        if let Some(squared) = squared_l2_within(centre, other, radius * radius * (1.0 + LIMIT_MARGIN)) {
+            let distance = squared.sqrt();
+            if distance <= radius {
+                (self.visit)(ball, row, distance);
+            }
+        }
+    }
+}
+
+impl Receiver for Balls<'_> {
+    fn floors(&self, rows: Range<usize>, out: &mut [f32]) {
+        out.copy_from_slice(&self.floors[rows]);
+    }
+
+    fn offer(&self, _: Range<usize>, pairs: impl Iterator<Item = (u32, u32, f32)>, _: &mut [f32]) {
+        for (ball, row, _) in pairs {
+            let (centre, other) =
+                (self.left.row(ball as usize, self.width), self.right.row(row as usize, self.width));
+            self.settle(ball, row, centre, other);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::distance::squared_l2;
+    use super::*;
+    use crate::progress::Silent;
+    use ndarray::Array2;
+    use proptest::prelude::*;
+    use std::sync::Mutex;
+
+    fn visited(set: &Array2<f32>, centres: &Array2<f32>, radii: &[f64]) -> Vec<(u32, u32, u64)> {
+        let index = ExactIndex::new(set.clone().into_shared()).unwrap();
+        let found = Mutex::new(Vec::new());
+        let visit = |ball, row, distance: f64| found.lock().unwrap().push((ball, row, distance.to_bits()));
+        index.visit_within(centres.view(), radii, &visit, &Silent).unwrap();
+        let mut found = found.into_inner().unwrap();
+        found.sort_unstable();
+        found
+    }
+
+    fn brute(set: &Array2<f32>, centres: &Array2<f32>, radii: &[f64]) -> Vec<(u32, u32, u64)> {
+        let mut found = Vec::new();
+        for (ball, radius) in radii.iter().enumerate() {
+            for row in 0..set.nrows() {
+                let (a, b) = (centres.row(ball).to_vec(), set.row(row).to_vec());
+                let distance = squared_l2(&a, &b).sqrt();
+                if distance <= *radius {
+                    found.push((ball as u32, row as u32, distance.to_bits()));
+                }
+            }
+        }
+        found
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        #[test]
+        fn the_pairs_inside_are_those_of_brute_force_ties_included(
+            set in prop::collection::vec(-3i8..4, 3..900),
+            centres in prop::collection::vec(-3i8..4, 3..300),
+            offset in prop::sample::select(vec![0.0f32, 1e4]),
+        ) {
+            let matrix = |values: &[i8]| {
+                let rows = values.len() / 3;
+                Array2::from_shape_fn((rows, 3), |(i, j)| offset + f32::from(values[3 * i + j]))
+            };
+            let (set, centres) = (matrix(&set), matrix(&centres));
+            let radii: Vec<f64> = (0..centres.nrows()).map(|i| ((i % 7) as f64).sqrt()).collect();
+            prop_assert_eq!(visited(&set, &centres, &radii), brute(&set, &centres, &radii));
+        }
+    }
+
+    #[test]
+    fn a_ball_from_another_world_is_compared_directly() {
+        let set = Array2::from_shape_vec((3, 1), vec![1e-20f32, -1e-20, 0.0]).unwrap();
+        let centres = Array2::from_shape_vec((2, 1), vec![1.0f32, 1e-20]).unwrap();
+        let radii = [2.0, 1e-20];
+        let found = visited(&set, &centres, &radii);
+        assert_eq!(found, brute(&set, &centres, &radii));
+        assert_eq!(found.iter().filter(|pair| pair.0 == 0).count(), 3);
+    }
+
+    #[test]
+    fn radii_that_are_no_radii_are_refused() {
+        let set = Array2::<f32>::zeros((2, 2));
+        let index = ExactIndex::new(set.clone().into_shared()).unwrap();
+        for radii in [&[1.0][..], &[1.0, -1.0], &[f64::NAN, 1.0], &[f64::INFINITY, 1.0]] {
+            assert!(index.visit_within(set.view(), radii, &|_, _, _| {}, &Silent).is_err());
+        }
+        let wide = Array2::<f32>::zeros((2, 3));
+        assert!(index.visit_within(wide.view(), &[1.0, 1.0], &|_, _, _| {}, &Silent).is_err());
+    }
+}

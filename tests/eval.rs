@@ -1,0 +1,274 @@
+//! `pd eval` as a user meets it, on feature files and on images.
+
+use assert_cmd::Command;
+use ndarray::{Array2, s};
+use predicates::prelude::*;
+use predicates::str::contains;
+use pseudo_density::formats::npy::write_npy;
+use pseudo_density::formats::read_features;
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+fn pd(dir: &TempDir) -> Command {
+    let mut command = Command::cargo_bin("pd").unwrap();
+    command.env("PD_CACHE", dir.path().join("cache")).current_dir(dir.path());
+    command
+}
+
+fn project(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn fixture(key: &str) -> Array2<f32> {
+    read_features(project("tests/fixtures/metrics/features.safetensors"), Some(key)).unwrap()
+}
+
+fn expected() -> Value {
+    let text = fs::read(project("tests/fixtures/metrics/expected.json")).unwrap();
+    serde_json::from_slice(&text).unwrap()
+}
+
+/// A directory with `real.npy` and `fake.npy` of so many rows.
+fn features(rows: usize) -> TempDir {
+    let dir = TempDir::new().unwrap();
+    for (name, key) in [("real.npy", "real_2000"), ("fake.npy", "fake_2000")] {
+        write_npy(dir.path().join(name), &fixture(key).slice(s![..rows, ..])).unwrap();
+    }
+    dir
+}
+
+fn json(dir: &TempDir, args: &[&str]) -> Value {
+    let out = pd(dir).arg("eval").args(args).args(["--json", "--quiet"]).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    serde_json::from_slice(&out.stdout).unwrap()
+}
+
+const BOTH: [&str; 4] = ["--real", "real.npy", "--generated", "fake.npy"];
+
+#[test]
+fn every_metric_agrees_with_the_reference_values() {
+    let dir = features(2000);
+    let found = json(&dir, &BOTH);
+    let row = &found["generated"][0];
+    let expected = expected();
+    let close = |name: &str, value: &Value| {
+        let (found, expected) = (row[name].as_f64().unwrap(), value.as_f64().unwrap());
+        assert!((found - expected).abs() <= 1e-6 * expected.abs(), "{name}: {found}, expected {expected}");
+    };
+    close("fd", &expected["fid"]["fid"]);
+    close("kid", &expected["kid"]["unbiased_full"]);
+    for (k, names) in [("k3", ["precision", "recall"]), ("k5", ["density", "coverage"])] {
+        names.iter().for_each(|name| close(name, &expected["prdc"][k]["values"][name]));
+    }
+    assert_eq!(found["extractor"], "external");
+    assert_eq!(
+        (&found["k"], &found["k_density"], &found["boundary"]),
+        (&3.into(), &5.into(), &"excluded".into())
+    );
+    assert_eq!((&row["path"], &row["n"]), (&"fake.npy".into(), &2000.into()));
+    assert_eq!(found["real"]["n"], 2000);
+    for name in ["clipped_density", "clipped_coverage", "authenticity"] {
+        assert!((0.0..=1.0).contains(&row[name].as_f64().unwrap()), "{name}");
+    }
+    assert!(found["real"]["vendi"].as_f64().unwrap() > 1.0 && found["real"]["fd"].is_null());
+    assert!(row["kid_subsets"].is_null());
+}
+
+#[test]
+fn several_sets_stand_in_one_table_that_states_its_conventions() {
+    let dir = features(300);
+    pd(&dir)
+        .args(["eval", "--real", "real.npy", "--generated", "fake.npy", "real.npy", "--self-check"])
+        .assert()
+        .success()
+        .stdout(
+            contains("on a sphere's boundary is outside (<, as in prdc)")
+                .and(contains("\nfake.npy "))
+                .and(contains("\nreal.npy "))
+                .and(contains("real, half against half"))
+                .and(contains("real.npy (real)"))
+                .and(contains("clipped_coverage"))
+                .and(contains("FID").not()),
+        );
+    pd(&dir)
+        .args(["eval", "--boundary", "included", "--metrics", "precision"])
+        .args(BOTH)
+        .assert()
+        .success()
+        .stdout(contains("is inside (<=, as in torch-fidelity)").and(contains("vendi").not()));
+}
+
+#[test]
+fn the_same_command_gives_the_same_bytes_at_any_thread_count() {
+    let dir = features(300);
+    let args = ["--bootstrap", "20", "--self-check", "--metrics"];
+    let all = "fd,kid,kid-subsets,precision,recall,density,coverage,clipped-density,clipped-coverage,vendi,rke,authenticity";
+    let mut outputs = Vec::new();
+    for threads in ["1", "2"] {
+        pd(&dir)
+            .arg("eval")
+            .args(BOTH)
+            .args(args)
+            .args([all, "--kid-subsets", "3", "--kid-subset-size", "50"])
+            .args(["--threads", threads, "-o", "out.json", "--per-sample", "samples.csv"])
+            .assert()
+            .success()
+            .stdout("");
+        outputs.push(["out.json", "samples.csv"].map(|name| fs::read(dir.path().join(name)).unwrap()));
+    }
+    assert_eq!(outputs[0], outputs[1]);
+    let found: Value = serde_json::from_slice(&outputs[0][0]).unwrap();
+    let row = &found["generated"][0];
+    let interval = &row["intervals"]["precision"];
+    assert!(
+        interval[0].as_f64() <= row["precision"].as_f64()
+            && row["precision"].as_f64() <= interval[1].as_f64()
+    );
+    assert_eq!(found["self_check"]["n"], 150);
+    assert!(row["kid_subsets_std"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn tables_have_a_row_per_set_and_samples_a_row_per_image() {
+    let dir = features(300);
+    pd(&dir)
+        .args(["eval", "--real", "real.npy", "--generated", "fake.npy", "real.npy"])
+        .args([
+            "-o",
+            "out.csv",
+            "--per-sample",
+            "samples.csv",
+            "--metrics",
+            "precision,fd",
+            "--bootstrap",
+            "10",
+        ])
+        .assert()
+        .success();
+    let table = fs::read_to_string(dir.path().join("out.csv")).unwrap();
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines[0], "path,set,n,precision,precision_low,precision_high,fd,fd_low,fd_high");
+    assert!(lines.len() == 3 && lines[1].starts_with("fake.npy,generated,300,"), "{table}");
+    let samples = fs::read_to_string(dir.path().join("samples.csv")).unwrap();
+    let lines: Vec<&str> = samples.lines().collect();
+    assert_eq!(lines[0], "set,path,realism,rarity,nearest,nearest_distance,authentic");
+    assert_eq!(lines.len(), 601);
+    assert!(
+        lines[301].starts_with("real.npy,row:0,") && lines[301].ends_with(",row:0,0,false"),
+        "{}",
+        lines[301]
+    );
+}
+
+#[test]
+fn statistics_are_saved_and_serve_as_a_real_side() {
+    let dir = features(300);
+    let direct = json(&dir, &[&BOTH[..], &["--save-stats", "stats.npz", "--metrics", "fd"]].concat());
+    let saved = json(&dir, &["--real", "stats.npz", "--generated", "fake.npy"]);
+    assert_eq!(saved["generated"][0]["fd"], direct["generated"][0]["fd"]);
+    assert!(saved["real"]["n"].is_null() && saved["generated"][0]["precision"].is_null());
+    pd(&dir)
+        .args(["eval", "--real", "stats.npz", "--generated", "fake.npy", "--metrics", "recall"])
+        .assert()
+        .code(2)
+        .stderr(contains("serves the Frechet distance only"));
+    pd(&dir)
+        .args(["eval", "--real", "stats.npz", "--generated", "fake.npy", "--self-check"])
+        .assert()
+        .code(2)
+        .stderr(contains("--self-check needs"));
+}
+
+#[test]
+fn folders_of_images_are_compared_and_a_reference_serves_as_the_real_side() {
+    let dir = TempDir::new().unwrap();
+    let mut archive = zip::ZipArchive::new(fs::File::open(project("examples/digits.zip")).unwrap()).unwrap();
+    let names: Vec<String> = archive.file_names().flatten().map(String::from).collect();
+    let names: Vec<String> = names.into_iter().filter(|name| name.ends_with(".png")).collect();
+    for (i, name) in names.iter().take(80).enumerate() {
+        let folder = dir.path().join(if i % 2 == 0 { "a" } else { "b" });
+        fs::create_dir_all(&folder).unwrap();
+        let mut to = fs::File::create(folder.join(format!("{i}.png"))).unwrap();
+        std::io::copy(&mut archive.by_name(name).unwrap(), &mut to).unwrap();
+    }
+    fs::write(dir.path().join("b/broken.png"), "no image").unwrap();
+    let direct = json(&dir, &["--real", "a", "--generated", "b", "a"]);
+    assert_eq!((&direct["extractor"], &direct["generated"][0]["n"]), (&"tiny".into(), &40.into()));
+    assert_eq!(direct["generated"][1]["precision"], 1.0);
+    pd(&dir).args(["embed", "a", "-o", "ref"]).assert().success();
+    let referred = json(&dir, &["--real", "ref", "--generated", "b"]);
+    assert_eq!(referred["generated"][0], direct["generated"][0]);
+    write_npy(dir.path().join("x.npy"), &Array2::<f32>::eye(8)).unwrap();
+    pd(&dir)
+        .args(["eval", "--real", "a", "--generated", "x.npy"])
+        .assert()
+        .code(2)
+        .stderr(contains("features that another program made"));
+    pd(&dir)
+        .args(["eval", "--real", "ref", "--generated", "x.npy"])
+        .assert()
+        .code(2)
+        .stderr(contains("extractor"));
+}
+
+#[test]
+fn small_sets_are_warned_about() {
+    let dir = features(20);
+    pd(&dir)
+        .arg("eval")
+        .args(BOTH)
+        .assert()
+        .success()
+        .stderr(contains("20 rows are fewer than 2 for each of 64 columns").and(contains("20 rows are few")));
+    let found = json(&dir, &BOTH);
+    assert!(found["warnings"].as_array().unwrap().len() >= 2);
+}
+
+#[test]
+fn input_that_cannot_be_compared_is_refused_by_name() {
+    let dir = features(50);
+    let path = dir.path();
+    write_npy(path.join("narrow.npy"), &Array2::<f32>::eye(20)).unwrap();
+    write_npy(path.join("three.npy"), &fixture("fake_2000").slice(s![..3, ..])).unwrap();
+    let mut broken = fixture("fake_2000").slice(s![..50, ..]).to_owned();
+    broken[[7, 3]] = f32::NAN;
+    write_npy(path.join("nan.npy"), &broken).unwrap();
+    fs::write(path.join("bad.npz"), "PK").unwrap();
+    let refused = |generated: &str, code: i32, text: &str| {
+        pd(&dir)
+            .args(["eval", "--real", "real.npy", "--generated", generated])
+            .assert()
+            .code(code)
+            .stderr(contains(text));
+    };
+    refused("narrow.npy", 2, "features of width 64 there, 20 here");
+    refused("three.npy", 1, "three.npy: spheres of 5 neighbours need at least 6 rows, there are 3");
+    refused("nan.npy", 1, "nan.npy: row 7 of the features holds a value that is not finite");
+    refused("bad.npz", 1, "bad.npz");
+    refused("missing.npy", 1, "missing.npy");
+    pd(&dir)
+        .arg("eval")
+        .args(BOTH)
+        .args(["--metrics", "is"])
+        .assert()
+        .code(2)
+        .stderr(contains("possible values: fd, kid"));
+    pd(&dir).arg("eval").args(BOTH).args(["-o", "x.xlsx"]).assert().code(2).stderr(contains("known: .csv"));
+    pd(&dir)
+        .arg("eval")
+        .args(BOTH)
+        .args(["--metrics", "kid-subsets"])
+        .assert()
+        .code(2)
+        .stderr(contains("cannot be drawn from 50 rows"));
+    pd(&dir)
+        .arg("eval")
+        .args(BOTH)
+        .args(["--metrics", "fid"])
+        .assert()
+        .success()
+        .stderr(contains("is the FID only with --extractor inception-fid"))
+        .stdout(contains(" fid").not());
+}
