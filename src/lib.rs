@@ -49,6 +49,7 @@ pub mod neighbors;
 pub mod ops;
 pub mod progress;
 pub mod reference;
+pub mod sampling;
 pub mod shards;
 
 pub use error::{Error, Result};

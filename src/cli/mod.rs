@@ -2,13 +2,19 @@
 //! Arguments are checked and turned into the library's options here; there is no mathematics.
 //! Results go to stdout, everything else (progress, warnings) to stderr.
 
+mod bias;
 mod common;
 mod embed;
 mod eval;
 mod eval_summary;
+mod generator_args;
 mod index;
 mod input;
 mod output;
+mod run_dir;
+mod sample;
+mod sample_pool;
+mod sample_summary;
 mod score;
 mod summary;
 mod terminal;
@@ -36,6 +42,7 @@ enum Command {
     Embed(embed::Embed),
     Index(index::Index),
     Eval(eval::Eval),
+    Sample(Box<sample::Sample>),
     Weights(weights::Weights),
 }
 
@@ -47,6 +54,7 @@ impl Cli {
             Command::Embed(embed) => embed.run(),
             Command::Index(index) => index.run(),
             Command::Eval(eval) => eval.run(),
+            Command::Sample(sample) => sample.run(),
             Command::Weights(weights) => weights.run(),
         }
     }

@@ -1,6 +1,6 @@
 //! Random streams keyed by what they are for, so that no draw depends on how many were made before it.
 
-use rand::SeedableRng;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// What a stream is for. The numbers are part of the results.
@@ -28,4 +28,10 @@ pub fn keyed(seed: u64, purpose: Purpose, item: u64) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::from_seed(key);
     rng.set_stream(item);
     rng
+}
+
+/// A number above 0 and below 1 for `item`.
+pub fn uniform(seed: u64, purpose: Purpose, item: u64) -> f64 {
+    let bits = keyed(seed, purpose, item).next_u64() >> 11;
+    (bits as f64 + 0.5) / (1u64 << 53) as f64
 }

@@ -4,6 +4,7 @@ use super::random::{Purpose, normals};
 use crate::error::{Error, Result};
 use crate::formats::{HostTensor, StateDict, TensorData};
 use candle_core::{DType, Device, Tensor, Var};
+use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -79,6 +80,20 @@ impl Variables {
     /// The parameter or buffer of this name.
     pub fn get(&self, name: &str) -> Option<&Var> {
         self.entries.iter().find(|e| e.name == name).map(|e| &e.variable)
+    }
+
+    /// SHA-256 over names, shapes and values: the same for the same network, from whatever file it came.
+    ///
+    /// # Errors
+    /// What reading the tensors returns.
+    pub fn digest(&self) -> Result<String> {
+        let mut hash = Sha256::new();
+        for Named { name, variable, .. } in &self.entries {
+            hash.update(format!("{name} {:?}\n", variable.dims()));
+            let values = variable.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+            values.iter().for_each(|v| hash.update(v.to_le_bytes()));
+        }
+        Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// A copy in memory: floating-point numbers as float32, counters as int64. `path` is what its errors name.

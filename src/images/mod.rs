@@ -17,6 +17,7 @@ mod source_tests;
 mod tar;
 #[cfg(test)]
 mod tests;
+mod write;
 mod zip;
 
 pub use batch::{Prepared, load};
@@ -26,3 +27,4 @@ pub use preprocess::{Color, Fit, Preprocessing};
 pub use read_at::MAX_FILE_BYTES;
 pub use resize::{AxisMap, Filter, resize};
 pub use source::{ImageSet, Skipped};
+pub use write::{contact_sheet, gray_or_rgb, write_png};

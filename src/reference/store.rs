@@ -2,8 +2,9 @@
 
 use super::files;
 use super::manifest::{DensityRecord, Manifest};
-use crate::density::Distribution;
+use crate::density::{DensityPredictor, Distribution};
 use crate::error::{Error, Result};
+use crate::formats::digest::sha256_of_file;
 use crate::formats::npy::read_npy;
 use crate::formats::table::{Table, Values, write_table};
 use crate::images::Skipped;
@@ -89,18 +90,52 @@ impl Reference {
     /// # Errors
     /// As [`Reference::paths`].
     pub fn distribution(&self) -> Result<Distribution> {
-        let mut densities = Vec::new();
-        for text in self.column(files::SCORES, "pseudo_density")? {
-            let value = text.parse().map_err(|_| {
+        Distribution::new(&self.score_column("pseudo_density")?)
+    }
+
+    /// The distance of each row to the nearest other one, `[N]`.
+    ///
+    /// # Errors
+    /// As [`Reference::paths`].
+    pub fn nearest_distances(&self) -> Result<Vec<f64>> {
+        self.score_column("nearest_distance")
+    }
+
+    /// The density predictor.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if `pd index` trained none, or the file is damaged.
+    pub fn predictor(&self) -> Result<DensityPredictor> {
+        if self.density()?.predictor.is_none() {
+            return Err(Error::malformed(
+                &self.dir,
+                "has no density predictor",
+                "run `pd index` without --no-predictor, or use --density knn",
+            ));
+        }
+        DensityPredictor::load(&self.dir.join(files::PREDICTOR), self.manifest.identity.dimension)
+    }
+
+    /// SHA-256 of the manifest: another for another set, extractor, K or index.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn digest(&self) -> Result<String> {
+        sha256_of_file(self.dir.join(files::MANIFEST))
+    }
+
+    fn score_column(&self, name: &str) -> Result<Vec<f64>> {
+        let mut values = Vec::new();
+        for text in self.column(files::SCORES, name)? {
+            values.push(text.parse().map_err(|_| {
                 Error::malformed(
                     self.dir.join(files::SCORES),
-                    format!("`{text}` is not a density"),
+                    format!("`{text}` in column {name} is not a number"),
                     "run `pd index` again",
                 )
-            })?;
-            densities.push(value);
+            })?);
         }
-        Distribution::new(&densities)
+        Ok(values)
     }
 
     fn column(&self, file: &str, name: &str) -> Result<Vec<String>> {

@@ -19,7 +19,11 @@ impl Spacing {
     ///
     /// # Errors
     /// [`Error::Data`] if there are no such distances.
-    pub fn of_percentiles(distinct: Option<f64>, novel: Option<f64>, nearest_distances: &[f64]) -> Result<Self> {
+    pub fn of_percentiles(
+        distinct: Option<f64>,
+        novel: Option<f64>,
+        nearest_distances: &[f64],
+    ) -> Result<Self> {
         if distinct.is_none() && novel.is_none() {
             return Ok(Self::default());
         }

@@ -1,0 +1,173 @@
+//! What `pd sample` writes about its candidates, and says in the end.
+
+use pseudo_density::density::{Distribution, Quantiles};
+use pseudo_density::error::{Error, Result};
+use pseudo_density::formats::table::{Table, Values};
+use pseudo_density::sampling::draw::{Drawn, PilotReport};
+use pseudo_density::sampling::{Decision, WeightOptions};
+use serde::{Deserialize, Serialize};
+use std::fmt::Write;
+use std::path::Path;
+
+/// One row per candidate.
+pub fn table(drawn: &Drawn, reference_paths: &[String]) -> Result<Table> {
+    let rows = drawn.decisions.len();
+    let kept = |i: usize| drawn.decisions[i] == Decision::Kept;
+    let mut table = Table::new();
+    let file = (0..rows).map(|i| kept(i).then(|| drawn.names[i].clone())).collect();
+    table.push("file", Values::OptionalText(file))?;
+    table.push("seed", Values::OptionalInt(drawn.seeds.iter().map(|s| s.map(i64::from)).collect()))?;
+    if let Some(candidates) = &drawn.candidates {
+        let scores = &candidates.scores;
+        let nearest = |row: &Option<u32>| row.and_then(|row| reference_paths.get(row as usize).cloned());
+        table.push("pseudo_density", Values::Float(scores.pseudo_density.clone()))?;
+        if let Some(predicted) = &candidates.predicted {
+            table.push("predicted_density", Values::Float(predicted.clone()))?;
+        }
+        table.push("percentile", Values::Float(scores.percentile.clone()))?;
+        table.push("nearest", Values::OptionalText(scores.nearest.iter().map(nearest).collect()))?;
+        table.push("nearest_distance", Values::Float(scores.nearest_distance.clone()))?;
+    }
+    table.push("weight", Values::Float(drawn.weights.clone()))?;
+    let decision = drawn.decisions.iter().map(|d| d.name().to_string()).collect();
+    table.push("decision", Values::Text(decision))?;
+    Ok(table)
+}
+
+/// The summary of a run.
+#[derive(Serialize, Deserialize)]
+pub struct SampleSummary {
+    pub complete: bool,
+    #[serde(skip)]
+    pub output: String,
+    pub rule: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub dimension: Option<f64>,
+    pub kept: usize,
+    pub draws: usize,
+    pub rejected: usize,
+    pub not_distinct: usize,
+    pub not_novel: usize,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pilot: Option<Pilot>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub effective_sample_size: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub density_of_candidates: Option<Quantiles>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub density_of_kept: Option<Quantiles>,
+}
+
+/// What the pilot said.
+#[derive(Serialize, Deserialize)]
+pub struct Pilot {
+    pub images: usize,
+    pub acceptance: f64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub predictor_spearman: Option<f64>,
+}
+
+impl SampleSummary {
+    /// Of a run that is over.
+    pub fn new(drawn: &Drawn, weights: Option<&WeightOptions>, output: &Path) -> Self {
+        let count = |decision| drawn.decisions.iter().filter(|d| **d == decision).count();
+        let quantiles = |rows: &mut dyn Iterator<Item = usize>| {
+            let scores = &drawn.candidates.as_ref()?.scores;
+            let values: Vec<f64> = rows.map(|i| scores.pseudo_density[i]).collect();
+            Distribution::new(&values).ok().map(|d| d.quantiles())
+        };
+        let rule = weights.and_then(|w| w.rule);
+        let of_pilot = |p: &PilotReport| Pilot {
+            images: p.images,
+            acceptance: p.acceptance,
+            predictor_spearman: p.predictor_spearman,
+        };
+        Self {
+            complete: drawn.complete,
+            output: output.display().to_string(),
+            rule: match (rule, weights) {
+                (Some(pseudo_density::density::Rule::TwoLevel), Some(w)) => {
+                    format!("two-level, weight {} above {}", w.weight, w.threshold)
+                }
+                (Some(rule), _) => rule.to_string(),
+                (None, _) => "none: everything is kept".into(),
+            },
+            dimension: match (rule, weights) {
+                (Some(pseudo_density::density::Rule::Ratio(_)), Some(w)) => Some(w.dimension),
+                _ => None,
+            },
+            kept: count(Decision::Kept),
+            draws: drawn.draws,
+            rejected: count(Decision::Rejected),
+            not_distinct: count(Decision::NotDistinct),
+            not_novel: count(Decision::NotNovel),
+            pilot: drawn.pilot.as_ref().map(of_pilot),
+            effective_sample_size: drawn.pilot.as_ref().map(|p| p.effective_sample_size),
+            density_of_candidates: quantiles(&mut (0..drawn.decisions.len())),
+            density_of_kept: quantiles(&mut drawn.kept()),
+        }
+    }
+
+    /// Of a directory whose run is finished.
+    pub fn of_file(summary: &serde_json::Value, output: &Path) -> Result<Self> {
+        let wrong = |e: serde_json::Error| Error::malformed(output.join("summary.json"), e.to_string(), "");
+        let mut found: Self = serde_json::from_value(summary.clone()).map_err(wrong)?;
+        found.output = output.display().to_string();
+        Ok(found)
+    }
+
+    /// As JSON, or for a person.
+    pub fn render(&self, json: bool) -> String {
+        let mut out = String::new();
+        if json {
+            out = serde_json::to_string_pretty(self).unwrap_or_default();
+            out.push('\n');
+        } else {
+            let _ = self.write_text(&mut out);
+        }
+        out
+    }
+
+    fn write_text(&self, out: &mut String) -> std::fmt::Result {
+        write!(out, "{} images kept of {} draws", self.kept, self.draws)?;
+        if self.kept > 0 {
+            write!(out, " ({:.2} draws each)", self.draws as f64 / self.kept as f64)?;
+        }
+        writeln!(out, ", in {}", self.output)?;
+        write!(out, "rule: {}", self.rule)?;
+        if let Some(m) = self.dimension {
+            write!(out, ", dimension m {m:.2}")?;
+        }
+        writeln!(out)?;
+        if let (Some(pilot), Some(size)) = (&self.pilot, self.effective_sample_size) {
+            writeln!(
+                out,
+                "pilot of {}: {:.1} % accepted, weights worth {size:.0} unweighted images",
+                pilot.images,
+                100.0 * pilot.acceptance
+            )?;
+            if let Some(agreement) = pilot.predictor_spearman {
+                writeln!(out, "predicted and nearest-neighbour densities: Spearman {agreement:.3}")?;
+            }
+        }
+        if self.not_distinct + self.not_novel > 0 {
+            writeln!(
+                out,
+                "refused: {} too near to another kept one, {} too near to a real one",
+                self.not_distinct, self.not_novel
+            )?;
+        }
+        if let (Some(before), Some(after)) = (&self.density_of_candidates, &self.density_of_kept) {
+            writeln!(out, "\npseudo density (1 is the reference's average)")?;
+            writeln!(out, "                 p1    p10    p20    p50    p80    p90    p99")?;
+            for (name, q) in [("candidates", before), ("kept", after)] {
+                write!(out, "{name:>12}")?;
+                for value in [q.p1, q.p10, q.p20, q.p50, q.p80, q.p90, q.p99] {
+                    write!(out, " {value:6.3}")?;
+                }
+                writeln!(out)?;
+            }
+        }
+        Ok(())
+    }
+}

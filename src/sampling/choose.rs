@@ -1,0 +1,112 @@
+//! Drawing from a pool by weight: without replacement (Efraimidis and Spirakis, *Weighted random sampling with a reservoir*,
+//! 2006) or with. Each image's place in the order follows from its own weight and random number.
+
+use super::spacing::{Decision, Kept};
+use crate::density::random::{Purpose, uniform};
+use crate::error::{Error, Result};
+use ndarray::ArrayView2;
+
+/// Rows of the pool in the order in which they are drawn without replacement: by `u^(1/w)`, the largest first.
+pub fn weighted_order(log_weights: &[f64], seed: u64) -> Vec<usize> {
+    let mut keys: Vec<(f64, usize)> = log_weights
+        .iter()
+        .enumerate()
+        .map(|(row, log_weight)| {
+            // The logarithm of -ln(u) / w, smallest first.
+            ((-uniform(seed, Purpose::Draw, row as u64).ln()).ln() - log_weight, row)
+        })
+        .collect();
+    keys.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    keys.into_iter().map(|(_, row)| row).collect()
+}
+
+/// `n` rows drawn with replacement, with probabilities proportional to the weights.
+pub fn with_replacement(log_weights: &[f64], n: usize, seed: u64) -> Vec<usize> {
+    let largest = log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let mut sum = 0.0;
+    let cumulative: Vec<f64> = log_weights
+        .iter()
+        .map(|w| {
+            sum += (w - largest).exp();
+            sum
+        })
+        .collect();
+    let last = log_weights.len().saturating_sub(1);
+    (0..n)
+        .map(|draw| {
+            cumulative.partition_point(|c| *c <= uniform(seed, Purpose::Draw, draw as u64) * sum).min(last)
+        })
+        .collect()
+}
+
+/// Goes through `order` until `kept` holds `n`, and says what became of each row of the pool.
+///
+/// # Errors
+/// [`Error::Data`] saying how many the pool can give, if it cannot give `n`.
+pub fn choose(
+    order: &[usize],
+    features: ArrayView2<f32>,
+    nearest_distances: &[f64],
+    n: usize,
+    kept: &mut Kept,
+) -> Result<Vec<Decision>> {
+    let mut decisions = vec![Decision::Rejected; features.nrows()];
+    for &row in order {
+        if kept.count() == n {
+            break;
+        }
+        let values: Vec<f32> = features.row(row).to_vec();
+        decisions[row] = kept.offer(&values, nearest_distances[row])?;
+    }
+    if kept.count() < n {
+        let refused = order.len() - kept.count();
+        return Err(Error::data(
+            format!(
+                "{n} images were asked for, the pool of {} can give {} ({refused} are too near to another or to a real one)",
+                order.len(),
+                kept.count()
+            ),
+            "ask for fewer with -n, add images, or lower --distinct and --novel",
+        ));
+    }
+    Ok(decisions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::spacing::Spacing;
+    use super::*;
+
+    #[test]
+    fn the_first_of_the_order_is_drawn_by_weight() {
+        let weights = [1.0f64, 2.0, 5.0].map(f64::ln);
+        let mut first = [0; 3];
+        let rounds = 20_000;
+        for seed in 0..rounds {
+            first[weighted_order(&weights, seed)[0]] += 1;
+        }
+        for (count, share) in first.into_iter().zip([0.125, 0.25, 0.625]) {
+            let error = f64::from(count) / rounds as f64 - share;
+            assert!(error.abs() < 0.015, "{first:?}");
+        }
+    }
+
+    #[test]
+    fn draws_with_replacement_follow_the_weights() {
+        let draws = with_replacement(&[-1000.0, 0.0, 3f64.ln()], 20_000, 7);
+        let share = |row| draws.iter().filter(|&&d| d == row).count() as f64 / 20_000.0;
+        assert_eq!(share(0), 0.0);
+        assert!((share(2) - 0.75).abs() < 0.015);
+    }
+
+    #[test]
+    fn a_pool_that_is_too_small_says_what_it_can_give() {
+        let features = ndarray::array![[0.0f32], [0.1], [5.0]];
+        let mut kept = Kept::new(Spacing { distinct: 1.0, novel: 0.0 });
+        let error = choose(&[0, 1, 2], features.view(), &[1.0; 3], 3, &mut kept).unwrap_err().to_string();
+        assert!(error.contains("can give 2"), "{error}");
+        let mut kept = Kept::new(Spacing::default());
+        let decisions = choose(&[2, 0, 1], features.view(), &[1.0; 3], 2, &mut kept).unwrap();
+        assert_eq!(decisions, [Decision::Kept, Decision::Rejected, Decision::Kept]);
+    }
+}

@@ -1,0 +1,18 @@
+//! Drawing images by importance weight (rules 5 and 7): from a generator under a budget, or from a pool of existing images.
+//! [`Weighing`] turns densities into weights, [`Acceptance`] weights into probabilities, [`Kept`] keeps the kept apart.
+//! [`draw::draw`] runs a generator until enough is kept, resumable; [`pool::choose_from_pool`] takes from what exists.
+
+mod acceptance;
+pub mod choose;
+pub mod draw;
+mod judge;
+pub mod pool;
+mod source;
+mod spacing;
+mod weighing;
+
+pub use acceptance::Acceptance;
+pub use judge::Judge;
+pub use source::{Latents, Source};
+pub use spacing::{Decision, Kept, Spacing};
+pub use weighing::{Candidates, Pilot, Weighing, WeightOptions};

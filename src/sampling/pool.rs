@@ -1,0 +1,95 @@
+//! Choosing from images that exist already, by the same weights as a generator's candidates.
+
+use super::choose::{choose, weighted_order, with_replacement};
+use super::judge::Judge;
+use super::spacing::{Decision, Kept, Spacing};
+use super::weighing::{Candidates, Pilot, Weighing, WeightOptions};
+use crate::density::effective_sample_size;
+use crate::error::{Error, Result};
+use crate::neighbors::IndexKind;
+use crate::progress::Progress;
+use ndarray::ArcArray2;
+
+/// What is chosen.
+#[derive(Debug, Clone)]
+pub struct PoolOptions {
+    /// Images wanted.
+    pub n: usize,
+    /// Weights.
+    pub weights: WeightOptions,
+    /// How far the chosen have to be apart.
+    pub spacing: Spacing,
+    /// Whether an image may be chosen more than once.
+    pub replace: bool,
+    /// Key of the order of the draws.
+    pub seed: u64,
+}
+
+/// The pool with what became of each image.
+pub struct Chosen {
+    /// Scores of the whole pool.
+    pub candidates: Candidates,
+    /// The weight of each image: w or 1 for the two-level rule, else 1 on average.
+    pub weights: Vec<f64>,
+    /// What became of each.
+    pub decisions: Vec<Decision>,
+    /// How often each was chosen: more than once only with replacement.
+    pub copies: Vec<usize>,
+    /// `(sum w)^2 / sum w^2` over the pool.
+    pub effective_sample_size: f64,
+}
+
+/// Chooses from a pool of features `[M, D]`. `own[i]` is the row of the reference that is image `i` itself; the pool is its own
+/// pilot for the ratio rule.
+///
+/// # Errors
+/// [`Error::Data`] saying how many the pool can give, if it cannot give as many as wanted; what scoring returns.
+pub fn choose_from_pool(
+    features: ArcArray2<f32>,
+    own: &[Option<u32>],
+    judge: &Judge<'_>,
+    options: &PoolOptions,
+    progress: &dyn Progress,
+) -> Result<Chosen> {
+    let rows = features.nrows();
+    let candidates = judge.judge(features.view(), Some(own))?;
+    let generated = match Weighing::needs_pilot(options.weights.rule) {
+        true => {
+            let kind = (IndexKind::Auto, options.seed);
+            Pilot::new(features.clone(), judge.scorer.model(), kind, progress)?.own().to_vec()
+        }
+        false => Vec::new(),
+    };
+    let distribution = judge.scorer.distribution();
+    let (weighing, log_weights) =
+        Weighing::new(&options.weights, distribution, candidates.densities(), &generated)?;
+    let weights = log_weights.iter().map(|&w| weighing.shown(w)).collect();
+    let mut copies = vec![0; rows];
+    let decisions = if options.replace {
+        let allowed: Vec<usize> = (0..rows)
+            .filter(|&row| candidates.scores.nearest_distance[row] >= options.spacing.novel)
+            .collect();
+        if allowed.is_empty() {
+            return Err(Error::data("every image of the pool is too near to a real one", "lower --novel"));
+        }
+        let of_allowed: Vec<f64> = allowed.iter().map(|&row| log_weights[row]).collect();
+        let mut decisions = vec![Decision::NotNovel; rows];
+        allowed.iter().for_each(|&row| decisions[row] = Decision::Rejected);
+        for draw in with_replacement(&of_allowed, options.n, options.seed) {
+            copies[allowed[draw]] += 1;
+            decisions[allowed[draw]] = Decision::Kept;
+        }
+        decisions
+    } else {
+        let order = weighted_order(&log_weights, options.seed);
+        let mut kept = Kept::new(options.spacing);
+        let nearest = &candidates.scores.nearest_distance;
+        let decisions = choose(&order, features.view(), nearest, options.n, &mut kept)?;
+        for (copies, decision) in copies.iter_mut().zip(&decisions) {
+            *copies = usize::from(*decision == Decision::Kept);
+        }
+        decisions
+    };
+    let effective_sample_size = effective_sample_size(&log_weights);
+    Ok(Chosen { candidates, weights, decisions, copies, effective_sample_size })
+}
