@@ -233,6 +233,7 @@ impl EvalSummary {
 fn number(value: f64) -> String {
     match value.abs() {
         _ if !value.is_finite() => "-".into(),
+        size if size >= 1e6 => format!("{value:.3e}"),
         size if size >= 100.0 => format!("{value:.1}"),
         size if size >= 10.0 => format!("{value:.2}"),
         size if size >= 0.01 || size == 0.0 => format!("{value:.4}"),

@@ -162,12 +162,11 @@ pub fn evaluate(
         let measured = (metric.compute)(comparison)?;
         let mut bounds = None;
         if let (Some(draws), Some(&value)) = (draws, measured.values.first()) {
-            let replicates = match (&measured.mean, metric.replicates) {
-                (Some(mean), _) => Some(mean.replicates(draws)),
-                (None, Some(replicates)) => Some(replicates(comparison, &draws)?),
+            bounds = match (&measured.mean, metric.replicates) {
+                (Some(mean), _) => Some(interval(mean.replicates(draws), None)),
+                (None, Some(replicates)) => Some(interval(replicates(comparison, &draws)?, Some(value))),
                 (None, None) => None,
             };
-            bounds = replicates.map(|replicates| interval(value, replicates));
         }
         for (&column, value) in metric.columns.iter().zip(measured.values) {
             estimates.push(Estimate { column, value, interval: bounds.take() });

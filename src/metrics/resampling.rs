@@ -90,13 +90,14 @@ impl Draws {
 /// Share of the replicates that an interval holds.
 const CONFIDENCE: f64 = 0.95;
 
-/// The central 95 % of `replicates`, moved so that they are centred on `value`: a sample that repeats rows shifts the Fréchet
-/// distance and the Vendi score, and the shift is no part of their spread. NaN where there are none.
-pub(super) fn interval(value: f64, mut replicates: Vec<f64>) -> [f64; 2] {
+/// The central 95 % of `replicates`, moved so that their mean is `centre` where one is given: a sample that repeats rows shifts the
+/// Fréchet distance and the Vendi score, and the shift is no part of their spread. NaN where there are none.
+pub(super) fn interval(mut replicates: Vec<f64>, centre: Option<f64>) -> [f64; 2] {
     if replicates.is_empty() || replicates.iter().any(|r| r.is_nan()) {
         return [f64::NAN; 2];
     }
-    let shift = value - replicates.iter().sum::<f64>() / replicates.len() as f64;
+    let mean = replicates.iter().sum::<f64>() / replicates.len() as f64;
+    let shift = centre.map_or(0.0, |centre| centre - mean);
     replicates.sort_unstable_by(f64::total_cmp);
     let tail = (1.0 - CONFIDENCE) / 2.0;
     [tail, 1.0 - tail].map(|q| quantile_linear(&replicates, q) + shift)
@@ -135,7 +136,7 @@ mod tests {
             .rows(400)
             .map(|rows| rows.iter().filter(|row| **row < 100).count() as f64 / 400.0)
             .collect();
-        let [low, high] = interval(0.25, means);
+        let [low, high] = interval(means, None);
         let expected = 1.96 * (0.25f64 * 0.75 / 400.0).sqrt();
         assert!(((high - low) / 2.0 / expected - 1.0).abs() < 0.1, "{low} {high}");
         assert!((low + high - 0.5).abs() < 0.01);
