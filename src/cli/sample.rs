@@ -148,6 +148,12 @@ impl Sample {
         let reference = self.open_reference()?;
         let dimension = reference.as_ref().and_then(|r| r.manifest.density.as_ref()?.intrinsic_dimension);
         let weights = self.bias.options(self.budget, dimension)?;
+        if weights.is_none() && self.pilot.is_some() {
+            return Err(Error::usage(
+                "--pilot estimates weights, and everything is kept",
+                "add --bias or --rule",
+            ));
+        }
         if reference.is_none() && (weights.is_some() || self.distinct.is_some() || self.novel.is_some()) {
             return Err(Error::usage(
                 "weights, --distinct and --novel need a reference that says what is typical",
@@ -164,7 +170,12 @@ impl Sample {
         let wanted = n.unwrap_or(source.len());
         let budget = weights.as_ref().and_then(|w| w.budget).unwrap_or(BUDGET);
         let draws = if n.is_some() { wanted as f64 * budget } else { wanted as f64 };
-        let pilot = self.pilot.unwrap_or(draws.clamp(*PILOT.start(), *PILOT.end()) as u64);
+        let pilot = match (self.pilot, &weights) {
+            (Some(pilot), _) => pilot,
+            (None, Some(_)) => draws.clamp(*PILOT.start(), *PILOT.end()) as u64,
+            // Where all weigh alike there is nothing to estimate.
+            (None, None) => 1,
+        };
         let options = DrawOptions {
             n: n.map(|n| n as usize),
             pilot: pilot as usize,

@@ -101,8 +101,12 @@ impl SampleSummary {
             rejected: count(Decision::Rejected),
             not_distinct: count(Decision::NotDistinct),
             not_novel: count(Decision::NotNovel),
-            pilot: drawn.pilot.as_ref().map(of_pilot),
-            effective_sample_size: drawn.pilot.as_ref().map(|p| p.effective_sample_size),
+            pilot: drawn.pilot.as_ref().filter(|_| rule.is_some()).map(of_pilot),
+            effective_sample_size: drawn
+                .pilot
+                .as_ref()
+                .filter(|_| rule.is_some())
+                .map(|p| p.effective_sample_size),
             density_of_candidates: quantiles(&mut (0..drawn.decisions.len())),
             density_of_kept: quantiles(&mut drawn.kept()),
         }

@@ -12,6 +12,10 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
+/// The sheet of images that commands put beside their results, and the table by which a directory of results is known.
+const SHEET: &str = "grid.png";
+const RESULTS: &str = "samples.csv";
+
 /// Files listed between two looks at whether to stop.
 const LOOK_EVERY: usize = 1024;
 
@@ -80,7 +84,7 @@ pub(super) fn list(root: &Path, progress: &dyn Progress) -> Result<Listing> {
         };
         let relative = item.path().strip_prefix(root).unwrap_or(item.path());
         let name = name_of(relative);
-        if item.file_type().is_dir() || !is_image(&name) {
+        if item.file_type().is_dir() || !is_image(&name) || is_sheet(item.path()) {
             continue;
         }
         if !item.file_type().is_file() {
@@ -100,6 +104,11 @@ pub(super) fn list(root: &Path, progress: &dyn Progress) -> Result<Listing> {
         }
     }
     Ok(Listing { container: Box::new(Directory { root: root.to_path_buf(), odd }), found, unreadable })
+}
+
+/// A sheet shows images of the directory again.
+fn is_sheet(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == SHEET) && path.with_file_name(RESULTS).is_file()
 }
 
 fn name_of(relative: &Path) -> Vec<u8> {
