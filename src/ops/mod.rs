@@ -3,10 +3,14 @@
 //! Results never depend on the batch, the thread count or the instruction set.
 
 pub mod activation;
+pub mod attention;
 pub mod batch_norm;
 pub mod conv;
+mod elementary;
+pub mod gelu;
 pub mod gemm;
 mod host;
+pub mod layer_norm;
 pub mod linear;
 pub mod pool;
 pub mod resize;
