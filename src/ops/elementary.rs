@@ -34,7 +34,8 @@ pub fn erf(x: f32) -> f32 {
     let (t, s) = (x.abs().min(ERF_END), x * x);
     let inner = [4.991_194e-3, -2.676_813_5e-2, 1.128_199_25e-1, -3.761_253_4e-1, 1.283_791_7e-1];
     let inner = inner.into_iter().fold(-5.967_617e-4f32, |sum, c| sum.mul_add(s, c)).mul_add(x, x);
-    let outer = [3.831_97e-4, -3.883_964_4e-3, 2.425_462_2e-2, -1.067_777_9e-1, -6.348_469e-1, -1.287_175_1e-1];
+    let outer =
+        [3.831_97e-4, -3.883_964_4e-3, 2.425_462_2e-2, -1.067_777_9e-1, -6.348_469e-1, -1.287_175_1e-1];
     let outer = outer.into_iter().fold(-1.728_534_7e-5f32, |sum, c| sum.mul_add(t, c)).mul_add(t, -t);
     let outer = (1.0 - exp(outer)).copysign(x);
     if t > ERF_SPLIT { outer } else { inner }

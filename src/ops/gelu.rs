@@ -100,7 +100,8 @@ mod tests {
         assert!(largest(&fast, &plain) < 1e-6);
         // The derivative in closed form: candle's own uses a rounded 1 / sqrt(2 pi).
         let grads = fast.sqr().unwrap().backward().unwrap();
-        let phi = ((wide.sqr().unwrap() * -0.5).unwrap().exp().unwrap() / std::f64::consts::TAU.sqrt()).unwrap();
+        let phi =
+            ((wide.sqr().unwrap() * -0.5).unwrap().exp().unwrap() / std::f64::consts::TAU.sqrt()).unwrap();
         let cumulative = (((&wide / 2f64.sqrt()).unwrap().erf().unwrap() + 1.0).unwrap() * 0.5).unwrap();
         let slope = (cumulative + (&wide * phi).unwrap()).unwrap();
         let expected = ((plain * 2.0).unwrap() * slope).unwrap();

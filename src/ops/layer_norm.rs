@@ -34,7 +34,9 @@ impl LayerNorm {
             bail!("a layer norm's weight {:?} does not fit its bias {:?}", weight.shape(), bias.shape());
         }
         let host = (weight.device().is_cpu() && weight.dtype() == DType::F32)
-            .then(|| Ok::<_, candle_core::Error>(Affine { weight: weight.to_vec1()?, bias: bias.to_vec1()?, eps }))
+            .then(|| {
+                Ok::<_, candle_core::Error>(Affine { weight: weight.to_vec1()?, bias: bias.to_vec1()?, eps })
+            })
             .transpose()?
             .map(Arc::new);
         Ok(Self { weight, bias, eps, host })
@@ -146,7 +148,8 @@ impl pulp::WithSimd for Backward<'_> {
             let range = first..first + len;
             let moments = Moments::of(x, tokens, first, len, affine.eps);
             let (mut sum, mut along) = ([0f64; LANES], [0f64; LANES]);
-            for ((x, dy), &weight) in x.chunks_exact(tokens).zip(dy.chunks_exact(tokens)).zip(&affine.weight) {
+            for ((x, dy), &weight) in x.chunks_exact(tokens).zip(dy.chunks_exact(tokens)).zip(&affine.weight)
+            {
                 for (i, (&x, &dy)) in x[range.clone()].iter().zip(&dy[range.clone()]).enumerate() {
                     let g = f64::from(dy) * f64::from(weight);
                     sum[i] += g;
@@ -159,7 +162,8 @@ impl pulp::WithSimd for Backward<'_> {
                 for (i, ((&x, &dy), dx)) in values.zip(&mut dx[range.clone()]).enumerate() {
                     let normal = (f64::from(x) - moments.mean[i]) * moments.inverse[i];
                     let g = f64::from(dy) * f64::from(weight);
-                    *dx = (moments.inverse[i] * (g - sum[i] / channels - normal * along[i] / channels)) as f32;
+                    *dx =
+                        (moments.inverse[i] * (g - sum[i] / channels - normal * along[i] / channels)) as f32;
                 }
             }
         }
@@ -207,9 +211,11 @@ impl CustomOp2 for NormGrad {
         let (x, dy) = (floats(x, layout)?, floats(dy, dy_layout)?);
         let mut dx = vec![0f32; x.len()];
         let image = (channels * tokens).max(1);
-        dx.par_chunks_mut(image).zip(x.par_chunks(image)).zip(dy.par_chunks(image)).for_each(|((dx, x), dy)| {
-            pulp::Arch::new().dispatch(Backward { affine: &self.0, tokens, x, dy, dx });
-        });
+        dx.par_chunks_mut(image).zip(x.par_chunks(image)).zip(dy.par_chunks(image)).for_each(
+            |((dx, x), dy)| {
+                pulp::Arch::new().dispatch(Backward { affine: &self.0, tokens, x, dy, dx });
+            },
+        );
         Ok((CpuStorage::F32(dx), layout.shape().clone()))
     }
 }

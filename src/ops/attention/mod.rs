@@ -55,7 +55,9 @@ impl Attention {
     fn head<'a>(&self, qkv: &'a [f32], (channels, tokens): (usize, usize), index: usize) -> Head<'a> {
         let width = channels / 3 / self.heads;
         let (image, head) = (index / self.heads, index % self.heads);
-        let part = |i: usize| &qkv[(image * channels + (i * self.heads + head) * width) * tokens..][..width * tokens];
+        let part = |i: usize| {
+            &qkv[(image * channels + (i * self.heads + head) * width) * tokens..][..width * tokens]
+        };
         Head { q: part(0), k: part(1), v: part(2), width, tokens, queries: self.queries }
     }
 }
