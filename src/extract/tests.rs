@@ -110,3 +110,45 @@ fn images_that_a_network_cannot_take_are_errors() {
     let error = network.forward(&images(1, 196, 224)).unwrap_err();
     assert!(error.to_string().contains("224 x 224, not 196 x 224"), "{error}");
 }
+
+/// The rule's weights under other names.
+struct Renamed {
+    rule: Rule,
+    /// (as the other world says, as the rule's does), in the order of replacement.
+    names: &'static [(&'static str, &'static str)],
+}
+
+impl ParameterSource for Renamed {
+    fn contains(&self, name: &str) -> bool {
+        // The published files of torchvision have the older names of the MLP.
+        self.names.iter().any(|(theirs, _)| name.contains(theirs)) && !name.contains("mlp.0")
+    }
+
+    fn get(&self, name: &str, dims: &[usize]) -> Result<Tensor> {
+        let name = self.names.iter().fold(name.to_string(), |name, (from, to)| name.replace(from, to));
+        self.rule.get(&name, dims)
+    }
+}
+
+#[test]
+fn files_of_the_other_world_load_under_their_own_names() {
+    const VIT: &[(&str, &str)] = &[
+        ("class_token", "cls_token"),
+        ("encoder.pos_embedding", "pos_embed"),
+        ("conv_proj", "patch_embed.proj"),
+        ("encoder.layers.encoder_layer_", "blocks."),
+        ("ln_", "norm"),
+        ("self_attention.in_proj_", "attn.qkv."),
+        ("self_attention.out_proj", "attn.proj"),
+        ("mlp.linear_", "mlp.fc"),
+        ("encoder.ln", "norm"),
+    ];
+    const VGG: &[(&str, &str)] = &[("pre_logits.fc1", "classifier.0"), ("pre_logits.fc2", "classifier.3")];
+    for (name, key, fixture_name, gain, names) in
+        [("vit-b16", "cls", "vit_base_patch16_224", 1.0, VIT), ("vgg16", "fc2", "vgg16", 2f64.sqrt(), VGG)]
+    {
+        let source = Renamed { rule: Rule { gain }, names };
+        let network = (architecture(name).unwrap().build)(&Parameters::new(&source)).unwrap();
+        features_agree(name, network.as_ref(), &images(1, 224, 224), &fixture(fixture_name)[key]);
+    }
+}
