@@ -74,7 +74,12 @@ fn pixels(set: &ImageSet) -> Result<(Array2<f32>, Vec<String>), Box<dyn Error>> 
     let mut paths = Vec::new();
     for (i, image) in load(set, 0..set.len(), &preprocessing).into_iter().enumerate() {
         values.extend(
-            image.map_err(|s| format!("{}: {}", s.path, s.reason))?.pixels.into_iter().map(f32::from),
+            image
+                .map_err(|s| format!("{}: {}", s.path, s.reason))?
+                .pixels
+                .into_bytes()
+                .into_iter()
+                .map(f32::from),
         );
         paths.push(set.path(i).to_string());
     }

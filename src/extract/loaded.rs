@@ -274,6 +274,7 @@ fn file_parameters(name: &str, path: &Path) -> Result<FileParameters> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::images::Pixels;
 
     #[test]
     fn a_tensor_and_a_file_of_the_same_pixels_have_the_same_features() {
@@ -282,7 +283,12 @@ mod tests {
             let extractor = LoadedExtractor::load(&request).unwrap();
             let side = extractor.preprocessing().width as usize;
             let pixels: Vec<u8> = (0..side * side * 3).map(|i| (i * 7919 % 251) as u8).collect();
-            let image = Prepared { pixels: pixels.clone(), width: 64, height: 64, note: String::new() };
+            let image = Prepared {
+                pixels: Pixels::Bytes(pixels.clone()),
+                width: 64,
+                height: 64,
+                note: String::new(),
+            };
             let of_file = extractor.features(&[Some(&image), None]).unwrap();
             let values: Vec<f32> = pixels.iter().map(|&v| f32::from(v) / 255.0).collect();
             let tensor = Tensor::from_vec(values, (1, side, side, 3), &Device::Cpu).unwrap();

@@ -4,6 +4,7 @@
 
 mod cifar_resnet;
 mod efficientnet_lite;
+mod inception;
 mod lenet;
 mod loaded;
 mod parameters;
@@ -14,6 +15,8 @@ mod rule;
 #[cfg(test)]
 mod tests;
 pub mod tiny;
+mod vgg;
+mod vision_transformer;
 pub mod weights;
 
 pub use loaded::{EXTERNAL, ExtractorRequest, Identity, LoadedExtractor, normalize_rows};
@@ -137,6 +140,41 @@ pub const ARCHITECTURES: &[Architecture] = &[
             efficientnet_lite::build,
         )
     },
+    published(
+        "vit-b16",
+        "ViT-B/16 (ImageNet), the paper's network and preprocessing",
+        vision_transformer::DIMENSION_BASE,
+        vision_transformer::preprocessing_vit,
+        vision_transformer::build_vit_b16,
+    ),
+    published(
+        "dinov2-s14",
+        "DINOv2 ViT-S/14, trained without labels",
+        vision_transformer::DIMENSION_SMALL,
+        vision_transformer::preprocessing_dinov2,
+        vision_transformer::build_dinov2_s14,
+    ),
+    published(
+        "dinov2-b14",
+        "DINOv2 ViT-B/14, trained without labels",
+        vision_transformer::DIMENSION_BASE,
+        vision_transformer::preprocessing_dinov2,
+        vision_transformer::build_dinov2_b14,
+    ),
+    published(
+        "vgg16",
+        "VGG-16 fc2 (ImageNet), of improved precision and recall",
+        vgg::DIMENSION,
+        vgg::preprocessing,
+        vgg::build,
+    ),
+    published(
+        "inception-fid",
+        "Inception of 2015-12-05, of FID",
+        inception::DIMENSION,
+        inception::preprocessing,
+        inception::build,
+    ),
 ];
 
 /// The architecture of this name.

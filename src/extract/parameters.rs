@@ -13,6 +13,11 @@ pub trait ParameterSource {
     /// Whether there is a parameter of this name.
     fn contains(&self, name: &str) -> bool;
 
+    /// Dimensions of the parameter where the source fixes them; `None` where it does not, or has none of this name.
+    fn dims(&self, _name: &str) -> Option<Vec<usize>> {
+        None
+    }
+
     /// The parameter, float32, of exactly these dimensions.
     ///
     /// # Errors
@@ -33,6 +38,10 @@ pub struct FileParameters {
 impl ParameterSource for FileParameters {
     fn contains(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
+    }
+
+    fn dims(&self, name: &str) -> Option<Vec<usize>> {
+        self.tensors.get(name).map(|tensor| tensor.dims().to_vec())
     }
 
     fn get(&self, name: &str, dims: &[usize]) -> Result<Tensor> {
@@ -88,6 +97,11 @@ impl<'a> Parameters<'a> {
     /// Whether this module has a parameter `name`.
     pub fn contains(&self, name: &str) -> bool {
         self.source.contains(&format!("{}{name}", self.prefix))
+    }
+
+    /// What the source says of the dimensions of the parameter `name` of this module.
+    pub fn dims(&self, name: &str) -> Option<Vec<usize>> {
+        self.source.dims(&format!("{}{name}", self.prefix))
     }
 
     /// The parameter `name` of this module.

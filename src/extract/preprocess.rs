@@ -106,6 +106,22 @@ mod tests {
     }
 
     #[test]
+    fn files_are_not_rounded_where_the_network_resizes_in_float() {
+        for fit in [Fit::Squash, Fit::Crop, Fit::Pad] {
+            let preprocessing =
+                Preprocessing { filter: Filter::Interpolate, fit, ..squash(37, &[0.5; 3], &[0.5; 3]) };
+            let image = smooth(90, 51);
+            let mut expected = vec![0.0; preprocessing.values()];
+            preprocessing.normalise(&preprocessing.apply(&image), &mut expected);
+            let found = preprocess(&preprocessing, &tensor(&image)).unwrap();
+            let found: Vec<f32> = found.flatten_all().unwrap().to_vec1().unwrap();
+            for (a, b) in found.iter().zip(&expected) {
+                assert!((a - b).abs() < 2e-6, "{fit:?}: {a} and {b}");
+            }
+        }
+    }
+
+    #[test]
     fn the_gradient_is_that_of_central_differences_in_float64() {
         let preprocessing = Preprocessing { fit: Fit::Pad, ..squash(12, &[0.5; 3], &[0.25; 3]) };
         let x = Var::from_tensor(&tensor(&smooth(9, 14)).to_dtype(DType::F64).unwrap()).unwrap();

@@ -37,6 +37,8 @@ impl ParameterSource for Rule {
                 0.1 * u
             } else if name.ends_with("running_var") {
                 1.0 + 0.5 * u.abs()
+            } else if name == "cls_token" || name == "pos_embed" || name.ends_with(".gamma") {
+                0.1 * u
             } else if dims.len() >= 2 {
                 u * (self.gain * (3.0 / fan_in as f64).sqrt())
             } else if name.ends_with(".weight") {
@@ -53,6 +55,15 @@ impl ParameterSource for Rule {
 
 /// Normalised inputs `[n, 3, height, width]`, images 0 to `n - 1` (at most 4).
 pub(super) fn images(n: usize, height: usize, width: usize) -> Tensor {
+    mixed(n, height, width, |coarse, fine| 1.5 * coarse + 0.5 * fine)
+}
+
+/// The same with values in 0..=1.
+pub(super) fn unit_images(n: usize, height: usize, width: usize) -> Tensor {
+    mixed(n, height, width, |coarse, fine| 0.5 + 0.375 * coarse + 0.125 * fine)
+}
+
+fn mixed(n: usize, height: usize, width: usize, value: impl Fn(f64, f64) -> f64) -> Tensor {
     let mut data = Vec::new();
     for (k, g) in [2, 4, 8, 16].into_iter().enumerate().take(n) {
         let coarse = uniform(&format!("image.{k}.coarse"), 3 * g * g);
@@ -60,7 +71,7 @@ pub(super) fn images(n: usize, height: usize, width: usize) -> Tensor {
         for (i, fine) in fine.iter().enumerate() {
             let (channel, y, x) = (i / (height * width), i / width % height, i % width);
             let cell = (channel * g + y * g / height) * g + x * g / width;
-            data.push((1.5 * coarse[cell] + 0.5 * fine) as f32);
+            data.push(value(coarse[cell], *fine) as f32);
         }
     }
     Tensor::from_vec(data, (n, 3, height, width), &Device::Cpu).unwrap()

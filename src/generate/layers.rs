@@ -3,7 +3,7 @@
 use super::traits::Mode;
 use super::variables::{Builder, Init, Parameter};
 use crate::error::{Error, Result};
-use crate::ops::activation::Activation;
+use crate::ops::activation::{self, Activation};
 use crate::ops::batch_norm::{batch_norm, batch_statistics};
 use crate::ops::channels::{add_to_channels, scale_channels};
 use crate::ops::conv::{self, ConvConfig, conv_transpose2d, conv2d};
@@ -246,11 +246,7 @@ impl BatchNorm {
         let y = normal.broadcast_mul(&weight.unsqueeze(1)?)?.broadcast_add(&bias.unsqueeze(1)?)?;
         let (batch, channels, height, width) = x.dims4()?;
         let y = y.reshape((channels, batch, height, width))?.transpose(0, 1)?.contiguous()?;
-        Ok(match activation {
-            Activation::Identity => y,
-            Activation::Relu => y.relu()?,
-            Activation::Relu6 => y.relu()?.minimum(6.0)?,
-        })
+        Ok(activation::plain(&y, activation)?)
     }
 
     fn track(&self, x: &Tensor, statistics: &Tensor) -> Result<()> {

@@ -4,16 +4,16 @@
 
 use super::decode::decode_noted;
 use super::names::promised_format;
-use super::preprocess::Preprocessing;
+use super::preprocess::{Pixels, Preprocessing};
 use super::source::{ImageSet, Skipped};
 use rayon::prelude::*;
 use std::ops::Range;
 
 /// An image ready for the network.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Prepared {
-    /// `[H, W, C]`, 0..=255, in the size and colours of the preprocessing.
-    pub pixels: Vec<u8>,
+    /// In the size and colours of the preprocessing.
+    pub pixels: Pixels,
     /// Width of the original, upright.
     pub width: u32,
     /// Height of the original, upright.

@@ -23,7 +23,7 @@ mod zip;
 pub use batch::{Prepared, load};
 pub use decode::{Alpha, Decoded, MAX_PIXELS, MAX_SIDE, RgbImage, decode, decode_noted};
 pub use names::EXTENSIONS;
-pub use preprocess::{Color, Fit, Preprocessing};
+pub use preprocess::{Color, Fit, Pixels, Preprocessing};
 pub use read_at::MAX_FILE_BYTES;
 pub use resize::{AxisMap, Filter, resize};
 pub use source::{ImageSet, Skipped};

@@ -1,9 +1,10 @@
 //! From an image of any size to the numbers that a network takes.
-//! Geometry and colours are done in 8 bits as Pillow, torchvision and timm do them; only the last step is in float32.
+//! Geometry and colours are done in 8 bits as Pillow, torchvision and timm do them; only the last step, and
+//! [`Filter::Interpolate`], is in float32.
 //! The whole description is one value: printed, stored with every reference, and part of its digest.
 
 use super::decode::{Alpha, RgbImage};
-use super::resize::{AxisMap, Filter, Window, resize, resize_window};
+use super::resize::{AxisMap, Filter, Window, resize_window, resize_window_exact};
 use super::source::hex;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,38 @@ const MAX_INPUT_SIDE: u32 = 8192;
 
 /// Smallest part of the shorter side that a crop may keep.
 const MIN_CROP_RATIO: f64 = 0.05;
+
+/// An image in the shape and colours of a network's input, `[H, W, C]`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Pixels {
+    /// 0..=255, as Pillow leaves them.
+    Bytes(Vec<u8>),
+    /// 0..=1, of [`Filter::Interpolate`].
+    Unrounded(Vec<f32>),
+}
+
+impl Pixels {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        match self {
+            Pixels::Bytes(values) => values.len(),
+            Pixels::Unrounded(values) => values.len(),
+        }
+    }
+
+    /// Whether there is no value.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// In 8 bits, rounded if they are not.
+    pub fn into_bytes(self) -> Vec<u8> {
+        match self {
+            Pixels::Bytes(values) => values,
+            Pixels::Unrounded(values) => values.iter().map(|v| (v * 255.0).round() as u8).collect(),
+        }
+    }
+}
 
 /// What is done to an image between its file and the network.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -119,11 +152,11 @@ impl Preprocessing {
         Err(Error::usage(format!("preprocessing: {wrong}"), ""))
     }
 
-    /// The image in the shape and colours of the input, `[H, W, C]`, 0..=255.
+    /// The image in the shape and colours of the input.
     ///
     /// # Panics
     /// If the image has no pixels, or [`Preprocessing::validate`] would refuse the sizes.
-    pub fn apply(&self, image: &RgbImage) -> Vec<u8> {
+    pub fn apply(&self, image: &RgbImage) -> Pixels {
         let gray: Vec<u8>;
         let pixels = match self.color {
             Color::Rgb => &image.pixels,
@@ -132,10 +165,26 @@ impl Preprocessing {
                 &gray
             }
         };
-        let (size, target, channels) =
-            ((image.width, image.height), (self.width, self.height), self.channels());
+        let (size, channels) = ((image.width, image.height), self.channels());
+        let (new_size, window) = self.placed(size);
+        if self.filter == Filter::Interpolate {
+            let values = resize_window_exact(pixels, size, channels, new_size, window, self.filter);
+            return Pixels::Unrounded(self.padded(values, window, 1.0));
+        }
+        let values = resize_window(pixels, size, channels, new_size, window, self.filter);
+        Pixels::Bytes(self.padded(values, window, u8::MAX))
+    }
+
+    /// The size that an image of `size` is resized to, and the part of it that is wanted: the size of the input, or less where
+    /// white is put around it.
+    fn placed(&self, size: (u32, u32)) -> ((u64, u64), Window) {
+        let target = (self.width, self.height);
+        let whole = |(width, height): (u32, u32)| {
+            ((width.into(), height.into()), Window { left: 0, top: 0, width, height })
+        };
         match self.fit {
-            Fit::Squash => resize(pixels, size, channels, target, self.filter),
+            Fit::Squash => whole(target),
+            Fit::Pad => whole(contained(size, target)),
             Fit::Crop => {
                 let new_size = covering(size, target, self.crop_ratio);
                 let window = Window {
@@ -144,14 +193,14 @@ impl Preprocessing {
                     width: target.0,
                     height: target.1,
                 };
-                resize_window(pixels, size, channels, new_size, window, self.filter)
-            }
-            Fit::Pad => {
-                let inner = contained(size, target);
-                let resized = resize(pixels, size, channels, inner, self.filter);
-                on_white(&resized, inner, target, channels)
+                (new_size, window)
             }
         }
+    }
+
+    fn padded<T: Copy>(&self, values: Vec<T>, window: Window, white: T) -> Vec<T> {
+        let (inner, target) = ((window.width, window.height), (self.width, self.height));
+        if inner == target { values } else { on_white(&values, inner, target, self.channels(), white) }
     }
 
     /// The geometry as linear maps of (rows, columns), for images of `size` (width, height) whose values stay real numbers:
@@ -191,18 +240,27 @@ impl Preprocessing {
         }
     }
 
-    /// `[H, W, C]`, 0..=255, to `[C, H, W]`: `(v / 255 - mean) / std` in float32, as torchvision's `ToTensor` and `Normalize`.
+    /// `[H, W, C]` to `[C, H, W]`: `(v - mean) / std` in float32 of values in 0..=1, as torchvision's `ToTensor` and `Normalize`.
     ///
     /// # Panics
     /// If `pixels` and `out` do not hold [`Preprocessing::values`] values.
-    pub fn normalise(&self, pixels: &[u8], out: &mut [f32]) {
+    pub fn normalise(&self, pixels: &Pixels, out: &mut [f32]) {
         let (channels, plane) = (self.channels(), self.width as usize * self.height as usize);
         assert!(pixels.len() == self.values() && out.len() == self.values(), "an image of another size");
         let scales = self.mean.iter().zip(&self.std);
         for (c, (out, (&mean, &std))) in out.chunks_exact_mut(plane).zip(scales).enumerate() {
-            let table: [f32; 256] = std::array::from_fn(|v| (v as f32 / 255.0 - mean) / std);
-            for (to, from) in out.iter_mut().zip(pixels.chunks_exact(channels)) {
-                *to = table[usize::from(from[c])];
+            match pixels {
+                Pixels::Bytes(pixels) => {
+                    let table: [f32; 256] = std::array::from_fn(|v| (v as f32 / 255.0 - mean) / std);
+                    for (to, from) in out.iter_mut().zip(pixels.chunks_exact(channels)) {
+                        *to = table[usize::from(from[c])];
+                    }
+                }
+                Pixels::Unrounded(values) => {
+                    for (to, from) in out.iter_mut().zip(values.chunks_exact(channels)) {
+                        *to = (from[c] - mean) / std;
+                    }
+                }
             }
         }
     }
@@ -284,12 +342,18 @@ fn contained(size: (u32, u32), target: (u32, u32)) -> (u32, u32) {
 }
 
 /// `[h, w, C]` of `inner` size in the middle of a white image of `target` size.
-fn on_white(pixels: &[u8], inner: (u32, u32), target: (u32, u32), channels: usize) -> Vec<u8> {
+fn on_white<T: Copy>(
+    pixels: &[T],
+    inner: (u32, u32),
+    target: (u32, u32),
+    channels: usize,
+    white: T,
+) -> Vec<T> {
     let row = target.0 as usize * channels;
     let left = half_to_even((target.0 - inner.0).into()) as usize * channels;
     let top = half_to_even((target.1 - inner.1).into()) as usize;
     let inner_row = inner.0 as usize * channels;
-    let mut out = vec![255; target.1 as usize * row];
+    let mut out = vec![white; target.1 as usize * row];
     for (to, from) in out.chunks_exact_mut(row).skip(top).zip(pixels.chunks_exact(inner_row)) {
         to[left..left + inner_row].copy_from_slice(from);
     }
@@ -395,9 +459,11 @@ mod tests {
             for fit in [Fit::Squash, Fit::Crop, Fit::Pad] {
                 for (w, h) in [(224, 224), (40, 90), (90, 40)] {
                     let how = Preprocessing { width: w, height: h, fit, ..how() };
-                    let pixels = how.apply(&image);
+                    let pixels = how.apply(&image).into_bytes();
                     assert_eq!(pixels.len(), how.values(), "{width} x {height} {fit:?}");
                     assert!(pixels.iter().all(|&v| v == 9 || (v == 255 && fit == Fit::Pad)));
+                    let unrounded = Preprocessing { filter: Filter::Interpolate, ..how };
+                    assert_eq!(unrounded.apply(&image).into_bytes(), pixels);
                 }
             }
         }

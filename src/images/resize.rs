@@ -28,12 +28,15 @@ pub enum Filter {
     Bicubic,
     /// Sinc windowed by its own main lobe, support 3.
     Lanczos,
+    /// The two nearest pixels per axis whatever the scale, in float and never rounded to 8 bits: PyTorch's
+    /// `interpolate(mode="bilinear", align_corners=False)`, which aliases when it shrinks.
+    Interpolate,
 }
 
 impl Filter {
     fn support(self) -> f64 {
         match self {
-            Filter::Bilinear => 1.0,
+            Filter::Bilinear | Filter::Interpolate => 1.0,
             Filter::Bicubic => 2.0,
             Filter::Lanczos => 3.0,
         }
@@ -43,7 +46,7 @@ impl Filter {
         const A: f64 = -0.5;
         let distance = x.abs();
         match self {
-            Filter::Bilinear if distance < 1.0 => 1.0 - distance,
+            Filter::Bilinear | Filter::Interpolate if distance < 1.0 => 1.0 - distance,
             Filter::Bicubic if distance < 1.0 => {
                 ((A + 2.0) * distance - (A + 3.0)) * distance * distance + 1.0
             }
@@ -59,6 +62,7 @@ impl Filter {
             Filter::Bilinear => "bilinear",
             Filter::Bicubic => "bicubic",
             Filter::Lanczos => "lanczos",
+            Filter::Interpolate => "interpolate",
         }
     }
 }
@@ -112,6 +116,37 @@ pub(super) fn resize_window(
     }
 }
 
+/// As [`resize_window`] by any filter, without rounding: values in 0..=1.
+pub(super) fn resize_window_exact(
+    pixels: &[u8],
+    size: (u32, u32),
+    channels: usize,
+    new_size: (u64, u64),
+    window: Window,
+    filter: Filter,
+) -> Vec<f32> {
+    let row = size.0 as usize * channels;
+    let across = Weights::new(filter, size.0, new_size.0, window.left, window.width);
+    let down = Weights::new(filter, size.1, new_size.1, window.top, window.height);
+    let unit = 1.0 / (255.0 * f64::from(1 << PRECISION_BITS) * f64::from(1 << PRECISION_BITS));
+    let mut out = Vec::with_capacity(down.len() * across.len() * channels);
+    for (top, by_row) in down.iter() {
+        for (left, by_column) in across.iter() {
+            for channel in 0..channels {
+                let mut sum = 0.0;
+                for (y, wy) in by_row.iter().enumerate() {
+                    let first = (top + y) * row + left * channels + channel;
+                    let taps = pixels[first..].iter().step_by(channels).zip(by_column);
+                    let line: i64 = taps.map(|(&v, &wx)| i64::from(v) * i64::from(wx)).sum();
+                    sum += line as f64 * f64::from(*wy);
+                }
+                out.push((sum * unit) as f32);
+            }
+        }
+    }
+    out
+}
+
 /// The weights of one axis: what each output position takes from which input positions.
 struct Weights {
     /// First input position of each output position.
@@ -129,7 +164,7 @@ impl Weights {
     fn new(filter: Filter, input: u32, output: u64, start: u64, count: u32) -> Weights {
         let copied_from = (u64::from(input) == output).then_some(start as usize);
         let scale = f64::from(input) / output as f64;
-        let filter_scale = scale.max(1.0);
+        let filter_scale = if filter == Filter::Interpolate { 1.0 } else { scale.max(1.0) };
         let support = filter.support() * filter_scale;
         let taps = ((support.ceil() * 2.0 + 1.0) as usize).min(input as usize);
         let input = input as usize;
@@ -185,6 +220,14 @@ pub struct AxisMap {
 }
 
 impl AxisMap {
+    /// `input` positions resized to `output`.
+    ///
+    /// # Panics
+    /// If there are none on either side.
+    pub fn resized(filter: Filter, input: u32, output: u32) -> AxisMap {
+        AxisMap::new(filter, (input, output.into()), (0, output), (0, 0))
+    }
+
     /// Outputs `start..start + count` of `input` positions resized to `output`, as [`resize`] weighs them, in the middle of
     /// `before` and `after` positions of padding.
     pub(super) fn new(

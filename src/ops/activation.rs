@@ -1,7 +1,8 @@
 //! Activations that are fused into the operation before them.
 
+use super::elementary::gelu;
 use super::host::floats;
-use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 /// An element-wise non-linearity.
@@ -14,6 +15,8 @@ pub enum Activation {
     Relu,
     /// `min(max(x, 0), 6)`.
     Relu6,
+    /// `x * Phi(x)`, exact. Its gradient needs the value before it: see [`super::gelu`].
+    Gelu,
 }
 
 impl Activation {
@@ -31,14 +34,15 @@ impl Activation {
                 }
             }
             Activation::Relu6 => x.clamp(0.0, 6.0),
+            Activation::Gelu => gelu(x),
         }
     }
 
-    /// Whether the gradient passes at output `y` (it is 0 or 1 for all of these; 0 at the kinks, as in PyTorch).
+    /// Whether the gradient passes at output `y`, where it is 0 or 1 (0 at the kinks, as in PyTorch).
     #[inline(always)]
     pub fn passes(self, y: f32) -> bool {
         match self {
-            Activation::Identity => true,
+            Activation::Identity | Activation::Gelu => true,
             Activation::Relu => y > 0.0,
             Activation::Relu6 => y > 0.0 && y < 6.0,
         }
@@ -46,18 +50,21 @@ impl Activation {
 }
 
 /// The activation on candle's own operations.
-pub(super) fn plain(x: &Tensor, activation: Activation) -> Result<Tensor> {
+pub(crate) fn plain(x: &Tensor, activation: Activation) -> Result<Tensor> {
     match activation {
         Activation::Identity => Ok(x.clone()),
         Activation::Relu => x.relu(),
         Activation::Relu6 => x.relu()?.minimum(6.0),
+        Activation::Gelu => x.gelu_erf(),
     }
 }
 
 /// The gradient before the activation, from its output `y` and the gradient `dy` after it.
 pub(super) fn gradient(y: &Tensor, dy: &Tensor, activation: Activation) -> Result<Tensor> {
-    if activation == Activation::Identity {
-        return Ok(dy.clone());
+    match activation {
+        Activation::Identity => return Ok(dy.clone()),
+        Activation::Gelu => bail!("the gradient of GELU needs the value before it, not the one after it"),
+        Activation::Relu | Activation::Relu6 => {}
     }
     if !y.device().is_cpu() || y.dtype() != DType::F32 {
         let mut passes = y.gt(0.0)?;

@@ -1,4 +1,4 @@
-//! Fully connected layers: a 1 x 1 convolution on images of one pixel, so that rows never depend on their batch.
+//! Fully connected layers: a 1 x 1 convolution whose pixels are the rows, so that they never depend on each other.
 
 use super::activation::Activation;
 use super::conv::{Conv2d, ConvConfig};
@@ -24,8 +24,27 @@ impl Linear {
     /// # Errors
     /// If `x` has another width.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (rows, width) = x.dims2()?;
-        self.0.forward(&x.reshape((rows, width, 1, 1))?)?.flatten_from(1)
+        // As pixels of one image all rows share each panel of weights, and tasks split the outputs: weights are read once.
+        let pixels = x.t()?.contiguous()?.unsqueeze(0)?;
+        self.tokens(&pixels)?.squeeze(0)?.t()?.contiguous()
+    }
+
+    /// Tokens side by side, `[B, I, T]`, to `[B, O, T]`.
+    ///
+    /// # Errors
+    /// If `x` has another number of channels.
+    pub fn tokens(&self, x: &Tensor) -> Result<Tensor> {
+        x.dims3()?;
+        self.0.forward(&x.unsqueeze(2)?)?.squeeze(2)
+    }
+
+    /// [`Linear::tokens`] with `residual` `[B, O, T]` added before the activation.
+    ///
+    /// # Errors
+    /// If `x` or the residual does not fit.
+    pub fn tokens_add(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        x.dims3()?;
+        self.0.forward_add(&x.unsqueeze(2)?, &residual.unsqueeze(2)?)?.squeeze(2)
     }
 }
 

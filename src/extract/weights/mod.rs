@@ -6,6 +6,7 @@ mod cache;
 mod fetch;
 mod hub;
 mod pypi;
+mod release;
 pub mod sources;
 
 pub use cache::{Cache, CachedWeights, Digest};

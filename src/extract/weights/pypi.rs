@@ -100,7 +100,7 @@ fn only_file(directory: &Path) -> Result<PathBuf> {
 }
 
 /// Gives a temporary file, private as such files are, the permissions of any other new file.
-fn make_readable(path: &Path) -> Result<()> {
+pub(super) fn make_readable(path: &Path) -> Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

