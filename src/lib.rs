@@ -11,6 +11,8 @@
 //! | [`mod@reference`] | the reference directory that ties them together |
 //! | [`generate`] | generators and discriminators, latents from seeds, samplers |
 //! | [`metrics`] | how a generated set compares with a real one: FID, KID, precision, recall, density, coverage, … |
+//! | [`sampling`] | drawing by importance weight, from a generator or a pool; what each setting would give |
+//! | [`report`] | plots |
 //! | [`ops`] | fast and differentiable tensor operations |
 //! | [`formats`] | npy, npz, safetensors, torch checkpoints, tables |
 //! | [`shards`] | how work is cut into chunks and put together again |
@@ -49,6 +51,7 @@ pub mod neighbors;
 pub mod ops;
 pub mod progress;
 pub mod reference;
+pub mod report;
 pub mod sampling;
 pub mod shards;
 

@@ -225,3 +225,21 @@ fn requests_that_make_no_sense_are_refused_with_the_remedy() {
     refused(&["--pool", "photos", "-n", "3"], 2, "none was named");
     refused(&with(&["--bias", "fidelity", "--density", "predictor"]), 1, "no density predictor");
 }
+
+#[test]
+fn a_sweep_finds_the_frontier_continues_and_names_commands_that_work() {
+    let dir = stage();
+    let args = ["sweep", "--generator", "g", "--reference", "ref", "-n", "320", "--judged", "40", "-o", "s"];
+    let output = pd(&dir).args(args).assert().success().stdout(contains("the lowest Frechet distance"));
+    let text = String::from_utf8(output.get_output().stdout.clone()).unwrap();
+    let table = dir.path().join("s/sweep.csv");
+    assert_eq!(column(&table, "family")[0], "unbiased");
+    assert_eq!(column(&table, "family").iter().filter(|f| *f == "truncation").count(), 5);
+    assert!(column(&table, "frontier").iter().any(|f| f == "true"));
+    assert!(fs::read_to_string(dir.path().join("s/sweep.svg")).unwrap().starts_with("<svg"));
+    let command = text.lines().find(|line| line.trim().starts_with("pd sample")).unwrap();
+    let words: Vec<&str> =
+        command.split_whitespace().skip(1).map(|w| if w == "1000" { "5" } else { w }).collect();
+    pd(&dir).args(words).assert().success();
+    pd(&dir).args(args).assert().success().stderr(contains("finished already"));
+}

@@ -17,6 +17,7 @@ mod sample_pool;
 mod sample_summary;
 mod score;
 mod summary;
+mod sweep;
 mod terminal;
 mod weights;
 
@@ -43,6 +44,7 @@ enum Command {
     Index(index::Index),
     Eval(eval::Eval),
     Sample(Box<sample::Sample>),
+    Sweep(Box<sweep::Sweep>),
     Weights(weights::Weights),
 }
 
@@ -55,6 +57,7 @@ impl Cli {
             Command::Index(index) => index.run(),
             Command::Eval(eval) => eval.run(),
             Command::Sample(sample) => sample.run(),
+            Command::Sweep(sweep) => sweep.run(),
             Command::Weights(weights) => weights.run(),
         }
     }

@@ -1,7 +1,8 @@
 //! A reference opened for scoring: its index, its constants and its distribution, read once and asked many times.
 
 use super::Reference;
-use super::score::{Duplicates, Scores};
+use super::row_name;
+use super::score::{Duplicates, ScoreOptions, Scores, score_set};
 use crate::density::{Distribution, PseudoDensity, mean_knn_distances};
 use crate::error::Result;
 use crate::neighbors::{self, BuiltIndex, Search};
@@ -35,6 +36,28 @@ impl Scorer {
             duplicates: record.duplicates,
             paths: reference.paths()?,
         })
+    }
+
+    /// From features `[N, D]` that are a reference of their own: scored within themselves, with names by row.
+    /// Returns their intrinsic dimension too.
+    ///
+    /// # Errors
+    /// As [`score_set`].
+    pub fn of_features(
+        features: ArcArray2<f32>,
+        options: ScoreOptions,
+        progress: &dyn Progress,
+    ) -> Result<(Self, Option<f64>)> {
+        let found = score_set(&features, options, progress)?;
+        let scorer = Self {
+            distribution: Distribution::new(&found.scores.pseudo_density)?,
+            index: found.index,
+            model: found.model,
+            duplicates: options.duplicates,
+            paths: (0..features.nrows()).map(row_name).collect(),
+            features,
+        };
+        Ok((scorer, found.intrinsic_dimension))
     }
 
     /// Rule 2 with the constants of the reference.

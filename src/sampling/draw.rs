@@ -2,7 +2,7 @@
 //! end, so that an interrupted run continues; what becomes of one depends on its own number and the pilot only.
 
 use super::judge::Judge;
-use super::source::Source;
+use super::source::{Source, features_of, join};
 use super::spacing::{Decision, Kept, Spacing};
 use super::weighing::{Candidates, Pilot, Weighing, WeightOptions};
 use crate::density::effective_sample_size;
@@ -10,11 +10,11 @@ use crate::density::random::{Purpose, uniform};
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::formats::npy::{read_npy, write_npy};
-use crate::images::{Prepared, RgbImage, write_png};
+use crate::images::{RgbImage, write_png};
 use crate::neighbors::IndexKind;
 use crate::progress::{Progress, check_stop};
 use crate::shards::Partial;
-use ndarray::{Array2, Axis, concatenate};
+use ndarray::Array2;
 use rayon::prelude::*;
 use serde::Serialize;
 use std::fs;
@@ -156,8 +156,7 @@ impl Run<'_> {
         let Some(mut candidates) = candidates else {
             return Err(Error::usage("there are no candidates", "give --seeds"));
         };
-        let views: Vec<_> = features.iter().map(|block| block.view()).collect();
-        let first = concatenate(Axis(0), &views).map_err(|e| Error::data(e.to_string(), ""))?;
+        let first = join(&features)?;
         drop(features);
 
         let options = &self.options.weights;
@@ -331,8 +330,6 @@ impl Run<'_> {
         if self.partial.has(index) {
             return read_npy(self.partial.data(index));
         }
-        let extractor = judgement.extractor;
-        let preprocessing = extractor.preprocessing();
         let mut parts = Vec::new();
         self.each_batch(range.clone(), |range, images| {
             let names = self.source.names(range);
@@ -340,21 +337,10 @@ impl Run<'_> {
                 .par_iter()
                 .zip(&names)
                 .try_for_each(|(image, name)| write_png(&self.image(name), image))?;
-            let prepared: Vec<Prepared> = images
-                .par_iter()
-                .map(|image| Prepared {
-                    pixels: preprocessing.apply(image),
-                    width: image.width,
-                    height: image.height,
-                    note: String::new(),
-                })
-                .collect();
-            parts.push(extractor.features(&prepared.iter().map(Some).collect::<Vec<_>>())?);
+            parts.push(features_of(judgement.extractor, images)?);
             Ok(())
         })?;
-        let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
-        let features = concatenate(Axis(0), &views).map_err(|e| Error::data(e.to_string(), ""))?;
-        crate::neighbors::check_finite(features.view())?;
+        let features = join(&parts)?;
         write_npy(self.partial.data(index), &features)?;
         self.partial.finish(index, &range.len())?;
         Ok(features)

@@ -9,6 +9,7 @@ mod judge;
 pub mod pool;
 mod source;
 mod spacing;
+pub mod sweep;
 mod weighing;
 
 pub use acceptance::Acceptance;

@@ -1,9 +1,13 @@
 //! Candidates of a generator: numbered, each with its own latent and its own key, the same in any batch.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::extract::LoadedExtractor;
 use crate::generate::{Conditions, Generator, NoiseMode, Seeds, Truncation, latents_of_seeds, pixels};
-use crate::images::{RgbImage, gray_or_rgb};
+use crate::images::{Prepared, RgbImage, gray_or_rgb};
+use crate::neighbors::check_finite;
 use candle_core::{DType, Device, Tensor};
+use ndarray::{Array2, Axis, concatenate};
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// Where latents come from.
@@ -108,4 +112,47 @@ impl Source<'_> {
         let bytes = pixels::to_bytes(&images, self.generator.quantization())?;
         bytes.into_iter().map(|pixels| gray_or_rgb(size, pixels)).collect()
     }
+
+    /// Features `[B, D]` of a range by each of the extractors, of the images as they are written.
+    ///
+    /// # Errors
+    /// As [`Source::images`]; if features are not finite.
+    pub fn features(
+        &self,
+        range: Range<usize>,
+        extractors: &[&LoadedExtractor],
+        batch: usize,
+    ) -> Result<Vec<Array2<f32>>> {
+        let mut parts = vec![Vec::new(); extractors.len()];
+        for start in range.clone().step_by(batch.max(1)) {
+            let images = self.images(start..(start + batch.max(1)).min(range.end))?;
+            for (extractor, parts) in extractors.iter().zip(&mut parts) {
+                parts.push(features_of(extractor, &images)?);
+            }
+        }
+        parts.iter().map(|parts| join(parts)).collect()
+    }
+}
+
+/// Features of images as they are written.
+pub(super) fn features_of(extractor: &LoadedExtractor, images: &[RgbImage]) -> Result<Array2<f32>> {
+    let preprocessing = extractor.preprocessing();
+    let prepared: Vec<Prepared> = images
+        .par_iter()
+        .map(|image| Prepared {
+            pixels: preprocessing.apply(image),
+            width: image.width,
+            height: image.height,
+            note: String::new(),
+        })
+        .collect();
+    let features = extractor.features(&prepared.iter().map(Some).collect::<Vec<_>>())?;
+    check_finite(features.view())?;
+    Ok(features)
+}
+
+/// Batches one after the other.
+pub(super) fn join(parts: &[Array2<f32>]) -> Result<Array2<f32>> {
+    let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
+    concatenate(Axis(0), &views).map_err(|e| Error::data(format!("features do not fit each other: {e}"), ""))
 }

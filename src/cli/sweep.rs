@@ -1,0 +1,414 @@
+//! `pd sweep`: what each rule and strength would give.
+
+use super::common::{ExtractorArgs, RunArgs};
+use super::generator_args::GeneratorArgs;
+use super::output;
+use super::run_dir::RunDir;
+use super::terminal::Terminal;
+use clap::Args;
+use ndarray::{ArcArray2, Array2, s};
+use pseudo_density::error::{Error, Result};
+use pseudo_density::extract::LoadedExtractor;
+use pseudo_density::formats::atomic::write_atomic;
+use pseudo_density::formats::npy::{read_npy, write_npy};
+use pseudo_density::formats::table::{Table, Values, write_table};
+use pseudo_density::generate::{Generator, Truncation};
+use pseudo_density::neighbors::IndexKind;
+use pseudo_density::progress::Progress;
+use pseudo_density::reference::Reference;
+use pseudo_density::reference::score::ScoreOptions;
+use pseudo_density::report::{Point, frontier_plot};
+use pseudo_density::sampling::Source;
+use pseudo_density::sampling::sweep::{
+    Judged, LARGEST_BUDGET, Outcome, Pool, Setting, Space, grid, mark_frontier, sweep,
+};
+use pseudo_density::shards::Partial;
+use serde::Serialize;
+use serde_json::json;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::ops::Range;
+use std::path::PathBuf;
+
+/// What each rule and strength would give: precision, recall, Frechet distance, cost, and the frontier
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  pd sweep --generator g.pth --reference ref/ -o sweep/
+  pd sweep --generator g.pth --reference ref/ -n 20000 --min-recall 0.6 -o sweep/")]
+pub struct Sweep {
+    /// Generator: directory, diffusers pipeline or checkpoint
+    #[arg(long, value_name = "G")]
+    generator: PathBuf,
+    /// Reference; one random half of it scores, the other judges
+    #[arg(long, value_name = "REF")]
+    reference: PathBuf,
+    /// Judge in a second feature space too: a reference of the same images made with another extractor
+    #[arg(long, value_name = "REF2")]
+    judge_reference: Option<PathBuf>,
+    /// Candidates, drawn once for all settings
+    #[arg(long, short, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(16..))]
+    n: u32,
+    /// Images that each setting is judged on [default: an eighth of the candidates]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(8..))]
+    judged: Option<u32>,
+    /// Print the setting of the highest precision among those with at least this recall
+    #[arg(long, value_name = "R")]
+    min_recall: Option<f64>,
+    /// Print the setting of the highest recall among those with at least this precision
+    #[arg(long, value_name = "P")]
+    min_precision: Option<f64>,
+    /// Directory for sweep.csv, sweep.svg and summary.json
+    #[arg(long, short, value_name = "OUT", default_value = "pd-sweep")]
+    output: PathBuf,
+    /// Key of every random draw beside the latents
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    #[command(flatten)]
+    candidates: GeneratorArgs,
+    #[command(flatten)]
+    extractor: ExtractorArgs,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// psi of the truncation curve.
+const PSIS: [f64; 5] = [0.5, 0.6, 0.7, 0.8, 0.9];
+/// Candidates that are kept on disk together.
+const BLOCK: usize = 256;
+const PARTIAL: &str = "partial";
+
+#[derive(Serialize)]
+struct SweepSummary {
+    complete: bool,
+    candidates: usize,
+    judged: usize,
+    dimension: f64,
+    metrics: [&'static str; 5],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    second_space: Option<String>,
+    best: Vec<Best>,
+    outcomes: Vec<Outcome>,
+}
+
+#[derive(Serialize)]
+struct Best {
+    wanted: String,
+    outcome: Outcome,
+    command: String,
+}
+
+/// A feature space: its extractor, the real features in it.
+struct Features {
+    extractor: LoadedExtractor,
+    real: ArcArray2<f32>,
+}
+
+impl Features {
+    fn open(reference: &Reference, args: &ExtractorArgs) -> Result<Self> {
+        let extractor = LoadedExtractor::for_identity(&reference.manifest.identity, &args.request())?;
+        Ok(Self { extractor, real: reference.features()?.into_shared() })
+    }
+}
+
+impl Sweep {
+    pub fn run(self) -> Result<()> {
+        let terminal = self.run.start()?;
+        let reference = Reference::open(&self.reference)?;
+        let record = reference.density()?.clone();
+        let mut spaces = vec![Features::open(&reference, &self.extractor)?];
+        let mut second_space = None;
+        if let Some(path) = &self.judge_reference {
+            let second = Reference::open(path)?;
+            if second.paths()? != reference.paths()? {
+                return Err(Error::usage(
+                    format!("{} and {} are not of the same images", path.display(), self.reference.display()),
+                    "embed the same images with the second extractor",
+                ));
+            }
+            let request = pseudo_density::extract::ExtractorRequest::default();
+            let extractor = LoadedExtractor::for_identity(&second.manifest.identity, &request)?;
+            second_space = Some(second.manifest.identity.describe());
+            spaces.push(Features { extractor, real: second.features()?.into_shared() });
+        }
+        let generator = self.candidates.load(&self.generator)?;
+        let source = self.candidates.source(generator.as_ref())?;
+        let n = (self.n as usize).min(usize::try_from(source.len()).unwrap_or(usize::MAX));
+        let judged = self.judged.map_or((n as f64 / LARGEST_BUDGET) as usize, |n| n as usize);
+        let run = json!({
+            "generator": generator.variables().digest()?,
+            "candidates": self.candidates.describe(),
+            "reference": reference.digest()?,
+            "second": second_space,
+            "n": n,
+            "judged": judged,
+            "seed": self.seed,
+        });
+        let dir = match RunDir::open(&self.output, &run)? {
+            RunDir::Finished(_) => {
+                terminal.say(&format!("{} is finished already", self.output.display()));
+                return Ok(());
+            }
+            RunDir::New(dir) => dir,
+        };
+        let partial = Partial::open(dir.join(PARTIAL), &run)?;
+        let mut blocks = Blocks {
+            partial: &partial,
+            source: &source,
+            spaces: &spaces,
+            next: 0,
+            batch: self.extractor.embed_options().batch,
+        };
+        terminal.start("candidates", n as u64, "images");
+        let pool_features = blocks.features(0..n, &terminal)?;
+        terminal.finish();
+        let options = ScoreOptions {
+            k: record.model.k,
+            exponent: record.model.exponent,
+            duplicates: record.duplicates,
+            index: IndexKind::Auto,
+            seed: self.seed,
+        };
+        let pool = Pool::new(pool_features[0].clone(), &spaces[0].real, options, &terminal)?;
+        let judges = spaces
+            .iter()
+            .map(|space| Space::new(space.real.clone(), self.seed, &terminal))
+            .collect::<Result<Vec<_>>>()?;
+        let sides: Vec<Judged> = pool_features.iter().zip(&judges).collect();
+        let mut outcomes = sweep(&pool, &grid(), &sides, (judged, self.seed), &terminal)?;
+        if generator.truncates() {
+            outcomes.extend(self.truncation_curve(
+                generator.as_ref(),
+                &mut blocks,
+                &judges,
+                judged,
+                &terminal,
+            )?);
+        }
+        mark_frontier(&mut outcomes);
+        write_table(&dir.join("sweep.csv"), &table(&outcomes)?)?;
+        let plot = frontier_plot("what each rule and strength gives", &points(&outcomes));
+        write_atomic(dir.join("sweep.svg"), |out| out.write_all(plot.as_bytes()))?;
+        let summary = SweepSummary {
+            complete: true,
+            candidates: n,
+            judged,
+            dimension: pool.dimension(),
+            metrics: ["fd", "precision", "recall", "density", "coverage"],
+            second_space,
+            best: self.best(&outcomes),
+            outcomes,
+        };
+        RunDir::finish(&dir, &summary, &run)?;
+        partial.remove()?;
+        let text = match self.run.json {
+            true => format!("{:#}\n", serde_json::to_value(&summary).unwrap_or_default()),
+            false => self.text(&summary),
+        };
+        output::print(&text)
+    }
+
+    fn truncation_curve(
+        &self,
+        generator: &dyn Generator,
+        blocks: &mut Blocks,
+        judges: &[Space],
+        judged: usize,
+        terminal: &Terminal,
+    ) -> Result<Vec<Outcome>> {
+        let mut outcomes = Vec::new();
+        terminal.start("truncation", (PSIS.len() * judged) as u64, "images");
+        for psi in PSIS {
+            let mut source = self.candidates.source(generator)?;
+            source.truncation = Some(Truncation { psi, cutoff: None });
+            let mut truncated = Blocks { source: &source, ..*blocks };
+            let features = truncated.features(0..judged, terminal)?;
+            blocks.next = truncated.next;
+            let setting = Setting::Truncated(psi);
+            let mut values = features.iter().zip(judges).map(|(f, space)| space.judge(f.clone()));
+            outcomes.push(Outcome {
+                family: setting.family().into(),
+                flags: setting.flags(),
+                draws_per_kept: 1.0,
+                effective_share: 1.0,
+                n: judged,
+                values: values.next().transpose()?.unwrap_or_default(),
+                judged: values.next().transpose()?.unwrap_or_default(),
+                on_frontier: false,
+            });
+        }
+        terminal.finish();
+        Ok(outcomes)
+    }
+
+    /// The best settings by several wishes, each with the command that gives it.
+    fn best(&self, outcomes: &[Outcome]) -> Vec<Best> {
+        let Some((_, precision, recall)) = outcomes.first().map(Outcome::headline) else { return Vec::new() };
+        let fd = |o: &Outcome| -o.headline().0;
+        let (of_precision, of_recall) = (|o: &Outcome| o.headline().1, |o: &Outcome| o.headline().2);
+        let find = |wanted: String, allowed: &dyn Fn(&Outcome) -> bool, value: &dyn Fn(&Outcome) -> f64| {
+            let best = outcomes.iter().filter(|o| allowed(o)).max_by(|a, b| value(a).total_cmp(&value(b)))?;
+            Some(Best { wanted, command: self.command(best), outcome: best.clone() })
+        };
+        let at_least = |floor: f64, value: fn(&Outcome) -> f64| move |o: &Outcome| value(o) >= floor;
+        let mut best = vec![
+            find("the lowest Frechet distance".into(), &|_| true, &fd),
+            find(
+                "the highest precision without losing recall".into(),
+                &at_least(recall, of_recall),
+                &of_precision,
+            ),
+            find(
+                "the highest recall without losing precision".into(),
+                &at_least(precision, of_precision),
+                &of_recall,
+            ),
+        ];
+        if let Some(floor) = self.min_recall {
+            best.push(find(
+                format!("the highest precision at a recall of {floor}"),
+                &at_least(floor, of_recall),
+                &of_precision,
+            ));
+        }
+        if let Some(floor) = self.min_precision {
+            best.push(find(
+                format!("the highest recall at a precision of {floor}"),
+                &at_least(floor, of_precision),
+                &of_recall,
+            ));
+        }
+        best.into_iter().flatten().collect()
+    }
+
+    fn command(&self, outcome: &Outcome) -> String {
+        format!(
+            "pd sample --generator {} --reference {} {} -n 1000 -o out",
+            self.generator.display(),
+            self.reference.display(),
+            outcome.flags
+        )
+    }
+
+    fn text(&self, summary: &SweepSummary) -> String {
+        let mut out = format!(
+            "{} settings on {} candidates, each judged on {} images against a half of the reference that did not score\n\
+             dimension m {:.2}; k = 3 (density and coverage: 5)\n\n",
+            summary.outcomes.len(),
+            summary.candidates,
+            summary.judged,
+            summary.dimension
+        );
+        let _ = writeln!(out, "on the frontier of precision and recall, and the unbiased one:");
+        let _ = writeln!(
+            out,
+            "{:<46} {:>6} {:>9} {:>7} {:>8} {:>9}",
+            "", "draws", "precision", "recall", "coverage", "fd"
+        );
+        let shown = |o: &&Outcome| o.on_frontier || o.family == "unbiased";
+        let mut rows: Vec<&Outcome> = summary.outcomes.iter().filter(shown).collect();
+        rows.sort_by(|a, b| a.values[1].total_cmp(&b.values[1]));
+        for o in rows {
+            let (fd, precision, recall) = o.headline();
+            let _ = writeln!(
+                out,
+                "{:<46} {:>6.2} {precision:>9.4} {recall:>7.4} {:>8.4} {fd:>9.3}",
+                o.flags, o.draws_per_kept, o.values[4]
+            );
+        }
+        for best in &summary.best {
+            let _ = writeln!(out, "\n{}:\n  {}", best.wanted, best.command);
+        }
+        let _ =
+            writeln!(out, "\nall settings: {0}/sweep.csv, the plot: {0}/sweep.svg", self.output.display());
+        out
+    }
+}
+
+/// Features of candidates by block, those of an earlier run from disk.
+#[derive(Clone, Copy)]
+struct Blocks<'a> {
+    partial: &'a Partial,
+    source: &'a Source<'a>,
+    spaces: &'a [Features],
+    /// The number of the next block on disk.
+    next: usize,
+    batch: usize,
+}
+
+impl Blocks<'_> {
+    /// Features of candidates in every space.
+    fn features(&mut self, range: Range<usize>, terminal: &Terminal) -> Result<Vec<ArcArray2<f32>>> {
+        let extractors: Vec<&LoadedExtractor> = self.spaces.iter().map(|space| &space.extractor).collect();
+        let widths: Vec<usize> = extractors.iter().map(|e| e.identity().dimension).collect();
+        let mut all: Vec<Array2<f32>> =
+            widths.iter().map(|&width| Array2::zeros((range.len(), width))).collect();
+        for start in range.clone().step_by(BLOCK) {
+            let block = start..(start + BLOCK).min(range.end);
+            let path = self.partial.data(self.next);
+            let rows = start - range.start..block.end - range.start;
+            if !self.partial.has(self.next) {
+                pseudo_density::progress::check_stop(|| {
+                    "finished blocks are kept; the same command continues".into()
+                })?;
+                let parts = self.source.features(block.clone(), &extractors, self.batch)?;
+                let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
+                let together = ndarray::concatenate(ndarray::Axis(1), &views)
+                    .map_err(|e| Error::data(e.to_string(), ""))?;
+                write_npy(&path, &together)?;
+                self.partial.finish(self.next, &block.len())?;
+            }
+            let together = read_npy(&path)?;
+            if together.dim() != (block.len(), widths.iter().sum()) {
+                return Err(Error::malformed(
+                    &path,
+                    "is not of this run",
+                    "remove the directory and run again",
+                ));
+            }
+            let mut from = 0;
+            for (all, width) in all.iter_mut().zip(&widths) {
+                all.slice_mut(s![rows.clone(), ..]).assign(&together.slice(s![.., from..from + width]));
+                from += width;
+            }
+            self.next += 1;
+            terminal.advance(block.len() as u64);
+        }
+        Ok(all.into_iter().map(Array2::into_shared).collect())
+    }
+}
+
+fn points(outcomes: &[Outcome]) -> Vec<Point> {
+    let point = |o: &Outcome| Point {
+        family: o.family.clone(),
+        label: format!(
+            "{}: precision {:.3}, recall {:.3}, fd {:.2}",
+            o.flags, o.values[1], o.values[2], o.values[0]
+        ),
+        precision: o.values[1],
+        recall: o.values[2],
+        cost: o.draws_per_kept,
+        on_frontier: o.on_frontier,
+    };
+    outcomes.iter().map(point).collect()
+}
+
+fn table(outcomes: &[Outcome]) -> Result<Table> {
+    let mut table = Table::new();
+    table.push("family", Values::Text(outcomes.iter().map(|o| o.family.clone()).collect()))?;
+    table.push("flags", Values::Text(outcomes.iter().map(|o| o.flags.clone()).collect()))?;
+    table.push("draws_per_kept", Values::Float(outcomes.iter().map(|o| o.draws_per_kept).collect()))?;
+    table.push("effective_share", Values::Float(outcomes.iter().map(|o| o.effective_share).collect()))?;
+    table.push("n", Values::Int(outcomes.iter().map(|o| o.n as i64).collect()))?;
+    for (i, name) in ["fd", "precision", "recall", "density", "coverage"].into_iter().enumerate() {
+        table.push(name, Values::Float(outcomes.iter().map(|o| o.values[i]).collect()))?;
+        if outcomes.iter().all(|o| o.judged.len() > i) {
+            table.push(
+                format!("judge_{name}"),
+                Values::Float(outcomes.iter().map(|o| o.judged[i]).collect()),
+            )?;
+        }
+    }
+    table.push("frontier", Values::Bool(outcomes.iter().map(|o| o.on_frontier).collect()))?;
+    Ok(table)
+}

@@ -1,0 +1,339 @@
+//! What each rule and strength would give: one pool of candidates, drawn once, is weighed by every setting of a grid.
+//! One half of the reference scores and the other half judges, so that no rule grades its own homework.
+
+use super::judge::Judge;
+use super::weighing::{Candidates, Pilot, Weighing, WeightOptions};
+use crate::density::random::{Purpose, uniform};
+use crate::density::{Rule, Threshold, effective_sample_size};
+use crate::error::{Error, Result};
+use crate::metrics::{Comparison, FeatureSet, Metric, Options, evaluate, halves, metric};
+use crate::neighbors::IndexKind;
+use crate::progress::{Progress, Silent, check_stop};
+use crate::reference::Scorer;
+use crate::reference::score::ScoreOptions;
+use ndarray::{ArcArray2, Axis};
+use serde::Serialize;
+
+/// Metrics of a sweep, the columns of its table.
+const METRICS: [&str; 5] = ["fd", "precision", "recall", "density", "coverage"];
+/// Budgets at which `power` and `ratio` are tried.
+const BUDGETS: [f64; 3] = [2.0, 4.0, 8.0];
+/// The largest of them: a pool gives at least this share of itself.
+pub const LARGEST_BUDGET: f64 = 8.0;
+/// B of `power:B` and `ratio:B`.
+const EXPONENTS: [f64; 7] = [-4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0];
+/// Percentiles and weights of the two-level rule, towards fidelity and towards diversity.
+const FIDELITY: ([f64; 3], [f64; 3]) = ([70.0, 80.0, 90.0], [2.0, 5.0, 33.0]);
+const DIVERSITY: ([f64; 3], [f64; 3]) = ([10.0, 20.0, 30.0], [0.5, 0.1, 0.03]);
+
+/// One point of the grid.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Setting {
+    /// Everything is kept.
+    Unbiased,
+    /// A rule with its numbers.
+    Weighted {
+        /// The rule.
+        rule: Rule,
+        /// tau of the two-level rule, a percentile.
+        percentile: f64,
+        /// w of the two-level rule.
+        weight: f64,
+        /// Draws for each kept image; `None` for the two-level rule's own acceptance.
+        budget: Option<f64>,
+    },
+    /// Latents moved towards the middle.
+    Truncated(f64),
+}
+
+impl Setting {
+    /// The flags of `pd sample` that stand for it.
+    pub fn flags(&self) -> String {
+        match self {
+            Setting::Unbiased => "--bias none".into(),
+            Setting::Truncated(psi) => format!("--bias none --trunc {psi}"),
+            Setting::Weighted { rule: Rule::TwoLevel, percentile, weight, .. } => {
+                format!("--rule two-level --threshold p{percentile} --weight {weight}")
+            }
+            Setting::Weighted { rule, budget, .. } => {
+                format!("--rule {rule} --budget {}", budget.unwrap_or(1.0))
+            }
+        }
+    }
+
+    /// What it is a member of: `two-level`, `power`, `ratio`, `truncation` or `unbiased`.
+    pub fn family(&self) -> &'static str {
+        match self {
+            Setting::Unbiased => "unbiased",
+            Setting::Truncated(_) => "truncation",
+            Setting::Weighted { rule, .. } => match rule {
+                Rule::TwoLevel => "two-level",
+                Rule::Power(_) => "power",
+                Rule::Ratio(_) => "ratio",
+            },
+        }
+    }
+}
+
+/// Every weighted setting, the unbiased one first.
+pub fn grid() -> Vec<Setting> {
+    let mut settings = vec![Setting::Unbiased];
+    for (percentiles, weights) in [FIDELITY, DIVERSITY] {
+        for (percentile, weight) in percentiles.into_iter().flat_map(|p| weights.map(|w| (p, w))) {
+            settings.push(Setting::Weighted { rule: Rule::TwoLevel, percentile, weight, budget: None });
+        }
+    }
+    let rules = EXPONENTS.into_iter().filter(|b| *b != 0.0).map(Rule::Power);
+    for rule in rules.chain(EXPONENTS.into_iter().map(Rule::Ratio)) {
+        for budget in BUDGETS {
+            settings.push(Setting::Weighted { rule, percentile: 0.0, weight: 1.0, budget: Some(budget) });
+        }
+    }
+    settings
+}
+
+/// What a setting gave.
+#[derive(Debug, Clone, Serialize)]
+pub struct Outcome {
+    /// Its family.
+    pub family: String,
+    /// The flags of `pd sample` that stand for it.
+    pub flags: String,
+    /// Draws for each kept image, on average.
+    pub draws_per_kept: f64,
+    /// Share of the candidates that its weights are worth, 0 to 1.
+    pub effective_share: f64,
+    /// Images that were judged.
+    pub n: usize,
+    /// Values of the metrics in the scoring space: fd, precision, recall, density, coverage.
+    pub values: Vec<f64>,
+    /// The same in the second space; empty without one.
+    pub judged: Vec<f64>,
+    /// Whether no other setting has both more precision and more recall.
+    pub on_frontier: bool,
+}
+
+impl Outcome {
+    /// Fréchet distance, precision and recall.
+    pub fn headline(&self) -> (f64, f64, f64) {
+        (self.values[0], self.values[1], self.values[2])
+    }
+}
+
+/// A feature space of a sweep: the real images in it, all of them.
+pub struct Space<'a> {
+    /// Judges of this space: one half of the real images.
+    judges: FeatureSet<'a>,
+    metrics: Vec<&'static Metric>,
+    options: Options,
+}
+
+impl<'a> Space<'a> {
+    /// The judging half of the real features `[N, D]`.
+    ///
+    /// # Errors
+    /// If there are too few.
+    pub fn new(real: ArcArray2<f32>, seed: u64, progress: &'a dyn Progress) -> Result<Self> {
+        let (_, judges) = split(real.nrows(), seed)?;
+        let options = Options { seed, ..Options::default() };
+        let metrics = METRICS.iter().map(|name| metric(name)).collect::<Result<_>>()?;
+        let features = real.select(Axis(0), &judges).into_shared();
+        Ok(Self { judges: FeatureSet::new(features, &options, progress)?, metrics, options })
+    }
+
+    /// The metrics of generated features `[n, D]`.
+    ///
+    /// # Errors
+    /// If there are too few.
+    pub fn judge(&self, generated: ArcArray2<f32>) -> Result<Vec<f64>> {
+        let generated = FeatureSet::new(generated, &self.options, &Silent)?;
+        let comparison = Comparison::new(&self.judges, &generated, &self.options, &Silent)?;
+        Ok(evaluate(&comparison, &self.metrics, None)?.into_iter().map(|e| e.value).collect())
+    }
+}
+
+/// Rows that score and rows that judge.
+fn split(rows: usize, seed: u64) -> Result<(Vec<usize>, Vec<usize>)> {
+    let (scoring, judging) = halves(rows, seed);
+    let wide = |rows: Vec<u32>| rows.into_iter().map(|row| row as usize).collect::<Vec<_>>();
+    match judging.is_empty() {
+        true => Err(Error::data("the reference has too few images to be halved", "use a larger reference")),
+        false => Ok((wide(scoring), wide(judging))),
+    }
+}
+
+/// The candidates, scored by the scoring half.
+pub struct Pool {
+    candidates: Candidates,
+    generated: Vec<f64>,
+    scorer: Scorer,
+    dimension: f64,
+}
+
+impl Pool {
+    /// Scores candidates `[M, D]` by the scoring half of the real features `[N, D]`.
+    ///
+    /// # Errors
+    /// If there are too few of either.
+    pub fn new(
+        candidates: ArcArray2<f32>,
+        real: &ArcArray2<f32>,
+        options: ScoreOptions,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        let (scoring, _) = split(real.nrows(), options.seed)?;
+        let half = real.select(Axis(0), &scoring).into_shared();
+        let (scorer, dimension) = Scorer::of_features(half, options, progress)?;
+        let dimension = dimension.ok_or_else(|| {
+            Error::data("the reference has no intrinsic dimension: all neighbours are copies", "")
+        })?;
+        let scored = Judge { scorer: &scorer, predictor: None }.judge(candidates.view(), None)?;
+        let pilot = Pilot::new(candidates, scorer.model(), (IndexKind::Auto, options.seed), progress)?;
+        Ok(Self { candidates: scored, generated: pilot.own().to_vec(), scorer, dimension })
+    }
+
+    /// The Levina-Bickel dimension of the scoring half.
+    pub fn dimension(&self) -> f64 {
+        self.dimension
+    }
+
+    /// The candidates that a setting accepts, in order; with draws for each and the effective share of its weights.
+    ///
+    /// # Errors
+    /// If a weight cannot be made.
+    pub fn accepted(&self, setting: &Setting, seed: u64) -> Result<(Vec<usize>, f64, f64)> {
+        let rho = self.candidates.densities();
+        let Setting::Weighted { rule, percentile, weight, budget } = *setting else {
+            return Ok(((0..rho.len()).collect(), 1.0, 1.0));
+        };
+        let options = WeightOptions {
+            rule: Some(rule),
+            threshold: Threshold::Percentile(percentile),
+            weight,
+            dimension: self.dimension,
+            budget,
+        };
+        let (weighing, log_weights) =
+            Weighing::new(&options, self.scorer.distribution(), rho, &self.generated)?;
+        let probability = |i: usize| weighing.probability(log_weights[i], rho[i]);
+        let accepted: Vec<usize> =
+            (0..rho.len()).filter(|&i| uniform(seed, Purpose::Accept, i as u64) < probability(i)).collect();
+        let mean = (0..rho.len()).map(probability).sum::<f64>() / rho.len() as f64;
+        Ok((accepted, 1.0 / mean, effective_sample_size(&log_weights) / rho.len() as f64))
+    }
+}
+
+/// Features of candidates in a space, with the judges there.
+pub type Judged<'a> = (&'a ArcArray2<f32>, &'a Space<'a>);
+
+/// Judges every setting on at most `n` images: the first accepted ones. `spaces` are the scoring space and, if there is one, the second.
+///
+/// # Errors
+/// If fewer images are accepted than can be judged; [`Error::Interrupted`].
+pub fn sweep(
+    pool: &Pool,
+    settings: &[Setting],
+    spaces: &[Judged<'_>],
+    (n, seed): (usize, u64),
+    progress: &dyn Progress,
+) -> Result<Vec<Outcome>> {
+    progress.start("settings", settings.len() as u64, "settings");
+    let mut outcomes = Vec::new();
+    for setting in settings {
+        check_stop(|| "nothing is kept of the settings; the candidates are".into())?;
+        let (mut rows, draws_per_kept, effective_share) = pool.accepted(setting, seed)?;
+        rows.truncate(n);
+        let values =
+            spaces.iter().map(|(features, space)| space.judge(features.select(Axis(0), &rows).into_shared()));
+        let mut values = values.collect::<Result<Vec<_>>>()?.into_iter();
+        outcomes.push(Outcome {
+            family: setting.family().into(),
+            flags: setting.flags(),
+            draws_per_kept,
+            effective_share,
+            n: rows.len(),
+            values: values.next().unwrap_or_default(),
+            judged: values.next().unwrap_or_default(),
+            on_frontier: false,
+        });
+        progress.advance(1);
+    }
+    progress.finish();
+    Ok(outcomes)
+}
+
+/// Marks the outcomes that no other beats in precision and recall.
+pub fn mark_frontier(outcomes: &mut [Outcome]) {
+    let points: Vec<(f64, f64)> = outcomes.iter().map(|o| (o.values[1], o.values[2])).collect();
+    for (outcome, &(precision, recall)) in outcomes.iter_mut().zip(&points) {
+        let beats = |&(p, r): &(f64, f64)| p >= precision && r >= recall && (p, r) != (precision, recall);
+        outcome.on_frontier = !points.iter().any(beats);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(precision: f64, recall: f64) -> Outcome {
+        Outcome {
+            family: String::new(),
+            flags: String::new(),
+            draws_per_kept: 1.0,
+            effective_share: 1.0,
+            n: 1,
+            values: vec![0.0, precision, recall, 0.0, 0.0],
+            judged: vec![],
+            on_frontier: false,
+        }
+    }
+
+    #[test]
+    fn the_frontier_is_what_nothing_beats() {
+        let mut outcomes =
+            [(0.9, 0.1), (0.5, 0.5), (0.4, 0.4), (0.5, 0.6), (0.1, 0.9)].map(|(p, r)| outcome(p, r));
+        mark_frontier(&mut outcomes);
+        assert_eq!(outcomes.map(|o| o.on_frontier), [true, false, false, true, true]);
+    }
+
+    #[test]
+    fn the_grid_names_each_setting_by_flags_of_its_own() {
+        let flags: Vec<String> = grid().iter().map(Setting::flags).collect();
+        let mut unique = flags.clone();
+        unique.sort();
+        unique.dedup();
+        assert_eq!(unique.len(), flags.len());
+        assert!(flags.contains(&"--rule ratio:-2 --budget 4".to_string()));
+    }
+
+    #[test]
+    fn a_stricter_budget_accepts_fewer_and_the_halves_do_not_meet() {
+        let features = |n: usize, seed: f32| {
+            ndarray::Array2::from_shape_fn((n, 3), |(i, j)| ((i * 7 + j * 13) as f32 * 0.37 + seed).sin())
+                .into_shared()
+        };
+        let options = ScoreOptions {
+            k: 5,
+            exponent: 1.0,
+            duplicates: crate::reference::score::Duplicates::Keep,
+            index: IndexKind::Exact,
+            seed: 0,
+        };
+        let real = features(120, 0.0);
+        let pool = Pool::new(features(400, 0.2), &real, options, &Silent).unwrap();
+        let count = |budget| {
+            let setting = Setting::Weighted {
+                rule: Rule::Ratio(0.0),
+                percentile: 0.0,
+                weight: 1.0,
+                budget: Some(budget),
+            };
+            let (rows, draws, share) = pool.accepted(&setting, 3).unwrap();
+            assert!((draws - budget).abs() < 1e-9 && share > 0.0 && share <= 1.0);
+            rows.len()
+        };
+        assert!(count(8.0) < count(2.0));
+        let (scoring, judging) = split(121, 4).unwrap();
+        assert!(scoring.len() == 60 && judging.iter().all(|row| !scoring.contains(row)));
+    }
+}
