@@ -49,6 +49,11 @@ pub struct BiasArgs {
 }
 
 impl BiasArgs {
+    /// Whether images are weighed at all.
+    pub fn weighs(&self) -> bool {
+        self.rule.is_some() || self.bias.is_some_and(|bias| bias != Bias::None)
+    }
+
     /// The options of the library; `None` if everything is kept. `dimension` is the reference's.
     pub fn options(&self, budget: Option<f64>, dimension: Option<f64>) -> Result<Option<WeightOptions>> {
         let bias = self.bias.unwrap_or(Bias::None);

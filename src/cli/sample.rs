@@ -146,18 +146,18 @@ impl Sample {
             return Err(Error::usage("neither a generator nor a pool was named", "add --generator G"));
         };
         let reference = self.open_reference()?;
+        if reference.is_none() && (self.bias.weighs() || self.distinct.is_some() || self.novel.is_some()) {
+            return Err(Error::usage(
+                "weights, --distinct and --novel need a reference that says what is typical",
+                "make one with `pd embed IMAGES -o ref/ && pd index ref/`, and name it: --reference ref/",
+            ));
+        }
         let dimension = reference.as_ref().and_then(|r| r.manifest.density.as_ref()?.intrinsic_dimension);
         let weights = self.bias.options(self.budget, dimension)?;
         if weights.is_none() && self.pilot.is_some() {
             return Err(Error::usage(
                 "--pilot estimates weights, and everything is kept",
                 "add --bias or --rule",
-            ));
-        }
-        if reference.is_none() && (weights.is_some() || self.distinct.is_some() || self.novel.is_some()) {
-            return Err(Error::usage(
-                "weights, --distinct and --novel need a reference that says what is typical",
-                "make one with `pd embed IMAGES -o ref/ && pd index ref/`, and name it: --reference ref/",
             ));
         }
         let generator = self.candidates.load(path)?;
