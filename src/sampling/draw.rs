@@ -119,6 +119,9 @@ pub fn draw(
     (out, run): (&Path, &impl Serialize),
     progress: &dyn Progress,
 ) -> Result<Drawn> {
+    if let Some(judgement) = judgement {
+        options.weights.check(judgement.judge.scorer.distribution())?;
+    }
     let partial = Partial::open(out.join(PARTIAL), run)?;
     let run = Run { source, judgement, options, out, partial, progress };
     let drawn = run.draw()?;

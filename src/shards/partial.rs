@@ -9,6 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 const RUN: &str = "run.json";
+const CHUNK: &str = "chunk-";
 
 /// Finished chunks of one run, each a data file (optional) and a record.
 pub struct Partial {
@@ -26,6 +27,10 @@ impl Partial {
         let path = dir.join(RUN);
         match fs::read_to_string(&path) {
             Ok(found) if found == wanted => {}
+            // A run that failed before its first chunk has nothing to lose.
+            Ok(_) if !has_records(&dir)? => {
+                write_atomic(&path, |out| out.write_all(wanted.as_bytes()))?;
+            }
             Ok(_) => {
                 return Err(Error::malformed(
                     &dir,
@@ -43,11 +48,11 @@ impl Partial {
 
     /// Where the data of a chunk belongs.
     pub fn data(&self, chunk: usize) -> PathBuf {
-        self.dir.join(format!("chunk-{chunk:06}.npy"))
+        self.dir.join(format!("{CHUNK}{chunk:06}.npy"))
     }
 
     fn record(&self, chunk: usize) -> PathBuf {
-        self.dir.join(format!("chunk-{chunk:06}.json"))
+        self.dir.join(format!("{CHUNK}{chunk:06}.json"))
     }
 
     /// Whether a chunk is finished.
@@ -84,6 +89,18 @@ impl Partial {
     }
 }
 
+/// Whether any chunk is finished.
+fn has_records(dir: &Path) -> Result<bool> {
+    for entry in fs::read_dir(dir).map_err(Error::io("read", dir))? {
+        let name = entry.map_err(Error::io("read", dir))?.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(CHUNK) && name.ends_with(".json") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Removes a directory that may not be there.
 pub(super) fn remove(dir: &Path) -> Result<()> {
     match fs::remove_dir_all(dir) {
@@ -106,6 +123,15 @@ mod tests {
         let again = Partial::open(place, &"one").unwrap();
         assert!(again.has(3) && !again.has(2));
         assert_eq!(again.read::<Vec<i32>>(3).unwrap(), [1, 2]);
+    }
+
+    #[test]
+    fn a_run_that_finished_no_chunk_gives_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("partial");
+        Partial::open(place.clone(), &"one").unwrap();
+        Partial::open(place.clone(), &"two").unwrap().finish(0, &1).unwrap();
+        assert!(Partial::open(place, &"one").is_err());
     }
 
     #[test]
