@@ -5,6 +5,8 @@
 mod acceptance;
 pub mod choose;
 pub mod draw;
+#[cfg(test)]
+mod draw_tests;
 mod judge;
 pub mod pool;
 mod source;
