@@ -4,6 +4,8 @@
 
 mod bias;
 mod common;
+mod completions;
+mod doctor;
 mod embed;
 mod eval;
 mod eval_summary;
@@ -44,6 +46,9 @@ enum Command {
     Eval(eval::Eval),
     Sample(Box<sample::Sample>),
     Weights(weights::Weights),
+    Doctor(doctor::Doctor),
+    Completions(completions::Completions),
+    Man(completions::Man),
 }
 
 impl Cli {
@@ -56,6 +61,9 @@ impl Cli {
             Command::Eval(eval) => eval.run(),
             Command::Sample(sample) => sample.run(),
             Command::Weights(weights) => weights.run(),
+            Command::Doctor(doctor) => doctor.run(),
+            Command::Completions(completions) => completions.run(),
+            Command::Man(man) => man.run(),
         }
     }
 }
