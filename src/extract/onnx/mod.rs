@@ -79,7 +79,7 @@ pub(super) fn open(path: &Path, request: &OnnxRequest, known: Option<&Preprocess
     let bytes = read(path)?;
     let sha256 = sha256(&bytes);
     let outline = outline::check(&bytes).map_err(|reason| not_a_model(path, &reason))?;
-    let model = load(path, bytes.clone(), true)?;
+    let model = load(path, bytes, true)?;
     let input = ports::image_input(path, &model, &outline, request.input.as_deref())?;
     let (mut preprocessing, mut remark) = match known {
         Some(known) => (known.clone(), None),
@@ -97,7 +97,11 @@ pub(super) fn open(path: &Path, request: &OnnxRequest, known: Option<&Preprocess
         ports::Output::Declared(id, name) => (model, id, name),
         // Optimisation drops tensors inside the network.
         ports::Output::Inside(name) => {
-            let model = load(path, bytes, false)?;
+            let again = read(path)?;
+            if self::sha256(&again) != sha256 {
+                return Err(not_a_model(path, &"it changed while it was read"));
+            }
+            let model = load(path, again, false)?;
             let id = ports::inside(path, &model, &name)?;
             (model, id, name)
         }
