@@ -306,7 +306,7 @@ fn one_image(name: &str) -> Result<()> {
 fn test_picture() -> RgbImage {
     let (width, height) = TEST_PICTURE;
     let pixel = |x: u32, y: u32| {
-        let checker = if (x / 8 + y / 8) % 2 == 0 { 255 } else { 0 };
+        let checker = if (x / 8 + y / 8).is_multiple_of(2) { 255 } else { 0 };
         [(x * 255 / width) as u8, (y * 255 / height) as u8, checker]
     };
     let pixels = (0..height).flat_map(|y| (0..width).flat_map(move |x| pixel(x, y))).collect();

@@ -1,6 +1,9 @@
 //! Networks in ONNX files, run on the processor by `rten`: any with an image input and a feature output.
 //! Each image is a run of its own on one thread, several images at once: no feature depends on the batch or on the
 //! number of threads. There is no gradient. Preprocessing comes from flags, from a file beside the model, or is a default.
+//!
+//! A damaged file is refused without a crash. But an ONNX file is a program, whose operators ask for memory as they run: one
+//! made to exhaust it can, so files from strangers belong under a memory limit (`ulimit -v`, a container).
 
 mod config;
 mod outline;

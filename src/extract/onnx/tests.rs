@@ -45,7 +45,7 @@ fn message(name: &str, onnx: OnnxRequest) -> (String, String) {
 
 #[test]
 fn features_are_those_of_onnx_runtime() {
-    for name in ["tiny.onnx", "fixed.onnx", "last.onnx"] {
+    for name in ["tiny.onnx", "fixed.onnx", "last.onnx", "old.onnx"] {
         let extractor = loaded(name, OnnxRequest::default()).unwrap();
         assert_eq!(extractor.identity().dimension, 8);
         let images: Vec<Prepared> = (0..3).map(image).collect();
@@ -55,6 +55,21 @@ fn features_are_those_of_onnx_runtime() {
             assert_same(row, &expected);
         }
     }
+}
+
+#[test]
+fn a_network_of_one_channel_sees_gray() {
+    let onnx = OnnxRequest { mean: Some(vec![0.5]), std: Some(vec![0.25]), ..OnnxRequest::default() };
+    let extractor = loaded("gray.onnx", onnx).unwrap();
+    assert!(extractor.preprocessing().describe().contains("gray, mean 0.5, std 0.25"));
+    let Pixels::Bytes(colours) = image(0).pixels else { unreachable!("the test image is made of bytes") };
+    let gray = Prepared { pixels: Pixels::Bytes(colours.into_iter().step_by(3).collect()), ..image(0) };
+    let features = extractor.features(&[Some(&gray)]).unwrap();
+    let json: Json = serde_json::from_slice(&std::fs::read(fixture("expected.json")).unwrap()).unwrap();
+    let expected: Vec<f32> = serde_json::from_value(json["gray"].clone()).unwrap();
+    assert_same(features.row(0), &expected);
+    let assumed = loaded("gray.onnx", OnnxRequest::default()).unwrap();
+    assert_eq!((assumed.preprocessing().mean.len(), assumed.preprocessing().std.len()), (1, 1));
 }
 
 #[test]
