@@ -307,11 +307,12 @@ fn too_few_images_and_unknown_names_are_explained() {
 #[test]
 fn weights_are_listed_converted_and_found() {
     let dir = TempDir::new().unwrap();
-    pd(&dir)
-        .args(["weights", "list"])
-        .assert()
-        .success()
-        .stdout(contains("efficientnet-lite0").and(contains("embedded")));
+    pd(&dir).args(["weights", "list"]).assert().success().stdout(
+        contains("efficientnet-lite0")
+            .and(contains("embedded"))
+            .and(contains("model hub: timm/vgg16.tv_in1k/model.safetensors"))
+            .and(contains("18826032 bytes, SHA-256 579344248a93")),
+    );
     pd(&dir)
         .args([
             "weights",
@@ -351,7 +352,9 @@ fn a_closed_pipe_ends_quietly() {
 #[test]
 fn every_help_fits_eighty_columns_and_ends_with_two_examples() {
     let dir = TempDir::new().unwrap();
-    for args in [&[][..], &["score"], &["embed"], &["index"], &["weights"]] {
+    for args in
+        [&[][..], &["score"], &["embed"], &["index"], &["weights"], &["doctor"], &["completions"], &["man"]]
+    {
         let out = pd(&dir).args(args).arg("--help").env("COLUMNS", "80").output().unwrap();
         let text = String::from_utf8(out.stdout).unwrap();
         let examples = text.split("Examples:\n").nth(1).unwrap();

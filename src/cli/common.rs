@@ -3,12 +3,12 @@
 use super::terminal::Terminal;
 use clap::{Args, ValueEnum};
 use pseudo_density::error::{Error, Result};
-use pseudo_density::extract::{ARCHITECTURES, ExtractorRequest};
+use pseudo_density::extract::{ARCHITECTURES, ExtractorRequest, OnnxRequest, is_onnx};
 use pseudo_density::images::{Alpha, Fit};
 use pseudo_density::neighbors::IndexKind;
 use pseudo_density::reference::embed::EmbedOptions;
 use pseudo_density::reference::score::{Duplicates, ScoreOptions};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// How a command runs; nothing here changes a result.
 #[derive(Args)]
@@ -50,12 +50,24 @@ enum DeviceChoice {
 #[derive(Args)]
 #[command(next_help_heading = "Features")]
 pub struct ExtractorArgs {
-    /// Network that turns images into features (`pd weights list` shows all) [default: tiny, or the reference's]
+    /// Network that turns images into features (`pd weights list` shows all), or an .onnx file [default: tiny, or the reference's]
     #[arg(long, value_name = "NAME", value_parser = extractor_name)]
     extractor: Option<String>,
     /// Weights file of the network: safetensors, .pth, .pt, .ckpt, or an archive that holds one [default: embedded, or from the cache]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
+    /// Image input of an .onnx file that has several
+    #[arg(long, value_name = "NAME")]
+    onnx_input: Option<String>,
+    /// Feature output of an .onnx file that has several, or any tensor inside it
+    #[arg(long, value_name = "NAME")]
+    onnx_output: Option<String>,
+    /// Mean of the colours an .onnx file takes, of values in 0..1; one or three [default: preprocessor_config.json beside it, or ImageNet's]
+    #[arg(long, value_name = "R,G,B", value_delimiter = ',', allow_negative_numbers = true)]
+    mean: Option<Vec<f32>>,
+    /// Standard deviation of the colours an .onnx file takes; as --mean
+    #[arg(long, value_name = "R,G,B", value_delimiter = ',')]
+    std: Option<Vec<f32>>,
     /// How an image is brought into the network's shape [default: the network's own]
     #[arg(long)]
     fit: Option<Fit>,
@@ -80,12 +92,16 @@ pub struct ExtractorArgs {
 }
 
 fn extractor_name(text: &str) -> std::result::Result<String, String> {
-    if ARCHITECTURES.iter().any(|a| a.name == text) {
+    if ARCHITECTURES.iter().any(|a| a.name == text) || is_onnx(Path::new(text)) {
         return Ok(text.to_string());
     }
     let known: Vec<&str> = ARCHITECTURES.iter().map(|a| a.name).collect();
     let alike = known.iter().max_by_key(|name| common_letters(name, text));
-    Err(format!("did you mean `{}`? Known are {}", alike.unwrap_or(&"tiny"), known.join(", ")))
+    Err(format!(
+        "did you mean `{}`? Known are {}, and .onnx files",
+        alike.unwrap_or(&"tiny"),
+        known.join(", ")
+    ))
 }
 
 /// How many letters stand in the same order in both, greedily.
@@ -103,6 +119,12 @@ impl ExtractorArgs {
             fit: self.fit,
             alpha: self.alpha,
             normalize: self.normalize,
+            onnx: OnnxRequest {
+                input: self.onnx_input.clone(),
+                output: self.onnx_output.clone(),
+                mean: self.mean.clone(),
+                std: self.std.clone(),
+            },
         }
     }
 
@@ -117,6 +139,10 @@ impl ExtractorArgs {
         let given = [
             ("--extractor", self.extractor.is_some()),
             ("--weights", self.weights.is_some()),
+            ("--onnx-input", self.onnx_input.is_some()),
+            ("--onnx-output", self.onnx_output.is_some()),
+            ("--mean", self.mean.is_some()),
+            ("--std", self.std.is_some()),
             ("--fit", self.fit.is_some()),
             ("--alpha", self.alpha.is_some()),
         ];

@@ -7,6 +7,7 @@ use pseudo_density::error::Result;
 use pseudo_density::extract::LoadedExtractor;
 use pseudo_density::formats::is_features_file;
 use pseudo_density::images::ImageSet;
+use pseudo_density::progress::Progress;
 use pseudo_density::reference::embed::embed_into;
 use pseudo_density::reference::{Manifest, import, read_skipped};
 use std::path::PathBuf;
@@ -42,6 +43,9 @@ impl Embed {
             self.extractor.refuse_key()?;
             let extractor = LoadedExtractor::load(&self.extractor.request())?;
             terminal.say(&format!("extractor: {}", extractor.identity().describe()));
+            if let Some(remark) = extractor.remark() {
+                terminal.warn(remark);
+            }
             let set = ImageSet::open(&self.images, &terminal)?;
             embed_into(&self.output, &set, &extractor, self.extractor.embed_options(), &terminal)?
         };

@@ -8,6 +8,7 @@ use pseudo_density::extract::{Identity, LoadedExtractor, normalize_rows};
 use pseudo_density::formats::{is_features_file, read_features};
 use pseudo_density::images::{ImageSet, Skipped};
 use pseudo_density::neighbors::check_finite;
+use pseudo_density::progress::Progress;
 use pseudo_density::reference::embed::{Embedded, ImageRow, embed};
 use pseudo_density::reference::{Reference, is_reference, row_name};
 use std::path::Path;
@@ -52,6 +53,9 @@ pub fn read(
             Some(reference) => LoadedExtractor::for_identity(&reference.manifest.identity, &args.request())?,
             None => LoadedExtractor::load(&args.request())?,
         };
+        if let Some(remark) = extractor.remark() {
+            terminal.warn(remark);
+        }
         let set = ImageSet::open(path, terminal)?;
         let Embedded { features, images, skipped } = embed(&set, &extractor, args.embed_options(), terminal)?;
         let paths = images.iter().map(|i| i.path.clone()).collect();

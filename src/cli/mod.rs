@@ -4,6 +4,8 @@
 
 mod bias;
 mod common;
+mod completions;
+mod doctor;
 mod embed;
 mod eval;
 mod eval_summary;
@@ -46,6 +48,9 @@ enum Command {
     Sample(Box<sample::Sample>),
     Sweep(Box<sweep::Sweep>),
     Weights(weights::Weights),
+    Doctor(doctor::Doctor),
+    Completions(completions::Completions),
+    Man(completions::Man),
 }
 
 impl Cli {
@@ -59,6 +64,9 @@ impl Cli {
             Command::Sample(sample) => sample.run(),
             Command::Sweep(sweep) => sweep.run(),
             Command::Weights(weights) => weights.run(),
+            Command::Doctor(doctor) => doctor.run(),
+            Command::Completions(completions) => completions.run(),
+            Command::Man(man) => man.run(),
         }
     }
 }

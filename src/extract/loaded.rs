@@ -1,5 +1,6 @@
 //! An extractor ready for use: network, preprocessing and the identity that every result made with it carries.
 
+use super::onnx::{self, ONNX, OnnxFile, OnnxPorts, OnnxRequest, is_onnx};
 use super::{Architecture, Extractor, FileParameters, Parameters, architecture, preprocess, weights};
 use crate::error::{Error, Result};
 use crate::formats::digest::{sha256, sha256_of_file};
@@ -17,9 +18,9 @@ pub const EXTERNAL: &str = "external";
 /// What a user asks for; everything left out is the architecture's own.
 #[derive(Debug, Clone, Default)]
 pub struct ExtractorRequest {
-    /// Name of the architecture; the first of [`super::ARCHITECTURES`] if not given.
+    /// Name of the architecture, or an ONNX file; the first of [`super::ARCHITECTURES`] if not given.
     pub name: Option<String>,
-    /// A weights file instead of the cache or the embedded weights.
+    /// A weights file instead of the cache or the embedded weights; an ONNX file is the network too.
     pub weights: Option<PathBuf>,
     /// Another way to bring images into shape.
     pub fit: Option<Fit>,
@@ -27,13 +28,38 @@ pub struct ExtractorRequest {
     pub alpha: Option<Alpha>,
     /// Whether features are put on the unit sphere.
     pub normalize: Option<bool>,
+    /// What only an ONNX file needs.
+    pub onnx: OnnxRequest,
+}
+
+impl ExtractorRequest {
+    /// The ONNX file that is asked for.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if a network is named besides, or options are given that only such a file takes.
+    fn onnx_file(&self) -> Result<Option<PathBuf>> {
+        let named = self.name.as_ref().map(PathBuf::from).filter(|path| is_onnx(path));
+        let weights = self.weights.clone().filter(|path| is_onnx(path));
+        match (named, weights, &self.name, &self.weights) {
+            (Some(file), _, _, None) | (None, Some(file), None, _) => Ok(Some(file)),
+            (Some(file), ..) | (None, Some(file), ..) => Err(Error::usage(
+                format!("{} holds network and weights, but others are named too", file.display()),
+                "give the file alone: --extractor FILE.onnx",
+            )),
+            _ if self.onnx != OnnxRequest::default() => Err(Error::usage(
+                "--onnx-input, --onnx-output, --mean and --std are for ONNX files",
+                "leave them out, or name a file: --extractor FILE.onnx",
+            )),
+            _ => Ok(None),
+        }
+    }
 }
 
 /// What features were made with. Features of different identities cannot be compared.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
-    /// Name of the architecture, or [`EXTERNAL`].
+    /// Name of the architecture, [`ONNX`], or [`EXTERNAL`].
     pub extractor: String,
     /// Width of the features.
     pub dimension: usize,
@@ -45,12 +71,22 @@ pub struct Identity {
     pub preprocessing: Option<Preprocessing>,
     /// Whether features are on the unit sphere.
     pub normalize: bool,
+    /// Which input and output of an ONNX file were used; absent for all else.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub onnx: Option<OnnxPorts>,
 }
 
 impl Identity {
     /// Features that another program made.
     pub fn external(dimension: usize, normalize: bool) -> Self {
-        Self { extractor: EXTERNAL.into(), dimension, weights_sha256: None, preprocessing: None, normalize }
+        Self {
+            extractor: EXTERNAL.into(),
+            dimension,
+            weights_sha256: None,
+            preprocessing: None,
+            normalize,
+            onnx: None,
+        }
     }
 
     /// One line for a person.
@@ -78,6 +114,13 @@ impl Identity {
             let text = |id: &Identity| id.weights_sha256.clone().unwrap_or_else(|| "unknown".into());
             return say("weights with SHA-256", text(self), text(other));
         }
+        if self.onnx != other.onnx {
+            let text = |id: &Identity| match &id.onnx {
+                Some(OnnxPorts { input, output }) => format!("`{input}` to `{output}`"),
+                None => "none".into(),
+            };
+            return say("ONNX input and output", text(self), text(other));
+        }
         if self.preprocessing != other.preprocessing {
             let text = |id: &Identity| match &id.preprocessing {
                 Some(preprocessing) => format!("({})", preprocessing.describe()),
@@ -99,6 +142,7 @@ pub struct LoadedExtractor {
     network: Box<dyn Extractor>,
     preprocessing: Preprocessing,
     identity: Identity,
+    remark: Option<String>,
 }
 
 impl LoadedExtractor {
@@ -106,8 +150,12 @@ impl LoadedExtractor {
     ///
     /// # Errors
     /// [`Error::Usage`] for an unknown name; [`Error::Malformed`] if the weights do not fit, naming the first wrong tensor;
-    /// what [`weights::resolve`] returns where there are none.
+    /// what [`weights::resolve`] returns where there are none. An ONNX file: [`Error::Malformed`] if it cannot be run,
+    /// [`Error::Usage`] with the names to choose from where its input or output are not clear.
     pub fn load(request: &ExtractorRequest) -> Result<Self> {
+        if let Some(file) = request.onnx_file()? {
+            return Self::load_onnx(&file, request, None);
+        }
         let name = request.name.as_deref().unwrap_or(super::ARCHITECTURES[0].name);
         let architecture = architecture(name)?;
         match (&request.weights, architecture.embedded) {
@@ -142,19 +190,10 @@ impl LoadedExtractor {
                 "give features of the same kind instead of images",
             ));
         }
-        let preprocessing = identity.preprocessing.as_ref();
-        let mut filled = ExtractorRequest {
-            name: request.name.clone().or_else(|| Some(identity.extractor.clone())),
-            weights: request.weights.clone(),
-            fit: request.fit.or(preprocessing.map(|p| p.fit)),
-            alpha: request.alpha.or(preprocessing.map(|p| p.alpha)),
-            normalize: request.normalize.or(Some(identity.normalize)),
+        let loaded = match &identity.onnx {
+            Some(ports) => Self::same_onnx(identity, ports, request)?,
+            None => Self::same_architecture(identity, request)?,
         };
-        let wanted = identity.weights_sha256.as_deref().unwrap_or_default();
-        if filled.weights.is_none() {
-            filled.weights = weights::known_file(wanted).ok().flatten();
-        }
-        let loaded = Self::load(&filled)?;
         match identity.difference(&loaded.identity) {
             None => Ok(loaded),
             Some(difference) => Err(Error::usage(
@@ -162,6 +201,75 @@ impl LoadedExtractor {
                 "use what the reference was made with (--weights FILE names the weights), or make another reference",
             )),
         }
+    }
+
+    fn same_architecture(identity: &Identity, request: &ExtractorRequest) -> Result<Self> {
+        let preprocessing = identity.preprocessing.as_ref();
+        let mut filled = ExtractorRequest {
+            name: request.name.clone().or_else(|| Some(identity.extractor.clone())),
+            weights: request.weights.clone(),
+            fit: request.fit.or(preprocessing.map(|p| p.fit)),
+            alpha: request.alpha.or(preprocessing.map(|p| p.alpha)),
+            normalize: request.normalize.or(Some(identity.normalize)),
+            onnx: request.onnx.clone(),
+        };
+        let wanted = identity.weights_sha256.as_deref().unwrap_or_default();
+        if filled.weights.is_none() {
+            filled.weights = weights::known_file(wanted).ok().flatten();
+        }
+        Self::load(&filled)
+    }
+
+    fn same_onnx(identity: &Identity, ports: &OnnxPorts, request: &ExtractorRequest) -> Result<Self> {
+        let named = request.name.is_some() || request.weights.is_some();
+        let file = match request.onnx_file() {
+            Ok(Some(file)) => Some(file),
+            // Another network: the difference is for the caller to tell.
+            Ok(None) if named => return Self::load(request),
+            Err(error) if named => return Err(error),
+            _ => {
+                let wanted = identity.weights_sha256.as_deref().unwrap_or_default();
+                weights::known_file(wanted).ok().flatten()
+            }
+        };
+        let Some(file) = file else {
+            let digest = identity.weights_sha256.as_deref().unwrap_or("unknown");
+            return Err(Error::data(
+                format!(
+                    "the reference was made with an ONNX file (SHA-256 {digest}) that is not where it was"
+                ),
+                "name it: --extractor FILE.onnx",
+            ));
+        };
+        let filled = ExtractorRequest {
+            normalize: request.normalize.or(Some(identity.normalize)),
+            onnx: OnnxRequest {
+                input: request.onnx.input.clone().or_else(|| Some(ports.input.clone())),
+                output: request.onnx.output.clone().or_else(|| Some(ports.output.clone())),
+                ..request.onnx.clone()
+            },
+            ..request.clone()
+        };
+        Self::load_onnx(&file, &filled, identity.preprocessing.as_ref())
+    }
+
+    /// `known` is the preprocessing that a reference asks for.
+    fn load_onnx(file: &Path, request: &ExtractorRequest, known: Option<&Preprocessing>) -> Result<Self> {
+        let OnnxFile { network, mut preprocessing, ports, sha256, remark } =
+            onnx::open(file, &request.onnx, known)?;
+        preprocessing.fit = request.fit.unwrap_or(preprocessing.fit);
+        preprocessing.alpha = request.alpha.unwrap_or(preprocessing.alpha);
+        // Only a convenience for later commands, as above.
+        let _ = weights::remember_file(&sha256, file);
+        let identity = Identity {
+            extractor: ONNX.into(),
+            dimension: network.dimension(),
+            weights_sha256: Some(sha256),
+            preprocessing: Some(preprocessing.clone()),
+            normalize: request.normalize.unwrap_or(false),
+            onnx: Some(ports),
+        };
+        Ok(Self { network: Box::new(network), preprocessing, identity, remark })
     }
 
     fn build(
@@ -184,13 +292,19 @@ impl LoadedExtractor {
             weights_sha256: Some(weights_sha256),
             preprocessing: Some(preprocessing.clone()),
             normalize: request.normalize.unwrap_or(architecture.normalize),
+            onnx: None,
         };
-        Ok(Self { network, preprocessing, identity })
+        Ok(Self { network, preprocessing, identity, remark: None })
     }
 
     /// What every result made with this carries.
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// What had to be assumed, for the user to know of.
+    pub fn remark(&self) -> Option<&str> {
+        self.remark.as_deref()
     }
 
     /// What is done to an image before the network.
@@ -237,7 +351,8 @@ impl LoadedExtractor {
     /// generator makes is scored and improved through this. Values are not rounded to 8 bits on the way, as those of files are.
     ///
     /// # Errors
-    /// If the images are no batch of three channels, or what the network returns.
+    /// If the images are no batch of three channels, or what the network returns: an ONNX network takes images from a file or a
+    /// generator, but no images whose gradient is wanted ([`Error::Usage`]).
     pub fn features_of_images(&self, images: &Tensor) -> Result<Tensor> {
         let features = self.network.forward(&preprocess(&self.preprocessing, images)?)?;
         if !self.identity.normalize {

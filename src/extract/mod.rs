@@ -7,6 +7,7 @@ mod efficientnet_lite;
 mod inception;
 mod lenet;
 mod loaded;
+mod onnx;
 mod parameters;
 mod preprocess;
 mod resnet;
@@ -20,6 +21,7 @@ mod vision_transformer;
 pub mod weights;
 
 pub use loaded::{EXTERNAL, ExtractorRequest, Identity, LoadedExtractor, normalize_rows};
+pub use onnx::{ONNX, OnnxPorts, OnnxRequest, is_onnx};
 pub use parameters::{FileParameters, ParameterSource, Parameters};
 pub use preprocess::preprocess;
 

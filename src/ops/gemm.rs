@@ -25,18 +25,41 @@ pub const ZERO_TILE: Tile = [[0.0; NR]; MR];
 #[inline]
 pub fn multiply_panels(depth: usize, a: &[f32], b: &[f32], tile: &mut Tile) {
     assert!(a.len() >= depth * MR && b.len() >= depth * NR, "a packed panel is shorter than its depth");
+    match kernel() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the feature was just detected, and the lengths were checked above.
+        Kernel::Avx512 => unsafe { x86::tile_avx512(depth, a.as_ptr(), b.as_ptr(), tile) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Kernel::Avx2 => unsafe { x86::tile_avx2(depth, a.as_ptr(), b.as_ptr(), tile) },
+        _ => tile_portable(depth, a, b, tile),
+    }
+}
+
+/// An implementation of [`multiply_panels`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kernel {
+    /// 512-bit registers.
+    Avx512,
+    /// 256-bit registers and fused multiply-add.
+    Avx2,
+    /// What the compiler makes of the plain version: NEON where the target has it.
+    Portable,
+}
+
+/// The implementation that this machine's products are computed with.
+#[inline]
+pub fn kernel() -> Kernel {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the feature was just detected, and the lengths were checked above.
-            return unsafe { x86::tile_avx512(depth, a.as_ptr(), b.as_ptr(), tile) };
+            return Kernel::Avx512;
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: as above.
-            return unsafe { x86::tile_avx2(depth, a.as_ptr(), b.as_ptr(), tile) };
+            return Kernel::Avx2;
         }
     }
-    tile_portable(depth, a, b, tile);
+    Kernel::Portable
 }
 
 /// The plain version: used where no vector kernel is, and by the tests as the second implementation.

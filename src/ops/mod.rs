@@ -7,6 +7,7 @@ pub mod attention;
 pub mod batch_norm;
 pub mod channels;
 pub mod conv;
+pub mod cpu;
 mod elementary;
 pub mod gelu;
 pub mod gemm;

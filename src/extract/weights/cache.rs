@@ -65,6 +65,11 @@ impl Cache {
         Cache { root: root.into() }
     }
 
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Where the weights lie.
     pub fn weights_directory(&self) -> PathBuf {
         self.root.join("weights")

@@ -1,0 +1,64 @@
+//! `pd completions` and `pd man`: what shells and `man` want to know of the command line.
+
+use super::{Cli, output};
+use clap::{Args, Command, CommandFactory};
+use clap_complete::Shell;
+use pseudo_density::error::{Error, Result};
+use pseudo_density::formats::atomic::write_atomic;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// The name of the program.
+const PROGRAM: &str = "pd";
+
+/// Completions of commands and options for a shell, on stdout
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  pd completions bash > ~/.local/share/bash-completion/completions/pd
+  pd completions zsh > ~/.zfunc/_pd")]
+pub struct Completions {
+    /// Shell
+    shell: Shell,
+}
+
+impl Completions {
+    pub fn run(self) -> Result<()> {
+        let mut text = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), PROGRAM, &mut text);
+        output::print(&String::from_utf8_lossy(&text))
+    }
+}
+
+/// Manual pages, one per command
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  pd man ~/.local/share/man/man1 && man pd-score
+  pd man man/")]
+pub struct Man {
+    /// Directory to write pd.1, pd-score.1, … into; made if need be
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+}
+
+impl Man {
+    pub fn run(self) -> Result<()> {
+        fs::create_dir_all(&self.directory).map_err(Error::io("create", &self.directory))?;
+        let mut command = Cli::command().disable_help_subcommand(true);
+        command.build();
+        let pages = write_pages(&command, &self.directory)?;
+        output::print(&format!("{pages} pages in {}\n", self.directory.display()))
+    }
+}
+
+/// The page of a command and those of all below it; how many there are.
+fn write_pages(command: &Command, directory: &Path) -> Result<usize> {
+    let page = clap_mangen::Man::new(command.clone());
+    let mut text = Vec::new();
+    let path = directory.join(page.get_filename());
+    page.render(&mut text).map_err(Error::io("write", &path))?;
+    write_atomic(&path, |out| out.write_all(&text))?;
+    command.get_subcommands().try_fold(1, |pages, below| Ok(pages + write_pages(below, directory)?))
+}

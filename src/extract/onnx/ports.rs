@@ -1,0 +1,216 @@
+//! The input and the output of an ONNX model that are used: found where there is only one, else named by the user.
+
+use super::not_a_model;
+use super::outline::Outline;
+use crate::error::{Error, Result};
+use crate::images::Preprocessing;
+use rten::{DataType, Dimension, Model, NodeId, Value, ValueType};
+use std::path::Path;
+
+/// Where the channels of an image are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// `[N, C, H, W]`, PyTorch's.
+    ChannelsFirst,
+    /// `[N, H, W, C]`, TensorFlow's.
+    ChannelsLast,
+}
+
+/// Pixels of a side; `None` where any will do.
+pub(super) type Side = Option<u32>;
+
+/// An input that takes images.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ImageInput {
+    pub name: String,
+    pub layout: Layout,
+    /// 1 or 3.
+    pub channels: usize,
+    pub height: Side,
+    pub width: Side,
+}
+
+impl ImageInput {
+    /// Whether only one size will do.
+    pub fn is_fixed(&self) -> bool {
+        self.height.is_some() && self.width.is_some()
+    }
+
+    /// # Errors
+    /// If images prepared like this are not what the input takes.
+    pub fn check_size(&self, path: &Path, how: &Preprocessing) -> Result<()> {
+        let size = |fixed: Side, side: u32| fixed.is_none_or(|fixed| fixed == side);
+        if how.channels() == self.channels && size(self.width, how.width) && size(self.height, how.height) {
+            return Ok(());
+        }
+        let side = |side: Side| side.map_or("any".to_string(), |side| side.to_string());
+        let takes = format!("{} channels of {} x {}", self.channels, side(self.width), side(self.height));
+        let given = format!("{} channels of {} x {}", how.channels(), how.width, how.height);
+        Err(Error::malformed(path, format!("its input `{}` takes {takes}, not {given}", self.name), ""))
+    }
+}
+
+/// The input of this name, or the only one that takes images.
+///
+/// # Errors
+/// [`Error::Usage`] naming those there are.
+pub(super) fn image_input(
+    path: &Path,
+    model: &Model,
+    outline: &Outline,
+    wanted: Option<&str>,
+) -> Result<ImageInput> {
+    let name = |id: &NodeId| model.node_info(*id).and_then(|node| node.name()).unwrap_or_default();
+    let inputs: Vec<NodeId> =
+        model.input_ids().iter().copied().filter(|id| !outline.constants.contains(name(id))).collect();
+    let choice = |reason: &str| {
+        Error::usage(
+            format!("{}: {reason}", path.display()),
+            format!("inputs are {}; --onnx-input names one", listed(model, &inputs)),
+        )
+    };
+    if let Some(wanted) = wanted {
+        let Some(id) = inputs.iter().find(|id| name(id) == wanted) else {
+            return Err(choice(&format!("there is no input `{wanted}`")));
+        };
+        return understand(model, *id).map_err(|reason| choice(&format!("input `{wanted}` {reason}")));
+    }
+    let understood: Vec<_> = inputs.iter().map(|id| understand(model, *id)).collect();
+    let mut images: Vec<_> = understood.iter().filter_map(|input| input.as_ref().ok()).collect();
+    match (images.pop(), images.is_empty()) {
+        (Some(only), true) => Ok(only.clone()),
+        (Some(_), false) => Err(choice("several inputs take images")),
+        // Where there is only one input, what is wrong with it is worth knowing.
+        (None, _) => match understood.as_slice() {
+            [Err(reason)] => Err(choice(&format!("no input takes images: the only one {reason}"))),
+            _ => Err(choice("no input takes images")),
+        },
+    }
+}
+
+fn understand(model: &Model, id: NodeId) -> Result<ImageInput, String> {
+    let node = model.node_info(id).ok_or("does not exist")?;
+    let name = node.name().ok_or("has no name")?.to_string();
+    match node.dtype() {
+        None | Some(ValueType::Tensor(DataType::Float)) => {}
+        Some(_) => return Err("does not take float32".into()),
+    }
+    let shape = node.shape().ok_or("does not say its shape")?;
+    let Ok([batch, a, b, c]) = <[Dimension; 4]>::try_from(shape) else {
+        return Err("is not [N, C, H, W]".into());
+    };
+    if let Dimension::Fixed(batch) = batch
+        && batch != 1
+    {
+        return Err(format!(
+            "takes exactly {batch} images at once; export it with a batch of 1 or a dynamic one"
+        ));
+    }
+    let is_channels = |d: &Dimension| matches!(d, Dimension::Fixed(1 | 3));
+    let layout = match is_channels(&c) && !is_channels(&a) {
+        true => Layout::ChannelsLast,
+        false => Layout::ChannelsFirst,
+    };
+    let (channels, height, width) = match layout {
+        Layout::ChannelsFirst => (a, b, c),
+        Layout::ChannelsLast => (c, a, b),
+    };
+    let channels = match channels {
+        Dimension::Fixed(channels @ (1 | 3)) => channels,
+        Dimension::Fixed(channels) => return Err(format!("takes {channels} channels, not 1 or 3")),
+        Dimension::Symbolic(_) => 3,
+    };
+    let side = |d: Dimension| match d {
+        Dimension::Fixed(0) => Ok(None),
+        Dimension::Fixed(side) => u32::try_from(side).map(Some).map_err(|_| "is too large".to_string()),
+        Dimension::Symbolic(_) => Ok(None),
+    };
+    Ok(ImageInput { name, layout, channels, height: side(height)?, width: side(width)? })
+}
+
+/// The tensor that holds the features.
+pub(super) enum Output {
+    /// An output of the model, with its name.
+    Declared(NodeId, String),
+    /// Perhaps a tensor inside it.
+    Inside(String),
+}
+
+/// The output of this name, or the only one.
+///
+/// # Errors
+/// [`Error::Usage`] naming those there are, if there are several and none is chosen.
+pub(super) fn output(path: &Path, model: &Model, wanted: Option<&str>) -> Result<Output> {
+    let name =
+        |id: &NodeId| model.node_info(*id).and_then(|node| node.name()).unwrap_or_default().to_string();
+    let outputs = model.output_ids();
+    match (wanted, outputs) {
+        (Some(wanted), _) => Ok(match outputs.iter().find(|id| name(id) == wanted) {
+            Some(id) => Output::Declared(*id, wanted.into()),
+            None => Output::Inside(wanted.into()),
+        }),
+        (None, [only]) => Ok(Output::Declared(*only, name(only))),
+        (None, []) => Err(not_a_model(path, &"it has no output")),
+        (None, several) => Err(Error::usage(
+            format!("{} has {} outputs: {}", path.display(), several.len(), listed(model, several)),
+            "--onnx-output names the one that holds the features",
+        )),
+    }
+}
+
+/// A tensor inside the network.
+///
+/// # Errors
+/// [`Error::Usage`] with the outputs if there is none of this name.
+pub(super) fn inside(path: &Path, model: &Model, name: &str) -> Result<NodeId> {
+    model.find_node(name).ok_or_else(|| {
+        let outputs = listed(model, model.output_ids());
+        Error::usage(
+            format!("{}: there is no output `{name}`, nor a tensor inside of that name", path.display()),
+            format!("outputs are {outputs}"),
+        )
+    })
+}
+
+/// Names and shapes, for a person.
+pub(super) fn listed(model: &Model, ids: &[NodeId]) -> String {
+    let one = |id: &NodeId| {
+        let node = model.node_info(*id);
+        let name = node.as_ref().and_then(|node| node.name()).unwrap_or("?");
+        let dimension = |d: &Dimension| match d {
+            Dimension::Fixed(size) => size.to_string(),
+            Dimension::Symbolic(name) => name.clone(),
+        };
+        match node.as_ref().and_then(|node| node.shape()) {
+            Some(shape) => {
+                let shape: Vec<String> = shape.iter().map(dimension).collect();
+                format!("{name} [{}]", shape.join(", "))
+            }
+            None => name.to_string(),
+        }
+    };
+    if ids.is_empty() { "none".into() } else { ids.iter().map(one).collect::<Vec<_>>().join(", ") }
+}
+
+/// The shape of a float32 tensor of one to four dimensions.
+pub(super) fn shape_of(value: &Value) -> Option<Vec<usize>> {
+    let copy = || value.clone();
+    copy()
+        .into_shape_vec::<f32, 2>()
+        .map(|(shape, _)| shape.to_vec())
+        .or_else(|_| copy().into_shape_vec::<f32, 4>().map(|(shape, _)| shape.to_vec()))
+        .or_else(|_| copy().into_shape_vec::<f32, 3>().map(|(shape, _)| shape.to_vec()))
+        .or_else(|_| copy().into_shape_vec::<f32, 1>().map(|(shape, _)| shape.to_vec()))
+        .ok()
+}
+
+/// D of `[D]`, `[1, D]` or `[1, D, 1, 1]`.
+pub(super) fn feature_width(shape: &[usize]) -> Option<usize> {
+    let mut wide = shape.iter().filter(|&&size| size != 1);
+    match (wide.next(), wide.next(), shape.len()) {
+        (_, _, 0) => None,
+        (None, _, _) => Some(1),
+        (Some(&width), None, _) if width > 0 => Some(width),
+        _ => None,
+    }
+}
