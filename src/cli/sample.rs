@@ -230,7 +230,7 @@ impl Sample {
 
     /// Tables, latents and the sheet.
     fn write(&self, dir: &Path, source: &Source, drawn: &Drawn, reference_paths: &[String]) -> Result<()> {
-        write_table(&dir.join("samples.csv"), &table(drawn, reference_paths)?)?;
+        write_table(dir.join("samples.csv"), &table(drawn, reference_paths)?)?;
         let mut latents = Vec::new();
         let mut shape = vec![0];
         for row in drawn.kept() {

@@ -104,7 +104,7 @@ pub fn run(args: &Sample, pool: &Path, terminal: &Terminal) -> Result<()> {
         deliver(pool, &dir, &input.paths, &chosen.copies, args.link, terminal)?;
     }
     write_table(
-        &dir.join("samples.csv"),
+        dir.join("samples.csv"),
         &table(&input.paths, &chosen, files, args.replace, scorer.paths())?,
     )?;
     let summary = summarise(&chosen, weights.as_ref(), files);

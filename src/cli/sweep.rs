@@ -186,7 +186,7 @@ impl Sweep {
             )?);
         }
         mark_frontier(&mut outcomes);
-        write_table(&dir.join("sweep.csv"), &table(&outcomes)?)?;
+        write_table(dir.join("sweep.csv"), &table(&outcomes)?)?;
         let plot = frontier_plot("what each rule and strength gives", &points(&outcomes));
         write_atomic(dir.join("sweep.svg"), |out| out.write_all(plot.as_bytes()))?;
         let summary = SweepSummary {
