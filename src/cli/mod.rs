@@ -6,9 +6,11 @@ mod common;
 mod embed;
 mod eval;
 mod eval_summary;
+mod generator_args;
 mod index;
 mod input;
 mod output;
+mod perturb;
 mod score;
 mod summary;
 mod terminal;
@@ -35,6 +37,7 @@ enum Command {
     Score(score::Score),
     Embed(embed::Embed),
     Index(index::Index),
+    Perturb(perturb::Perturb),
     Eval(eval::Eval),
     Weights(weights::Weights),
 }
@@ -46,6 +49,7 @@ impl Cli {
             Command::Score(score) => score.run(),
             Command::Embed(embed) => embed.run(),
             Command::Index(index) => index.run(),
+            Command::Perturb(perturb) => perturb.run(),
             Command::Eval(eval) => eval.run(),
             Command::Weights(weights) => weights.run(),
         }

@@ -4,7 +4,7 @@ use super::Reference;
 use super::score::{Duplicates, Scores};
 use crate::density::{Distribution, PseudoDensity, mean_knn_distances};
 use crate::error::Result;
-use crate::neighbors::{self, BuiltIndex, Search};
+use crate::neighbors::{self, BuiltIndex, Neighbors, Search};
 use crate::progress::Progress;
 use ndarray::{ArcArray2, ArrayView2};
 use std::collections::HashMap;
@@ -67,6 +67,20 @@ impl Scorer {
         paths.iter().zip(queries.outer_iter()).map(|(path, query)| own(path, query)).collect()
     }
 
+    /// The K neighbours that the density of each query `[Q, D]` is made of; `own` as in [`Scorer::score`].
+    ///
+    /// # Errors
+    /// As [`Scorer::score`].
+    pub fn neighbors(
+        &self,
+        queries: ArrayView2<f32>,
+        own: Option<&[Option<u32>]>,
+        progress: &dyn Progress,
+    ) -> Result<Neighbors> {
+        let skip_zero = self.duplicates == Duplicates::Collapse;
+        self.index.search(queries, own, Search { k: self.model.k, skip_zero }, progress)
+    }
+
     /// Scores queries `[Q, D]`; `own[q]`, where given, is the row that is the query itself and does not count.
     ///
     /// # Errors
@@ -81,9 +95,12 @@ impl Scorer {
         let nearest = self.index.search(queries, own, Search { k, skip_zero: false }, progress)?;
         let mean_knn_distance = match self.duplicates {
             Duplicates::Keep => mean_knn_distances(&nearest),
-            Duplicates::Collapse => {
-                mean_knn_distances(&self.index.search(queries, own, Search { k, skip_zero: true }, progress)?)
-            }
+            Duplicates::Collapse => mean_knn_distances(&self.index.search(
+                queries,
+                own,
+                Search { k, skip_zero: true },
+                progress,
+            )?),
         };
         let pseudo_density: Vec<f64> = mean_knn_distance.iter().map(|&d| self.model.density(d)).collect();
         Ok(Scores {
