@@ -97,17 +97,23 @@ impl GeneratorArgs {
         find_space(generator.spaces(), self.space.as_deref())
     }
 
-    /// What every image has in common; classes and keys come with each [`LatentBatch`].
+    /// What every image has in common; classes and keys come with each [`LatentBatch`]. Fails where the generator does not take it.
     pub fn conditions(&self, generator: &dyn Generator) -> Result<Conditions<'_>> {
         let conditions = self.first_conditions();
         // Latents that are brought into another space arrive there truncated.
         let mapped =
             self.latents.is_none() && self.space(generator)? != find_space(generator.spaces(), None)?;
-        Ok(Conditions {
+        let conditions = Conditions {
             space: self.space.as_deref(),
             truncation: conditions.truncation.filter(|_| !mapped),
             ..conditions
-        })
+        };
+        let dims: Vec<usize> = [1].into_iter().chain(self.space(generator)?.shape.iter().copied()).collect();
+        let one = Tensor::zeros(dims, DType::F32, &self.request().device)?;
+        let classes = self.class.map(|class| [class]);
+        let classes = classes.as_ref().map(|classes| classes.as_slice());
+        generator.check(&one, &Conditions { classes, keys: Some(&[0]), ..conditions })?;
+        Ok(conditions)
     }
 
     fn first_conditions(&self) -> Conditions<'static> {

@@ -86,6 +86,7 @@ impl Perturb {
         let identity = &reference.manifest.identity;
         let extractor = LoadedExtractor::for_identity(identity, &self.extractor.request())?;
         let generator = self.generator.open()?;
+        let conditions = self.generator.conditions(generator.as_ref())?;
         let default_seeds = Seeds::consecutive(DEFAULT_SEEDS.0, DEFAULT_SEEDS.1)?;
         let batch = self.extractor.embed_options().batch;
         let (count, batches) = self.generator.latents(generator.as_ref(), batch, &default_seeds)?;
@@ -109,7 +110,7 @@ impl Perturb {
         let output = Output::create(&self.output, &record)?;
         let models = Models {
             generator: generator.as_ref(),
-            conditions: self.generator.conditions(generator.as_ref())?,
+            conditions,
             extractor: &extractor,
             scorer: &scorer,
             predictor: predictor.as_ref(),

@@ -158,7 +158,10 @@ impl Search<'_> {
     /// [`Error::Usage`] if the latents are not those of the generator, or a network gives no gradient; [`Error::Data`] naming the
     /// first image or gradient that is not finite.
     pub fn start(&self, latents: &Latents) -> Result<Start> {
-        let rows = latents.values.dims().first().copied().unwrap_or_default();
+        let conditions =
+            Conditions { classes: latents.classes.as_deref(), keys: Some(&latents.keys), ..self.conditions };
+        self.generator.check(&latents.values, &conditions)?;
+        let rows = latents.keys.len();
         let values = latents.values.to_dtype(DType::F32)?.reshape((rows, ()))?.to_vec2::<f32>()?;
         self.evaluate(latents, values, true)
     }
