@@ -121,7 +121,7 @@ fn networks_without_a_gradient_are_named_and_what_to_use_instead() {
     let ask = |features: &dyn Fn(&Tensor) -> Result<Tensor>| {
         density_gradient(generator.as_ref(), &z, &Conditions::default(), features, &objective).unwrap_err()
     };
-    let two = |images: &Tensor| Ok(images.flatten_from(1)?.narrow(1, 0, 2)?);
+    let two = |images: &Tensor| -> Result<Tensor> { Ok(images.flatten_from(1)?.narrow(1, 0, 2)?) };
     // As a runtime of another program returns them.
     let foreign = ask(&|images| Ok(two(images)?.detach()));
     assert_eq!(foreign.exit_code(), 2);
