@@ -4,6 +4,7 @@ use assert_cmd::Command;
 use predicates::prelude::*;
 use predicates::str::contains;
 use pseudo_density::formats::npy::{read_npy, read_npy_array, write_npy};
+use pseudo_density::generate::RandomState;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -121,7 +122,7 @@ fn samples_move_the_asked_way_within_the_ball_and_score_as_the_table_says() {
         assert_eq!(latents.dim(), (10, 16));
         for (latent, row) in latents.outer_iter().zip(&table) {
             let seed: u32 = row["seed"].parse().unwrap();
-            let drawn = pseudo_density::generate::RandomState::new(seed).randn();
+            let drawn: Vec<f64> = RandomState::new(seed).randn().take(16).collect();
             let (eps, improved) = (number(row, "eps"), row["improved"] == "true");
             let offsets: Vec<f64> = latent
                 .iter()
