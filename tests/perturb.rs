@@ -252,7 +252,7 @@ fn what_makes_no_sense_is_refused_before_anything_is_written() {
     refused(&["--bias", "fidelity", "--eps", "0"], "above 0");
     refused(&["--bias", "fidelity", "--eps", "0.1,0.1"], "twice");
     refused(&["--bias", "fidelity", "--eps", "NaN"], "above 0");
-    refused(&["--bias", "fidelity", "--step-size", "-1"], "above 0");
+    refused(&["--bias", "fidelity", "--step-size", "0"], "above 0");
     refused(&["--bias", "fidelity", "--space", "w"], "known are z");
     refused(&["--bias", "fidelity", "--ddim-steps", "5"], "no diffusion model");
     refused(&["--bias", "fidelity", "--seeds", "0", "--latents", "z.npy"], "--latents");
