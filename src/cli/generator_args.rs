@@ -70,6 +70,9 @@ pub struct LatentBatch {
     pub classes: Option<Vec<u32>>,
 }
 
+/// Batch after batch, each made when it is asked for.
+pub type LatentBatches<'a> = Box<dyn Iterator<Item = Result<LatentBatch>> + 'a>;
+
 impl GeneratorArgs {
     /// What the library is asked for beside the path.
     pub fn request(&self) -> GeneratorRequest {
@@ -135,7 +138,7 @@ impl GeneratorArgs {
         generator: &'a dyn Generator,
         size: usize,
         default_seeds: &'a Seeds,
-    ) -> Result<(u64, Box<dyn Iterator<Item = Result<LatentBatch>> + 'a>)> {
+    ) -> Result<(u64, LatentBatches<'a>)> {
         let space = self.space(generator)?;
         let device = self.request().device;
         let classes = move |count: usize| self.class.map(|class| vec![class; count]);
