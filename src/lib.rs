@@ -10,6 +10,7 @@
 //! | [`density`] | mean neighbour distance, pseudo density, quantiles, groups, predictor |
 //! | [`mod@reference`] | the reference directory that ties them together |
 //! | [`generate`] | generators and discriminators, latents from seeds, samplers |
+//! | [`perturb`] | rule 4: latents moved towards higher or lower density |
 //! | [`metrics`] | how a generated set compares with a real one: FID, KID, precision, recall, density, coverage, … |
 //! | [`sampling`] | drawing by importance weight, from a generator or a pool; what each setting would give |
 //! | [`report`] | plots |
@@ -49,6 +50,7 @@ pub mod images;
 pub mod metrics;
 pub mod neighbors;
 pub mod ops;
+pub mod perturb;
 pub mod progress;
 pub mod reference;
 pub mod report;

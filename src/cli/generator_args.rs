@@ -1,101 +1,205 @@
-//! Arguments that name a generator and say what its images depend on.
+//! Arguments that say which generator makes the images, and from what: for every command that generates.
 
+use candle_core::{DType, Tensor};
 use clap::{Args, ValueEnum};
 use pseudo_density::error::{Error, Result};
+use pseudo_density::formats::digest::sha256_of_file;
 use pseudo_density::generate::{
-    Generator, GeneratorRequest, NoiseMode, Sampler, SamplerRequest, Seeds, Truncation, find_space, load,
-    read_latents,
+    self, Conditions, Generator, GeneratorRequest, LatentSpace, NoiseMode, SamplerRequest, Seeds, Truncation,
+    find_space, latents_of_seeds, read_latents,
 };
 use pseudo_density::sampling::{Latents, Source};
 use std::path::PathBuf;
 
-/// A generator and its latents.
+/// Which generator, and what it makes images from.
 #[derive(Args)]
 #[command(next_help_heading = "Generator")]
 pub struct GeneratorArgs {
-    /// Architecture, where the file does not say (mlp-gan, vae, dcgan)
+    /// Generator directory (config.json and safetensors), diffusers pipeline, or weights file
+    #[arg(long, value_name = "G")]
+    generator: Option<PathBuf>,
+    /// Its architecture, where the file does not say
     #[arg(long, value_name = "NAME")]
     arch: Option<String>,
-    /// Configuration, where sizes cannot be told from the tensors
+    /// Its sizes, where they cannot be told from the weights
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Seeds of the candidates, as `numpy.random.RandomState(seed).randn` draws them: 0-99,200 [default: from 0 on]
-    #[arg(long, value_name = "LIST", conflicts_with = "latents")]
-    pub seeds: Option<Seeds>,
-    /// Latents of the candidates instead of seeds: [n, z_dim], or [n, C, H, W] for a diffusion model
+    /// Seeds of the latents: `numpy.random.RandomState(seed).randn(1, z_dim)`
+    #[arg(long, value_name = "0-99,200", conflicts_with = "latents")]
+    seeds: Option<Seeds>,
+    /// Latents from a file instead, [n, z_dim] or [n, C, H, W]
     #[arg(long, value_name = "FILE.npy")]
-    pub latents: Option<PathBuf>,
-    /// Class of the images, for a generator that has classes
+    latents: Option<PathBuf>,
+    /// Class of the images, where the generator has classes
     #[arg(long, value_name = "N")]
     class: Option<u32>,
-    /// Steps of the DDIM sampler of a diffusion model [default: 50]
+    /// Denoising steps of a diffusion model [default: 50]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     ddim_steps: Option<u32>,
-    /// Truncation psi: 1 changes nothing, 0 gives the average
-    #[arg(long, value_name = "PSI")]
+    /// Truncation: what is left of a latent's distance from the middle [default: 1]
+    #[arg(long, value_name = "PSI", allow_negative_numbers = true)]
     trunc: Option<f64>,
-    /// Noise between the layers, for generators that have it
+    /// Noise between the layers, where the generator has any
     #[arg(long, default_value = "const")]
     noise_mode: NoiseChoice,
-    /// Latent space of --latents [default: the one that is drawn from]
-    #[arg(long, value_name = "NAME", requires = "latents")]
+    /// Latent space to work in [default: the generator's first]
+    #[arg(long, value_name = "NAME")]
     space: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+/// Noise between the layers of a generator.
+#[derive(Debug, Clone, Copy, ValueEnum)]
 enum NoiseChoice {
     /// Stored with the weights
     Const,
     /// None
     None,
-    /// Drawn for each image, by its seed
+    /// Drawn for each image
     Random,
 }
 
-impl GeneratorArgs {
-    /// Loads the generator.
-    pub fn load(&self, path: &std::path::Path) -> Result<Box<dyn Generator>> {
-        load(path, &self.request())
-    }
+/// Latents that are worked on together.
+pub struct LatentBatch {
+    /// `[B, …]`, in the space asked for.
+    pub latents: Tensor,
+    /// The seed of each, where they come from seeds.
+    pub seeds: Option<Vec<u32>>,
+    /// What the random streams of each are keyed by: its seed, else its row in the file.
+    pub keys: Vec<u64>,
+    /// The class of each, where one was given.
+    pub classes: Option<Vec<u32>>,
+}
 
-    fn request(&self) -> GeneratorRequest {
-        let sampler = SamplerRequest {
-            sampler: self.ddim_steps.map(|_| Sampler::Ddim),
-            steps: self.ddim_steps.map(|n| n as usize),
-        };
+/// Batch after batch, each made when it is asked for.
+pub type LatentBatches<'a> = Box<dyn Iterator<Item = Result<LatentBatch>> + 'a>;
+
+impl GeneratorArgs {
+    /// What the library is asked for beside the path.
+    pub fn request(&self) -> GeneratorRequest {
         GeneratorRequest {
             arch: self.arch.clone(),
             config: self.config.clone(),
-            sampler,
+            sampler: SamplerRequest { sampler: None, steps: self.ddim_steps.map(|n| n as usize) },
             ..GeneratorRequest::default()
         }
     }
 
-    /// The candidates of a loaded generator.
-    pub fn source<'a>(&self, generator: &'a dyn Generator) -> Result<Source<'a>> {
-        let request = self.request();
-        let latents = match (&self.seeds, &self.latents) {
-            (_, Some(path)) => {
-                let space = find_space(generator.spaces(), self.space.as_deref())?;
-                Latents::Given(read_latents(path, space, request.dtype, &request.device)?)
-            }
-            (Some(seeds), None) => Latents::Seeds(seeds.clone()),
-            (None, None) => Latents::Seeds(Seeds::consecutive(0, u64::from(u32::MAX))?),
-        };
-        if self.trunc.is_some_and(|psi| !psi.is_finite()) {
-            return Err(Error::usage("--trunc is not a number", ""));
+    /// Reads the generator.
+    pub fn open(&self) -> Result<Box<dyn Generator>> {
+        match &self.generator {
+            Some(path) => generate::load(path, &self.request()),
+            None => Err(Error::usage(
+                "no generator was named",
+                "--generator G names its directory or weights file",
+            )),
         }
-        Ok(Source {
-            generator,
-            latents,
-            space: self.space.clone(),
-            class: self.class,
+    }
+
+    /// The space that latents are in.
+    pub fn space<'g>(&self, generator: &'g dyn Generator) -> Result<&'g LatentSpace> {
+        find_space(generator.spaces(), self.space.as_deref())
+    }
+
+    /// What every image has in common; classes and keys come with each [`LatentBatch`]. Fails where the generator does not take it.
+    pub fn conditions(&self, generator: &dyn Generator) -> Result<Conditions<'_>> {
+        let conditions = self.first_conditions();
+        // Latents that are brought into another space arrive there truncated.
+        let mapped =
+            self.latents.is_none() && self.space(generator)? != find_space(generator.spaces(), None)?;
+        let conditions = Conditions {
+            space: self.space.as_deref(),
+            truncation: conditions.truncation.filter(|_| !mapped),
+            ..conditions
+        };
+        let dims: Vec<usize> = [1].into_iter().chain(self.space(generator)?.shape.iter().copied()).collect();
+        let one = Tensor::zeros(dims, DType::F32, &self.request().device)?;
+        let classes = self.class.map(|class| [class]);
+        let classes = classes.as_ref().map(|classes| classes.as_slice());
+        generator.check(&one, &Conditions { classes, keys: Some(&[0]), ..conditions })?;
+        Ok(conditions)
+    }
+
+    fn first_conditions(&self) -> Conditions<'static> {
+        Conditions {
             truncation: self.trunc.map(|psi| Truncation { psi, cutoff: None }),
             noise: match self.noise_mode {
                 NoiseChoice::Const => NoiseMode::Const,
                 NoiseChoice::None => NoiseMode::None,
                 NoiseChoice::Random => NoiseMode::Random,
             },
+            ..Conditions::default()
+        }
+    }
+
+    /// How many latents there are, and all of them in batches of `size`; `default_seeds` where neither seeds nor a file were given.
+    /// Seeds become latents batch by batch, so that their number takes no memory.
+    pub fn latents<'a>(
+        &'a self,
+        generator: &'a dyn Generator,
+        size: usize,
+        default_seeds: &'a Seeds,
+    ) -> Result<(u64, LatentBatches<'a>)> {
+        let space = self.space(generator)?;
+        let device = self.request().device;
+        let classes = move |count: usize| self.class.map(|class| vec![class; count]);
+        if let Some(path) = &self.latents {
+            let all = read_latents(path, space, DType::F32, &device)?;
+            let count = all.dim(0)?;
+            let batches = (0..count).step_by(size.max(1)).map(move |first| {
+                let rows = size.min(count - first);
+                Ok(LatentBatch {
+                    latents: all.narrow(0, first, rows)?,
+                    seeds: None,
+                    keys: (first as u64..).take(rows).collect(),
+                    classes: classes(rows),
+                })
+            });
+            return Ok((count as u64, Box::new(batches)));
+        }
+        let first_space = find_space(generator.spaces(), None)?;
+        let seeds = self.seeds.as_ref().unwrap_or(default_seeds);
+        let mut rest = seeds.iter();
+        let batches = std::iter::from_fn(move || {
+            let seeds: Vec<u32> = rest.by_ref().take(size.max(1)).collect();
+            (!seeds.is_empty()).then_some(seeds)
+        });
+        let batches = batches.map(move |seeds| {
+            let keys: Vec<u64> = seeds.iter().map(|&seed| seed.into()).collect();
+            let classes = classes(seeds.len());
+            let mut latents = latents_of_seeds(first_space, &seeds, DType::F32, &device)?;
+            if space != first_space {
+                let conditions =
+                    Conditions { classes: classes.as_deref(), keys: Some(&keys), ..self.first_conditions() };
+                latents = generator.map_latents(&latents, space.name, &conditions)?;
+            }
+            Ok(LatentBatch { latents, seeds: Some(seeds), keys, classes })
+        });
+        Ok((seeds.count(), Box::new(batches)))
+    }
+
+    /// The candidates that are drawn from: each seed or row is one.
+    pub fn source<'a>(&self, generator: &'a dyn Generator, default_seeds: &Seeds) -> Result<Source<'a>> {
+        let request = self.request();
+        let latents = match &self.latents {
+            Some(path) => {
+                Latents::Given(read_latents(path, self.space(generator)?, request.dtype, &request.device)?)
+            }
+            None if self.space.is_some() => {
+                return Err(Error::usage(
+                    "--space says what the numbers of --latents are, and seeds were asked for",
+                    "leave --space out: images of seeds are the same in every space",
+                ));
+            }
+            None => Latents::Seeds(self.seeds.as_ref().unwrap_or(default_seeds).clone()),
+        };
+        let conditions = self.conditions(generator)?;
+        Ok(Source {
+            generator,
+            latents,
+            space: self.space.clone(),
+            class: self.class,
+            truncation: conditions.truncation,
+            noise: conditions.noise,
             dtype: request.dtype,
             device: request.device,
         })
@@ -106,17 +210,27 @@ impl GeneratorArgs {
         self.seeds.is_some() || self.latents.is_some()
     }
 
-    /// Everything that the images depend on beside the generator's weights, for telling runs apart.
-    pub fn describe(&self) -> serde_json::Value {
-        serde_json::json!({
-            "arch": self.arch,
-            "seeds": self.seeds.as_ref().map(ToString::to_string),
-            "latents": self.latents.as_ref().map(|p| p.file_name().map(|n| n.to_string_lossy().into_owned())),
+    /// Where the generator is, for commands that are printed.
+    pub fn shown(&self) -> String {
+        self.generator.as_ref().map_or("G".into(), |path| path.display().to_string())
+    }
+
+    /// What of these arguments decides results, without a path in it: for a record of the run. `default_seeds` as in [`Self::latents`].
+    pub fn describe(&self, generator: &dyn Generator, default_seeds: &Seeds) -> Result<serde_json::Value> {
+        let noise = self.noise_mode.to_possible_value().map(|value| value.get_name().to_owned());
+        Ok(serde_json::json!({
+            "family": generator.family(),
+            "weights_sha256": generator.variables().digest()?,
+            "stages": generator.stages(),
+            "seeds": match self.latents {
+                Some(_) => None,
+                None => Some(self.seeds.as_ref().unwrap_or(default_seeds).to_string()),
+            },
+            "latents_sha256": self.latents.as_ref().map(sha256_of_file).transpose()?,
             "class": self.class,
-            "ddim_steps": self.ddim_steps,
             "trunc": self.trunc,
-            "noise_mode": format!("{:?}", self.noise_mode).to_lowercase(),
-            "space": self.space,
-        })
+            "noise_mode": noise,
+            "space": self.space(generator)?.name,
+        }))
     }
 }

@@ -13,6 +13,7 @@ mod generator_args;
 mod index;
 mod input;
 mod output;
+mod perturb;
 mod run_dir;
 mod sample;
 mod sample_pool;
@@ -44,6 +45,7 @@ enum Command {
     Score(score::Score),
     Embed(embed::Embed),
     Index(index::Index),
+    Perturb(perturb::Perturb),
     Eval(eval::Eval),
     Sample(Box<sample::Sample>),
     Sweep(Box<sweep::Sweep>),
@@ -60,6 +62,7 @@ impl Cli {
             Command::Score(score) => score.run(),
             Command::Embed(embed) => embed.run(),
             Command::Index(index) => index.run(),
+            Command::Perturb(perturb) => perturb.run(),
             Command::Eval(eval) => eval.run(),
             Command::Sample(sample) => sample.run(),
             Command::Sweep(sweep) => sweep.run(),

@@ -15,6 +15,7 @@ use pseudo_density::error::{Error, Result};
 use pseudo_density::extract::LoadedExtractor;
 use pseudo_density::formats::npy::write_npy;
 use pseudo_density::formats::table::write_table;
+use pseudo_density::generate::Seeds;
 use pseudo_density::images::{Alpha, contact_sheet, decode, write_png};
 use pseudo_density::reference::{Reference, Scorer};
 use pseudo_density::sampling::draw::{DrawOptions, Drawn, Judgement, draw};
@@ -29,9 +30,6 @@ Examples:
   pd sample --generator g.pth --reference ref/ --bias diversity -n 500 -o out/
   pd sample --pool photos/ --reference ref/ --bias fidelity -n 100 --distinct 10")]
 pub struct Sample {
-    /// Generator: directory, diffusers pipeline or checkpoint (.pth, .pt, .ckpt, .safetensors)
-    #[arg(long, value_name = "G", required_unless_present = "pool")]
-    generator: Option<PathBuf>,
     /// Choose from these images (or features) instead, without replacement
     #[arg(long, value_name = "IMAGES", conflicts_with_all = ["generator", "budget", "pilot", "max_draws", "seeds", "latents"])]
     pool: Option<PathBuf>,
@@ -142,9 +140,6 @@ impl Sample {
     }
 
     fn run_generator(&self, terminal: &Terminal) -> Result<()> {
-        let Some(path) = &self.generator else {
-            return Err(Error::usage("neither a generator nor a pool was named", "add --generator G"));
-        };
         let reference = self.open_reference()?;
         if reference.is_none() && (self.bias.weighs() || self.distinct.is_some() || self.novel.is_some()) {
             return Err(Error::usage(
@@ -160,8 +155,9 @@ impl Sample {
                 "add --bias or --rule",
             ));
         }
-        let generator = self.candidates.load(path)?;
-        let source = self.candidates.source(generator.as_ref())?;
+        let generator = self.candidates.open()?;
+        let all_seeds = Seeds::consecutive(0, u64::from(u32::MAX))?;
+        let source = self.candidates.source(generator.as_ref(), &all_seeds)?;
         let n = match (self.n, self.candidates.lists_candidates()) {
             (Some(n), _) => Some(n),
             (None, true) => None,
@@ -185,9 +181,7 @@ impl Sample {
             batch: self.extractor.embed_options().batch,
         };
         let run = json!({
-            "generator": generator.variables().digest()?,
-            "family": generator.family(),
-            "candidates": self.candidates.describe(),
+            "candidates": self.candidates.describe(generator.as_ref(), &all_seeds)?,
             "reference": reference.as_ref().map(|r| r.digest()).transpose()?,
             "density": format!("{:?}", self.density).to_lowercase(),
             "options": options,

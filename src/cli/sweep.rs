@@ -12,7 +12,7 @@ use pseudo_density::extract::LoadedExtractor;
 use pseudo_density::formats::atomic::write_atomic;
 use pseudo_density::formats::npy::{read_npy, write_npy};
 use pseudo_density::formats::table::{Table, Values, write_table};
-use pseudo_density::generate::{Generator, Truncation};
+use pseudo_density::generate::{Generator, Seeds, Truncation};
 use pseudo_density::neighbors::IndexKind;
 use pseudo_density::progress::Progress;
 use pseudo_density::reference::Reference;
@@ -37,9 +37,6 @@ Examples:
   pd sweep --generator g.pth --reference ref/ -o sweep/
   pd sweep --generator g.pth --reference ref/ -n 20000 --min-recall 0.6 -o sweep/")]
 pub struct Sweep {
-    /// Generator: directory, diffusers pipeline or checkpoint
-    #[arg(long, value_name = "G")]
-    generator: PathBuf,
     /// Reference; one random half of it scores, the other judges
     #[arg(long, value_name = "REF")]
     reference: PathBuf,
@@ -131,13 +128,13 @@ impl Sweep {
             second_space = Some(second.manifest.identity.describe());
             spaces.push(Features { extractor, real: second.features()?.into_shared() });
         }
-        let generator = self.candidates.load(&self.generator)?;
-        let source = self.candidates.source(generator.as_ref())?;
+        let generator = self.candidates.open()?;
+        let all_seeds = Seeds::consecutive(0, u64::from(u32::MAX))?;
+        let source = self.candidates.source(generator.as_ref(), &all_seeds)?;
         let n = (self.n as usize).min(usize::try_from(source.len()).unwrap_or(usize::MAX));
         let judged = self.judged.map_or((n as f64 / LARGEST_BUDGET) as usize, |n| n as usize);
         let run = json!({
-            "generator": generator.variables().digest()?,
-            "candidates": self.candidates.describe(),
+            "candidates": self.candidates.describe(generator.as_ref(), &all_seeds)?,
             "reference": reference.digest()?,
             "second": second_space,
             "n": n,
@@ -219,7 +216,8 @@ impl Sweep {
         let mut outcomes = Vec::new();
         terminal.start("truncation", (PSIS.len() * judged) as u64, "images");
         for psi in PSIS {
-            let mut source = self.candidates.source(generator)?;
+            let all_seeds = Seeds::consecutive(0, u64::from(u32::MAX))?;
+            let mut source = self.candidates.source(generator, &all_seeds)?;
             source.truncation = Some(Truncation { psi, cutoff: None });
             let mut truncated = Blocks { source: &source, ..*blocks };
             let features = truncated.features(0..judged, terminal)?;
@@ -284,7 +282,7 @@ impl Sweep {
     fn command(&self, outcome: &Outcome) -> String {
         format!(
             "pd sample --generator {} --reference {} {} -n 1000 -o out",
-            self.generator.display(),
+            self.candidates.shown(),
             self.reference.display(),
             outcome.flags
         )

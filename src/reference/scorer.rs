@@ -5,7 +5,7 @@ use super::row_name;
 use super::score::{Duplicates, ScoreOptions, Scores, score_set};
 use crate::density::{Distribution, PseudoDensity, mean_knn_distances};
 use crate::error::Result;
-use crate::neighbors::{self, BuiltIndex, Search};
+use crate::neighbors::{self, BuiltIndex, Neighbors, Search};
 use crate::progress::Progress;
 use ndarray::{ArcArray2, ArrayView2};
 use std::collections::HashMap;
@@ -88,6 +88,20 @@ impl Scorer {
             (self.features.row(row) == query).then_some(row as u32)
         };
         paths.iter().zip(queries.outer_iter()).map(|(path, query)| own(path, query)).collect()
+    }
+
+    /// The K neighbours that the density of each query `[Q, D]` is made of; `own` as in [`Scorer::score`].
+    ///
+    /// # Errors
+    /// As [`Scorer::score`].
+    pub fn neighbors(
+        &self,
+        queries: ArrayView2<f32>,
+        own: Option<&[Option<u32>]>,
+        progress: &dyn Progress,
+    ) -> Result<Neighbors> {
+        let skip_zero = self.duplicates == Duplicates::Collapse;
+        self.index.search(queries, own, Search { k: self.model.k, skip_zero }, progress)
     }
 
     /// Scores queries `[Q, D]`; `own[q]`, where given, is the row that is the query itself and does not count.

@@ -1,0 +1,192 @@
+//! `pd perturb`: single samples moved towards the common or the unique (rule 4).
+
+use super::common::{ExtractorArgs, RunArgs};
+use super::generator_args::{GeneratorArgs, LatentBatch};
+use super::output;
+use clap::Args;
+use pseudo_density::error::{Error, Result};
+use pseudo_density::extract::LoadedExtractor;
+use pseudo_density::generate::Seeds;
+use pseudo_density::perturb::{
+    Bias, Density, Latents, Models, Norm, Output, PredictedDensity, Report, RunOptions, SearchOptions, run,
+};
+use pseudo_density::reference::{Reference, Scorer};
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::path::PathBuf;
+
+/// Latents moved by gradient steps, so that their images become more or less typical
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  pd perturb --generator g.pth --reference ref/ --bias diversity -o out/
+  pd perturb --generator ddpm/ --reference ref/ --bias fidelity --eps 0.05,0.1,0.2 --seeds 0-63 --ddim-steps 20")]
+pub struct Perturb {
+    /// Reference directory that `pd embed` and `pd index` made
+    #[arg(long, value_name = "REF")]
+    reference: PathBuf,
+    /// Towards higher density (fidelity) or lower (diversity)
+    #[arg(long)]
+    bias: Bias,
+    /// Directory to write; one that holds another run is refused
+    #[arg(long, short, value_name = "OUT", default_value = "pd-perturb")]
+    output: PathBuf,
+    #[command(flatten)]
+    search: SearchArgs,
+    #[command(flatten)]
+    generator: GeneratorArgs,
+    #[command(flatten)]
+    extractor: ExtractorArgs,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// How latents are moved.
+#[derive(Args)]
+#[command(next_help_heading = "Search")]
+struct SearchArgs {
+    /// How far a latent may move; several strengths in one run
+    #[arg(long, value_name = "EPS", value_delimiter = ',', default_value = "0.1")]
+    eps: Vec<f64>,
+    /// Gradient steps
+    #[arg(long, value_name = "T", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    steps: u32,
+    /// Size of a step [default: a quarter of --eps]
+    #[arg(long, value_name = "ALPHA")]
+    step_size: Option<f64>,
+    /// What both are measured by
+    #[arg(long, default_value = "linf")]
+    norm: Norm,
+    /// Start anywhere within --eps instead of at the latent itself
+    #[arg(long)]
+    random_start: bool,
+    /// The density that is followed: of the neighbours at each step, or as the reference's predictor sees it
+    #[arg(long, default_value = "knn")]
+    density: Density,
+    /// Also measure a random sign direction of the same size
+    #[arg(long)]
+    control: bool,
+    /// Samples shown in grid.png, in both directions; 0 for no grid
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    grid: u16,
+    /// Key of every random draw
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+}
+
+/// The latents of a run that names none.
+const DEFAULT_SEEDS: (u32, u64) = (0, 16);
+
+impl Perturb {
+    pub fn run(self) -> Result<()> {
+        let terminal = self.run.start()?;
+        self.extractor.refuse_key()?;
+        let reference = Reference::open(&self.reference)?;
+        reference.density()?;
+        let identity = &reference.manifest.identity;
+        let extractor = LoadedExtractor::for_identity(identity, &self.extractor.request())?;
+        let generator = self.generator.open()?;
+        let conditions = self.generator.conditions(generator.as_ref())?;
+        let default_seeds = Seeds::consecutive(DEFAULT_SEEDS.0, DEFAULT_SEEDS.1)?;
+        let batch = self.extractor.embed_options().batch;
+        let (count, batches) = self.generator.latents(generator.as_ref(), batch, &default_seeds)?;
+        let options = self.search.options(self.bias);
+        options.check()?;
+        let scorer = Scorer::open(&reference, &terminal)?;
+        let predictor = PredictedDensity::open(&reference)?;
+        let record = json!({
+            "perturb": serde_json::to_value(&options).map_err(|e| Error::data(e.to_string(), ""))?,
+            "generator": self.generator.describe(generator.as_ref(), &default_seeds)?,
+            "reference": {
+                "extractor": identity.describe(),
+                "weights_sha256": identity.weights_sha256,
+                "input_digest": reference.manifest.input_digest,
+                "k": scorer.model().k,
+                "exponent": scorer.model().exponent,
+                "rows": scorer.model().rows,
+                "scaled_sum": scorer.model().scaled_sum,
+            },
+        });
+        let output = Output::create(&self.output, &record)?;
+        let models = Models {
+            generator: generator.as_ref(),
+            conditions,
+            extractor: &extractor,
+            scorer: &scorer,
+            predictor: predictor.as_ref(),
+        };
+        let batches = batches.map(|batch| batch.map(Latents::from));
+        let report = run(&models, &options, count, batches, &output, &terminal)?;
+        let summary = self.summary(&report, record)?;
+        output.write_summary(&summary)?;
+        terminal.say(&format!(
+            "wrote {} images to {}",
+            report.images * options.epsilons.len(),
+            self.output.display()
+        ));
+        output::print(&if self.run.json { format!("{summary:#}\n") } else { text(&report) })
+    }
+
+    fn summary(&self, report: &Report, record: Value) -> Result<Value> {
+        let mut summary = serde_json::to_value(report).map_err(|e| Error::data(e.to_string(), ""))?;
+        if let (Some(summary), Value::Object(record)) = (summary.as_object_mut(), record) {
+            summary.extend(record);
+        }
+        Ok(summary)
+    }
+}
+
+impl SearchArgs {
+    fn options(&self, bias: Bias) -> RunOptions {
+        RunOptions {
+            bias,
+            epsilons: self.eps.clone(),
+            density: self.density,
+            search: SearchOptions {
+                steps: self.steps as usize,
+                step_size: self.step_size,
+                norm: self.norm,
+                random_start: self.random_start,
+                seed: self.seed,
+            },
+            control: self.control,
+            grid: self.grid.into(),
+        }
+    }
+}
+
+impl From<LatentBatch> for Latents {
+    fn from(batch: LatentBatch) -> Self {
+        Self { values: batch.latents, seeds: batch.seeds, keys: batch.keys, classes: batch.classes }
+    }
+}
+
+/// The report for a person.
+fn text(report: &Report) -> String {
+    let (way, higher) = match report.bias {
+        Bias::Fidelity => ("fidelity", "higher"),
+        Bias::Diversity => ("diversity", "lower"),
+    };
+    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    let change = |share: f64| format!("{:+.1} %", 100.0 * share);
+    let mut text = format!("{} images towards {way}\n", report.images);
+    for strength in &report.strengths {
+        let _ = write!(
+            text,
+            "eps {}: {} moved to {higher} density, pseudo density {:.3} -> {:.3} (mean change {}",
+            strength.eps,
+            percent(strength.moved),
+            strength.mean_density_before,
+            strength.mean_density_after,
+            change(strength.mean_relative_change),
+        );
+        if let Some(predicted) = strength.predictor_mean_relative_change {
+            let _ = write!(text, ", by the predictor {}", change(predicted));
+        }
+        if let Some(control) = strength.control_mean_relative_change {
+            let _ = write!(text, "; a random direction of this size {}", change(control));
+        }
+        text.push_str(")\n");
+    }
+    text
+}
