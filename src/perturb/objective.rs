@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn the_gradient_of_rule_2_is_that_of_central_differences() {
         let rows: [[f32; 4]; 3] = [[0.0, 1.0, 2.0, -1.0], [1.5, 0.0, 0.25, 0.5], [-1.0, -1.0, 0.0, 3.0]];
-        let neighbors: Vec<ArrayView1<f32>> = rows.iter().map(|row| ArrayView1::from(row)).collect();
+        let neighbors: Vec<ArrayView1<f32>> = rows.iter().map(ArrayView1::from).collect();
         let feature = ndarray::array![0.3, -0.7, 1.1, 0.2];
         for exponent in [1.0, 2.5] {
             let model = model(exponent);
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn on_a_neighbour_the_gradient_is_finite() {
         let rows = [[1.0f32, 2.0], [4.0, 6.0]];
-        let neighbors: Vec<ArrayView1<f32>> = rows.iter().map(|row| ArrayView1::from(row)).collect();
+        let neighbors: Vec<ArrayView1<f32>> = rows.iter().map(ArrayView1::from).collect();
         let gradient = knn_gradient(ndarray::array![1.0, 2.0].view(), &neighbors, &model(1.0));
         assert!(gradient.iter().all(|g| g.is_finite() && *g > 0.0), "{gradient}");
         let gradient = knn_gradient(ndarray::array![1.0, 2.0].view(), &neighbors[..1], &model(1.0));
