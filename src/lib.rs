@@ -10,6 +10,7 @@
 //! | [`density`] | mean neighbour distance, pseudo density, quantiles, groups, predictor |
 //! | [`mod@reference`] | the reference directory that ties them together |
 //! | [`generate`] | generators and discriminators, latents from seeds, samplers |
+//! | [`finetune`] | training with importance sampling: GANs and diffusion models |
 //! | [`metrics`] | how a generated set compares with a real one: FID, KID, precision, recall, density, coverage, … |
 //! | [`ops`] | fast and differentiable tensor operations |
 //! | [`formats`] | npy, npz, safetensors, torch checkpoints, tables |
@@ -41,6 +42,7 @@
 pub mod density;
 pub mod error;
 pub mod extract;
+pub mod finetune;
 pub mod formats;
 pub mod generate;
 pub mod images;

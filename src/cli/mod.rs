@@ -6,6 +6,8 @@ mod common;
 mod embed;
 mod eval;
 mod eval_summary;
+mod finetune;
+mod finetune_options;
 mod index;
 mod input;
 mod output;
@@ -36,6 +38,7 @@ enum Command {
     Embed(embed::Embed),
     Index(index::Index),
     Eval(eval::Eval),
+    Finetune(Box<finetune::Finetune>),
     Weights(weights::Weights),
 }
 
@@ -47,6 +50,7 @@ impl Cli {
             Command::Embed(embed) => embed.run(),
             Command::Index(index) => index.run(),
             Command::Eval(eval) => eval.run(),
+            Command::Finetune(finetune) => finetune.run(),
             Command::Weights(weights) => weights.run(),
         }
     }

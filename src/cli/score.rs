@@ -9,8 +9,8 @@ use clap::Args;
 use pseudo_density::density::Grouping;
 use pseudo_density::error::Result;
 use pseudo_density::formats::table::write_table;
-use pseudo_density::reference::{Reference, Scorer};
 use pseudo_density::reference::score::{Scores, score_set, score_set_in_groups};
+use pseudo_density::reference::{Reference, Scorer};
 use std::path::PathBuf;
 
 /// Pseudo density of each image: within the set (leave-one-out), or against a reference

@@ -81,9 +81,12 @@ impl Scorer {
         let nearest = self.index.search(queries, own, Search { k, skip_zero: false }, progress)?;
         let mean_knn_distance = match self.duplicates {
             Duplicates::Keep => mean_knn_distances(&nearest),
-            Duplicates::Collapse => {
-                mean_knn_distances(&self.index.search(queries, own, Search { k, skip_zero: true }, progress)?)
-            }
+            Duplicates::Collapse => mean_knn_distances(&self.index.search(
+                queries,
+                own,
+                Search { k, skip_zero: true },
+                progress,
+            )?),
         };
         let pseudo_density: Vec<f64> = mean_knn_distance.iter().map(|&d| self.model.density(d)).collect();
         Ok(Scores {
