@@ -30,14 +30,24 @@ fn pd(dir: &TempDir) -> Command {
     command
 }
 
-/// A directory with both configurations and, if asked for, an indexed reference of the digits.
-fn place(reference: bool) -> TempDir {
+/// Whether there is an indexed reference of the digits, and whether it has a predictor.
+#[derive(Clone, Copy, PartialEq)]
+enum Reference {
+    None,
+    Indexed,
+    Predicted,
+}
+
+/// A directory with both configurations and the reference that is asked for.
+fn place(reference: Reference) -> TempDir {
     let dir = TempDir::new().unwrap();
     fs::write(dir.path().join("gan.json"), GAN).unwrap();
     fs::write(dir.path().join("diffusion.json"), DIFFUSION).unwrap();
-    if reference {
+    if reference != Reference::None {
         pd(&dir).arg("embed").arg(digits()).args(["-o", "ref", "--quiet"]).assert().success();
-        pd(&dir).args(["index", "ref", "--quiet"]).assert().success();
+        let index = ["index", "ref", "--quiet", "--no-predictor"];
+        let predicted = reference == Reference::Predicted;
+        pd(&dir).args(&index[..if predicted { 3 } else { 4 }]).assert().success();
     }
     dir
 }
@@ -84,7 +94,7 @@ fn log(dir: &TempDir, run: &str) -> Vec<Value> {
 
 #[test]
 fn a_gan_is_trained_with_importance_sampling_and_its_snapshot_is_taken_on() {
-    let dir = place(true);
+    let dir = place(Reference::Indexed);
     let watching = "--snap 20 --log-every 5 --eval-every 20 --eval-images 64 --sheet 3";
     finetune(&dir, &format!("--init gan.json --reference ref --bias fidelity --steps 40 {watching} -o run"))
         .assert()
@@ -143,7 +153,7 @@ const LONG: &str =
 
 #[test]
 fn a_run_that_is_killed_again_and_again_ends_in_the_same_bytes() {
-    let dir = place(false);
+    let dir = place(Reference::None);
     finetune(&dir, &format!("{LONG} -o whole")).assert().success();
     let log = dir.path().join("killed/log.jsonl");
     for lines in [1, 14, 41, 55, 83] {
@@ -161,7 +171,7 @@ fn a_run_that_is_killed_again_and_again_ends_in_the_same_bytes() {
 #[cfg(unix)]
 #[test]
 fn an_interrupted_run_saves_its_step_exits_130_and_goes_on() {
-    let dir = place(false);
+    let dir = place(Reference::None);
     let long = LONG.replace("--steps 300", "--steps 20000").replace("--snap 37", "--snap 10000");
     let mut child = spawn(&dir, &format!("{long} -o run"));
     wait_for_lines(&mut child, &dir.path().join("run/log.jsonl"), 5);
@@ -182,7 +192,7 @@ fn an_interrupted_run_saves_its_step_exits_130_and_goes_on() {
 
 #[test]
 fn both_sides_are_weighted_and_hopeless_rejection_says_so() {
-    let dir = place(true);
+    let dir = place(Reference::Predicted);
     let both = "--init gan.json --reference ref --sides both --steps 6 --log-every 1 --sheet 2";
     finetune(&dir, &format!("{both} --weight 2 --threshold p50 -o run")).assert().success();
     let log = log(&dir, "run");
@@ -199,7 +209,7 @@ fn both_sides_are_weighted_and_hopeless_rejection_says_so() {
 
 #[test]
 fn a_diffusion_model_is_trained_on_weighted_images() {
-    let dir = place(true);
+    let dir = place(Reference::Indexed);
     let args = "--init diffusion.json --reference ref --rule power:4 --steps 6 --warmup 3 --log-every 2 --sheet 2 --ddim-steps 3 --snap 3";
     finetune(&dir, &format!("{args} -o run")).assert().success();
     let log = log(&dir, "run");
@@ -217,8 +227,23 @@ fn a_diffusion_model_is_trained_on_weighted_images() {
 }
 
 #[test]
+fn a_model_with_classes_learns_those_of_the_folders() {
+    let dir = place(Reference::None);
+    let text = DIFFUSION.replace("\"sample_size\": 8", "\"sample_size\": 8, \"num_class_embeds\": 10");
+    fs::write(dir.path().join("classes.json"), &text).unwrap();
+    let args = "--steps 2 --log-every 1 --sheet 2 --ddim-steps 2";
+    finetune(&dir, &format!("--init classes.json {args} -o run")).assert().success();
+    assert_eq!(log(&dir, "run").len(), 2);
+    fs::write(dir.path().join("seven.json"), text.replace("10", "7")).unwrap();
+    finetune(&dir, &format!("--init seven.json {args} -o no"))
+        .assert()
+        .code(1)
+        .stderr(contains("10 folders"));
+}
+
+#[test]
 fn a_dry_run_prints_the_plan_and_writes_nothing() {
-    let dir = place(false);
+    let dir = place(Reference::None);
     let out = finetune(&dir, "--init gan.json --kimg 1 --json --dry-run").output().unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     let plan: Value = serde_json::from_slice(&out.stdout).unwrap();
@@ -230,7 +255,7 @@ fn a_dry_run_prints_the_plan_and_writes_nothing() {
 
 #[test]
 fn what_makes_no_sense_is_refused_before_anything_is_written() {
-    let dir = place(true);
+    let dir = place(Reference::Indexed);
     for (args, said) in [
         ("--init gan.json", "--steps"),
         ("--steps 5", "--generator"),
@@ -251,7 +276,7 @@ fn what_makes_no_sense_is_refused_before_anything_is_written() {
 
 #[test]
 fn a_directory_with_another_run_is_left_alone() {
-    let dir = place(false);
+    let dir = place(Reference::None);
     finetune(&dir, "--init gan.json --steps 2 --sheet 1 -o run").assert().success();
     let before = content(&dir.path().join("run"));
     finetune(&dir, "--init gan.json --steps 2 --sheet 1 --lr 0.1 -o run")
@@ -266,7 +291,7 @@ fn a_directory_with_another_run_is_left_alone() {
 
 #[test]
 fn the_best_evaluation_is_kept_and_a_run_without_progress_stops() {
-    let dir = place(true);
+    let dir = place(Reference::Indexed);
     // A rate at which nothing moves: the first evaluation stays the best.
     let args = "--init gan.json --reference ref --weight 1 --lr 1e-30 --ema-kimg 0 --steps 50 --eval-every 2 --eval-images 32 --keep-best --patience 3 --sheet 1";
     let out = finetune(&dir, &format!("{args} --json -o run")).output().unwrap();
@@ -278,7 +303,7 @@ fn the_best_evaluation_is_kept_and_a_run_without_progress_stops() {
 
 #[test]
 fn training_that_diverges_stops_and_says_what_to_lower() {
-    let dir = place(false);
+    let dir = place(Reference::None);
     finetune(&dir, "--init gan.json --steps 400 --log-every 1 --lr 1e30 --sheet 1 -o run")
         .assert()
         .code(1)

@@ -1,7 +1,8 @@
 //! `pd finetune`: a generator trained on with importance sampling.
 
 use super::common::RunArgs;
-use super::finetune_options::{Model, Settings, Setup, setup};
+use super::finetune_options::{Model, Setup, setup};
+use super::finetune_settings::Settings;
 use super::output;
 use super::terminal::Terminal;
 use clap::Args;

@@ -8,6 +8,7 @@ mod eval;
 mod eval_summary;
 mod finetune;
 mod finetune_options;
+mod finetune_settings;
 mod index;
 mod input;
 mod output;

@@ -1,7 +1,6 @@
 //! Real images in the size of the network: kept as bytes where they fit into memory, else decoded again for each batch.
 
 use super::random::{Purpose, keyed};
-use crate::density::parent_folder;
 use crate::error::{Error, Result};
 use crate::generate::ImageShape;
 use crate::images::{Alpha, Color, Filter, Fit, ImageSet, Preprocessing, Skipped, load};
@@ -98,25 +97,6 @@ impl RealImages {
     /// Bytes that are kept in memory.
     pub fn memory(&self) -> u64 {
         self.pixels.as_ref().map_or(0, |pixels| pixels.len() as u64)
-    }
-
-    /// The class of each row by the folder it lies in: folders in bytewise order are classes 0, 1, ….
-    ///
-    /// # Errors
-    /// [`Error::Data`] if there are not exactly `count` folders.
-    pub fn classes(&self, count: usize) -> Result<Vec<u32>> {
-        let paths = self.paths();
-        let mut folders: Vec<&str> = paths.iter().map(|path| parent_folder(path)).collect();
-        folders.sort_unstable();
-        folders.dedup();
-        if folders.len() != count {
-            return Err(Error::data(
-                format!("the model has {count} classes, the images lie in {} folders", folders.len()),
-                "put the images of each class into a folder of its own",
-            ));
-        }
-        let class = |path: &String| folders.binary_search(&parent_folder(path)).unwrap_or(0) as u32;
-        Ok(paths.iter().map(class).collect())
     }
 
     /// Images `[B, C, H, W]` in -1..=1 of these rows, some of them mirrored left to right.
@@ -225,15 +205,6 @@ mod tests {
         for (row, mirror) in values[..64].chunks(8).zip(values[128..].chunks(8)) {
             assert!(row.iter().eq(mirror.iter().rev()));
         }
-    }
-
-    #[test]
-    fn folders_in_order_are_classes() {
-        let digits = digits(MEMORY_BYTES);
-        let classes = digits.classes(10).unwrap();
-        let paths = digits.paths();
-        assert!(paths.iter().zip(&classes).all(|(path, class)| path.starts_with(&class.to_string())));
-        assert!(digits.classes(7).unwrap_err().to_string().contains("10 folders"));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub const BEST: &str = "snapshot-best";
 const UNFINISHED: &str = ".unfinished-";
 
 /// What a run directory may be continued with: the length of the run.
-const MAY_DIFFER: [&str; 2] = ["steps", "kimg"];
+const MAY_DIFFER: [&str; 1] = ["steps"];
 
 /// A run directory.
 pub struct RunDirectory {
@@ -199,5 +199,54 @@ fn remove(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_written_leaves_what_was_there() {
+        let place = tempfile::tempdir().unwrap();
+        let run = RunDirectory::open(&place.path().join("run"), &Map::new()).unwrap();
+        let target = run.path().join("snapshot-000001");
+        let write = |text: &'static str| {
+            move |directory: &Path| write_atomic(directory.join("g"), |out| out.write_all(text.as_bytes()))
+        };
+        run.replace(&target, write("whole")).unwrap();
+        let full = |directory: &Path| {
+            write("half")(directory)?;
+            Err(Error::io("write", directory)(std::io::ErrorKind::StorageFull.into()))
+        };
+        assert!(run.replace(&target, full).is_err());
+        assert_eq!(fs::read(target.join("g")).unwrap(), b"whole");
+        assert_eq!(fs::read_dir(run.path()).unwrap().count(), 2);
+        run.replace(&target, write("new")).unwrap();
+        assert_eq!(fs::read(target.join("g")).unwrap(), b"new");
+    }
+
+    #[test]
+    fn a_state_that_is_being_written_is_not_taken_for_one() {
+        let place = tempfile::tempdir().unwrap();
+        let run = RunDirectory::open(&place.path().join("run"), &Map::new()).unwrap();
+        for name in ["step-00000020", ".unfinished-step-00000030", "step-x"] {
+            fs::create_dir_all(run.path().join(STATE).join(name)).unwrap();
+        }
+        assert_eq!(run.states().unwrap().into_keys().collect::<Vec<_>>(), [20]);
+    }
+
+    #[test]
+    fn only_the_length_of_a_run_may_change() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("run");
+        let options =
+            |steps: u64, lr: f64| Map::from_iter([("steps".into(), steps.into()), ("lr".into(), lr.into())]);
+        RunDirectory::open(&path, &options(10, 0.1)).unwrap();
+        RunDirectory::open(&path, &options(20, 0.1)).unwrap();
+        let error = RunDirectory::open(&path, &options(20, 0.2)).err().unwrap();
+        assert!(error.to_string().contains("lr is 0.1 there, 0.2 here"), "{error}");
+        fs::write(path.join(OPTIONS), "{").unwrap();
+        assert!(matches!(RunDirectory::open(&path, &options(20, 0.1)), Err(Error::Malformed { .. })));
     }
 }
