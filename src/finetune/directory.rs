@@ -129,7 +129,7 @@ impl RunDirectory {
     pub fn load_state(&self, trainer: &mut dyn Trainer) -> Result<Option<u64>> {
         let Some((step, directory)) = self.states()?.pop_last() else { return Ok(None) };
         let file = directory.join(STATE_RECORD);
-        let hint = format!("remove {} to go on from an older state", directory.display());
+        let hint = format!("remove {} to begin anew", self.path.join(STATE).display());
         let text = fs::read(&file).map_err(Error::io("read", &file))?;
         let record: StateRecord =
             serde_json::from_slice(&text).map_err(|e| Error::malformed(&file, e.to_string(), &hint))?;

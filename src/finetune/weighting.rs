@@ -73,6 +73,13 @@ impl WeightedRows {
     /// # Errors
     /// [`Error::Data`] if there is no row or no positive finite weight.
     pub fn new(densities: &[f64], weighting: Weighting) -> Result<Self> {
+        // A comparison with NaN is false and its minimum the other number: it would pass for a small density.
+        let usable =
+            |rho: &f64| *rho >= 0.0 && (rho.is_finite() || !matches!(weighting, Weighting::Power(_)));
+        if let Some(row) = densities.iter().position(|rho| !usable(rho)) {
+            let reason = format!("the density of image {row} is {}", densities[row]);
+            return Err(Error::data(reason, "run `pd index` on the reference again"));
+        }
         let (logs, cut) = match weighting {
             Weighting::Uniform => (vec![0.0; densities.len()], None),
             Weighting::TwoLevel(rule) => (densities.iter().map(|&rho| rule.weight(rho).ln()).collect(), None),
@@ -168,13 +175,13 @@ mod tests {
     #[test]
     fn without_rows_there_is_nothing_to_draw() {
         assert!(WeightedRows::new(&[], Weighting::Uniform).is_err());
-        assert!(
-            WeightedRows::new(
-                &[f64::NAN],
-                Weighting::Power(Truncated { exponent: 1.0, clip: 9.0, min_ess: 0.0 })
-            )
-            .is_err()
-        );
+        let power = |exponent| Weighting::Power(Truncated { exponent, clip: 9.0, min_ess: 0.0 });
+        assert!(WeightedRows::new(&[1.0, 0.0], power(-2.0)).is_err());
+        assert!(WeightedRows::new(&[1.0, f64::INFINITY], power(2.0)).is_err());
+        for weighting in [Weighting::Uniform, power(1.0)] {
+            let error = WeightedRows::new(&[1.0, f64::NAN], weighting).unwrap_err();
+            assert!(error.to_string().contains("image 1"), "{error}");
+        }
     }
 
     proptest! {
