@@ -1,15 +1,15 @@
 //! From the settings of `pd finetune` to a run that is ready: defaults filled in, networks, images and densities read.
 
-use super::finetune_settings::{INPUTS, LossChoice, Settings, Sides};
+use super::finetune_settings::{INPUTS, LossChoice, Settings, Sides, default};
 use super::terminal::Terminal;
 use candle_core::Device;
 use pseudo_density::density::{Rule, TwoLevel};
 use pseudo_density::error::{Error, Result};
 use pseudo_density::extract::{ExtractorRequest, LoadedExtractor};
 use pseudo_density::finetune::{
-    AdamConfig, DensityBy, DiffusionConfig, DiffusionTrainer, EmaConfig, Evaluator, GanConfig, GanLoss,
-    GanNetworks, GanTrainer, Judge, MEMORY_BYTES, Origin, R1, RealBatches, RealImages, Rejection, Schedule,
-    Sheet, Trainer, Truncated, WeightedRows, Weighting, classes, defaults, densities,
+    AdamConfig, Defaults, DensityBy, DiffusionConfig, DiffusionTrainer, EmaConfig, Evaluator, GanConfig,
+    GanLoss, GanNetworks, GanTrainer, Judge, MEMORY_BYTES, Origin, R1, RealBatches, RealImages, Rejection,
+    Schedule, Sheet, Trainer, Truncated, WeightedRows, Weighting, classes, defaults, densities,
 };
 use pseudo_density::formats::digest::sha256;
 use pseudo_density::generate::{
@@ -34,6 +34,8 @@ pub struct Setup {
     pub notes: Vec<String>,
 }
 
+const IMAGES_PER_KIMG: f64 = 1000.0;
+
 fn required<T: Clone>(value: &Option<T>, name: &str) -> Result<T> {
     value.clone().ok_or_else(|| Error::usage(format!("{name} is missing"), "see `pd finetune --help`"))
 }
@@ -41,33 +43,73 @@ fn required<T: Clone>(value: &Option<T>, name: &str) -> Result<T> {
 /// Reads everything and puts the run together.
 pub fn setup(mut settings: Settings, terminal: &Terminal) -> Result<Setup> {
     let device = Device::Cpu;
-    let mut notes = Vec::new();
-    let data = required(&settings.data, "--data")?;
-    let seed = *settings.seed.get_or_insert(0);
-    let batch = *settings.batch.get_or_insert(64) as usize;
-    settings.steps = match (settings.steps, settings.kimg.take()) {
-        (_, Some(kimg)) => Some((kimg * 1000.0 / batch as f64).ceil() as u64),
-        (steps, None) => steps,
-    };
+    let seed = *settings.seed.get_or_insert(default::SEED);
+    let batch = *settings.batch.get_or_insert(default::BATCH) as usize;
+    if let Some(kimg) = settings.kimg.take() {
+        settings.steps = Some((kimg * IMAGES_PER_KIMG / batch as f64).ceil() as u64);
+    }
     let steps = required(&settings.steps, "--steps or --kimg")?;
-
-    let [live, average] = generators(&settings, seed, &device)?;
-    let diffusion = live.denoiser().is_some();
-    let family = defaults(live.family());
-
+    let networks = generators(&settings, seed, &device)?;
+    let diffusion = networks[0].denoiser().is_some();
     let reference = settings.reference.as_deref().map(Reference::open).transpose()?;
-    let extractor = |reference: &Reference| {
-        let request = ExtractorRequest { weights: settings.weights.clone(), ..ExtractorRequest::default() };
-        LoadedExtractor::for_identity(&reference.manifest.identity, &request)
+
+    let mut notes = Vec::new();
+    let Data { real, rejection } =
+        data(&mut settings, networks[0].as_ref(), reference.as_ref(), (seed, &device), &mut notes, terminal)?;
+    let mut inputs = Map::new();
+    inputs.insert("data_sha256".into(), real.images.set().digest().into());
+    if let Some(reference) = &reference {
+        let record = serde_json::to_vec(&reference.manifest).map_err(|e| Error::data(e.to_string(), ""))?;
+        inputs.insert("reference_sha256".into(), sha256(&record).into());
+    }
+    let trainer: Box<Model> = match diffusion {
+        true => diffusion_trainer(&mut settings, networks, real, batch)?,
+        false => gan_trainer(&mut settings, networks, real, rejection, batch)?,
     };
-    let set = ImageSet::open(&data, terminal)?;
-    let fit = settings.fit.unwrap_or(Fit::Crop);
-    let strict = settings.strict.unwrap_or(false);
-    let images = RealImages::open(set, live.image_shape(), fit, strict, MEMORY_BYTES, terminal)?;
+    for (name, variables) in trainer.networks() {
+        inputs.insert(format!("{name}_sha256"), digest(variables)?.into());
+    }
+    let (evaluator, patience) = evaluation(&mut settings, reference.as_ref(), seed, &device)?;
+    let schedule = Schedule {
+        steps,
+        snap: *settings.snap.get_or_insert(default::SNAP),
+        log_every: *settings.log_every.get_or_insert(default::LOG_EVERY),
+        eval_every: settings.eval_every.unwrap_or(u64::MAX),
+        patience,
+    };
+    let side = if diffusion { default::DIFFUSION_SHEET } else { default::SHEET };
+    let sheet = Sheet { side: *settings.sheet.get_or_insert(side) as usize, seed };
+    let mut options = settings.json()?;
+    options.insert(INPUTS.into(), Value::Object(inputs));
+    Ok(Setup { trainer, evaluator, schedule, sheet, device, options, notes })
+}
+
+/// The real side, and the rule of the generated side.
+struct Data {
+    real: RealBatches,
+    rejection: Option<Rejection>,
+}
+
+/// Reads the images and their densities; what is worth knowing of them goes to `notes`.
+fn data(
+    settings: &mut Settings,
+    generator: &dyn Generator,
+    reference: Option<&Reference>,
+    (seed, device): (u64, &Device),
+    notes: &mut Vec<String>,
+    terminal: &Terminal,
+) -> Result<Data> {
+    let place = required(&settings.data, "--data")?;
+    let (weighting, rejection) = weighting(settings, reference, terminal)?;
+    let set = ImageSet::open(&place, terminal)?;
+    let fit = *settings.fit.get_or_insert(Fit::Crop);
+    let strict = *settings.strict.get_or_insert(false);
+    let images = RealImages::open(set, generator.image_shape(), fit, strict, MEMORY_BYTES, terminal)?;
     terminal.report_skipped(images.skipped());
-    let densities = match &reference {
+    let densities = match reference {
         Some(reference) => {
-            let (densities, origin) = densities(&images, reference, || extractor(reference), terminal)?;
+            let extractor = || extractor(settings, reference);
+            let (densities, origin) = densities(&images, reference, extractor, terminal)?;
             notes.push(match origin {
                 Origin::Reference => format!("densities of {} images from the reference", images.len()),
                 Origin::Scored => format!("{} images scored against the reference", images.len()),
@@ -76,114 +118,96 @@ pub fn setup(mut settings: Settings, terminal: &Terminal) -> Result<Setup> {
         }
         None => vec![1.0; images.len()],
     };
-    let extractors: [Option<LoadedExtractor>; 2] = match &reference {
-        Some(reference) => [
-            (settings.sides == Some(Sides::Both)).then(|| extractor(reference)).transpose()?,
-            settings.eval_every.map(|_| extractor(reference)).transpose()?,
-        ],
-        None => [None, None],
-    };
-    let [judging, evaluating] = extractors;
-    settings.fit = Some(fit);
-    settings.strict = Some(strict);
-
-    let (weighting, rejection) = weighting(&mut settings, reference.as_ref(), judging, terminal)?;
     let rows = WeightedRows::new(&densities, weighting)?;
-    notes.push(format!(
-        "effective sample size {:.0} of {} real images",
-        rows.effective_sample_size(),
-        images.len()
-    ));
+    let effective = rows.effective_sample_size();
+    notes.push(format!("effective sample size {effective:.0} of {} real images", images.len()));
     if let Some(cut) = rows.lowered_clip() {
         notes.push(format!(
             "weights are cut at {cut:.3} means so that the effective sample size is met (--min-ess)"
         ));
     }
-    let classes = match live.class_count() {
+    let classes = match generator.class_count() {
         0 => None,
-        count => Some(classes(&data, &images.paths(), count)?),
+        count => Some(classes(&place, &images.paths(), count)?),
     };
-    let data_digest = images.set().digest();
     let mirror = *settings.mirror.get_or_insert(false);
     let real = RealBatches { images, rows, classes, mirror, seed, device: device.clone() };
+    Ok(Data { real, rejection })
+}
 
+/// The extractor that a reference was made with.
+fn extractor(settings: &Settings, reference: &Reference) -> Result<LoadedExtractor> {
+    let request = ExtractorRequest { weights: settings.weights.clone(), ..ExtractorRequest::default() };
+    LoadedExtractor::for_identity(&reference.manifest.identity, &request)
+}
+
+/// Adam, warm-up and average: what was typed, else the family's.
+fn optimisation(settings: &mut Settings, family: Defaults) -> (AdamConfig, u64, EmaConfig) {
     let adam = AdamConfig {
         lr: *settings.lr.get_or_insert(family.lr),
         beta1: *settings.beta1.get_or_insert(family.beta1),
         beta2: *settings.beta2.get_or_insert(family.beta2),
     };
-    let warmup = *settings.warmup.get_or_insert(family.warmup);
-    const RAMPUP_FROM_NOTHING: f64 = 0.05;
-    let rampup = if settings.init.is_some() { RAMPUP_FROM_NOTHING } else { 0.0 };
+    let rampup = if settings.init.is_some() { default::EMA_RAMPUP_FROM_NOTHING } else { 0.0 };
     let rampup = *settings.ema_rampup.get_or_insert(rampup);
-    let ema =
-        EmaConfig { kimg: *settings.ema_kimg.get_or_insert(10.0), rampup: (rampup > 0.0).then_some(rampup) };
+    let kimg = *settings.ema_kimg.get_or_insert(default::EMA_KIMG);
+    let ema = EmaConfig { kimg, rampup: (rampup > 0.0).then_some(rampup) };
+    (adam, *settings.warmup.get_or_insert(family.warmup), ema)
+}
 
-    let mut inputs = Map::new();
-    let mut identify = |name: &str, variables: &Variables| -> Result<()> {
-        inputs.insert(name.into(), digest(variables)?.into());
-        Ok(())
-    };
-    identify("generator_sha256", live.variables())?;
-    identify("average_sha256", average.variables())?;
-    let trainer: Box<Model> = if diffusion {
-        settings.refuse(
-            &[
-                ("--loss", settings.loss.is_some()),
-                ("--gamma", settings.gamma.is_some()),
-                ("--r1-interval", settings.r1_interval.is_some()),
-                ("--discriminator", settings.discriminator.is_some()),
-                ("--sides both", settings.sides == Some(Sides::Both)),
-            ],
-            "a diffusion model has no adversary",
-        )?;
-        let config = DiffusionConfig { batch, adam, warmup, ema };
-        Box::new(DiffusionTrainer::new(live, average, real, config)?)
-    } else {
-        let gamma = *settings.gamma.get_or_insert(family.gamma);
-        let r1 = match gamma > 0.0 {
-            true => Some(R1 { gamma, interval: *settings.r1_interval.get_or_insert(16) as usize }),
-            false => {
-                settings.refuse(
-                    &[("--r1-interval", settings.r1_interval.is_some())],
-                    "there is no R1 without --gamma",
-                )?;
-                None
-            }
-        };
-        let loss = match settings.loss {
-            None | Some(LossChoice::Auto) => family.loss,
-            Some(LossChoice::Logistic) => GanLoss::Logistic,
-            Some(LossChoice::Hinge) => GanLoss::Hinge,
-        };
-        settings.loss = Some(match loss {
-            GanLoss::Logistic => LossChoice::Logistic,
-            GanLoss::Hinge => LossChoice::Hinge,
-        });
-        let discriminator = discriminator(&settings, seed, &device)?;
-        identify("discriminator_sha256", discriminator.variables())?;
-        let networks = GanNetworks { live, average, discriminator };
-        let config = GanConfig { batch, loss, r1, adam, warmup, ema };
-        Box::new(GanTrainer::new(networks, real, rejection, config)?)
-    };
+fn diffusion_trainer(
+    settings: &mut Settings,
+    [live, average]: [Box<dyn Generator>; 2],
+    real: RealBatches,
+    batch: usize,
+) -> Result<Box<Model>> {
+    settings.refuse(
+        &[
+            ("--loss", settings.loss.is_some()),
+            ("--gamma", settings.gamma.is_some()),
+            ("--r1-interval", settings.r1_interval.is_some()),
+            ("--discriminator", settings.discriminator.is_some()),
+            ("--sides both", settings.sides == Some(Sides::Both)),
+        ],
+        "a diffusion model has no adversary",
+    )?;
+    let (adam, warmup, ema) = optimisation(settings, defaults(live.family()));
+    Ok(Box::new(DiffusionTrainer::new(live, average, real, DiffusionConfig { batch, adam, warmup, ema })?))
+}
 
-    let (evaluator, patience) = evaluation(&mut settings, reference.as_ref(), evaluating, seed, &device)?;
-    let schedule = Schedule {
-        steps,
-        snap: *settings.snap.get_or_insert(500),
-        log_every: *settings.log_every.get_or_insert(10),
-        eval_every: settings.eval_every.unwrap_or(u64::MAX),
-        patience,
+fn gan_trainer(
+    settings: &mut Settings,
+    [live, average]: [Box<dyn Generator>; 2],
+    real: RealBatches,
+    rejection: Option<Rejection>,
+    batch: usize,
+) -> Result<Box<Model>> {
+    let family = defaults(live.family());
+    let gamma = *settings.gamma.get_or_insert(family.gamma);
+    let r1 = match gamma > 0.0 {
+        true => {
+            let interval = *settings.r1_interval.get_or_insert(default::R1_INTERVAL);
+            Some(R1 { gamma, interval: interval as usize })
+        }
+        false => {
+            let given = [("--r1-interval", settings.r1_interval.is_some())];
+            settings.refuse(&given, "there is no R1 without --gamma")?;
+            None
+        }
     };
-    let sheet = Sheet { side: *settings.sheet.get_or_insert(if diffusion { 4 } else { 8 }) as usize, seed };
-    inputs.insert("data_sha256".into(), data_digest.into());
-    if let Some(reference) = &reference {
-        let record = serde_json::to_vec(&reference.manifest).map_err(|e| Error::data(e.to_string(), ""))?;
-        inputs.insert("reference_sha256".into(), sha256(&record).into());
-    }
-    let mut options = settings.json()?;
-    options.insert(INPUTS.into(), Value::Object(inputs));
-    Ok(Setup { trainer, evaluator, schedule, sheet, device, options, notes })
+    let loss = match settings.loss {
+        None | Some(LossChoice::Auto) => family.loss,
+        Some(LossChoice::Logistic) => GanLoss::Logistic,
+        Some(LossChoice::Hinge) => GanLoss::Hinge,
+    };
+    settings.loss = Some(match loss {
+        GanLoss::Logistic => LossChoice::Logistic,
+        GanLoss::Hinge => LossChoice::Hinge,
+    });
+    let (adam, warmup, ema) = optimisation(settings, family);
+    let discriminator = discriminator(settings, real.seed, &real.device)?;
+    let config = GanConfig { batch, loss, r1, adam, warmup, ema };
+    Ok(Box::new(GanTrainer::new(GanNetworks { live, average, discriminator }, real, rejection, config)?))
 }
 
 /// The generator twice: as it is trained, and its average.
@@ -227,7 +251,6 @@ fn discriminator(settings: &Settings, seed: u64, device: &Device) -> Result<Box<
 fn weighting(
     settings: &mut Settings,
     reference: Option<&Reference>,
-    judging: Option<LoadedExtractor>,
     terminal: &Terminal,
 ) -> Result<(Weighting, Option<Rejection>)> {
     let sides = *settings.sides.get_or_insert(Sides::Real);
@@ -295,8 +318,8 @@ fn weighting(
         )?;
         let truncated = Truncated {
             exponent,
-            clip: *settings.clip.get_or_insert(100.0),
-            min_ess: *settings.min_ess.get_or_insert(0.3),
+            clip: *settings.clip.get_or_insert(default::CLIP),
+            min_ess: *settings.min_ess.get_or_insert(default::MIN_ESS),
         };
         return Ok((Weighting::Power(truncated), None));
     }
@@ -306,17 +329,17 @@ fn weighting(
     )?;
     let (weight, threshold) = settings.two_level(|s| (&mut s.weight_real, &mut s.threshold_real))?;
     let real = Weighting::TwoLevel(TwoLevel { weight, threshold: threshold.resolve(&distribution) });
-    let rejection = match (sides, judging) {
-        (Sides::Both, Some(extractor)) => {
+    let rejection = match sides {
+        Sides::Both => {
             let (weight, threshold) = settings.two_level(|s| (&mut s.weight_fake, &mut s.threshold_fake))?;
             let by = *settings.density.get_or_insert(DensityBy::Knn);
             Some(Rejection {
                 rule: TwoLevel { weight: weight.recip(), threshold: threshold.resolve(&distribution) },
-                judge: Judge::open(reference, extractor, by, terminal)?,
-                max_draws: *settings.max_rejection.get_or_insert(100),
+                judge: Judge::open(reference, extractor(settings, reference)?, by, terminal)?,
+                max_draws: *settings.max_rejection.get_or_insert(default::MAX_REJECTION),
             })
         }
-        _ => None,
+        Sides::Real => None,
     };
     // What both sides got is said by side from here on.
     (settings.bias, settings.weight, settings.threshold) = (None, None, None);
@@ -326,7 +349,6 @@ fn weighting(
 fn evaluation(
     settings: &mut Settings,
     reference: Option<&Reference>,
-    extractor: Option<LoadedExtractor>,
     seed: u64,
     device: &Device,
 ) -> Result<(Option<Evaluator>, Option<u64>)> {
@@ -342,18 +364,18 @@ fn evaluation(
         )?;
         return Ok((None, None));
     }
-    let (Some(reference), Some(extractor)) = (reference, extractor) else {
+    let Some(reference) = reference else {
         return Err(Error::usage("--eval-every needs a reference to compare with", "give --reference"));
     };
-    let images = *settings.eval_images.get_or_insert(2000) as usize;
+    let images = *settings.eval_images.get_or_insert(default::EVAL_IMAGES) as usize;
     let patience = match keep_best {
-        true => Some(*settings.patience.get_or_insert(5)),
+        true => Some(*settings.patience.get_or_insert(default::PATIENCE)),
         false => {
             settings.refuse(&[("--patience", settings.patience.is_some())], "it belongs to --keep-best")?;
             None
         }
     };
-    Ok((Some(Evaluator::new(reference, extractor, images, seed, device)?), patience))
+    Ok((Some(Evaluator::new(reference, extractor(settings, reference)?, images, seed, device)?), patience))
 }
 
 /// SHA-256 over names and numbers.

@@ -9,6 +9,24 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
+/// What a setting is that is not typed, as its help says; where the family decides, see `finetune::defaults`.
+pub mod default {
+    pub const SEED: u64 = 0;
+    pub const BATCH: u32 = 64;
+    pub const R1_INTERVAL: u32 = 16;
+    pub const EMA_KIMG: f64 = 10.0;
+    pub const EMA_RAMPUP_FROM_NOTHING: f64 = 0.05;
+    pub const MAX_REJECTION: u32 = 100;
+    pub const CLIP: f64 = 100.0;
+    pub const MIN_ESS: f64 = 0.3;
+    pub const SNAP: u64 = 500;
+    pub const LOG_EVERY: u64 = 10;
+    pub const SHEET: u32 = 8;
+    pub const DIFFUSION_SHEET: u32 = 4;
+    pub const EVAL_IMAGES: u32 = 2000;
+    pub const PATIENCE: u64 = 5;
+}
+
 /// Which way training leans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
