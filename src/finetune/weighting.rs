@@ -73,9 +73,10 @@ impl WeightedRows {
     /// # Errors
     /// [`Error::Data`] if there is no row or no positive finite weight.
     pub fn new(densities: &[f64], weighting: Weighting) -> Result<Self> {
-        // A comparison with NaN is false and its minimum the other number: it would pass for a small density.
-        let usable =
-            |rho: &f64| *rho >= 0.0 && (rho.is_finite() || !matches!(weighting, Weighting::Power(_)));
+        let usable = |rho: &f64| match weighting {
+            Weighting::Power(_) => *rho > 0.0 && rho.is_finite(),
+            Weighting::Uniform | Weighting::TwoLevel(_) => *rho >= 0.0,
+        };
         if let Some(row) = densities.iter().position(|rho| !usable(rho)) {
             let reason = format!("the density of image {row} is {}", densities[row]);
             return Err(Error::data(reason, "run `pd index` on the reference again"));
