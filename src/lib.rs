@@ -11,6 +11,7 @@
 //! | [`mod@reference`] | the reference directory that ties them together |
 //! | [`generate`] | generators and discriminators, latents from seeds, samplers |
 //! | [`perturb`] | rule 4: latents moved towards higher or lower density |
+//! | [`finetune`] | training with importance sampling: GANs and diffusion models |
 //! | [`metrics`] | how a generated set compares with a real one: FID, KID, precision, recall, density, coverage, … |
 //! | [`sampling`] | drawing by importance weight, from a generator or a pool; what each setting would give |
 //! | [`report`] | plots |
@@ -44,6 +45,7 @@
 pub mod density;
 pub mod error;
 pub mod extract;
+pub mod finetune;
 pub mod formats;
 pub mod generate;
 pub mod images;

@@ -9,6 +9,9 @@ mod doctor;
 mod embed;
 mod eval;
 mod eval_summary;
+mod finetune;
+mod finetune_options;
+mod finetune_settings;
 mod generator_args;
 mod index;
 mod input;
@@ -49,6 +52,7 @@ enum Command {
     Eval(eval::Eval),
     Sample(Box<sample::Sample>),
     Sweep(Box<sweep::Sweep>),
+    Finetune(Box<finetune::Finetune>),
     Weights(weights::Weights),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
@@ -66,6 +70,7 @@ impl Cli {
             Command::Eval(eval) => eval.run(),
             Command::Sample(sample) => sample.run(),
             Command::Sweep(sweep) => sweep.run(),
+            Command::Finetune(finetune) => finetune.run(),
             Command::Weights(weights) => weights.run(),
             Command::Doctor(doctor) => doctor.run(),
             Command::Completions(completions) => completions.run(),

@@ -1,0 +1,165 @@
+//! `pd finetune`: a generator trained on with importance sampling.
+
+use super::common::RunArgs;
+use super::finetune_options::{Model, Setup, setup};
+use super::finetune_settings::Settings;
+use super::output;
+use super::terminal::Terminal;
+use clap::Args;
+use pseudo_density::error::Result;
+use pseudo_density::finetune::{Finished, RunDirectory, SECOND_ORDER_VARIABLE, run, snapshot_name};
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Fine-tune a generator with importance sampling towards fidelity or diversity
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  pd finetune --generator G.ckpt --discriminator D.ckpt --data photos/ \\
+    --reference ref/ --bias fidelity --steps 600 -o run/
+  pd finetune --init config.json --data photos/ --kimg 200 -o run/")]
+pub struct Finetune {
+    #[command(flatten)]
+    settings: Settings,
+    /// Settings of an earlier run (its options.json); flags go before them
+    #[arg(long, value_name = "FILE")]
+    options: Option<PathBuf>,
+    /// The run directory; the same command again continues it
+    #[arg(long, short, value_name = "RUN", default_value = "pd-finetune")]
+    output: PathBuf,
+    /// Says what the same command does anyway: continue
+    #[arg(long)]
+    resume: bool,
+    /// Print what would be done, with the time and memory of a few steps, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// Steps that a dry run measures, after one that warms up.
+const MEASURED_STEPS: u64 = 3;
+
+impl Finetune {
+    pub fn run(mut self) -> Result<()> {
+        if self.resume && !self.output.is_dir() {
+            return Err(pseudo_density::Error::usage(
+                format!("there is no run in {} to resume", self.output.display()),
+                "leave --resume out to begin one",
+            ));
+        }
+        if let Some(file) = &self.options {
+            self.settings = self.settings.over_file(file)?;
+        }
+        if self.settings.needs_second_order() {
+            // SAFETY: no other thread reads the environment: the one that waits for Ctrl-C does not, and there is none beside it yet.
+            unsafe { std::env::set_var(SECOND_ORDER_VARIABLE, "1") };
+        }
+        let terminal = self.run.start()?;
+        let Setup { mut trainer, evaluator, schedule, sheet, device, options, notes } =
+            setup(self.settings, &terminal)?;
+        for note in &notes {
+            terminal.say(note);
+        }
+        if self.dry_run {
+            let plan = dry_run(trainer.as_mut(), schedule.steps, &notes)?;
+            return output::print(&if self.run.json { pretty(&plan) } else { text_of(&plan) });
+        }
+        let directory = RunDirectory::open(&self.output, &options)?;
+        let batch = trainer.batch();
+        let finished =
+            run(trainer.as_mut(), &directory, schedule, evaluator.as_ref(), sheet, &device, &terminal)?;
+        deliver(&finished, batch, &self.output, self.run.json, &terminal)
+    }
+}
+
+fn dry_run(trainer: &mut Model, steps: u64, notes: &[String]) -> Result<Value> {
+    const BYTES_PER_MIB: f64 = 1024.0 * 1024.0;
+    let parameters: Map<String, Value> = trainer
+        .networks()
+        .iter()
+        .map(|(name, variables)| {
+            ((*name).to_owned(), variables.parameters().map(|(_, v)| v.elem_count()).sum::<usize>().into())
+        })
+        .collect();
+    trainer.step(0, true)?;
+    let start = Instant::now();
+    for step in 1..=MEASURED_STEPS {
+        trainer.step(step, step == MEASURED_STEPS)?;
+    }
+    let seconds = start.elapsed().as_secs_f64() / MEASURED_STEPS as f64;
+    let mut plan = json!({
+        "steps": steps,
+        "batch": trainer.batch(),
+        "images": steps * trainer.batch() as u64,
+        "parameters": parameters,
+        "seconds_per_step": seconds,
+        "seconds": seconds * steps as f64,
+        "notes": notes,
+    });
+    if let Some(bytes) = peak_memory() {
+        plan["peak_memory_mib"] = (bytes as f64 / BYTES_PER_MIB).into();
+    }
+    Ok(plan)
+}
+
+/// The most memory that this process has had, where the system tells.
+fn peak_memory() -> Option<u64> {
+    const BYTES_PER_KIB: u64 = 1024;
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * BYTES_PER_KIB)
+}
+
+fn text_of(plan: &Value) -> String {
+    let number = |key: &str| plan[key].as_f64().unwrap_or(f64::NAN);
+    let mut text = format!(
+        "{} steps of {}: {} images\n{:.3} s a step, {:.0} s in all (evaluations, sheets and snapshots on top)\n",
+        plan["steps"],
+        plan["batch"],
+        plan["images"],
+        number("seconds_per_step"),
+        number("seconds")
+    );
+    for (name, count) in plan["parameters"].as_object().into_iter().flatten() {
+        text.push_str(&format!("{name}: {count} parameters\n"));
+    }
+    if plan.get("peak_memory_mib").is_some() {
+        text.push_str(&format!("{:.0} MiB of memory\n", number("peak_memory_mib")));
+    }
+    text
+}
+
+fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
+}
+
+fn deliver(finished: &Finished, batch: usize, run: &Path, json: bool, terminal: &Terminal) -> Result<()> {
+    let snapshot = run.join(snapshot_name(finished.steps));
+    if finished.stopped_early {
+        terminal.say("stopped early: no evaluation was better for long (--patience)");
+    }
+    let mut summary = json!({
+        "steps": finished.steps,
+        "images": finished.steps * batch as u64,
+        "snapshot": snapshot,
+        "stopped_early": finished.stopped_early,
+        "last": finished.last.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect::<Map<_, _>>(),
+    });
+    if let Some((step, fd)) = finished.best {
+        summary["best"] = json!({"step": step, "fd": fd});
+    }
+    if json {
+        return output::print(&pretty(&summary));
+    }
+    let mut text = format!("{} steps, {} images\n", finished.steps, summary["images"]);
+    for (name, value) in &finished.last {
+        text.push_str(&format!("{name} {value:.4}\n"));
+    }
+    if let Some((step, fd)) = finished.best {
+        text.push_str(&format!("best fd {fd:.3} at step {step}\n"));
+    }
+    text.push_str(&format!("{}\n", snapshot.display()));
+    output::print(&text)
+}

@@ -1,0 +1,396 @@
+//! From the settings of `pd finetune` to a run that is ready: defaults filled in, networks, images and densities read.
+
+use super::finetune_settings::{INPUTS, LossChoice, Settings, Sides, default};
+use super::terminal::Terminal;
+use candle_core::Device;
+use pseudo_density::density::{Rule, TwoLevel};
+use pseudo_density::error::{Error, Result};
+use pseudo_density::extract::{ExtractorRequest, LoadedExtractor};
+use pseudo_density::finetune::{
+    AdamConfig, Defaults, DensityBy, DiffusionConfig, DiffusionTrainer, EmaConfig, Evaluator, GanConfig,
+    GanLoss, GanNetworks, GanTrainer, Judge, MEMORY_BYTES, Origin, R1, RealBatches, RealImages, Rejection,
+    Schedule, Sheet, Trainer, Truncated, WeightedRows, Weighting, classes, defaults, densities,
+};
+use pseudo_density::formats::digest::sha256;
+use pseudo_density::generate::{
+    Discriminator, Generator, GeneratorRequest, Network, SamplerRequest, Variables, initialise,
+    initialise_discriminator, load, load_discriminator,
+};
+use pseudo_density::images::{Fit, ImageSet};
+use pseudo_density::reference::Reference;
+use serde_json::{Map, Value};
+
+/// Any objective.
+pub type Model = dyn Trainer;
+
+/// A run that is ready to start.
+pub struct Setup {
+    pub trainer: Box<Model>,
+    pub evaluator: Option<Evaluator>,
+    pub schedule: Schedule,
+    pub sheet: Sheet,
+    pub device: Device,
+    pub options: Map<String, Value>,
+    pub notes: Vec<String>,
+}
+
+const IMAGES_PER_KIMG: f64 = 1000.0;
+
+fn required<T: Clone>(value: &Option<T>, name: &str) -> Result<T> {
+    value.clone().ok_or_else(|| Error::usage(format!("{name} is missing"), "see `pd finetune --help`"))
+}
+
+/// Reads everything and puts the run together.
+pub fn setup(mut settings: Settings, terminal: &Terminal) -> Result<Setup> {
+    let device = Device::Cpu;
+    let seed = *settings.seed.get_or_insert(default::SEED);
+    let batch = *settings.batch.get_or_insert(default::BATCH) as usize;
+    if let Some(kimg) = settings.kimg.take() {
+        settings.steps = Some((kimg * IMAGES_PER_KIMG / batch as f64).ceil() as u64);
+    }
+    let steps = required(&settings.steps, "--steps or --kimg")?;
+    let networks = generators(&settings, seed, &device)?;
+    let diffusion = networks[0].denoiser().is_some();
+    let reference = settings.reference.as_deref().map(Reference::open).transpose()?;
+
+    let mut notes = Vec::new();
+    let Data { real, rejection } =
+        data(&mut settings, networks[0].as_ref(), reference.as_ref(), (seed, &device), &mut notes, terminal)?;
+    let mut inputs = Map::new();
+    inputs.insert("data_sha256".into(), real.images.set().digest().into());
+    if let Some(reference) = &reference {
+        let record = serde_json::to_vec(&reference.manifest).map_err(|e| Error::data(e.to_string(), ""))?;
+        inputs.insert("reference_sha256".into(), sha256(&record).into());
+    }
+    let trainer: Box<Model> = match diffusion {
+        true => diffusion_trainer(&mut settings, networks, real, batch)?,
+        false => gan_trainer(&mut settings, networks, real, rejection, batch)?,
+    };
+    for (name, variables) in trainer.networks() {
+        inputs.insert(format!("{name}_sha256"), digest(variables)?.into());
+    }
+    let (evaluator, patience) = evaluation(&mut settings, reference.as_ref(), seed, &device)?;
+    let schedule = Schedule {
+        steps,
+        snap: *settings.snap.get_or_insert(default::SNAP),
+        log_every: *settings.log_every.get_or_insert(default::LOG_EVERY),
+        eval_every: settings.eval_every.unwrap_or(u64::MAX),
+        patience,
+    };
+    let side = if diffusion { default::DIFFUSION_SHEET } else { default::SHEET };
+    let sheet = Sheet { side: *settings.sheet.get_or_insert(side) as usize, seed };
+    let mut options = settings.json()?;
+    options.insert(INPUTS.into(), Value::Object(inputs));
+    Ok(Setup { trainer, evaluator, schedule, sheet, device, options, notes })
+}
+
+/// The real side, and the rule of the generated side.
+struct Data {
+    real: RealBatches,
+    rejection: Option<Rejection>,
+}
+
+/// Reads the images and their densities; what is worth knowing of them goes to `notes`.
+fn data(
+    settings: &mut Settings,
+    generator: &dyn Generator,
+    reference: Option<&Reference>,
+    (seed, device): (u64, &Device),
+    notes: &mut Vec<String>,
+    terminal: &Terminal,
+) -> Result<Data> {
+    let place = required(&settings.data, "--data")?;
+    let (weighting, rejection) = weighting(settings, reference, terminal)?;
+    let set = ImageSet::open(&place, terminal)?;
+    let fit = *settings.fit.get_or_insert(Fit::Crop);
+    let strict = *settings.strict.get_or_insert(false);
+    let images = RealImages::open(set, generator.image_shape(), fit, strict, MEMORY_BYTES, terminal)?;
+    terminal.report_skipped(images.skipped());
+    let densities = match reference {
+        Some(reference) => {
+            let extractor = || extractor(settings, reference);
+            let (densities, origin) = densities(&images, reference, extractor, terminal)?;
+            notes.push(match origin {
+                Origin::Reference => format!("densities of {} images from the reference", images.len()),
+                Origin::Scored => format!("{} images scored against the reference", images.len()),
+            });
+            densities
+        }
+        None => vec![1.0; images.len()],
+    };
+    let rows = WeightedRows::new(&densities, weighting)?;
+    let effective = rows.effective_sample_size();
+    notes.push(format!("effective sample size {effective:.0} of {} real images", images.len()));
+    if let Some(cut) = rows.lowered_clip() {
+        notes.push(format!(
+            "weights are cut at {cut:.3} means so that the effective sample size is met (--min-ess)"
+        ));
+    }
+    let classes = match generator.class_count() {
+        0 => None,
+        count => Some(classes(&place, &images.paths(), count)?),
+    };
+    let mirror = *settings.mirror.get_or_insert(false);
+    let real = RealBatches { images, rows, classes, mirror, seed, device: device.clone() };
+    Ok(Data { real, rejection })
+}
+
+/// The extractor that a reference was made with.
+fn extractor(settings: &Settings, reference: &Reference) -> Result<LoadedExtractor> {
+    let request = ExtractorRequest { weights: settings.weights.clone(), ..ExtractorRequest::default() };
+    LoadedExtractor::for_identity(&reference.manifest.identity, &request)
+}
+
+/// Adam, warm-up and average: what was typed, else the family's.
+fn optimisation(settings: &mut Settings, family: Defaults) -> (AdamConfig, u64, EmaConfig) {
+    let adam = AdamConfig {
+        lr: *settings.lr.get_or_insert(family.lr),
+        beta1: *settings.beta1.get_or_insert(family.beta1),
+        beta2: *settings.beta2.get_or_insert(family.beta2),
+    };
+    let rampup = if settings.init.is_some() { default::EMA_RAMPUP_FROM_NOTHING } else { 0.0 };
+    let rampup = *settings.ema_rampup.get_or_insert(rampup);
+    let kimg = *settings.ema_kimg.get_or_insert(default::EMA_KIMG);
+    let ema = EmaConfig { kimg, rampup: (rampup > 0.0).then_some(rampup) };
+    (adam, *settings.warmup.get_or_insert(family.warmup), ema)
+}
+
+fn diffusion_trainer(
+    settings: &mut Settings,
+    [live, average]: [Box<dyn Generator>; 2],
+    real: RealBatches,
+    batch: usize,
+) -> Result<Box<Model>> {
+    settings.refuse(
+        &[
+            ("--loss", settings.loss.is_some()),
+            ("--gamma", settings.gamma.is_some()),
+            ("--r1-interval", settings.r1_interval.is_some()),
+            ("--discriminator", settings.discriminator.is_some()),
+            ("--sides both", settings.sides == Some(Sides::Both)),
+        ],
+        "a diffusion model has no adversary",
+    )?;
+    let (adam, warmup, ema) = optimisation(settings, defaults(live.family()));
+    Ok(Box::new(DiffusionTrainer::new(live, average, real, DiffusionConfig { batch, adam, warmup, ema })?))
+}
+
+fn gan_trainer(
+    settings: &mut Settings,
+    [live, average]: [Box<dyn Generator>; 2],
+    real: RealBatches,
+    rejection: Option<Rejection>,
+    batch: usize,
+) -> Result<Box<Model>> {
+    let family = defaults(live.family());
+    let gamma = *settings.gamma.get_or_insert(family.gamma);
+    let r1 = match gamma > 0.0 {
+        true => {
+            let interval = *settings.r1_interval.get_or_insert(default::R1_INTERVAL);
+            Some(R1 { gamma, interval: interval as usize })
+        }
+        false => {
+            let given = [("--r1-interval", settings.r1_interval.is_some())];
+            settings.refuse(&given, "there is no R1 without --gamma")?;
+            None
+        }
+    };
+    let loss = match settings.loss {
+        None | Some(LossChoice::Auto) => family.loss,
+        Some(LossChoice::Logistic) => GanLoss::Logistic,
+        Some(LossChoice::Hinge) => GanLoss::Hinge,
+    };
+    settings.loss = Some(match loss {
+        GanLoss::Logistic => LossChoice::Logistic,
+        GanLoss::Hinge => LossChoice::Hinge,
+    });
+    let (adam, warmup, ema) = optimisation(settings, family);
+    let discriminator = discriminator(settings, real.seed, &real.device)?;
+    let config = GanConfig { batch, loss, r1, adam, warmup, ema };
+    Ok(Box::new(GanTrainer::new(GanNetworks { live, average, discriminator }, real, rejection, config)?))
+}
+
+/// The generator twice: as it is trained, and its average.
+fn generators(settings: &Settings, seed: u64, device: &Device) -> Result<[Box<dyn Generator>; 2]> {
+    let request = |network| GeneratorRequest {
+        arch: settings.arch.clone(),
+        config: settings.config.clone(),
+        network,
+        sampler: SamplerRequest { sampler: None, steps: settings.ddim_steps },
+        device: device.clone(),
+        ..GeneratorRequest::default()
+    };
+    let make = |network| match &settings.init {
+        Some(config) => initialise(config, seed, &request(network)),
+        None => load(required(&settings.generator, "--generator (or --init)")?, &request(network)),
+    };
+    Ok([make(Network::Live)?, make(Network::Average)?])
+}
+
+fn discriminator(settings: &Settings, seed: u64, device: &Device) -> Result<Box<dyn Discriminator>> {
+    let request = GeneratorRequest {
+        arch: settings.arch.clone(),
+        device: device.clone(),
+        ..GeneratorRequest::default()
+    };
+    match (&settings.init, &settings.discriminator, &settings.generator) {
+        // Another seed than the generator's: the layers of both would begin with the same numbers.
+        (Some(config), _, _) => initialise_discriminator(config, seed.wrapping_add(1), &request),
+        (None, Some(path), _) => load_discriminator(path, &request),
+        (None, None, Some(path)) if path.join("d.safetensors").is_file() => {
+            load_discriminator(path, &request)
+        }
+        _ => Err(Error::usage(
+            "--discriminator is missing",
+            "a GAN is trained with the one it was trained with before",
+        )),
+    }
+}
+
+/// The rules of both sides.
+fn weighting(
+    settings: &mut Settings,
+    reference: Option<&Reference>,
+    terminal: &Terminal,
+) -> Result<(Weighting, Option<Rejection>)> {
+    let sides = *settings.sides.get_or_insert(Sides::Real);
+    let Some(reference) = reference else {
+        settings.refuse(
+            &[
+                ("--bias", settings.bias.is_some()),
+                ("--rule", settings.rule.is_some()),
+                ("--weight", settings.weight.is_some()),
+                ("--threshold", settings.threshold.is_some()),
+                ("--weight-real", settings.weight_real.is_some()),
+                ("--threshold-real", settings.threshold_real.is_some()),
+                ("--weight-fake", settings.weight_fake.is_some()),
+                ("--threshold-fake", settings.threshold_fake.is_some()),
+                ("--sides both", sides == Sides::Both),
+                ("--density", settings.density.is_some()),
+                ("--max-rejection", settings.max_rejection.is_some()),
+                ("--clip", settings.clip.is_some()),
+                ("--min-ess", settings.min_ess.is_some()),
+                ("--weights", settings.weights.is_some()),
+            ],
+            "there are no densities without --reference",
+        )?;
+        return match settings.init {
+            Some(_) => Ok((Weighting::Uniform, None)),
+            None => Err(Error::usage(
+                "--reference is missing",
+                "`pd embed` and `pd index` make one; --init does without",
+            )),
+        };
+    };
+    let distribution = reference.distribution()?;
+    let rule = *settings.rule.get_or_insert(Rule::TwoLevel);
+    if sides == Sides::Real {
+        settings.refuse(
+            &[
+                ("--weight-fake", settings.weight_fake.is_some()),
+                ("--threshold-fake", settings.threshold_fake.is_some()),
+                ("--density", settings.density.is_some()),
+                ("--max-rejection", settings.max_rejection.is_some()),
+            ],
+            "the generated side is weighted with --sides both",
+        )?;
+    }
+    let exponent = match rule {
+        Rule::TwoLevel => None,
+        Rule::Power(exponent) => Some(exponent),
+        Rule::Ratio(_) => {
+            let reason =
+                "ratio weights compare with what a generator makes, which changes while it is trained";
+            return Err(Error::usage(reason, "take --rule two-level or power:B"));
+        }
+    };
+    if let Some(exponent) = exponent {
+        settings.refuse(
+            &[
+                ("--bias", settings.bias.is_some()),
+                ("--weight", settings.weight.is_some()),
+                ("--threshold", settings.threshold.is_some()),
+                ("--weight-real", settings.weight_real.is_some()),
+                ("--threshold-real", settings.threshold_real.is_some()),
+                ("--sides both", sides == Sides::Both),
+            ],
+            "power:B weights the real side by a power of the density",
+        )?;
+        let truncated = Truncated {
+            exponent,
+            clip: *settings.clip.get_or_insert(default::CLIP),
+            min_ess: *settings.min_ess.get_or_insert(default::MIN_ESS),
+        };
+        return Ok((Weighting::Power(truncated), None));
+    }
+    settings.refuse(
+        &[("--clip", settings.clip.is_some()), ("--min-ess", settings.min_ess.is_some())],
+        "they belong to --rule power:B",
+    )?;
+    let (weight, threshold) = settings.two_level(|s| (&mut s.weight_real, &mut s.threshold_real))?;
+    let real = Weighting::TwoLevel(TwoLevel { weight, threshold: threshold.resolve(&distribution) });
+    let rejection = match sides {
+        Sides::Both => {
+            let (weight, threshold) = settings.two_level(|s| (&mut s.weight_fake, &mut s.threshold_fake))?;
+            let by = *settings.density.get_or_insert(DensityBy::Knn);
+            Some(Rejection {
+                rule: TwoLevel { weight: weight.recip(), threshold: threshold.resolve(&distribution) },
+                judge: Judge::open(reference, extractor(settings, reference)?, by, terminal)?,
+                max_draws: *settings.max_rejection.get_or_insert(default::MAX_REJECTION),
+            })
+        }
+        Sides::Real => None,
+    };
+    // What both sides got is said by side from here on.
+    (settings.bias, settings.weight, settings.threshold) = (None, None, None);
+    Ok((real, rejection))
+}
+
+fn evaluation(
+    settings: &mut Settings,
+    reference: Option<&Reference>,
+    seed: u64,
+    device: &Device,
+) -> Result<(Option<Evaluator>, Option<u64>)> {
+    let keep_best = *settings.keep_best.get_or_insert(false);
+    if settings.eval_every.is_none() {
+        settings.refuse(
+            &[
+                ("--eval-images", settings.eval_images.is_some()),
+                ("--keep-best", keep_best),
+                ("--patience", settings.patience.is_some()),
+            ],
+            "nothing is evaluated without --eval-every",
+        )?;
+        return Ok((None, None));
+    }
+    let Some(reference) = reference else {
+        return Err(Error::usage("--eval-every needs a reference to compare with", "give --reference"));
+    };
+    let images = *settings.eval_images.get_or_insert(default::EVAL_IMAGES) as usize;
+    let patience = match keep_best {
+        true => Some(*settings.patience.get_or_insert(default::PATIENCE)),
+        false => {
+            settings.refuse(&[("--patience", settings.patience.is_some())], "it belongs to --keep-best")?;
+            None
+        }
+    };
+    Ok((Some(Evaluator::new(reference, extractor(settings, reference)?, images, seed, device)?), patience))
+}
+
+/// SHA-256 over names and numbers.
+fn digest(variables: &Variables) -> Result<String> {
+    let mut bytes = Vec::new();
+    for (name, tensor) in variables.state_dict("")?.iter() {
+        bytes.extend(name.as_bytes());
+        match &tensor.data {
+            pseudo_density::formats::TensorData::F32(values) => {
+                values.iter().for_each(|value| bytes.extend(value.to_le_bytes()));
+            }
+            pseudo_density::formats::TensorData::I64(values) => {
+                values.iter().for_each(|value| bytes.extend(value.to_le_bytes()));
+            }
+        }
+    }
+    Ok(sha256(&bytes))
+}

@@ -1,0 +1,371 @@
+//! What was typed for `pd finetune`, and what options.json holds of a run.
+
+use clap::{Args, ValueEnum};
+use pseudo_density::density::{Rule, Threshold};
+use pseudo_density::error::{Error, Result};
+use pseudo_density::finetune::DensityBy;
+use pseudo_density::images::Fit;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
+
+/// What a setting is that is not typed, as its help says; where the family decides, see `finetune::defaults`.
+pub mod default {
+    pub const SEED: u64 = 0;
+    pub const BATCH: u32 = 64;
+    pub const R1_INTERVAL: u32 = 16;
+    pub const EMA_KIMG: f64 = 10.0;
+    pub const EMA_RAMPUP_FROM_NOTHING: f64 = 0.05;
+    pub const MAX_REJECTION: u32 = 100;
+    pub const CLIP: f64 = 100.0;
+    pub const MIN_ESS: f64 = 0.3;
+    pub const SNAP: u64 = 500;
+    pub const LOG_EVERY: u64 = 10;
+    pub const SHEET: u32 = 8;
+    pub const DIFFUSION_SHEET: u32 = 4;
+    pub const EVAL_IMAGES: u32 = 2000;
+    pub const PATIENCE: u64 = 5;
+}
+
+/// Which way training leans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Bias {
+    /// Towards the typical: weight 33 above the 80th percentile
+    Fidelity,
+    /// Towards the rare: weight 0.03 above the 20th percentile
+    Diversity,
+}
+
+/// Whose batches are weighted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Sides {
+    /// The real ones
+    Real,
+    /// The generated ones too, by rejection: the paper's
+    Both,
+}
+
+/// Everything that decides what a run computes. As it was typed, what is left out is absent; in options.json nothing is that applies.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Generator to go on from: a directory, a diffusers pipeline or a weights file
+    #[arg(long, value_name = "G", help_heading = "Model")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generator: Option<PathBuf>,
+    /// Its discriminator [default: d.safetensors of the generator's directory]
+    #[arg(long, value_name = "D", help_heading = "Model")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discriminator: Option<PathBuf>,
+    /// Start from random weights of these sizes instead
+    #[arg(long, value_name = "CONFIG.json", conflicts_with_all = ["generator", "discriminator"], help_heading = "Model")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init: Option<PathBuf>,
+    /// Architecture, where the files do not say
+    #[arg(long, value_name = "NAME", help_heading = "Model")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arch: Option<String>,
+    /// Configuration of the generator, where its file does not say
+    #[arg(long, value_name = "FILE", conflicts_with = "init", help_heading = "Model")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config: Option<PathBuf>,
+    /// Denoising steps of a diffusion model's sheets and evaluations
+    #[arg(long, value_name = "N", help_heading = "Model")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ddim_steps: Option<usize>,
+
+    /// Real images: directory, .zip or .tar
+    #[arg(long, value_name = "IMAGES", help_heading = "Data")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<PathBuf>,
+    /// How images of another shape are brought into the generator's [default: crop]
+    #[arg(long, help_heading = "Data")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fit: Option<Fit>,
+    /// Mirror half of the real images
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Data")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<bool>,
+    /// Stop at the first image that cannot be used (exit code 3)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Data")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strict: Option<bool>,
+
+    /// Indexed reference that densities come from
+    #[arg(long, value_name = "REF", help_heading = "Importance sampling")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<PathBuf>,
+    /// Weights file of the reference's extractor
+    #[arg(long, value_name = "FILE", help_heading = "Importance sampling")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<PathBuf>,
+    /// Weight and threshold in one word
+    #[arg(long, help_heading = "Importance sampling")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bias: Option<Bias>,
+    /// two-level (a weight above a threshold) or power:B (weight rho^B) [default: two-level]
+    #[arg(long, value_name = "RULE", help_heading = "Importance sampling")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Rule>,
+    /// Weight of images above the threshold; 1 is the control
+    #[arg(long, value_name = "W", value_parser = positive, help_heading = "Importance sampling")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
+    /// Threshold: a density (1.18) or a percentile of the reference (p80)
+    #[arg(long, value_name = "TAU", help_heading = "Importance sampling")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<Threshold>,
+    /// Weight the real batches only, or the generated ones too [default: real]
+    #[arg(long, help_heading = "Importance sampling")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sides: Option<Sides>,
+    /// Weight of the real side alone
+    #[arg(long, value_name = "W", value_parser = positive, help_heading = "Importance sampling")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_real: Option<f64>,
+    /// Threshold of the real side alone
+    #[arg(long, value_name = "TAU", help_heading = "Importance sampling")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold_real: Option<Threshold>,
+    /// Weight of the generated side alone: its batches are drawn with the inverse
+    #[arg(long, value_name = "W", value_parser = positive, help_heading = "Importance sampling")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_fake: Option<f64>,
+    /// Threshold of the generated side alone
+    #[arg(long, value_name = "TAU", help_heading = "Importance sampling")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold_fake: Option<Threshold>,
+    /// How generated images are scored [default: knn]
+    #[arg(long, help_heading = "Importance sampling")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub density: Option<DensityBy>,
+    /// Most draws for each accepted generated image [default: 100]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=60_000), help_heading = "Importance sampling")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_rejection: Option<u32>,
+    /// Largest weight of rule power:B, in means [default: 100]
+    #[arg(long, value_name = "C", value_parser = at_least_1, help_heading = "Importance sampling")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip: Option<f64>,
+    /// Least effective sample size of rule power:B, as a share of the images; weights are cut until it is met [default: 0.3]
+    #[arg(long, value_name = "SHARE", value_parser = share, help_heading = "Importance sampling")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_ess: Option<f64>,
+
+    /// Steps in all
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000), help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
+    /// Thousands of real images in all, instead of --steps
+    #[arg(long, value_name = "N", conflicts_with = "steps", value_parser = positive, help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kimg: Option<f64>,
+    /// Images per step [default: 64]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=65_536), help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<u32>,
+    /// Loss of a GAN: the family's unless given
+    #[arg(long, help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss: Option<LossChoice>,
+    /// Weight of R1 [default: the family's]
+    #[arg(long, value_name = "GAMMA", value_parser = not_negative, help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gamma: Option<f64>,
+    /// Steps from one R1 penalty to the next [default: 16]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub r1_interval: Option<u32>,
+    /// Learning rate of Adam [default: the family's]
+    #[arg(long, value_name = "RATE", value_parser = positive, help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lr: Option<f64>,
+    /// Decay of Adam's first moment [default: the family's]
+    #[arg(long, value_name = "BETA", value_parser = decay, help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beta1: Option<f64>,
+    /// Decay of Adam's second moment [default: the family's]
+    #[arg(long, value_name = "BETA", value_parser = decay, help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beta2: Option<f64>,
+    /// Steps over which the learning rate rises [default: the family's]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warmup: Option<u64>,
+    /// Half-life of the averaged generator, in thousands of images [default: 10]
+    #[arg(long, value_name = "KIMG", value_parser = not_negative, help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema_kimg: Option<f64>,
+    /// Half-life at most this share of the images seen so far; 0 for no such bound [default: 0.05 with --init, else 0]
+    #[arg(long, value_name = "SHARE", value_parser = not_negative, help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema_rampup: Option<f64>,
+    /// Key of every random draw [default: 0]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+
+    /// Steps from one snapshot, sheet and saved state to the next [default: 500]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Watching")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snap: Option<u64>,
+    /// Steps from one line of the log to the next [default: 10]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Watching")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_every: Option<u64>,
+    /// Images per row and column of the sample sheets [default: 8, diffusion models 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Watching")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sheet: Option<u32>,
+    /// Steps from one evaluation (fd, precision, recall against the reference) to the next [default: none]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Watching")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval_every: Option<u64>,
+    /// Generated images of an evaluation [default: 2000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(8..=1_000_000), help_heading = "Watching")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval_images: Option<u32>,
+    /// Keep the snapshot of the lowest fd as snapshot-best, and stop when it no longer falls
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Watching")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_best: Option<bool>,
+    /// Evaluations without a lower fd after which --keep-best stops [default: 5]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Watching")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patience: Option<u64>,
+}
+
+/// A loss, or the family's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LossChoice {
+    /// The family's
+    Auto,
+    /// Non-saturating logistic loss, which is the binary cross entropy of DCGAN
+    #[value(alias = "bce")]
+    Logistic,
+    /// Hinge loss
+    Hinge,
+}
+
+fn number(text: &str, what: &str, fits: impl Fn(f64) -> bool) -> std::result::Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() && fits(value) => Ok(value),
+        _ => Err(format!("must be a number {what}")),
+    }
+}
+
+fn positive(text: &str) -> std::result::Result<f64, String> {
+    number(text, "above 0", |v| v > 0.0)
+}
+
+fn not_negative(text: &str) -> std::result::Result<f64, String> {
+    number(text, "of at least 0", |v| v >= 0.0)
+}
+
+fn at_least_1(text: &str) -> std::result::Result<f64, String> {
+    number(text, "of at least 1", |v| v >= 1.0)
+}
+
+fn share(text: &str) -> std::result::Result<f64, String> {
+    number(text, "between 0 and 1", |v| (0.0..=1.0).contains(&v))
+}
+
+fn decay(text: &str) -> std::result::Result<f64, String> {
+    number(text, "from 0 to below 1", |v| (0.0..1.0).contains(&v))
+}
+
+/// What identifies the inputs of a run, in options.json; not a setting.
+pub const INPUTS: &str = "inputs";
+
+impl Settings {
+    /// What was typed, over the settings in a file.
+    pub fn over_file(&self, path: &Path) -> Result<Settings> {
+        let wrong = |e: serde_json::Error| {
+            Error::malformed(
+                path,
+                format!("holds no settings of a run: {e}"),
+                "name the options.json of a run",
+            )
+        };
+        let text = std::fs::read(path).map_err(Error::io("read", path))?;
+        let mut settings: Map<String, Value> = serde_json::from_slice(&text).map_err(wrong)?;
+        settings.remove(INPUTS);
+        // One of a pair that says the same in two ways replaces the other.
+        const LEVELS: [&str; 4] = ["weight_real", "threshold_real", "weight_fake", "threshold_fake"];
+        for (typed, replaced) in [
+            (self.kimg.is_some(), &["steps"][..]),
+            (self.init.is_some(), &["generator", "discriminator", "config"]),
+            (self.generator.is_some(), &["init"]),
+            (self.bias.is_some(), &LEVELS),
+            (self.weight.is_some(), &["weight_real", "weight_fake"]),
+            (self.threshold.is_some(), &["threshold_real", "threshold_fake"]),
+            (self.rule.is_some(), &LEVELS),
+            (self.rule.is_some(), &["clip", "min_ess"]),
+            (self.sides.is_some(), &["weight_fake", "threshold_fake", "density", "max_rejection"]),
+            (self.gamma.is_some(), &["r1_interval"]),
+            (self.keep_best.is_some(), &["patience"]),
+        ] {
+            if typed {
+                replaced.iter().for_each(|key| drop(settings.remove(*key)));
+            }
+        }
+        settings.extend(self.json()?);
+        serde_json::from_value(Value::Object(settings)).map_err(wrong)
+    }
+
+    pub fn json(&self) -> Result<Map<String, Value>> {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(map)) => Ok(map),
+            other => Err(Error::data(format!("the settings cannot be written: {other:?}"), "")),
+        }
+    }
+
+    /// Whether R1 is asked for; no family has it by default.
+    pub fn needs_second_order(&self) -> bool {
+        self.gamma.is_some_and(|gamma| gamma > 0.0)
+    }
+
+    /// Refuses settings that would have no effect.
+    pub fn refuse(&self, given: &[(&str, bool)], because: &str) -> Result<()> {
+        match given.iter().find(|(_, given)| *given) {
+            Some((name, _)) => Err(Error::usage(format!("{name} has no effect: {because}"), "leave it out")),
+            None => Ok(()),
+        }
+    }
+
+    /// Weight and threshold of one side, from its own settings, those of both, or the bias.
+    pub fn two_level(
+        &mut self,
+        side: fn(&mut Settings) -> (&mut Option<f64>, &mut Option<Threshold>),
+    ) -> Result<(f64, Threshold)> {
+        const FIDELITY: (f64, f64) = (33.0, 80.0);
+        const DIVERSITY: (f64, f64) = (0.03, 20.0);
+        let preset = match self.bias {
+            Some(Bias::Fidelity) => Some(FIDELITY),
+            Some(Bias::Diversity) => Some(DIVERSITY),
+            None => None,
+        };
+        let weight = self.weight.or(preset.map(|(weight, _)| weight));
+        // A weight that was typed alone goes with the threshold of its direction.
+        let of_weight = |weight: f64| if weight < 1.0 { DIVERSITY.1 } else { FIDELITY.1 };
+        let (typed_weight, typed_threshold) = {
+            let (weight, threshold) = side(self);
+            (*weight, *threshold)
+        };
+        let Some(weight) = typed_weight.or(weight) else {
+            return Err(Error::usage(
+                "nothing says which way to train",
+                "give --bias fidelity or diversity, --weight W with --threshold TAU (W 1 is the control), or --rule power:B",
+            ));
+        };
+        let threshold = typed_threshold
+            .or(self.threshold)
+            .unwrap_or(Threshold::Percentile(preset.map_or(of_weight(weight), |(_, percentile)| percentile)));
+        let (to_weight, to_threshold) = side(self);
+        (*to_weight, *to_threshold) = (Some(weight), Some(threshold));
+        Ok((weight, threshold))
+    }
+}

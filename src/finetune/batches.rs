@@ -1,0 +1,168 @@
+//! What a step is made of: real images by their weight, and latents, by rejection where the generated side is weighted too.
+
+use super::data::{RealImages, mirrors};
+use super::densities::Judge;
+use super::random::{Purpose, keyed, normals};
+use super::weighting::WeightedRows;
+use crate::density::TwoLevel;
+use crate::error::{Error, Result};
+use crate::generate::{Conditions, Generator, find_space};
+use candle_core::{Device, Tensor};
+use rand::RngExt;
+use std::ops::Range;
+
+/// Real images with everything that decides which of them a step sees.
+pub struct RealBatches {
+    /// The images.
+    pub images: RealImages,
+    /// How often each is drawn.
+    pub rows: WeightedRows,
+    /// The class of each, where the model takes classes.
+    pub classes: Option<Vec<u32>>,
+    /// Whether half of them are mirrored.
+    pub mirror: bool,
+    /// Key of every draw.
+    pub seed: u64,
+    /// Where batches go.
+    pub device: Device,
+}
+
+/// Images or latents with their classes.
+pub struct Batch {
+    /// `[B, …]`
+    pub values: Tensor,
+    /// `[B]`, where the model takes classes.
+    pub classes: Option<Vec<u32>>,
+}
+
+impl RealBatches {
+    /// The real images `[B, C, H, W]` of a step.
+    ///
+    /// # Errors
+    /// As [`RealImages::batch`].
+    pub fn of_step(&self, step: u64, count: usize) -> Result<Batch> {
+        let rows = self.rows.draw(self.seed, step, count);
+        let mirrored = mirrors(self.seed, step, count, self.mirror);
+        let values = self.images.batch(&rows, &mirrored, &self.device)?;
+        let classes = self.classes.as_ref().map(|classes| rows.iter().map(|&row| classes[row]).collect());
+        Ok(Batch { values, classes })
+    }
+
+    /// Classes for generated images, as frequent as among the real ones.
+    fn classes_of_generated(&self, item: u64, count: usize) -> Option<Vec<u32>> {
+        let classes = self.classes.as_ref()?;
+        let mut rng = keyed(self.seed, Purpose::Classes, item);
+        Some((0..count).map(|_| classes[rng.random_range(0..classes.len())]).collect())
+    }
+}
+
+/// Rule 5 for generated images.
+pub struct Rejection {
+    /// The rule, its weight already the inverse (`1 / w`).
+    pub rule: TwoLevel,
+    /// What scores them.
+    pub judge: Judge,
+    /// Most draws for each accepted image, on average over a batch.
+    pub max_draws: u32,
+}
+
+/// Latents of a step, with the draws that they took.
+pub struct Accepted {
+    /// The latents.
+    pub batch: Batch,
+    /// Draws for each accepted latent.
+    pub draws: f64,
+}
+
+/// Steps leave room for this many rounds of candidates each in the keys of their streams.
+const ROUNDS: u64 = 1 << 16;
+
+/// The latents of a step: drawn from the prior, and where a rejection is given accepted by the density of their images.
+///
+/// Candidates are made in eval mode: whether one is accepted must not depend on the others of its round.
+///
+/// # Errors
+/// [`Error::Data`] if acceptance needs more draws than allowed.
+pub fn latents(
+    generator: &dyn Generator,
+    real: &RealBatches,
+    rejection: Option<&Rejection>,
+    step: u64,
+    count: usize,
+) -> Result<Accepted> {
+    let Some(Rejection { rule, judge, max_draws }) = rejection else {
+        let batch = candidates(generator, real, step * ROUNDS, count)?;
+        return Ok(Accepted { batch, draws: 1.0 });
+    };
+    let mut kept: Vec<Tensor> = Vec::new();
+    let mut classes: Option<Vec<u32>> = real.classes.as_ref().map(|_| Vec::new());
+    let (mut missing, mut drawn) = (count, 0);
+    for round in 0..u64::from(*max_draws).min(ROUNDS) {
+        let item = step * ROUNDS + round;
+        let batch = candidates(generator, real, item, count)?;
+        let conditions = Conditions { classes: batch.classes.as_deref(), ..Conditions::default() };
+        let densities = judge.densities(&generator.generate(&batch.values, &conditions)?)?;
+        let mut rng = keyed(real.seed, Purpose::Accept, item);
+        let accepted: Vec<u32> = (0u32..)
+            .zip(&densities)
+            .filter(|&(_, &rho)| rng.random::<f64>() < rule.acceptance(rho))
+            .map(|(row, _)| row)
+            .take(missing)
+            .collect();
+        missing -= accepted.len();
+        drawn += match accepted.last() {
+            Some(&last) if missing == 0 => last as usize + 1,
+            _ => count,
+        };
+        if !accepted.is_empty() {
+            let rows = Tensor::from_slice(&accepted, accepted.len(), batch.values.device())?;
+            kept.push(batch.values.index_select(&rows, 0)?);
+        }
+        if let (Some(all), Some(new)) = (&mut classes, &batch.classes) {
+            all.extend(accepted.iter().map(|&row| new[row as usize]));
+        }
+        if missing == 0 {
+            let batch = Batch { values: Tensor::cat(&kept, 0)?, classes };
+            return Ok(Accepted { batch, draws: drawn as f64 / count as f64 });
+        }
+    }
+    let reason = format!(
+        "of {drawn} generated images {} were accepted at step {step}: more than {max_draws} draws for each (--max-rejection)",
+        count - missing
+    );
+    let hint = "take a weight nearer to 1 or another threshold for the generated side, or --sides real";
+    Err(Error::data(reason, hint))
+}
+
+fn candidates(generator: &dyn Generator, real: &RealBatches, item: u64, count: usize) -> Result<Batch> {
+    let shape = &find_space(generator.spaces(), None)?.shape;
+    let values =
+        normals(&mut keyed(real.seed, Purpose::Latents, item), count * shape.iter().product::<usize>());
+    Ok(Batch {
+        values: to_latents(values, count, shape, &real.device)?,
+        classes: real.classes_of_generated(item, count),
+    })
+}
+
+/// Latents `[B, …]` of the generator's first space that stay the same throughout a run, each image's from a stream of its own.
+///
+/// # Errors
+/// What candle's operations return.
+pub fn fixed_latents(
+    generator: &dyn Generator,
+    seed: u64,
+    purpose: Purpose,
+    images: Range<u64>,
+    device: &Device,
+) -> Result<Tensor> {
+    let shape = &find_space(generator.spaces(), None)?.shape;
+    let each = shape.iter().product();
+    let count = images.end.saturating_sub(images.start) as usize;
+    let values = images.flat_map(|image| normals(&mut keyed(seed, purpose, image), each)).collect();
+    to_latents(values, count, shape, device)
+}
+
+fn to_latents(values: Vec<f32>, count: usize, shape: &[usize], device: &Device) -> Result<Tensor> {
+    let dims: Vec<usize> = [count].into_iter().chain(shape.iter().copied()).collect();
+    Ok(Tensor::from_vec(values, dims, &Device::Cpu)?.to_device(device)?)
+}

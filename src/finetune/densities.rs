@@ -1,0 +1,146 @@
+//! Pseudo densities of the training images: those of the reference where it was made of the same images, else scored against it.
+
+use super::data::RealImages;
+use crate::density::DensityPredictor;
+use crate::error::{Error, Result};
+use crate::extract::LoadedExtractor;
+use crate::generate::pixels;
+use crate::progress::{Progress, Silent};
+use crate::reference::embed::{EmbedOptions, embed};
+use crate::reference::{Reference, Scorer, files};
+use candle_core::{Device, Tensor};
+use clap::ValueEnum;
+use ndarray::Array2;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+
+/// Images that the extractor takes at a time.
+const BATCH: usize = 64;
+
+/// Where the densities of the training images came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Read from the reference, which was made of the same images.
+    Reference,
+    /// Computed against the reference.
+    Scored,
+}
+
+/// The pseudo density of every row of `images`.
+///
+/// # Errors
+/// [`Error::Malformed`] if the reference is damaged or not indexed; what the extractor returns.
+pub fn densities(
+    images: &RealImages,
+    reference: &Reference,
+    extractor: impl FnOnce() -> Result<LoadedExtractor>,
+    progress: &dyn Progress,
+) -> Result<(Vec<f64>, Origin)> {
+    reference.density()?;
+    if reference.manifest.input_digest == images.set().digest() {
+        let known = table(reference)?;
+        let found: Option<Vec<f64>> = images.paths().iter().map(|path| known.get(path).copied()).collect();
+        if let Some(densities) = found {
+            return Ok((densities, Origin::Reference));
+        }
+    }
+    let extractor = extractor()?;
+    let scorer = Scorer::open(reference, progress)?;
+    let embedded = embed(images.set(), &extractor, EmbedOptions { batch: BATCH, strict: false }, progress)?;
+    let paths: Vec<String> = embedded.images.iter().map(|image| image.path.clone()).collect();
+    let own = scorer.own_rows(embedded.features.view(), &paths);
+    let scores = scorer.score(embedded.features.view(), Some(&own), progress)?;
+    let known: HashMap<String, f64> = paths.into_iter().zip(scores.pseudo_density).collect();
+    let lost = |path: &String| {
+        let reason = format!("{path} can be decoded but not scored");
+        Error::data(reason, "the images must stay as they are during a run")
+    };
+    let of = |path: &String| known.get(path).copied().ok_or_else(|| lost(path));
+    Ok((images.paths().iter().map(of).collect::<Result<_>>()?, Origin::Scored))
+}
+
+/// Path and density of each row of `scores.csv`.
+fn table(reference: &Reference) -> Result<HashMap<String, f64>> {
+    #[derive(Deserialize)]
+    struct Row {
+        path: String,
+        pseudo_density: f64,
+    }
+    let path = reference.dir.join(files::SCORES);
+    let wrong = |e: csv::Error| Error::malformed(&path, e.to_string(), "run `pd index` again");
+    let mut known = HashMap::new();
+    for row in csv::Reader::from_path(&path).map_err(wrong)?.into_deserialize() {
+        let Row { path, pseudo_density } = row.map_err(wrong)?;
+        known.insert(path, pseudo_density);
+    }
+    Ok(known)
+}
+
+/// How generated images are scored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum DensityBy {
+    /// Rules 1 and 2 against the reference
+    Knn,
+    /// Rule 3, the paper's
+    Predictor,
+}
+
+/// Scores images that a generator makes.
+pub struct Judge {
+    extractor: LoadedExtractor,
+    by: By,
+}
+
+enum By {
+    Knn(Scorer),
+    Predictor(DensityPredictor),
+}
+
+impl Judge {
+    /// Reads what scoring needs.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if the reference is damaged, not indexed, or has no predictor where one is asked for.
+    pub fn open(
+        reference: &Reference,
+        extractor: LoadedExtractor,
+        by: DensityBy,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        let by = match by {
+            DensityBy::Knn => By::Knn(Scorer::open(reference, progress)?),
+            DensityBy::Predictor => {
+                let width = reference.manifest.identity.dimension;
+                By::Predictor(DensityPredictor::load(&reference.dir.join(files::PREDICTOR), width)?)
+            }
+        };
+        Ok(Self { extractor, by })
+    }
+
+    /// Pseudo densities `[B]` of generated images `[B, C, H, W]` in -1..=1.
+    ///
+    /// # Errors
+    /// What the extractor returns; [`Error::Data`] if features are not finite.
+    pub fn densities(&self, images: &Tensor) -> Result<Vec<f64>> {
+        let features = features_of_generated(&self.extractor, images)?;
+        match &self.by {
+            By::Knn(scorer) => Ok(scorer.score(features.view(), None, &Silent)?.pseudo_density),
+            By::Predictor(predictor) => {
+                Ok(predictor.predict_rows(features.view())?.into_iter().map(f64::from).collect())
+            }
+        }
+    }
+}
+
+/// Features `[B, D]` of generated images `[B, C, H, W]` in -1..=1.
+///
+/// # Errors
+/// What the extractor returns.
+pub fn features_of_generated(extractor: &LoadedExtractor, images: &Tensor) -> Result<Array2<f32>> {
+    let unit = pixels::to_unit_rgb(&images.detach())?.to_device(&Device::Cpu)?;
+    let features = extractor.features_of_images(&unit)?;
+    let dims = features.dims2()?;
+    Array2::from_shape_vec(dims, features.flatten_all()?.to_vec1()?)
+        .map_err(|e| Error::data(e.to_string(), ""))
+}

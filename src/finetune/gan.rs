@@ -1,0 +1,261 @@
+//! The step of a GAN: D on real and generated images, R1 now and then, G through D, the average behind G (rule 6).
+
+use super::adam::{Adam, AdamConfig};
+use super::batches::{Accepted, Batch, RealBatches, Rejection, latents};
+use super::ema::{EmaConfig, follow};
+use super::losses::{GanLoss, check_second_order, r1_penalty};
+use super::trainer::{Scalars, Trainer, warmup_rate};
+use crate::error::{Error, Result};
+use crate::generate::{Conditions, Discriminator, Generator, Mode};
+use candle_core::{DType, Tensor};
+
+/// R1, computed at every `interval`-th step and weighted up for it (lazy regularisation, StyleGAN2 appendix B).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct R1 {
+    /// Its weight.
+    pub gamma: f64,
+    /// Steps from one to the next.
+    pub interval: usize,
+}
+
+/// How a GAN is trained.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GanConfig {
+    /// Images of a batch.
+    pub batch: usize,
+    /// The loss.
+    pub loss: GanLoss,
+    /// The penalty on D's gradient, if any.
+    pub r1: Option<R1>,
+    /// Adam of both networks.
+    pub adam: AdamConfig,
+    /// Steps over which the learning rate rises.
+    pub warmup: u64,
+    /// The average of G.
+    pub ema: EmaConfig,
+}
+
+/// A generator with its average and its discriminator.
+pub struct GanNetworks {
+    /// The generator that is trained.
+    pub live: Box<dyn Generator>,
+    /// Its average.
+    pub average: Box<dyn Generator>,
+    /// The discriminator.
+    pub discriminator: Box<dyn Discriminator>,
+}
+
+/// Both networks with their optimisers: what a step changes.
+struct Adversaries {
+    networks: GanNetworks,
+    adam_g: Adam,
+    adam_d: Adam,
+    config: GanConfig,
+}
+
+/// What a step measured, still on the device.
+struct Measured {
+    d_loss: Tensor,
+    g_loss: Tensor,
+    logits_real: Tensor,
+    logits_fake: Tensor,
+    r1: Option<Tensor>,
+}
+
+impl Adversaries {
+    fn new(networks: GanNetworks, config: GanConfig) -> Result<Self> {
+        let GanNetworks { live, discriminator, .. } = &networks;
+        if live.image_shape() != discriminator.image_shape()
+            || live.class_count() != discriminator.class_count()
+        {
+            let reason = format!(
+                "the generator makes {:?} of {} classes, the discriminator takes {:?} of {}",
+                live.image_shape().dims(),
+                live.class_count(),
+                discriminator.image_shape().dims(),
+                discriminator.class_count()
+            );
+            return Err(Error::usage(reason, "are they of one model?"));
+        }
+        let mut adam_of_d = config.adam;
+        if let Some(r1) = config.r1 {
+            check_second_order()?;
+            adam_of_d = adam_of_d.lazy(r1.interval);
+        }
+        let adam_g = Adam::new(live.variables(), config.adam)?;
+        let adam_d = Adam::new(discriminator.variables(), adam_of_d)?;
+        Ok(Self { networks, adam_g, adam_d, config })
+    }
+
+    /// D, R1 where it is due, G and the average, on real images and latents.
+    fn step(&mut self, real: &Batch, z: &Batch, step: u64) -> Result<Measured> {
+        let GanConfig { batch, loss, r1, warmup, ema, .. } = self.config;
+        let GanNetworks { live, average, discriminator } = &self.networks;
+        let rate = warmup_rate(step, warmup);
+        let with = |classes, mode| Conditions { classes, mode, ..Conditions::default() };
+        let (of_real, of_fake) = (real.classes.as_deref(), z.classes.as_deref());
+
+        // As in DCGAN's program one batch of generated images serves both networks.
+        let images = live.generate(&z.values, &with(of_fake, Mode::Train))?;
+        let logits_real = discriminator.logits(&real.values, &with(of_real, Mode::Train))?;
+        let logits_fake = discriminator.logits(&images.detach(), &with(of_fake, Mode::Train))?;
+        let d_loss = loss.discriminator(&logits_real, &logits_fake)?;
+        self.adam_d.step(&d_loss.backward()?, rate)?;
+
+        let mut penalty = None;
+        if let Some(R1 { gamma, interval }) = r1
+            && step.is_multiple_of(interval as u64)
+        {
+            let r1 = r1_penalty(discriminator.as_ref(), &real.values, of_real, gamma)?;
+            self.adam_d.step(&(&r1 * interval as f64)?.backward()?, rate)?;
+            penalty = Some(r1.detach());
+        }
+
+        let g_loss = loss.generator(&discriminator.logits(&images, &with(of_fake, Mode::Through))?)?;
+        self.adam_g.step(&g_loss.backward()?, rate)?;
+        let seen = (step + 1) * batch as u64;
+        follow(average.variables(), live.variables(), ema.decay(batch as u64, seen))?;
+        Ok(Measured { d_loss, g_loss, logits_real, logits_fake, r1: penalty })
+    }
+}
+
+/// A GAN in training.
+pub struct GanTrainer {
+    adversaries: Adversaries,
+    real: RealBatches,
+    rejection: Option<Rejection>,
+}
+
+impl GanTrainer {
+    /// Networks that fit each other and the images, both optimisers at their beginning.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if they do not fit, or for R1 where gradients of gradients are not kept.
+    pub fn new(
+        networks: GanNetworks,
+        real: RealBatches,
+        rejection: Option<Rejection>,
+        config: GanConfig,
+    ) -> Result<Self> {
+        Ok(Self { adversaries: Adversaries::new(networks, config)?, real, rejection })
+    }
+}
+
+impl Trainer for GanTrainer {
+    fn step(&mut self, step: u64, report: bool) -> Result<Scalars> {
+        let real = self.real.of_step(step, self.batch())?;
+        let Accepted { batch: z, draws } =
+            latents(self.live(), &self.real, self.rejection.as_ref(), step, self.batch())?;
+        let Measured { d_loss, g_loss, logits_real, logits_fake, r1 } =
+            self.adversaries.step(&real, &z, step)?;
+        if !report {
+            return Ok(Vec::new());
+        }
+        let number = |t: &Tensor| -> Result<f64> { Ok(t.to_dtype(DType::F64)?.to_scalar()?) };
+        let mut scalars = vec![
+            ("d_loss", number(&d_loss)?),
+            ("g_loss", number(&g_loss)?),
+            ("d_real", number(&logits_real.mean_all()?)?),
+            ("d_fake", number(&logits_fake.mean_all()?)?),
+        ];
+        if let Some(r1) = r1 {
+            scalars.push(("r1", number(&r1)?));
+        }
+        if self.rejection.is_some() {
+            scalars.push(("draws_per_accepted", draws));
+        }
+        Ok(scalars)
+    }
+
+    fn batch(&self) -> usize {
+        self.adversaries.config.batch
+    }
+
+    fn live(&self) -> &dyn Generator {
+        self.adversaries.networks.live.as_ref()
+    }
+
+    fn average(&self) -> &dyn Generator {
+        self.adversaries.networks.average.as_ref()
+    }
+
+    fn discriminator(&self) -> Option<&dyn Discriminator> {
+        Some(self.adversaries.networks.discriminator.as_ref())
+    }
+
+    fn optimizers(&mut self) -> Vec<(&'static str, &mut Adam)> {
+        vec![("adam_g", &mut self.adversaries.adam_g), ("adam_d", &mut self.adversaries.adam_d)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formats::{HostTensor, TensorData, read_state_dict};
+    use crate::generate::{GeneratorRequest, load, load_discriminator};
+    use candle_core::Device;
+    use std::path::{Path, PathBuf};
+
+    fn fixture(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/generators/dcgan").join(name)
+    }
+
+    /// Largest difference as a share of the largest expected value.
+    fn difference(found: &Tensor, expected: &Tensor) -> f64 {
+        let flat =
+            |t: &Tensor| t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        let (found, expected) = (flat(found), flat(expected));
+        assert_eq!(found.len(), expected.len());
+        let largest = expected.iter().fold(0f64, |m, v| m.max(v.abs()));
+        found.iter().zip(&expected).fold(0f64, |m, (a, b)| m.max((a - b).abs())) / largest
+    }
+
+    #[test]
+    fn a_step_of_dcgan_is_that_of_pytorch() {
+        let request = GeneratorRequest { dtype: DType::F64, ..GeneratorRequest::default() };
+        let generator = || load(fixture("weights.safetensors"), &request).unwrap();
+        let networks = GanNetworks {
+            live: generator(),
+            average: generator(),
+            discriminator: load_discriminator(fixture("weights_d.safetensors"), &request).unwrap(),
+        };
+        let config = GanConfig {
+            batch: 6,
+            loss: GanLoss::Logistic,
+            r1: None,
+            adam: AdamConfig { lr: 2e-4, beta1: 0.5, beta2: 0.999 },
+            warmup: 0,
+            ema: EmaConfig { kimg: 0.0, rampup: None },
+        };
+        let dict = read_state_dict(fixture("io.safetensors")).unwrap();
+        let expected = |name: &str| match dict.get(name).unwrap() {
+            HostTensor { shape, data: TensorData::F32(values) } => {
+                Tensor::from_slice(values, shape.as_slice(), &Device::Cpu)
+                    .unwrap()
+                    .to_dtype(DType::F64)
+                    .unwrap()
+            }
+            other => panic!("{name} is {other:?}"),
+        };
+        let batch = |values: Tensor| Batch { values, classes: None };
+        let z = expected("z").flatten_from(1).unwrap();
+        let mut adversaries = Adversaries::new(networks, config).unwrap();
+        let measured = adversaries.step(&batch(expected("real")), &batch(z), 0).unwrap();
+        assert!(difference(&measured.d_loss, &expected("train.d_loss")) < 2e-5);
+        assert!(difference(&measured.logits_fake, &expected("train.d_logits_fake")) < 2e-5);
+        let GanNetworks { live, average, discriminator } = &adversaries.networks;
+        for name in ["main.0.weight", "main.5.weight", "main.3.bias"] {
+            let found = discriminator.variables().get(name).unwrap();
+            assert!(difference(found, &expected(&format!("train.after_adam.D.{name}"))) < 2e-4, "{name}");
+        }
+        for name in ["main.1.running_mean", "main.1.running_var"] {
+            let found = live.variables().get(name).unwrap();
+            assert!(difference(found, &expected(&format!("train.after_g_step.G.{name}"))) < 2e-5, "{name}");
+        }
+        // Without a half-life the average is the generator itself, statistics of batch norm included.
+        for name in ["main.0.weight", "main.1.running_var"] {
+            let (a, b) = (average.variables().get(name).unwrap(), live.variables().get(name).unwrap());
+            assert_eq!(difference(a, b), 0.0);
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Fine-tuning with importance sampling (rule 6): GANs and diffusion models on real images drawn by their pseudo density.
+//! A [`Trainer`] makes one step at a time; [`run()`] is the loop around it: log, sheets, snapshots, state, evaluations.
+//! Every draw is keyed by (seed, purpose, step), so that networks, averages and moments are the whole state of a run.
+
+mod adam;
+mod batches;
+mod data;
+mod defaults;
+mod densities;
+mod diffusion;
+mod directory;
+mod ema;
+mod evaluate;
+mod events;
+mod gan;
+mod labels;
+mod log;
+mod losses;
+mod random;
+mod run;
+mod sheet;
+mod trainer;
+mod weighting;
+
+pub use adam::{Adam, AdamConfig};
+pub use batches::{Accepted, Batch, RealBatches, Rejection, latents};
+pub use data::{MEMORY_BYTES, RealImages};
+pub use defaults::{Defaults, defaults};
+pub use densities::{DensityBy, Judge, Origin, densities};
+pub use diffusion::{DiffusionConfig, DiffusionTrainer};
+pub use directory::{RunDirectory, snapshot_name};
+pub use ema::{EmaConfig, follow};
+pub use evaluate::Evaluator;
+pub use gan::{GanConfig, GanNetworks, GanTrainer, R1};
+pub use labels::classes;
+pub use losses::{GanLoss, SECOND_ORDER_VARIABLE, check_second_order, r1_penalty};
+pub use run::{Finished, Schedule, run};
+pub use sheet::Sheet;
+pub use trainer::{Scalars, Trainer, warmup_rate};
+pub use weighting::{Truncated, WeightedRows, Weighting};

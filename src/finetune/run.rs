@@ -1,0 +1,209 @@
+//! The loop around the steps: log, sheets, snapshots, state, evaluations, and when to stop.
+
+use super::directory::{BEST, RunDirectory, snapshot_name};
+use super::evaluate::{DISTANCE, Evaluator};
+use super::log::Log;
+use super::sheet::Sheet;
+use super::trainer::Trainer;
+use crate::error::{Error, Result};
+use crate::progress::{Progress, check_stop};
+use candle_core::Device;
+
+/// When things happen, in steps.
+#[derive(Debug, Clone, Copy)]
+pub struct Schedule {
+    /// Steps in all.
+    pub steps: u64,
+    /// From one snapshot (with sheet and state) to the next.
+    pub snap: u64,
+    /// From one line of the log to the next.
+    pub log_every: u64,
+    /// From one evaluation to the next.
+    pub eval_every: u64,
+    /// Evaluations without a better distance after which the run stops; the best is kept.
+    pub patience: Option<u64>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finished {
+    /// Steps made, those of earlier starts included.
+    pub steps: u64,
+    /// The step and the distance of the best evaluation.
+    pub best: Option<(u64, f64)>,
+    /// Whether it stopped because no evaluation was better for long.
+    pub stopped_early: bool,
+    /// The last line's numbers.
+    pub last: Vec<(&'static str, f64)>,
+}
+
+/// A discriminator's loss below this says that it no longer doubts anything.
+const COLLAPSED_LOSS: f64 = 1e-3;
+/// As many reported steps in a row below it are taken for a collapse.
+const COLLAPSED_REPORTS: usize = 20;
+
+/// Trains from the latest state of the directory to the end of the schedule.
+///
+/// # Errors
+/// [`Error::Interrupted`] with the state saved; [`Error::Data`] when the run diverges; what the steps and the files return.
+pub fn run(
+    trainer: &mut dyn Trainer,
+    directory: &RunDirectory,
+    schedule: Schedule,
+    evaluator: Option<&Evaluator>,
+    sheet: Sheet,
+    device: &Device,
+    progress: &dyn Progress,
+) -> Result<Finished> {
+    let resumed = directory.load_state(trainer)?;
+    let start = resumed.unwrap_or(0);
+    let batch = trainer.batch();
+    let mut log = Log::open(directory.path(), resumed)?;
+    let sheet_of = |step: u64, trainer: &dyn Trainer| {
+        sheet.write(&directory.path().join(format!("fakes-{step:06}.png")), trainer, device)
+    };
+    if resumed.is_none() {
+        sheet_of(0, trainer)?;
+        if let Some(evaluator) = evaluator {
+            let found = evaluator.evaluate(trainer, progress)?;
+            log.append(0, batch, &found)?;
+        }
+    }
+    let mut last = Vec::new();
+    let mut stopped_early = patience_is_over(&log, schedule.patience);
+    let mut step = start;
+    progress.start("training", schedule.steps.saturating_sub(start), "steps");
+    while step < schedule.steps && !stopped_early {
+        if check_stop(String::new).is_err() {
+            progress.finish();
+            directory.save_state(step, trainer)?;
+            let hint =
+                format!("step {step} is saved in {}; the same command continues", directory.path().display());
+            return Err(Error::Interrupted { hint });
+        }
+        let final_step = step + 1 == schedule.steps;
+        let mut scalars = trainer.step(step, is_due(step + 1, schedule.log_every, final_step))?;
+        step += 1;
+        progress.advance(1);
+        check_losses(&scalars, step, directory)?;
+        let snapshot_is_due = is_due(step, schedule.snap, final_step);
+        let evaluator = evaluator.filter(|_| is_due(step, schedule.eval_every, final_step));
+        if snapshot_is_due || evaluator.is_some() {
+            trainer.check_finite().map_err(|error| diverged(&error.to_string(), step, directory))?;
+        }
+        if let Some(evaluator) = evaluator {
+            progress.finish();
+            let found = match evaluator.evaluate(trainer, progress) {
+                Err(Error::Interrupted { .. }) => {
+                    // The evaluation belongs to this step: it is made again when the step is.
+                    let hint = format!(
+                        "{} keeps the last state; the same command continues",
+                        directory.path().display()
+                    );
+                    return Err(Error::Interrupted { hint });
+                }
+                found => found?,
+            };
+            progress.start("training", schedule.steps - step, "steps");
+            let distance = found.iter().find(|(name, _)| *name == DISTANCE).map(|(_, value)| *value);
+            let best = best_of(&log).map_or(f64::INFINITY, |(_, best)| best);
+            scalars.extend(found);
+            if schedule.patience.is_some() && distance.is_some_and(|distance| distance < best) {
+                directory.save_snapshot(BEST, trainer)?;
+            }
+        }
+        if !scalars.is_empty() {
+            log.append(step, batch, &scalars)?;
+            last = scalars;
+        }
+        check_collapse(&log, step, directory)?;
+        stopped_early = patience_is_over(&log, schedule.patience) && !final_step;
+        if snapshot_is_due || stopped_early {
+            sheet_of(step, trainer)?;
+            directory.save_snapshot(&snapshot_name(step), trainer)?;
+            directory.save_state(step, trainer)?;
+        }
+    }
+    progress.finish();
+    Ok(Finished { steps: step, best: best_of(&log), stopped_early, last })
+}
+
+fn is_due(step: u64, every: u64, final_step: bool) -> bool {
+    step.is_multiple_of(every) || final_step
+}
+
+/// The step and the distance of the best evaluation; the first of equals.
+fn best_of(log: &Log) -> Option<(u64, f64)> {
+    log.column(DISTANCE).into_iter().min_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)))
+}
+
+fn patience_is_over(log: &Log, patience: Option<u64>) -> bool {
+    let Some((patience, (best, _))) = patience.zip(best_of(log)) else { return false };
+    log.column(DISTANCE).iter().filter(|(step, _)| *step > best).count() as u64 >= patience
+}
+
+fn diverged(what: &str, step: u64, directory: &RunDirectory) -> Error {
+    let reason = format!("training diverged at step {step}: {what}");
+    let hint = format!(
+        "the snapshots in {} are from before; start anew with a lower --lr, a weight nearer to 1, or --gamma for R1",
+        directory.path().display()
+    );
+    Error::data(reason, hint)
+}
+
+fn check_losses(scalars: &[(&'static str, f64)], step: u64, directory: &RunDirectory) -> Result<()> {
+    match scalars.iter().find(|(_, value)| !value.is_finite()) {
+        Some((name, value)) => Err(diverged(&format!("{name} is {value}"), step, directory)),
+        None => Ok(()),
+    }
+}
+
+/// A discriminator that is certain of everything teaches nothing.
+fn check_collapse(log: &Log, step: u64, directory: &RunDirectory) -> Result<()> {
+    let losses = log.column("d_loss");
+    let latest = losses.iter().rev().take(COLLAPSED_REPORTS);
+    if losses.len() < COLLAPSED_REPORTS || latest.into_iter().any(|(_, loss)| *loss >= COLLAPSED_LOSS) {
+        return Ok(());
+    }
+    let what = format!(
+        "the discriminator's loss was below {COLLAPSED_LOSS} in the last {COLLAPSED_REPORTS} lines of the log"
+    );
+    Err(diverged(&what, step, directory))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(distances: &[f64]) -> (tempfile::TempDir, Log) {
+        let directory = tempfile::tempdir().unwrap();
+        let mut log = Log::open(directory.path(), None).unwrap();
+        for (step, distance) in (0..).zip(distances) {
+            log.append(step, 1, &[("fd", *distance)]).unwrap();
+        }
+        (directory, log)
+    }
+
+    #[test]
+    fn a_run_stops_when_no_evaluation_was_better_for_long() {
+        let (_directory, log) = log(&[5.0, 3.0, 3.0, 4.0]);
+        assert_eq!(best_of(&log), Some((1, 3.0)));
+        assert!(patience_is_over(&log, Some(2)));
+        assert!(!patience_is_over(&log, Some(3)) && !patience_is_over(&log, None));
+    }
+
+    #[test]
+    fn losses_that_are_no_numbers_and_certain_discriminators_stop_the_run() {
+        let directory = tempfile::tempdir().unwrap();
+        let run = RunDirectory::open(&directory.path().join("run"), &serde_json::Map::new()).unwrap();
+        assert!(check_losses(&[("g_loss", 1.0)], 3, &run).is_ok());
+        let error = check_losses(&[("g_loss", f64::NAN)], 3, &run).unwrap_err();
+        assert!(error.to_string().contains("step 3") && error.hint().unwrap().contains("--lr"), "{error}");
+        let mut log = Log::open(directory.path(), None).unwrap();
+        for step in 1..=COLLAPSED_REPORTS as u64 {
+            assert!(check_collapse(&log, step, &run).is_ok());
+            log.append(step, 1, &[("d_loss", 1e-5)]).unwrap();
+        }
+        assert!(check_collapse(&log, 99, &run).is_err());
+    }
+}

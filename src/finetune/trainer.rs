@@ -1,0 +1,82 @@
+//! What the loop knows of a training objective.
+
+use super::adam::Adam;
+use crate::error::{Error, Result};
+use crate::generate::{Discriminator, Generator, Snapshot, Variables};
+
+/// Named numbers of a step, for the log.
+pub type Scalars = Vec<(&'static str, f64)>;
+
+/// An objective with its networks, optimisers and batches; one step at a time.
+///
+/// Everything random is keyed by the number of the step: networks, averages and moments are the whole state.
+pub trait Trainer {
+    /// Makes step `step`, counted from 0. What it measured comes back only if `report`: reading it waits for the device.
+    ///
+    /// # Errors
+    /// What the networks return.
+    fn step(&mut self, step: u64, report: bool) -> Result<Scalars>;
+
+    /// Images that a step sees.
+    fn batch(&self) -> usize;
+
+    /// The generator that is trained.
+    fn live(&self) -> &dyn Generator;
+
+    /// Its average, which images are made with.
+    fn average(&self) -> &dyn Generator;
+
+    /// The discriminator, where there is one.
+    fn discriminator(&self) -> Option<&dyn Discriminator>;
+
+    /// The optimisers, named.
+    fn optimizers(&mut self) -> Vec<(&'static str, &mut Adam)>;
+
+    /// The networks, named as in a generator directory.
+    fn networks(&self) -> Vec<(&'static str, &Variables)> {
+        let mut networks = vec![("g", self.live().variables()), ("g_ema", self.average().variables())];
+        networks.extend(self.discriminator().map(|d| ("d", d.variables())));
+        networks
+    }
+
+    /// The networks as a generator directory.
+    fn snapshot(&self) -> Snapshot<'_> {
+        Snapshot {
+            live: Some(self.live()),
+            average: Some(self.average()),
+            discriminator: self.discriminator(),
+        }
+    }
+
+    /// Refuses networks with numbers that are not finite.
+    ///
+    /// # Errors
+    /// [`Error::Data`] naming the first.
+    fn check_finite(&self) -> Result<()> {
+        for (network, variables) in self.networks() {
+            for (name, variable) in variables.parameters().chain(variables.buffers()) {
+                let sum = variable.to_dtype(candle_core::DType::F64)?.sum_all()?.to_scalar::<f64>()?;
+                if !sum.is_finite() {
+                    return Err(Error::data(format!("`{name}` of {network} is no longer finite"), ""));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The share of the full learning rate at step `step`, counted from 0: it rises linearly over the first `warmup` steps.
+pub fn warmup_rate(step: u64, warmup: u64) -> f64 {
+    if step >= warmup { 1.0 } else { (step + 1) as f64 / warmup as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_rises_to_1_over_the_warm_up() {
+        assert_eq!([0, 1, 3, 4, 99].map(|step| warmup_rate(step, 4)), [0.25, 0.5, 1.0, 1.0, 1.0]);
+        assert_eq!(warmup_rate(0, 0), 1.0);
+    }
+}
