@@ -1,5 +1,5 @@
 //! Rule 4: single samples moved towards the common or the unique, by projected gradient steps on their latents (PGD).
-//! [`Search`] moves a batch of latents and returns the best it met; [`run`] does so for any number and writes what is found.
+//! [`Search`] moves a batch of latents and returns the best it met; [`run()`] does so for any number and writes what is found.
 //! Densities are those of the written 8-bit images, so that scoring the files gives the same numbers.
 
 mod ball;
