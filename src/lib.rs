@@ -54,6 +54,7 @@ pub mod neighbors;
 pub mod ops;
 pub mod perturb;
 pub mod progress;
+mod random;
 pub mod reference;
 pub mod report;
 pub mod sampling;

@@ -8,7 +8,8 @@ use pseudo_density::generate::{
     self, Conditions, Generator, GeneratorRequest, LatentSpace, NoiseMode, SamplerRequest, Seeds, Truncation,
     find_space, latents_of_seeds, read_latents,
 };
-use pseudo_density::sampling::{Latents, Source};
+use pseudo_density::perturb::Latents;
+use pseudo_density::sampling::{self, Source};
 use std::path::PathBuf;
 
 /// Which generator, and what it makes images from.
@@ -58,20 +59,8 @@ enum NoiseChoice {
     Random,
 }
 
-/// Latents that are worked on together.
-pub struct LatentBatch {
-    /// `[B, …]`, in the space asked for.
-    pub latents: Tensor,
-    /// The seed of each, where they come from seeds.
-    pub seeds: Option<Vec<u32>>,
-    /// What the random streams of each are keyed by: its seed, else its row in the file.
-    pub keys: Vec<u64>,
-    /// The class of each, where one was given.
-    pub classes: Option<Vec<u32>>,
-}
-
 /// Batch after batch, each made when it is asked for.
-pub type LatentBatches<'a> = Box<dyn Iterator<Item = Result<LatentBatch>> + 'a>;
+pub type LatentBatches<'a> = Box<dyn Iterator<Item = Result<Latents>> + 'a>;
 
 impl GeneratorArgs {
     /// What the library is asked for beside the path.
@@ -100,7 +89,7 @@ impl GeneratorArgs {
         find_space(generator.spaces(), self.space.as_deref())
     }
 
-    /// What every image has in common; classes and keys come with each [`LatentBatch`]. Fails where the generator does not take it.
+    /// What every image has in common; classes and keys come with each batch of [`Latents`]. Fails where the generator does not take it.
     pub fn conditions(&self, generator: &dyn Generator) -> Result<Conditions<'_>> {
         let conditions = self.first_conditions();
         // Latents that are brought into another space arrive there truncated.
@@ -147,8 +136,8 @@ impl GeneratorArgs {
             let count = all.dim(0)?;
             let batches = (0..count).step_by(size.max(1)).map(move |first| {
                 let rows = size.min(count - first);
-                Ok(LatentBatch {
-                    latents: all.narrow(0, first, rows)?,
+                Ok(Latents {
+                    values: all.narrow(0, first, rows)?,
                     seeds: None,
                     keys: (first as u64..).take(rows).collect(),
                     classes: classes(rows),
@@ -172,7 +161,7 @@ impl GeneratorArgs {
                     Conditions { classes: classes.as_deref(), keys: Some(&keys), ..self.first_conditions() };
                 latents = generator.map_latents(&latents, space.name, &conditions)?;
             }
-            Ok(LatentBatch { latents, seeds: Some(seeds), keys, classes })
+            Ok(Latents { values: latents, seeds: Some(seeds), keys, classes })
         });
         Ok((seeds.count(), Box::new(batches)))
     }
@@ -181,16 +170,19 @@ impl GeneratorArgs {
     pub fn source<'a>(&self, generator: &'a dyn Generator, default_seeds: &Seeds) -> Result<Source<'a>> {
         let request = self.request();
         let latents = match &self.latents {
-            Some(path) => {
-                Latents::Given(read_latents(path, self.space(generator)?, request.dtype, &request.device)?)
-            }
+            Some(path) => sampling::Latents::Given(read_latents(
+                path,
+                self.space(generator)?,
+                request.dtype,
+                &request.device,
+            )?),
             None if self.space.is_some() => {
                 return Err(Error::usage(
                     "--space says what the numbers of --latents are, and seeds were asked for",
                     "leave --space out: images of seeds are the same in every space",
                 ));
             }
-            None => Latents::Seeds(self.seeds.as_ref().unwrap_or(default_seeds).clone()),
+            None => sampling::Latents::Seeds(self.seeds.as_ref().unwrap_or(default_seeds).clone()),
         };
         let conditions = self.conditions(generator)?;
         Ok(Source {

@@ -1,14 +1,14 @@
 //! `pd perturb`: single samples moved towards the common or the unique (rule 4).
 
 use super::common::{ExtractorArgs, RunArgs};
-use super::generator_args::{GeneratorArgs, LatentBatch};
+use super::generator_args::GeneratorArgs;
 use super::output;
 use clap::Args;
 use pseudo_density::error::{Error, Result};
 use pseudo_density::extract::LoadedExtractor;
 use pseudo_density::generate::Seeds;
 use pseudo_density::perturb::{
-    Bias, Density, Latents, Models, Norm, Output, PredictedDensity, Report, RunOptions, SearchOptions, run,
+    Bias, Density, Models, Norm, Output, PredictedDensity, Report, RunOptions, SearchOptions, run,
 };
 use pseudo_density::reference::{Reference, Scorer};
 use serde_json::{Value, json};
@@ -115,7 +115,6 @@ impl Perturb {
             scorer: &scorer,
             predictor: predictor.as_ref(),
         };
-        let batches = batches.map(|batch| batch.map(Latents::from));
         let report = run(&models, &options, count, batches, &output, &terminal)?;
         let summary = self.summary(&report, record)?;
         output.write_summary(&summary)?;
@@ -152,12 +151,6 @@ impl SearchArgs {
             control: self.control,
             grid: self.grid.into(),
         }
-    }
-}
-
-impl From<LatentBatch> for Latents {
-    fn from(batch: LatentBatch) -> Self {
-        Self { values: batch.latents, seeds: batch.seeds, keys: batch.keys, classes: batch.classes }
     }
 }
 

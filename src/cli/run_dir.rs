@@ -2,6 +2,7 @@
 
 use pseudo_density::error::{Error, Result};
 use pseudo_density::formats::atomic::write_atomic;
+use pseudo_density::shards::PARTIAL;
 use serde::Serialize;
 use serde_json::Value;
 use std::fs;
@@ -9,7 +10,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 const SUMMARY: &str = "summary.json";
-const PARTIAL: &str = "partial";
 
 /// What an output directory is to a run.
 pub enum RunDir {

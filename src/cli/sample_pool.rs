@@ -4,6 +4,7 @@ use super::input;
 use super::output;
 use super::run_dir::RunDir;
 use super::sample::Sample;
+use super::sample_summary::{push_scores, write_quantiles};
 use super::terminal::Terminal;
 use pseudo_density::density::{Distribution, Quantiles};
 use pseudo_density::error::{Error, Result};
@@ -178,19 +179,11 @@ fn table(
     replace: bool,
     reference_paths: &[String],
 ) -> Result<Table> {
-    let scores = &chosen.candidates.scores;
-    let nearest = |row: &Option<u32>| row.and_then(|row| reference_paths.get(row as usize).cloned());
     let file = |i: usize| (files && chosen.copies[i] > 0).then(|| paths[i].clone());
     let mut table = Table::new();
     table.push("file", Values::OptionalText((0..paths.len()).map(file).collect()))?;
     table.push("path", Values::Text(paths.to_vec()))?;
-    table.push("pseudo_density", Values::Float(scores.pseudo_density.clone()))?;
-    if let Some(predicted) = &chosen.candidates.predicted {
-        table.push("predicted_density", Values::Float(predicted.clone()))?;
-    }
-    table.push("percentile", Values::Float(scores.percentile.clone()))?;
-    table.push("nearest", Values::OptionalText(scores.nearest.iter().map(nearest).collect()))?;
-    table.push("nearest_distance", Values::Float(scores.nearest_distance.clone()))?;
+    push_scores(&mut table, &chosen.candidates, reference_paths)?;
     table.push("weight", Values::Float(chosen.weights.clone()))?;
     if replace {
         table.push("copies", Values::Int(chosen.copies.iter().map(|&n| n as i64).collect()))?;
@@ -241,15 +234,7 @@ fn render(summary: &PoolSummary, args: &Sample) -> String {
         ));
     }
     if let (Some(before), Some(after)) = (&summary.density_of_pool, &summary.density_of_kept) {
-        out.push_str("\npseudo density (1 is the reference's average)\n");
-        out.push_str("                 p1    p10    p20    p50    p80    p90    p99\n");
-        for (name, q) in [("pool", before), ("chosen", after)] {
-            let values: Vec<String> = [q.p1, q.p10, q.p20, q.p50, q.p80, q.p90, q.p99]
-                .iter()
-                .map(|v| format!(" {v:6.3}"))
-                .collect();
-            out.push_str(&format!("{name:>12}{}\n", values.concat()));
-        }
+        let _ = write_quantiles(&mut out, [("pool", before), ("chosen", after)]);
     }
     out
 }

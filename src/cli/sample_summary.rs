@@ -4,7 +4,7 @@ use pseudo_density::density::{Distribution, Quantiles};
 use pseudo_density::error::{Error, Result};
 use pseudo_density::formats::table::{Table, Values};
 use pseudo_density::sampling::draw::{Drawn, PilotReport};
-use pseudo_density::sampling::{Decision, WeightOptions};
+use pseudo_density::sampling::{Candidates, Decision, WeightOptions};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::path::Path;
@@ -18,20 +18,39 @@ pub fn table(drawn: &Drawn, reference_paths: &[String]) -> Result<Table> {
     table.push("file", Values::OptionalText(file))?;
     table.push("seed", Values::OptionalInt(drawn.seeds.iter().map(|s| s.map(i64::from)).collect()))?;
     if let Some(candidates) = &drawn.candidates {
-        let scores = &candidates.scores;
-        let nearest = |row: &Option<u32>| row.and_then(|row| reference_paths.get(row as usize).cloned());
-        table.push("pseudo_density", Values::Float(scores.pseudo_density.clone()))?;
-        if let Some(predicted) = &candidates.predicted {
-            table.push("predicted_density", Values::Float(predicted.clone()))?;
-        }
-        table.push("percentile", Values::Float(scores.percentile.clone()))?;
-        table.push("nearest", Values::OptionalText(scores.nearest.iter().map(nearest).collect()))?;
-        table.push("nearest_distance", Values::Float(scores.nearest_distance.clone()))?;
+        push_scores(&mut table, candidates, reference_paths)?;
     }
     table.push("weight", Values::Float(drawn.weights.clone()))?;
     let decision = drawn.decisions.iter().map(|d| d.name().to_string()).collect();
     table.push("decision", Values::Text(decision))?;
     Ok(table)
+}
+
+/// The columns of candidates' scores.
+pub fn push_scores(table: &mut Table, candidates: &Candidates, reference_paths: &[String]) -> Result<()> {
+    let scores = &candidates.scores;
+    let nearest = |row: &Option<u32>| row.and_then(|row| reference_paths.get(row as usize).cloned());
+    table.push("pseudo_density", Values::Float(scores.pseudo_density.clone()))?;
+    if let Some(predicted) = &candidates.predicted {
+        table.push("predicted_density", Values::Float(predicted.clone()))?;
+    }
+    table.push("percentile", Values::Float(scores.percentile.clone()))?;
+    table.push("nearest", Values::OptionalText(scores.nearest.iter().map(nearest).collect()))?;
+    table.push("nearest_distance", Values::Float(scores.nearest_distance.clone()))
+}
+
+/// Quantiles of densities before and after the choice, a line each.
+pub fn write_quantiles(out: &mut String, lines: [(&str, &Quantiles); 2]) -> std::fmt::Result {
+    writeln!(out, "\npseudo density (1 is the reference's average)")?;
+    writeln!(out, "                 p1    p10    p20    p50    p80    p90    p99")?;
+    for (name, q) in lines {
+        write!(out, "{name:>12}")?;
+        for value in [q.p1, q.p10, q.p20, q.p50, q.p80, q.p90, q.p99] {
+            write!(out, " {value:6.3}")?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
 }
 
 /// The summary of a run.
@@ -162,15 +181,7 @@ impl SampleSummary {
             )?;
         }
         if let (Some(before), Some(after)) = (&self.density_of_candidates, &self.density_of_kept) {
-            writeln!(out, "\npseudo density (1 is the reference's average)")?;
-            writeln!(out, "                 p1    p10    p20    p50    p80    p90    p99")?;
-            for (name, q) in [("candidates", before), ("kept", after)] {
-                write!(out, "{name:>12}")?;
-                for value in [q.p1, q.p10, q.p20, q.p50, q.p80, q.p90, q.p99] {
-                    write!(out, " {value:6.3}")?;
-                }
-                writeln!(out)?;
-            }
+            write_quantiles(out, [("candidates", before), ("kept", after)])?;
         }
         Ok(())
     }

@@ -22,7 +22,7 @@ use pseudo_density::sampling::Source;
 use pseudo_density::sampling::sweep::{
     Judged, LARGEST_BUDGET, Outcome, Pool, Setting, Space, grid, mark_frontier, sweep,
 };
-use pseudo_density::shards::Partial;
+use pseudo_density::shards::{PARTIAL, Partial};
 use serde::Serialize;
 use serde_json::json;
 use std::fmt::Write as _;
@@ -73,7 +73,6 @@ pub struct Sweep {
 const PSIS: [f64; 5] = [0.5, 0.6, 0.7, 0.8, 0.9];
 /// Candidates that are kept on disk together.
 const BLOCK: usize = 256;
-const PARTIAL: &str = "partial";
 
 #[derive(Serialize)]
 struct SweepSummary {

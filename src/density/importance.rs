@@ -96,6 +96,28 @@ pub fn log_ratio_weight(rho: f64, rho_generated: f64, dimension: f64, exponent: 
     dimension * (rho.ln() - rho_generated.ln()) + log_power_weight(rho, exponent)
 }
 
+/// `ln(mean(exp(l)))` of weights given as logarithms; 0 where none is finite.
+pub fn log_mean_weight(log_weights: &[f64]) -> f64 {
+    let largest = log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if !largest.is_finite() {
+        return 0.0;
+    }
+    largest + (log_weights.iter().map(|l| (l - largest).exp()).sum::<f64>() / log_weights.len() as f64).ln()
+}
+
+/// Sums of the weights up to each row, relative to the largest: what rows are drawn from by bisection.
+pub fn cumulative_weights(log_weights: &[f64]) -> Vec<f64> {
+    let largest = log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let mut sum = 0.0;
+    log_weights
+        .iter()
+        .map(|l| {
+            sum += (l - largest).exp();
+            sum
+        })
+        .collect()
+}
+
 /// Effective sample size `(sum w)^2 / sum w^2` of weights given as logarithms: as many unweighted draws would be worth as much.
 pub fn effective_sample_size(log_weights: &[f64]) -> f64 {
     let largest = log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);

@@ -13,7 +13,7 @@ mod pseudo;
 mod quantiles;
 pub(crate) mod random;
 #[cfg(test)]
-mod test_support;
+pub(crate) mod test_support;
 mod threshold;
 
 pub use correlation::{average_ranks, spearman};
@@ -24,7 +24,10 @@ pub use duplicates::{
 };
 pub use group_labels::{Grouping, parent_folder};
 pub use groups::{GroupScores, RowScore, ScoredGroup, UnscoredGroup, score_groups};
-pub use importance::{Rule, TwoLevel, effective_sample_size, log_power_weight, log_ratio_weight};
+pub use importance::{
+    Rule, TwoLevel, cumulative_weights, effective_sample_size, log_mean_weight, log_power_weight,
+    log_ratio_weight,
+};
 pub use predictor::{DensityPredictor, PredictorQuality, TensorPredictor};
 pub use pseudo::{PseudoDensity, mean_knn_distances};
 pub use quantiles::{Distribution, Quantiles, quantile_linear, quantile_published};

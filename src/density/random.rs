@@ -1,6 +1,6 @@
 //! Random streams keyed by what they are for, so that no draw depends on how many were made before it.
 
-use rand::{Rng, SeedableRng};
+use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 /// What a stream is for. The numbers are part of the results.
@@ -22,12 +22,7 @@ pub enum Purpose {
 
 /// The stream of `item` (a layer, an epoch) for one purpose under a seed.
 pub fn keyed(seed: u64, purpose: Purpose, item: u64) -> ChaCha8Rng {
-    let mut key = [0; 32];
-    key[..8].copy_from_slice(&seed.to_le_bytes());
-    key[8..16].copy_from_slice(&(purpose as u64).to_le_bytes());
-    let mut rng = ChaCha8Rng::from_seed(key);
-    rng.set_stream(item);
-    rng
+    crate::random::keyed(seed, purpose as u64, item)
 }
 
 /// A number above 0 and below 1 for `item`.

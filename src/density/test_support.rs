@@ -1,4 +1,4 @@
-//! What the tests of this room share: the fixtures, a plain neighbour search, comparison.
+//! What the tests of this room and of `metrics` share: the fixtures, a plain neighbour search, comparison.
 
 use crate::error::Result;
 use crate::neighbors::{NeighborIndex, Neighbors, Search};
@@ -38,15 +38,35 @@ impl Fixture {
     }
 
     pub fn per_sample(&self, name: &str) -> Vec<f64> {
+        self.eight_bytes(name, Dtype::F64).into_iter().map(f64::from_le_bytes).collect()
+    }
+
+    /// Row numbers `[subsets, size]`.
+    pub fn rows(&self, name: &str) -> Vec<Vec<u32>> {
+        let file = SafeTensors::deserialize(&self.per_sample).unwrap();
+        let size = file.tensor(name).unwrap().shape()[1];
+        let rows: Vec<u32> =
+            self.eight_bytes(name, Dtype::I64).into_iter().map(|b| i64::from_le_bytes(b) as u32).collect();
+        rows.chunks(size).map(<[u32]>::to_vec).collect()
+    }
+
+    fn eight_bytes(&self, name: &str, dtype: Dtype) -> Vec<[u8; 8]> {
         let file = SafeTensors::deserialize(&self.per_sample).unwrap();
         let tensor = file.tensor(name).unwrap();
-        assert_eq!(tensor.dtype(), Dtype::F64);
-        tensor.data().as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect()
+        assert_eq!(tensor.dtype(), dtype);
+        tensor.data().as_chunks::<8>().0.to_vec()
+    }
+
+    fn value(&self, path: &[&str]) -> &serde_json::Value {
+        path.iter().fold(&self.expected, |value, key| &value[*key])
+    }
+
+    pub fn number(&self, path: &[&str]) -> f64 {
+        self.value(path).as_f64().unwrap()
     }
 
     pub fn numbers(&self, path: &[&str]) -> Vec<f64> {
-        let value = path.iter().fold(&self.expected, |value, key| &value[*key]);
-        value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+        self.value(path).as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
     }
 }
 

@@ -136,8 +136,7 @@ pub fn latents(
 
 fn candidates(generator: &dyn Generator, real: &RealBatches, item: u64, count: usize) -> Result<Batch> {
     let shape = &find_space(generator.spaces(), None)?.shape;
-    let values =
-        normals(&mut keyed(real.seed, Purpose::Latents, item), count * shape.iter().product::<usize>());
+    let values = normals(keyed(real.seed, Purpose::Latents, item), count * shape.iter().product::<usize>());
     Ok(Batch {
         values: to_latents(values, count, shape, &real.device)?,
         classes: real.classes_of_generated(item, count),
@@ -158,7 +157,7 @@ pub fn fixed_latents(
     let shape = &find_space(generator.spaces(), None)?.shape;
     let each = shape.iter().product();
     let count = images.end.saturating_sub(images.start) as usize;
-    let values = images.flat_map(|image| normals(&mut keyed(seed, purpose, image), each)).collect();
+    let values = images.flat_map(|image| normals(keyed(seed, purpose, image), each)).collect();
     to_latents(values, count, shape, device)
 }
 

@@ -7,7 +7,7 @@ use crate::extract::LoadedExtractor;
 use crate::generate::pixels;
 use crate::progress::{Progress, Silent};
 use crate::reference::embed::{EmbedOptions, embed};
-use crate::reference::{Reference, Scorer, files};
+use crate::reference::{Reference, Scorer};
 use candle_core::{Device, Tensor};
 use clap::ValueEnum;
 use ndarray::Array2;
@@ -38,7 +38,8 @@ pub fn densities(
 ) -> Result<(Vec<f64>, Origin)> {
     reference.density()?;
     if reference.manifest.input_digest == images.set().digest() {
-        let known = table(reference)?;
+        let known: HashMap<String, f64> =
+            reference.paths()?.into_iter().zip(reference.densities()?).collect();
         let found: Option<Vec<f64>> = images.paths().iter().map(|path| known.get(path).copied()).collect();
         if let Some(densities) = found {
             return Ok((densities, Origin::Reference));
@@ -57,23 +58,6 @@ pub fn densities(
     };
     let of = |path: &String| known.get(path).copied().ok_or_else(|| lost(path));
     Ok((images.paths().iter().map(of).collect::<Result<_>>()?, Origin::Scored))
-}
-
-/// Path and density of each row of `scores.csv`.
-fn table(reference: &Reference) -> Result<HashMap<String, f64>> {
-    #[derive(Deserialize)]
-    struct Row {
-        path: String,
-        pseudo_density: f64,
-    }
-    let path = reference.dir.join(files::SCORES);
-    let wrong = |e: csv::Error| Error::malformed(&path, e.to_string(), "run `pd index` again");
-    let mut known = HashMap::new();
-    for row in csv::Reader::from_path(&path).map_err(wrong)?.into_deserialize() {
-        let Row { path, pseudo_density } = row.map_err(wrong)?;
-        known.insert(path, pseudo_density);
-    }
-    Ok(known)
 }
 
 /// How generated images are scored.
@@ -110,10 +94,7 @@ impl Judge {
     ) -> Result<Self> {
         let by = match by {
             DensityBy::Knn => By::Knn(Scorer::open(reference, progress)?),
-            DensityBy::Predictor => {
-                let width = reference.manifest.identity.dimension;
-                By::Predictor(DensityPredictor::load(&reference.dir.join(files::PREDICTOR), width)?)
-            }
+            DensityBy::Predictor => By::Predictor(reference.predictor()?),
         };
         Ok(Self { extractor, by })
     }

@@ -57,7 +57,7 @@ impl Trainer for DiffusionTrainer {
         let denoiser = self.live.denoiser().ok_or_else(|| Error::usage("this is no diffusion model", ""))?;
         let Batch { values: images, classes } = self.real.of_step(step, batch)?;
         let seed = self.real.seed;
-        let noise = normals(&mut keyed(seed, Purpose::Noise, step), images.elem_count());
+        let noise = normals(keyed(seed, Purpose::Noise, step), images.elem_count());
         let noise = Tensor::from_vec(noise, images.dims(), &Device::Cpu)?.to_device(images.device())?;
         let mut levels = keyed(seed, Purpose::Timesteps, step);
         let timesteps: Vec<usize> =

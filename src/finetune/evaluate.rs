@@ -11,12 +11,13 @@ use crate::metrics::{Comparison, FeatureSet, Options, evaluate, metric};
 use crate::progress::{Progress, Silent, check_stop};
 use crate::reference::Reference;
 use candle_core::Device;
-use ndarray::{ArcArray2, Axis, concatenate};
+use ndarray::{Axis, concatenate};
 
 /// What an evaluation needs, read once.
 pub struct Evaluator {
     extractor: LoadedExtractor,
-    real: ArcArray2<f32>,
+    /// The reference, with everything that is computed of it once for all evaluations.
+    real: FeatureSet<'static>,
     options: Options,
     images: usize,
     seed: u64,
@@ -38,8 +39,9 @@ impl Evaluator {
         seed: u64,
         device: &Device,
     ) -> Result<Self> {
-        let real = reference.features()?.into_shared();
-        Ok(Self { extractor, real, options: Options::default(), images, seed, device: device.clone() })
+        let options = Options::default();
+        let real = FeatureSet::new(reference.features()?.into_shared(), &options, &Silent)?;
+        Ok(Self { extractor, real, options, images, seed, device: device.clone() })
     }
 
     /// `fd`, `precision` and `recall` of the averaged generator. Latent `i` is the same at every evaluation of a seed.
@@ -69,9 +71,8 @@ impl Evaluator {
         progress.finish();
         let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
         let features = concatenate(Axis(0), &views).map_err(|e| Error::data(e.to_string(), ""))?;
-        let real = FeatureSet::new(self.real.clone(), &self.options, &Silent)?;
         let generated = FeatureSet::new(features.into_shared(), &self.options, &Silent)?;
-        let comparison = Comparison::new(&real, &generated, &self.options, &Silent)?;
+        let comparison = Comparison::new(&self.real, &generated, &self.options, &Silent)?;
         let metrics = [metric(DISTANCE)?, metric("precision")?, metric("recall")?];
         let estimates = evaluate(&comparison, &metrics, None)?;
         Ok(estimates.into_iter().map(|estimate| (estimate.column, estimate.value)).collect())

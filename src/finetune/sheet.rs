@@ -3,12 +3,10 @@
 use super::batches::fixed_latents;
 use super::random::Purpose;
 use super::trainer::Trainer;
-use crate::error::{Error, Result};
-use crate::formats::atomic::write_atomic;
+use crate::error::Result;
 use crate::generate::{Conditions, pixels};
+use crate::images::write_png_bytes;
 use candle_core::Device;
-use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
-use std::io::Write;
 use std::path::Path;
 
 /// What a sheet shows.
@@ -24,7 +22,7 @@ impl Sheet {
     /// Writes images of the averaged generator as one PNG.
     ///
     /// # Errors
-    /// [`Error::Data`] if an image is not finite; [`Error::Io`].
+    /// [`crate::Error::Data`] if an image is not finite; [`crate::Error::Io`].
     pub fn write(&self, path: &Path, trainer: &dyn Trainer, device: &Device) -> Result<()> {
         let generator = trainer.average();
         let count = self.side * self.side;
@@ -54,11 +52,7 @@ impl Sheet {
                 grid[corner + y * line..][..row].copy_from_slice(values);
             }
         }
-        let color = if channels == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
-        let mut png = Vec::new();
-        PngEncoder::new(&mut png)
-            .write_image(&grid, (self.side * width) as u32, (self.side * height) as u32, color)
-            .map_err(|e| Error::data(format!("the sample sheet cannot be written: {e}"), ""))?;
-        write_atomic(path, |out| out.write_all(&png))
+        let size = ((self.side * width) as u32, (self.side * height) as u32);
+        write_png_bytes(path, &grid, size, channels)
     }
 }

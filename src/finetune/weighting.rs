@@ -1,7 +1,9 @@
 //! Rule 6 on the real side: from the density of each image to how often it is drawn (Li et al., TMLR 2024, section 3.5).
 
 use super::random::{Purpose, keyed};
-use crate::density::{TwoLevel, effective_sample_size, log_power_weight};
+use crate::density::{
+    TwoLevel, cumulative_weights, effective_sample_size, log_mean_weight, log_power_weight,
+};
 use crate::error::{Error, Result};
 use rand::RngExt;
 
@@ -35,9 +37,7 @@ impl Truncated {
     /// Log weights with a mean of 1 before the cut, and the cut as a multiple of it.
     fn log_weights(&self, densities: &[f64]) -> (Vec<f64>, f64) {
         let mut logs: Vec<f64> = densities.iter().map(|&rho| log_power_weight(rho, self.exponent)).collect();
-        let largest = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let mean = logs.iter().map(|log| (log - largest).exp()).sum::<f64>() / logs.len() as f64;
-        let shift = largest + mean.ln();
+        let shift = log_mean_weight(&logs);
         logs.iter_mut().for_each(|log| *log -= shift);
         let smallest = logs.iter().copied().fold(f64::INFINITY, f64::min);
         let enough = |cut: f64| {
@@ -93,14 +93,7 @@ impl WeightedRows {
         if !largest.is_finite() || logs.iter().any(|log| log.is_nan()) {
             return Err(Error::data("the densities give no usable weights", "is the reference damaged?"));
         }
-        let mut sum = 0.0;
-        let cumulative = logs
-            .iter()
-            .map(|log| {
-                sum += (log - largest).exp();
-                sum
-            })
-            .collect();
+        let cumulative = cumulative_weights(&logs);
         Ok(Self { cumulative, effective: effective_sample_size(&logs), cut })
     }
 

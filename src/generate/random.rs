@@ -1,8 +1,5 @@
 //! Random streams of this room, keyed by what they are for: (seed, purpose, item), never by a place in a common stream.
 
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-
 /// What a stream is for. The numbers are part of the results; other rooms have their own.
 #[derive(Debug, Clone, Copy)]
 pub enum Purpose {
@@ -12,21 +9,9 @@ pub enum Purpose {
     SamplerNoise = 0x6702,
 }
 
-/// Standard normal numbers (Box and Muller's method, both values of a pair) of `item` for one purpose under a seed.
+/// Standard normal numbers of `item` for one purpose under a seed.
 pub fn normals(seed: u64, purpose: Purpose, item: u64) -> impl Iterator<Item = f64> {
-    let mut key = [0; 32];
-    key[..8].copy_from_slice(&seed.to_le_bytes());
-    key[8..16].copy_from_slice(&(purpose as u64).to_le_bytes());
-    let mut rng = ChaCha8Rng::from_seed(key);
-    rng.set_stream(item);
-    std::iter::from_fn(move || {
-        let (radius, angle): (f64, f64) = (rng.random(), rng.random());
-        // 1 - u is never 0, whose logarithm is not finite.
-        let radius = (-2.0 * (1.0 - radius).ln()).sqrt();
-        let angle = std::f64::consts::TAU * angle;
-        Some([radius * angle.cos(), radius * angle.sin()])
-    })
-    .flatten()
+    crate::random::normals(crate::random::keyed(seed, purpose as u64, item))
 }
 
 #[cfg(test)]

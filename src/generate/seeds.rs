@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use std::fmt;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::str::FromStr;
 
 /// Seeds in the order they were given; not empty.
@@ -28,6 +28,20 @@ impl Seeds {
     /// How many there are.
     pub fn count(&self) -> u64 {
         self.0.iter().map(|range| u64::from(*range.end()) - u64::from(*range.start()) + 1).sum()
+    }
+
+    /// Those at places `range` (fewer where there are not as many), without passing over the ones before.
+    pub fn at(&self, range: Range<usize>) -> impl Iterator<Item = u32> {
+        let (mut skip, mut left) = (range.start as u64, range.len() as u64);
+        self.0.iter().flat_map(move |seeds| {
+            let (first, count) =
+                (u64::from(*seeds.start()), u64::from(*seeds.end()) - u64::from(*seeds.start()) + 1);
+            let from = skip.min(count);
+            let taken = left.min(count - from);
+            skip -= from;
+            left -= taken;
+            (first + from..first + from + taken).map(|seed| seed as u32)
+        })
     }
 
     /// One after the other.
@@ -72,6 +86,18 @@ impl fmt::Display for Seeds {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn places_are_those_of_the_whole_list() {
+        let seeds: Seeds = "5-9,2,100-103".parse().unwrap();
+        let all: Vec<u32> = seeds.iter().collect();
+        for (from, to) in (0..12).flat_map(|from| (from..12).map(move |to| (from, to))) {
+            let expected = &all[from.min(all.len())..to.min(all.len())];
+            assert_eq!(seeds.at(from..to).collect::<Vec<_>>(), expected, "{from}..{to}");
+        }
+        let last = Seeds::consecutive(0, 1 << 32).unwrap();
+        assert_eq!(last.at((1 << 32) - 1..1 << 32).collect::<Vec<_>>(), [u32::MAX]);
+    }
 
     #[test]
     fn lists_and_ranges_keep_their_order() {

@@ -2,6 +2,7 @@
 
 use super::random::{Purpose, normals};
 use crate::error::{Error, Result};
+use crate::formats::digest::hex;
 use crate::formats::{HostTensor, StateDict, TensorData};
 use candle_core::{DType, Device, Tensor, Var};
 use sha2::{Digest, Sha256};
@@ -93,7 +94,7 @@ impl Variables {
             let values = variable.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
             values.iter().for_each(|v| hash.update(v.to_le_bytes()));
         }
-        Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(hex(&hash.finalize()))
     }
 
     /// A copy in memory: floating-point numbers as float32, counters as int64. `path` is what its errors name.

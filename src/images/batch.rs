@@ -2,7 +2,7 @@
 //! The result is in the order of the set, whichever thread was first; a damaged image leaves its reason in its place.
 //! Memory is bounded by the range asked for and by one decoded image per thread.
 
-use super::decode::decode_noted;
+use super::decode::{RgbImage, decode_noted};
 use super::names::promised_format;
 use super::preprocess::{Pixels, Preprocessing};
 use super::source::{ImageSet, Skipped};
@@ -20,6 +20,14 @@ pub struct Prepared {
     pub height: u32,
     /// What is worth knowing about the file (`cmyk`, `16-bit`, `named .png but is jpeg`); empty for most.
     pub note: String,
+}
+
+impl Prepared {
+    /// An image of which there is nothing to note.
+    pub fn of_image(image: &RgbImage, preprocessing: &Preprocessing) -> Self {
+        let pixels = preprocessing.apply(image);
+        Self { pixels, width: image.width, height: image.height, note: String::new() }
+    }
 }
 
 /// Images `range` of the set, in order, each prepared or with the reason why not.
@@ -50,10 +58,5 @@ fn prepare(set: &ImageSet, i: usize, preprocessing: &Preprocessing) -> Result<Pr
         let extension = path.rsplit('.').next().unwrap_or_default();
         notes.push(format!("named .{extension} but is {}", decoded.format));
     }
-    Ok(Prepared {
-        pixels: preprocessing.apply(&decoded.image),
-        width: decoded.image.width,
-        height: decoded.image.height,
-        note: notes.join("; "),
-    })
+    Ok(Prepared { note: notes.join("; "), ..Prepared::of_image(&decoded.image, preprocessing) })
 }

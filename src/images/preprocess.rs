@@ -5,8 +5,8 @@
 
 use super::decode::{Alpha, RgbImage};
 use super::resize::{AxisMap, Filter, Window, resize_window, resize_window_exact};
-use super::source::hex;
 use crate::error::{Error, Result};
+use crate::formats::digest::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 

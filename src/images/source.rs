@@ -5,6 +5,7 @@
 use super::names::{looked_for, shown};
 use super::{dir, tar, zip};
 use crate::error::{Error, Result};
+use crate::formats::digest::hex;
 use crate::progress::Progress;
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -189,9 +190,4 @@ impl ImageSet {
         }
         hex(&hash.finalize())
     }
-}
-
-/// Lower-case hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

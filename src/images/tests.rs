@@ -24,7 +24,7 @@ fn json(name: &str) -> Value {
 }
 
 fn sha(pixels: &[u8]) -> String {
-    super::source::hex(&Sha256::digest(pixels))
+    crate::formats::digest::hex(&Sha256::digest(pixels))
 }
 
 fn preprocessing(width: u32, height: u32, fit: Fit, filter: Filter) -> Preprocessing {

@@ -36,16 +36,30 @@ pub fn write_png(path: &Path, image: &RgbImage) -> Result<()> {
     let RgbImage { width, height, pixels } = image;
     let (triples, _) = pixels.as_chunks::<3>();
     let gray = triples.iter().all(|[r, g, b]| r == g && g == b);
-    let mut bytes = Vec::new();
-    let encoder = PngEncoder::new(&mut bytes);
-    let written = if gray {
+    if gray {
         let values: Vec<u8> = triples.iter().map(|pixel| pixel[0]).collect();
-        encoder.write_image(&values, *width, *height, ExtendedColorType::L8)
+        write_png_bytes(path, &values, (*width, *height), 1)
     } else {
-        encoder.write_image(pixels, *width, *height, ExtendedColorType::Rgb8)
-    };
-    written.map_err(|e| Error::malformed(path, format!("cannot be encoded: {e}"), ""))?;
-    write_atomic(path, |out| out.write_all(&bytes))
+        write_png_bytes(path, pixels, (*width, *height), 3)
+    }
+}
+
+/// Writes `[height, width, channels]` bytes, of one channel (gray) or three, as a PNG file; it appears when it is whole.
+///
+/// # Errors
+/// [`Error::Malformed`] if the bytes do not fit the size; [`Error::Io`].
+pub fn write_png_bytes(
+    path: &Path,
+    bytes: &[u8],
+    (width, height): (u32, u32),
+    channels: usize,
+) -> Result<()> {
+    let color = if channels == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
+    let mut file = Vec::new();
+    PngEncoder::new(&mut file)
+        .write_image(bytes, width, height, color)
+        .map_err(|e| Error::malformed(path, format!("cannot be encoded: {e}"), ""))?;
+    write_atomic(path, |out| out.write_all(&file))
 }
 
 /// Images side by side in rows of `columns`, on white, each in a tile of the first one's size (or smaller, if that is large).

@@ -2,7 +2,7 @@
 //! depends on how many were made before it.
 
 use crate::density::quantile_linear;
-use rand::{RngExt, SeedableRng};
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 /// What a draw is for. The numbers are part of the results.
@@ -21,12 +21,7 @@ pub(super) enum Purpose {
 fn keyed(seed: u64, purpose: Purpose, item: u64) -> ChaCha8Rng {
     /// Sets these streams apart from those of other rooms.
     const ROOM: u64 = 0x6d65_7472_6963_7300;
-    let mut key = [0; 32];
-    key[..8].copy_from_slice(&seed.to_le_bytes());
-    key[8..16].copy_from_slice(&(ROOM | purpose as u64).to_le_bytes());
-    let mut rng = ChaCha8Rng::from_seed(key);
-    rng.set_stream(item);
-    rng
+    crate::random::keyed(seed, ROOM | purpose as u64, item)
 }
 
 /// `count` of `rows` rows without replacement (all of them if there are fewer), in drawn order.

@@ -5,6 +5,7 @@
 use super::hnsw::{HnswIndex, HnswParameters, check_rows, shares, space};
 use super::{check_finite, graph_dump, groups::RowGroups};
 use crate::error::{Error, Result};
+use crate::formats::digest::hex;
 use crate::progress::{Progress, check_stop};
 use ndarray::ArcArray2;
 use sha2::{Digest, Sha256};
@@ -113,15 +114,11 @@ fn verified(dir: &Path, name: &str, files: &BTreeMap<String, String>) -> Result<
             Err(error) => return Err(Error::io("read", &path)(error)),
         }
     }
-    if hex(hasher) != *recorded {
+    if hex(&hasher.finalize()) != *recorded {
         return Err(broken(&path, "not the file that was written with the index (SHA-256 differs)"));
     }
     file.rewind().map_err(Error::io("read", &path))?;
     Ok(BufReader::new(file))
-}
-
-fn hex(hasher: Sha256) -> String {
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Removes files of an earlier index from `dir` that are not among `kept`.
@@ -159,7 +156,7 @@ impl Output {
         let file = file.into_inner().map_err(|error| Error::io("write", &path)(error.into_error()))?;
         make_readable(file.as_file()).map_err(Error::io("write", &path))?;
         file.persist(&path).map_err(|error| Error::io("rename", &path)(error.error))?;
-        Ok(hex(hasher))
+        Ok(hex(&hasher.finalize()))
     }
 }
 

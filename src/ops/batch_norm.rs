@@ -1,7 +1,7 @@
 //! Batch normalisation with the statistics of the batch (training), fused with a residual branch and the activation.
 
 use super::activation::{self, Activation};
-use super::host::floats;
+use super::host::{floats, sum};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
@@ -104,18 +104,6 @@ impl CustomOp1 for Statistics {
 /// The planes of one channel, image by image.
 fn planes(x: &[f32], channel: usize, channels: usize, plane: usize) -> impl Iterator<Item = &[f32]> {
     x.chunks_exact(plane).skip(channel).step_by(channels)
-}
-
-/// A float64 sum in eight fixed lanes: vectorisable, and the same everywhere.
-fn sum(values: &[f32], f: impl Fn(f64) -> f64) -> f64 {
-    let (chunks, rest) = values.as_chunks::<8>();
-    let mut lanes = [0f64; 8];
-    for chunk in chunks {
-        for (lane, value) in lanes.iter_mut().zip(chunk) {
-            *lane += f(f64::from(*value));
-        }
-    }
-    lanes.iter().sum::<f64>() + rest.iter().map(|v| f(f64::from(*v))).sum::<f64>()
 }
 
 #[derive(Clone)]

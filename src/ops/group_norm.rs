@@ -1,6 +1,6 @@
 //! Group normalisation (Wu and He 2018), fused with the SiLU that follows it in diffusion networks.
 
-use super::host::floats;
+use super::host::{floats, sum};
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
@@ -49,18 +49,8 @@ fn plain(x: &Tensor, weight: &Tensor, bias: &Tensor, config: GroupNorm) -> Resul
 /// Mean and reciprocal deviation, in float64 over eight fixed lanes.
 fn moments(x: &[f32], eps: f64) -> (f32, f32) {
     let count = x.len() as f64;
-    let sum = |f: &dyn Fn(f64) -> f64| {
-        let (chunks, rest) = x.as_chunks::<8>();
-        let mut lanes = [0f64; 8];
-        for chunk in chunks {
-            for (lane, value) in lanes.iter_mut().zip(chunk) {
-                *lane += f(f64::from(*value));
-            }
-        }
-        lanes.iter().sum::<f64>() + rest.iter().map(|v| f(f64::from(*v))).sum::<f64>()
-    };
-    let mean = sum(&|v| v) / count;
-    let variance = sum(&|v| (v - mean) * (v - mean)) / count;
+    let mean = sum(x, |v| v) / count;
+    let variance = sum(x, |v| (v - mean) * (v - mean)) / count;
     (mean as f32, (1.0 / (variance + eps).sqrt()) as f32)
 }
 

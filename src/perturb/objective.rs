@@ -4,7 +4,7 @@
 use crate::density::{DensityPredictor, PseudoDensity, TensorPredictor};
 use crate::error::Result;
 use crate::progress::Silent;
-use crate::reference::{Reference, Scorer, files};
+use crate::reference::{Reference, Scorer};
 use candle_core::{Device, Tensor, Var};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 
@@ -82,9 +82,7 @@ impl PredictedDensity {
         if reference.density()?.predictor.is_none() {
             return Ok(None);
         }
-        let path = reference.dir.join(files::PREDICTOR);
-        let predictor = DensityPredictor::load(&path, reference.manifest.identity.dimension)?;
-        Ok(Some(Self::new(predictor)?))
+        Ok(Some(Self::new(reference.predictor()?)?))
     }
 
     /// Of a trained predictor.

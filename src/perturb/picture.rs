@@ -1,12 +1,9 @@
 //! Images as they are written: what is measured is what a reader of the file will measure.
 
 use crate::error::{Error, Result};
-use crate::formats::atomic::write_atomic;
 use crate::generate::{Quantization, pixels};
-use crate::images::{Prepared, Preprocessing, RgbImage};
+use crate::images::{Prepared, Preprocessing, RgbImage, write_png_bytes};
 use candle_core::Tensor;
-use image::codecs::png::PngEncoder;
-use image::{ExtendedColorType, ImageEncoder};
 use std::path::Path;
 
 /// An image of 8 bits per channel.
@@ -51,8 +48,7 @@ impl Picture {
 
     /// As a file of it is prepared for a network.
     pub fn prepared(&self, preprocessing: &Preprocessing) -> Prepared {
-        let pixels = preprocessing.apply(&self.rgb());
-        Prepared { pixels, width: self.width, height: self.height, note: String::new() }
+        Prepared::of_image(&self.rgb(), preprocessing)
     }
 
     /// Writes a PNG file, which appears when it is whole.
@@ -60,11 +56,6 @@ impl Picture {
     /// # Errors
     /// [`Error::Io`].
     pub fn write_png(&self, path: &Path) -> Result<()> {
-        let color = if self.channels == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
-        write_atomic(path, |out| {
-            PngEncoder::new(out)
-                .write_image(&self.bytes, self.width, self.height, color)
-                .map_err(std::io::Error::other)
-        })
+        write_png_bytes(path, &self.bytes, (self.width, self.height), self.channels)
     }
 }

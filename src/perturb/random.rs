@@ -1,6 +1,5 @@
 //! Random streams of this room, keyed by what they are for: (seed, purpose, item), never by a place in a common stream.
 
-use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 /// What a stream is for. The numbers are part of the results; other rooms have their own.
@@ -14,10 +13,5 @@ pub(super) enum Purpose {
 
 /// The stream of one image (its key) for one purpose under a seed.
 pub(super) fn keyed(seed: u64, purpose: Purpose, item: u64) -> ChaCha8Rng {
-    let mut key = [0; 32];
-    key[..8].copy_from_slice(&seed.to_le_bytes());
-    key[8..16].copy_from_slice(&(purpose as u64).to_le_bytes());
-    let mut rng = ChaCha8Rng::from_seed(key);
-    rng.set_stream(item);
-    rng
+    crate::random::keyed(seed, purpose as u64, item)
 }

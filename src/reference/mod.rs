@@ -25,5 +25,5 @@ pub(crate) mod files {
     pub const SCORES: &str = "scores.csv";
     pub const DUPLICATES: &str = "duplicates.csv";
     pub const PREDICTOR: &str = "predictor.safetensors";
-    pub const PARTIAL: &str = "partial";
+    pub use crate::shards::PARTIAL;
 }

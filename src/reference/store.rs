@@ -90,7 +90,15 @@ impl Reference {
     /// # Errors
     /// As [`Reference::paths`].
     pub fn distribution(&self) -> Result<Distribution> {
-        Distribution::new(&self.score_column("pseudo_density")?)
+        Distribution::new(&self.densities()?)
+    }
+
+    /// The pseudo density of each row, `[N]`.
+    ///
+    /// # Errors
+    /// As [`Reference::paths`].
+    pub fn densities(&self) -> Result<Vec<f64>> {
+        self.score_column("pseudo_density")
     }
 
     /// The distance of each row to the nearest other one, `[N]`.

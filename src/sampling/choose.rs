@@ -2,6 +2,7 @@
 //! 2006) or with. Each image's place in the order follows from its own weight and random number.
 
 use super::spacing::{Decision, Kept};
+use crate::density::cumulative_weights;
 use crate::density::random::{Purpose, uniform};
 use crate::error::{Error, Result};
 use ndarray::ArrayView2;
@@ -22,15 +23,8 @@ pub fn weighted_order(log_weights: &[f64], seed: u64) -> Vec<usize> {
 
 /// `n` rows drawn with replacement, with probabilities proportional to the weights.
 pub fn with_replacement(log_weights: &[f64], n: usize, seed: u64) -> Vec<usize> {
-    let largest = log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let mut sum = 0.0;
-    let cumulative: Vec<f64> = log_weights
-        .iter()
-        .map(|w| {
-            sum += (w - largest).exp();
-            sum
-        })
-        .collect();
+    let cumulative = cumulative_weights(log_weights);
+    let sum = cumulative.last().copied().unwrap_or(0.0);
     let last = log_weights.len().saturating_sub(1);
     (0..n)
         .map(|draw| {

@@ -13,7 +13,7 @@ use crate::formats::npy::{read_npy, write_npy};
 use crate::images::{RgbImage, write_png};
 use crate::neighbors::IndexKind;
 use crate::progress::{Progress, check_stop};
-use crate::shards::Partial;
+use crate::shards::{PARTIAL, Partial};
 use ndarray::Array2;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -23,8 +23,6 @@ use std::path::{Path, PathBuf};
 
 /// Candidates that are made and kept on disk together.
 const BLOCK: usize = 128;
-/// Where an unfinished run keeps its blocks.
-const PARTIAL: &str = "partial";
 
 /// What is drawn.
 #[derive(Debug, Clone, Serialize)]

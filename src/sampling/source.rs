@@ -55,7 +55,7 @@ impl Source<'_> {
     /// The seed of each candidate of a range; `None` for given latents.
     pub fn seeds(&self, range: Range<usize>) -> Vec<Option<u32>> {
         match &self.latents {
-            Latents::Seeds(seeds) => seeds.iter().skip(range.start).take(range.len()).map(Some).collect(),
+            Latents::Seeds(seeds) => seeds.at(range).map(Some).collect(),
             Latents::Given(_) => vec![None; range.len()],
         }
     }
@@ -137,15 +137,8 @@ impl Source<'_> {
 /// Features of images as they are written.
 pub(super) fn features_of(extractor: &LoadedExtractor, images: &[RgbImage]) -> Result<Array2<f32>> {
     let preprocessing = extractor.preprocessing();
-    let prepared: Vec<Prepared> = images
-        .par_iter()
-        .map(|image| Prepared {
-            pixels: preprocessing.apply(image),
-            width: image.width,
-            height: image.height,
-            note: String::new(),
-        })
-        .collect();
+    let prepared: Vec<Prepared> =
+        images.par_iter().map(|image| Prepared::of_image(image, preprocessing)).collect();
     let features = extractor.features(&prepared.iter().map(Some).collect::<Vec<_>>())?;
     check_finite(features.view())?;
     Ok(features)

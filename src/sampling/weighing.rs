@@ -2,8 +2,8 @@
 
 use super::acceptance::Acceptance;
 use crate::density::{
-    Distribution, PseudoDensity, Rule, Threshold, TwoLevel, log_power_weight, log_ratio_weight,
-    mean_knn_distances,
+    Distribution, PseudoDensity, Rule, Threshold, TwoLevel, log_mean_weight, log_power_weight,
+    log_ratio_weight, mean_knn_distances,
 };
 use crate::error::{Error, Result};
 use crate::neighbors::{self, BuiltIndex, IndexKind, Search};
@@ -160,7 +160,7 @@ impl Weighing {
         let mut weighing = Self { kind, log_mean: 0.0, acceptance: None };
         let log_weights = weighing.log_weights(rho, generated)?;
         if matches!(weighing.kind, Kind::Power(_) | Kind::Ratio { .. }) {
-            weighing.log_mean = log_mean_exp(&log_weights);
+            weighing.log_mean = log_mean_weight(&log_weights);
         }
         weighing.acceptance = match (&weighing.kind, options.budget) {
             (Kind::Alike, _) | (_, None) => None,
@@ -211,15 +211,6 @@ impl Weighing {
             (None, _) => 1.0,
         }
     }
-}
-
-/// `ln(mean(exp(values)))`.
-fn log_mean_exp(values: &[f64]) -> f64 {
-    let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    if !largest.is_finite() {
-        return 0.0;
-    }
-    largest + (values.iter().map(|v| (v - largest).exp()).sum::<f64>() / values.len() as f64).ln()
 }
 
 /// Scores of candidates, and what their weights are made of.

@@ -8,6 +8,9 @@ pub use partial::Partial;
 
 use std::ops::Range;
 
+/// Where in its output directory an unfinished run keeps its chunks.
+pub const PARTIAL: &str = "partial";
+
 /// Inputs per chunk.
 pub const CHUNK: usize = 1024;
 
