@@ -7,9 +7,9 @@ use pseudo_density::density::{Rule, TwoLevel};
 use pseudo_density::error::{Error, Result};
 use pseudo_density::extract::{ExtractorRequest, LoadedExtractor};
 use pseudo_density::finetune::{
-    AdamConfig, Defaults, DensityBy, DiffusionConfig, DiffusionTrainer, EmaConfig, Evaluator, GanConfig,
-    GanLoss, GanNetworks, GanTrainer, Judge, MEMORY_BYTES, Origin, R1, RealBatches, RealImages, Rejection,
-    Schedule, Sheet, Trainer, Truncated, WeightedRows, Weighting, classes, defaults, densities,
+    AdamConfig, Defaults, DiffusionConfig, DiffusionTrainer, EmaConfig, Evaluator, GanConfig, GanLoss,
+    GanNetworks, GanTrainer, Judge, MEMORY_BYTES, Origin, R1, RealBatches, RealImages, Rejection, Schedule,
+    Sheet, Trainer, Truncated, WeightedRows, Weighting, classes, defaults, densities,
 };
 use pseudo_density::formats::digest::sha256;
 use pseudo_density::generate::{
@@ -17,7 +17,7 @@ use pseudo_density::generate::{
     initialise_discriminator, load, load_discriminator,
 };
 use pseudo_density::images::{Fit, ImageSet};
-use pseudo_density::reference::Reference;
+use pseudo_density::reference::{DensityBy, Reference};
 use serde_json::{Map, Value};
 
 /// Any objective.

@@ -3,8 +3,8 @@
 use clap::{Args, ValueEnum};
 use pseudo_density::density::{Rule, Threshold};
 use pseudo_density::error::{Error, Result};
-use pseudo_density::finetune::DensityBy;
 use pseudo_density::images::Fit;
+use pseudo_density::reference::DensityBy;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};

@@ -8,9 +8,9 @@ use pseudo_density::error::{Error, Result};
 use pseudo_density::extract::LoadedExtractor;
 use pseudo_density::generate::Seeds;
 use pseudo_density::perturb::{
-    Bias, Density, Models, Norm, Output, PredictedDensity, Report, RunOptions, SearchOptions, run,
+    Bias, Models, Norm, Output, PredictedDensity, Report, RunOptions, SearchOptions, run,
 };
-use pseudo_density::reference::{Reference, Scorer};
+use pseudo_density::reference::{DensityBy, Reference, Scorer};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -62,7 +62,7 @@ struct SearchArgs {
     random_start: bool,
     /// The density that is followed: of the neighbours at each step, or as the reference's predictor sees it
     #[arg(long, default_value = "knn")]
-    density: Density,
+    density: DensityBy,
     /// Also measure a random sign direction of the same size
     #[arg(long)]
     control: bool,

@@ -17,7 +17,7 @@ use pseudo_density::formats::npy::write_npy;
 use pseudo_density::formats::table::write_table;
 use pseudo_density::generate::Seeds;
 use pseudo_density::images::{Alpha, contact_sheet, decode, write_png};
-use pseudo_density::reference::{Reference, Scorer};
+use pseudo_density::reference::{DensityBy, Reference, Scorer};
 use pseudo_density::sampling::draw::{DrawOptions, Drawn, Judgement, draw};
 use pseudo_density::sampling::{Judge, Source, Spacing};
 use serde_json::json;
@@ -61,7 +61,7 @@ pub struct Sample {
     pub novel: Option<f64>,
     /// Whose densities weigh the images
     #[arg(long, default_value = "knn")]
-    pub density: DensityChoice,
+    pub density: DensityBy,
     /// Pool: draw with replacement
     #[arg(long, requires = "pool", conflicts_with = "distinct")]
     pub replace: bool,
@@ -80,15 +80,6 @@ pub struct Sample {
     pub extractor: ExtractorArgs,
     #[command(flatten)]
     pub run: RunArgs,
-}
-
-/// How the density of a candidate is found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum DensityChoice {
-    /// From its nearest real images
-    Knn,
-    /// By the reference's density predictor, as the paper does
-    Predictor,
 }
 
 /// Images wanted where nothing else says how many.
@@ -129,8 +120,8 @@ impl Sample {
     /// The predictor, where it is asked for.
     pub fn predictor(&self, reference: &Reference) -> Result<Option<DensityPredictor>> {
         match self.density {
-            DensityChoice::Knn => Ok(None),
-            DensityChoice::Predictor => reference.predictor().map(Some),
+            DensityBy::Knn => Ok(None),
+            DensityBy::Predictor => reference.predictor().map(Some),
         }
     }
 

@@ -7,11 +7,9 @@ use crate::extract::LoadedExtractor;
 use crate::generate::pixels;
 use crate::progress::{Progress, Silent};
 use crate::reference::embed::{EmbedOptions, embed};
-use crate::reference::{Reference, Scorer};
+use crate::reference::{DensityBy, Reference, Scorer};
 use candle_core::{Device, Tensor};
-use clap::ValueEnum;
 use ndarray::Array2;
-use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
 /// Images that the extractor takes at a time.
@@ -58,16 +56,6 @@ pub fn densities(
     };
     let of = |path: &String| known.get(path).copied().ok_or_else(|| lost(path));
     Ok((images.paths().iter().map(of).collect::<Result<_>>()?, Origin::Scored))
-}
-
-/// How generated images are scored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum DensityBy {
-    /// Rules 1 and 2 against the reference
-    Knn,
-    /// Rule 3, the paper's
-    Predictor,
 }
 
 /// Scores images that a generator makes.

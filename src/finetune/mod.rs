@@ -26,7 +26,7 @@ pub use adam::{Adam, AdamConfig};
 pub use batches::{Accepted, Batch, RealBatches, Rejection, latents};
 pub use data::{MEMORY_BYTES, RealImages};
 pub use defaults::{Defaults, defaults};
-pub use densities::{DensityBy, Judge, Origin, densities};
+pub use densities::{Judge, Origin, densities};
 pub use diffusion::{DiffusionConfig, DiffusionTrainer};
 pub use directory::{RunDirectory, snapshot_name};
 pub use ema::{EmaConfig, follow};

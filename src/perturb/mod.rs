@@ -20,5 +20,5 @@ pub use objective::{KnnDensity, Objective, PredictedDensity, knn_gradient};
 pub use output::Output;
 pub use picture::Picture;
 pub use report::{Report, SampleRow, StrengthReport};
-pub use run::{Density, Models, RunOptions, run};
+pub use run::{Models, RunOptions, run};
 pub use search::{Bias, Found, Latents, Search, SearchOptions, Start};

@@ -11,20 +11,9 @@ use crate::formats::npy::write_npy;
 use crate::formats::table::write_table;
 use crate::generate::{Conditions, Generator, find_space};
 use crate::progress::{Progress, check_stop};
-use crate::reference::Scorer;
+use crate::reference::{DensityBy, Scorer};
 use ndarray::{ArrayD, IxDyn};
 use serde::{Deserialize, Serialize};
-
-/// The density that a search follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Density {
-    /// Rule 2 itself, for the neighbours found at each step: it cannot be fooled.
-    #[default]
-    Knn,
-    /// The predictor of rule 3, as in the paper.
-    Predictor,
-}
 
 /// What a run is asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,7 +23,7 @@ pub struct RunOptions {
     /// Strengths, each above 0.
     pub epsilons: Vec<f64>,
     /// What is followed.
-    pub density: Density,
+    pub density: DensityBy,
     /// How.
     pub search: SearchOptions,
     /// Whether a random direction of the same size is measured beside it.
@@ -75,9 +64,9 @@ pub fn run(
     options.check()?;
     let knn = KnnDensity(models.scorer);
     let objective: &dyn Objective = match (options.density, models.predictor) {
-        (Density::Knn, _) => &knn,
-        (Density::Predictor, Some(predictor)) => predictor,
-        (Density::Predictor, None) => {
+        (DensityBy::Knn, _) => &knn,
+        (DensityBy::Predictor, Some(predictor)) => predictor,
+        (DensityBy::Predictor, None) => {
             return Err(Error::usage(
                 "the reference has no density predictor",
                 "run `pd index` without --no-predictor, or use --density knn",

@@ -13,7 +13,7 @@ mod store;
 pub use import::{import, row_name};
 pub use index::{IndexOptions, index};
 pub use manifest::{DensityRecord, Manifest};
-pub use scorer::Scorer;
+pub use scorer::{DensityBy, Scorer};
 pub use store::{Reference, is_reference, read_skipped};
 
 /// Names of the files of a reference directory.
