@@ -8,6 +8,7 @@ use pseudo_density::images::{Alpha, Fit};
 use pseudo_density::neighbors::IndexKind;
 use pseudo_density::reference::embed::EmbedOptions;
 use pseudo_density::reference::score::{Duplicates, ScoreOptions};
+use pseudo_density::shards::ShardRequest;
 use std::path::{Path, PathBuf};
 
 /// How a command runs; nothing here changes a result.
@@ -189,6 +190,11 @@ pub struct DensityArgs {
     /// Key of every random draw
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+}
+
+/// Reads `--shard`.
+pub fn shard(text: &str) -> std::result::Result<ShardRequest, String> {
+    text.parse().map_err(|e: Error| e.hint().unwrap_or_default().to_owned())
 }
 
 fn positive(text: &str) -> std::result::Result<f64, String> {

@@ -1,7 +1,7 @@
 //! `pd embed`: features of an image set, as a reference directory.
 
-use super::common::{ExtractorArgs, RunArgs};
-use super::{input, output};
+use super::common::{self, ExtractorArgs, RunArgs};
+use super::{input, merge, output};
 use clap::Args;
 use pseudo_density::error::Result;
 use pseudo_density::extract::LoadedExtractor;
@@ -9,7 +9,9 @@ use pseudo_density::formats::is_features_file;
 use pseudo_density::images::ImageSet;
 use pseudo_density::progress::Progress;
 use pseudo_density::reference::embed::embed_into;
+use pseudo_density::reference::sharded::embed_shard;
 use pseudo_density::reference::{Manifest, import, read_skipped};
+use pseudo_density::shards::ShardRequest;
 use std::path::PathBuf;
 
 /// Features of an image set, kept as a reference directory; continues where it stopped if run again
@@ -17,7 +19,7 @@ use std::path::PathBuf;
 #[command(after_help = "\
 Examples:
   pd embed photos/ -o ref/
-  pd embed images.zip --extractor resnet50 --fit squash -o ref/")]
+  pd embed images.zip --extractor resnet50 --shard 3/16 -o ref/")]
 pub struct Embed {
     /// Directory (with all below it), .zip, .tar, image, or features file (.npy, .npz, .safetensors)
     #[arg(value_name = "IMAGES")]
@@ -25,6 +27,9 @@ pub struct Embed {
     /// Reference directory to make
     #[arg(long, short, value_name = "REF")]
     output: PathBuf,
+    /// Do one part of the work: I/N with I from 0, auto/N or auto; `pd merge` joins the parts
+    #[arg(long, value_name = "I/N", value_parser = common::shard)]
+    shard: Option<ShardRequest>,
     #[command(flatten)]
     extractor: ExtractorArgs,
     #[command(flatten)]
@@ -36,6 +41,7 @@ impl Embed {
         let terminal = self.run.start()?;
         let manifest = if is_features_file(&self.images) {
             self.extractor.refuse_for_features()?;
+            merge::refuse_features(self.shard)?;
             let normalize = self.extractor.normalize.unwrap_or(false);
             let features = input::read_external(&self.images, self.extractor.key.as_deref(), normalize)?;
             import(&self.output, &self.images, &features, normalize)?
@@ -47,6 +53,12 @@ impl Embed {
                 terminal.warn(remark);
             }
             let set = ImageSet::open(&self.images, &terminal)?;
+            if let Some(shard) = self.shard {
+                let shard = merge::resolve(shard)?;
+                let options = self.extractor.embed_options();
+                let part = embed_shard(&self.output, &set, &extractor, options, shard, &terminal)?;
+                return merge::report(&self.output, &part, &terminal, self.run.json);
+            }
             embed_into(&self.output, &set, &extractor, self.extractor.embed_options(), &terminal)?
         };
         terminal.report_skipped(&read_skipped(&self.output)?);

@@ -15,6 +15,7 @@ mod finetune_settings;
 mod generator_args;
 mod index;
 mod input;
+mod merge;
 mod output;
 mod perturb;
 mod run_dir;
@@ -48,6 +49,7 @@ enum Command {
     Score(score::Score),
     Embed(embed::Embed),
     Index(index::Index),
+    Merge(merge::Merge),
     Perturb(perturb::Perturb),
     Eval(eval::Eval),
     Sample(Box<sample::Sample>),
@@ -66,6 +68,7 @@ impl Cli {
             Command::Score(score) => score.run(),
             Command::Embed(embed) => embed.run(),
             Command::Index(index) => index.run(),
+            Command::Merge(merge) => merge.run(),
             Command::Perturb(perturb) => perturb.run(),
             Command::Eval(eval) => eval.run(),
             Command::Sample(sample) => sample.run(),

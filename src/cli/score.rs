@@ -1,17 +1,22 @@
 //! `pd score`: the pseudo density of each image, within its set or against a reference.
 
-use super::common::{DensityArgs, ExtractorArgs, RunArgs};
+use super::common::{self, DensityArgs, ExtractorArgs, RunArgs};
 use super::input::{self, Input};
-use super::output;
 use super::summary::{Summary, extremes, pairs};
 use super::terminal::Terminal;
+use super::{merge, output};
 use clap::Args;
 use pseudo_density::density::Grouping;
-use pseudo_density::error::Result;
+use pseudo_density::error::{Error, Result};
+use pseudo_density::extract::LoadedExtractor;
+use pseudo_density::formats::is_features_file;
 use pseudo_density::formats::table::write_table;
+use pseudo_density::images::ImageSet;
 use pseudo_density::reference::score::{Scores, score_set, score_set_in_groups};
-use pseudo_density::reference::{Reference, Scorer};
-use std::path::PathBuf;
+use pseudo_density::reference::sharded::score_shard;
+use pseudo_density::reference::{Reference, Scorer, is_reference};
+use pseudo_density::shards::ShardRequest;
+use std::path::{Path, PathBuf};
 
 /// Pseudo density of each image: within the set (leave-one-out), or against a reference
 #[derive(Args)]
@@ -29,7 +34,10 @@ pub struct Score {
     /// Score within groups: `folder`, or a table with the columns path and group
     #[arg(long, value_name = "folder|FILE.csv")]
     groups: Option<Grouping>,
-    /// Write a row per image to FILE (.csv, .jsonl, .json, .parquet) instead of printing a summary
+    /// Do one part of the work (needs --reference): I/N with I from 0, auto/N or auto; `pd merge OUT` writes OUT/scores.csv
+    #[arg(long, value_name = "I/N", value_parser = common::shard, requires_all = ["reference", "output"])]
+    shard: Option<ShardRequest>,
+    /// Write a row per image to FILE (.csv, .jsonl, .json, .parquet) instead of printing a summary; with --shard, a directory
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -48,6 +56,9 @@ const SHOWN_PAIRS: usize = 3;
 impl Score {
     pub fn run(self) -> Result<()> {
         let terminal = self.run.start()?;
+        if let (Some(shard), Some(reference), Some(out)) = (self.shard, &self.reference, &self.output) {
+            return self.run_shard(shard, reference, out, &terminal);
+        }
         if let Some(output) = &self.output {
             output::check_table_path(output)?;
         }
@@ -101,6 +112,31 @@ impl Score {
         summary.quantiles = scores.quantiles();
         (summary.most_typical, summary.most_unusual) = extremes(&scores, &input.paths, &reference_paths);
         self.deliver(&scores, &reference_paths, &input, &summary, &terminal)
+    }
+
+    fn run_shard(
+        &self,
+        shard: ShardRequest,
+        reference: &Path,
+        out: &Path,
+        terminal: &Terminal,
+    ) -> Result<()> {
+        let shard = merge::resolve(shard)?;
+        if is_features_file(&self.images) || is_reference(&self.images) {
+            return Err(Error::usage(
+                "--shard cuts up images; features are scored faster than they are cut",
+                "leave --shard out",
+            ));
+        }
+        self.extractor.refuse_key()?;
+        let reference = Reference::open(reference)?;
+        reference.density()?;
+        let extractor =
+            LoadedExtractor::for_identity(&reference.manifest.identity, &self.extractor.request())?;
+        let set = ImageSet::open(&self.images, terminal)?;
+        let options = self.extractor.embed_options();
+        let part = score_shard(out, &set, &extractor, options, &reference, shard, terminal)?;
+        merge::report(out, &part, terminal, self.run.json)
     }
 
     fn deliver(

@@ -73,12 +73,21 @@ pub fn embed(
     Ok(all)
 }
 
-/// What identifies an unfinished run: chunks of another are not continued.
-#[derive(Serialize)]
-struct Run<'a> {
-    identity: &'a Identity,
-    input_digest: String,
-    inputs: usize,
+/// What identifies a run: chunks and parts of another are not joined with its own.
+#[derive(Serialize, Deserialize)]
+pub(super) struct EmbedRun {
+    /// What features are made with.
+    pub identity: Identity,
+    /// SHA-256 over names and sizes of the inputs.
+    pub input_digest: String,
+    /// Their number.
+    pub inputs: usize,
+}
+
+impl EmbedRun {
+    pub(super) fn new(set: &ImageSet, extractor: &LoadedExtractor) -> Self {
+        Self { identity: extractor.identity().clone(), input_digest: set.digest(), inputs: set.len() }
+    }
 }
 
 /// Into a reference directory. Chunks that an earlier run finished are not computed again; the result is the same.
@@ -92,26 +101,58 @@ pub fn embed_into(
     options: EmbedOptions,
     progress: &dyn Progress,
 ) -> Result<Manifest> {
-    let input_digest = set.digest();
-    if let Some(manifest) = finished(dir, extractor.identity(), &input_digest)? {
+    let run = EmbedRun::new(set, extractor);
+    if let Some(manifest) = finished(dir, extractor.identity(), &run.input_digest)? {
         return Ok(manifest);
     }
-    let run = Run { identity: extractor.identity(), input_digest: input_digest.clone(), inputs: set.len() };
     let partial = Partial::open(dir.join(files::PARTIAL), &run)?;
     let unlisted = unlisted(set, options)?;
-    let total = shards::count(set.len());
-    let missing: Vec<usize> = (0..total).filter(|&chunk| !partial.has(chunk)).collect();
+    let chunks = 0..shards::count(set.len());
     let hint = format!("finished chunks are kept in {}; the same command continues", dir.display());
-    for_each_chunk(set, extractor, &missing, options, progress, &hint, |chunk, part| {
+    finish_chunks(&partial, set, extractor, chunks.clone(), options, progress, &hint)?;
+    let (images, skipped) = assemble(dir, &partial, chunks, extractor, unlisted, options)?;
+    if images == 0 {
+        return Err(nothing_usable(&skipped));
+    }
+    let manifest = Manifest::new(run.identity, run.input_digest, images, skipped.len());
+    manifest.save(dir)?;
+    partial.remove()?;
+    Ok(manifest)
+}
+
+/// Computes the chunks that are not finished yet and keeps them.
+pub(super) fn finish_chunks(
+    partial: &Partial,
+    set: &ImageSet,
+    extractor: &LoadedExtractor,
+    chunks: Range<usize>,
+    options: EmbedOptions,
+    progress: &dyn Progress,
+    stop_hint: &str,
+) -> Result<()> {
+    let missing: Vec<usize> = chunks.filter(|&chunk| !partial.has(chunk)).collect();
+    for_each_chunk(set, extractor, &missing, options, progress, stop_hint, |chunk, part| {
         if !part.images.is_empty() {
             write_npy(partial.data(chunk), &part.features)?;
         }
         partial.finish(chunk, &Record { images: part.images, skipped: part.skipped })
-    })?;
+    })
+}
+
+/// Puts finished chunks together: features, and tables of the images and of what was skipped (first `unlisted`).
+/// Returns the number of images, and the skipped.
+pub(super) fn assemble(
+    dir: &Path,
+    partial: &Partial,
+    chunks: Range<usize>,
+    extractor: &LoadedExtractor,
+    unlisted: Vec<Skipped>,
+    options: EmbedOptions,
+) -> Result<(usize, Vec<Skipped>)> {
     let mut features = NpyWriter::create(dir.join(files::FEATURES), extractor.identity().dimension)?;
     let mut images = Vec::new();
     let mut skipped = unlisted;
-    for chunk in 0..total {
+    for chunk in chunks {
         let record: Record = partial.read(chunk)?;
         if !record.images.is_empty() {
             features.write_rows(read_npy(partial.data(chunk))?.view())?;
@@ -124,16 +165,10 @@ pub fn embed_into(
         images.extend(record.images);
         skipped.extend(record.skipped);
     }
-    if images.is_empty() {
-        return Err(nothing_usable(&skipped));
-    }
     features.finish()?;
     write_images(dir, &images)?;
     write_skipped(dir, &skipped)?;
-    let manifest = Manifest::new(extractor.identity().clone(), input_digest, images.len(), skipped.len());
-    manifest.save(dir)?;
-    partial.remove()?;
-    Ok(manifest)
+    Ok((images.len(), skipped))
 }
 
 /// The manifest of `dir` where it already holds this very result.
@@ -182,7 +217,7 @@ mod skipped_pairs {
 }
 
 /// What could not even be listed counts as skipped.
-fn unlisted(set: &ImageSet, options: EmbedOptions) -> Result<Vec<Skipped>> {
+pub(super) fn unlisted(set: &ImageSet, options: EmbedOptions) -> Result<Vec<Skipped>> {
     match set.unreadable().first() {
         Some(first) if options.strict => {
             Err(Error::Strict { path: first.path.clone(), reason: first.reason.clone() })
@@ -195,7 +230,7 @@ fn check_some(all: &Embedded) -> Result<()> {
     if all.images.is_empty() { Err(nothing_usable(&all.skipped)) } else { Ok(()) }
 }
 
-fn nothing_usable(skipped: &[Skipped]) -> Error {
+pub(super) fn nothing_usable(skipped: &[Skipped]) -> Error {
     let first = skipped.first().map_or(String::new(), |s| format!("; the first: {}: {}", s.path, s.reason));
     Error::data(format!("none of {} images could be used{first}", skipped.len()), "")
 }

@@ -9,7 +9,7 @@ use crate::formats::atomic::write_atomic;
 use crate::neighbors::IndexRecord;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Component, Path};
 
 /// Raised when a reader of the last version could not read the next.
 const SCHEMA: u32 = 1;
@@ -88,7 +88,8 @@ impl Manifest {
         if let Some(preprocessing) = &manifest.identity.preprocessing {
             preprocessing.validate()?;
         }
-        let outside = |name: &String| Path::new(name).components().count() != 1 || name.contains("..");
+        let inside = |part: Component| matches!(part, Component::Normal(_));
+        let outside = |name: &String| name.is_empty() || !Path::new(name).components().all(inside);
         if manifest.features.is_empty() || manifest.features.iter().any(outside) {
             return Err(wrong(format!(
                 "feature files {:?} are not files of this directory",

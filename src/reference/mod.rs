@@ -8,6 +8,7 @@ mod index;
 mod manifest;
 pub mod score;
 mod scorer;
+pub mod sharded;
 mod store;
 
 pub use import::{import, row_name};

@@ -1,10 +1,14 @@
 //! How work is cut: inputs in chunks of fixed size, each finished or not, kept in a directory until all are there.
-//! Chunks are the unit of interruption now and of several machines later; where one ends never shows in a result.
-//! A chunk is finished when its record is in place, which is written last.
+//! Chunks are the unit of interruption; shards, contiguous ranges of chunks, that of several machines. Neither shows in a result.
+//! A chunk or a part is finished when its record is in place, which is written last.
 
+mod part;
 mod partial;
+mod spec;
 
+pub use part::{PARTS, Part, PartRecord, Run, all_parts, chunks_of, finished_part, publish, remove_parts};
 pub use partial::Partial;
+pub use spec::{Shard, ShardRequest};
 
 use std::ops::Range;
 
@@ -13,6 +17,13 @@ pub const PARTIAL: &str = "partial";
 
 /// Inputs per chunk.
 pub const CHUNK: usize = 1024;
+
+/// The chunks and the inputs of a shard of a set of `inputs`.
+pub fn of_shard(shard: Shard, inputs: usize) -> (Range<usize>, Range<usize>) {
+    let chunks = shard.range(count(inputs));
+    let inputs = range(chunks.start, inputs).start..range(chunks.end, inputs).start;
+    (chunks, inputs)
+}
 
 /// How many chunks `inputs` make.
 pub fn count(inputs: usize) -> usize {
@@ -34,6 +45,22 @@ mod tests {
         fn chunks_cover_every_input_once(inputs in 0usize..10_000) {
             let all: Vec<usize> = (0..count(inputs)).flat_map(|c| range(c, inputs)).collect();
             prop_assert_eq!(all, (0..inputs).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn shards_are_made_of_whole_chunks_and_cover_every_input_once(
+            inputs in 0usize..40_000,
+            count in 1usize..30,
+        ) {
+            let mut end = 0;
+            for index in 0..count {
+                let (chunks, covered) = of_shard(Shard { index, count }, inputs);
+                let by_chunk: Vec<usize> = chunks.flat_map(|c| range(c, inputs)).collect();
+                prop_assert_eq!(covered.clone().collect::<Vec<_>>(), by_chunk);
+                prop_assert_eq!(covered.start, end);
+                end = covered.end;
+            }
+            prop_assert_eq!(end, inputs);
         }
     }
 }

@@ -2,9 +2,12 @@
 //! One file per format; a new one is a file and a line in [`FORMATS`].
 //! The same table gives the same bytes: floats are the shortest text that reads back, and no file holds a time.
 
+mod concat;
 mod csv;
 mod json;
 mod parquet;
+
+pub use concat::concat_csv;
 
 use super::atomic::AtomicFile;
 use crate::error::{Error, Result};

@@ -1,0 +1,110 @@
+//! `pd merge`: joins what `--shard I/N` runs left; and what those commands have in common.
+
+use super::common::RunArgs;
+use super::output;
+use super::terminal::Terminal;
+use clap::Args;
+use pseudo_density::error::{Error, Result};
+use pseudo_density::progress::Progress;
+use pseudo_density::reference::sharded::{EMBED, SCORE, is_merged, merge_embedded, merge_scores};
+use pseudo_density::shards::{Part, Shard, ShardRequest, all_parts};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// Join the parts of `--shard I/N` runs: byte for byte the result of one run
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  for i in 0 1 2 3; do pd embed photos/ --shard $i/4 -o ref/; done; pd merge ref/
+  sbatch --dependency=afterok:$ARRAY --wrap 'pd merge ref/'")]
+pub struct Merge {
+    /// Directory that the parts are in (OUT/parts/)
+    #[arg(value_name = "OUT")]
+    out: PathBuf,
+    /// Leave features where they are; the manifest lists the parts
+    #[arg(long)]
+    in_place: bool,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+impl Merge {
+    pub fn run(self) -> Result<()> {
+        let terminal = self.run.start()?;
+        if is_merged(&self.out) {
+            terminal.say(&format!("{} is merged already", self.out.display()));
+            return Ok(());
+        }
+        let parts = all_parts(&self.out)?;
+        let command = parts.first().map_or("", |part| part.record.run.command.as_str());
+        let merged = match command {
+            EMBED => merge_embedded(&self.out, &parts, self.in_place)?,
+            SCORE if self.in_place => {
+                return Err(Error::usage("--in-place is for features", "leave it out"));
+            }
+            SCORE => merge_scores(&self.out, &parts)?,
+            other => {
+                let reason = format!("holds parts of `pd {other}`, which this version does not merge");
+                return Err(Error::malformed(&self.out, reason, "merge with the version that made them"));
+            }
+        };
+        if self.run.json {
+            let object = json!({
+                "command": command, "parts": merged.parts, "images": merged.rows, "skipped": merged.skipped,
+            });
+            return output::print(&format!("{object:#}\n"));
+        }
+        output::print(&format!(
+            "{} parts: {} images, {} skipped, in {}\n",
+            merged.parts,
+            merged.rows,
+            merged.skipped,
+            self.out.display()
+        ))
+    }
+}
+
+/// The shard that was asked for, or that the scheduler says.
+pub fn resolve(request: ShardRequest) -> Result<Shard> {
+    request.resolve(|name| std::env::var(name).ok())
+}
+
+/// # Errors
+/// If features of another program are to be cut up.
+pub fn refuse_features(request: Option<ShardRequest>) -> Result<()> {
+    match request {
+        Some(_) => Err(Error::usage(
+            "--shard cuts up images; features of another program are only copied",
+            "leave --shard out",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Says what a part has become.
+pub fn report(out: &Path, part: &Part, terminal: &Terminal, json: bool) -> Result<()> {
+    let record = &part.record;
+    if record.skipped > 0 {
+        terminal.warn(&format!(
+            "{} inputs were skipped: {}",
+            record.skipped,
+            part.dir.join("skipped.csv").display()
+        ));
+    }
+    if json {
+        let object = json!({
+            "shard": record.shard, "of": record.of, "images": record.rows, "skipped": record.skipped,
+            "part": part.dir.display().to_string(),
+        });
+        return output::print(&format!("{object:#}\n"));
+    }
+    output::print(&format!(
+        "shard {} of {}: {} images, {} skipped, in {}\nwhen all are there: pd merge {}\n",
+        record.shard,
+        record.of,
+        record.rows,
+        record.skipped,
+        part.dir.display(),
+        out.display()
+    ))
+}

@@ -1,0 +1,243 @@
+//! Features and scores made in parts (`--shard I/N`), by any number of processes on any number of machines, and their merge.
+//! A part is made of whole chunks, so that the merged result is that of one run to the byte.
+
+use super::embed::{EmbedOptions, EmbedRun, assemble, finish_chunks, finished, nothing_usable, unlisted};
+use super::files;
+use super::manifest::Manifest;
+use super::store::read_skipped;
+use super::{Reference, Scorer};
+use crate::error::{Error, Result};
+use crate::extract::LoadedExtractor;
+use crate::formats::npy::{NpyWriter, read_npy};
+use crate::formats::table::{concat_csv, write_table};
+use crate::images::ImageSet;
+use crate::progress::Progress;
+use crate::shards::{self, Part, PartRecord, Partial, Run, Shard};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The command whose parts are features.
+pub const EMBED: &str = "embed";
+/// The command whose parts are scores against a reference.
+pub const SCORE: &str = "score";
+/// What was skipped, beside merged scores.
+const SCORES_SKIPPED: &str = "scores.skipped.csv";
+
+/// What identifies a run of scores in parts.
+#[derive(Serialize, Deserialize)]
+struct ScoreRun {
+    #[serde(flatten)]
+    embed: EmbedRun,
+    /// [`Reference::digest`].
+    reference: String,
+}
+
+/// Features of one shard of `set`, as a part of `out`. Finished chunks of an earlier attempt are not computed again.
+///
+/// # Errors
+/// As [`super::embed::embed_into`]; [`Error::Malformed`] if `out` or this part is of another run.
+pub fn embed_shard(
+    out: &Path,
+    set: &ImageSet,
+    extractor: &LoadedExtractor,
+    options: EmbedOptions,
+    shard: Shard,
+    progress: &dyn Progress,
+) -> Result<Part> {
+    let own = EmbedRun::new(set, extractor);
+    if finished(out, &own.identity, &own.input_digest)?.is_some() {
+        return Err(Error::malformed(out, "is finished: its parts are merged", "nothing is left to do"));
+    }
+    let run = Run::new(EMBED, &own)?;
+    make(Work { out, set, extractor, options, shard, run }, progress, |_| Ok(()))
+}
+
+/// Scores of one shard of `set` against `reference`, as a part of `out`.
+///
+/// # Errors
+/// As [`embed_shard`]; [`Error::Malformed`] if the reference is damaged or not indexed.
+pub fn score_shard(
+    out: &Path,
+    set: &ImageSet,
+    extractor: &LoadedExtractor,
+    options: EmbedOptions,
+    reference: &Reference,
+    shard: Shard,
+    progress: &dyn Progress,
+) -> Result<Part> {
+    let own = ScoreRun { embed: EmbedRun::new(set, extractor), reference: reference.digest()? };
+    let run = Run::new(SCORE, &own)?;
+    make(Work { out, set, extractor, options, shard, run }, progress, |dir| {
+        let features = read_npy(dir.join(files::FEATURES))?;
+        let paths = paths(&dir.join(files::IMAGES))?;
+        let scorer = Scorer::open(reference, progress)?;
+        let own = scorer.own_rows(features.view(), &paths);
+        let scores = scorer.score(features.view(), Some(&own), progress)?;
+        write_table(dir.join(files::SCORES), &scores.table(&paths, scorer.paths())?)?;
+        for name in [files::FEATURES, files::IMAGES] {
+            let path = dir.join(name);
+            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        }
+        Ok(())
+    })
+}
+
+/// One shard of a run.
+struct Work<'a> {
+    out: &'a Path,
+    set: &'a ImageSet,
+    extractor: &'a LoadedExtractor,
+    options: EmbedOptions,
+    shard: Shard,
+    run: Run,
+}
+
+/// Embeds the chunks of a shard, puts them together and lets `complete` add what else belongs to the part.
+fn make(work: Work, progress: &dyn Progress, complete: impl Fn(&Path) -> Result<()>) -> Result<Part> {
+    if let Some(part) = shards::finished_part(work.out, work.shard, &work.run)? {
+        return Ok(part);
+    }
+    match attempt(&work, progress, complete) {
+        // Another process of the same run may have finished this part, and with it removed the chunks that both work on.
+        Err(error @ Error::Io { .. }) => shards::finished_part(work.out, work.shard, &work.run)?.ok_or(error),
+        result => result,
+    }
+}
+
+fn attempt(work: &Work, progress: &dyn Progress, complete: impl Fn(&Path) -> Result<()>) -> Result<Part> {
+    let Work { out, set, extractor, options, shard, run } = work;
+    let (chunks, inputs) = shards::of_shard(*shard, set.len());
+    let partial = Partial::open(shards::chunks_of(out, *shard, run), run)?;
+    let hint = "finished chunks are kept; the same command continues";
+    finish_chunks(&partial, set, extractor, chunks.clone(), *options, progress, hint)?;
+    let unlisted = unlisted(set, *options)?;
+    let unlisted = if shard.index == 0 { unlisted } else { Vec::new() };
+    let mut record = PartRecord {
+        run: run.clone(),
+        shard: shard.index,
+        of: shard.count,
+        inputs,
+        rows: 0,
+        skipped: 0,
+        files: BTreeMap::new(),
+    };
+    let part = shards::publish(out, *shard, &mut record, |dir, record| {
+        let (images, skipped) = assemble(dir, &partial, chunks, extractor, unlisted, *options)?;
+        (record.rows, record.skipped) = (images, skipped.len());
+        complete(dir)
+    })?;
+    partial.remove()?;
+    Ok(part)
+}
+
+fn paths(table: &Path) -> Result<Vec<String>> {
+    let wrong = |e: csv::Error| Error::malformed(table, e.to_string(), "");
+    let mut paths = Vec::new();
+    for record in csv::Reader::from_path(table).map_err(wrong)?.into_deserialize::<ImagePath>() {
+        paths.push(record.map_err(wrong)?.path);
+    }
+    Ok(paths)
+}
+
+#[derive(Deserialize)]
+struct ImagePath {
+    path: String,
+}
+
+/// A merged run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Merged {
+    /// Rows of the result.
+    pub rows: usize,
+    /// Inputs that could not be used.
+    pub skipped: usize,
+    /// The parts that it is made of.
+    pub parts: usize,
+}
+
+/// Joins the parts of `pd embed` to a reference directory in `out`: the bytes of one run. `in_place` leaves the features in the
+/// parts, and the manifest lists them.
+///
+/// # Errors
+/// [`Error::Malformed`] if a file is not the one that its part was made with; [`Error::Data`] if no image could be used.
+pub fn merge_embedded(out: &Path, parts: &[Part], in_place: bool) -> Result<Merged> {
+    let run: EmbedRun = options(parts)?;
+    let merged = check(out, parts, run.inputs)?;
+    let skipped = out.join(files::SKIPPED);
+    concat_csv(&skipped, &having(parts, files::SKIPPED), None)?;
+    if merged.rows == 0 {
+        return Err(nothing_usable(&read_skipped(out)?));
+    }
+    concat_csv(&out.join(files::IMAGES), &having(parts, files::IMAGES), Some("row"))?;
+    let mut manifest = Manifest::new(run.identity, run.input_digest, merged.rows, merged.skipped);
+    let features = having(parts, files::FEATURES);
+    if in_place {
+        let of = |path: &PathBuf| {
+            path.strip_prefix(out).map(|p| p.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/")).ok()
+        };
+        manifest.features = features.iter().filter_map(of).collect();
+        manifest.save(out)?;
+        return Ok(merged);
+    }
+    let mut writer = NpyWriter::create(out.join(files::FEATURES), manifest.identity.dimension)?;
+    for path in features {
+        writer.write_rows_of(path)?;
+    }
+    writer.finish()?;
+    manifest.save(out)?;
+    shards::remove_parts(out)?;
+    Ok(merged)
+}
+
+/// Joins the parts of `pd score` to `scores.csv` in `out`, the bytes of one run, and what was skipped to `scores.skipped.csv`.
+///
+/// # Errors
+/// As [`merge_embedded`].
+pub fn merge_scores(out: &Path, parts: &[Part]) -> Result<Merged> {
+    let run: ScoreRun = options(parts)?;
+    let merged = check(out, parts, run.embed.inputs)?;
+    if merged.skipped > 0 {
+        concat_csv(&out.join(SCORES_SKIPPED), &having(parts, files::SKIPPED), None)?;
+    }
+    concat_csv(&out.join(files::SCORES), &having(parts, files::SCORES), None)?;
+    shards::remove_parts(out)?;
+    Ok(merged)
+}
+
+/// Whether the parts of `out` have been merged already.
+pub fn is_merged(out: &Path) -> bool {
+    let whole = out.join(files::MANIFEST).is_file() || out.join(files::SCORES).is_file();
+    whole && !out.join(shards::PARTS).exists()
+}
+
+fn options<T: for<'de> Deserialize<'de>>(parts: &[Part]) -> Result<T> {
+    let first = parts.first().ok_or_else(|| Error::data("there are no parts", ""))?;
+    serde_json::from_value(first.record.run.options.clone())
+        .map_err(|e| Error::malformed(&first.dir, e.to_string(), "run its shard again with this version"))
+}
+
+/// Whether files are as they were written, and counts add up.
+fn check(out: &Path, parts: &[Part], inputs: usize) -> Result<Merged> {
+    let merged = Merged {
+        rows: parts.iter().map(|part| part.record.rows).sum(),
+        skipped: parts.iter().map(|part| part.record.skipped).sum(),
+        parts: parts.len(),
+    };
+    let covered = parts.last().map_or(0, |part| part.record.inputs.end);
+    if covered != inputs {
+        let reason = format!("the parts cover {covered} of {inputs} inputs");
+        return Err(Error::malformed(
+            out.join(shards::PARTS),
+            reason,
+            "remove them and run the shards again",
+        ));
+    }
+    parts.iter().try_for_each(Part::verify)?;
+    Ok(merged)
+}
+
+fn having(parts: &[Part], name: &str) -> Vec<PathBuf> {
+    parts.iter().filter_map(|part| part.file(name)).collect()
+}
