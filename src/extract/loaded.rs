@@ -2,11 +2,12 @@
 
 use super::onnx::{self, ONNX, OnnxFile, OnnxPorts, OnnxRequest, is_onnx};
 use super::{Architecture, Extractor, FileParameters, Parameters, architecture, preprocess, weights};
+use crate::device::Precision;
 use crate::error::{Error, Result};
 use crate::formats::digest::{sha256, sha256_of_file};
 use crate::formats::{HostTensor, StateDict, TensorData, read_state_dict};
 use crate::images::{Alpha, Fit, Prepared, Preprocessing};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use ndarray::Array2;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 pub const EXTERNAL: &str = "external";
 
 /// What a user asks for; everything left out is the architecture's own.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ExtractorRequest {
     /// Name of the architecture, or an ONNX file; the first of [`super::ARCHITECTURES`] if not given.
     pub name: Option<String>,
@@ -30,9 +31,41 @@ pub struct ExtractorRequest {
     pub normalize: Option<bool>,
     /// What only an ONNX file needs.
     pub onnx: OnnxRequest,
+    /// Where the network is computed; an ONNX file on the CPU whatever it says.
+    pub device: Device,
+    /// The numbers it computes with; float32 if not given.
+    pub precision: Option<Precision>,
+}
+
+impl Default for ExtractorRequest {
+    /// The default network as it is, on the CPU.
+    fn default() -> Self {
+        Self {
+            name: None,
+            weights: None,
+            fit: None,
+            alpha: None,
+            normalize: None,
+            onnx: OnnxRequest::default(),
+            device: Device::Cpu,
+            precision: None,
+        }
+    }
 }
 
 impl ExtractorRequest {
+    /// The precision asked for, as it stands in an [`Identity`].
+    fn checked_precision(&self, on_cpu: bool) -> Result<Option<Precision>> {
+        match self.precision {
+            Some(Precision::Bf16) if on_cpu => Err(Error::usage(
+                "bfloat16 features are computed by CUDA devices only, and this one would be computed on the CPU",
+                "add --device cuda, or use --dtype f32",
+            )),
+            Some(Precision::Bf16) => Ok(self.precision),
+            Some(Precision::F32) | None => Ok(None),
+        }
+    }
+
     /// The ONNX file that is asked for.
     ///
     /// # Errors
@@ -74,6 +107,9 @@ pub struct Identity {
     /// Which input and output of an ONNX file were used; absent for all else.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub onnx: Option<OnnxPorts>,
+    /// The numbers that the network computed with; absent for float32.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub precision: Option<Precision>,
 }
 
 impl Identity {
@@ -86,6 +122,7 @@ impl Identity {
             preprocessing: None,
             normalize,
             onnx: None,
+            precision: None,
         }
     }
 
@@ -97,6 +134,9 @@ impl Identity {
         }
         if self.normalize {
             parts.push("unit length".into());
+        }
+        if self.precision == Some(Precision::Bf16) {
+            parts.push("bfloat16".into());
         }
         parts.join(", ")
     }
@@ -133,6 +173,13 @@ impl Identity {
                 |id: &Identity| if id.normalize { "of unit length" } else { "as they are" }.to_string();
             return say("features", text(self), text(other));
         }
+        if self.precision.unwrap_or_default() != other.precision.unwrap_or_default() {
+            let text = |id: &Identity| match id.precision.unwrap_or_default() {
+                Precision::F32 => "float32".into(),
+                Precision::Bf16 => "bfloat16".into(),
+            };
+            return say("features computed in", text(self), text(other));
+        }
         None
     }
 }
@@ -143,6 +190,8 @@ pub struct LoadedExtractor {
     preprocessing: Preprocessing,
     identity: Identity,
     remark: Option<String>,
+    device: Device,
+    dtype: DType,
 }
 
 impl LoadedExtractor {
@@ -212,6 +261,8 @@ impl LoadedExtractor {
             alpha: request.alpha.or(preprocessing.map(|p| p.alpha)),
             normalize: request.normalize.or(Some(identity.normalize)),
             onnx: request.onnx.clone(),
+            device: request.device.clone(),
+            precision: request.precision.or(identity.precision),
         };
         let wanted = identity.weights_sha256.as_deref().unwrap_or_default();
         if filled.weights.is_none() {
@@ -268,8 +319,10 @@ impl LoadedExtractor {
             preprocessing: Some(preprocessing.clone()),
             normalize: request.normalize.unwrap_or(false),
             onnx: Some(ports),
+            precision: request.checked_precision(true)?,
         };
-        Ok(Self { network: Box::new(network), preprocessing, identity, remark })
+        let network = Box::new(network);
+        Ok(Self { network, preprocessing, identity, remark, device: Device::Cpu, dtype: DType::F32 })
     }
 
     fn build(
@@ -278,7 +331,9 @@ impl LoadedExtractor {
         weights_sha256: String,
         request: &ExtractorRequest,
     ) -> Result<Self> {
-        let network = (architecture.build)(&Parameters::new(parameters))?;
+        let precision = request.checked_precision(request.device.is_cpu())?;
+        let (device, dtype) = (request.device.clone(), precision.unwrap_or_default().dtype());
+        let network = (architecture.build)(&Parameters::new(parameters).on(&device, dtype))?;
         let mut preprocessing = (architecture.preprocessing)();
         if let Some(fit) = request.fit {
             preprocessing.fit = fit;
@@ -293,8 +348,9 @@ impl LoadedExtractor {
             preprocessing: Some(preprocessing.clone()),
             normalize: request.normalize.unwrap_or(architecture.normalize),
             onnx: None,
+            precision,
         };
-        Ok(Self { network, preprocessing, identity, remark: None })
+        Ok(Self { network, preprocessing, identity, remark: None, device, dtype })
     }
 
     /// What every result made with this carries.
@@ -312,7 +368,13 @@ impl LoadedExtractor {
         &self.preprocessing
     }
 
-    /// The network, for gradients: normalised images `[B, C, H, W]` to features `[B, D]`, before [`Identity::normalize`].
+    /// Where the network is computed.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The network, for gradients: normalised images `[B, C, H, W]` to features `[B, D]`, before [`Identity::normalize`]; on
+    /// [`LoadedExtractor::device`] and in [`Identity::precision`].
     pub fn network(&self) -> &dyn Extractor {
         self.network.as_ref()
     }
@@ -333,9 +395,9 @@ impl LoadedExtractor {
             }
         });
         let (height, width) = (self.preprocessing.height as usize, self.preprocessing.width as usize);
-        let input =
-            Tensor::from_vec(input, (rows, self.preprocessing.channels(), height, width), &Device::Cpu)?;
-        let output = self.network.forward(&input)?.flatten_all()?.to_vec1::<f32>()?;
+        let dims = (rows, self.preprocessing.channels(), height, width);
+        let input = Tensor::from_vec(input, dims, &self.device)?.to_dtype(self.dtype)?;
+        let output = self.network.forward(&input)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
         let dimension = self.identity.dimension;
         let mut features = Array2::from_shape_vec((rows, dimension), output)
             .map_err(|_| Error::data("the network returned features of another width", ""))?;
@@ -347,14 +409,20 @@ impl LoadedExtractor {
 }
 
 impl LoadedExtractor {
-    /// Features `[B, D]` of images `[B, 3, H, W]` with values in 0..=1, of any size, differentiable with respect to them: what a
+    /// Features `[B, D]`, float32 on [`LoadedExtractor::device`], of images `[B, 3, H, W]` with values in 0..=1, of any size and on any device, differentiable with respect to them: what a
     /// generator makes is scored and improved through this. Values are not rounded to 8 bits on the way, as those of files are.
     ///
     /// # Errors
     /// If the images are no batch of three channels, or what the network returns: an ONNX network takes images from a file or a
     /// generator, but no images whose gradient is wanted ([`Error::Usage`]).
     pub fn features_of_images(&self, images: &Tensor) -> Result<Tensor> {
-        let features = self.network.forward(&preprocess(&self.preprocessing, images)?)?;
+        let images = images.to_device(&self.device)?;
+        let input = preprocess(&self.preprocessing, &images)?;
+        // A network in float32 takes the type of its images, which checks in float64 rely on.
+        let features = match self.dtype {
+            DType::F32 => self.network.forward(&input)?,
+            dtype => self.network.forward(&input.to_dtype(dtype)?)?.to_dtype(DType::F32)?,
+        };
         if !self.identity.normalize {
             return Ok(features);
         }
@@ -423,5 +491,25 @@ mod tests {
         assert_eq!(a.difference(&a), None);
         assert_eq!(a.difference(&Identity::external(4, false)).unwrap(), "features of width 3 there, 4 here");
         assert!(a.difference(&Identity::external(3, true)).unwrap().contains("unit length"));
+        let coarse = Identity { precision: Some(Precision::Bf16), ..a.clone() };
+        assert_eq!(coarse.difference(&a).unwrap(), "features computed in bfloat16 there, float32 here");
+        assert_eq!(Identity { precision: Some(Precision::F32), ..a.clone() }.difference(&a), None);
+        assert!(coarse.describe().ends_with("bfloat16"));
+    }
+
+    #[test]
+    fn bfloat16_on_the_cpu_is_refused_and_a_reference_in_it_asks_for_it() {
+        let request = ExtractorRequest { precision: Some(Precision::Bf16), ..ExtractorRequest::default() };
+        let error = LoadedExtractor::load(&request).err().unwrap();
+        assert!(matches!(error, Error::Usage { .. }) && error.hint().unwrap().contains("--device cuda"));
+        let plain = LoadedExtractor::load(&ExtractorRequest::default()).unwrap();
+        assert_eq!(plain.identity().precision, None);
+        let coarse = Identity { precision: Some(Precision::Bf16), ..plain.identity().clone() };
+        let error = |precision| {
+            let request = ExtractorRequest { precision, ..ExtractorRequest::default() };
+            LoadedExtractor::for_identity(&coarse, &request).err().unwrap().to_string()
+        };
+        assert!(error(None).contains("CUDA devices only"));
+        assert!(error(Some(Precision::F32)).contains("computed in bfloat16 there, float32 here"));
     }
 }

@@ -118,7 +118,13 @@ where
         self.on_cuda()
     }
 
-    fn bwd(&self, a: &Tensor, b: &Tensor, y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (da, db) = (self.gradient)(a, b, y, dy)?;
         Ok((Some(da), Some(db)))
     }

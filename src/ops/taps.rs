@@ -46,7 +46,8 @@ impl Taps {
         let (rows, columns) = self.grid();
         let x = fit(x, 2, self.before.0, rows * self.stride)?;
         let x = fit(&x, 3, self.before.1, columns * self.stride)?;
-        let cells = x.contiguous()?.reshape(&[batch, channels, rows, self.stride, columns, self.stride][..])?;
+        let cells =
+            x.contiguous()?.reshape(&[batch, channels, rows, self.stride, columns, self.stride][..])?;
         Ok(Grid { taps: *self, cells })
     }
 
@@ -60,9 +61,11 @@ impl Taps {
         for (y, x) in self.places() {
             let (down, across) = (y / self.stride, x / self.stride);
             let part = part(y, x)?;
-            let part = part
-                .pad_with_zeros(2, down, rows - down - self.out.0)?
-                .pad_with_zeros(3, across, columns - across - self.out.1)?;
+            let part = part.pad_with_zeros(2, down, rows - down - self.out.0)?.pad_with_zeros(
+                3,
+                across,
+                columns - across - self.out.1,
+            )?;
             let cell = &mut cells[y % self.stride * self.stride + x % self.stride];
             *cell = Some(match cell.take() {
                 Some(sum) => (sum + part)?,

@@ -8,6 +8,9 @@ use crate::ops::composed::{wide, with_gradients};
 use crate::ops::taps::{Taps, cut};
 use candle_core::{Result, Tensor};
 
+/// Bytes of the columns that a device's convolution gathers at a time.
+const COLUMNS_BYTES: usize = 1 << 30;
+
 /// Map `kind` of its two operands (see [`Kind`]).
 pub(super) fn map(shape: &Shape, kind: Kind, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (a, b) = (a.contiguous()?, b.contiguous()?);
@@ -46,7 +49,20 @@ pub(super) fn output(s: &Shape, x: &Tensor, w: &Tensor) -> Result<Tensor> {
     let reach = |out: usize, kernel: usize| (out - 1) * s.stride + kernel;
     let x = padded(x, 2, s.top, reach(s.out_height, s.kernel_height))?;
     let x = padded(&x, 3, s.left, reach(s.out_width, s.kernel_width))?;
-    x.contiguous()?.conv2d(w, 0, s.stride, 1, 1)
+    convolve(&x.contiguous()?, w, s.stride, COLUMNS_BYTES)
+}
+
+/// Candle's convolution of as many images at a time as need no more than `bytes` for their columns.
+fn convolve(x: &Tensor, w: &Tensor, stride: usize, bytes: usize) -> Result<Tensor> {
+    let ((batch, channels, height, width), (_, _, kh, kw)) = (x.dims4()?, w.dims4()?);
+    let pixels = ((height - kh) / stride + 1) * ((width - kw) / stride + 1);
+    let one = pixels * channels * kh * kw * x.dtype().size_in_bytes();
+    let together = (bytes / one.max(1)).clamp(1, batch.max(1));
+    let part = |first: usize| x.narrow(0, first, together.min(batch - first))?.conv2d(w, 0, stride, 1, 1);
+    if together == batch {
+        return x.conv2d(w, 0, stride, 1, 1);
+    }
+    Tensor::cat(&(0..batch).step_by(together).map(part).collect::<Result<Vec<_>>>()?, 0)
 }
 
 /// `before` zeros in front, and as many behind as make `total` positions.
@@ -61,7 +77,7 @@ pub(super) fn input_grad(s: &Shape, dy: &Tensor, w: &Tensor) -> Result<Tensor> {
         let flipped = w.transpose(0, 1)?.flip(&[2, 3])?.contiguous()?;
         let (rows, columns) = (s.kernel_height - 1, s.kernel_width - 1);
         let dy = dy.pad_with_zeros(2, rows, rows)?.pad_with_zeros(3, columns, columns)?;
-        let whole = dy.contiguous()?.conv2d(&flipped, 0, 1, 1, 1)?;
+        let whole = convolve(&dy.contiguous()?, &flipped, 1, COLUMNS_BYTES)?;
         return cut(&cut(&whole, 2, s.top, s.height)?, 3, s.left, s.width)?.contiguous();
     }
     let dy = dy.reshape((s.batch, s.out_channels, ()))?;
@@ -104,4 +120,27 @@ pub(super) fn depthwise_input_grad(s: &Shape, dy: &Tensor, w: &Tensor) -> Result
 /// The weight of one tap for each channel, `[1, C, 1, 1]`.
 fn kernel_at(w: &Tensor, y: usize, x: usize) -> Result<Tensor> {
     w.narrow(2, y, 1)?.narrow(3, x, 1)?.reshape((1, (), 1, 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn batches_convolved_in_parts_give_the_whole() {
+        let numbers = |dims: &[usize]| {
+            let n: usize = dims.iter().product();
+            let data: Vec<f64> = (0..n).map(|i| (i * 7919 % 1013) as f64 / 512.0 - 1.0).collect();
+            Tensor::from_vec(data, dims, &Device::Cpu).unwrap()
+        };
+        let (x, w) = (numbers(&[5, 3, 8, 7]), numbers(&[4, 3, 3, 2]));
+        let flat =
+            |bytes| convolve(&x, &w, 2, bytes).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        let whole = flat(COLUMNS_BYTES);
+        // None fits, one, and two.
+        for bytes in [0, 9 * 18 * 8, 2 * 9 * 18 * 8] {
+            assert_eq!(flat(bytes), whole);
+        }
+    }
 }

@@ -203,6 +203,7 @@ fn composed_gelu_is_differentiated_at_the_value_before_it() {
     let (fast, composed) = (layer.forward(&x).unwrap(), layer.forward(&wide).unwrap());
     assert!(relative(&fast, &composed) < 1e-5);
     assert!(relative(&layer.forward(&wide.detach()).unwrap(), &composed) < 1e-12);
-    let (fast, composed) = (fast.sqr().unwrap().backward().unwrap(), composed.sqr().unwrap().backward().unwrap());
+    let (fast, composed) =
+        (fast.sqr().unwrap().backward().unwrap(), composed.sqr().unwrap().backward().unwrap());
     assert!(relative(fast.get(&x).unwrap(), composed.get(&wide).unwrap()) < 1e-5);
 }
