@@ -321,6 +321,9 @@ impl LoadedExtractor {
             onnx: Some(ports),
             precision: request.checked_precision(true)?,
         };
+        let on_cpu = (!request.device.is_cpu()).then(|| "ONNX files run on the CPU".to_string());
+        let remarks: Vec<String> = remark.into_iter().chain(on_cpu).collect();
+        let remark = (!remarks.is_empty()).then(|| remarks.join("; "));
         let network = Box::new(network);
         Ok(Self { network, preprocessing, identity, remark, device: Device::Cpu, dtype: DType::F32 })
     }

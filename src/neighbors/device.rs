@@ -34,12 +34,14 @@ pub(super) struct Cut {
     pub rows: usize,
     /// Columns whose smallest key is looked at first.
     pub group: usize,
+    /// Queries for which it is worth bringing the whole set to the device.
+    pub least: usize,
 }
 
 impl Default for Cut {
     /// Two matrices of 256 MB at a time; groups small enough that those fetched are little beside their minima.
     fn default() -> Self {
-        Cut { queries: 1024, rows: 65_536, group: 32 }
+        Cut { queries: 1024, rows: 65_536, group: 32, least: 256 }
     }
 }
 
@@ -187,7 +189,7 @@ mod tests {
         })
     }
 
-    const SMALL: Cut = Cut { queries: 7, rows: 24, group: 4 };
+    const SMALL: Cut = Cut { queries: 7, rows: 24, group: 4, least: 1 };
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
@@ -221,6 +223,7 @@ mod tests {
         let composed = ExactIndex::new(set.clone()).unwrap().on(Device::Cpu, Cut::default());
         let search = Wanted { k: 10, skip_zero: false };
         assert_eq!(composed.search_self(search, &Silent).unwrap(), cpu.search_self(search, &Silent).unwrap());
+        let composed = composed.on(Device::Cpu, Cut { least: 1, ..Cut::default() });
         let far = Array2::from_shape_fn((3, 24), |(i, j)| [1e30f32, -2.0, 3e20][i] * (j + 1) as f32);
         let answer = |index: &ExactIndex| index.search(far.view(), None, search, &Silent).unwrap();
         assert_eq!(answer(&composed), answer(&cpu));

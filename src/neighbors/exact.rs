@@ -112,12 +112,12 @@ impl ExactIndex {
         let lists = Lists::new(count, k + SLACK, self.blocking.block);
         // For each query, a key that no pair lies below that never reached its list.
         let unseen = match &self.device {
-            Some((device, cut)) => {
+            Some((device, cut)) if count >= cut.least => {
                 let set = self.own_operand();
                 let by_device = device::Search { device, cut: *cut, frame: &self.frame, width, queries, set };
                 by_device.run(&lists, k + SLACK, refuse, progress)?
             }
-            None => {
+            _ => {
                 self.pairs(queries, symmetric).run(&lists, refuse, progress)?;
                 vec![f32::INFINITY; count]
             }

@@ -74,7 +74,7 @@ fn padded(x: &Tensor, dim: usize, before: usize, total: usize) -> Result<Tensor>
 pub(super) fn input_grad(s: &Shape, dy: &Tensor, w: &Tensor) -> Result<Tensor> {
     if s.stride == 1 && !s.pointwise() {
         // A convolution with the flipped kernels, channels exchanged.
-        let flipped = w.transpose(0, 1)?.flip(&[2, 3])?.contiguous()?;
+        let flipped = w.transpose(0, 1)?.contiguous()?.flip(&[2, 3])?;
         let (rows, columns) = (s.kernel_height - 1, s.kernel_width - 1);
         let dy = dy.pad_with_zeros(2, rows, rows)?.pad_with_zeros(3, columns, columns)?;
         let whole = convolve(&dy.contiguous()?, &flipped, 1, COLUMNS_BYTES)?;
