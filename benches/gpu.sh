@@ -4,6 +4,9 @@
 #   usage:  benches/gpu.sh pack DIR     where cargo and the CUDA compiler are: builds, and puts all that a run needs into DIR
 #           benches/gpu.sh [DIR]        on the machine with the GPU; no cargo, no network; DIR defaults to this script's
 #
+# `pack` needs nvcc (CUDA_HOME, PATH) and, where there is no GPU to ask, CUDA_COMPUTE_CAP (90 for an H100 or H200; such a binary
+# runs on that architecture only). A run needs the driver, libcublas, libcublasLt and libcurand of the toolkit's release; those of
+# a Python package (nvidia-cublas, nvidia-curand, torch) are found by themselves.
 # Environment: CUDA_DEVICE (cuda or cuda:N, default cuda), BATCH (default 64), THREADS (of the CPU, default all),
 # ROWS (default 50000), CARGO_FLAGS for `pack` (default --features cuda). Exit code 1 if any check fails.
 set -uo pipefail
@@ -41,6 +44,9 @@ device=${CUDA_DEVICE:-cuda} batch=${BATCH:-64} threads=${THREADS:-$(nproc)} rows
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failed=0
+libraries=$(python3 -c 'import glob, sysconfig
+print(":".join(glob.glob(sysconfig.get_paths()["purelib"] + "/nvidia/*/lib")))' 2>/dev/null) &&
+    export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$libraries
 table=()
 row() { table+=("$(printf '%-34s %-22s %s' "$1" "$2" "$3")"); }
 
