@@ -2,6 +2,8 @@
 
 mod network;
 
+use candle_core::{DType, Device};
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -13,7 +15,7 @@ fn main() {
     ("cifar-resnet56", 32, 64), ("resnet18", 224, 8), ("resnet50", 224, 8), ("efficientnet-lite0", 224, 8),
 ])]
 fn forward(bencher: divan::Bencher, (name, size, batch): (&str, usize, usize)) {
-    match network::network(name, size, batch) {
+    match network::network(name, size, batch, (&Device::Cpu, DType::F32)) {
         Ok((network, images)) => bencher.bench(|| network.forward(&images)),
         Err(error) => panic!("{name} cannot be built: {error}"),
     }

@@ -1,8 +1,11 @@
-//! Times the all-pairs nearest neighbours of a float32 `.npy` file: `knn FILE.npy K exact|hnsw [THREADS [OUT.bin]]`.
-//! Prints seconds to build and to search as JSON; `OUT.bin` gets the neighbours' rows as little-endian u32 `[N, K]`.
+//! Times the all-pairs nearest neighbours of a float32 `.npy` file: `knn FILE.npy K exact|exact@DEVICE|hnsw [THREADS [OUT.bin]]`.
+//! `made:ROWSxWIDTH` instead of a file makes up clustered features. Prints seconds to build and to search as JSON; `OUT.bin` gets the neighbours' rows as little-endian u32 `[N, K]`.
 
 use ndarray::Array2;
-use pseudo_density::neighbors::{ExactIndex, HnswIndex, HnswParameters, NeighborIndex, Search};
+use pseudo_density::device::DeviceChoice;
+use pseudo_density::neighbors::{
+    ExactIndex, HnswIndex, HnswParameters, NeighborIndex, Search, check_finite, search_on,
+};
 use pseudo_density::progress::Silent;
 use std::error::Error;
 use std::time::Instant;
@@ -10,15 +13,29 @@ use std::time::Instant;
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [file, k, kind, rest @ ..] = arguments.as_slice() else {
-        return Err("usage: knn FILE.npy K exact|hnsw [THREADS [OUT.bin]]".into());
+        return Err(
+            "usage: knn FILE.npy|made:ROWSxWIDTH K exact|exact@DEVICE|hnsw [THREADS [OUT.bin]]".into()
+        );
     };
     if let Some(threads) = rest.first() {
         rayon::ThreadPoolBuilder::new().num_threads(threads.parse()?).build_global()?;
     }
-    let features = read_npy(file)?.into_shared();
+    let features = match file.strip_prefix("made:") {
+        Some(shape) => made(shape)?,
+        None => read_npy(file)?,
+    };
+    check_finite(features.view())?;
+    let features = features.into_shared();
+    let kind = match kind.split_once('@') {
+        Some((kind, device)) => {
+            search_on(&device.parse::<DeviceChoice>()?.open()?.device);
+            kind
+        }
+        None => kind,
+    };
     let search = Search { k: k.parse()?, skip_zero: false };
     let start = Instant::now();
-    let index: Box<dyn NeighborIndex> = match kind.as_str() {
+    let index: Box<dyn NeighborIndex> = match kind {
         "exact" => Box::new(ExactIndex::new(features)?),
         "hnsw" => Box::new(HnswIndex::build(features, graph_parameters()?, &Silent)?),
         other => return Err(format!("unknown index {other}").into()),
@@ -31,6 +48,21 @@ fn main() -> Result<(), Box<dyn Error>> {
         std::fs::write(out, neighbors.rows.iter().flat_map(|row| row.to_le_bytes()).collect::<Vec<u8>>())?;
     }
     Ok(())
+}
+
+/// A hundred clusters, as features of images have them.
+fn made(shape: &str) -> Result<Array2<f32>, Box<dyn Error>> {
+    const CLUSTERS: u64 = 100;
+    let (rows, width) = shape.split_once('x').ok_or("made:ROWSxWIDTH")?;
+    let uniform = |seed: u64| {
+        let mixed =
+            (seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (seed >> 7)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        (mixed >> 40) as f32 / (1u32 << 24) as f32 - 0.5
+    };
+    Ok(Array2::from_shape_fn((rows.parse()?, width.parse()?), |(row, column)| {
+        let (row, column) = (row as u64, column as u64);
+        uniform((row % CLUSTERS) << 32 | column) + 0.5 * uniform((row + 1) << 20 | column)
+    }))
 }
 
 /// `M,EF_CONSTRUCTION,EF_SEARCH,PARTS` of the environment variable `HNSW`, else the defaults.

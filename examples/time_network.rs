@@ -1,9 +1,12 @@
-//! Times the forward pass of a network: `time_network NAME SIZE BATCH [REPEATS [THREADS]]`.
-//! Prints the milliseconds of each batch after a first, uncounted one, as a JSON list.
+//! Times the forward pass of a network: `time_network NAME SIZE BATCH [REPEATS [THREADS [DEVICE [f32|bf16]]]]`.
+//! Prints the milliseconds of each batch after a first, uncounted one, as a JSON list. Features are brought to the CPU.
 
 #[path = "../benches/network/mod.rs"]
 mod network;
 
+use candle_core::{DType, Tensor};
+use pseudo_density::device::DeviceChoice;
+use pseudo_density::extract::Extractor;
 use std::error::Error;
 use std::time::Instant;
 
@@ -13,20 +16,33 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [name, size, batch, rest @ ..] = arguments.as_slice() else {
-        return Err("usage: time_network NAME SIZE BATCH [REPEATS [THREADS]]".into());
+        return Err("usage: time_network NAME SIZE BATCH [REPEATS [THREADS [DEVICE [f32|bf16]]]]".into());
     };
     let repeats: usize = rest.first().map_or(Ok(5), |n| n.parse())?;
     if let Some(threads) = rest.get(1) {
         rayon::ThreadPoolBuilder::new().num_threads(threads.parse()?).build_global()?;
     }
-    let (network, images) = network::network(name, size.parse()?, batch.parse()?)?;
-    network.forward(&images)?;
+    let choice = rest.get(2).map_or(Ok(DeviceChoice::Cpu), |device| device.parse())?;
+    let dtype = match rest.get(3).map(String::as_str) {
+        None | Some("f32") => DType::F32,
+        Some("bf16") => DType::BF16,
+        Some(other) => return Err(format!("unknown type {other}").into()),
+    };
+    let place = (&choice.open()?.device, dtype);
+    let (network, images) = network::network(name, size.parse()?, batch.parse()?, place)?;
+    let run = || features(network.as_ref(), &images);
+    run()?;
     let mut times = Vec::with_capacity(repeats);
     for _ in 0..repeats {
         let start = Instant::now();
-        network.forward(&images)?;
+        run()?;
         times.push(format!("{:.3}", start.elapsed().as_secs_f64() * 1e3));
     }
     println!("[{}]", times.join(", "));
     Ok(())
+}
+
+/// On the CPU: a device answers before it is done.
+fn features(network: &dyn Extractor, images: &Tensor) -> pseudo_density::Result<Vec<f32>> {
+    Ok(network.forward(images)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
 }

@@ -16,6 +16,7 @@
 //! | [`sampling`] | drawing by importance weight, from a generator or a pool; what each setting would give |
 //! | [`report`] | plots |
 //! | [`ops`] | fast and differentiable tensor operations |
+//! | [`device`] | where networks and exact neighbours are computed |
 //! | [`formats`] | npy, npz, safetensors, torch checkpoints, tables |
 //! | [`shards`] | how work is cut into chunks and put together again |
 //!
@@ -43,6 +44,7 @@
 #![warn(missing_docs)]
 
 pub mod density;
+pub mod device;
 pub mod error;
 pub mod extract;
 pub mod finetune;

@@ -48,6 +48,31 @@ fn a_fresh_machine_is_well_and_the_embedded_extractor_works() {
     assert!(!dir.path().join("cache").exists(), "looking changes nothing");
 }
 
+/// Builds without CUDA have no device but the processor; builds with it are tried by `benches/gpu.sh`.
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_device_that_this_build_lacks_is_refused_with_the_way_to_build_it_and_auto_is_silent() {
+    let dir = TempDir::new().unwrap();
+    let features = dir.path().join("x.npy");
+    let rows = ndarray::Array2::from_shape_fn((30, 4), |(i, j)| ((i * 31 + j * 17) % 23) as f32);
+    pseudo_density::formats::npy::write_npy(&features, &rows).unwrap();
+    let score = |device: &str| {
+        let mut command = pd(&dir);
+        command.args(["score", "x.npy", "--device", device]);
+        command.assert()
+    };
+    score("cuda").code(2).stderr(contains("built without CUDA").and(contains("--features cuda")));
+    score("cuda:1").code(2).stderr(contains("built without CUDA"));
+    score("gpu").code(2).stderr(contains("auto, cpu, cuda"));
+    score("auto").success().stderr("");
+    score("cpu").success().stderr("");
+    pd(&dir)
+        .args(["score", ".", "--dtype", "bf16"])
+        .assert()
+        .code(2)
+        .stderr(contains("CUDA devices only").and(contains("--dtype f32")));
+}
+
 #[test]
 fn weights_that_changed_are_found_and_come_with_the_remedy() {
     let dir = TempDir::new().unwrap();

@@ -1,6 +1,6 @@
 //! Networks on made-up numbers, for timing: time does not depend on values.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use pseudo_density::error::Result;
 use pseudo_density::extract::{Extractor, ParameterSource, Parameters, architecture};
 
@@ -23,10 +23,15 @@ impl ParameterSource for Anything {
     }
 }
 
-/// The architecture `name` and a batch of `[batch, 3, size, size]`.
-pub fn network(name: &str, size: usize, batch: usize) -> Result<(Box<dyn Extractor>, Tensor)> {
-    let network = (architecture(name)?.build)(&Parameters::new(&Anything))?;
+/// The architecture `name` computed in `dtype` on `device`, and a batch of `[batch, 3, size, size]`.
+pub fn network(
+    name: &str,
+    size: usize,
+    batch: usize,
+    (device, dtype): (&Device, DType),
+) -> Result<(Box<dyn Extractor>, Tensor)> {
+    let network = (architecture(name)?.build)(&Parameters::new(&Anything).on(device, dtype))?;
     let n = batch * 3 * size * size;
     let data: Vec<f32> = (0..n).map(|i| (i * 7919 % 1013) as f32 / 507.0 - 1.0).collect();
-    Ok((network, Tensor::from_vec(data, (batch, 3, size, size), &Device::Cpu)?))
+    Ok((network, Tensor::from_vec(data, (batch, 3, size, size), device)?.to_dtype(dtype)?))
 }

@@ -1,23 +1,29 @@
 //! Arguments that several subcommands share. Defaults are here and nowhere else.
 
 use super::terminal::Terminal;
-use clap::{Args, ValueEnum};
+use candle_core::Device;
+use clap::Args;
+use pseudo_density::device::{DeviceChoice, Precision};
 use pseudo_density::error::{Error, Result};
 use pseudo_density::extract::{ARCHITECTURES, ExtractorRequest, OnnxRequest, is_onnx};
 use pseudo_density::images::{Alpha, Fit};
-use pseudo_density::neighbors::IndexKind;
+use pseudo_density::neighbors::{self, IndexKind};
 use pseudo_density::reference::embed::EmbedOptions;
 use pseudo_density::reference::score::{Duplicates, ScoreOptions};
 use pseudo_density::shards::ShardRequest;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-/// How a command runs; nothing here changes a result.
+/// How a command runs; nothing here changes a result but for the rounding of another device.
 #[derive(Args)]
 #[command(next_help_heading = "Running")]
 pub struct RunArgs {
     /// Threads [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
+    /// Where networks and exact neighbours are computed: auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: DeviceChoice,
     /// No progress and no warnings
     #[arg(long, short)]
     quiet: bool,
@@ -34,17 +40,23 @@ impl RunArgs {
                 Error::usage(format!("cannot start {threads} threads: {e}"), "use fewer --threads")
             })?;
         }
-        Ok(Terminal::new(self.quiet))
+        let terminal = Terminal::new(self.quiet);
+        let opened = self.device.open()?;
+        if let Some(remark) = &opened.remark {
+            terminal.say(remark);
+        }
+        neighbors::search_on(&opened.device);
+        // A command starts once.
+        let _ = DEVICE.set(opened.device);
+        Ok(terminal)
     }
 }
 
-/// Where the computation runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum DeviceChoice {
-    /// The best there is; the CPU in this build
-    Auto,
-    /// The processor
-    Cpu,
+static DEVICE: OnceLock<Device> = OnceLock::new();
+
+/// The device that [`RunArgs::start`] opened.
+pub fn device() -> Device {
+    DEVICE.get().cloned().unwrap_or(Device::Cpu)
 }
 
 /// How images are read and turned into features.
@@ -81,9 +93,9 @@ pub struct ExtractorArgs {
     /// Images per forward pass; no result depends on it
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
-    /// Where to compute
-    #[arg(long, default_value = "auto")]
-    device: DeviceChoice,
+    /// Numbers that the network computes with [default: f32, or the reference's]
+    #[arg(long, value_name = "f32|bf16", hide_possible_values = true)]
+    dtype: Option<Precision>,
     /// Stop at the first image that cannot be used (exit code 3) instead of skipping it
     #[arg(long)]
     pub strict: bool,
@@ -126,6 +138,8 @@ impl ExtractorArgs {
                 mean: self.mean.clone(),
                 std: self.std.clone(),
             },
+            device: device(),
+            precision: self.dtype,
         }
     }
 
@@ -146,6 +160,7 @@ impl ExtractorArgs {
             ("--std", self.std.is_some()),
             ("--fit", self.fit.is_some()),
             ("--alpha", self.alpha.is_some()),
+            ("--dtype", self.dtype.is_some()),
         ];
         match given.iter().find(|(_, given)| *given) {
             Some((name, _)) => Err(Error::usage(

@@ -1,7 +1,9 @@
 //! `pd doctor`: whether everything that `pd` needs is there and works on this machine.
 
 use super::output;
+use candle_core::Device;
 use clap::Args;
+use pseudo_density::device::{self, DeviceChoice};
 use pseudo_density::error::{Error, Result};
 use pseudo_density::extract::weights::{Cache, CachedWeights, Digest};
 use pseudo_density::extract::{ARCHITECTURES, Architecture, ExtractorRequest, LoadedExtractor};
@@ -11,9 +13,6 @@ use serde::Serialize;
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Instant;
-
-/// Cargo features of the program that this build has.
-const COMPILED_FEATURES: &[&str] = &[];
 
 /// Sides of the test picture: oblong and odd, so that resizing has something to do.
 const TEST_PICTURE: (u32, u32) = (157, 113);
@@ -39,10 +38,10 @@ pub struct Doctor {
 struct Report {
     version: &'static str,
     target: String,
-    device: &'static str,
+    device: String,
     threads: usize,
     features: &'static [&'static str],
-    cuda: &'static str,
+    cuda: String,
     instruction_sets: Vec<&'static str>,
     product_kernel: &'static str,
     elementwise_kernel: &'static str,
@@ -95,13 +94,16 @@ impl Doctor {
 }
 
 fn examine() -> Report {
+    let cuda = device::cuda_state();
+    let opened = DeviceChoice::Auto.open();
+    let chosen = opened.map_or(Device::Cpu, |opened| opened.device);
     let mut report = Report {
         version: env!("CARGO_PKG_VERSION"),
         target: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
-        device: "cpu",
+        device: device::describe(&chosen),
         threads: rayon::current_num_threads(),
-        features: COMPILED_FEATURES,
-        cuda: "not compiled in; everything runs on the processor",
+        features: device::COMPILED_FEATURES,
+        cuda,
         instruction_sets: cpu::instruction_sets(),
         product_kernel: cpu::product_kernel(),
         elementwise_kernel: cpu::elementwise_kernel(),
@@ -122,7 +124,7 @@ fn examine() -> Report {
         let here = cached.iter().find(|weights| weights.name == architecture.name);
         // Weights that changed are reported already, and what they would give says nothing.
         if here.map_or(architecture.embedded.is_some(), |weights| weights.digest != Digest::Differs) {
-            report.try_out(architecture, here);
+            report.try_out(architecture, here, &chosen);
         }
     }
     report
@@ -185,9 +187,14 @@ impl Report {
     }
 
     /// The features of one image.
-    fn try_out(&mut self, architecture: &'static Architecture, cached: Option<&CachedWeights>) {
+    fn try_out(
+        &mut self,
+        architecture: &'static Architecture,
+        cached: Option<&CachedWeights>,
+        device: &Device,
+    ) {
         let begin = Instant::now();
-        let outcome = one_image(architecture.name);
+        let outcome = one_image(architecture.name, device);
         let seconds = begin.elapsed().as_secs_f64();
         self.extractors.push(ExtractorState {
             name: architecture.name,
@@ -224,7 +231,7 @@ impl Report {
         line("version", format!("{} on {}", self.version, self.target));
         line("device", format!("{}, {} threads", self.device, self.threads));
         line("features", list(self.features));
-        line("CUDA", self.cuda.into());
+        line("CUDA", self.cuda.clone());
         line("instructions", list(&self.instruction_sets));
         line(
             "kernels",
@@ -285,9 +292,9 @@ fn fetch_command(name: &str) -> String {
 }
 
 /// One picture through an extractor.
-fn one_image(name: &str) -> Result<()> {
-    let extractor =
-        LoadedExtractor::load(&ExtractorRequest { name: Some(name.into()), ..Default::default() })?;
+fn one_image(name: &str, device: &Device) -> Result<()> {
+    let request = ExtractorRequest { name: Some(name.into()), device: device.clone(), ..Default::default() };
+    let extractor = LoadedExtractor::load(&request)?;
     let picture = test_picture();
     let (width, height) = (picture.width, picture.height);
     let pixels = extractor.preprocessing().apply(&picture);

@@ -42,7 +42,7 @@ fn required<T: Clone>(value: &Option<T>, name: &str) -> Result<T> {
 
 /// Reads everything and puts the run together.
 pub fn setup(mut settings: Settings, terminal: &Terminal) -> Result<Setup> {
-    let device = Device::Cpu;
+    let device = super::common::device();
     let seed = *settings.seed.get_or_insert(default::SEED);
     let batch = *settings.batch.get_or_insert(default::BATCH) as usize;
     if let Some(kimg) = settings.kimg.take() {
@@ -137,7 +137,11 @@ fn data(
 
 /// The extractor that a reference was made with.
 fn extractor(settings: &Settings, reference: &Reference) -> Result<LoadedExtractor> {
-    let request = ExtractorRequest { weights: settings.weights.clone(), ..ExtractorRequest::default() };
+    let request = ExtractorRequest {
+        weights: settings.weights.clone(),
+        device: super::common::device(),
+        ..ExtractorRequest::default()
+    };
     LoadedExtractor::for_identity(&reference.manifest.identity, &request)
 }
 

@@ -69,6 +69,7 @@ impl GeneratorArgs {
             arch: self.arch.clone(),
             config: self.config.clone(),
             sampler: SamplerRequest { sampler: None, steps: self.ddim_steps.map(|n| n as usize) },
+            device: super::common::device(),
             ..GeneratorRequest::default()
         }
     }

@@ -122,7 +122,10 @@ impl Sweep {
                     "embed the same images with the second extractor",
                 ));
             }
-            let request = pseudo_density::extract::ExtractorRequest::default();
+            let request = pseudo_density::extract::ExtractorRequest {
+                device: super::common::device(),
+                ..Default::default()
+            };
             let extractor = LoadedExtractor::for_identity(&second.manifest.identity, &request)?;
             second_space = Some(second.manifest.identity.describe());
             spaces.push(Features { extractor, real: second.features()?.into_shared() });

@@ -1,22 +1,20 @@
-//! An extractor ready for use: network, preprocessing and the identity that every result made with it carries.
+//! An extractor ready for use: network, preprocessing, and where it is computed.
 
+use super::identity::{EXTERNAL, Identity};
 use super::onnx::{self, ONNX, OnnxFile, OnnxPorts, OnnxRequest, is_onnx};
 use super::{Architecture, Extractor, FileParameters, Parameters, architecture, preprocess, weights};
+use crate::device::Precision;
 use crate::error::{Error, Result};
 use crate::formats::digest::{sha256, sha256_of_file};
 use crate::formats::{HostTensor, StateDict, TensorData, read_state_dict};
 use crate::images::{Alpha, Fit, Prepared, Preprocessing};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use ndarray::Array2;
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// The name of features that another program made.
-pub const EXTERNAL: &str = "external";
-
 /// What a user asks for; everything left out is the architecture's own.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ExtractorRequest {
     /// Name of the architecture, or an ONNX file; the first of [`super::ARCHITECTURES`] if not given.
     pub name: Option<String>,
@@ -30,9 +28,41 @@ pub struct ExtractorRequest {
     pub normalize: Option<bool>,
     /// What only an ONNX file needs.
     pub onnx: OnnxRequest,
+    /// Where the network is computed; an ONNX file on the CPU whatever it says.
+    pub device: Device,
+    /// The numbers it computes with; float32 if not given.
+    pub precision: Option<Precision>,
+}
+
+impl Default for ExtractorRequest {
+    /// The default network as it is, on the CPU.
+    fn default() -> Self {
+        Self {
+            name: None,
+            weights: None,
+            fit: None,
+            alpha: None,
+            normalize: None,
+            onnx: OnnxRequest::default(),
+            device: Device::Cpu,
+            precision: None,
+        }
+    }
 }
 
 impl ExtractorRequest {
+    /// The precision asked for, as it stands in an [`Identity`].
+    fn checked_precision(&self, on_cpu: bool) -> Result<Option<Precision>> {
+        match self.precision {
+            Some(Precision::Bf16) if on_cpu => Err(Error::usage(
+                "bfloat16 features are computed by CUDA devices only, and this one would be computed on the CPU",
+                "add --device cuda, or use --dtype f32",
+            )),
+            Some(Precision::Bf16) => Ok(self.precision),
+            Some(Precision::F32) | None => Ok(None),
+        }
+    }
+
     /// The ONNX file that is asked for.
     ///
     /// # Errors
@@ -55,94 +85,14 @@ impl ExtractorRequest {
     }
 }
 
-/// What features were made with. Features of different identities cannot be compared.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Identity {
-    /// Name of the architecture, [`ONNX`], or [`EXTERNAL`].
-    pub extractor: String,
-    /// Width of the features.
-    pub dimension: usize,
-    /// SHA-256 of the weights file; absent for [`EXTERNAL`].
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub weights_sha256: Option<String>,
-    /// What is done to an image before the network; absent for [`EXTERNAL`].
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub preprocessing: Option<Preprocessing>,
-    /// Whether features are on the unit sphere.
-    pub normalize: bool,
-    /// Which input and output of an ONNX file were used; absent for all else.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub onnx: Option<OnnxPorts>,
-}
-
-impl Identity {
-    /// Features that another program made.
-    pub fn external(dimension: usize, normalize: bool) -> Self {
-        Self {
-            extractor: EXTERNAL.into(),
-            dimension,
-            weights_sha256: None,
-            preprocessing: None,
-            normalize,
-            onnx: None,
-        }
-    }
-
-    /// One line for a person.
-    pub fn describe(&self) -> String {
-        let mut parts = vec![format!("{} ({}-d)", self.extractor, self.dimension)];
-        if let Some(preprocessing) = &self.preprocessing {
-            parts.push(preprocessing.describe());
-        }
-        if self.normalize {
-            parts.push("unit length".into());
-        }
-        parts.join(", ")
-    }
-
-    /// What differs between this and another, both sides named; `None` if features can be compared.
-    pub fn difference(&self, other: &Identity) -> Option<String> {
-        let say = |what: &str, a: String, b: String| Some(format!("{what} {a} there, {b} here"));
-        if self.extractor != other.extractor {
-            return say("extractor", self.extractor.clone(), other.extractor.clone());
-        }
-        if self.dimension != other.dimension {
-            return say("features of width", self.dimension.to_string(), other.dimension.to_string());
-        }
-        if self.weights_sha256 != other.weights_sha256 {
-            let text = |id: &Identity| id.weights_sha256.clone().unwrap_or_else(|| "unknown".into());
-            return say("weights with SHA-256", text(self), text(other));
-        }
-        if self.onnx != other.onnx {
-            let text = |id: &Identity| match &id.onnx {
-                Some(OnnxPorts { input, output }) => format!("`{input}` to `{output}`"),
-                None => "none".into(),
-            };
-            return say("ONNX input and output", text(self), text(other));
-        }
-        if self.preprocessing != other.preprocessing {
-            let text = |id: &Identity| match &id.preprocessing {
-                Some(preprocessing) => format!("({})", preprocessing.describe()),
-                None => "none".into(),
-            };
-            return say("preprocessing", text(self), text(other));
-        }
-        if self.normalize != other.normalize {
-            let text =
-                |id: &Identity| if id.normalize { "of unit length" } else { "as they are" }.to_string();
-            return say("features", text(self), text(other));
-        }
-        None
-    }
-}
-
 /// A network with its weights and preprocessing.
 pub struct LoadedExtractor {
     network: Box<dyn Extractor>,
     preprocessing: Preprocessing,
     identity: Identity,
     remark: Option<String>,
+    device: Device,
+    dtype: DType,
 }
 
 impl LoadedExtractor {
@@ -212,6 +162,8 @@ impl LoadedExtractor {
             alpha: request.alpha.or(preprocessing.map(|p| p.alpha)),
             normalize: request.normalize.or(Some(identity.normalize)),
             onnx: request.onnx.clone(),
+            device: request.device.clone(),
+            precision: request.precision.or(identity.precision),
         };
         let wanted = identity.weights_sha256.as_deref().unwrap_or_default();
         if filled.weights.is_none() {
@@ -268,8 +220,13 @@ impl LoadedExtractor {
             preprocessing: Some(preprocessing.clone()),
             normalize: request.normalize.unwrap_or(false),
             onnx: Some(ports),
+            precision: request.checked_precision(true)?,
         };
-        Ok(Self { network: Box::new(network), preprocessing, identity, remark })
+        let on_cpu = (!request.device.is_cpu()).then(|| "ONNX files run on the CPU".to_string());
+        let remarks: Vec<String> = remark.into_iter().chain(on_cpu).collect();
+        let remark = (!remarks.is_empty()).then(|| remarks.join("; "));
+        let network = Box::new(network);
+        Ok(Self { network, preprocessing, identity, remark, device: Device::Cpu, dtype: DType::F32 })
     }
 
     fn build(
@@ -278,7 +235,9 @@ impl LoadedExtractor {
         weights_sha256: String,
         request: &ExtractorRequest,
     ) -> Result<Self> {
-        let network = (architecture.build)(&Parameters::new(parameters))?;
+        let precision = request.checked_precision(request.device.is_cpu())?;
+        let (device, dtype) = (request.device.clone(), precision.unwrap_or_default().dtype());
+        let network = (architecture.build)(&Parameters::new(parameters).on(&device, dtype))?;
         let mut preprocessing = (architecture.preprocessing)();
         if let Some(fit) = request.fit {
             preprocessing.fit = fit;
@@ -293,8 +252,9 @@ impl LoadedExtractor {
             preprocessing: Some(preprocessing.clone()),
             normalize: request.normalize.unwrap_or(architecture.normalize),
             onnx: None,
+            precision,
         };
-        Ok(Self { network, preprocessing, identity, remark: None })
+        Ok(Self { network, preprocessing, identity, remark: None, device, dtype })
     }
 
     /// What every result made with this carries.
@@ -312,7 +272,13 @@ impl LoadedExtractor {
         &self.preprocessing
     }
 
-    /// The network, for gradients: normalised images `[B, C, H, W]` to features `[B, D]`, before [`Identity::normalize`].
+    /// Where the network is computed.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The network, for gradients: normalised images `[B, C, H, W]` to features `[B, D]`, before [`Identity::normalize`]; on
+    /// [`LoadedExtractor::device`] and in [`Identity::precision`].
     pub fn network(&self) -> &dyn Extractor {
         self.network.as_ref()
     }
@@ -333,9 +299,9 @@ impl LoadedExtractor {
             }
         });
         let (height, width) = (self.preprocessing.height as usize, self.preprocessing.width as usize);
-        let input =
-            Tensor::from_vec(input, (rows, self.preprocessing.channels(), height, width), &Device::Cpu)?;
-        let output = self.network.forward(&input)?.flatten_all()?.to_vec1::<f32>()?;
+        let dims = (rows, self.preprocessing.channels(), height, width);
+        let input = Tensor::from_vec(input, dims, &self.device)?.to_dtype(self.dtype)?;
+        let output = self.network.forward(&input)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
         let dimension = self.identity.dimension;
         let mut features = Array2::from_shape_vec((rows, dimension), output)
             .map_err(|_| Error::data("the network returned features of another width", ""))?;
@@ -347,14 +313,20 @@ impl LoadedExtractor {
 }
 
 impl LoadedExtractor {
-    /// Features `[B, D]` of images `[B, 3, H, W]` with values in 0..=1, of any size, differentiable with respect to them: what a
+    /// Features `[B, D]`, float32 on [`LoadedExtractor::device`], of images `[B, 3, H, W]` with values in 0..=1, of any size and on any device, differentiable with respect to them: what a
     /// generator makes is scored and improved through this. Values are not rounded to 8 bits on the way, as those of files are.
     ///
     /// # Errors
     /// If the images are no batch of three channels, or what the network returns: an ONNX network takes images from a file or a
     /// generator, but no images whose gradient is wanted ([`Error::Usage`]).
     pub fn features_of_images(&self, images: &Tensor) -> Result<Tensor> {
-        let features = self.network.forward(&preprocess(&self.preprocessing, images)?)?;
+        let images = images.to_device(&self.device)?;
+        let input = preprocess(&self.preprocessing, &images)?;
+        // A network in float32 takes the type of its images, which checks in float64 rely on.
+        let features = match self.dtype {
+            DType::F32 => self.network.forward(&input)?,
+            dtype => self.network.forward(&input.to_dtype(dtype)?)?.to_dtype(DType::F32)?,
+        };
         if !self.identity.normalize {
             return Ok(features);
         }
@@ -418,10 +390,18 @@ mod tests {
     }
 
     #[test]
-    fn identities_that_differ_say_how_with_both_sides() {
-        let a = Identity::external(3, false);
-        assert_eq!(a.difference(&a), None);
-        assert_eq!(a.difference(&Identity::external(4, false)).unwrap(), "features of width 3 there, 4 here");
-        assert!(a.difference(&Identity::external(3, true)).unwrap().contains("unit length"));
+    fn bfloat16_on_the_cpu_is_refused_and_a_reference_in_it_asks_for_it() {
+        let request = ExtractorRequest { precision: Some(Precision::Bf16), ..ExtractorRequest::default() };
+        let error = LoadedExtractor::load(&request).err().unwrap();
+        assert!(matches!(error, Error::Usage { .. }) && error.hint().unwrap().contains("--device cuda"));
+        let plain = LoadedExtractor::load(&ExtractorRequest::default()).unwrap();
+        assert_eq!(plain.identity().precision, None);
+        let coarse = Identity { precision: Some(Precision::Bf16), ..plain.identity().clone() };
+        let error = |precision| {
+            let request = ExtractorRequest { precision, ..ExtractorRequest::default() };
+            LoadedExtractor::for_identity(&coarse, &request).err().unwrap().to_string()
+        };
+        assert!(error(None).contains("CUDA devices only"));
+        assert!(error(Some(Precision::F32)).contains("computed in bfloat16 there, float32 here"));
     }
 }

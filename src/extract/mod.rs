@@ -4,6 +4,7 @@
 
 mod cifar_resnet;
 mod efficientnet_lite;
+mod identity;
 mod inception;
 mod lenet;
 mod loaded;
@@ -20,7 +21,8 @@ mod vgg;
 mod vision_transformer;
 pub mod weights;
 
-pub use loaded::{EXTERNAL, ExtractorRequest, Identity, LoadedExtractor, normalize_rows};
+pub use identity::{EXTERNAL, Identity};
+pub use loaded::{ExtractorRequest, LoadedExtractor, normalize_rows};
 pub use onnx::{ONNX, OnnxPorts, OnnxRequest, is_onnx};
 pub use parameters::{FileParameters, ParameterSource, Parameters};
 pub use preprocess::preprocess;

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::ops::activation::Activation;
 use crate::ops::conv::{Conv2d, ConvConfig};
 use crate::ops::linear::Linear;
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use std::collections::HashMap;
 use std::path::PathBuf;
 
@@ -81,17 +81,49 @@ impl ParameterSource for FileParameters {
 pub struct Parameters<'a> {
     source: &'a dyn ParameterSource,
     prefix: String,
+    device: Device,
+    dtype: DType,
 }
 
 impl<'a> Parameters<'a> {
-    /// The whole network.
+    /// The whole network, to be computed in float32 on the CPU.
     pub fn new(source: &'a dyn ParameterSource) -> Self {
-        Self { source, prefix: String::new() }
+        Self { source, prefix: String::new(), device: Device::Cpu, dtype: DType::F32 }
+    }
+
+    /// The same for a network that is computed in `dtype` on `device`. Parameters are still given in float32 on the CPU, where they
+    /// are folded and checked; layers made here, and what [`Parameters::placed`] returns, are where the network is computed.
+    pub fn on(self, device: &Device, dtype: DType) -> Self {
+        Self { device: device.clone(), dtype, ..self }
+    }
+
+    /// A tensor where the network is computed.
+    ///
+    /// # Errors
+    /// If the device has no room for it.
+    pub fn placed(&self, tensor: Tensor) -> Result<Tensor> {
+        Ok(tensor.to_dtype(self.dtype)?.to_device(&self.device)?)
+    }
+
+    /// A convolution from `weight` `[O, C / groups, kh, kw]` and `bias` `[O]`.
+    ///
+    /// # Errors
+    /// As [`Conv2d::new`].
+    pub fn conv_of(&self, weight: Tensor, bias: Tensor, config: ConvConfig) -> Result<Conv2d> {
+        Ok(Conv2d::new(self.placed(weight)?, Some(self.placed(bias)?), config)?)
+    }
+
+    /// A fully connected layer from `weight` `[O, I]` and `bias` `[O]`.
+    ///
+    /// # Errors
+    /// As [`Linear::new`].
+    pub fn linear_of(&self, weight: Tensor, bias: Tensor, activation: Activation) -> Result<Linear> {
+        Ok(Linear::new(&self.placed(weight)?, Some(self.placed(bias)?), activation)?)
     }
 
     /// The module `name` inside this one.
     pub fn at(&self, name: impl std::fmt::Display) -> Self {
-        Self { source: self.source, prefix: format!("{}{name}.", self.prefix) }
+        Self { prefix: format!("{}{name}.", self.prefix), ..self.clone() }
     }
 
     /// Whether this module has a parameter `name`.
@@ -131,7 +163,7 @@ impl<'a> Parameters<'a> {
         let bias = (vector("bias")? - (vector("running_mean")? * &scale)?)?;
         let weight = self.at(name).get("weight", &dims)?.to_dtype(DType::F64)?;
         let weight = weight.broadcast_mul(&scale.reshape((dims[0], 1, 1, 1))?)?;
-        Ok(Conv2d::new(weight.to_dtype(DType::F32)?, Some(bias.to_dtype(DType::F32)?), config)?)
+        self.conv_of(weight.to_dtype(DType::F32)?, bias.to_dtype(DType::F32)?, config)
     }
 
     /// A convolution `name` with a bias.
@@ -140,7 +172,7 @@ impl<'a> Parameters<'a> {
     /// As [`ParameterSource::get`].
     pub fn conv(&self, name: &str, dims: [usize; 4], config: ConvConfig) -> Result<Conv2d> {
         let module = self.at(name);
-        Ok(Conv2d::new(module.get("weight", &dims)?, Some(module.get("bias", &dims[..1])?), config)?)
+        module.conv_of(module.get("weight", &dims)?, module.get("bias", &dims[..1])?, config)
     }
 
     /// A fully connected layer `name` with a bias.
@@ -149,6 +181,6 @@ impl<'a> Parameters<'a> {
     /// As [`ParameterSource::get`].
     pub fn linear(&self, name: &str, outs: usize, ins: usize, activation: Activation) -> Result<Linear> {
         let module = self.at(name);
-        Ok(Linear::new(&module.get("weight", &[outs, ins])?, Some(module.get("bias", &[outs])?), activation)?)
+        module.linear_of(module.get("weight", &[outs, ins])?, module.get("bias", &[outs])?, activation)
     }
 }

@@ -1,4 +1,6 @@
 //! Networks against the outputs of their reference implementations (torchvision, timm).
+//! On the device that `PD_TEST_DEVICE` names, if it does; `benches/gpu.sh` runs them so on a machine with a GPU, where
+//! `PD_TEST_FIXTURES` says where the expected values are.
 
 use super::rule::{Rule, images, uniform, unit_images};
 use super::*;
@@ -6,7 +8,9 @@ use candle_core::{DType, Device, Var, safetensors};
 use std::collections::HashMap;
 
 fn fixture(name: &str) -> HashMap<String, Tensor> {
-    let path = format!("{}/tests/fixtures/extractors/{name}.safetensors", env!("CARGO_MANIFEST_DIR"));
+    let root = std::env::var("PD_TEST_FIXTURES")
+        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures").into());
+    let path = format!("{root}/extractors/{name}.safetensors");
     safetensors::load(path, &Device::Cpu).unwrap()
 }
 
@@ -17,14 +21,33 @@ fn relative(a: &Tensor, b: &Tensor) -> f64 {
     norm(&(a - b).unwrap()) / norm(b)
 }
 
+fn device() -> Device {
+    let choice = std::env::var("PD_TEST_DEVICE").unwrap_or_else(|_| "cpu".into());
+    choice.parse::<crate::device::DeviceChoice>().unwrap().open().unwrap().device
+}
+
 /// The network with the rule's weights.
 fn built(name: &str, gain: f64) -> Box<dyn Extractor> {
-    (architecture(name).unwrap().build)(&Parameters::new(&Rule { gain })).unwrap()
+    built_in(name, gain, DType::F32)
+}
+
+/// The same in `dtype`: on the CPU, all but float32 is composed of tensor operations as a device computes it.
+fn built_in(name: &str, gain: f64, dtype: DType) -> Box<dyn Extractor> {
+    (architecture(name).unwrap().build)(&Parameters::new(&Rule { gain }).on(&device(), dtype)).unwrap()
+}
+
+/// A tensor where and as the network takes it.
+fn placed(x: &Tensor, dtype: DType) -> Tensor {
+    x.to_device(&device()).unwrap().to_dtype(dtype).unwrap()
+}
+
+fn on_cpu(x: &Tensor) -> Tensor {
+    x.to_device(&Device::Cpu).unwrap().to_dtype(DType::F32).unwrap()
 }
 
 /// The features of the first images, as many as `expected` has at least, agree.
 fn features_agree(name: &str, network: &dyn Extractor, images: &Tensor, expected: &Tensor) {
-    let features = network.forward(images).unwrap();
+    let features = on_cpu(&network.forward(images).unwrap());
     assert_eq!(features.dims()[1], network.dimension());
     assert_eq!(architecture(name).unwrap().dimension, network.dimension());
     let error = relative(&features, &expected.narrow(0, 0, images.dim(0).unwrap()).unwrap());
@@ -36,19 +59,30 @@ fn gradient_agrees(name: &str, x: &Var, features: &Tensor, expected: &Tensor, bo
     let dimension = features.dim(1).unwrap();
     let probe: Vec<f32> = uniform("probe", 2 * dimension).iter().map(|u| *u as f32).collect();
     let probe = Tensor::from_vec(probe, (2, dimension), &Device::Cpu).unwrap();
-    let grads = (features * probe).unwrap().sum_all().unwrap().backward().unwrap();
+    let grads = (features * placed(&probe, features.dtype())).unwrap().sum_all().unwrap().backward().unwrap();
     let every_7th = Tensor::arange_step(0u32, x.dim(3).unwrap() as u32, 7, &Device::Cpu).unwrap();
-    let grad = grads.get(x).unwrap().index_select(&every_7th, 2).unwrap();
+    let grad = on_cpu(grads.get(x).unwrap()).index_select(&every_7th, 2).unwrap();
     let error = relative(&grad.index_select(&every_7th, 3).unwrap(), expected);
     assert!(error < bound, "{name}: gradients differ by {error:e}");
 }
 
-fn agrees(name: &str, (fixture_name, key): (&str, &str), gain: f64, n: usize, gradient_bound: Option<f64>) {
-    let network = built(name, gain);
+fn agrees(name: &str, fixture: (&str, &str), gain: f64, n: usize, gradient_bound: Option<f64>) {
+    agrees_in(DType::F32, name, fixture, gain, n, gradient_bound);
+}
+
+fn agrees_in(
+    dtype: DType,
+    name: &str,
+    (fixture_name, key): (&str, &str),
+    gain: f64,
+    n: usize,
+    gradient_bound: Option<f64>,
+) {
+    let network = built_in(name, gain, dtype);
     let expected = fixture(fixture_name);
-    features_agree(name, network.as_ref(), &images(n, 224, 224), &expected[key]);
+    features_agree(name, network.as_ref(), &placed(&images(n, 224, 224), dtype), &expected[key]);
     if let Some(bound) = gradient_bound {
-        let x = Var::from_tensor(&images(2, 224, 224)).unwrap();
+        let x = Var::from_tensor(&placed(&images(2, 224, 224), dtype)).unwrap();
         gradient_agrees(name, &x, &network.forward(&x).unwrap(), &expected["grad_strided"], bound);
     }
 }
@@ -89,8 +123,8 @@ fn inception_fid_agrees_with_pytorch_fid_at_any_size_in_features_and_gradient() 
     let preprocessing = (architecture("inception-fid").unwrap().preprocessing)();
     let expected = fixture("fid_inception_v3");
     for (height, width) in [(32, 32), (224, 224), (299, 299), (384, 512)] {
-        let input = preprocess(&preprocessing, &unit_images(2, height, width)).unwrap();
-        let resized = ((&input + 1.0).unwrap() * 0.5).unwrap();
+        let input = preprocess(&preprocessing, &placed(&unit_images(2, height, width), DType::F32)).unwrap();
+        let resized = on_cpu(&((&input + 1.0).unwrap() * 0.5).unwrap());
         let every_7th = Tensor::arange_step(0u32, 299, 7, &Device::Cpu).unwrap();
         let resized = resized.index_select(&every_7th, 2).unwrap().index_select(&every_7th, 3).unwrap();
         let error = relative(&resized, &expected[&format!("resized_strided.{height}x{width}")]);
@@ -98,7 +132,7 @@ fn inception_fid_agrees_with_pytorch_fid_at_any_size_in_features_and_gradient() 
         let expected = &expected[&format!("pool3_2048.{height}x{width}")];
         features_agree("inception-fid", network.as_ref(), &input, expected);
     }
-    let x = Var::from_tensor(&unit_images(2, 224, 224)).unwrap();
+    let x = Var::from_tensor(&placed(&unit_images(2, 224, 224), DType::F32)).unwrap();
     let features = network.forward(&preprocess(&preprocessing, &x).unwrap()).unwrap();
     let expected = &expected["grad_strided.pool3_2048.224x224"];
     gradient_agrees("inception-fid", &x, &features, expected, 3e-2);
@@ -107,7 +141,7 @@ fn inception_fid_agrees_with_pytorch_fid_at_any_size_in_features_and_gradient() 
 #[test]
 fn images_that_a_network_cannot_take_are_errors() {
     let network = built("dinov2-s14", 1.0);
-    let error = network.forward(&images(1, 196, 224)).unwrap_err();
+    let error = network.forward(&placed(&images(1, 196, 224), DType::F32)).unwrap_err();
     assert!(error.to_string().contains("224 x 224, not 196 x 224"), "{error}");
 }
 
@@ -151,4 +185,29 @@ fn files_of_the_other_world_load_under_their_own_names() {
         let network = (architecture(name).unwrap().build)(&Parameters::new(&source)).unwrap();
         features_agree(name, network.as_ref(), &images(1, 224, 224), &fixture(fixture_name)[key]);
     }
+}
+
+#[test]
+fn depthwise_networks_composed_of_tensor_operations_agree_with_timm_in_features_and_gradient() {
+    let fixture = ("efficientnet_lite0", "gap");
+    agrees_in(DType::F64, "efficientnet-lite0", fixture, 2f64.sqrt(), 1, Some(5e-2));
+}
+
+#[test]
+fn residual_networks_composed_of_tensor_operations_agree_with_torchvision_in_features_and_gradient() {
+    agrees_in(DType::F64, "resnet18", ("resnet18", "gap"), 2f64.sqrt(), 1, Some(2e-3));
+}
+
+#[test]
+fn vision_transformers_composed_of_tensor_operations_agree_with_timm_in_features_and_gradient() {
+    agrees_in(DType::F64, "vit-b16", ("vit_base_patch16_224", "cls"), 1.0, 1, Some(1e-5));
+}
+
+#[test]
+fn inception_composed_of_tensor_operations_agrees_with_pytorch_fid() {
+    let network = built_in("inception-fid", 1.6, DType::F64);
+    let preprocessing = (architecture("inception-fid").unwrap().preprocessing)();
+    let input = preprocess(&preprocessing, &placed(&unit_images(1, 224, 224), DType::F64)).unwrap();
+    let expected = &fixture("fid_inception_v3")["pool3_2048.224x224"];
+    features_agree("inception-fid", network.as_ref(), &input, expected);
 }

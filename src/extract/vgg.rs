@@ -57,7 +57,7 @@ pub(super) fn build(parameters: &Parameters) -> Result<Box<dyn Extractor>> {
             let module = parameters.at(name);
             let weight = module.get("weight", &[DIMENSION, ins, side, side])?;
             let weight = weight.reshape((DIMENSION, ins * side * side))?;
-            Ok::<_, Error>(Linear::new(&weight, Some(module.get("bias", &[DIMENSION])?), Relu)?)
+            module.linear_of(weight, module.get("bias", &[DIMENSION])?, Relu)
         };
         (flattened("pre_logits.fc1", ins, LAST_SIDE)?, flattened("pre_logits.fc2", DIMENSION, 1)?)
     };

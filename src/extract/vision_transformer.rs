@@ -116,8 +116,8 @@ fn build(parameters: &Parameters, width: usize, patch: usize, scaled: bool) -> R
     let patches = parameters.conv(names.patches, [width, 3, patch, patch], config)?;
     let positions = positions(parameters, names.positions, width, SIDE / patch)?;
     let class = parameters.get(names.class, &[1, 1, width])?.reshape((1, width, 1))?;
-    let class = (class + positions.narrow(2, 0, 1)?)?;
-    let positions = positions.narrow(2, 1, (SIDE / patch).pow(2))?.contiguous()?;
+    let class = parameters.placed((class + positions.narrow(2, 0, 1)?)?)?;
+    let positions = parameters.placed(positions.narrow(2, 1, (SIDE / patch).pow(2))?.contiguous()?)?;
     let mut blocks = Vec::with_capacity(DEPTH);
     for i in 0..DEPTH {
         let module = parameters.at(format!("{}{i}", names.block));
@@ -129,9 +129,9 @@ fn build(parameters: &Parameters, width: usize, patch: usize, scaled: bool) -> R
         let hidden = MLP_RATIO * width;
         blocks.push(Block {
             norm1: norm(&module, names.norm1, width)?,
-            joint: Linear::new(
-                &module.get(names.joint.0, &[3 * width, width])?,
-                Some(module.get(names.joint.1, &[3 * width])?),
+            joint: module.linear_of(
+                module.get(names.joint.0, &[3 * width, width])?,
+                module.get(names.joint.1, &[3 * width])?,
                 Identity,
             )?,
             project: scaled_linear(&module.at(names.project), [width, width], scale("ls1")?)?,
@@ -148,7 +148,8 @@ fn build(parameters: &Parameters, width: usize, patch: usize, scaled: bool) -> R
 
 fn norm(parameters: &Parameters, name: &str, width: usize) -> Result<LayerNorm> {
     let module = parameters.at(name);
-    Ok(LayerNorm::new(module.get("weight", &[width])?, module.get("bias", &[width])?, NORM_EPS)?)
+    let vector = |name: &str| parameters.placed(module.get(name, &[width])?);
+    Ok(LayerNorm::new(vector("weight")?, vector("bias")?, NORM_EPS)?)
 }
 
 /// `scale * (W x + b)` as one layer, folded in float64.
@@ -160,7 +161,7 @@ fn scaled_linear(module: &Parameters, dims: [usize; 2], scale: Option<Tensor>) -
         weight = wide(&weight)?.broadcast_mul(&scale.reshape(((), 1))?)?.to_dtype(DType::F32)?;
         bias = (wide(&bias)? * scale)?.to_dtype(DType::F32)?;
     }
-    Ok(Linear::new(&weight, Some(bias), Identity)?)
+    module.linear_of(weight, bias, Identity)
 }
 
 /// Position embeddings as `[1, C, 1 + side * side]`. Those of another image size are resized as timm does
@@ -208,7 +209,7 @@ impl Extractor for VisionTransformer {
             ));
         }
         let x = self.patches.forward(images)?.flatten_from(2)?;
-        let like = |t: &Tensor| t.to_dtype(x.dtype())?.to_device(x.device());
+        let like = |t: &Tensor| t.to_dtype(x.dtype());
         let class = like(&self.class)?.broadcast_as((batch, self.width, 1))?;
         let mut x = Tensor::cat(&[class, x.broadcast_add(&like(&self.positions)?)?], 2)?;
         for (i, block) in self.blocks.iter().enumerate() {

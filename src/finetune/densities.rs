@@ -8,7 +8,7 @@ use crate::generate::pixels;
 use crate::progress::{Progress, Silent};
 use crate::reference::embed::{EmbedOptions, embed};
 use crate::reference::{DensityBy, Reference, Scorer};
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use ndarray::Array2;
 use std::collections::HashMap;
 
@@ -107,7 +107,7 @@ impl Judge {
 /// # Errors
 /// What the extractor returns.
 pub fn features_of_generated(extractor: &LoadedExtractor, images: &Tensor) -> Result<Array2<f32>> {
-    let unit = pixels::to_unit_rgb(&images.detach())?.to_device(&Device::Cpu)?;
+    let unit = pixels::to_unit_rgb(&images.detach())?;
     let features = extractor.features_of_images(&unit)?;
     let dims = features.dims2()?;
     Array2::from_shape_vec(dims, features.flatten_all()?.to_vec1()?)

@@ -25,6 +25,11 @@ impl Lists {
         Lists { chunks: (0..rows).step_by(chunk).map(lists).collect(), chunk }
     }
 
+    /// Rows that share a lock.
+    pub fn chunk(&self) -> usize {
+        self.chunk
+    }
+
     /// Calls `with` on the chunk that holds `row` and its place inside.
     pub fn with<R>(&self, row: usize, with: impl FnOnce(&CandidateLists, usize) -> R) -> R {
         with(&lock(&self.chunks[row / self.chunk]), row % self.chunk)

@@ -4,6 +4,7 @@
 
 use super::blocked::{Blocking, Operand, Pairs};
 use super::candidates::{Lists, WithinLimit};
+use super::device::{self, Cut};
 use super::direct::{self, Job};
 use super::distance::squared_l2;
 use super::frame::{Frame, is_complete};
@@ -14,6 +15,7 @@ use super::{
 };
 use crate::error::Result;
 use crate::progress::{Progress, check_stop};
+use candle_core::Device;
 use ndarray::{ArcArray2, ArrayView2};
 use rayon::prelude::*;
 use std::sync::OnceLock;
@@ -34,6 +36,8 @@ pub struct ExactIndex {
     half_norms: Vec<f32>,
     groups: OnceLock<RowGroups>,
     blocking: Blocking,
+    /// Where candidates come from, if not from the products of the CPU.
+    device: Option<(Device, Cut)>,
 }
 
 impl ExactIndex {
@@ -51,7 +55,14 @@ impl ExactIndex {
                 features.row(row).to_slice().and_then(|row| frame.lowered_half_norm(row)).unwrap_or(0.0)
             })
             .collect();
-        Ok(ExactIndex { features, frame, half_norms, groups: OnceLock::new(), blocking: Blocking::default() })
+        let device = device::chosen().map(|device| (device, Cut::default()));
+        let blocking = Blocking::default();
+        Ok(ExactIndex { features, frame, half_norms, groups: OnceLock::new(), blocking, device })
+    }
+
+    #[cfg(test)]
+    pub(super) fn on(self, device: Device, cut: Cut) -> Self {
+        ExactIndex { device: Some((device, cut)), ..self }
     }
 
     #[cfg(test)]
@@ -99,9 +110,20 @@ impl ExactIndex {
         };
         progress.start("nearest neighbours", count as u64, "rows");
         let lists = Lists::new(count, k + SLACK, self.blocking.block);
-        self.pairs(queries, symmetric).run(&lists, refuse, progress)?;
+        // For each query, a key that no pair lies below that never reached its list.
+        let unseen = match &self.device {
+            Some((device, cut)) if count >= cut.least => {
+                let set = self.own_operand();
+                let by_device = device::Search { device, cut: *cut, frame: &self.frame, width, queries, set };
+                by_device.run(&lists, k + SLACK, refuse, progress)?
+            }
+            _ => {
+                self.pairs(queries, symmetric).run(&lists, refuse, progress)?;
+                vec![f32::INFINITY; count]
+            }
+        };
         let mut neighbors = Neighbors { k, rows: vec![0; count * k], distances: vec![0.0; count * k] };
-        let open = self.settle(queries, &lists, &mut neighbors)?;
+        let open = self.settle(queries, &lists, &unseen, &mut neighbors)?;
         drop(lists);
         progress.finish();
         let (outside, open): (Vec<Open>, Vec<Open>) =
@@ -156,7 +178,13 @@ impl ExactIndex {
     }
 
     /// Turns candidate lists into answers where they are proven complete; gives the queries that stay open.
-    fn settle(&self, queries: Operand<'_>, lists: &Lists, neighbors: &mut Neighbors) -> Result<Vec<Open>> {
+    fn settle(
+        &self,
+        queries: Operand<'_>,
+        lists: &Lists,
+        unseen: &[f32],
+        neighbors: &mut Neighbors,
+    ) -> Result<Vec<Open>> {
         let width = self.features.ncols();
         let k = neighbors.k;
         let open: Vec<Vec<Open>> = neighbors
@@ -182,6 +210,11 @@ impl ExactIndex {
                         found.extend(list.rows(at).map(|row| (exact(row), row)));
                         list.largest_key(at)
                     });
+                    let unseen = Some(unseen[query]).filter(|key| key.is_finite());
+                    let largest_key = match (largest_key, unseen) {
+                        (Some(kept), Some(unseen)) => Some(kept.min(unseen)),
+                        (one, other) => one.or(other),
+                    };
                     found.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
                     let limit = found.get(k - 1).map_or(f64::INFINITY, |&(distance, _)| distance);
                     let scaled = (limit * self.frame.scale()).powi(2);

@@ -70,7 +70,7 @@ impl Frame {
 
     /// `row[at..at + out.len()]` in this frame.
     #[inline(always)]
-    fn project(&self, row: &[f32], at: usize, out: &mut [f32]) {
+    pub fn project(&self, row: &[f32], at: usize, out: &mut [f32]) {
         let range = at..at + out.len();
         for ((out, &value), &centre) in out.iter_mut().zip(&row[range.clone()]).zip(&self.centre[range]) {
             *out = ((f64::from(value) - centre) * self.scale) as f32;

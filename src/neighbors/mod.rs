@@ -5,6 +5,7 @@
 mod balls;
 mod blocked;
 mod candidates;
+mod device;
 mod direct;
 pub mod distance;
 mod dump;
@@ -23,6 +24,7 @@ mod top_k;
 mod tests;
 
 pub use balls::Visit;
+pub use device::search_on;
 pub use exact::ExactIndex;
 pub use hnsw::{HnswIndex, HnswParameters};
 pub use kind::{BuiltIndex, IndexKind, IndexRecord, build, build_borrowed, choose, open};

@@ -1,5 +1,6 @@
 //! Layer norm of tokens that lie side by side: `[B, C, T]`, each column brought to mean 0 and variance 1 over the channels.
 
+use super::composed::wide;
 use super::host::floats;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
@@ -59,11 +60,13 @@ impl LayerNorm {
 
     /// The same on candle's own operations.
     fn plain(&self, x: &Tensor) -> Result<Tensor> {
+        let dtype = x.dtype();
+        let x = x.to_dtype(wide(dtype))?;
         let affine = |t: &Tensor| t.to_dtype(x.dtype())?.reshape((1, (), 1));
         let centred = x.broadcast_sub(&x.mean_keepdim(1)?)?;
         let deviation = (centred.sqr()?.mean_keepdim(1)? + self.eps)?.sqrt()?;
-        let x = centred.broadcast_div(&deviation)?;
-        x.broadcast_mul(&affine(&self.weight)?)?.broadcast_add(&affine(&self.bias)?)
+        let y = centred.broadcast_div(&deviation)?;
+        y.broadcast_mul(&affine(&self.weight)?)?.broadcast_add(&affine(&self.bias)?)?.to_dtype(dtype)
     }
 }
 

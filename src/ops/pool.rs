@@ -4,8 +4,10 @@ mod average;
 
 pub use average::average_pool2d;
 
+use super::composed::{wide, with_gradient};
 use super::conv::{Padding, PaddingRule};
 use super::host::floats;
+use super::taps::{Grid, Taps};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -13,11 +15,11 @@ use std::ops::Range;
 /// Max-pool of `[B, C, H, W]` with a square window; padding never wins. The gradient goes to the first maximum of a window, as in PyTorch.
 ///
 /// # Errors
-/// If `x` is not a float32 image batch on the CPU and the window overlaps (candle has no gradient there), or is smaller than the window.
+/// If `x` is no image batch or smaller than the window.
 pub fn max_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: PaddingRule) -> Result<Tensor> {
     let window = Window::new(x, kernel, stride, padding)?;
     if !x.device().is_cpu() || x.dtype() != DType::F32 {
-        return plain_max_pool(x, &window);
+        return composed_max_pool(x, window);
     }
     x.contiguous()?.apply_op1(MaxPool(window))
 }
@@ -69,30 +71,45 @@ impl Window {
         self.out.0 * self.out.1
     }
 
-    /// `x`, zeros around it, shifted to each place of the window: slow, but of any type and device, and differentiable.
-    fn views(&self, x: &Tensor) -> Result<Vec<Tensor>> {
-        let p = self.padding;
-        let x = x.pad_with_zeros(2, p.top, p.bottom)?.pad_with_zeros(3, p.left, p.right)?;
-        let pick = |first: usize, count: usize| {
-            let end = first + (count - 1) * self.stride + 1;
-            Tensor::arange_step(first as u32, end as u32, self.stride as u32, x.device())
-        };
-        let places = (0..self.kernel).flat_map(|ky| (0..self.kernel).map(move |kx| (ky, kx)));
-        places
-            .map(|(ky, kx)| {
-                x.index_select(&pick(ky, self.out.0)?, 2)?.index_select(&pick(kx, self.out.1)?, 3)
-            })
-            .collect()
+    fn taps(&self) -> Taps {
+        Taps {
+            size: self.size,
+            kernel: (self.kernel, self.kernel),
+            stride: self.stride,
+            before: (self.padding.top, self.padding.left),
+            out: self.out,
+        }
+    }
+
+    /// 1 where a tap sees the image, 0 where it sees padding.
+    fn inside(&self, like: &Tensor) -> Result<Grid> {
+        self.taps().look_at(&Tensor::ones((1, 1, self.size.0, self.size.1), like.dtype(), like.device())?)
     }
 }
 
-/// The maximum over shifted views.
-fn plain_max_pool(x: &Tensor, window: &Window) -> Result<Tensor> {
-    // Padding must lose against every value: shift above 0, pad with zeros, shift back.
-    let low = (x.flatten_all()?.min(0)?.detach() - 1.0)?;
-    let views = window.views(&x.broadcast_sub(&low)?)?;
-    let best = views.iter().skip(1).try_fold(views[0].clone(), |best, view| best.maximum(view))?;
-    best.broadcast_add(&low)
+/// The same on candle's own operations.
+fn composed_max_pool(x: &Tensor, window: Window) -> Result<Tensor> {
+    let p = window.padding;
+    // A window that reaches beyond an edge holds that edge: repeating it changes no maximum.
+    let padded = x.detach().pad_with_same(2, p.top, p.bottom)?.pad_with_same(3, p.left, p.right)?;
+    let (kernel, stride) = ((window.kernel, window.kernel), (window.stride, window.stride));
+    let value = padded.contiguous()?.max_pool2d_with_stride(kernel, stride)?;
+    if !x.track_op() {
+        return Ok(value);
+    }
+    with_gradient(x, value, move |x, y, dy| {
+        let (taps, grid, inside) = (window.taps(), window.taps().look_at(&x.detach())?, window.inside(x)?);
+        // Taps in the order of the pixels: the first maximum takes it all.
+        let mut open = y.detach().ones_like()?;
+        let mut hits = Vec::with_capacity(window.kernel * window.kernel);
+        for (row, column) in taps.places() {
+            let largest = grid.view(row, column)?.contiguous()?.eq(&y.detach())?.to_dtype(y.dtype())?;
+            let hit = (largest.broadcast_mul(&inside.view(row, column)?)? * &open)?;
+            open = (open - &hit)?;
+            hits.push(hit);
+        }
+        taps.put_back(|row, column| &hits[row * window.kernel + column] * dy)
+    })
 }
 
 #[derive(Clone, Copy)]
@@ -171,7 +188,7 @@ impl CustomOp2 for MaxPoolGrad {
 /// If `x` has another number of dimensions.
 pub fn global_average_pool(x: &Tensor) -> Result<Tensor> {
     if !x.device().is_cpu() || x.dtype() != DType::F32 {
-        return x.flatten_from(2)?.mean(2);
+        return x.to_dtype(wide(x.dtype()))?.flatten_from(2)?.mean(2)?.to_dtype(x.dtype());
     }
     x.contiguous()?.apply_op1(GlobalAverage)
 }
@@ -217,24 +234,50 @@ mod tests {
         t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
     }
 
+    /// Maxima and the gradient of `probe` by the definition: the first maximum of each window takes it all.
+    fn loops(x: &[f64], planes: usize, window: &Window, probe: &[f64]) -> (Vec<f64>, Vec<f64>) {
+        let (mut y, mut dx) = (Vec::new(), vec![0.0; x.len()]);
+        for plane in 0..planes {
+            for (oy, ox) in (0..window.out.0).flat_map(|oy| (0..window.out.1).map(move |ox| (oy, ox))) {
+                let mut best: Option<usize> = None;
+                for row in window.rows(oy) {
+                    for column in window.columns(ox) {
+                        let at = plane * window.in_plane() + row * window.size.1 + column;
+                        if best.is_none_or(|best| x[at] > x[best]) {
+                            best = Some(at);
+                        }
+                    }
+                }
+                let best = best.unwrap();
+                dx[best] += probe[y.len()];
+                y.push(x[best]);
+            }
+        }
+        (y, dx)
+    }
+
     proptest! {
         #[test]
-        fn overlapping_max_pool_agrees_with_the_maximum_of_shifted_views(
-            size in (4usize..12, 4usize..12), kernel in 1usize..4, stride in 1usize..4, same in any::<bool>(), pad in 0usize..2
+        fn overlapping_max_pool_is_its_definition_on_both_paths_with_ties_too(
+            size in (4usize..12, 4usize..12), kernel in 1usize..4, stride in 1usize..4, same in any::<bool>(), pad in 0usize..2, ties in any::<bool>()
         ) {
             let rule = if same { PaddingRule::TensorflowSame } else { PaddingRule::Fixed(Padding::same(pad.min(kernel / 2))) };
-            let x = Var::from_tensor(&distinct(&[2, 3, size.0, size.1])).unwrap();
-            let window = Window::new(&x, kernel, stride, rule).unwrap();
-            let fast = max_pool2d(&x, kernel, stride, rule).unwrap();
-            let plain = plain_max_pool(&x.to_dtype(DType::F64).unwrap(), &window).unwrap();
-            for (a, b) in flat(&fast).iter().zip(flat(&plain)) {
-                prop_assert!((a - b).abs() < 1e-6);
+            let mut x = distinct(&[2, 3, size.0, size.1]);
+            if ties {
+                x = x.relu().unwrap();
             }
-            let probe = distinct(fast.dims());
-            let dx = (&fast * &probe).unwrap().backward().unwrap();
-            let expected = (plain * probe.to_dtype(DType::F64).unwrap()).unwrap().backward().unwrap();
-            for (a, b) in flat(dx.get(&x).unwrap()).iter().zip(flat(expected.get(&x).unwrap())) {
-                prop_assert!((a - b).abs() < 1e-5);
+            let window = Window::new(&x, kernel, stride, rule).unwrap();
+            let probe = distinct(&[2, 3, window.out.0, window.out.1]);
+            let (y, dx) = loops(&flat(&x), 6, &window, &flat(&probe));
+            for dtype in [DType::F32, DType::F64] {
+                let x = Var::from_tensor(&x.to_dtype(dtype).unwrap()).unwrap();
+                let pooled = max_pool2d(&x, kernel, stride, rule).unwrap();
+                prop_assert_eq!(&flat(&pooled), &y);
+                prop_assert_eq!(&flat(&max_pool2d(&x.detach(), kernel, stride, rule).unwrap()), &y);
+                let grads = (pooled * probe.to_dtype(dtype).unwrap()).unwrap().backward().unwrap();
+                for (a, b) in flat(grads.get(&x).unwrap()).iter().zip(&dx) {
+                    prop_assert!((a - b).abs() < 1e-5);
+                }
             }
         }
     }

@@ -4,6 +4,7 @@
 
 mod head;
 
+use super::composed::wide;
 use super::host::floats;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, DType, Layout, Result, Shape, Tensor, bail};
 use head::{Head, Scratch};
@@ -37,9 +38,10 @@ fn plain(qkv: &Tensor, heads: usize, queries: usize) -> Result<Tensor> {
     let qkv = qkv.reshape((batch, 3, heads, width, tokens))?;
     let part = |i: usize| qkv.narrow(1, i, 1)?.squeeze(1)?.contiguous();
     let (q, k, v) = (part(0)?.narrow(3, 0, queries)?, part(1)?, part(2)?);
-    let scores = (q.transpose(2, 3)?.contiguous()?.matmul(&k)? / (width as f64).sqrt())?;
+    let scores = q.transpose(2, 3)?.contiguous()?.matmul(&k)?.to_dtype(wide(qkv.dtype()))?;
+    let scores = (scores / (width as f64).sqrt())?;
     let weights = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?.detach())?.exp()?;
-    let weights = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?;
+    let weights = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?.to_dtype(qkv.dtype())?;
     let out = v.matmul(&weights.transpose(2, 3)?.contiguous()?)?;
     out.reshape((batch, channels / 3, queries))
 }

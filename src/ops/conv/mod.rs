@@ -1,7 +1,8 @@
 //! Convolutions: [`Conv2d`] with frozen weights, bias, residual branch and activation in one pass (extractors),
 //! and [`conv2d`] on weights that are trained. On the CPU in float32 both run on the packed product of [`super::gemm`];
-//! on other devices and types, and as the second implementation of the tests, on candle's own operations.
+//! on other devices and types, and as the second implementation of the tests, on candle's own operations (`composed`).
 
+mod composed;
 mod dense;
 mod depthwise;
 mod input_grad;
@@ -15,6 +16,7 @@ pub use shape::Padding;
 pub use trained::{conv_transpose2d, conv2d};
 
 use super::activation::{self, Activation};
+use super::composed::{with_gradient, with_gradients};
 use super::gelu::gelu;
 use super::host::floats;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape as Dims, Tensor, bail};
@@ -130,7 +132,7 @@ impl Conv2d {
     /// If the input does not fit the weights.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         if self.0.host.is_none() || x.dtype() != DType::F32 {
-            return self.0.plain(x, None);
+            return Frozen::composed(&self.0, x, None);
         }
         let (fused, after) = self.split(x.track_op());
         let y = x.contiguous()?.apply_op1(fused)?;
@@ -143,7 +145,7 @@ impl Conv2d {
     /// If the input or the residual does not fit.
     pub fn forward_add(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
         if self.0.host.is_none() || x.dtype() != DType::F32 {
-            return self.0.plain(x, Some(residual));
+            return Frozen::composed(&self.0, x, Some(residual));
         }
         let (fused, after) = self.split(x.track_op() || residual.track_op());
         let y = x.contiguous()?.apply_op2(&residual.contiguous()?, fused)?;
@@ -164,17 +166,47 @@ impl Frozen {
         shape_of(dims, &self.weight, &self.config)
     }
 
-    /// The same on candle's own operations.
-    fn plain(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
-        let weight = self.weight.to_dtype(x.dtype())?;
-        let mut y = plain_conv(x, &weight, &self.config)?;
+    /// The same on candle's own operations, with the gradient of the fused operation.
+    fn composed(this: &Arc<Self>, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+        let (x, residual) = (x.contiguous()?, residual.map(|r| r.contiguous()).transpose()?);
+        let tracked = x.track_op() || residual.as_ref().is_some_and(Tensor::track_op);
+        // As in `split`: the gradient of GELU needs the value before it.
+        let after = tracked && this.config.activation == Activation::Gelu;
+        let activation = if after { Activation::Identity } else { this.config.activation };
+        let value = this.composed_value(&x.detach(), residual.as_ref().map(Tensor::detach), activation)?;
+        if !tracked {
+            return Ok(value);
+        }
+        let (layer, shape) = (this.clone(), this.shape(x.dims())?);
+        let gradients = move |y: &Tensor, dy: &Tensor| {
+            let dy = activation::gradient(y, dy, activation)?.contiguous()?;
+            let weight = layer.weight.detach().to_dtype(dy.dtype())?;
+            let dx = match layer.config.groups {
+                1 => composed::input_grad(&shape, &dy, &weight)?,
+                _ => composed::depthwise_input_grad(&shape, &dy, &weight)?,
+            };
+            Ok((dx, dy))
+        };
+        let y = match residual {
+            Some(residual) => with_gradients(&x, &residual, value, move |_, _, y, dy| gradients(y, dy)),
+            None => with_gradient(&x, value, move |_, y, dy| Ok(gradients(y, dy)?.0)),
+        }?;
+        if after { gelu(&y) } else { Ok(y) }
+    }
+
+    fn composed_value(&self, x: &Tensor, residual: Option<Tensor>, activation: Activation) -> Result<Tensor> {
+        let (shape, weight) = (self.shape(x.dims())?, self.weight.detach().to_dtype(x.dtype())?);
+        let mut y = match self.config.groups {
+            1 => composed::output(&shape, x, &weight)?,
+            _ => composed::depthwise_output(&shape, x, &weight)?,
+        };
         if let Some(bias) = &self.bias {
-            y = y.broadcast_add(&bias.to_dtype(x.dtype())?.reshape((1, (), 1, 1))?)?;
+            y = y.broadcast_add(&bias.detach().to_dtype(x.dtype())?.reshape((1, (), 1, 1))?)?;
         }
         if let Some(residual) = residual {
             y = (y + residual)?;
         }
-        activation::plain(&y, self.config.activation)
+        activation::plain(&y, activation)
     }
 
     fn compute(
@@ -210,7 +242,7 @@ fn written(n: usize, write: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
     out
 }
 
-/// Candle's convolution after explicit padding.
+/// Candle's convolution after explicit padding: for trained kernels of several groups.
 fn plain_conv(x: &Tensor, weight: &Tensor, config: &ConvConfig) -> Result<Tensor> {
     let (_, _, height, width) = x.dims4()?;
     let kernel = weight.dim(2)?;

@@ -101,15 +101,16 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn the_fused_layer_agrees_with_plain_loops_and_with_candle(case in cases()) {
+    fn the_fused_and_the_composed_layer_agree_with_plain_loops_in_value_and_gradient(case in cases()) {
         let x = Var::from_tensor(&case.image()).unwrap();
         let weight = case.weight();
         let bias = values(&[case.outs], 3);
         let layer = Conv2d::new(weight.clone(), Some(bias.clone()), case.config).unwrap();
         let residual = Var::from_tensor(&values(layer.forward(&x).unwrap().dims(), 4)).unwrap();
         let fast = layer.forward_add(&x, &residual).unwrap();
-        let plain = layer.0.plain(&double(&x), Some(&double(&residual))).unwrap();
-        prop_assert!(relative(&fast, &plain) < 1e-5);
+        let (wide, wide_residual) = (Var::from_tensor(&double(&x)).unwrap(), Var::from_tensor(&double(&residual)).unwrap());
+        let composed = layer.forward_add(&wide, &wide_residual).unwrap();
+        prop_assert!(relative(&fast, &composed) < 1e-5);
         let probe = values(fast.dims(), 5);
         let grads = (&fast * &probe).unwrap().backward().unwrap();
         // From the fast output: one that rounds to the other side of a kink has the other gradient.
@@ -118,7 +119,14 @@ proptest! {
         let loops = loops(&double(&x), &double(&weight), &case.config, &passes);
         prop_assert!(relative(grads.get(&x).unwrap(), &loops.dx) < 1e-5);
         let sum = (loops.y.broadcast_add(&double(&bias).reshape((1, (), 1, 1)).unwrap()).unwrap() + double(&residual)).unwrap();
-        prop_assert!(relative(&fast, &activation::plain(&sum, case.config.activation).unwrap()) < 1e-5);
+        let expected = activation::plain(&sum, case.config.activation).unwrap();
+        prop_assert!(relative(&fast, &expected) < 1e-5);
+        prop_assert!(relative(&composed, &expected) < 1e-12);
+        let composed_grads = (&composed * double(&probe)).unwrap().backward().unwrap();
+        let passes = activation::gradient(&composed, &double(&probe), case.config.activation).unwrap();
+        prop_assert!(relative(composed_grads.get(&wide_residual).unwrap(), &passes) < 1e-12);
+        let loops = super::tests::loops(&double(&x), &double(&weight), &case.config, &passes);
+        prop_assert!(relative(composed_grads.get(&wide).unwrap(), &loops.dx) < 1e-12);
     }
 
     #[test]
@@ -133,6 +141,12 @@ proptest! {
         prop_assert!(relative(&fast, &loops.y) < 1e-5);
         prop_assert!(relative(grads.get(&x).unwrap(), &loops.dx) < 1e-5);
         prop_assert!(relative(grads.get(&w).unwrap(), &loops.dw) < 1e-5);
+        let (x, w) = (Var::from_tensor(&double(&x)).unwrap(), Var::from_tensor(&double(&w)).unwrap());
+        let composed = conv2d(&x, &w, case.config).unwrap();
+        let grads = (&composed * double(&probe)).unwrap().backward().unwrap();
+        prop_assert!(relative(&composed, &loops.y) < 1e-12);
+        prop_assert!(relative(grads.get(&x).unwrap(), &loops.dx) < 1e-12);
+        prop_assert!(relative(grads.get(&w).unwrap(), &loops.dw) < 1e-12);
     }
 
     #[test]
@@ -152,7 +166,7 @@ proptest! {
 fn deep_convolutions_are_summed_over_several_blocks() {
     let x = values(&[2, 130, 9, 7], 1);
     let layer = Conv2d::new(values(&[17, 130, 3, 3], 2), None, ConvConfig::padded(1)).unwrap();
-    let plain = layer.0.plain(&x.to_dtype(DType::F64).unwrap(), None).unwrap();
+    let plain = layer.forward(&double(&x)).unwrap();
     assert!(relative(&layer.forward(&x).unwrap(), &plain) < 1e-5);
 }
 
@@ -178,4 +192,18 @@ fn shapes_that_do_not_fit_are_errors() {
     assert!(layer.forward(&values(&[1, 2, 9, 9], 1)).is_err());
     assert!(layer.forward(&values(&[1, 3, 4, 4], 1)).is_err());
     assert!(layer.forward_add(&values(&[1, 3, 9, 9], 1), &values(&[1, 4, 9, 9], 1)).is_err());
+}
+
+#[test]
+fn composed_gelu_is_differentiated_at_the_value_before_it() {
+    let config = ConvConfig { activation: Activation::Gelu, ..ConvConfig::padded(1) };
+    let layer = Conv2d::new(values(&[5, 3, 3, 3], 2), Some(values(&[5], 3)), config).unwrap();
+    let x = Var::from_tensor(&values(&[2, 3, 6, 7], 1)).unwrap();
+    let wide = Var::from_tensor(&double(&x)).unwrap();
+    let (fast, composed) = (layer.forward(&x).unwrap(), layer.forward(&wide).unwrap());
+    assert!(relative(&fast, &composed) < 1e-5);
+    assert!(relative(&layer.forward(&wide.detach()).unwrap(), &composed) < 1e-12);
+    let (fast, composed) =
+        (fast.sqr().unwrap().backward().unwrap(), composed.sqr().unwrap().backward().unwrap());
+    assert!(relative(fast.get(&x).unwrap(), composed.get(&wide).unwrap()) < 1e-5);
 }

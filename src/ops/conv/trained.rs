@@ -4,7 +4,7 @@
 use super::dense::{self, PackedWeights};
 use super::input_grad::{self, TransposedWeights};
 use super::store::Epilogue;
-use super::{ConvConfig, Padding, Shape, plain_conv, shape_of, weight_grad, written};
+use super::{ConvConfig, Padding, Shape, composed, plain_conv, shape_of, weight_grad, written};
 use crate::ops::activation::Activation;
 use crate::ops::host::floats;
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape as Dims, Tensor, bail};
@@ -14,10 +14,13 @@ use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape as Dims, T
 /// # Errors
 /// If the shapes do not fit, or where candle has no such operation.
 pub fn conv2d(x: &Tensor, weight: &Tensor, config: ConvConfig) -> Result<Tensor> {
-    if config.groups != 1 || !x.device().is_cpu() || x.dtype() != DType::F32 {
+    if config.groups != 1 {
         return plain_conv(x, weight, &config);
     }
     let shape = shape_of(x.dims(), weight, &config)?;
+    if !x.device().is_cpu() || x.dtype() != DType::F32 {
+        return composed::map(&shape, Kind::Output, x, weight);
+    }
     x.contiguous()?.apply_op2(&weight.contiguous()?, Map { shape, kind: Kind::Output })
 }
 
@@ -35,9 +38,6 @@ pub fn conv_transpose2d(x: &Tensor, weight: &Tensor, stride: usize, padding: usi
     else {
         bail!("a transposed convolution with weights {:?} was given {:?}", weight.shape(), x.shape());
     };
-    if !x.device().is_cpu() || x.dtype() != DType::F32 {
-        return x.contiguous()?.conv_transpose2d(weight, padding, 0, stride, 1);
-    }
     if height * width == 1 && padding == 0 {
         // Each output is a product with the one pixel: far denser as a pointwise convolution.
         let columns = weight.reshape((ins, ()))?.t()?.contiguous()?.reshape(((), ins, 1, 1))?;
@@ -50,20 +50,39 @@ pub fn conv_transpose2d(x: &Tensor, weight: &Tensor, stride: usize, padding: usi
     }
     let input = (batch, outs, out_height, out_width);
     match Shape::new(input, (ins, kernel_height, kernel_width), stride, Padding::same(padding)) {
+        Some(shape) if !x.device().is_cpu() || x.dtype() != DType::F32 => {
+            composed::map(&shape, Kind::InputGrad, x, weight)
+        }
         Some(shape) => x.contiguous()?.apply_op2(&weight.contiguous()?, Map { shape, kind: Kind::InputGrad }),
         None => bail!("a transposed convolution of {:?} with padding {padding} has no output", x.shape()),
     }
 }
 
 /// Which of the three trilinear maps; the operands in brackets.
-#[derive(Clone, Copy)]
-enum Kind {
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
     /// (x, w) to y
     Output,
     /// (dy, w) to dx
     InputGrad,
     /// (x, dy) to dw
     WeightGrad,
+}
+
+impl Kind {
+    /// The gradients of the two operands, each as a map of two tensors.
+    pub fn derivatives<'a>(
+        self,
+        a: &'a Tensor,
+        b: &'a Tensor,
+        grad: &'a Tensor,
+    ) -> [(Kind, &'a Tensor, &'a Tensor); 2] {
+        match self {
+            Kind::Output => [(Kind::InputGrad, grad, b), (Kind::WeightGrad, a, grad)],
+            Kind::InputGrad => [(Kind::Output, grad, b), (Kind::WeightGrad, grad, a)],
+            Kind::WeightGrad => [(Kind::InputGrad, b, grad), (Kind::Output, a, grad)],
+        }
+    }
 }
 
 struct Map {
@@ -131,10 +150,7 @@ impl CustomOp2 for Map {
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        Ok(match self.kind {
-            Kind::Output => (self.apply(Kind::InputGrad, grad, b)?, self.apply(Kind::WeightGrad, a, grad)?),
-            Kind::InputGrad => (self.apply(Kind::Output, grad, b)?, self.apply(Kind::WeightGrad, grad, a)?),
-            Kind::WeightGrad => (self.apply(Kind::InputGrad, b, grad)?, self.apply(Kind::Output, a, grad)?),
-        })
+        let [first, second] = self.kind.derivatives(a, b, grad);
+        Ok((self.apply(first.0, first.1, first.2)?, self.apply(second.0, second.1, second.2)?))
     }
 }
