@@ -17,6 +17,7 @@ mod index;
 mod input;
 mod output;
 mod perturb;
+mod report;
 mod run_dir;
 mod sample;
 mod sample_pool;
@@ -53,6 +54,7 @@ enum Command {
     Sample(Box<sample::Sample>),
     Sweep(Box<sweep::Sweep>),
     Finetune(Box<finetune::Finetune>),
+    Report(report::Report),
     Weights(weights::Weights),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
@@ -71,6 +73,7 @@ impl Cli {
             Command::Sample(sample) => sample.run(),
             Command::Sweep(sweep) => sweep.run(),
             Command::Finetune(finetune) => finetune.run(),
+            Command::Report(report) => report.run(),
             Command::Weights(weights) => weights.run(),
             Command::Doctor(doctor) => doctor.run(),
             Command::Completions(completions) => completions.run(),
