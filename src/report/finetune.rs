@@ -15,6 +15,8 @@ pub(super) const LOG: &str = "log.jsonl";
 const OPTIONS: &str = "options.json";
 /// Sheets are `fakes-000600.png`.
 const SHEET: &str = "fakes-";
+/// Snapshots are `snapshot-000600`.
+const SNAPSHOT: &str = "snapshot-";
 /// Options that say what a run was.
 const SHOWN_OPTIONS: [&str; 9] = [
     "steps",
@@ -61,14 +63,14 @@ fn read_log(path: &Path) -> Result<Vec<Map<String, Value>>> {
         .collect()
 }
 
-/// The sheets of samples, by step.
-fn sheets(dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
+/// What a run left of each step: `PREFIX000600SUFFIX`, by step.
+fn by_step(dir: &Path, prefix: &str, suffix: &str) -> Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(Error::io("read", dir))? {
         let entry = entry.map_err(Error::io("read", dir))?;
         let name = entry.file_name();
         let step =
-            name.to_str().and_then(|name| name.strip_prefix(SHEET)?.strip_suffix(".png")?.parse().ok());
+            name.to_str().and_then(|name| name.strip_prefix(prefix)?.strip_suffix(suffix)?.parse().ok());
         found.extend(step.map(|step| (step, entry.path())));
     }
     found.sort();
@@ -80,6 +82,10 @@ pub(super) fn page(dir: &Path) -> Result<Page> {
     let log = read_log(&dir.join(LOG))?;
     let options = read_json(&dir.join(OPTIONS))?;
     let last = log.last().and_then(|line| line.get("step")?.as_u64()).unwrap_or(0);
+    let snapshot = match by_step(dir, SNAPSHOT, "")?.pop() {
+        Some((step, _)) => format!("{name}/{SNAPSHOT}{step:06}"),
+        None => format!("{name}/{SNAPSHOT}… (there is none yet)"),
+    };
     let mut page = Page::new(
         &format!("{name}: {} steps of training", count(last as usize)),
         &[
@@ -89,7 +95,7 @@ pub(super) fn page(dir: &Path) -> Result<Page> {
                 .into(),
             format!(
                 "What to do next: if the last sheet looks broken, go back to an earlier snapshot or train with fewer steps. \
-                 Otherwise draw images: pd sample --generator {name}/snapshot-{last:06} -n 500."
+                 Otherwise draw images: pd sample --generator {snapshot} -n 500."
             ),
         ],
     );
@@ -100,7 +106,7 @@ pub(super) fn page(dir: &Path) -> Result<Page> {
         .collect();
     page.facts(&facts);
 
-    let sheets = sheets(dir)?;
+    let sheets = by_step(dir, SHEET, ".png")?;
     let ends: Vec<&(u64, PathBuf)> = match &sheets[..] {
         [] => Vec::new(),
         [only] => vec![only],
@@ -109,23 +115,20 @@ pub(super) fn page(dir: &Path) -> Result<Page> {
     if !ends.is_empty() {
         page.section("Samples", "The same random numbers each time.");
     }
+    let mut shown = Vec::new();
     for (step, path) in ends {
-        let caption = format!("after {} steps", count(*step as usize));
-        page.sheet(&caption, &Thumbnail::of_sheet(path, &Silent)?);
+        shown.push((format!("after {} steps", count(*step as usize)), Thumbnail::of_sheet(path, &Silent)?));
     }
+    page.sheets(&shown);
 
     for (title, names, explanation) in CHARTS {
         let column = |name: &str| {
-            let point = |line: &Map<String, Value>| {
-                Some((line.get("step")?.as_f64()?, line.get(name)?.as_f64()?))
-            };
+            let point =
+                |line: &Map<String, Value>| Some((line.get("step")?.as_f64()?, line.get(name)?.as_f64()?));
             log.iter().filter_map(point).collect::<Vec<_>>()
         };
-        let columns: Vec<(&str, Vec<(f64, f64)>)> = names
-            .iter()
-            .map(|name| (*name, column(name)))
-            .filter(|(_, values)| values.len() > 1)
-            .collect();
+        let columns: Vec<(&str, Vec<(f64, f64)>)> =
+            names.iter().map(|name| (*name, column(name))).filter(|(_, values)| values.len() > 1).collect();
         if columns.is_empty() {
             continue;
         }

@@ -111,14 +111,18 @@ impl Page {
         self.body.push_str("</div>\n");
     }
 
-    /// A large picture of its own.
-    pub fn sheet(&mut self, caption: &str, thumbnail: &Thumbnail) {
-        let _ = writeln!(
-            self.body,
-            "<figure class=\"sheet\">{}<figcaption>{}</figcaption></figure>",
-            thumbnail.img(caption),
-            escaped(caption)
-        );
+    /// Large pictures with their captions.
+    pub fn sheets(&mut self, sheets: &[(String, Thumbnail)]) {
+        self.body.push_str("<div class=\"sheets\">");
+        for (caption, thumbnail) in sheets {
+            let _ = write!(
+                self.body,
+                "<figure>{}<figcaption>{}</figcaption></figure>",
+                thumbnail.img(caption),
+                escaped(caption)
+            );
+        }
+        self.body.push_str("</div>\n");
     }
 
     fn picture(&mut self, shown: &Shown) {

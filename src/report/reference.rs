@@ -119,8 +119,7 @@ pub(super) fn page(reference: &Reference, pictures: &Pictures) -> Result<Page> {
         page.section("Skipped", &format!("These could not be used; all are in {}.", files::SKIPPED));
         let skipped = Columns::read(&reference.dir.join(files::SKIPPED))?;
         let rows = skipped.text("path")?.iter().zip(skipped.text("reason")?).take(NAMED_SKIPPED);
-        let rows: Vec<Vec<String>> =
-            rows.map(|(path, reason)| vec![path.clone(), reason.clone()]).collect();
+        let rows: Vec<Vec<String>> = rows.map(|(path, reason)| vec![path.clone(), reason.clone()]).collect();
         page.table(&["file", "reason"], &rows);
     }
     Ok(page)

@@ -60,16 +60,16 @@ pub(super) fn page(dir: &Path, real: &Pictures, reference: Option<&Reference>) -
              nearest to real ones, which may be copies; and measure what was gained: pd eval --real IMAGES --generated this \
              directory, and another one that was made without --bias."
         }
-        false => "What to do next: make a reference of real images (pd embed, pd index) and sample with --bias.",
+        false => {
+            "What to do next: make a reference of real images (pd embed, pd index) and sample with --bias."
+        }
     };
     let mut page = Page::new(&format!("{name}: {} sampled images", count(kept.len())), &[lead, next.into()]);
     let mut facts = vec![("kept", count(kept.len())), ("candidates", count(table.rows())), ("rule", rule)];
     if let Some(draws) = number("draws").filter(|_| !kept.is_empty()) {
         facts.push(("draws for each kept", format!("{:.2}", draws as f64 / kept.len() as f64)));
     }
-    for (key, label) in
-        [("not_distinct", "too near to another"), ("not_novel", "too near to a real one")]
-    {
+    for (key, label) in [("not_distinct", "too near to another"), ("not_novel", "too near to a real one")] {
         if let Some(refused) = number(key).filter(|n| *n > 0) {
             facts.push((label, count(refused)));
         }
@@ -104,8 +104,7 @@ pub(super) fn page(dir: &Path, real: &Pictures, reference: Option<&Reference>) -
         "How typical the images are",
         "All candidates, and those that were kept. Further to the right is more typical.",
     );
-    let series =
-        [Series { name: "candidates", values: &density }, Series { name: KEPT, values: &of_kept }];
+    let series = [Series { name: "candidates", values: &density }, Series { name: KEPT, values: &of_kept }];
     page.chart(&histogram("Distribution of the pseudo density", "pseudo density", &series, &marks));
 
     if real.is_empty() {
