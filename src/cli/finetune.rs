@@ -1,5 +1,6 @@
 //! `pd finetune`: a generator trained on with importance sampling.
 
+use super::bundled::Bundled;
 use super::common::RunArgs;
 use super::finetune_options::{Model, Setup, setup};
 use super::finetune_settings::Settings;
@@ -57,8 +58,21 @@ impl Finetune {
             unsafe { std::env::set_var(SECOND_ORDER_VARIABLE, "1") };
         }
         let terminal = self.run.start()?;
-        let Setup { mut trainer, evaluator, schedule, sheet, device, options, notes } =
+        let bundled = self.settings.names_nothing();
+        if bundled {
+            let bundled = Bundled::open(
+                "a generator and a discriminator of digits, the digits, and their reference",
+                "name --generator G, --discriminator D, --data IMAGES and --reference REF",
+                &terminal,
+            )?;
+            self.settings.take(bundled.generator(), bundled.images(), bundled.reference(&terminal)?);
+        }
+        let Setup { mut trainer, evaluator, schedule, sheet, device, mut options, notes } =
             setup(self.settings, &terminal)?;
+        if bundled {
+            // The run is the same wherever the cache is; digests say what it was made of.
+            Settings::forget_inputs(&mut options);
+        }
         for note in &notes {
             terminal.say(note);
         }

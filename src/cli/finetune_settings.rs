@@ -281,6 +281,24 @@ fn decay(text: &str) -> std::result::Result<f64, String> {
 pub const INPUTS: &str = "inputs";
 
 impl Settings {
+    /// Whether no network, no images and no reference were named.
+    pub fn names_nothing(&self) -> bool {
+        let named = [&self.generator, &self.discriminator, &self.init, &self.data, &self.reference];
+        named.iter().all(|path| path.is_none())
+    }
+
+    /// Names them.
+    pub fn take(&mut self, generator: PathBuf, data: PathBuf, reference: PathBuf) {
+        (self.generator, self.data, self.reference) = (Some(generator), Some(data), Some(reference));
+    }
+
+    /// Takes the names out of what is recorded of a run.
+    pub fn forget_inputs(options: &mut Map<String, Value>) {
+        for name in ["generator", "data", "reference"] {
+            options.remove(name);
+        }
+    }
+
     /// What was typed, over the settings in a file.
     pub fn over_file(&self, path: &Path) -> Result<Settings> {
         let wrong = |e: serde_json::Error| {

@@ -10,7 +10,7 @@ use pseudo_density::generate::{
 };
 use pseudo_density::perturb::Latents;
 use pseudo_density::sampling::{self, Source};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Which generator, and what it makes images from.
 #[derive(Args)]
@@ -59,6 +59,16 @@ enum NoiseChoice {
     Random,
 }
 
+/// The reference of a command that needs one.
+pub fn named(reference: Option<&Path>) -> Result<&Path> {
+    reference.ok_or_else(|| {
+        Error::usage(
+            "no reference was named",
+            "make one with `pd embed IMAGES -o ref/ && pd index ref/`, and name it: --reference ref/",
+        )
+    })
+}
+
 /// Batch after batch, each made when it is asked for.
 pub type LatentBatches<'a> = Box<dyn Iterator<Item = Result<Latents>> + 'a>;
 
@@ -71,6 +81,16 @@ impl GeneratorArgs {
             sampler: SamplerRequest { sampler: None, steps: self.ddim_steps.map(|n| n as usize) },
             ..GeneratorRequest::default()
         }
+    }
+
+    /// Whether a generator was named.
+    pub fn is_named(&self) -> bool {
+        self.generator.is_some()
+    }
+
+    /// Takes this generator, where none was named.
+    pub fn take(&mut self, generator: PathBuf) {
+        self.generator.get_or_insert(generator);
     }
 
     /// Reads the generator.

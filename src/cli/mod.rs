@@ -3,8 +3,10 @@
 //! Results go to stdout, everything else (progress, warnings) to stderr.
 
 mod bias;
+mod bundled;
 mod common;
 mod completions;
+mod demo;
 mod doctor;
 mod embed;
 mod eval;
@@ -46,6 +48,7 @@ Examples:
 
 #[derive(Subcommand)]
 enum Command {
+    Demo(demo::Demo),
     Score(score::Score),
     Embed(embed::Embed),
     Index(index::Index),
@@ -64,7 +67,13 @@ enum Command {
 impl Cli {
     pub fn run(self) -> Result<()> {
         terminal::handle_interrupts()?;
+        self.dispatch()
+    }
+
+    /// The command itself, as `pd demo` runs it too.
+    fn dispatch(self) -> Result<()> {
         match self.command {
+            Command::Demo(demo) => demo.run(),
             Command::Score(score) => score.run(),
             Command::Embed(embed) => embed.run(),
             Command::Index(index) => index.run(),

@@ -1,5 +1,6 @@
 //! `pd report`: a page for people about a directory that another command made.
 
+use super::bundled::Bundled;
 use super::common::RunArgs;
 use super::output;
 use clap::Args;
@@ -42,7 +43,7 @@ impl Report {
         let terminal = self.run.start()?;
         let real = match &self.images {
             Some(path) => Pictures::of(ImageSet::open(path, &terminal)?),
-            None => Pictures::none(),
+            None => Bundled::images_behind(&self.path, &terminal).map_or_else(Pictures::none, Pictures::of),
         };
         let reference = self.reference.as_deref().map(Reference::open).transpose()?;
         let html = report(&self.path, &real, reference.as_ref())?;

@@ -1,6 +1,7 @@
 //! `pd sample`: images drawn by weight, from a generator or from a pool.
 
 use super::bias::{BUDGET, BiasArgs};
+use super::bundled::Bundled;
 use super::common::{ExtractorArgs, RunArgs};
 use super::generator_args::GeneratorArgs;
 use super::output;
@@ -109,8 +110,17 @@ fn percentile(text: &str) -> std::result::Result<f64, String> {
 }
 
 impl Sample {
-    pub fn run(self) -> Result<()> {
+    pub fn run(mut self) -> Result<()> {
         let terminal = self.run.start()?;
+        if self.pool.is_none() && self.reference.is_none() && !self.candidates.is_named() {
+            let bundled = Bundled::open(
+                "a generator of digits, and digits as its reference",
+                "name --generator G and --reference REF",
+                &terminal,
+            )?;
+            self.candidates.take(bundled.generator());
+            self.reference = Some(bundled.reference(&terminal)?);
+        }
         match &self.pool {
             Some(pool) => sample_pool::run(&self, pool, &terminal),
             None => self.run_generator(&terminal),

@@ -1,5 +1,6 @@
 //! `pd score`: the pseudo density of each image, within its set or against a reference.
 
+use super::bundled::Bundled;
 use super::common::{DensityArgs, ExtractorArgs, RunArgs};
 use super::input::{self, Input};
 use super::output;
@@ -7,7 +8,7 @@ use super::summary::{Summary, extremes, pairs};
 use super::terminal::Terminal;
 use clap::Args;
 use pseudo_density::density::Grouping;
-use pseudo_density::error::Result;
+use pseudo_density::error::{Error, Result};
 use pseudo_density::formats::table::write_table;
 use pseudo_density::reference::score::{Scores, score_set, score_set_in_groups};
 use pseudo_density::reference::{Reference, Scorer};
@@ -22,7 +23,7 @@ Examples:
 pub struct Score {
     /// Directory (with all below it), .zip, .tar, image, features file (.npy, .npz, .safetensors), or reference directory
     #[arg(value_name = "IMAGES")]
-    images: PathBuf,
+    images: Option<PathBuf>,
     /// Score against this reference instead of within the set
     #[arg(long, value_name = "REF", conflicts_with_all = ["k", "exponent", "duplicates", "index", "seed", "groups"])]
     reference: Option<PathBuf>,
@@ -55,7 +56,17 @@ impl Score {
         if let Some(reference) = &reference {
             reference.density()?;
         }
-        let mut input = input::read(&self.images, &self.extractor, reference.as_ref(), &terminal)?;
+        let images = match (&self.images, &reference) {
+            (Some(images), _) => images.clone(),
+            (None, None) => Bundled::open("digits", "name IMAGES", &terminal)?.images(),
+            (None, Some(_)) => {
+                return Err(Error::usage(
+                    "no images were named to score against the reference",
+                    "pd score IMAGES --reference REF",
+                ));
+            }
+        };
+        let mut input = input::read(&images, &self.extractor, reference.as_ref(), &terminal)?;
         terminal.report_skipped(&input.skipped);
         let features = std::mem::take(&mut input.features).into_shared();
         let options = self.density.options();

@@ -5,6 +5,7 @@
 mod cards;
 mod chart;
 mod columns;
+mod demo;
 mod finetune;
 mod frontier;
 mod page;
@@ -15,6 +16,7 @@ mod sample;
 mod sweep;
 
 pub use chart::{Mark, Series, histogram, line_chart};
+pub use demo::{Exhibit, Stage, story};
 pub use frontier::{Point, frontier_plot};
 pub use page::{Card, Page, Shown};
 pub use pictures::{Pictures, Thumbnail};

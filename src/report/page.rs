@@ -125,6 +125,15 @@ impl Page {
         self.body.push_str("</div>\n");
     }
 
+    /// Small pictures in a row, without words.
+    pub fn strip(&mut self, caption: &str, thumbnails: &[Thumbnail]) {
+        let _ = write!(self.body, "<figure class=\"strip\"><figcaption>{}</figcaption>", escaped(caption));
+        for thumbnail in thumbnails {
+            self.body.push_str(&thumbnail.img(""));
+        }
+        self.body.push_str("</figure>\n");
+    }
+
     fn picture(&mut self, shown: &Shown) {
         let name = escaped(&shortened(&shown.name));
         let image = match &shown.thumbnail {

@@ -21,13 +21,8 @@ const ORIGINALS: &str = "original";
 pub(super) fn page(dir: &Path) -> Result<Page> {
     let table = Columns::read(&dir.join(TABLE))?;
     let summary = read_json(&dir.join(SUMMARY))?;
-    let pictures = Pictures::of(ImageSet::open(dir, &Silent)?);
-    let files = table.text("file")?;
-    let improved = table.text("improved")?;
     let (before, after) = (table.numbers("density_before")?, table.numbers("density_after")?);
-    let (eps, moved) = (table.numbers("eps")?, table.numbers("feature_distance")?);
-    let strongest = eps.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let of_strongest: Vec<usize> = (0..table.rows()).filter(|&row| eps[row] == strongest).collect();
+    let (strongest, of_strongest) = strongest(&table)?;
     let diversity = summary.get("bias").and_then(Value::as_str) == Some("diversity");
     let (way, lower) = if diversity { ("more unusual", "lower") } else { ("more typical", "higher") };
 
@@ -72,9 +67,27 @@ pub(super) fn page(dir: &Path) -> Result<Page> {
         "Before and after",
         &format!("At the strongest eps, {strongest}; the greatest changes come first."),
     );
+    pairs(&mut page, dir, &table, 2 * SHOWN)?;
+    Ok(page)
+}
+
+/// The greatest eps, and its rows.
+fn strongest(table: &Columns) -> Result<(f64, Vec<usize>)> {
+    let eps = table.numbers("eps")?;
+    let strongest = eps.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    Ok((strongest, (0..table.rows()).filter(|&row| eps[row] == strongest).collect()))
+}
+
+/// Images before and after at the strongest eps, the greatest changes first.
+pub(super) fn pairs(page: &mut Page, dir: &Path, table: &Columns, limit: usize) -> Result<()> {
+    let pictures = Pictures::of(ImageSet::open(dir, &Silent)?);
+    let (files, improved) = (table.text("file")?, table.text("improved")?);
+    let (before, after) = (table.numbers("density_before")?, table.numbers("density_after")?);
+    let moved = table.numbers("feature_distance")?;
+    let (_, of_strongest) = strongest(table)?;
     let change: Vec<f64> = before.iter().zip(&after).map(|(b, a)| (a / b).ln().abs()).collect();
     let rows: Vec<usize> =
-        ordered(&change, true, of_strongest.iter().copied()).into_iter().take(2 * SHOWN).collect();
+        ordered(&change, true, of_strongest.iter().copied()).into_iter().take(limit).collect();
     let card = |row: &usize| {
         let file = files[*row].as_str();
         let original = match file.rsplit_once('/') {
@@ -97,5 +110,5 @@ pub(super) fn page(dir: &Path) -> Result<Page> {
         }
     };
     page.cards(&rows.par_iter().map(card).collect::<Vec<_>>());
-    Ok(page)
+    Ok(())
 }

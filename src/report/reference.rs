@@ -17,8 +17,6 @@ pub(super) fn page(reference: &Reference, pictures: &Pictures) -> Result<Page> {
     let name = name_of(&reference.dir);
     let scores = Columns::read(&reference.dir.join(files::SCORES))?;
     let duplicates = Columns::read(&reference.dir.join(files::DUPLICATES))?;
-    let (paths, nearest) = (scores.text("path")?, scores.text("nearest")?);
-    let (density, distance) = (scores.numbers("pseudo_density")?, scores.numbers("nearest_distance")?);
     let rows = count(scores.rows());
 
     let mut page = Page::new(
@@ -70,28 +68,14 @@ pub(super) fn page(reference: &Reference, pictures: &Pictures) -> Result<Page> {
         "The taller a bar, the more images have that density. The dashed lines are percentiles: p20 has a fifth of the images \
          to its left. Commands take them as thresholds, such as --threshold p80.",
     );
-    let q = &record.quantiles;
-    let marks = [(q.p10, "p10"), (q.p20, "p20"), (q.p50, "p50"), (q.p80, "p80"), (q.p90, "p90")];
-    let marks = marks.map(|(at, label)| Mark { at, label: format!("{label} {at:.2}") });
-    let series = [Series { name: "reference", values: &density }];
-    page.chart(&histogram("Distribution of the pseudo density", "pseudo density", &series, &marks));
-
-    let cards = |rows: &[usize], page: &mut Page| {
-        let pairs = rows.iter().take(SHOWN).map(|&row| Pair {
-            path: &paths[row],
-            role: "image",
-            nearest: nearest.get(row).map_or("", String::as_str),
-            lines: vec![format!("density {:.3}", density[row]), format!("distance {:.3}", distance[row])],
-        });
-        page.cards(&pair_cards(pairs.collect(), pictures, pictures));
-    };
+    distribution(&mut page, reference, &scores)?;
     page.section(
         "The most unusual",
         "Each with the image most similar to it. Where even that one looks different, nothing in the collection is alike.",
     );
-    cards(&ordered(&density, false, 0..paths.len()), &mut page);
+    extremes(&mut page, &scores, pictures, false, SHOWN)?;
     page.section("The most typical", "Each with the image most similar to it.");
-    cards(&ordered(&density, true, 0..paths.len()), &mut page);
+    extremes(&mut page, &scores, pictures, true, SHOWN)?;
 
     let total = record.near_duplicate_pairs;
     let explanation = match total {
@@ -123,4 +107,40 @@ pub(super) fn page(reference: &Reference, pictures: &Pictures) -> Result<Page> {
         page.table(&["file", "reason"], &rows);
     }
     Ok(page)
+}
+
+/// The histogram of the densities, with the percentiles that serve as thresholds.
+pub(super) fn distribution(page: &mut Page, reference: &Reference, scores: &Columns) -> Result<()> {
+    let series = [Series { name: "reference", values: &scores.numbers("pseudo_density")? }];
+    let marks = thresholds(reference)?;
+    page.chart(&histogram("Distribution of the pseudo density", "pseudo density", &series, &marks));
+    Ok(())
+}
+
+/// The percentiles of a reference that are marked.
+pub(super) fn thresholds(reference: &Reference) -> Result<Vec<Mark>> {
+    let q = &reference.density()?.quantiles;
+    let marks = [(q.p10, "p10"), (q.p20, "p20"), (q.p50, "p50"), (q.p80, "p80"), (q.p90, "p90")];
+    Ok(marks.map(|(at, label)| Mark { at, label: format!("{label} {at:.2}") }).into())
+}
+
+/// The images at one end of the densities, each beside its nearest.
+pub(super) fn extremes(
+    page: &mut Page,
+    scores: &Columns,
+    pictures: &Pictures,
+    typical: bool,
+    shown: usize,
+) -> Result<()> {
+    let (paths, nearest) = (scores.text("path")?, scores.text("nearest")?);
+    let (density, distance) = (scores.numbers("pseudo_density")?, scores.numbers("nearest_distance")?);
+    let rows = ordered(&density, typical, 0..paths.len());
+    let pairs = rows.iter().take(shown).map(|&row| Pair {
+        path: &paths[row],
+        role: "image",
+        nearest: &nearest[row],
+        lines: vec![format!("density {:.3}", density[row]), format!("distance {:.3}", distance[row])],
+    });
+    page.cards(&pair_cards(pairs.collect(), pictures, pictures));
+    Ok(())
 }

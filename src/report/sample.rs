@@ -5,6 +5,7 @@ use super::chart::{Mark, Series, histogram};
 use super::columns::Columns;
 use super::page::{Card, Page};
 use super::pictures::Pictures;
+use super::reference::thresholds;
 use super::{name_of, read_json};
 use crate::density::near_duplicate_threshold;
 use crate::error::Result;
@@ -35,8 +36,7 @@ pub(super) fn page(dir: &Path, real: &Pictures, reference: Option<&Reference>) -
     let files = table.text("file")?;
     // Images of a pool that were only linked by name have a path, and no file.
     let names = if table.has("path") { table.text("path")? } else { files };
-    let decisions = table.text("decision")?;
-    let kept: Vec<usize> = (0..table.rows()).filter(|&row| decisions[row] == KEPT).collect();
+    let kept = kept_rows(&table)?;
     let number = |key: &str| summary.get(key).and_then(Value::as_u64).map(|n| n as usize);
     let rule = summary.get("rule").and_then(Value::as_str).unwrap_or("none").to_owned();
     let scored = table.has("pseudo_density");
@@ -93,11 +93,7 @@ pub(super) fn page(dir: &Path, real: &Pictures, reference: Option<&Reference>) -
     let nearest = table.text("nearest")?;
     let of_kept: Vec<f64> = kept.iter().map(|&row| density[row]).collect();
     let marks = match reference {
-        Some(reference) => {
-            let q = &reference.density()?.quantiles;
-            let marks = [(q.p10, "p10"), (q.p20, "p20"), (q.p50, "p50"), (q.p80, "p80"), (q.p90, "p90")];
-            marks.map(|(at, label)| Mark { at, label: format!("{label} {at:.2}") }).into()
-        }
+        Some(reference) => thresholds(reference)?,
         None => vec![Mark { at: 1.0, label: "average of the real".into() }],
     };
     page.section(
@@ -143,4 +139,24 @@ pub(super) fn page(dir: &Path, real: &Pictures, reference: Option<&Reference>) -
     page.section("The most typical", "Of the kept images, those that the most real ones are like.");
     cards(&ordered(&density, true, kept.iter().copied()), &mut page);
     Ok(page)
+}
+
+/// Rows of a table that were kept.
+fn kept_rows(table: &Columns) -> Result<Vec<usize>> {
+    let decisions = table.text("decision")?;
+    Ok((0..table.rows()).filter(|&row| decisions[row] == KEPT).collect())
+}
+
+/// The files of the kept images of a directory.
+pub(super) fn kept_files(dir: &Path) -> Result<Vec<String>> {
+    let table = Columns::read(&dir.join(TABLE))?;
+    let files = table.text("file")?;
+    Ok(kept_rows(&table)?.into_iter().map(|row| files[row].clone()).collect())
+}
+
+/// The densities of the kept images of a directory.
+pub(super) fn kept_densities(dir: &Path) -> Result<Vec<f64>> {
+    let table = Columns::read(&dir.join(TABLE))?;
+    let density = table.numbers("pseudo_density")?;
+    Ok(kept_rows(&table)?.into_iter().map(|row| density[row]).collect())
 }
