@@ -8,7 +8,7 @@ use pseudo_density::formats::npy::write_npy;
 use pseudo_density::generate::{GeneratorRequest, Snapshot, initialise};
 use pseudo_density::images::{RgbImage, write_png};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tempfile::TempDir;
 
 fn pd(dir: &TempDir) -> Command {

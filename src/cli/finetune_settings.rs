@@ -1,5 +1,6 @@
 //! What was typed for `pd finetune`, and what options.json holds of a run.
 
+use super::similar;
 use clap::{Args, ValueEnum};
 use pseudo_density::density::{Rule, Threshold};
 use pseudo_density::error::{Error, Result};
@@ -64,7 +65,7 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
     /// Architecture, where the files do not say
-    #[arg(long, value_name = "NAME", help_heading = "Model")]
+    #[arg(long, value_name = "NAME", value_parser = similar::arch, help_heading = "Model")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arch: Option<String>,
     /// Configuration of the generator, where its file does not say
@@ -106,7 +107,7 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bias: Option<Bias>,
     /// two-level (a weight above a threshold) or power:B (weight rho^B) [default: two-level]
-    #[arg(long, value_name = "RULE", help_heading = "Importance sampling")]
+    #[arg(long, value_name = "RULE", value_parser = similar::rule, help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<Rule>,
     /// Weight of images above the threshold; 1 is the control

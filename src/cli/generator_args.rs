@@ -1,5 +1,6 @@
 //! Arguments that say which generator makes the images, and from what: for every command that generates.
 
+use super::similar;
 use candle_core::{DType, Tensor};
 use clap::{Args, ValueEnum};
 use pseudo_density::error::{Error, Result};
@@ -20,7 +21,7 @@ pub struct GeneratorArgs {
     #[arg(long, value_name = "G")]
     generator: Option<PathBuf>,
     /// Its architecture, where the file does not say
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = similar::arch)]
     arch: Option<String>,
     /// Its sizes, where they cannot be told from the weights
     #[arg(long, value_name = "FILE")]

@@ -25,6 +25,7 @@ mod sample;
 mod sample_pool;
 mod sample_summary;
 mod score;
+mod similar;
 mod summary;
 mod sweep;
 mod terminal;
@@ -43,6 +44,7 @@ pub struct Cli {
 
 const AFTER_HELP: &str = "\
 Examples:
+  pd demo
   pd score photos/
   pd embed photos/ -o ref/ && pd index ref/";
 
