@@ -42,7 +42,9 @@ fn bare_commands_run_on_the_demonstration_and_say_so() {
     run(&dir, "perturb --bias diversity --seeds 0-3 --steps 2").stderr(named());
     run(&dir, "sweep -n 128").stderr(named()).stdout(contains("pd sample ").and(contains("cache").not()));
     run(&dir, "finetune --bias diversity --steps 5").stderr(named().and(contains("--data IMAGES")));
-    run(&dir, "report pd-sample").stdout(contains("pd-sample/report.html"));
+    for made in ["pd-sample", "pd-perturb", "pd-sweep", "pd-finetune"] {
+        run(&dir, &format!("report {made}")).stdout(contains(format!("{made}/report.html")));
+    }
     assert_eq!(entries(&work), ["pd-finetune", "pd-perturb", "pd-sample", "pd-sweep"]);
     // The real images beside the samples are those the program carries.
     let page = fs::read_to_string(work.join("pd-sample/report.html")).unwrap();
@@ -63,12 +65,17 @@ fn bare_commands_run_on_the_demonstration_and_say_so() {
 #[test]
 fn half_a_set_of_inputs_is_not_completed_with_digits() {
     let dir = empty();
-    let usage = |args: &[&str], missing: &str| {
-        pd(&dir).args(args).assert().code(2).stderr(contains(missing).and(contains("carries").not()));
+    let refused = |args: &str, missing: &str| {
+        let run = pd(&dir).args(args.split_whitespace()).assert().failure();
+        run.stderr(contains(missing).and(contains("carries").not()));
     };
-    usage(&["sample", "--reference", "ref", "--bias", "match"], "generator");
-    usage(&["score", "--reference", "ref"], "");
-    usage(&["finetune", "--generator", "g", "--steps", "5"], "--data");
+    refused("sample --reference ref --bias match", "ref");
+    refused("sample --pool photos --bias match -n 5", "--reference");
+    refused("perturb --generator g --bias fidelity", "--reference");
+    refused("perturb --reference ref --bias fidelity", "ref");
+    refused("sweep --generator g", "--reference");
+    refused("score --reference ref", "ref");
+    refused("finetune --generator g --steps 5", "g");
 }
 
 #[test]
@@ -84,7 +91,7 @@ fn the_demonstration_tells_its_story_and_its_commands_can_be_copied() {
     assert!(story.lines().all(|line| line.len() <= 160), "{story}");
     let page = fs::read_to_string(work.join("demo/report.html")).unwrap();
     assert!(page.len() < 2_000_000 && page.matches("<img").count() > 200, "{}", page.len());
-    assert!(!page.contains("no picture") && !page.contains("http"));
+    assert!(!page.contains("no picture") && !page.contains("http:") && !page.contains("https:"));
     // The table: draws, precision, recall and distance of seven sets.
     let table: Vec<&str> = story.split("All in one table").nth(1).unwrap().lines().collect();
     let plain = table.iter().find(|line| line.contains("as it is")).unwrap();

@@ -54,8 +54,7 @@ impl Finetune {
             self.settings = self.settings.over_file(file)?;
         }
         if self.settings.needs_second_order() {
-            // SAFETY: no other thread reads the environment: the one that waits for Ctrl-C does not, and there is none beside it yet.
-            unsafe { std::env::set_var(SECOND_ORDER_VARIABLE, "1") };
+            allow_second_order();
         }
         let terminal = self.run.start()?;
         let bundled = self.settings.names_nothing();
@@ -86,6 +85,12 @@ impl Finetune {
             run(trainer.as_mut(), &directory, schedule, evaluator.as_ref(), sheet, &device, &terminal)?;
         deliver(&finished, batch, &self.output, self.run.json, &terminal)
     }
+}
+
+/// Lets gradients have gradients, as R1 needs. To be called while this thread is alone.
+pub fn allow_second_order() {
+    // SAFETY: no other thread reads the environment: the one that waits for Ctrl-C does not, and there is none beside it yet.
+    unsafe { std::env::set_var(SECOND_ORDER_VARIABLE, "1") };
 }
 
 fn dry_run(trainer: &mut Model, steps: u64, notes: &[String]) -> Result<Value> {

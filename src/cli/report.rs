@@ -8,7 +8,7 @@ use pseudo_density::error::{Error, Result};
 use pseudo_density::formats::atomic::write_atomic;
 use pseudo_density::images::ImageSet;
 use pseudo_density::reference::Reference;
-use pseudo_density::report::{Pictures, report};
+use pseudo_density::report::{Pictures, Subject, report, subject_of};
 use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
@@ -43,7 +43,10 @@ impl Report {
         let terminal = self.run.start()?;
         let real = match &self.images {
             Some(path) => Pictures::of(ImageSet::open(path, &terminal)?),
-            None => Bundled::images_behind(&self.path, &terminal).map_or_else(Pictures::none, Pictures::of),
+            None if matches!(subject_of(&self.path)?, Subject::Reference | Subject::Sample) => {
+                Bundled::images_behind(&self.path, &terminal).map_or_else(Pictures::none, Pictures::of)
+            }
+            None => Pictures::none(),
         };
         let reference = self.reference.as_deref().map(Reference::open).transpose()?;
         let html = report(&self.path, &real, reference.as_ref())?;

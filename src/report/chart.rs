@@ -10,6 +10,8 @@ const RIGHT: f64 = 12.0;
 const TOP: f64 = 44.0;
 const BOTTOM: f64 = 40.0;
 const FONT: f64 = 12.0;
+/// Bins of a histogram: more for more values.
+const FEWEST_BINS: usize = 8;
 const BINS: usize = 40;
 /// Share of the values beyond each end of a histogram; they are counted in its last bins.
 const TAIL: f64 = 0.002;
@@ -146,13 +148,15 @@ pub fn histogram(title: &str, across: &str, series: &[Series<f64>], marks: &[Mar
         sorted.iter().filter_map(of).reduce(pick).unwrap_or(f64::NAN)
     };
     let x = widened((end(TAIL, f64::min), end(1.0 - TAIL, f64::max)));
+    let fewest = sorted.iter().map(Vec::len).min().unwrap_or(0);
+    let bins = (2 * fewest.isqrt()).clamp(FEWEST_BINS, BINS);
     let shares: Vec<Vec<f64>> = sorted
         .iter()
         .map(|values| {
-            let mut counts = vec![0.0; BINS];
+            let mut counts = vec![0.0; bins];
             for value in values {
-                let bin = (value - x.0) / (x.1 - x.0) * BINS as f64;
-                counts[(bin.max(0.0) as usize).min(BINS - 1)] += 100.0 / values.len() as f64;
+                let bin = (value - x.0) / (x.1 - x.0) * bins as f64;
+                counts[(bin.max(0.0) as usize).min(bins - 1)] += 100.0 / values.len() as f64;
             }
             counts
         })
@@ -163,7 +167,7 @@ pub fn histogram(title: &str, across: &str, series: &[Series<f64>], marks: &[Mar
     for (i, counts) in shares.iter().enumerate() {
         let mut path = format!("M{:.1} {:.1}", frame.x(x.0), frame.y(0.0));
         for (bin, share) in counts.iter().enumerate() {
-            let right = x.0 + (x.1 - x.0) * (bin + 1) as f64 / BINS as f64;
+            let right = x.0 + (x.1 - x.0) * (bin + 1) as f64 / bins as f64;
             let _ = write!(path, "V{:.1}H{:.1}", frame.y(*share), frame.x(right));
         }
         let _ = writeln!(
