@@ -88,7 +88,7 @@ fn the_demonstration_tells_its_story_and_its_commands_can_be_copied() {
     {
         assert!(story.contains(title), "{title}\n{story}");
     }
-    assert!(story.lines().all(|line| line.len() <= 160), "{story}");
+    assert!(story.lines().all(|line| line.len() <= 220), "{story}");
     let page = fs::read_to_string(work.join("demo/report.html")).unwrap();
     assert!(page.len() < 2_000_000 && page.matches("<img").count() > 200, "{}", page.len());
     assert!(!page.contains("no picture") && !page.contains("http:") && !page.contains("https:"));
