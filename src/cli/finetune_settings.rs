@@ -94,7 +94,7 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strict: Option<bool>,
 
-    /// Indexed reference that densities come from
+    /// Indexed reference that densities come from [default where no network and no --data is named either: the demonstration that pd carries]
     #[arg(long, value_name = "REF", help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference: Option<PathBuf>,

@@ -34,7 +34,7 @@ pub struct Sample {
     /// Choose from these images (or features) instead, without replacement
     #[arg(long, value_name = "IMAGES", conflicts_with_all = ["generator", "budget", "pilot", "max_draws", "seeds", "latents"])]
     pool: Option<PathBuf>,
-    /// Reference that says what is typical; not needed where everything is kept
+    /// Reference that says what is typical; not needed where everything is kept [default where no --generator is named either: the demonstration that pd carries]
     #[arg(long, value_name = "REF")]
     pub reference: Option<PathBuf>,
     /// Images wanted [default: 64; all that are accepted where --seeds or --latents lists candidates]

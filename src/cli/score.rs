@@ -21,7 +21,7 @@ Examples:
   pd score photos/ -o scores.csv
   pd score generated/ --reference ref/ -o scores.parquet")]
 pub struct Score {
-    /// Directory (with all below it), .zip, .tar, image, features file (.npy, .npz, .safetensors), or reference directory
+    /// Directory (with all below it), .zip, .tar, image, features file (.npy, .npz, .safetensors), or reference directory [default: the digits that pd carries]
     #[arg(value_name = "IMAGES")]
     images: Option<PathBuf>,
     /// Score against this reference instead of within the set

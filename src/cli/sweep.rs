@@ -38,7 +38,7 @@ Examples:
   pd sweep --generator g.pth --reference ref/ -o sweep/
   pd sweep --generator g.pth --reference ref/ -n 20000 --min-recall 0.6 -o sweep/")]
 pub struct Sweep {
-    /// Reference; one random half of it scores, the other judges
+    /// Reference; one random half of it scores, the other judges [default where no --generator is named either: the demonstration that pd carries]
     #[arg(long, value_name = "REF")]
     reference: Option<PathBuf>,
     /// Judge in a second feature space too: a reference of the same images made with another extractor
