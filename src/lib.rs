@@ -14,7 +14,7 @@
 //! | [`finetune`] | training with importance sampling: GANs and diffusion models |
 //! | [`metrics`] | how a generated set compares with a real one: FID, KID, precision, recall, density, coverage, … |
 //! | [`sampling`] | drawing by importance weight, from a generator or a pool; what each setting would give |
-//! | [`report`] | plots |
+//! | [`report`] | plots and pages for people |
 //! | [`ops`] | fast and differentiable tensor operations |
 //! | [`device`] | where networks and exact neighbours are computed |
 //! | [`formats`] | npy, npz, safetensors, torch checkpoints, tables |

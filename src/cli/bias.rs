@@ -1,5 +1,6 @@
 //! `--bias`, and what it stands for: defaults are here and nowhere else.
 
+use super::similar;
 use clap::{Args, ValueEnum};
 use pseudo_density::density::{Rule, Threshold};
 use pseudo_density::error::{Error, Result};
@@ -35,7 +36,7 @@ pub struct BiasArgs {
     #[arg(long)]
     bias: Option<Bias>,
     /// How weights are made: two-level (the paper's), power:B (rho^B) or ratio:B (what the generator under-produces, times rho^B) [default: of --bias]
-    #[arg(long, value_name = "RULE", allow_hyphen_values = true)]
+    #[arg(long, value_name = "RULE", allow_hyphen_values = true, value_parser = similar::rule)]
     rule: Option<Rule>,
     /// tau of the two-level rule: a density (1.18) or a percentile of the reference (p80) [default: p90 towards fidelity, p20 towards diversity]
     #[arg(long, value_name = "TAU")]

@@ -1,17 +1,18 @@
 //! Arguments that several subcommands share. Defaults are here and nowhere else.
 
+use super::similar;
 use super::terminal::Terminal;
 use candle_core::Device;
 use clap::Args;
 use pseudo_density::device::{DeviceChoice, Precision};
 use pseudo_density::error::{Error, Result};
-use pseudo_density::extract::{ARCHITECTURES, ExtractorRequest, OnnxRequest, is_onnx};
+use pseudo_density::extract::{ExtractorRequest, OnnxRequest};
 use pseudo_density::images::{Alpha, Fit};
 use pseudo_density::neighbors::{self, IndexKind};
 use pseudo_density::reference::embed::EmbedOptions;
 use pseudo_density::reference::score::{Duplicates, ScoreOptions};
 use pseudo_density::shards::ShardRequest;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 /// How a command runs; nothing here changes a result but for the rounding of another device.
@@ -64,7 +65,7 @@ pub fn device() -> Device {
 #[command(next_help_heading = "Features")]
 pub struct ExtractorArgs {
     /// Network that turns images into features (`pd weights list` shows all), or an .onnx file [default: tiny, or the reference's]
-    #[arg(long, value_name = "NAME", value_parser = extractor_name)]
+    #[arg(long, value_name = "NAME", value_parser = similar::extractor)]
     extractor: Option<String>,
     /// Weights file of the network: safetensors, .pth, .pt, .ckpt, or an archive that holds one [default: embedded, or from the cache]
     #[arg(long, value_name = "FILE")]
@@ -102,25 +103,6 @@ pub struct ExtractorArgs {
     /// Name of the array, in a features file that holds several
     #[arg(long, value_name = "NAME")]
     pub key: Option<String>,
-}
-
-fn extractor_name(text: &str) -> std::result::Result<String, String> {
-    if ARCHITECTURES.iter().any(|a| a.name == text) || is_onnx(Path::new(text)) {
-        return Ok(text.to_string());
-    }
-    let known: Vec<&str> = ARCHITECTURES.iter().map(|a| a.name).collect();
-    let alike = known.iter().max_by_key(|name| common_letters(name, text));
-    Err(format!(
-        "did you mean `{}`? Known are {}, and .onnx files",
-        alike.unwrap_or(&"tiny"),
-        known.join(", ")
-    ))
-}
-
-/// How many letters stand in the same order in both, greedily.
-fn common_letters(a: &str, b: &str) -> usize {
-    let mut rest = b.chars();
-    a.chars().filter(|c| rest.clone().any(|d| d == *c) && rest.by_ref().any(|d| d == *c)).count()
 }
 
 impl ExtractorArgs {

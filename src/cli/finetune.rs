@@ -1,5 +1,6 @@
 //! `pd finetune`: a generator trained on with importance sampling.
 
+use super::bundled::Bundled;
 use super::common::RunArgs;
 use super::finetune_options::{Model, Setup, setup};
 use super::finetune_settings::Settings;
@@ -53,12 +54,24 @@ impl Finetune {
             self.settings = self.settings.over_file(file)?;
         }
         if self.settings.needs_second_order() {
-            // SAFETY: no other thread reads the environment: the one that waits for Ctrl-C does not, and there is none beside it yet.
-            unsafe { std::env::set_var(SECOND_ORDER_VARIABLE, "1") };
+            allow_second_order();
         }
         let terminal = self.run.start()?;
-        let Setup { mut trainer, evaluator, schedule, sheet, device, options, notes } =
+        let bundled = self.settings.names_nothing();
+        if bundled {
+            let bundled = Bundled::open(
+                "a generator and a discriminator of digits, the digits, and their reference",
+                "name --generator G, --discriminator D, --data IMAGES and --reference REF",
+                &terminal,
+            )?;
+            self.settings.take(bundled.generator(), bundled.images(), bundled.reference(&terminal)?);
+        }
+        let Setup { mut trainer, evaluator, schedule, sheet, device, mut options, notes } =
             setup(self.settings, &terminal)?;
+        if bundled {
+            // The run is the same wherever the cache is; digests say what it was made of.
+            Settings::forget_inputs(&mut options);
+        }
         for note in &notes {
             terminal.say(note);
         }
@@ -72,6 +85,12 @@ impl Finetune {
             run(trainer.as_mut(), &directory, schedule, evaluator.as_ref(), sheet, &device, &terminal)?;
         deliver(&finished, batch, &self.output, self.run.json, &terminal)
     }
+}
+
+/// Lets gradients have gradients, as R1 needs. To be called while this thread is alone.
+pub fn allow_second_order() {
+    // SAFETY: no other thread reads the environment: the one that waits for Ctrl-C does not, and there is none beside it yet.
+    unsafe { std::env::set_var(SECOND_ORDER_VARIABLE, "1") };
 }
 
 fn dry_run(trainer: &mut Model, steps: u64, notes: &[String]) -> Result<Value> {

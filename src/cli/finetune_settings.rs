@@ -1,5 +1,6 @@
 //! What was typed for `pd finetune`, and what options.json holds of a run.
 
+use super::similar;
 use clap::{Args, ValueEnum};
 use pseudo_density::density::{Rule, Threshold};
 use pseudo_density::error::{Error, Result};
@@ -64,7 +65,7 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
     /// Architecture, where the files do not say
-    #[arg(long, value_name = "NAME", help_heading = "Model")]
+    #[arg(long, value_name = "NAME", value_parser = similar::arch, help_heading = "Model")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arch: Option<String>,
     /// Configuration of the generator, where its file does not say
@@ -93,7 +94,7 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strict: Option<bool>,
 
-    /// Indexed reference that densities come from
+    /// Indexed reference that densities come from [default where no network and no --data is named either: the demonstration that pd carries]
     #[arg(long, value_name = "REF", help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference: Option<PathBuf>,
@@ -106,7 +107,7 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bias: Option<Bias>,
     /// two-level (a weight above a threshold) or power:B (weight rho^B) [default: two-level]
-    #[arg(long, value_name = "RULE", help_heading = "Importance sampling")]
+    #[arg(long, value_name = "RULE", value_parser = similar::rule, help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<Rule>,
     /// Weight of images above the threshold; 1 is the control
@@ -281,6 +282,24 @@ fn decay(text: &str) -> std::result::Result<f64, String> {
 pub const INPUTS: &str = "inputs";
 
 impl Settings {
+    /// Whether no network, no images and no reference were named.
+    pub fn names_nothing(&self) -> bool {
+        let named = [&self.generator, &self.discriminator, &self.init, &self.data, &self.reference];
+        named.iter().all(|path| path.is_none())
+    }
+
+    /// Names them.
+    pub fn take(&mut self, generator: PathBuf, data: PathBuf, reference: PathBuf) {
+        (self.generator, self.data, self.reference) = (Some(generator), Some(data), Some(reference));
+    }
+
+    /// Takes the names out of what is recorded of a run.
+    pub fn forget_inputs(options: &mut Map<String, Value>) {
+        for name in ["generator", "data", "reference"] {
+            options.remove(name);
+        }
+    }
+
     /// What was typed, over the settings in a file.
     pub fn over_file(&self, path: &Path) -> Result<Settings> {
         let wrong = |e: serde_json::Error| {

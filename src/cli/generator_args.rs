@@ -1,5 +1,6 @@
 //! Arguments that say which generator makes the images, and from what: for every command that generates.
 
+use super::similar;
 use candle_core::{DType, Tensor};
 use clap::{Args, ValueEnum};
 use pseudo_density::error::{Error, Result};
@@ -10,7 +11,7 @@ use pseudo_density::generate::{
 };
 use pseudo_density::perturb::Latents;
 use pseudo_density::sampling::{self, Source};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Which generator, and what it makes images from.
 #[derive(Args)]
@@ -20,7 +21,7 @@ pub struct GeneratorArgs {
     #[arg(long, value_name = "G")]
     generator: Option<PathBuf>,
     /// Its architecture, where the file does not say
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = similar::arch)]
     arch: Option<String>,
     /// Its sizes, where they cannot be told from the weights
     #[arg(long, value_name = "FILE")]
@@ -59,6 +60,16 @@ enum NoiseChoice {
     Random,
 }
 
+/// The reference of a command that needs one.
+pub fn named(reference: Option<&Path>) -> Result<&Path> {
+    reference.ok_or_else(|| {
+        Error::usage(
+            "no reference was named",
+            "make one with `pd embed IMAGES -o ref/ && pd index ref/`, and name it: --reference ref/",
+        )
+    })
+}
+
 /// Batch after batch, each made when it is asked for.
 pub type LatentBatches<'a> = Box<dyn Iterator<Item = Result<Latents>> + 'a>;
 
@@ -72,6 +83,16 @@ impl GeneratorArgs {
             device: super::common::device(),
             ..GeneratorRequest::default()
         }
+    }
+
+    /// Whether a generator was named.
+    pub fn is_named(&self) -> bool {
+        self.generator.is_some()
+    }
+
+    /// Takes this generator, where none was named.
+    pub fn take(&mut self, generator: PathBuf) {
+        self.generator.get_or_insert(generator);
     }
 
     /// Reads the generator.

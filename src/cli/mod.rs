@@ -3,8 +3,10 @@
 //! Results go to stdout, everything else (progress, warnings) to stderr.
 
 mod bias;
+mod bundled;
 mod common;
 mod completions;
+mod demo;
 mod doctor;
 mod embed;
 mod eval;
@@ -18,11 +20,13 @@ mod input;
 mod merge;
 mod output;
 mod perturb;
+mod report;
 mod run_dir;
 mod sample;
 mod sample_pool;
 mod sample_summary;
 mod score;
+mod similar;
 mod summary;
 mod sweep;
 mod terminal;
@@ -41,11 +45,13 @@ pub struct Cli {
 
 const AFTER_HELP: &str = "\
 Examples:
+  pd demo
   pd score photos/
   pd embed photos/ -o ref/ && pd index ref/";
 
 #[derive(Subcommand)]
 enum Command {
+    Demo(demo::Demo),
     Score(score::Score),
     Embed(embed::Embed),
     Index(index::Index),
@@ -55,6 +61,7 @@ enum Command {
     Sample(Box<sample::Sample>),
     Sweep(Box<sweep::Sweep>),
     Finetune(Box<finetune::Finetune>),
+    Report(report::Report),
     Weights(weights::Weights),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
@@ -64,7 +71,13 @@ enum Command {
 impl Cli {
     pub fn run(self) -> Result<()> {
         terminal::handle_interrupts()?;
+        self.dispatch()
+    }
+
+    /// The command itself, as `pd demo` runs it too.
+    fn dispatch(self) -> Result<()> {
         match self.command {
+            Command::Demo(demo) => demo.run(),
             Command::Score(score) => score.run(),
             Command::Embed(embed) => embed.run(),
             Command::Index(index) => index.run(),
@@ -74,6 +87,7 @@ impl Cli {
             Command::Sample(sample) => sample.run(),
             Command::Sweep(sweep) => sweep.run(),
             Command::Finetune(finetune) => finetune.run(),
+            Command::Report(report) => report.run(),
             Command::Weights(weights) => weights.run(),
             Command::Doctor(doctor) => doctor.run(),
             Command::Completions(completions) => completions.run(),

@@ -5,9 +5,33 @@ use pseudo_density::formats::table::{Table, Values, format_of, write_table};
 use pseudo_density::images::Skipped;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+static CAPTURED: Mutex<Option<String>> = Mutex::new(None);
+
+fn captured() -> MutexGuard<'static, Option<String>> {
+    CAPTURED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether results are collected by [`capture`].
+pub fn is_captured() -> bool {
+    captured().is_some()
+}
+
+/// Runs a command within another one: what it prints is returned instead.
+pub fn capture(run: impl FnOnce() -> Result<()>) -> Result<String> {
+    *captured() = Some(String::new());
+    let done = run();
+    let text = captured().take().unwrap_or_default();
+    done.map(|()| text)
+}
 
 /// Prints a result. A reader that has seen enough (`| head`) is no error.
 pub fn print(text: &str) -> Result<()> {
+    if let Some(captured) = captured().as_mut() {
+        captured.push_str(text);
+        return Ok(());
+    }
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Error::io("write", "standard output")(e)),

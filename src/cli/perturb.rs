@@ -1,7 +1,8 @@
 //! `pd perturb`: single samples moved towards the common or the unique (rule 4).
 
+use super::bundled::Bundled;
 use super::common::{ExtractorArgs, RunArgs};
-use super::generator_args::GeneratorArgs;
+use super::generator_args::{GeneratorArgs, named};
 use super::output;
 use clap::Args;
 use pseudo_density::error::{Error, Result};
@@ -22,9 +23,9 @@ Examples:
   pd perturb --generator g.pth --reference ref/ --bias diversity -o out/
   pd perturb --generator ddpm/ --reference ref/ --bias fidelity --eps 0.05,0.1,0.2 --seeds 0-63 --ddim-steps 20")]
 pub struct Perturb {
-    /// Reference directory that `pd embed` and `pd index` made
+    /// Reference directory that `pd embed` and `pd index` made [default where no --generator is named either: the demonstration that pd carries]
     #[arg(long, value_name = "REF")]
-    reference: PathBuf,
+    reference: Option<PathBuf>,
     /// Towards higher density (fidelity) or lower (diversity)
     #[arg(long)]
     bias: Bias,
@@ -78,10 +79,19 @@ struct SearchArgs {
 const DEFAULT_SEEDS: (u32, u64) = (0, 16);
 
 impl Perturb {
-    pub fn run(self) -> Result<()> {
+    pub fn run(mut self) -> Result<()> {
         let terminal = self.run.start()?;
+        if self.reference.is_none() && !self.generator.is_named() {
+            let bundled = Bundled::open(
+                "a generator of digits, and digits as its reference",
+                "name --generator G and --reference REF",
+                &terminal,
+            )?;
+            self.generator.take(bundled.generator());
+            self.reference = Some(bundled.reference(&terminal)?);
+        }
         self.extractor.refuse_key()?;
-        let reference = Reference::open(&self.reference)?;
+        let reference = Reference::open(named(self.reference.as_deref())?)?;
         reference.density()?;
         let identity = &reference.manifest.identity;
         let extractor = LoadedExtractor::for_identity(identity, &self.extractor.request())?;

@@ -1,6 +1,7 @@
 //! `pd sample`: images drawn by weight, from a generator or from a pool.
 
 use super::bias::{BUDGET, BiasArgs};
+use super::bundled::Bundled;
 use super::common::{ExtractorArgs, RunArgs};
 use super::generator_args::GeneratorArgs;
 use super::output;
@@ -33,7 +34,7 @@ pub struct Sample {
     /// Choose from these images (or features) instead, without replacement
     #[arg(long, value_name = "IMAGES", conflicts_with_all = ["generator", "budget", "pilot", "max_draws", "seeds", "latents"])]
     pool: Option<PathBuf>,
-    /// Reference that says what is typical; not needed where everything is kept
+    /// Reference that says what is typical; not needed where everything is kept [default where no --generator is named either: the demonstration that pd carries]
     #[arg(long, value_name = "REF")]
     pub reference: Option<PathBuf>,
     /// Images wanted [default: 64; all that are accepted where --seeds or --latents lists candidates]
@@ -100,8 +101,17 @@ fn percentile(text: &str) -> std::result::Result<f64, String> {
 }
 
 impl Sample {
-    pub fn run(self) -> Result<()> {
+    pub fn run(mut self) -> Result<()> {
         let terminal = self.run.start()?;
+        if self.pool.is_none() && self.reference.is_none() && !self.candidates.is_named() {
+            let bundled = Bundled::open(
+                "a generator of digits, and digits as its reference",
+                "name --generator G and --reference REF",
+                &terminal,
+            )?;
+            self.candidates.take(bundled.generator());
+            self.reference = Some(bundled.reference(&terminal)?);
+        }
         match &self.pool {
             Some(pool) => sample_pool::run(&self, pool, &terminal),
             None => self.run_generator(&terminal),

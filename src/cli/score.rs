@@ -1,5 +1,6 @@
 //! `pd score`: the pseudo density of each image, within its set or against a reference.
 
+use super::bundled::Bundled;
 use super::common::{self, DensityArgs, ExtractorArgs, RunArgs};
 use super::input::{self, Input};
 use super::summary::{Summary, extremes, pairs};
@@ -25,9 +26,9 @@ Examples:
   pd score photos/ -o scores.csv
   pd score generated/ --reference ref/ -o scores.parquet")]
 pub struct Score {
-    /// Directory (with all below it), .zip, .tar, image, features file (.npy, .npz, .safetensors), or reference directory
+    /// Directory (with all below it), .zip, .tar, image, features file (.npy, .npz, .safetensors), or reference directory [default: the digits that pd carries]
     #[arg(value_name = "IMAGES")]
-    images: PathBuf,
+    images: Option<PathBuf>,
     /// Score against this reference instead of within the set
     #[arg(long, value_name = "REF", conflicts_with_all = ["k", "exponent", "duplicates", "index", "seed", "groups"])]
     reference: Option<PathBuf>,
@@ -35,7 +36,7 @@ pub struct Score {
     #[arg(long, value_name = "folder|FILE.csv")]
     groups: Option<Grouping>,
     /// Do one part of the work (needs --reference): I/N with I from 0, auto/N or auto; `pd merge OUT` writes OUT/scores.csv
-    #[arg(long, value_name = "I/N", value_parser = common::shard, requires_all = ["reference", "output"])]
+    #[arg(long, value_name = "I/N", value_parser = common::shard, requires_all = ["images", "reference", "output"])]
     shard: Option<ShardRequest>,
     /// Write a row per image to FILE (.csv, .jsonl, .json, .parquet) instead of printing a summary; with --shard, a directory
     #[arg(long, short, value_name = "FILE")]
@@ -56,8 +57,10 @@ const SHOWN_PAIRS: usize = 3;
 impl Score {
     pub fn run(self) -> Result<()> {
         let terminal = self.run.start()?;
-        if let (Some(shard), Some(reference), Some(out)) = (self.shard, &self.reference, &self.output) {
-            return self.run_shard(shard, reference, out, &terminal);
+        if let (Some(shard), Some(images), Some(reference), Some(out)) =
+            (self.shard, &self.images, &self.reference, &self.output)
+        {
+            return self.run_shard(shard, images, reference, out, &terminal);
         }
         if let Some(output) = &self.output {
             output::check_table_path(output)?;
@@ -66,7 +69,17 @@ impl Score {
         if let Some(reference) = &reference {
             reference.density()?;
         }
-        let mut input = input::read(&self.images, &self.extractor, reference.as_ref(), &terminal)?;
+        let images = match (&self.images, &reference) {
+            (Some(images), _) => images.clone(),
+            (None, None) => Bundled::open("digits", "name IMAGES", &terminal)?.images(),
+            (None, Some(_)) => {
+                return Err(Error::usage(
+                    "no images were named to score against the reference",
+                    "pd score IMAGES --reference REF",
+                ));
+            }
+        };
+        let mut input = input::read(&images, &self.extractor, reference.as_ref(), &terminal)?;
         terminal.report_skipped(&input.skipped);
         let features = std::mem::take(&mut input.features).into_shared();
         let options = self.density.options();
@@ -117,12 +130,13 @@ impl Score {
     fn run_shard(
         &self,
         shard: ShardRequest,
+        images: &Path,
         reference: &Path,
         out: &Path,
         terminal: &Terminal,
     ) -> Result<()> {
         let shard = merge::resolve(shard)?;
-        if is_features_file(&self.images) || is_reference(&self.images) {
+        if is_features_file(images) || is_reference(images) {
             return Err(Error::usage(
                 "--shard cuts up images; features are scored faster than they are cut",
                 "leave --shard out",
@@ -133,7 +147,7 @@ impl Score {
         reference.density()?;
         let extractor =
             LoadedExtractor::for_identity(&reference.manifest.identity, &self.extractor.request())?;
-        let set = ImageSet::open(&self.images, terminal)?;
+        let set = ImageSet::open(images, terminal)?;
         let options = self.extractor.embed_options();
         let part = score_shard(out, &set, &extractor, options, &reference, shard, terminal)?;
         merge::report(out, &part, terminal, self.run.json)

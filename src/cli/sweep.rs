@@ -1,7 +1,8 @@
 //! `pd sweep`: what each rule and strength would give.
 
+use super::bundled::Bundled;
 use super::common::{ExtractorArgs, RunArgs};
-use super::generator_args::GeneratorArgs;
+use super::generator_args::{GeneratorArgs, named};
 use super::output;
 use super::run_dir::RunDir;
 use super::terminal::Terminal;
@@ -37,9 +38,9 @@ Examples:
   pd sweep --generator g.pth --reference ref/ -o sweep/
   pd sweep --generator g.pth --reference ref/ -n 20000 --min-recall 0.6 -o sweep/")]
 pub struct Sweep {
-    /// Reference; one random half of it scores, the other judges
+    /// Reference; one random half of it scores, the other judges [default where no --generator is named either: the demonstration that pd carries]
     #[arg(long, value_name = "REF")]
-    reference: PathBuf,
+    reference: Option<PathBuf>,
     /// Judge in a second feature space too: a reference of the same images made with another extractor
     #[arg(long, value_name = "REF2")]
     judge_reference: Option<PathBuf>,
@@ -61,6 +62,9 @@ pub struct Sweep {
     /// Key of every random draw beside the latents
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// What was named, as printed commands repeat it.
+    #[arg(skip)]
+    inputs: String,
     #[command(flatten)]
     candidates: GeneratorArgs,
     #[command(flatten)]
@@ -108,9 +112,22 @@ impl Features {
 }
 
 impl Sweep {
-    pub fn run(self) -> Result<()> {
+    pub fn run(mut self) -> Result<()> {
         let terminal = self.run.start()?;
-        let reference = Reference::open(&self.reference)?;
+        self.inputs = self.reference.as_ref().map_or_else(String::new, |reference| {
+            format!(" --generator {} --reference {}", self.candidates.shown(), reference.display())
+        });
+        if self.reference.is_none() && !self.candidates.is_named() {
+            let bundled = Bundled::open(
+                "a generator of digits, and digits as its reference",
+                "name --generator G and --reference REF",
+                &terminal,
+            )?;
+            self.candidates.take(bundled.generator());
+            self.reference = Some(bundled.reference(&terminal)?);
+        }
+        let path = named(self.reference.as_deref())?;
+        let reference = Reference::open(path)?;
         let record = reference.density()?.clone();
         let mut spaces = vec![Features::open(&reference, &self.extractor)?];
         let mut second_space = None;
@@ -118,7 +135,11 @@ impl Sweep {
             let second = Reference::open(path)?;
             if second.paths()? != reference.paths()? {
                 return Err(Error::usage(
-                    format!("{} and {} are not of the same images", path.display(), self.reference.display()),
+                    format!(
+                        "{} and {} are not of the same images",
+                        second.dir.display(),
+                        reference.dir.display()
+                    ),
                     "embed the same images with the second extractor",
                 ));
             }
@@ -282,12 +303,7 @@ impl Sweep {
     }
 
     fn command(&self, outcome: &Outcome) -> String {
-        format!(
-            "pd sample --generator {} --reference {} {} -n 1000 -o out",
-            self.candidates.shown(),
-            self.reference.display(),
-            outcome.flags
-        )
+        format!("pd sample{} {} -n 1000 -o out", self.inputs, outcome.flags)
     }
 
     fn text(&self, summary: &SweepSummary) -> String {

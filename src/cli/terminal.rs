@@ -1,5 +1,6 @@
 //! What goes to stderr: progress bars and warnings; and what comes from the keyboard: Ctrl-C.
 
+use super::output;
 use indicatif::{ProgressBar, ProgressStyle};
 use pseudo_density::error::{Error, Result};
 use pseudo_density::images::Skipped;
@@ -23,7 +24,9 @@ pub struct Terminal {
 impl Terminal {
     /// Bars are drawn where stderr is a terminal.
     pub fn new(quiet: bool) -> Self {
-        Self { quiet, bars: !quiet && std::io::stderr().is_terminal(), bar: Mutex::new(None) }
+        let bars = !quiet && std::io::stderr().is_terminal();
+        // A command that runs within another one leaves it the talking.
+        Self { quiet: quiet || output::is_captured(), bars, bar: Mutex::new(None) }
     }
 
     fn bar(&self) -> std::sync::MutexGuard<'_, Option<ProgressBar>> {

@@ -1,5 +1,6 @@
 //! Precision against recall of many settings, with the frontier: in the manner of the paper's figures.
 
+use super::page::escaped;
 use std::fmt::Write;
 
 /// A setting in the plot.
@@ -157,10 +158,6 @@ pub fn frontier_plot(title: &str, points: &[Point]) -> String {
     }
     out.push_str("</svg>\n");
     out
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

@@ -1,7 +1,108 @@
-//! Pictures of results for people: SVG that stands alone, without scripts or fonts of its own.
-//! Everything here turns numbers into text; nothing here computes a number.
-//! Colours are readable on light and dark ground.
+//! Pictures of results for people: SVG, and HTML pages that stand alone, without scripts, fonts or addresses of their own.
+//! Everything here turns numbers into text; nothing here computes a number. A page is bounded however large its subject is.
+//! Colours are readable on light and dark ground; every text that comes from a file is escaped.
 
+mod cards;
+mod chart;
+mod columns;
+mod demo;
+mod finetune;
 mod frontier;
+mod page;
+mod perturb;
+mod pictures;
+mod reference;
+mod sample;
+mod sweep;
 
+pub use chart::{Mark, Series, histogram, line_chart};
+pub use demo::{Exhibit, Stage, story};
 pub use frontier::{Point, frontier_plot};
+pub use page::{Card, Page, Shown};
+pub use pictures::{Pictures, Thumbnail};
+
+use crate::error::{Error, Result};
+use crate::reference::{Reference, is_reference};
+use std::path::Path;
+
+/// What a directory holds, as far as a page about it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// `pd embed` and `pd index`
+    Reference,
+    /// `pd sample`
+    Sample,
+    /// `pd sweep`
+    Sweep,
+    /// `pd perturb`
+    Perturb,
+    /// `pd finetune`
+    Finetune,
+}
+
+/// Which command made a directory.
+///
+/// # Errors
+/// [`Error::Malformed`] if it was none, or is not finished yet; [`Error::Io`] if it is not there.
+pub fn subject_of(dir: &Path) -> Result<Subject> {
+    std::fs::metadata(dir).map_err(Error::io("open", dir))?;
+    let holds = |name: &str| dir.join(name).is_file();
+    if is_reference(dir) {
+        Ok(Subject::Reference)
+    } else if holds(sweep::TABLE) {
+        Ok(Subject::Sweep)
+    } else if holds(sample::TABLE) {
+        let table = columns::Columns::read(&dir.join(sample::TABLE))?;
+        Ok(if table.has("density_before") { Subject::Perturb } else { Subject::Sample })
+    } else if holds(finetune::LOG) {
+        Ok(Subject::Finetune)
+    } else {
+        Err(Error::malformed(
+            dir,
+            "is no finished reference, sample, sweep, perturbation or fine-tuning run",
+            "name a directory that pd embed, sample, sweep, perturb or finetune made",
+        ))
+    }
+}
+
+/// A self-contained HTML page about a directory. `real` are the images of the reference, where they can be had; `reference` gives
+/// a sample its thresholds.
+///
+/// # Errors
+/// As [`subject_of`]; [`Error::Malformed`] for a damaged file of the directory; [`Error::Usage`] for a part that the subject does
+/// not take.
+pub fn report(dir: &Path, real: &Pictures, reference: Option<&Reference>) -> Result<String> {
+    let subject = subject_of(dir)?;
+    let shows_real = matches!(subject, Subject::Reference | Subject::Sample);
+    if !shows_real && !real.is_empty() {
+        return Err(Error::usage(
+            format!("{} shows no images of a reference", dir.display()),
+            "leave --images out",
+        ));
+    }
+    if subject != Subject::Sample && reference.is_some() {
+        return Err(Error::usage(format!("{} is no sample", dir.display()), "leave --reference out"));
+    }
+    let page = match subject {
+        Subject::Reference => reference::page(&Reference::open(dir)?, real),
+        Subject::Sample => sample::page(dir, real, reference),
+        Subject::Sweep => sweep::page(dir),
+        Subject::Perturb => perturb::page(dir),
+        Subject::Finetune => finetune::page(dir),
+    }?;
+    Ok(page.html())
+}
+
+/// The last part of a path: what a page calls its subject, so that no absolute path gets into it.
+fn name_of(dir: &Path) -> String {
+    let whole = dir.canonicalize();
+    let name = whole.as_deref().unwrap_or(dir).file_name();
+    name.map_or_else(|| "this directory".into(), |name| name.to_string_lossy().into_owned())
+}
+
+/// A file of a directory as JSON.
+fn read_json(path: &Path) -> Result<serde_json::Value> {
+    let text = std::fs::read(path).map_err(Error::io("read", path))?;
+    serde_json::from_slice(&text)
+        .map_err(|e| Error::malformed(path, e.to_string(), "run the command that made it again"))
+}

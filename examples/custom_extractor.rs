@@ -1,0 +1,68 @@
+//! An extractor of one's own: `custom_extractor IMAGES`. Features are the mean colours of a grid of 8 x 8 fields, so that images
+//! are alike where their colours are in the same places. Prints the five most typical and the five most unusual.
+
+use candle_core::{Device, Tensor};
+use ndarray::Array2;
+use pseudo_density::error::Result;
+use pseudo_density::extract::Extractor;
+use pseudo_density::images::{Alpha, Color, Filter, Fit, ImageSet, Preprocessing, load};
+use pseudo_density::progress::Silent;
+use pseudo_density::reference::IndexOptions;
+use pseudo_density::reference::score::score_set;
+
+const SIDE: usize = 64;
+const FIELDS: usize = 8;
+
+struct ColourGrid;
+
+impl Extractor for ColourGrid {
+    fn dimension(&self) -> usize {
+        3 * FIELDS * FIELDS
+    }
+
+    /// `[B, 3, 64, 64]` to `[B, 192]`; of tensor operations, so that it is differentiable.
+    fn forward(&self, images: &Tensor) -> Result<Tensor> {
+        Ok(images.avg_pool2d(SIDE / FIELDS)?.flatten_from(1)?)
+    }
+}
+
+fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+    let folder = std::env::args().nth(1).ok_or("usage: custom_extractor IMAGES")?;
+    let preprocessing = Preprocessing {
+        width: SIDE as u32,
+        height: SIDE as u32,
+        fit: Fit::Squash,
+        crop_ratio: 1.0,
+        filter: Filter::Bilinear,
+        alpha: Alpha::White,
+        color: Color::Rgb,
+        mean: vec![0.5; 3],
+        std: vec![0.25; 3],
+    };
+    let set = ImageSet::open(folder.as_ref(), &Silent)?;
+    let (mut paths, mut input) = (Vec::new(), Vec::new());
+    for image in load(&set, 0..set.len(), &preprocessing) {
+        match image {
+            Ok(image) => {
+                let start = input.len();
+                input.resize(start + preprocessing.values(), 0.0);
+                preprocessing.normalise(&image.pixels, &mut input[start..]);
+                paths.push(set.path(paths.len()).to_owned());
+            }
+            // A name must not be given to another image: stop where `pd` would skip.
+            Err(skipped) => return Err(format!("{}: {}", skipped.path, skipped.reason).into()),
+        }
+    }
+    let images = Tensor::from_vec(input, (paths.len(), 3, SIDE, SIDE), &Device::Cpu)?;
+    let features = ColourGrid.forward(&images)?.flatten_all()?.to_vec1()?;
+    let features = Array2::from_shape_vec((paths.len(), ColourGrid.dimension()), features)?;
+    let scored = score_set(&features.into_shared(), IndexOptions::default().score, &Silent)?;
+
+    let density = scored.scores.pseudo_density;
+    let mut rows: Vec<usize> = (0..density.len()).collect();
+    rows.sort_by(|&a, &b| density[b].total_cmp(&density[a]));
+    for &row in rows.iter().take(5).chain(rows.iter().rev().take(5)) {
+        println!("{:.3} {}", density[row], paths[row]);
+    }
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! A generator of one's own, scored like any other: it paints a disc whose place and size its latent says. The densities of new
+//! images are taken against 500 earlier ones; discs in the middle are typical, those at the border are not.
+
+use candle_core::{DType, Device, Tensor};
+use ndarray::Array2;
+use pseudo_density::error::Result;
+use pseudo_density::extract::{ExtractorRequest, LoadedExtractor};
+use pseudo_density::generate::{
+    Builder, Conditions, Generator, ImageShape, LatentSpace, Variables, latents_of_seeds, pixels,
+};
+use pseudo_density::progress::Silent;
+use pseudo_density::reference::{IndexOptions, Scorer};
+use std::path::Path;
+
+const SIDE: usize = 32;
+
+struct Discs {
+    variables: Variables,
+    spaces: [LatentSpace; 1],
+}
+
+impl Generator for Discs {
+    fn family(&self) -> &'static str {
+        "discs"
+    }
+
+    fn config(&self) -> serde_json::Value {
+        serde_json::json!({})
+    }
+
+    fn variables(&self) -> &Variables {
+        &self.variables
+    }
+
+    fn image_shape(&self) -> ImageShape {
+        ImageShape { channels: 1, height: SIDE, width: SIDE }
+    }
+
+    fn spaces(&self) -> &[LatentSpace] {
+        &self.spaces
+    }
+
+    fn truncates(&self) -> bool {
+        false
+    }
+
+    /// `z` `[B, 3]` (x, y, size) to images `[B, 1, 32, 32]` in -1..=1, differentiable.
+    fn stage(&self, _: usize, z: &Tensor, _: &Conditions) -> Result<Tensor> {
+        let at = |i: usize| -> Result<Tensor> { Ok(z.narrow(1, i, 1)?.reshape(((), 1, 1, 1))?) };
+        let line: Vec<f32> = (0..SIDE).map(|i| 6.0 * i as f32 / (SIDE - 1) as f32 - 3.0).collect();
+        let x = Tensor::from_slice(&line, (1, 1, 1, SIDE), z.device())?;
+        let y = x.reshape((1, 1, SIDE, 1))?;
+        let (dx, dy) = (x.broadcast_sub(&at(0)?)?.sqr()?, y.broadcast_sub(&at(1)?)?.sqr()?);
+        let radius = at(2)?.affine(0.3, 1.0)?.sqr()?;
+        Ok(dx.broadcast_add(&dy)?.broadcast_sub(&radius)?.affine(-2.0, 0.0)?.tanh()?)
+    }
+}
+
+fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+    let variables = Builder::from_nothing(0, Path::new("discs"), DType::F32, &Device::Cpu).finish(&[])?;
+    let discs = Discs { variables, spaces: [LatentSpace::normal("z", &[3])] };
+    let extractor = LoadedExtractor::load(&ExtractorRequest::default())?;
+    let scored = |seeds: &[u32]| -> Result<(Tensor, Array2<f32>)> {
+        let latents = latents_of_seeds(&discs.spaces[0], seeds, DType::F32, &Device::Cpu)?;
+        let images = discs.generate(&latents, &Conditions::default())?;
+        let features = extractor.features_of_images(&pixels::to_unit_rgb(&images)?)?;
+        let shape = features.dims2()?;
+        let features = Array2::from_shape_vec(shape, features.flatten_all()?.to_vec1()?);
+        Ok((latents, features.map_err(|e| pseudo_density::Error::data(e.to_string(), ""))?))
+    };
+    let (_, reference) = scored(&(0..500).collect::<Vec<u32>>())?;
+    let (scorer, _) = Scorer::of_features(reference.into_shared(), IndexOptions::default().score, &Silent)?;
+    let (latents, features) = scored(&(1000..1010).collect::<Vec<u32>>())?;
+    let scores = scorer.score(features.view(), None, &Silent)?;
+    for (z, density) in latents.to_vec2::<f32>()?.iter().zip(&scores.pseudo_density) {
+        println!("{density:.3}  x {:5.2}  y {:5.2}  size {:5.2}", z[0], z[1], z[2]);
+    }
+    Ok(())
+}

@@ -1,0 +1,25 @@
+//! Scores a folder of images with the embedded network: `score_folder IMAGES`. Prints the ten most unusual.
+
+use pseudo_density::extract::{ExtractorRequest, LoadedExtractor};
+use pseudo_density::images::ImageSet;
+use pseudo_density::progress::Silent;
+use pseudo_density::reference::IndexOptions;
+use pseudo_density::reference::embed::{EmbedOptions, embed};
+use pseudo_density::reference::score::score_set;
+use std::error::Error;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let folder = std::env::args().nth(1).ok_or("usage: score_folder IMAGES")?;
+    let images = ImageSet::open(folder.as_ref(), &Silent)?;
+    let extractor = LoadedExtractor::load(&ExtractorRequest::default())?;
+    let embedded = embed(&images, &extractor, EmbedOptions { batch: 32, strict: false }, &Silent)?;
+    let scored = score_set(&embedded.features.into_shared(), IndexOptions::default().score, &Silent)?;
+
+    let density = &scored.scores.pseudo_density;
+    let mut rows: Vec<usize> = (0..density.len()).collect();
+    rows.sort_by(|&a, &b| density[a].total_cmp(&density[b]));
+    for &row in rows.iter().take(10) {
+        println!("{:.3} {}", density[row], embedded.images[row].path);
+    }
+    Ok(())
+}

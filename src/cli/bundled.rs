@@ -1,0 +1,130 @@
+//! The demonstration that the program carries: digits, a generator and a discriminator that this project trained on them.
+//! Commands take files, so it is laid out in the cache on first use, under a name that changes with its content.
+
+use super::terminal::Terminal;
+use pseudo_density::error::{Error, Result};
+use pseudo_density::extract::weights::Cache;
+use pseudo_density::extract::{ExtractorRequest, LoadedExtractor};
+use pseudo_density::formats::atomic::write_atomic;
+use pseudo_density::formats::digest::sha256;
+use pseudo_density::images::ImageSet;
+use pseudo_density::reference::embed::{EmbedOptions, embed_into};
+use pseudo_density::reference::{IndexOptions, Reference, index, is_reference};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+const DIGITS: &[u8] = include_bytes!("../../examples/digits.zip");
+/// The generator directory, as `pd finetune --init` wrote it; how is told in `examples/demo/README.md`.
+const GENERATOR: [(&str, &[u8]); 3] = [
+    ("config.json", include_bytes!("../../examples/demo/config.json")),
+    ("g_ema.safetensors", include_bytes!("../../examples/demo/g_ema.safetensors")),
+    ("d.safetensors", include_bytes!("../../examples/demo/d.safetensors")),
+];
+/// Characters of a digest that tell two demonstrations apart.
+const DIGEST_LENGTH: usize = 16;
+/// Images per forward pass.
+const BATCH: usize = 32;
+
+/// Where the demonstration lies.
+pub struct Bundled {
+    root: PathBuf,
+}
+
+impl Bundled {
+    /// Lays it out in the cache, unless it is there, and says so. `missing` are the flags that would have named one's own.
+    pub fn open(what: &str, missing: &str, terminal: &Terminal) -> Result<Self> {
+        terminal
+            .say(&format!("using the demonstration that pd carries ({what}); {missing} to work on your own"));
+        let bundled = Self::place()?;
+        write_digits(&bundled.images())?;
+        write_generator(&bundled.generator())?;
+        Ok(bundled)
+    }
+
+    /// Where it lies or would lie.
+    fn place() -> Result<Self> {
+        let parts = GENERATOR.iter().map(|(_, bytes)| sha256(bytes));
+        let digest = sha256(parts.chain([sha256(DIGITS)]).collect::<String>().as_bytes());
+        let name = format!("demonstration-{}", digest.get(..DIGEST_LENGTH).unwrap_or(&digest));
+        Ok(Self { root: Cache::from_env()?.root().join(name) })
+    }
+
+    /// 1 797 images of digits.
+    pub fn images(&self) -> PathBuf {
+        self.root.join("digits.zip")
+    }
+
+    /// A generator of digits, with its discriminator.
+    pub fn generator(&self) -> PathBuf {
+        self.root.join("generator")
+    }
+
+    /// The indexed reference of the digits; made on first use.
+    pub fn reference(&self, terminal: &Terminal) -> Result<PathBuf> {
+        let extractor = LoadedExtractor::load(&ExtractorRequest::default())?;
+        // Another version of the extractor makes another reference.
+        let digest = sha256(extractor.identity().describe().as_bytes());
+        let weights = extractor.identity().weights_sha256.clone().unwrap_or_default();
+        let name = sha256(format!("{digest}{weights}").as_bytes());
+        let place = self.root.join(format!("reference-{}", name.get(..DIGEST_LENGTH).unwrap_or(&name)));
+        if is_reference(&place) && Reference::open(&place)?.density().is_ok() {
+            return Ok(place);
+        }
+        terminal.say("making the reference of the digits (once)");
+        let unfinished = tempfile::Builder::new()
+            .prefix("reference-")
+            .tempdir_in(&self.root)
+            .map_err(Error::io("create", &self.root))?;
+        let target = unfinished.path().join("reference");
+        let set = ImageSet::open(&self.images(), terminal)?;
+        embed_into(&target, &set, &extractor, EmbedOptions { batch: BATCH, strict: true }, terminal)?;
+        index(&mut Reference::open(&target)?, IndexOptions::default(), terminal)?;
+        match fs::rename(&target, &place) {
+            // Another process was faster, with the same.
+            Err(_) if is_reference(&place) => Ok(place),
+            renamed => renamed.map_err(Error::io("create", &place)).map(|()| place),
+        }
+    }
+
+    /// The images that a directory's real side was made of, where that was the demonstration.
+    pub fn images_behind(dir: &Path, terminal: &Terminal) -> Option<ImageSet> {
+        let bundled = Self::place().ok().filter(|bundled| bundled.images().is_file())?;
+        let set = ImageSet::open(&bundled.images(), terminal).ok()?;
+        let is_it = match Reference::open(dir) {
+            Ok(reference) => reference.manifest.input_digest == set.digest(),
+            Err(_) => {
+                let summary = fs::read(dir.join("summary.json")).ok()?;
+                let summary: serde_json::Value = serde_json::from_slice(&summary).ok()?;
+                let used = summary.get("run")?.get("reference")?.as_str()?;
+                let references =
+                    fs::read_dir(&bundled.root).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+                references
+                    .filter(|path| is_reference(path))
+                    .any(|path| Reference::open(&path).and_then(|r| r.digest()).is_ok_and(|d| d == used))
+            }
+        };
+        is_it.then_some(set)
+    }
+}
+
+/// Writes the digits, an archive.
+pub fn write_digits(to: &Path) -> Result<()> {
+    write_once(to, DIGITS)
+}
+
+/// Writes the generator directory.
+pub fn write_generator(to: &Path) -> Result<()> {
+    GENERATOR.iter().try_for_each(|(name, bytes)| write_once(&to.join(name), bytes))
+}
+
+/// Writes a file that is not there as it should be.
+fn write_once(path: &Path, bytes: &[u8]) -> Result<()> {
+    if fs::metadata(path).is_ok_and(|found| found.len() == bytes.len() as u64) {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+    }
+    write_atomic(path, |out| out.write_all(bytes))
+}

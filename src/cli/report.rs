@@ -1,0 +1,67 @@
+//! `pd report`: a page for people about a directory that another command made.
+
+use super::bundled::Bundled;
+use super::common::RunArgs;
+use super::output;
+use clap::Args;
+use pseudo_density::error::{Error, Result};
+use pseudo_density::formats::atomic::write_atomic;
+use pseudo_density::images::ImageSet;
+use pseudo_density::reference::Reference;
+use pseudo_density::report::{Pictures, Subject, report, subject_of};
+use serde_json::json;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// A self-contained HTML page about a reference, a sample, a sweep, a perturbation or a fine-tuning run
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  pd report ref/ --images photos/
+  pd report pd-sample/ -o sample.html")]
+pub struct Report {
+    /// Directory that pd embed and index, sample, sweep, perturb or finetune made
+    #[arg(value_name = "PATH")]
+    path: PathBuf,
+    /// File to write [default: PATH/report.html]
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Images of the reference: a directory, .zip or .tar; a reference holds their names only
+    #[arg(long, value_name = "IMAGES")]
+    images: Option<PathBuf>,
+    /// The reference of a sample, for its thresholds and the distance of copies
+    #[arg(long, value_name = "REF")]
+    reference: Option<PathBuf>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+const FILE: &str = "report.html";
+
+impl Report {
+    pub fn run(self) -> Result<()> {
+        let terminal = self.run.start()?;
+        let real = match &self.images {
+            Some(path) => Pictures::of(ImageSet::open(path, &terminal)?),
+            None if matches!(subject_of(&self.path)?, Subject::Reference | Subject::Sample) => {
+                Bundled::images_behind(&self.path, &terminal).map_or_else(Pictures::none, Pictures::of)
+            }
+            None => Pictures::none(),
+        };
+        let reference = self.reference.as_deref().map(Reference::open).transpose()?;
+        let html = report(&self.path, &real, reference.as_ref())?;
+        let output = self.output.unwrap_or_else(|| self.path.join(FILE));
+        if output.extension().is_none_or(|e| !e.eq_ignore_ascii_case("html")) {
+            return Err(Error::usage(
+                format!("{} does not end in .html", output.display()),
+                "that is the format that is written",
+            ));
+        }
+        write_atomic(&output, |out| out.write_all(html.as_bytes()))?;
+        let shown = output.display().to_string();
+        output::print(&match self.run.json {
+            true => format!("{:#}\n", json!({"report": shown, "bytes": html.len()})),
+            false => format!("{shown}: {} kB, one file; open it in a browser\n", html.len().div_ceil(1000)),
+        })
+    }
+}
