@@ -8,10 +8,10 @@ use super::{FAMILIES, Family, Role, diffusers, family, names};
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomic;
 use crate::formats::safetensors::write_safetensors;
-use crate::formats::{StateDict, read_state_dict};
+use crate::formats::{StateDict, read_state_dict, torch};
 use candle_core::{DType, Device};
 use serde_json::Value;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 /// The configuration in a generator directory.
@@ -179,6 +179,9 @@ fn open(path: &Path, request: &GeneratorRequest, role: Role) -> Result<Source> {
         let weights = read_state_dict(weights_file(path, request.network, role))?;
         return Ok(Source { family, config, weights });
     }
+    if is_pickled_network(path)? {
+        return open_pickled(path, request, role);
+    }
     let weights = read_state_dict(path)?;
     if let Some(config_path) = &request.config {
         let (family, config) = configured(config_path, arch, role)?;
@@ -189,6 +192,39 @@ fn open(path: &Path, request: &GeneratorRequest, role: Role) -> Result<Source> {
         None => recognise(&weights, role)?,
     };
     Ok(Source { family, config: Config::new(path, None), weights })
+}
+
+/// Whether a file is a pickle of networks, as NVIDIA's programs write them.
+fn is_pickled_network(path: &Path) -> Result<bool> {
+    /// Enough to tell a legacy checkpoint from it.
+    const START: u64 = 16;
+    let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
+    let mut start = Vec::new();
+    file.take(START).read_to_end(&mut start).map_err(Error::io("read", path))?;
+    Ok(torch::is_pickle(&start))
+}
+
+/// A network of an official pickle: its sizes are those that it says of itself.
+fn open_pickled(path: &Path, request: &GeneratorRequest, role: Role) -> Result<Source> {
+    if request.config.is_some() {
+        let reason = format!("{} is an official checkpoint and brings its configuration", path.display());
+        return Err(Error::usage(reason, "leave --config out"));
+    }
+    let name = match (role, request.network) {
+        (Role::Discriminator, _) => "D",
+        (Role::Generator, Network::Average) => "G_ema",
+        (Role::Generator, Network::Live) => "G",
+    };
+    let (weights, module) = torch::read_module(path, &[name])?;
+    let family = match &request.arch {
+        Some(name) => family(name)?,
+        None => recognise(&weights, role)?,
+    };
+    let describe = family.official.ok_or_else(|| {
+        Error::usage(format!("{} is not read from official pickles", family.name), "is --arch right?")
+    })?;
+    let part = describe(&module, &weights, role)?;
+    Ok(Source { family, config: Config::new(path, Some(part)), weights })
 }
 
 fn weights_file(directory: &Path, network: Network, role: Role) -> PathBuf {

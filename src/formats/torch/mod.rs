@@ -4,10 +4,12 @@
 
 mod find;
 mod legacy;
+mod modules;
 mod tensor;
 mod zip;
 
 pub use legacy::{is_legacy, read as read_legacy};
+pub use modules::{ModuleDescription, is_pickle, read_module};
 pub use zip::read as read_zip;
 
 use super::pickle::PickleError;

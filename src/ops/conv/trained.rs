@@ -131,10 +131,16 @@ impl CustomOp2 for Map {
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        Ok(match self.kind {
-            Kind::Output => (self.apply(Kind::InputGrad, grad, b)?, self.apply(Kind::WeightGrad, a, grad)?),
-            Kind::InputGrad => (self.apply(Kind::Output, grad, b)?, self.apply(Kind::WeightGrad, grad, a)?),
-            Kind::WeightGrad => (self.apply(Kind::InputGrad, b, grad)?, self.apply(Kind::Output, a, grad)?),
-        })
+        let of_a = || match self.kind {
+            Kind::Output => self.apply(Kind::InputGrad, grad, b),
+            Kind::InputGrad => self.apply(Kind::Output, grad, b),
+            Kind::WeightGrad => self.apply(Kind::InputGrad, b, grad),
+        };
+        let of_b = || match self.kind {
+            Kind::Output => self.apply(Kind::WeightGrad, a, grad),
+            Kind::InputGrad => self.apply(Kind::WeightGrad, grad, a),
+            Kind::WeightGrad => self.apply(Kind::Output, a, grad),
+        };
+        Ok((if a.track_op() { of_a()? } else { None }, if b.track_op() { of_b()? } else { None }))
     }
 }

@@ -1,0 +1,207 @@
+//! Pickled networks: module objects instead of a state dict. NVIDIA's programs pickle each module as a *persistent object*, a call
+//! with one dict: class name, module source, state (<https://github.com/NVlabs/stylegan3/blob/main/torch_utils/persistence.py>). The source
+//! is never looked at. Plain pickles of modules are read too; storages lie in the pickle as bytes of torch's legacy format.
+
+use super::find::{MAX_DEPTH, MAX_VISITED, Search, module_state};
+use super::tensor::materialize;
+use super::{legacy, pickle_error};
+use crate::error::{Error, Result};
+use crate::formats::element::ByteOrder;
+use crate::formats::pickle::{self, Pickle, Ref, Value};
+use crate::formats::state_dict::StateDict;
+use serde_json::{Map, Value as Json};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// What a pickled module says of itself beside its tensors.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModuleDescription {
+    /// Its class, without the Python module.
+    pub class_name: String,
+    /// Its attributes that are numbers, texts, or lists and dicts of such.
+    pub attributes: Map<String, Json>,
+    /// The modules in it, by name.
+    pub modules: Vec<(String, ModuleDescription)>,
+}
+
+impl ModuleDescription {
+    /// The module at a path such as `synthesis.b4.conv1`.
+    pub fn module(&self, path: &str) -> Option<&ModuleDescription> {
+        path.split('.').try_fold(self, |module, name| {
+            module.modules.iter().find(|(key, _)| key == name).map(|(_, module)| module)
+        })
+    }
+
+    /// An attribute.
+    pub fn attribute(&self, name: &str) -> Option<&Json> {
+        self.attributes.get(name)
+    }
+
+    /// A keyword argument of its constructor.
+    pub fn argument(&self, name: &str) -> Option<&Json> {
+        self.attribute("_init_kwargs")?.get(name)
+    }
+}
+
+/// Most values of one file that become a description, and how deep they may lie.
+const MAX_VALUES: usize = 1 << 20;
+const MAX_VALUE_DEPTH: usize = 8;
+
+const HINT: &str = "name a .pkl of StyleGAN2-ada's or StyleGAN3's PyTorch program";
+
+/// Whether these first bytes of a file are those of a pickle that is no legacy checkpoint.
+pub fn is_pickle(start: &[u8]) -> bool {
+    /// Protocols that write their number first.
+    const PROTOCOLS: std::ops::RangeInclusive<u8> = 2..=5;
+    matches!(start, [0x80, protocol, ..] if PROTOCOLS.contains(protocol)) && !legacy::is_legacy(start)
+}
+
+/// The module under the first of `names` that a pickled dict holds one under: its tensors by the names of its `state_dict()`, and what
+/// it says of itself. Nothing in the file is run.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Malformed`] if the file is damaged or holds no such module.
+pub fn read_module(path: &Path, names: &[&str]) -> Result<(StateDict, ModuleDescription)> {
+    let mut bytes = Vec::new();
+    let mut file = File::open(path).map_err(Error::io("open", path))?;
+    file.read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    let (pickle, _) = pickle::parse(&bytes).map_err(pickle_error(path))?;
+    let root = pickle.root();
+    let Some(pairs) = pickle.pairs(root) else {
+        let reason = match pickle.sequence(root) {
+            Some([_, _, _]) => "holds three networks of the TensorFlow program".into(),
+            _ => format!("holds {}, where a dict of networks is wanted", pickle.describe(root)),
+        };
+        return Err(Error::malformed(path, reason, format!("convert it with NVIDIA's legacy.py, or {HINT}")));
+    };
+    let is_module = |r: Ref| module_state(&pickle, r).is_some();
+    let found = names.iter().find_map(|name| pickle.lookup(root, name).filter(|&r| is_module(r)));
+    let Some(module) = found else {
+        let held: Vec<&str> = pairs.iter().filter_map(|(key, _)| pickle.str(*key)).take(16).collect();
+        let reason = format!("holds no network `{}` (it has {})", names.join("` or `"), held.join(", "));
+        return Err(Error::malformed(path, reason, HINT));
+    };
+    let tensors = Search::new(&pickle, path).module(module)?;
+    let tensors = tensors.ok_or_else(|| Error::malformed(path, "holds a network without tensors", HINT))?;
+    let description = Describer { pickle: &pickle, path, left: MAX_VALUES }.module(module, 0)?;
+    let dict = materialize(tensors, ByteOrder::Little, bytes.len() as u64, path, |storage| {
+        let cut = |reason: String| Error::malformed(path, reason, "copy or download it again");
+        let held = storage.embedded.and_then(|r| pickle.bytes(r));
+        let held = held.ok_or_else(|| cut(format!("storage {} lies outside the file", storage.key)))?;
+        let (_, data) = legacy::embedded(&held).map_err(|reason| cut(format!("a storage {reason}")))?;
+        Ok(data.to_vec())
+    })?;
+    Ok((dict, description))
+}
+
+struct Describer<'p> {
+    pickle: &'p Pickle<'p>,
+    path: &'p Path,
+    /// Values that may still be written down: they may be shared without bound.
+    left: usize,
+}
+
+impl Describer<'_> {
+    fn spend(&mut self) -> Result<()> {
+        self.left = self
+            .left
+            .checked_sub(1)
+            .ok_or_else(|| Error::malformed(self.path, "has too many values in its modules", HINT))?;
+        Ok(())
+    }
+
+    fn module(&mut self, value: Ref, depth: usize) -> Result<ModuleDescription> {
+        self.spend()?;
+        let mut description = ModuleDescription { class_name: self.class_name(value), ..Default::default() };
+        let Some(state) = module_state(self.pickle, value).filter(|_| depth < MAX_DEPTH) else {
+            return Ok(description);
+        };
+        let pickle = self.pickle;
+        for &(key, value) in pickle.pairs(state).unwrap_or_default() {
+            let Some(name) = pickle.str(key) else { continue };
+            match name {
+                "_parameters" | "_buffers" => {}
+                "_modules" => {
+                    for &(key, module) in pickle.pairs(value).unwrap_or_default().iter().take(MAX_VISITED) {
+                        if let Some(name) = pickle.str(key) {
+                            description.modules.push((name.to_owned(), self.module(module, depth + 1)?));
+                        }
+                    }
+                }
+                _ => {
+                    if let Some(json) = self.json(value, 0)? {
+                        description.attributes.insert(name.to_owned(), json);
+                    }
+                }
+            }
+        }
+        Ok(description)
+    }
+
+    fn class_name(&self, value: Ref) -> String {
+        let Some(object) = self.pickle.object(value) else { return String::new() };
+        let meta = self.pickle.sequence(object.args).and_then(|args| args.first());
+        let named = meta.and_then(|&meta| self.pickle.str(self.pickle.lookup(meta, "class_name")?));
+        let plain = || self.pickle.class(object.class).map(|(_, name)| name);
+        named.or_else(plain).unwrap_or_default().to_owned()
+    }
+
+    /// A value as JSON; `None` for what has no such form.
+    fn json(&mut self, value: Ref, depth: usize) -> Result<Option<Json>> {
+        self.spend()?;
+        let pickle = self.pickle;
+        if depth > MAX_VALUE_DEPTH {
+            return Ok(None);
+        }
+        if let Some(pairs) = pickle.pairs(value) {
+            let mut map = Map::new();
+            for &(key, value) in pairs {
+                if let (Some(name), Some(json)) = (pickle.str(key), self.json(value, depth + 1)?) {
+                    map.insert(name.to_owned(), json);
+                }
+            }
+            return Ok(Some(map.into()));
+        }
+        if let Some(items) = pickle.sequence(value) {
+            let mut list = Vec::new();
+            for &item in items {
+                list.extend(self.json(item, depth + 1)?);
+            }
+            return Ok(Some(list.into()));
+        }
+        Ok(match pickle.get(value) {
+            Value::None => Some(Json::Null),
+            Value::Bool(value) => Some((*value).into()),
+            Value::Int(value) => Some((*value).into()),
+            Value::Float(value) => Some((*value).into()),
+            Value::Str(text) => Some(text.as_ref().into()),
+            Value::Object(_) => numpy_scalar(pickle, value),
+            _ => None,
+        })
+    }
+}
+
+/// A number that numpy pickled.
+fn numpy_scalar(pickle: &Pickle, value: Ref) -> Option<Json> {
+    let object = pickle.object(value)?;
+    let ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar") = pickle.class(object.class)? else {
+        return None;
+    };
+    let &[dtype, bytes] = pickle.sequence(object.args)? else { return None };
+    let bytes = pickle.bytes(bytes)?;
+    let dtype = pickle.object(dtype)?;
+    let code = pickle.str(*pickle.sequence(dtype.args)?.first()?)?;
+    let order = dtype.state.and_then(|state| pickle.str(*pickle.sequence(state)?.get(1)?));
+    if order == Some(">") {
+        return None;
+    }
+    Some(match (code, bytes.as_ref()) {
+        ("f8", b) => f64::from_le_bytes(b.try_into().ok()?).into(),
+        ("f4", b) => f64::from(f32::from_le_bytes(b.try_into().ok()?)).into(),
+        ("i8", b) => i64::from_le_bytes(b.try_into().ok()?).into(),
+        ("i4", b) => i32::from_le_bytes(b.try_into().ok()?).into(),
+        ("b1", [b]) => (*b != 0).into(),
+        _ => return None,
+    })
+}
