@@ -109,6 +109,50 @@ pub fn load_discriminator(
     build(&config, Builder::from_weights(weights, request.dtype, &request.device))
 }
 
+/// Every network that a path holds.
+pub struct Networks {
+    /// The generator that is trained, where it is apart from its average.
+    pub live: Option<Box<dyn Generator>>,
+    /// Its average, or the only generator.
+    pub average: Box<dyn Generator>,
+    /// The discriminator, where it is known.
+    pub discriminator: Option<Box<dyn Discriminator>>,
+}
+
+impl Networks {
+    /// To be written as a generator directory.
+    pub fn snapshot(&self) -> Snapshot<'_> {
+        Snapshot {
+            live: self.live.as_deref(),
+            average: Some(self.average.as_ref()),
+            discriminator: self.discriminator.as_deref(),
+        }
+    }
+}
+
+/// The generator as [`load`], and beside it what else an official checkpoint or a generator directory holds.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_all(path: impl AsRef<Path>, request: &GeneratorRequest) -> Result<Networks> {
+    let path = path.as_ref();
+    let of = |network| GeneratorRequest { network, ..request.clone() };
+    let (live, discriminator) = if path.is_dir() {
+        (path.join(LIVE).is_file() && path.join(AVERAGE).is_file(), path.join(DISCRIMINATOR).is_file())
+    } else if is_pickled_network(path)? {
+        let names = torch::module_names(path)?;
+        let has = |name: &str| names.iter().any(|held| held == name);
+        (has("G"), has("D"))
+    } else {
+        (false, false)
+    };
+    Ok(Networks {
+        average: load(path, &of(Network::Average))?,
+        live: if live { Some(load(path, &of(Network::Live))?) } else { None },
+        discriminator: if discriminator { Some(load_discriminator(path, request)?) } else { None },
+    })
+}
+
 /// A generator with random weights, of the sizes in a `config.json`.
 ///
 /// # Errors

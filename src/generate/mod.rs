@@ -50,8 +50,8 @@ pub use config::Config;
 pub use gradient::{ValueAndGradient, value_and_gradient};
 pub use latents::{latents_of_seeds, read_latents};
 pub use load::{
-    GeneratorRequest, Network, Sampler, SamplerRequest, Snapshot, initialise, initialise_discriminator, load,
-    load_discriminator,
+    GeneratorRequest, Network, Networks, Sampler, SamplerRequest, Snapshot, initialise,
+    initialise_discriminator, load, load_all, load_discriminator,
 };
 pub use numpy::RandomState;
 pub use seeds::Seeds;
@@ -100,7 +100,14 @@ pub struct Family {
 }
 
 /// Every family that `--arch` knows.
-pub const FAMILIES: &[Family] = &[mlp_gan::FAMILY, vae::FAMILY, dcgan::FAMILY, diffusers::FAMILY, stylegan::STYLEGAN2, stylegan::STYLEGAN3];
+pub const FAMILIES: &[Family] = &[
+    mlp_gan::FAMILY,
+    vae::FAMILY,
+    dcgan::FAMILY,
+    diffusers::FAMILY,
+    stylegan::STYLEGAN2,
+    stylegan::STYLEGAN3,
+];
 
 /// The family of this name.
 ///

@@ -45,9 +45,16 @@ impl CustomOp2 for Scale {
         Ok((CpuStorage::F32(out), x_layout.shape().clone()))
     }
 
-    fn bwd(&self, x: &Tensor, scale: &Tensor, _: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        scale: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let dx = if x.track_op() { Some(scale_images(dy, scale)?) } else { None };
-        let d_scale = if scale.track_op() { Some(dy.contiguous()?.apply_op2(&x.contiguous()?, Dot)?) } else { None };
+        let d_scale =
+            if scale.track_op() { Some(dy.contiguous()?.apply_op2(&x.contiguous()?, Dot)?) } else { None };
         Ok((dx, d_scale))
     }
 }
@@ -77,7 +84,13 @@ impl CustomOp2 for Dot {
         Ok((CpuStorage::F32(dots.collect()), Shape::from((batch, channels))))
     }
 
-    fn bwd(&self, a: &Tensor, b: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let da = if a.track_op() { Some(scale_images(b, grad)?) } else { None };
         let db = if b.track_op() { Some(scale_images(a, grad)?) } else { None };
         Ok((da, db))
@@ -131,7 +144,13 @@ impl CustomOp2 for AddMap {
         Ok((CpuStorage::F32(out), x_layout.shape().clone()))
     }
 
-    fn bwd(&self, _: &Tensor, map: &Tensor, _: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        _: &Tensor,
+        map: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let d_map = match map.track_op() {
             true => {
                 let sums = dy.sum_keepdim(1)?;
@@ -150,7 +169,8 @@ mod tests {
 
     fn numbers(dims: &[usize], seed: usize) -> Tensor {
         let count: usize = dims.iter().product();
-        let data: Vec<f64> = (0..count).map(|i| ((i * 7919 + seed * 104_729) % 1013) as f64 / 507.0 - 1.0).collect();
+        let data: Vec<f64> =
+            (0..count).map(|i| ((i * 7919 + seed * 104_729) % 1013) as f64 / 507.0 - 1.0).collect();
         Tensor::from_vec(data, dims, &Device::Cpu).unwrap()
     }
 
@@ -162,7 +182,9 @@ mod tests {
     fn values_and_gradients_agree_with_candle_in_float64() {
         for rows in [1, 2] {
             let run = |dtype| {
-                let var = |dims: &[usize], seed| Var::from_tensor(&numbers(dims, seed).to_dtype(dtype).unwrap()).unwrap();
+                let var = |dims: &[usize], seed| {
+                    Var::from_tensor(&numbers(dims, seed).to_dtype(dtype).unwrap()).unwrap()
+                };
                 let (x, scale, map) = (var(&[2, 3, 5, 4], 1), var(&[2, 3], 2), var(&[rows, 1, 5, 4], 3));
                 let y = add_map(&scale_images(&x, &scale).unwrap(), &map).unwrap();
                 let loss = (&y * y.sqr().unwrap()).unwrap().sum_all().unwrap();

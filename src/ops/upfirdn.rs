@@ -114,7 +114,11 @@ struct Axis {
 type Phase = Vec<(f32, isize)>;
 
 impl Axis {
-    fn new(ins: usize, taps: usize, Resample { up, down, padding: (before, after), .. }: Resample) -> Option<Self> {
+    fn new(
+        ins: usize,
+        taps: usize,
+        Resample { up, down, padding: (before, after), .. }: Resample,
+    ) -> Option<Self> {
         let padded = isize::try_from(ins.checked_mul(up)?).ok()?.checked_add(before)?.checked_add(after)?;
         let room = usize::try_from(padded.checked_sub(isize::try_from(taps).ok()?)?).ok()?;
         (taps > 0 && down > 0).then_some(Self { ins, outs: room / down + 1, up, down, before })
@@ -134,7 +138,8 @@ impl Axis {
     }
 
     fn phases(self, taps: &[f64]) -> Vec<Phase> {
-        let phase = |p| taps.iter().enumerate().filter_map(move |(t, &tap)| Some((tap as f32, self.source(p, t)?)));
+        let phase =
+            |p| taps.iter().enumerate().filter_map(move |(t, &tap)| Some((tap as f32, self.source(p, t)?)));
         (0..self.up).map(|p| phase(p).filter(|(tap, _)| *tap != 0.0).collect()).collect()
     }
 
@@ -143,7 +148,9 @@ impl Axis {
         let mut matrix = vec![0f64; self.ins * self.outs];
         for o in 0..self.outs {
             for (t, tap) in taps.iter().enumerate() {
-                if let Some(i) = self.source(o, t).and_then(|i| usize::try_from(i).ok()).filter(|i| *i < self.ins) {
+                if let Some(i) =
+                    self.source(o, t).and_then(|i| usize::try_from(i).ok()).filter(|i| *i < self.ins)
+                {
                     matrix[i * self.outs + o] += tap;
                 }
             }
@@ -215,7 +222,14 @@ impl CustomOp1 for Map {
         out.par_chunks_exact_mut(out_plane.max(1)).zip(x.par_chunks_exact(in_plane.max(1))).for_each_init(
             || Scratch::new(&self.columns),
             |scratch, (out, x)| {
-                arch.dispatch(Plane { rows: &self.rows, columns: &self.columns, terms: &terms, x, out, scratch });
+                arch.dispatch(Plane {
+                    rows: &self.rows,
+                    columns: &self.columns,
+                    terms: &terms,
+                    x,
+                    out,
+                    scratch,
+                });
             },
         );
         Ok((CpuStorage::F32(out), Shape::from((batch, channels, self.rows.outs, self.columns.outs))))
@@ -288,7 +302,8 @@ fn filter_plane(Plane { rows, columns, terms, x, out, scratch }: Plane) {
             scratch.row.fill(0.0);
             let mut empty = true;
             for &(tap, source) in &vertical[o % rows.up] {
-                if let Some(source) = usize::try_from(first + source).ok().filter(|&source| source < rows.ins) {
+                if let Some(source) = usize::try_from(first + source).ok().filter(|&source| source < rows.ins)
+                {
                     empty = false;
                     add_shifted(&mut scratch.row, &x[source * width..(source + 1) * width], tap, 0);
                 }
@@ -300,7 +315,10 @@ fn filter_plane(Plane { rows, columns, terms, x, out, scratch }: Plane) {
                 1 => &scratch.row,
                 _ => {
                     for (r, split) in scratch.split.chunks_exact_mut(split_length).enumerate() {
-                        split.iter_mut().zip(scratch.row.iter().skip(r).step_by(down)).for_each(|(s, v)| *s = *v);
+                        split
+                            .iter_mut()
+                            .zip(scratch.row.iter().skip(r).step_by(down))
+                            .for_each(|(s, v)| *s = *v);
                     }
                     &scratch.split
                 }
@@ -332,7 +350,8 @@ mod tests {
 
     fn numbers(dims: &[usize], seed: usize) -> Tensor {
         let count: usize = dims.iter().product();
-        let data: Vec<f64> = (0..count).map(|i| ((i * 7919 + seed * 104_729) % 1013) as f64 / 507.0 - 1.0).collect();
+        let data: Vec<f64> =
+            (0..count).map(|i| ((i * 7919 + seed * 104_729) % 1013) as f64 / 507.0 - 1.0).collect();
         Tensor::from_vec(data, dims, &Device::Cpu).unwrap()
     }
 
@@ -353,7 +372,12 @@ mod tests {
             let at = |i: isize, j: isize| {
                 let (i, j) = (i - r.padding.0, j - r.padding.0);
                 let up = r.up as isize;
-                let inside = i >= 0 && j >= 0 && i % up == 0 && j % up == 0 && i / up < h as isize && j / up < w as isize;
+                let inside = i >= 0
+                    && j >= 0
+                    && i % up == 0
+                    && j % up == 0
+                    && i / up < h as isize
+                    && j / up < w as isize;
                 if inside { plane[(i / up) as usize * w + (j / up) as usize] } else { 0.0 }
             };
             for i in (0..size(h, f.len())).step_by(r.down) {
@@ -377,7 +401,8 @@ mod tests {
             let f = numbers(&[4], 5);
             f.unsqueeze(1).unwrap().broadcast_mul(&f.unsqueeze(0).unwrap()).unwrap()
         };
-        let case = |filter: &Tensor, up, down, padding, gain| (filter.clone(), Resample { up, down, padding, gain });
+        let case =
+            |filter: &Tensor, up, down, padding, gain| (filter.clone(), Resample { up, down, padding, gain });
         vec![
             case(&separable, 2, 1, (2, 1), 4.0),
             case(&separable, 1, 2, (1, 1), 1.0),
@@ -403,7 +428,10 @@ mod tests {
             let x = numbers(&[2, 3, 14, 13], 1);
             let expected = definition(&x, &filter, resample);
             let filter = Filter::new(&filter).unwrap();
-            assert!(difference(&upfirdn2d(&x, &filter, resample).unwrap(), &expected) < 1e-13, "{resample:?}");
+            assert!(
+                difference(&upfirdn2d(&x, &filter, resample).unwrap(), &expected) < 1e-13,
+                "{resample:?}"
+            );
             let y = upfirdn2d(&x.to_dtype(DType::F32).unwrap(), &filter, resample).unwrap();
             assert!(difference(&y, &expected) < 2e-6, "{resample:?}");
         }

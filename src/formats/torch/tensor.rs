@@ -235,7 +235,8 @@ pub(super) fn materialize<B: AsRef<[u8]>>(
 pub(super) fn storage_of(pickle: &Pickle, value: Ref) -> Result<Storage, String> {
     if let Some(bytes) = embedded_bytes(pickle, value) {
         let held = pickle.bytes(bytes).ok_or("has something else than bytes for its storage")?;
-        let (storage, _) = legacy::embedded(&held).map_err(|reason| format!("lies in a storage that {reason}"))?;
+        let (storage, _) =
+            legacy::embedded(&held).map_err(|reason| format!("lies in a storage that {reason}"))?;
         // The key inside is an address of the program that wrote it.
         return Ok(Storage { key: format!("{bytes:?}"), embedded: Some(bytes), ..storage });
     }

@@ -235,7 +235,11 @@ impl DiscriminatorConfig {
                 bounded(path, "cmap_dim", self.cmap_dim, 1..=MAX_WIDTH)?;
                 mapping.check(path)
             }
-            _ => Err(Error::malformed(path, "a discriminator has a `mapping` if it has classes, and only then", "")),
+            _ => Err(Error::malformed(
+                path,
+                "a discriminator has a `mapping` if it has classes, and only then",
+                "",
+            )),
         }
     }
 }

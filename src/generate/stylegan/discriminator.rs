@@ -91,7 +91,8 @@ struct Block {
     skip: Conv,
 }
 
-struct StyleDiscriminator {
+/// The discriminator itself.
+pub struct StyleDiscriminator {
     family: &'static str,
     config: DiscriminatorConfig,
     blocks: Vec<Block>,
@@ -103,7 +104,12 @@ struct StyleDiscriminator {
 }
 
 /// The discriminator of StyleGAN2, and of StyleGAN3.
-pub fn build(config: &Config, mut builder: Builder, family: &'static str) -> Result<Box<dyn Discriminator>> {
+pub fn build(config: &Config, builder: Builder, family: &'static str) -> Result<Box<dyn Discriminator>> {
+    Ok(Box::new(assemble(config, builder, family)?))
+}
+
+/// The same, not yet behind the trait.
+pub fn assemble(config: &Config, mut builder: Builder, family: &'static str) -> Result<StyleDiscriminator> {
     let config: DiscriminatorConfig = match config.part() {
         Some(_) => config.parse()?,
         None => return Err(super::official::no_constants(builder.path())),
@@ -143,7 +149,7 @@ pub fn build(config: &Config, mut builder: Builder, family: &'static str) -> Res
     let outs = if config.c_dim > 0 { config.cmap_dim } else { 1 };
     let out = FullyConnected::new(b, "b4.out", width, outs, Connected::LINEAR)?;
     let variables = builder.finish(&[])?;
-    Ok(Box::new(StyleDiscriminator { family, config, blocks, mapping, conv, fc, out, variables }))
+    Ok(StyleDiscriminator { family, config, blocks, mapping, conv, fc, out, variables })
 }
 
 impl StyleDiscriminator {
@@ -157,7 +163,9 @@ impl StyleDiscriminator {
         let group = self.config.mbstd_group_size.unwrap_or(batch).min(batch);
         if !batch.is_multiple_of(group) {
             return Err(Error::usage(
-                format!("{batch} images do not fall into groups of {group}, by which the discriminator judges them"),
+                format!(
+                    "{batch} images do not fall into groups of {group}, by which the discriminator judges them"
+                ),
                 format!("let --batch be below {group} or a multiple of it"),
             ));
         }

@@ -2,9 +2,7 @@
 
 use super::mapping::Mapping;
 use crate::error::{Error, Result};
-use crate::generate::traits::{
-    Conditions, Generator, ImageShape, LatentSpace, Quantization, find_space,
-};
+use crate::generate::traits::{Conditions, Generator, ImageShape, LatentSpace, Quantization, find_space};
 use crate::generate::variables::Variables;
 use candle_core::Tensor;
 
@@ -83,7 +81,9 @@ impl<S: Synthesis> Generator for StyleGenerator<S> {
         if target == &self.spaces[0] {
             return match conditions.truncation {
                 None => Ok(latents.clone()),
-                Some(_) => Err(Error::usage("truncation leads to w, not to z", "--space w, or leave --trunc out")),
+                Some(_) => {
+                    Err(Error::usage("truncation leads to w, not to z", "--space w, or leave --trunc out"))
+                }
             };
         }
         self.ws(latents, &from)

@@ -38,9 +38,16 @@ impl LayerGeometry {
 
     /// Zeros before and after the map between convolution and filters; negative to cut off.
     pub fn padding(&self, kernel: usize) -> (isize, isize) {
-        let [out, down, ins, up, up_taps, down_taps, kernel] =
-            [self.out_size, self.down_factor, self.in_size, self.up_factor, self.up_taps, self.down_taps, kernel]
-                .map(|n| n as isize);
+        let [out, down, ins, up, up_taps, down_taps, kernel] = [
+            self.out_size,
+            self.down_factor,
+            self.in_size,
+            self.up_factor,
+            self.up_taps,
+            self.down_taps,
+            kernel,
+        ]
+        .map(|n| n as isize);
         let total = (out - 1) * down + 1 - (ins + kernel - 1) * up + up_taps + down_taps - 2;
         let before = (total + up).div_euclid(2);
         (before, total - before)
@@ -54,7 +61,9 @@ impl LayerGeometry {
             && [self.in_channels, self.out_channels].iter().all(|channels| (1..=MAX_SIDE).contains(channels));
         match fits {
             true => Ok(()),
-            false => Err(Error::malformed(path, format!("layer {} has no or too large maps", self.name()), "")),
+            false => {
+                Err(Error::malformed(path, format!("layer {} has no or too large maps", self.name()), ""))
+            }
         }
     }
 }
@@ -74,11 +83,18 @@ pub fn geometry(config: &Stylegan3Config) -> Vec<LayerGeometry> {
     }
     let boundary = |i: usize| {
         let exponent = (i as f64 / (layers - config.synthesis.num_critical) as f64).min(1.0);
-        let cutoff = config.synthesis.first_cutoff * (last_cutoff / config.synthesis.first_cutoff).powf(exponent);
-        let stopband = config.synthesis.first_stopband * (last_stopband / config.synthesis.first_stopband).powf(exponent);
+        let cutoff =
+            config.synthesis.first_cutoff * (last_cutoff / config.synthesis.first_cutoff).powf(exponent);
+        let stopband = config.synthesis.first_stopband
+            * (last_stopband / config.synthesis.first_stopband).powf(exponent);
         let rate = (stopband * 2.0).min(resolution).log2().ceil().exp2();
-        let size = if i + 1 >= layers { config.img_resolution } else { rate as usize + 2 * config.synthesis.margin_size };
-        let channels = (config.synthesis.channel_base as f64 / 2.0 / cutoff).min(config.synthesis.channel_max as f64);
+        let size = if i + 1 >= layers {
+            config.img_resolution
+        } else {
+            rate as usize + 2 * config.synthesis.margin_size
+        };
+        let channels =
+            (config.synthesis.channel_base as f64 / 2.0 / cutoff).min(config.synthesis.channel_max as f64);
         Boundary {
             cutoff,
             half_width: stopband.max(rate / 2.0) - cutoff,
@@ -91,9 +107,11 @@ pub fn geometry(config: &Stylegan3Config) -> Vec<LayerGeometry> {
         let (a, b) = (boundary(index.saturating_sub(1)), boundary(index));
         let is_torgb = index == layers;
         let is_critically_sampled = index >= layers - config.synthesis.num_critical;
-        let tmp_sampling_rate = a.rate.max(b.rate) * if is_torgb { 1 } else { config.synthesis.lrelu_upsampling };
+        let tmp_sampling_rate =
+            a.rate.max(b.rate) * if is_torgb { 1 } else { config.synthesis.lrelu_upsampling };
         let (up_factor, down_factor) = (tmp_sampling_rate / a.rate.max(1), tmp_sampling_rate / b.rate.max(1));
-        let taps = |factor: usize| if factor > 1 && !is_torgb { config.synthesis.filter_size * factor } else { 1 };
+        let taps =
+            |factor: usize| if factor > 1 && !is_torgb { config.synthesis.filter_size * factor } else { 1 };
         LayerGeometry {
             index,
             is_torgb,

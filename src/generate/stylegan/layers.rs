@@ -94,7 +94,9 @@ impl FullyConnected {
 /// `x` `[B, I]` times `weight` `[O, I]` transposed: a pointwise convolution, so that rows do not depend on each other.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
     let pixel = |t: &Tensor| t.unsqueeze(2)?.unsqueeze(3);
-    Ok(convolution(&pixel(x)?, &pixel(weight)?, bias, None, ConvConfig::padded(0), mode)?.squeeze(3)?.squeeze(2)?)
+    Ok(convolution(&pixel(x)?, &pixel(weight)?, bias, None, ConvConfig::padded(0), mode)?
+        .squeeze(3)?
+        .squeeze(2)?)
 }
 
 fn scaled(x: &Tensor, factor: f64) -> Result<Tensor> {

@@ -28,7 +28,9 @@ impl Mapping {
         let embed_features = if c_dim > 0 { config.embed_features.unwrap_or(w_dim) } else { 0 };
         let embed = match c_dim {
             0 => None,
-            _ => Some(FullyConnected::new(builder, "mapping.embed", c_dim, embed_features, Connected::LINEAR)?),
+            _ => {
+                Some(FullyConnected::new(builder, "mapping.embed", c_dim, embed_features, Connected::LINEAR)?)
+            }
         };
         let kind = Connected { lr_multiplier: config.lr_multiplier, bias_init: 0.0, activated: true };
         let mut ins = z_dim + embed_features;
@@ -85,7 +87,10 @@ impl Mapping {
         let labels = self.labels(conditions.classes, z)?;
         let w = self.forward(Some(z), labels.as_ref(), conditions.mode)?;
         let (rows, width) = w.dims2()?;
-        self.truncate(&w.unsqueeze(1)?.broadcast_as((rows, num_ws, width))?.contiguous()?, conditions.truncation)
+        self.truncate(
+            &w.unsqueeze(1)?.broadcast_as((rows, num_ws, width))?.contiguous()?,
+            conditions.truncation,
+        )
     }
 
     /// `[B, num_ws, w_dim]` moved towards the average, the first `cutoff` entries only where one is given.

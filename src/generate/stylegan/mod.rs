@@ -41,7 +41,8 @@ pub(super) const STYLEGAN3: Family = Family {
 };
 
 fn recognise(weights: &StateDict, synthesis: &str) -> Option<Role> {
-    (weights.get("mapping.fc0.weight").is_some() && weights.get(synthesis).is_some()).then_some(Role::Generator)
+    (weights.get("mapping.fc0.weight").is_some() && weights.get(synthesis).is_some())
+        .then_some(Role::Generator)
 }
 
 /// Tensors that only a discriminator of StyleGAN2 has.

@@ -52,7 +52,8 @@ impl Official<'_> {
             None => Ok(()),
             Some(Value::String(text)) if text == wanted => Ok(()),
             Some(other) => {
-                Err(self.malformed(format!("`{name}` of `{module}` is {other}, where only {wanted} is known")))
+                Err(self
+                    .malformed(format!("`{name}` of `{module}` is {other}, where only {wanted} is known")))
             }
         }
     }
@@ -84,7 +85,9 @@ impl Official<'_> {
     fn levels(&self, resolution: usize) -> Result<usize> {
         let levels = (0..usize::BITS as usize - 3).find(|&level| side(level) == resolution);
         levels.map(|level| level + 1).ok_or_else(|| {
-            self.malformed(format!("makes images of {resolution} x {resolution}, which is no power of two from 4 on"))
+            self.malformed(format!(
+                "makes images of {resolution} x {resolution}, which is no power of two from 4 on"
+            ))
         })
     }
 }
@@ -195,7 +198,10 @@ fn synthesis(official: &Official) -> Result<SynthesisConfig> {
         conv_kernel: size("conv_kernel", default.conv_kernel)?,
         filter_size: size("filter_size", default.filter_size)?,
         lrelu_upsampling: size("lrelu_upsampling", default.lrelu_upsampling)?,
-        use_radial_filters: official.find(module, "use_radial_filters").and_then(Value::as_bool).unwrap_or(false),
+        use_radial_filters: official
+            .find(module, "use_radial_filters")
+            .and_then(Value::as_bool)
+            .unwrap_or(false),
         conv_clamp: match given {
             Some(value) => value.as_f64(),
             None => default.conv_clamp,

@@ -5,12 +5,12 @@ use super::generator::{StyleGenerator, Synthesis, spaces};
 use super::layers::{Connected, FullyConnected, Modulated, activation, bias_act, bound, resample_filter};
 use super::mapping::Mapping;
 use crate::error::{Error, Result};
+use crate::generate::SamplerRequest;
 use crate::generate::config::Config;
 use crate::generate::layers::convolution;
 use crate::generate::random::{Purpose, normals};
 use crate::generate::traits::{Conditions, Generator, ImageShape, Mode, NoiseMode};
 use crate::generate::variables::{Builder, Init, Parameter};
-use crate::generate::SamplerRequest;
 use crate::ops::conv::{ConvConfig, conv_transpose2d};
 use crate::ops::modulate::add_map;
 use crate::ops::upfirdn::{Filter, Resample, upfirdn2d};
@@ -46,7 +46,13 @@ impl Layer {
     ) -> Result<Self> {
         let dims = [outs, ins, KERNEL, KERNEL];
         Ok(Self {
-            affine: FullyConnected::new(builder, &format!("{name}.affine"), config.w_dim, ins, Connected::AFFINE)?,
+            affine: FullyConnected::new(
+                builder,
+                &format!("{name}.affine"),
+                config.w_dim,
+                ins,
+                Connected::AFFINE,
+            )?,
             weight: builder.parameter(&format!("{name}.weight"), &dims, WEIGHTS)?,
             bias: builder.parameter(&format!("{name}.bias"), &[outs], Init::Constant(0.0))?,
             noise_const: builder.buffer(&format!("{name}.noise_const"), &[side, side], WEIGHTS)?,
@@ -83,7 +89,9 @@ impl Layer {
     fn noise(&self, like: &Tensor, conditions: &Conditions) -> Result<Option<Tensor>> {
         match (conditions.noise, conditions.keys) {
             (NoiseMode::None, _) => Ok(None),
-            (NoiseMode::Const, _) => Ok(Some(self.noise_const.as_detached_tensor().unsqueeze(0)?.unsqueeze(0)?)),
+            (NoiseMode::Const, _) => {
+                Ok(Some(self.noise_const.as_detached_tensor().unsqueeze(0)?.unsqueeze(0)?))
+            }
             (NoiseMode::Random, Some(keys)) => {
                 let pixels = self.side * self.side;
                 let of_key = |&key: &u64| normals(key, Purpose::LayerNoise, self.index).take(pixels);
@@ -91,7 +99,9 @@ impl Layer {
                 let noise = Tensor::from_vec(values, (keys.len(), 1, self.side, self.side), like.device())?;
                 Ok(Some(noise.to_dtype(like.dtype())?))
             }
-            (NoiseMode::Random, None) => Err(Error::usage("random noise needs a key for each image", "give seeds")),
+            (NoiseMode::Random, None) => {
+                Err(Error::usage("random noise needs a key for each image", "give seeds"))
+            }
         }
     }
 }
@@ -109,7 +119,13 @@ impl ToRgb {
     fn new(builder: &mut Builder, name: &str, ins: usize, config: &GeneratorConfig) -> Result<Self> {
         let outs = config.img_channels;
         Ok(Self {
-            affine: FullyConnected::new(builder, &format!("{name}.affine"), config.w_dim, ins, Connected::AFFINE)?,
+            affine: FullyConnected::new(
+                builder,
+                &format!("{name}.affine"),
+                config.w_dim,
+                ins,
+                Connected::AFFINE,
+            )?,
             weight: builder.parameter(&format!("{name}.weight"), &[outs, ins, 1, 1], WEIGHTS)?,
             bias: builder.parameter(&format!("{name}.bias"), &[outs], Init::Constant(0.0))?,
             gain: 1.0 / (ins as f64).sqrt(),
@@ -165,7 +181,13 @@ impl Synthesis2 {
             };
             blocks.push(Block {
                 conv0,
-                conv1: Layer::new(builder, &format!("{name}.conv1"), (outs, outs), config, (side, false, index))?,
+                conv1: Layer::new(
+                    builder,
+                    &format!("{name}.conv1"),
+                    (outs, outs),
+                    config,
+                    (side, false, index),
+                )?,
                 torgb: ToRgb::new(builder, &format!("{name}.torgb"), outs, config)?,
                 filter: resample_filter(builder, &name)?,
             });
@@ -209,7 +231,11 @@ impl Synthesis for Synthesis2 {
 }
 
 /// StyleGAN2's generator.
-pub fn build_generator(config: &Config, mut builder: Builder, _: &SamplerRequest) -> Result<Box<dyn Generator>> {
+pub fn build_generator(
+    config: &Config,
+    mut builder: Builder,
+    _: &SamplerRequest,
+) -> Result<Box<dyn Generator>> {
     let config = generator_config(config, &builder)?;
     config.check(builder.path())?;
     let dims = (config.z_dim, config.c_dim, config.w_dim);

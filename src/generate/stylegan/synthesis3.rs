@@ -43,7 +43,12 @@ impl Input {
         let name = "synthesis.input";
         let identity = Tensor::eye(3, DType::F64, &Device::Cpu)?;
         // Turned by nothing, shifted by nothing, whatever w is, until training says otherwise.
-        let affine = FullyConnected::constant(builder, &format!("{name}.affine"), config.w_dim, &[1.0, 0.0, 0.0, 0.0])?;
+        let affine = FullyConnected::constant(
+            builder,
+            &format!("{name}.affine"),
+            config.w_dim,
+            &[1.0, 0.0, 0.0, 0.0],
+        )?;
         let bandwidth = first.in_cutoff;
         let freqs = {
             let draws = builder.draw(&format!("{name}.freqs"), channels * 2)?;
@@ -85,10 +90,12 @@ impl Input {
         let turn = matrix([&cos, &sin.neg()?, &zero, &sin, &cos, &zero, &zero, &zero, &one])?;
         let (dx, dy) = (entry(2)?.neg()?, entry(3)?.neg()?);
         let shift = matrix([&one, &zero, &dx, &zero, &one, &dy, &zero, &zero, &one])?;
-        let given = self.transform.as_detached_tensor().unsqueeze(0)?.broadcast_as((batch, 3, 3))?.contiguous()?;
+        let given =
+            self.transform.as_detached_tensor().unsqueeze(0)?.broadcast_as((batch, 3, 3))?.contiguous()?;
         let transforms = turn.matmul(&shift)?.matmul(&given)?;
         let channels = self.phases.dim(0)?;
-        let freqs = self.freqs.as_detached_tensor().unsqueeze(0)?.broadcast_as((batch, channels, 2))?.contiguous()?;
+        let freqs =
+            self.freqs.as_detached_tensor().unsqueeze(0)?.broadcast_as((batch, channels, 2))?.contiguous()?;
         let of = |t: Tensor| t.contiguous();
         let moved = freqs.matmul(&of(transforms.narrow(1, 0, 2)?.narrow(2, 2, 1)?)?)?.squeeze(2)?;
         let phases = moved.broadcast_add(&self.phases.as_detached_tensor().unsqueeze(0)?)?;
@@ -144,7 +151,12 @@ impl Layer {
         let g = &geometry;
         let name = format!("synthesis.{}", g.name());
         let kernel = if g.is_torgb { 1 } else { config.synthesis.conv_kernel };
-        let mut filter = |suffix: &str, taps: usize, cutoff: f64, half_width: f64, radial: bool| -> Result<Option<Filter>> {
+        let mut filter = |suffix: &str,
+                          taps: usize,
+                          cutoff: f64,
+                          half_width: f64,
+                          radial: bool|
+         -> Result<Option<Filter>> {
             if taps <= 1 {
                 return Ok(None);
             }
@@ -193,7 +205,8 @@ impl Layer {
         if mode == Mode::Train {
             let beta = self.magnitude_ema_beta;
             let now = x.detach().sqr()?.mean_all()?.to_dtype(self.magnitude_ema.dtype())?;
-            self.magnitude_ema.set(&((self.magnitude_ema.as_detached_tensor() * beta)? + (now * (1.0 - beta))?)?)?;
+            self.magnitude_ema
+                .set(&((self.magnitude_ema.as_detached_tensor() * beta)? + (now * (1.0 - beta))?)?)?;
         }
         let input_gain = self.magnitude_ema.as_detached_tensor().sqrt()?.recip()?.reshape((1, 1))?;
         let mut styles = self.affine.forward(w, mode)?;
@@ -249,7 +262,11 @@ impl Synthesis for Synthesis3 {
 }
 
 /// StyleGAN3's generator.
-pub fn build_generator(config: &Config, mut builder: Builder, _: &SamplerRequest) -> Result<Box<dyn Generator>> {
+pub fn build_generator(
+    config: &Config,
+    mut builder: Builder,
+    _: &SamplerRequest,
+) -> Result<Box<dyn Generator>> {
     let config: Stylegan3Config = match config.part() {
         Some(_) => config.parse()?,
         None => return Err(super::official::no_constants(builder.path())),
@@ -304,9 +321,11 @@ pub mod probes {
     pub fn build(config: &Config, mut builder: Builder) -> Synthesis3 {
         let config: Stylegan3Config = config.parse().unwrap();
         let layers = geometry(&config);
-        Mapping::new(&mut builder, &config.mapping, (config.z_dim, config.c_dim, config.w_dim), true).unwrap();
+        Mapping::new(&mut builder, &config.mapping, (config.z_dim, config.c_dim, config.w_dim), true)
+            .unwrap();
         let input = Input::new(&mut builder, &config, &layers[0]).unwrap();
-        let layers = layers.into_iter().map(|layer| Layer::new(&mut builder, &config, layer).unwrap()).collect();
+        let layers =
+            layers.into_iter().map(|layer| Layer::new(&mut builder, &config, layer).unwrap()).collect();
         Synthesis3 { input, layers, output_scale: config.synthesis.output_scale }
     }
 }
