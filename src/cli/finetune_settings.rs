@@ -3,7 +3,8 @@
 use clap::{Args, ValueEnum};
 use pseudo_density::density::{Rule, Threshold};
 use pseudo_density::error::{Error, Result};
-use pseudo_density::finetune::DensityBy;
+use pseudo_density::finetune::{DensityBy, defaults};
+use pseudo_density::generate::written_family;
 use pseudo_density::images::Fit;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -323,9 +324,10 @@ impl Settings {
         }
     }
 
-    /// Whether R1 is asked for; no family has it by default.
+    /// Whether R1 is asked for, or is a default of the family that a configuration names.
     pub fn needs_second_order(&self) -> bool {
-        self.gamma.is_some_and(|gamma| gamma > 0.0)
+        let family = || written_family(self.init.as_ref().or(self.generator.as_ref())?);
+        self.gamma.unwrap_or_else(|| family().map_or(0.0, |family| defaults(family).gamma)) > 0.0
     }
 
     /// Refuses settings that would have no effect.

@@ -309,6 +309,15 @@ fn configured(path: &Path, arch: Option<&str>, role: Role) -> Result<(&'static F
     }
 }
 
+/// The family that a `config.json`, or the one in a generator directory, names; `None` for anything else.
+pub fn written_family(path: impl AsRef<Path>) -> Option<&'static str> {
+    let path = path.as_ref();
+    let config = if path.is_dir() { path.join(CONFIG) } else { path.to_path_buf() };
+    let value = read_json(&config).ok()?;
+    let written = value.get("family")?.as_str()?;
+    FAMILIES.iter().map(|family| family.name).find(|name| *name == written)
+}
+
 fn recognise(weights: &StateDict, role: Role) -> Result<&'static Family> {
     let found: Vec<_> =
         FAMILIES.iter().filter_map(|f| (f.recognise)(weights).map(|role| (f, role))).collect();

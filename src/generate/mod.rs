@@ -51,7 +51,7 @@ pub use gradient::{ValueAndGradient, value_and_gradient};
 pub use latents::{latents_of_seeds, read_latents};
 pub use load::{
     GeneratorRequest, Network, Networks, Sampler, SamplerRequest, Snapshot, initialise,
-    initialise_discriminator, load, load_all, load_discriminator,
+    initialise_discriminator, load, load_all, load_discriminator, written_family,
 };
 pub use numpy::RandomState;
 pub use seeds::Seeds;

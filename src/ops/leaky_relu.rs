@@ -52,8 +52,9 @@ impl LeakyRelu {
         slope * self.gain
     }
 
+    /// The activation of one number.
     #[inline(always)]
-    fn value(self, x: f32) -> f32 {
+    pub(super) fn value(self, x: f32) -> f32 {
         let y = if x > 0.0 { x * self.gain as f32 } else { x * (self.slope * self.gain) as f32 };
         match self.clamp {
             Some(clamp) => y.clamp(-clamp as f32, clamp as f32),

@@ -2,8 +2,10 @@
 //! and a map that is added to all channels. Scaling activations instead of weights, `conv(s x) * d`, lets the whole batch share one
 //! product, and its gradients follow from these two operations, to any order.
 
+use super::channels::add_to_channels;
 use super::host::floats;
-use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
+use super::leaky_relu::LeakyRelu;
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 /// `x` `[B, C, H, W]` times `scale` `[B, C]`.
@@ -162,6 +164,97 @@ impl CustomOp2 for AddMap {
     }
 }
 
+/// What follows a modulated convolution: `activation(x * scale + map + bias)`.
+#[derive(Debug, Clone, Copy)]
+pub struct Finish<'a> {
+    /// `[B, C]`; 1 if there is none.
+    pub scale: Option<&'a Tensor>,
+    /// `[B, 1, H, W]` or `[1, 1, H, W]`; 0 if there is none.
+    pub map: Option<&'a Tensor>,
+    /// `[C]`
+    pub bias: &'a Tensor,
+    /// Of the sum.
+    pub activation: LeakyRelu,
+}
+
+impl Finish<'_> {
+    /// Of `x` `[B, C, H, W]`: in one pass where no gradient is asked for, with the same bits.
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn forward(self, x: &Tensor) -> Result<Tensor> {
+        let Self { scale, map, bias, activation } = self;
+        let tensors = [Some(x), scale, map, Some(bias)];
+        let plain = x.device().is_cpu() && x.dtype() == DType::F32;
+        if !plain || tensors.into_iter().flatten().any(Tensor::track_op) {
+            let mut y = x.clone();
+            if let Some(scale) = scale {
+                y = scale_images(&y, scale)?;
+            }
+            if let Some(map) = map {
+                y = add_map(&y, map)?;
+            }
+            return activation.forward(&add_to_channels(&y, &bias.unsqueeze(0)?)?);
+        }
+        let (batch, channels, height, width) = x.dims4()?;
+        let scale = match scale {
+            Some(scale) if scale.dims() == [batch, channels] => scale.flatten_all()?.to_vec1()?,
+            Some(scale) => bail!("{:?} cannot scale the channels of {:?}", scale.shape(), x.shape()),
+            None => vec![1.0; batch * channels],
+        };
+        let map: Vec<f32> = match map {
+            Some(map) if matches!(*map.dims(), [b, 1, h, w] if (b == 1 || b == batch) && (h, w) == (height, width)) => {
+                map.flatten_all()?.to_vec1()?
+            }
+            Some(map) => bail!("{:?} cannot be added to the channels of {:?}", map.shape(), x.shape()),
+            None => Vec::new(),
+        };
+        let bias: Vec<f32> = bias.to_vec1()?;
+        if bias.len() != channels {
+            bail!("a bias of {} numbers does not fit {:?}", bias.len(), x.shape());
+        }
+        x.contiguous()?.apply_op1_no_bwd(&Finished { scale, map, bias, activation })
+    }
+}
+
+struct Finished {
+    scale: Vec<f32>,
+    map: Vec<f32>,
+    bias: Vec<f32>,
+    activation: LeakyRelu,
+}
+
+impl CustomOp1 for Finished {
+    fn name(&self) -> &'static str {
+        "finish"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (_, channels, height, width) = layout.shape().dims4()?;
+        let x = floats(x, layout)?;
+        let plane = (height * width).max(1);
+        let maps = self.map.len() / plane;
+        let mut out = vec![0f32; x.len()];
+        out.par_chunks_mut(plane).zip(x.par_chunks(plane)).enumerate().for_each(|(i, (out, x))| {
+            let (scale, bias) = (self.scale[i], self.bias[i % channels]);
+            match maps {
+                0 => {
+                    for (out, x) in out.iter_mut().zip(x) {
+                        *out = self.activation.value(x * scale + bias);
+                    }
+                }
+                _ => {
+                    let map = &self.map[i / channels % maps * plane..][..plane];
+                    for ((out, x), map) in out.iter_mut().zip(x).zip(map) {
+                        *out = self.activation.value(x * scale + map + bias);
+                    }
+                }
+            }
+        });
+        Ok((CpuStorage::F32(out), layout.shape().clone()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,5 +292,22 @@ mod tests {
         let x = numbers(&[2, 3, 5, 4], 1);
         assert!(scale_images(&x, &numbers(&[1, 3], 1)).is_err());
         assert!(add_map(&x, &numbers(&[3, 1, 5, 4], 1)).is_err());
+    }
+
+    #[test]
+    fn the_end_of_a_layer_has_the_same_bits_in_one_pass_and_in_several() {
+        let activation = LeakyRelu { slope: 0.2, gain: 1.5, clamp: Some(1.0) };
+        let single = |dims: &[usize], seed| numbers(dims, seed).to_dtype(DType::F32).unwrap();
+        let (x, scale, bias) = (single(&[2, 3, 5, 4], 1), single(&[2, 3], 2), single(&[3], 4));
+        for map in [None, Some(single(&[1, 1, 5, 4], 3)), Some(single(&[2, 1, 5, 4], 3))] {
+            for scale in [None, Some(&scale)] {
+                let finish = Finish { scale, map: map.as_ref(), bias: &bias, activation };
+                let once = finish.forward(&x).unwrap();
+                let several = finish.forward(&Var::from_tensor(&x).unwrap()).unwrap();
+                assert_eq!(flat(&once), flat(&several));
+            }
+        }
+        let finish = Finish { scale: None, map: None, bias: &scale, activation };
+        assert!(finish.forward(&x).is_err());
     }
 }

@@ -119,21 +119,21 @@ pub struct Modulated<'a> {
 }
 
 impl Modulated<'_> {
-    /// `convolve` of the scaled activations, scaled back.
+    /// `convolve` of the scaled activations, and the factors `[B, O]` that scale the result back, if it is to be demodulated.
     pub fn apply(
         &self,
         x: &Tensor,
         mode: Mode,
         convolve: impl FnOnce(&Tensor, &Tensor) -> Result<Tensor>,
-    ) -> Result<Tensor> {
+    ) -> Result<(Tensor, Option<Tensor>)> {
         let y = convolve(&scale_images(x, self.styles)?, self.weight)?;
         if !self.demodulate {
-            return Ok(y);
+            return Ok((y, None));
         }
         // The squared length of each image's weights, from the squares of both factors.
         let squares = self.weight.sqr()?.flatten_from(2)?.sum(2)?;
         let lengths = (linear(&self.styles.sqr()?, &squares, None, mode)? + EPS)?;
-        Ok(scale_images(&y, &lengths.sqrt()?.recip()?)?)
+        Ok((y, Some(lengths.sqrt()?.recip()?)))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::config::{GeneratorConfig, side};
 use super::generator::{StyleGenerator, Synthesis, spaces};
-use super::layers::{Connected, FullyConnected, Modulated, activation, bias_act, bound, resample_filter};
+use super::layers::{Connected, FullyConnected, Modulated, activation, bound, resample_filter};
 use super::mapping::Mapping;
 use crate::error::{Error, Result};
 use crate::generate::SamplerRequest;
@@ -12,7 +12,7 @@ use crate::generate::random::{Purpose, normals};
 use crate::generate::traits::{Conditions, Generator, ImageShape, Mode, NoiseMode};
 use crate::generate::variables::{Builder, Init, Parameter};
 use crate::ops::conv::{ConvConfig, conv_transpose2d};
-use crate::ops::modulate::add_map;
+use crate::ops::modulate::Finish;
 use crate::ops::upfirdn::{Filter, Resample, upfirdn2d};
 use candle_core::{Tensor, Var};
 
@@ -70,7 +70,7 @@ impl Layer {
         let styles = self.affine.forward(w, mode)?;
         let weight = self.weight.tensor(mode.trains());
         let modulated = Modulated { weight, styles: &styles, demodulate: true };
-        let mut y = modulated.apply(x, mode, |x, weight| match self.up {
+        let (y, scale) = modulated.apply(x, mode, |x, weight| match self.up {
             false => convolution(x, weight, None, None, ConvConfig::padded(KERNEL / 2), mode),
             true => {
                 let y = conv_transpose2d(x, &weight.transpose(0, 1)?.contiguous()?, 2, 0)?;
@@ -78,11 +78,16 @@ impl Layer {
                 Ok(upfirdn2d(&y, &self.filter, resample)?)
             }
         })?;
-        if let Some(noise) = self.noise(&y, conditions)? {
-            let strength = self.noise_strength.tensor(mode.trains()).reshape((1, 1, 1, 1))?;
-            y = add_map(&y, &noise.broadcast_mul(&strength)?)?;
-        }
-        bias_act(&y, self.bias.tensor(mode.trains()), activation(1.0, self.clamp))
+        let map = match self.noise(&y, conditions)? {
+            Some(noise) => {
+                let strength = self.noise_strength.tensor(mode.trains()).reshape((1, 1, 1, 1))?;
+                Some(noise.broadcast_mul(&strength)?)
+            }
+            None => None,
+        };
+        let bias = self.bias.tensor(mode.trains());
+        let activation = activation(1.0, self.clamp);
+        Ok(Finish { scale: scale.as_ref(), map: map.as_ref(), bias, activation }.forward(&y)?)
     }
 
     /// `[1, 1, H, W]` or `[B, 1, H, W]`.
@@ -137,9 +142,10 @@ impl ToRgb {
         let styles = (self.affine.forward(w, mode)? * self.gain)?;
         let weight = self.weight.tensor(mode.trains());
         let modulated = Modulated { weight, styles: &styles, demodulate: false };
-        let y = modulated
+        let (y, scale) = modulated
             .apply(x, mode, |x, weight| convolution(x, weight, None, None, ConvConfig::padded(0), mode))?;
-        bias_act(&y, self.bias.tensor(mode.trains()), bound(self.clamp))
+        let bias = self.bias.tensor(mode.trains());
+        Ok(Finish { scale: scale.as_ref(), map: None, bias, activation: bound(self.clamp) }.forward(&y)?)
     }
 }
 

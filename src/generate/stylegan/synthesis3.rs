@@ -11,11 +11,10 @@ use crate::generate::config::Config;
 use crate::generate::layers::convolution;
 use crate::generate::traits::{Conditions, Generator, ImageShape, Mode};
 use crate::generate::variables::{Builder, Init, Parameter};
-use crate::ops::channels::add_to_channels;
 use crate::ops::conv::{ConvConfig, Padding, PaddingRule};
 use crate::ops::filtered_lrelu::{FilteredLrelu, filtered_lrelu};
 use crate::ops::leaky_relu::LeakyRelu;
-use crate::ops::modulate::scale_images;
+use crate::ops::modulate::Finish;
 use crate::ops::upfirdn::Filter;
 use candle_core::{DType, Device, Tensor, Var};
 use std::f64::consts::{SQRT_2, TAU};
@@ -226,9 +225,19 @@ impl Layer {
         let padding = PaddingRule::Fixed(Padding::same(self.kernel - 1));
         let config = ConvConfig { padding, ..ConvConfig::padded(0) };
         let modulated = Modulated { weight: &weight, styles: &styles, demodulate: !g.is_torgb };
-        let y = modulated.apply(x, mode, |x, weight| convolution(x, weight, None, None, config, mode))?;
-        let gain = input_gain.broadcast_as((y.dim(0)?, y.dim(1)?))?.contiguous()?;
-        let y = add_to_channels(&scale_images(&y, &gain)?, &self.bias.tensor(mode.trains()).unsqueeze(0)?)?;
+        let (y, scale) =
+            modulated.apply(x, mode, |x, weight| convolution(x, weight, None, None, config, mode))?;
+        let scale = match scale {
+            Some(scale) => scale.broadcast_mul(&input_gain)?,
+            None => input_gain.broadcast_as((y.dim(0)?, y.dim(1)?))?.contiguous()?,
+        };
+        let finish = Finish {
+            scale: Some(&scale),
+            map: None,
+            bias: self.bias.tensor(mode.trains()),
+            activation: LeakyRelu { slope: 1.0, gain: 1.0, clamp: None },
+        };
+        let y = finish.forward(&y)?;
         let activation = match g.is_torgb {
             true => LeakyRelu { slope: 1.0, gain: 1.0, clamp: self.clamp },
             false => LeakyRelu { slope: SLOPE, gain: SQRT_2, clamp: self.clamp },
