@@ -153,7 +153,6 @@ fn a_stylegan2_is_trained_from_nothing_with_lazy_r1() {
     for name in ["synthesis.b8.conv0.noise_const", "synthesis.b8.conv0.resample_filter"] {
         assert_eq!(weights("snapshot-000002", name), weights("snapshot-000004", name), "{name}");
     }
-    run("--generator run/snapshot-000004 --steps 1 --sheet 1 -o on").success();
     pd(&dir)
         .args(["sample", "--generator", "run/snapshot-000004", "--seeds", "0-2", "-o", "out"])
         .assert()
