@@ -232,6 +232,7 @@ fn numpy_scalar(pickle: &Pickle, value: Ref) -> Option<Json> {
 mod tests {
     use super::super::tests::{Writer, w};
     use super::*;
+    use proptest::prelude::*;
 
     /// A persistent object of this state.
     fn persistent(class: &str, state: Writer) -> Writer {
@@ -372,5 +373,22 @@ mod tests {
         let (dict, _) =
             read(w().dict(&[("G_ema", module("G", &parameter, &[], &[("list", itself)]))])).unwrap();
         assert_eq!(dict.len(), 1);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn damage_is_an_error_or_other_numbers_and_never_a_panic(
+            places in proptest::collection::vec((0usize..4000, any::<u8>()), 1..4),
+        ) {
+            let content = bytes(&storage("FloatStorage", 4, &four()));
+            let inner = module("Inner", &[("weight", tensor_of(content, &[2, 2]))], &[], &[("size", w().int(5))]);
+            let mut root = w().dict(&[("G_ema", module("G", &[], &[("a", inner)], &[]))]);
+            for (place, value) in places {
+                let place = place % root.0.len();
+                root.0[place] = value;
+            }
+            let _ = read(root);
+        }
     }
 }
