@@ -44,8 +44,8 @@ impl ModuleDescription {
     }
 }
 
-/// Most values of one file that become a description, and how deep they may lie.
-const MAX_VALUES: usize = 1 << 20;
+/// Most values of one file that become a description, bytes of their texts included, and how deep they may lie.
+const MAX_VALUES: usize = 1 << 22;
 const MAX_VALUE_DEPTH: usize = 8;
 
 const HINT: &str = "name a .pkl of StyleGAN2-ada's or StyleGAN3's PyTorch program";
@@ -120,22 +120,23 @@ pub fn read_module(path: &Path, names: &[&str]) -> Result<(StateDict, ModuleDesc
 struct Describer<'p> {
     pickle: &'p Pickle<'p>,
     path: &'p Path,
-    /// Values that may still be written down: they may be shared without bound.
+    /// Values and bytes of text that may still be written down: they may be shared without bound.
     left: usize,
 }
 
 impl Describer<'_> {
-    fn spend(&mut self) -> Result<()> {
+    fn spend(&mut self, text: &str) -> Result<()> {
         self.left = self
             .left
-            .checked_sub(1)
+            .checked_sub(1 + text.len())
             .ok_or_else(|| Error::malformed(self.path, "has too many values in its modules", HINT))?;
         Ok(())
     }
 
     fn module(&mut self, value: Ref, depth: usize) -> Result<ModuleDescription> {
-        self.spend()?;
-        let mut description = ModuleDescription { class_name: self.class_name(value), ..Default::default() };
+        let class_name = self.class_name(value);
+        self.spend(&class_name)?;
+        let mut description = ModuleDescription { class_name, ..Default::default() };
         let Some(state) = module_state(self.pickle, value).filter(|_| depth < MAX_DEPTH) else {
             return Ok(description);
         };
@@ -147,11 +148,13 @@ impl Describer<'_> {
                 "_modules" => {
                     for &(key, module) in pickle.pairs(value).unwrap_or_default().iter().take(MAX_VISITED) {
                         if let Some(name) = pickle.str(key) {
+                            self.spend(name)?;
                             description.modules.push((name.to_owned(), self.module(module, depth + 1)?));
                         }
                     }
                 }
                 _ => {
+                    self.spend(name)?;
                     if let Some(json) = self.json(value, 0)? {
                         description.attributes.insert(name.to_owned(), json);
                     }
@@ -171,8 +174,8 @@ impl Describer<'_> {
 
     /// A value as JSON; `None` for what has no such form.
     fn json(&mut self, value: Ref, depth: usize) -> Result<Option<Json>> {
-        self.spend()?;
         let pickle = self.pickle;
+        self.spend(pickle.str(value).unwrap_or_default())?;
         if depth > MAX_VALUE_DEPTH {
             return Ok(None);
         }
@@ -180,6 +183,7 @@ impl Describer<'_> {
             let mut map = Map::new();
             for &(key, value) in pairs {
                 if let (Some(name), Some(json)) = (pickle.str(key), self.json(value, depth + 1)?) {
+                    self.spend(name)?;
                     map.insert(name.to_owned(), json);
                 }
             }
@@ -367,6 +371,11 @@ mod tests {
         let parameter = [("x", tensor_of(bytes(&content), &[4]))];
         assert!(
             reason(w().dict(&[("G_ema", module("G", &parameter, &[], &[("lists", laughs)]))]))
+                .contains("too many")
+        );
+        let long = w().op(b"](").text(&"x".repeat(1 << 16)).op(b"q\x00").op(&b"h\x00".repeat(1000)).op(b"e");
+        assert!(
+            reason(w().dict(&[("G_ema", module("G", &parameter, &[], &[("texts", long)]))]))
                 .contains("too many")
         );
         let itself = w().op(b"]q\x00h\x00a");
