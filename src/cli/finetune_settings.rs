@@ -4,6 +4,8 @@ use super::similar;
 use clap::{Args, ValueEnum};
 use pseudo_density::density::{Rule, Threshold};
 use pseudo_density::error::{Error, Result};
+use pseudo_density::finetune::defaults;
+use pseudo_density::generate::written_family;
 use pseudo_density::images::Fit;
 use pseudo_density::reference::DensityBy;
 use serde::{Deserialize, Serialize};
@@ -342,9 +344,10 @@ impl Settings {
         }
     }
 
-    /// Whether R1 is asked for; no family has it by default.
+    /// Whether R1 is asked for, or is a default of the family that a configuration names.
     pub fn needs_second_order(&self) -> bool {
-        self.gamma.is_some_and(|gamma| gamma > 0.0)
+        let family = || written_family(self.init.as_ref().or(self.generator.as_ref())?);
+        self.gamma.unwrap_or_else(|| family().map_or(0.0, |family| defaults(family).gamma)) > 0.0
     }
 
     /// Refuses settings that would have no effect.

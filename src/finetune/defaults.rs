@@ -22,9 +22,14 @@ pub struct Defaults {
 const GAN: Defaults =
     Defaults { loss: GanLoss::Logistic, gamma: 0.0, lr: 2e-4, beta1: 0.5, beta2: 0.999, warmup: 0 };
 
+/// As in StyleGAN2-ada's and StyleGAN3's programs, whose R1 weight is chosen by resolution and data: 0.01 (32 x 32) to 10 and more.
+const STYLEGAN: Defaults = Defaults { gamma: 1.0, lr: 2e-3, beta1: 0.0, beta2: 0.99, ..GAN };
+
 /// Families that are trained otherwise than DCGAN.
 const FAMILIES: &[(&str, Defaults)] = &[
     ("mlp-gan", Defaults { beta1: 0.9, ..GAN }),
+    ("stylegan2", STYLEGAN),
+    ("stylegan3", STYLEGAN),
     ("diffusers", Defaults { lr: 1e-4, beta1: 0.9, warmup: 100, ..GAN }),
 ];
 

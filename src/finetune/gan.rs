@@ -6,7 +6,7 @@ use super::ema::{EmaConfig, follow};
 use super::losses::{GanLoss, check_second_order, r1_penalty};
 use super::trainer::{Scalars, Trainer, warmup_rate};
 use crate::error::{Error, Result};
-use crate::generate::{Conditions, Discriminator, Generator, Mode};
+use crate::generate::{Conditions, Discriminator, Generator, Mode, NoiseMode};
 use candle_core::{DType, Tensor};
 
 /// R1, computed at every `interval`-th step and weighted up for it (lazy regularisation, StyleGAN2 appendix B).
@@ -96,7 +96,10 @@ impl Adversaries {
         let (of_real, of_fake) = (real.classes.as_deref(), z.classes.as_deref());
 
         // As in DCGAN's program one batch of generated images serves both networks.
-        let images = live.generate(&z.values, &with(of_fake, Mode::Train))?;
+        // Noise between the layers, where there is any, is new for each image: what is stored would be learnt by heart.
+        let keys: Vec<u64> = (step * batch as u64..).take(batch).collect();
+        let noisy = Conditions { noise: NoiseMode::Random, keys: Some(&keys), ..with(of_fake, Mode::Train) };
+        let images = live.generate(&z.values, &noisy)?;
         let logits_real = discriminator.logits(&real.values, &with(of_real, Mode::Train))?;
         let logits_fake = discriminator.logits(&images.detach(), &with(of_fake, Mode::Train))?;
         let d_loss = loss.discriminator(&logits_real, &logits_fake)?;

@@ -71,7 +71,7 @@ pub fn check_second_order() -> Result<()> {
         format!(
             "R1 needs {SECOND_ORDER_VARIABLE}=1 in the environment before the first gradient is computed"
         ),
-        "",
+        "`pd finetune` sets it where --gamma is given",
     ))
 }
 

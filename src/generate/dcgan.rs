@@ -24,6 +24,7 @@ pub(super) const FAMILY: Family = Family {
     recognise,
     generator: build_generator,
     discriminator: Some(build_discriminator),
+    official: None,
 };
 
 const KERNEL: usize = 4;

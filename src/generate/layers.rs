@@ -44,7 +44,7 @@ impl Linear {
 
 /// Convolution, bias and residual: in one pass where nothing is trained (differentiable once, with respect to `x`), else on
 /// operations that differentiate to any order.
-fn convolution(
+pub(super) fn convolution(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
@@ -52,7 +52,7 @@ fn convolution(
     config: ConvConfig,
     mode: Mode,
 ) -> Result<Tensor> {
-    if !mode.trains() && (bias.is_some() || residual.is_some()) {
+    if !mode.trains() {
         let frozen = conv::Conv2d::new(weight.clone(), bias.cloned(), config)?;
         return Ok(match residual {
             Some(residual) => frozen.forward_add(x, residual)?,

@@ -8,10 +8,10 @@ use super::{FAMILIES, Family, Role, diffusers, family, names};
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomic;
 use crate::formats::safetensors::write_safetensors;
-use crate::formats::{StateDict, read_state_dict};
+use crate::formats::{StateDict, read_state_dict, torch};
 use candle_core::{DType, Device};
 use serde_json::Value;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 /// The configuration in a generator directory.
@@ -109,6 +109,50 @@ pub fn load_discriminator(
     build(&config, Builder::from_weights(weights, request.dtype, &request.device))
 }
 
+/// Every network that a path holds.
+pub struct Networks {
+    /// The generator that is trained, where it is apart from its average.
+    pub live: Option<Box<dyn Generator>>,
+    /// Its average, or the only generator.
+    pub average: Box<dyn Generator>,
+    /// The discriminator, where it is known.
+    pub discriminator: Option<Box<dyn Discriminator>>,
+}
+
+impl Networks {
+    /// To be written as a generator directory.
+    pub fn snapshot(&self) -> Snapshot<'_> {
+        Snapshot {
+            live: self.live.as_deref(),
+            average: Some(self.average.as_ref()),
+            discriminator: self.discriminator.as_deref(),
+        }
+    }
+}
+
+/// The generator as [`load`], and beside it what else an official checkpoint or a generator directory holds.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_all(path: impl AsRef<Path>, request: &GeneratorRequest) -> Result<Networks> {
+    let path = path.as_ref();
+    let of = |network| GeneratorRequest { network, ..request.clone() };
+    let (live, discriminator) = if path.is_dir() {
+        (path.join(LIVE).is_file() && path.join(AVERAGE).is_file(), path.join(DISCRIMINATOR).is_file())
+    } else if is_pickled_network(path)? {
+        let names = torch::module_names(path)?;
+        let has = |name: &str| names.iter().any(|held| held == name);
+        (has("G"), has("D"))
+    } else {
+        (false, false)
+    };
+    Ok(Networks {
+        average: load(path, &of(Network::Average))?,
+        live: if live { Some(load(path, &of(Network::Live))?) } else { None },
+        discriminator: if discriminator { Some(load_discriminator(path, request)?) } else { None },
+    })
+}
+
 /// A generator with random weights, of the sizes in a `config.json`.
 ///
 /// # Errors
@@ -179,6 +223,9 @@ fn open(path: &Path, request: &GeneratorRequest, role: Role) -> Result<Source> {
         let weights = read_state_dict(weights_file(path, request.network, role))?;
         return Ok(Source { family, config, weights });
     }
+    if is_pickled_network(path)? {
+        return open_pickled(path, request, role);
+    }
     let weights = read_state_dict(path)?;
     if let Some(config_path) = &request.config {
         let (family, config) = configured(config_path, arch, role)?;
@@ -189,6 +236,39 @@ fn open(path: &Path, request: &GeneratorRequest, role: Role) -> Result<Source> {
         None => recognise(&weights, role)?,
     };
     Ok(Source { family, config: Config::new(path, None), weights })
+}
+
+/// Whether a file is a pickle of networks, as NVIDIA's programs write them.
+fn is_pickled_network(path: &Path) -> Result<bool> {
+    /// Enough to tell a legacy checkpoint from it.
+    const START: u64 = 16;
+    let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
+    let mut start = Vec::new();
+    file.take(START).read_to_end(&mut start).map_err(Error::io("read", path))?;
+    Ok(torch::is_pickle(&start))
+}
+
+/// A network of an official pickle: its sizes are those that it says of itself.
+fn open_pickled(path: &Path, request: &GeneratorRequest, role: Role) -> Result<Source> {
+    if request.config.is_some() {
+        let reason = format!("{} is an official checkpoint and brings its configuration", path.display());
+        return Err(Error::usage(reason, "leave --config out"));
+    }
+    let name = match (role, request.network) {
+        (Role::Discriminator, _) => "D",
+        (Role::Generator, Network::Average) => "G_ema",
+        (Role::Generator, Network::Live) => "G",
+    };
+    let (weights, module) = torch::read_module(path, &[name])?;
+    let family = match &request.arch {
+        Some(name) => family(name)?,
+        None => recognise(&weights, role)?,
+    };
+    let describe = family.official.ok_or_else(|| {
+        Error::usage(format!("{} is not read from official pickles", family.name), "is --arch right?")
+    })?;
+    let part = describe(&module, &weights, role)?;
+    Ok(Source { family, config: Config::new(path, Some(part)), weights })
 }
 
 fn weights_file(directory: &Path, network: Network, role: Role) -> PathBuf {
@@ -227,6 +307,15 @@ fn configured(path: &Path, arch: Option<&str>, role: Role) -> Result<(&'static F
         (None, Some(asked)) => Ok((family(asked)?, Config::new(path, Some(value)))),
         (None, None) => Err(Error::malformed(path, "names no `family`", "give its name with --arch")),
     }
+}
+
+/// The family that a `config.json`, or the one in a generator directory, names; `None` for anything else.
+pub fn written_family(path: impl AsRef<Path>) -> Option<&'static str> {
+    let path = path.as_ref();
+    let config = if path.is_dir() { path.join(CONFIG) } else { path.to_path_buf() };
+    let value = read_json(&config).ok()?;
+    let written = value.get("family")?.as_str()?;
+    FAMILIES.iter().map(|family| family.name).find(|name| *name == written)
 }
 
 fn recognise(weights: &StateDict, role: Role) -> Result<&'static Family> {

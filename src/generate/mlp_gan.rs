@@ -20,6 +20,7 @@ pub(super) const FAMILY: Family = Family {
     recognise,
     generator: build_generator,
     discriminator: Some(build_discriminator),
+    official: None,
 };
 
 const SLOPE: f64 = 0.2;

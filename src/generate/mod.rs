@@ -37,6 +37,7 @@ mod numpy;
 pub mod pixels;
 mod random;
 mod seeds;
+mod stylegan;
 #[cfg(test)]
 mod test_support;
 #[cfg(test)]
@@ -49,8 +50,8 @@ pub use config::Config;
 pub use gradient::{ValueAndGradient, value_and_gradient};
 pub use latents::{latents_of_seeds, read_latents};
 pub use load::{
-    GeneratorRequest, Network, Sampler, SamplerRequest, Snapshot, initialise, initialise_discriminator, load,
-    load_discriminator,
+    GeneratorRequest, Network, Networks, Sampler, SamplerRequest, Snapshot, initialise,
+    initialise_discriminator, load, load_all, load_discriminator, written_family,
 };
 pub use numpy::RandomState;
 pub use seeds::Seeds;
@@ -62,6 +63,7 @@ pub use variables::{Builder, Init, Parameter, Variables};
 
 use crate::error::{Error, Result};
 use crate::formats::StateDict;
+use crate::formats::torch::ModuleDescription;
 
 /// Which of a family's networks a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +80,9 @@ pub type BuildGenerator = fn(&Config, Builder, &SamplerRequest) -> Result<Box<dy
 /// Makes a discriminator from its configuration and its numbers.
 pub type BuildDiscriminator = fn(&Config, Builder) -> Result<Box<dyn Discriminator>>;
 
+/// The part of `config.json` from a pickled module and the tensors in it.
+pub type Describe = fn(&ModuleDescription, &StateDict, Role) -> Result<serde_json::Value>;
+
 /// A family of networks.
 pub struct Family {
     /// The name of `--arch` and of `family` in `config.json`.
@@ -90,10 +95,19 @@ pub struct Family {
     pub generator: BuildGenerator,
     /// Makes the discriminator, where the family has one.
     pub discriminator: Option<BuildDiscriminator>,
+    /// The configuration that an official checkpoint's description of its modules amounts to, where such files are read.
+    pub official: Option<Describe>,
 }
 
 /// Every family that `--arch` knows.
-pub const FAMILIES: &[Family] = &[mlp_gan::FAMILY, vae::FAMILY, dcgan::FAMILY, diffusers::FAMILY];
+pub const FAMILIES: &[Family] = &[
+    mlp_gan::FAMILY,
+    vae::FAMILY,
+    dcgan::FAMILY,
+    diffusers::FAMILY,
+    stylegan::STYLEGAN2,
+    stylegan::STYLEGAN3,
+];
 
 /// The family of this name.
 ///

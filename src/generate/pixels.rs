@@ -46,6 +46,7 @@ fn byte(value: f32, quantization: Quantization) -> u8 {
     let rounded = match quantization {
         Quantization::HalfUp => (unit * 255.0 + 0.5).floor(),
         Quantization::HalfToEven => (unit * 255.0).round_ties_even(),
+        Quantization::Truncated => (value * 127.5 + 128.0).clamp(0.0, 255.0).floor(),
     };
     rounded.min(255.0) as u8
 }
@@ -64,6 +65,8 @@ mod tests {
         assert_eq!(byte(0.0, Quantization::HalfToEven), 128);
         assert_eq!(byte(halves(2.0) + 1e-4, Quantization::HalfToEven), 3);
         assert_eq!(byte(halves(2.0) - 1e-4, Quantization::HalfUp), 2);
+        let truncated = [-1.1, -1.0, -0.9995, 0.0, 0.999, 1.0].map(|x| byte(x, Quantization::Truncated));
+        assert_eq!(truncated, [0, 0, 0, 128, 255, 255]);
     }
 
     #[test]

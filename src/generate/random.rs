@@ -7,6 +7,8 @@ pub enum Purpose {
     Initialisation = 0x6701,
     /// What a stochastic sampler adds at a step.
     SamplerNoise = 0x6702,
+    /// Noise between the layers of an image; the seed is the image's key.
+    LayerNoise = 0x6703,
 }
 
 /// Standard normal numbers of `item` for one purpose under a seed.

@@ -130,6 +130,8 @@ pub enum Quantization {
     HalfUp,
     /// `255 u`, halves to the even byte: diffusers.
     HalfToEven,
+    /// `floor(127.5 x + 128)`: NVIDIA's `generate.py`.
+    Truncated,
 }
 
 /// A network that makes images from latents.

@@ -20,6 +20,7 @@ pub(super) const FAMILY: Family = Family {
     recognise,
     generator: build,
     discriminator: None,
+    official: None,
 };
 
 const ENCODER: [&str; 4] = ["fc1.", "fc2.", "fc21.", "fc22."];

@@ -226,6 +226,45 @@ impl Builder {
         self.register(name, value, false)
     }
 
+    /// A buffer with a value of its own where a network is made from nothing.
+    ///
+    /// # Errors
+    /// As [`Builder::parameter`].
+    pub fn known_buffer(&mut self, name: &str, start: &Tensor) -> Result<Var> {
+        let value = self.known(name, start)?;
+        self.register(name, value, false)
+    }
+
+    /// A parameter with a value of its own where a network is made from nothing.
+    ///
+    /// # Errors
+    /// As [`Builder::parameter`].
+    pub fn known_parameter(&mut self, name: &str, start: &Tensor) -> Result<Parameter> {
+        let value = self.known(name, start)?;
+        Ok(Parameter::new(self.register(name, value, true)?))
+    }
+
+    fn known(&self, name: &str, start: &Tensor) -> Result<Tensor> {
+        match &self.source {
+            Source::Weights(dict) => host_tensor(dict, name, start.dims(), self.dtype),
+            Source::Random { .. } => Ok(start.to_dtype(self.dtype)?),
+        }
+    }
+
+    /// Standard normal numbers for the start of the buffer `name`; none need be drawn where there is a file.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if there are too many.
+    pub fn draw(&mut self, name: &str, count: usize) -> Result<Vec<f64>> {
+        match &self.source {
+            Source::Weights(_) => Ok(vec![1.0; count.min(MAX_INITIALISED)]),
+            Source::Random { .. } => {
+                let value = self.value(name, &[count], Init::Normal { mean: 0.0, std: 1.0 })?;
+                Ok(value.to_dtype(DType::F64)?.to_vec1()?)
+            }
+        }
+    }
+
     /// A counter of int64 that older files may lack; it then starts at 0.
     ///
     /// # Errors

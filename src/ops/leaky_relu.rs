@@ -12,20 +12,67 @@ const CHUNK: usize = 1 << 14;
 /// # Errors
 /// What candle's operations return.
 pub fn leaky_relu(x: &Tensor, slope: f64) -> Result<Tensor> {
-    if !x.device().is_cpu() || x.dtype() != DType::F32 {
-        return x * mask(x, slope)?;
+    LeakyRelu { slope, gain: 1.0, clamp: None }.forward(x)
+}
+
+/// A leaky rectified linear unit with what StyleGAN has behind it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LeakyRelu {
+    /// Factor of values that are not positive; 1 leaves them as they are.
+    pub slope: f64,
+    /// Factor of all.
+    pub gain: f64,
+    /// Bound of the result, on both sides.
+    pub clamp: Option<f64>,
+}
+
+impl LeakyRelu {
+    /// The activation of `x`.
+    ///
+    /// # Errors
+    /// What candle's operations return.
+    pub fn forward(self, x: &Tensor) -> Result<Tensor> {
+        if self == (LeakyRelu { slope: 1.0, gain: 1.0, clamp: None }) {
+            return Ok(x.clone());
+        }
+        if !x.device().is_cpu() || x.dtype() != DType::F32 {
+            let y = (x * self.mask(x)?)?;
+            return match self.clamp {
+                Some(clamp) => y.maximum(-clamp)?.minimum(clamp),
+                None => Ok(y),
+            };
+        }
+        x.contiguous()?.apply_op1(Forward(self))
     }
-    x.contiguous()?.apply_op1(Forward { slope })
+
+    /// The derivative, as a constant.
+    fn mask(self, x: &Tensor) -> Result<Tensor> {
+        let x = x.detach();
+        let slope = x.gt(0.0)?.to_dtype(x.dtype())?.affine(1.0 - self.slope, self.slope)?;
+        slope * self.gain
+    }
+
+    /// The activation of one number.
+    #[inline(always)]
+    pub(super) fn value(self, x: f32) -> f32 {
+        let y = if x > 0.0 { x * self.gain as f32 } else { x * (self.slope * self.gain) as f32 };
+        match self.clamp {
+            Some(clamp) => y.clamp(-clamp as f32, clamp as f32),
+            None => y,
+        }
+    }
+
+    #[inline(always)]
+    fn derivative(self, x: f32) -> f32 {
+        let factor = if x > 0.0 { self.gain as f32 } else { (self.slope * self.gain) as f32 };
+        match self.clamp {
+            Some(clamp) if (factor * x).abs() > clamp as f32 => 0.0,
+            _ => factor,
+        }
+    }
 }
 
-/// 1 and `slope`, as constants.
-fn mask(x: &Tensor, slope: f64) -> Result<Tensor> {
-    x.detach().gt(0.0)?.to_dtype(x.dtype())?.affine(1.0 - slope, slope)
-}
-
-struct Forward {
-    slope: f64,
-}
+struct Forward(LeakyRelu);
 
 impl CustomOp1 for Forward {
     fn name(&self) -> &'static str {
@@ -34,20 +81,22 @@ impl CustomOp1 for Forward {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = floats(x, layout)?;
-        masked(x, x, self.slope, layout)
+        let mut out = vec![0f32; x.len()];
+        out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(out, x)| {
+            out.iter_mut().zip(x).for_each(|(out, &x)| *out = self.0.value(x));
+        });
+        Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        // Detached: the gradient does not depend on `x` but by its sign, and candle expects one of every operand that is tracked.
+        // Detached: the gradient does not depend on `x` but by its sign and bound, and candle expects one of every operand that is tracked.
         let x = x.detach().contiguous()?;
-        Ok(Some(x.apply_op2(&dy.contiguous()?, Backward { slope: self.slope })?))
+        Ok(Some(x.apply_op2(&dy.contiguous()?, Backward(self.0))?))
     }
 }
 
 /// (x, dy) to dx. Linear in `dy`, so its derivative is itself.
-struct Backward {
-    slope: f64,
-}
+struct Backward(LeakyRelu);
 
 impl CustomOp2 for Backward {
     fn name(&self) -> &'static str {
@@ -61,7 +110,16 @@ impl CustomOp2 for Backward {
         dy: &CpuStorage,
         dy_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        masked(floats(x, x_layout)?, floats(dy, dy_layout)?, self.slope, x_layout)
+        let (x, dy) = (floats(x, x_layout)?, floats(dy, dy_layout)?);
+        let mut out = vec![0f32; x.len()];
+        out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).zip(dy.par_chunks(CHUNK)).for_each(
+            |((out, x), dy)| {
+                for ((out, &x), dy) in out.iter_mut().zip(x).zip(dy) {
+                    *out = self.0.derivative(x) * dy;
+                }
+            },
+        );
+        Ok((CpuStorage::F32(out), x_layout.shape().clone()))
     }
 
     fn bwd(
@@ -71,23 +129,8 @@ impl CustomOp2 for Backward {
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let op = Backward { slope: self.slope };
-        Ok((None, Some(x.contiguous()?.apply_op2(&grad.contiguous()?, op)?)))
+        Ok((None, Some(x.contiguous()?.apply_op2(&grad.contiguous()?, Backward(self.0))?)))
     }
-}
-
-/// `values`, times `slope` where `x` is not positive.
-fn masked(x: &[f32], values: &[f32], slope: f64, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-    let slope = slope as f32;
-    let mut out = vec![0f32; x.len()];
-    out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).zip(values.par_chunks(CHUNK)).for_each(
-        |((out, x), values)| {
-            for ((out, x), value) in out.iter_mut().zip(x).zip(values) {
-                *out = if *x > 0.0 { *value } else { slope * value };
-            }
-        },
-    );
-    Ok((CpuStorage::F32(out), layout.shape().clone()))
 }
 
 #[cfg(test)]
@@ -106,6 +149,20 @@ mod tests {
             let probe = Tensor::new(&[[1f64, 2.0, 3.0], [4.0, 5.0, 6.0]], &Device::Cpu).unwrap();
             let grads = (y * probe.to_dtype(dtype).unwrap()).unwrap().backward().unwrap();
             assert_eq!(values(grads.get(&x).unwrap()), [[0.25, 0.5, 3.0], [4.0, 1.25, 1.5]]);
+        }
+    }
+
+    #[test]
+    fn gain_and_bound_come_after_it_and_the_gradient_stops_at_the_bound() {
+        let op = LeakyRelu { slope: 0.5, gain: 2.0, clamp: Some(3.0) };
+        for dtype in [DType::F32, DType::F64] {
+            let x = Tensor::new(&[-5f64, -1.0, 0.25, 1.0, 9.0], &Device::Cpu).unwrap();
+            let x = Var::from_tensor(&x.to_dtype(dtype).unwrap()).unwrap();
+            let y = op.forward(&x).unwrap();
+            let values = |t: &Tensor| t.to_dtype(DType::F64).unwrap().to_vec1::<f64>().unwrap();
+            assert_eq!(values(&y), [-3.0, -1.0, 0.5, 2.0, 3.0]);
+            let grads = y.sum_all().unwrap().backward().unwrap();
+            assert_eq!(values(grads.get(&x).unwrap()), [0.0, 1.0, 2.0, 2.0, 0.0]);
         }
     }
 }

@@ -83,6 +83,19 @@ impl<'a> Pickle<'a> {
         }
     }
 
+    /// Bytes; before protocol 3 they are written as a call of `_codecs.encode` with text in Latin-1.
+    pub fn bytes(&self, r: Ref) -> Option<Cow<'_, [u8]>> {
+        match self.get(r) {
+            Value::Bytes(bytes) => Some(Cow::Borrowed(bytes)),
+            Value::Object(object) if self.class(object.class) == Some(("_codecs", "encode")) => {
+                let &[text, encoding] = self.sequence(object.args)? else { return None };
+                let ("latin1" | "latin-1") = self.str(encoding)? else { return None };
+                self.str(text)?.chars().map(|c| u8::try_from(c).ok()).collect()
+            }
+            _ => None,
+        }
+    }
+
     /// A whole number, `True` and `False` included.
     pub fn int(&self, r: Ref) -> Option<i64> {
         match self.get(r) {

@@ -40,15 +40,14 @@ const PREFERRED: [&str; 17] = [
 const WRAPPERS: [&str; 3] = ["module.", "model.", "_orig_mod."];
 
 /// How deep a state dict may lie, and modules in modules.
-const MAX_DEPTH: usize = 32;
+pub(super) const MAX_DEPTH: usize = 32;
 
 /// Most dicts that are looked into, and most modules.
-const MAX_VISITED: usize = 1 << 16;
+pub(super) const MAX_VISITED: usize = 1 << 16;
 
 /// The tensors of the state dict in a checkpoint, by name, in order.
 pub(super) fn state_dict(pickle: &Pickle, path: &Path) -> Result<Vec<(String, TensorView)>> {
-    let mut search = Search { pickle, path, seen: HashSet::new() };
-    let mut tensors = search.within(pickle.root(), 0)?.ok_or_else(|| {
+    let mut tensors = Search::new(pickle, path).within(pickle.root(), 0)?.ok_or_else(|| {
         let reason = format!("holds {}, and no state dict in it", pickle.describe(pickle.root()));
         Error::malformed(path, reason, "save model.state_dict() with torch.save; nothing in the file was run")
     })?;
@@ -66,7 +65,20 @@ fn is_wrapped(name: &str, prefix: &str) -> bool {
     name.len() > prefix.len() && name.starts_with(prefix)
 }
 
-struct Search<'p> {
+/// The state of a pickled module: of an object, or in the dict of a persistent one (see [`super::modules`]).
+pub(super) fn module_state(pickle: &Pickle, value: Ref) -> Option<Ref> {
+    let object = pickle.object(value)?;
+    let state = match pickle.class(object.class) {
+        Some(("torch_utils.persistence", "_reconstruct_persistent_obj")) => {
+            pickle.lookup(*pickle.sequence(object.args)?.first()?, "state")?
+        }
+        _ => object.state?,
+    };
+    let is_module = |name| pickle.lookup(state, name).is_some_and(|part| pickle.pairs(part).is_some());
+    ["_parameters", "_buffers", "_modules"].into_iter().all(is_module).then_some(state)
+}
+
+pub(super) struct Search<'p> {
     pickle: &'p Pickle<'p>,
     path: &'p Path,
     /// Dicts already looked into: values may be shared without bound.
@@ -75,7 +87,11 @@ struct Search<'p> {
 
 type Tensors = Vec<(String, TensorView)>;
 
-impl Search<'_> {
+impl<'p> Search<'p> {
+    pub(super) fn new(pickle: &'p Pickle<'p>, path: &'p Path) -> Self {
+        Self { pickle, path, seen: HashSet::new() }
+    }
+
     fn malformed(&self, reason: String) -> Error {
         let hint = "save model.state_dict() with torch.save; nothing in the file was run";
         Error::malformed(self.path, reason, hint)
@@ -150,7 +166,7 @@ impl Search<'_> {
     }
 
     /// The `state_dict()` of a pickled `torch.nn.Module`; `None` if the value is none.
-    fn module(&self, value: Ref) -> Result<Option<Tensors>> {
+    pub(super) fn module(&self, value: Ref) -> Result<Option<Tensors>> {
         if self.module_parts(value).is_none() {
             return Ok(None);
         }
@@ -178,7 +194,7 @@ impl Search<'_> {
     }
 
     fn module_parts(&self, value: Ref) -> Option<[&[(Ref, Ref)]; 3]> {
-        let state = self.pickle.object(value)?.state?;
+        let state = module_state(self.pickle, value)?;
         let part = |name| self.pickle.pairs(self.pickle.lookup(state, name)?);
         Some([part("_parameters")?, part("_buffers")?, part("_modules")?])
     }

@@ -1,7 +1,7 @@
 //! The format of before torch 1.6: five pickles (magic number, protocol, byte order and sizes, the object, the keys
 //! of its storages), then each storage as its length and its little-endian elements.
 
-use super::tensor::materialize;
+use super::tensor::{Storage, materialize};
 use super::{find, pickle_error};
 use crate::error::{Error, Result};
 use crate::formats::element::{ByteOrder, Element};
@@ -81,6 +81,35 @@ pub fn read(mut source: impl Read + Seek, path: &Path) -> Result<StateDict> {
     materialize(tensors, ByteOrder::Little, bytes.len() as u64, path, |storage| {
         storages.get(&storage.key).copied().ok_or_else(|| damaged("is cut short: a storage is missing"))
     })
+}
+
+/// The one storage in bytes of the legacy format, as `torch.storage._load_from_bytes` takes them: what it is, and its elements.
+pub(super) fn embedded(bytes: &[u8]) -> std::result::Result<(Storage, &[u8]), String> {
+    let mut at = 0;
+    let mut next = || -> std::result::Result<Pickle, String> {
+        let (pickle, length) = pickle::parse(&bytes[at..]).map_err(|e| format!("is damaged: {e}"))?;
+        at += length;
+        Ok(pickle)
+    };
+    if !is_legacy(bytes) {
+        return Err("is not in torch's legacy format".into());
+    }
+    let (_magic, protocol, system, root, _keys) = (next()?, next()?, next()?, next()?, next()?);
+    if protocol.int(protocol.root()) != Some(PROTOCOL) {
+        return Err("is of an unknown version of the checkpoint format".into());
+    }
+    if system.lookup(system.root(), "little_endian").and_then(|r| system.int(r)) == Some(0) {
+        return Err("was written on a big-endian machine".into());
+    }
+    if !matches!(root.get(root.root()), Value::Persistent(_)) {
+        return Err(format!("is {}", root.describe(root.root())));
+    }
+    let storage = super::tensor::storage_of(&root, root.root())?;
+    let (word, data) = bytes[at..].split_at_checked(LENGTH_BYTES).ok_or("is cut short")?;
+    let length = word.iter().rev().fold(0u64, |value, &byte| value << 8 | u64::from(byte));
+    let size = storage.element.map_or(1, Element::size);
+    let size = usize::try_from(length).ok().and_then(|n| n.checked_mul(size)).ok_or("is cut short")?;
+    Ok((storage, data.get(..size).ok_or("is cut short")?))
 }
 
 fn storage_keys(pickle: &Pickle) -> Option<Vec<String>> {

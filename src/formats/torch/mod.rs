@@ -1,13 +1,16 @@
 //! Checkpoints of `torch.save`: the zip format, and the one of before torch 1.6 (many published files still are that).
 //! The pickle inside names tensors as views of storages; it is read as a record, and nothing in it is run.
+//! Pickles of whole networks as NVIDIA's programs write them are read in the same way: see `modules`.
 //! Where the file holds more than a state dict, the state dict is looked for: see `find`.
 
 mod find;
 mod legacy;
+mod modules;
 mod tensor;
 mod zip;
 
 pub use legacy::{is_legacy, read as read_legacy};
+pub use modules::{ModuleDescription, is_pickle, module_names, read_module};
 pub use zip::read as read_zip;
 
 use super::pickle::PickleError;

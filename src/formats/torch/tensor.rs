@@ -1,6 +1,6 @@
 //! Tensors as views of storages: which storage, where in it, and with which strides.
 
-use super::{FREE_VIEW_EXPANSION, MAX_VIEW_EXPANSION};
+use super::{FREE_VIEW_EXPANSION, MAX_VIEW_EXPANSION, legacy};
 use crate::error::{Error, Result};
 use crate::formats::element::{ByteOrder, Element, allocate, element_count};
 use crate::formats::pickle::{Pickle, Ref, Value};
@@ -24,6 +24,8 @@ pub(super) struct Storage {
     pub(super) length: usize,
     /// First element of the underlying storage that belongs to it (views of the legacy format).
     pub(super) start: usize,
+    /// Where its bytes are, if they lie in the pickle itself: a file of the legacy format.
+    pub(super) embedded: Option<Ref>,
 }
 
 /// A tensor as the pickle describes it; counts are in elements.
@@ -231,6 +233,13 @@ pub(super) fn materialize<B: AsRef<[u8]>>(
 
 /// The storage behind a persistent identity `('storage', class, key, device, length[, view])`; the device is ignored.
 pub(super) fn storage_of(pickle: &Pickle, value: Ref) -> Result<Storage, String> {
+    if let Some(bytes) = embedded_bytes(pickle, value) {
+        let held = pickle.bytes(bytes).ok_or("has something else than bytes for its storage")?;
+        let (storage, _) =
+            legacy::embedded(&held).map_err(|reason| format!("lies in a storage that {reason}"))?;
+        // The key inside is an address of the program that wrote it.
+        return Ok(Storage { key: format!("{bytes:?}"), embedded: Some(bytes), ..storage });
+    }
     let Value::Persistent(id) = *pickle.get(value) else {
         return Err(format!("has {} for its storage", pickle.describe(value)));
     };
@@ -253,6 +262,7 @@ pub(super) fn storage_of(pickle: &Pickle, value: Ref) -> Result<Storage, String>
         element,
         length: natural(pickle, *length, "storage length")?,
         start: 0,
+        embedded: None,
     };
     if let Some(&view) = rest.first()
         && let Some(parts) = pickle.sequence(view)
@@ -264,6 +274,15 @@ pub(super) fn storage_of(pickle: &Pickle, value: Ref) -> Result<Storage, String>
         storage.length = natural(pickle, length, "view length")?;
     }
     Ok(storage)
+}
+
+/// The bytes behind `torch.storage._load_from_bytes`.
+fn embedded_bytes(pickle: &Pickle, value: Ref) -> Option<Ref> {
+    let object = pickle.object(value)?;
+    match pickle.class(object.class)? {
+        ("torch.storage", "_load_from_bytes") => pickle.sequence(object.args)?.first().copied(),
+        _ => None,
+    }
 }
 
 fn natural(pickle: &Pickle, value: Ref, what: &str) -> Result<usize, String> {

@@ -13,27 +13,27 @@ fn fixture(name: &str) -> std::path::PathBuf {
 
 /// Writes opcodes: just enough of a pickler to make checkpoints from.
 #[derive(Default, Clone)]
-struct Writer(Vec<u8>);
+pub(super) struct Writer(pub(super) Vec<u8>);
 
 impl Writer {
-    fn op(mut self, bytes: &[u8]) -> Self {
+    pub(super) fn op(mut self, bytes: &[u8]) -> Self {
         self.0.extend(bytes);
         self
     }
 
-    fn text(self, text: &str) -> Self {
+    pub(super) fn text(self, text: &str) -> Self {
         self.op(b"X").op(&(text.len() as u32).to_le_bytes()).op(text.as_bytes())
     }
 
-    fn int(self, value: i64) -> Self {
+    pub(super) fn int(self, value: i64) -> Self {
         self.op(b"\x8a\x08").op(&value.to_le_bytes())
     }
 
-    fn ints(self, values: &[i64]) -> Self {
+    pub(super) fn ints(self, values: &[i64]) -> Self {
         values.iter().fold(self.op(b"("), |w, &v| w.int(v)).op(b"t")
     }
 
-    fn class(self, module: &str, name: &str) -> Self {
+    pub(super) fn class(self, module: &str, name: &str) -> Self {
         self.op(b"c").op(module.as_bytes()).op(b"\n").op(name.as_bytes()).op(b"\n")
     }
 
@@ -50,12 +50,12 @@ impl Writer {
         self.tensor("FloatStorage", 6, 0, shape, strides)
     }
 
-    fn dict(self, entries: &[(&str, Writer)]) -> Self {
+    pub(super) fn dict(self, entries: &[(&str, Writer)]) -> Self {
         entries.iter().fold(self.op(b"}("), |w, (key, value)| w.text(key).op(&value.0)).op(b"u")
     }
 }
 
-fn w() -> Writer {
+pub(super) fn w() -> Writer {
     Writer::default()
 }
 

@@ -32,6 +32,7 @@ pub(super) const FAMILY: Family = Family {
     recognise: |_| None,
     generator: build,
     discriminator: None,
+    official: None,
 };
 
 /// The file that makes a directory a pipeline.

@@ -151,6 +151,8 @@ impl CustomOp2 for Map {
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let [first, second] = self.kind.derivatives(a, b, grad);
-        Ok((self.apply(first.0, first.1, first.2)?, self.apply(second.0, second.1, second.2)?))
+        let of_a = || self.apply(first.0, first.1, first.2);
+        let of_b = || self.apply(second.0, second.1, second.2);
+        Ok((if a.track_op() { of_a()? } else { None }, if b.track_op() { of_b()? } else { None }))
     }
 }

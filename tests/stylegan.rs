@@ -1,0 +1,168 @@
+//! StyleGAN as a user meets it: images of an official pickle, its conversion, and training from nothing.
+
+use assert_cmd::Command;
+use ndarray::ArrayD;
+use predicates::prelude::*;
+use predicates::str::contains;
+use pseudo_density::formats::npy::write_npy;
+use pseudo_density::formats::read_state_dict;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+fn pd(dir: &TempDir) -> Command {
+    let mut command = Command::cargo_bin("pd").unwrap();
+    command.env("PD_CACHE", dir.path().join("cache")).current_dir(dir.path());
+    command
+}
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/generators").join(name)
+}
+
+/// Pixels of the images of a directory, in the order of their names.
+fn pixels(directory: &Path) -> Vec<Vec<u8>> {
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|e| e == "png"));
+    paths.sort();
+    paths.iter().map(|path| image::open(path).unwrap().to_rgb8().into_raw()).collect()
+}
+
+/// Bytes of `[n, 3, 32, 32]` as NVIDIA's `generate.py` writes them.
+fn official_bytes(values: &[f32]) -> Vec<Vec<u8>> {
+    let byte = |v: f32| (v * 127.5 + 128.0).clamp(0.0, 255.0) as u8;
+    let image =
+        |image: &[f32]| (0..1024).flat_map(|p| [0, 1, 2].map(|c| byte(image[c * 1024 + p]))).collect();
+    values.chunks(3 * 1024).map(image).collect()
+}
+
+fn write_latents(dir: &TempDir, io: &Path) {
+    let io = read_state_dict(io).unwrap();
+    let z = io.get("z").unwrap();
+    let array = ArrayD::from_shape_vec(z.shape.clone(), io.f32("z").unwrap().to_vec()).unwrap();
+    write_npy(dir.path().join("z.npy"), &array).unwrap();
+}
+
+#[test]
+fn the_images_of_an_official_pickle_are_those_of_the_official_program() {
+    let dir = TempDir::new().unwrap();
+    for name in ["stylegan2", "stylegan3-t"] {
+        let io = fixture(name).join("io.safetensors");
+        write_latents(&dir, &io);
+        let pkl = fixture(name).join("snapshot.pkl");
+        let sample = |out: &str, more: &str| {
+            let mut command = pd(&dir);
+            command.args(["sample", "--bias", "none", "-o", out, "--generator"]).arg(&pkl);
+            command.args(more.split_whitespace()).assert().success();
+            pixels(&dir.path().join(out))
+        };
+        let out = format!("{name}-z");
+        let found = sample(&out, "--latents z.npy --trunc 0.7 --noise-mode const");
+        let expected = official_bytes(read_state_dict(&io).unwrap().f32("img_psi0.7").unwrap());
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!(found.iter().zip(expected).all(|(a, b)| a.abs_diff(*b) <= 1));
+        }
+        let seeds = sample(&format!("{name}-seeds"), "--seeds 0-3 --trunc 0.7 --noise-mode const");
+        assert_eq!(seeds.len(), 4);
+
+        // The same images from the directory that it is converted into.
+        let converted = format!("{name}-directory");
+        let said = if name == "stylegan2" {
+            "trained generator, discriminator"
+        } else {
+            "stylegan3: averaged generator"
+        };
+        pd(&dir)
+            .args(["weights", "convert", "-o", &converted])
+            .arg(&pkl)
+            .assert()
+            .success()
+            .stdout(contains(said));
+        let again = format!("{name}-again");
+        pd(&dir)
+            .args(["sample", "--generator", &converted, "--seeds", "0-3", "--trunc", "0.7", "-o", &again])
+            .assert()
+            .success();
+        assert!(pixels(&dir.path().join(again)) == seeds);
+        pd(&dir).args(["weights", "convert", "-o", &converted]).arg(&pkl).assert().code(2);
+    }
+}
+
+#[test]
+fn classes_and_noise_modes_are_asked_for_and_refused() {
+    let dir = TempDir::new().unwrap();
+    let sample = |more: &str| {
+        let mut command = pd(&dir);
+        command.args(["sample", "--seeds", "0-1", "--generator"]).arg(fixture("stylegan2-cond/snapshot.pkl"));
+        command.args(more.split_whitespace()).assert()
+    };
+    sample("-o none").code(2).stderr(contains("--class"));
+    sample("--class 4 -o four").code(2).stderr(contains("4 classes"));
+    let mut seen = Vec::new();
+    for (out, more) in [("a", ""), ("b", "--noise-mode none"), ("c", "--noise-mode random")] {
+        sample(&format!("--class 2 {more} -o {out}")).success();
+        seen.push(pixels(&dir.path().join(out)));
+    }
+    assert!(seen[0] != seen[1] && seen[1] != seen[2] && seen[0] != seen[2]);
+    sample("--class 2 --noise-mode random -o d").success();
+    assert!(pixels(&dir.path().join("d")) == seen[2]);
+    let config = ["--config", "none.json", "-o", "e", "--class", "1"].join(" ");
+    sample(&config).code(2).stderr(contains("--config"));
+}
+
+#[test]
+fn a_stylegan2_is_trained_from_nothing_with_lazy_r1() {
+    const CONFIG: &str = r#"{"family": "stylegan2",
+        "generator": {"z_dim": 8, "w_dim": 8, "img_channels": 1, "channels": [8, 8], "mapping": {"num_layers": 2}},
+        "discriminator": {"img_channels": 1, "channels": [8, 8], "mbstd_group_size": 4}}"#;
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("sg.json"), CONFIG).unwrap();
+    let digits = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/digits.zip");
+    let run = |args: &str| {
+        let mut command = pd(&dir);
+        command.args([
+            "finetune",
+            "--quiet",
+            "--batch",
+            "8",
+            "--gamma",
+            "0.1",
+            "--r1-interval",
+            "2",
+            "--data",
+        ]);
+        command.arg(&digits).args(args.split_whitespace()).assert()
+    };
+    run("--init sg.json --steps 4 --snap 2 --log-every 1 --sheet 2 -o run").success();
+    let log = fs::read_to_string(dir.path().join("run/log.jsonl")).unwrap();
+    assert_eq!(log.lines().filter(|line| line.contains("\"r1\"")).count(), 2, "{log}");
+    let weights = |snapshot: &str, name: &str| {
+        let dict = read_state_dict(dir.path().join("run").join(snapshot).join("g.safetensors")).unwrap();
+        dict.f32(name).unwrap().to_vec()
+    };
+    for name in [
+        "mapping.fc0.weight",
+        "mapping.w_avg",
+        "synthesis.b8.conv0.noise_strength",
+        "synthesis.b8.torgb.weight",
+    ] {
+        assert_ne!(weights("snapshot-000002", name), weights("snapshot-000004", name), "{name}");
+    }
+    for name in ["synthesis.b8.conv0.noise_const", "synthesis.b8.conv0.resample_filter"] {
+        assert_eq!(weights("snapshot-000002", name), weights("snapshot-000004", name), "{name}");
+    }
+    pd(&dir)
+        .args(["sample", "--generator", "run/snapshot-000004", "--seeds", "0-2", "-o", "out"])
+        .assert()
+        .success();
+    let uneven =
+        ["finetune", "--quiet", "--init", "sg.json", "--batch", "6", "--steps", "1", "-o", "six", "--data"];
+    pd(&dir)
+        .args(uneven)
+        .arg(&digits)
+        .assert()
+        .failure()
+        .stderr(contains("groups of 4").or(contains("--batch")));
+}
