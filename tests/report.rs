@@ -236,7 +236,7 @@ fn no_page_is_wider_than_a_phone_or_a_screen() {
     };
     let dir = stage();
     run(&dir, "sample --generator g --reference ref --bias match -n 20 --pilot 80 -o s");
-    run(&dir, "sweep --generator g --reference ref -n 128 -o sweep");
+    run(&dir, "sweep --generator g --reference ref -n 256 -o sweep");
     run(&dir, "perturb --generator g --reference ref --bias diversity --seeds 0-2 --steps 1 -o p");
     run(&dir, "finetune --init gan.json --data photos --steps 4 --batch 8 --log-every 1 -o run");
     let subjects = ["ref --images photos", "ref", "s --images photos", "sweep", "p", "run"];
