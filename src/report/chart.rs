@@ -114,7 +114,10 @@ fn ticks((low, high): (f64, f64)) -> Vec<f64> {
 fn widened((low, high): (f64, f64)) -> (f64, f64) {
     match high - low {
         spread if !spread.is_finite() => (0.0, 1.0),
-        spread if spread <= f64::EPSILON * low.abs().max(1.0) => (low - 0.5, high + 0.5),
+        spread if spread <= f64::EPSILON * low.abs().max(1.0) => {
+            let margin = (low.abs() * 1e-6).max(0.5);
+            (low - margin, high + margin)
+        }
         _ => (low, high),
     }
 }
@@ -143,11 +146,16 @@ pub fn histogram(title: &str, across: &str, series: &[Series<f64>], marks: &[Mar
             values
         })
         .collect();
-    let end = |share: f64, pick: fn(f64, f64) -> f64| {
-        let of = |values: &Vec<f64>| values.get((share * (values.len().max(1) - 1) as f64) as usize).copied();
-        sorted.iter().filter_map(of).reduce(pick).unwrap_or(f64::NAN)
+    let end = |of: &dyn Fn(&Vec<f64>) -> usize, pick: fn(f64, f64) -> f64| {
+        let ends = sorted.iter().filter_map(|values| values.get(of(values)).copied());
+        ends.reduce(pick).unwrap_or(f64::NAN)
     };
-    let x = widened((end(TAIL, f64::min), end(1.0 - TAIL, f64::max)));
+    // As many values beyond each end, rounded down: of few values none is.
+    let beyond = |values: &Vec<f64>| (TAIL * values.len() as f64) as usize;
+    let x = widened((
+        end(&beyond, f64::min),
+        end(&|values| values.len().saturating_sub(1 + beyond(values)), f64::max),
+    ));
     let fewest = sorted.iter().map(Vec::len).min().unwrap_or(0);
     let bins = (2 * fewest.isqrt()).clamp(FEWEST_BINS, BINS);
     let shares: Vec<Vec<f64>> = sorted
@@ -245,10 +253,17 @@ mod tests {
 
     #[test]
     fn bars_are_as_tall_as_the_shares_of_their_values() {
-        let values: Vec<f64> = (0..BINS).flat_map(|bin| vec![bin as f64 + 0.5; bin + 1]).collect();
+        let values = [vec![0.0; 100], vec![1.0; 300], vec![0.5; 200]].concat();
         let found = heights(&histogram("", "", &[Series { name: "a", values: &values }], &[]));
+        assert_eq!(found.len(), BINS);
         for (bin, height) in found.iter().enumerate() {
-            assert!((height - (bin + 1) as f64 / BINS as f64).abs() < 0.01, "{bin}: {height}");
+            let share = match bin {
+                0 => 1.0 / 3.0,
+                20 => 2.0 / 3.0,
+                39 => 1.0,
+                _ => 0.0,
+            };
+            assert!((height - share).abs() < 0.01, "{bin}: {height}");
         }
     }
 
