@@ -352,13 +352,31 @@ fn a_closed_pipe_ends_quietly() {
 #[test]
 fn every_help_fits_eighty_columns_and_ends_with_two_examples() {
     let dir = TempDir::new().unwrap();
-    for args in
-        [&[][..], &["score"], &["embed"], &["index"], &["weights"], &["doctor"], &["completions"], &["man"]]
-    {
-        let out = pd(&dir).args(args).arg("--help").env("COLUMNS", "80").output().unwrap();
+    let commands = [
+        "",
+        "demo",
+        "score",
+        "embed",
+        "index",
+        "merge",
+        "sample",
+        "sweep",
+        "perturb",
+        "finetune",
+        "eval",
+        "report",
+        "weights",
+        "doctor",
+        "completions",
+        "man",
+    ];
+    for command in commands {
+        let out =
+            pd(&dir).args(command.split_whitespace()).arg("--help").env("COLUMNS", "80").output().unwrap();
         let text = String::from_utf8(out.stdout).unwrap();
         let examples = text.split("Examples:\n").nth(1).unwrap();
-        assert_eq!(examples.trim_end().lines().count(), 2, "{text}");
+        let begins = |line: &&str| line.starts_with("  ") && !line.starts_with("   ");
+        assert_eq!(examples.trim_end().lines().filter(begins).count(), 2, "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     }
 }

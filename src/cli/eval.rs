@@ -230,6 +230,8 @@ impl Eval {
             let missing_file = std::io::Error::from(std::io::ErrorKind::NotFound);
             return Err(Error::io("open", missing)(missing_file));
         }
+        let paths: Vec<&Path> = all().map(PathBuf::as_path).collect();
+        input::refuse_unused(&paths, &self.extractor)?;
         let is_images = |path: &&PathBuf| !is_features_file(path) && !is_reference(path);
         let is_features = |path: &&PathBuf| is_features_file(path) && !self.may_be_statistics(path);
         if let (Some(features), Some(images)) = (all().find(is_features), all().find(is_images)) {

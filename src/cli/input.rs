@@ -27,6 +27,15 @@ pub struct Input {
     pub skipped: Vec<Skipped>,
 }
 
+/// # Errors
+/// If none of `paths` is images, but an option says how images are turned into features.
+pub fn refuse_unused(paths: &[&Path], args: &ExtractorArgs) -> Result<()> {
+    if paths.iter().all(|path| is_features_file(path) || is_reference(path)) {
+        args.refuse_for_features()?;
+    }
+    if paths.iter().any(|path| is_features_file(path)) { Ok(()) } else { args.refuse_key() }
+}
+
 /// Reads `path`; with a reference, everything has to be made as it was.
 pub fn read(
     path: &Path,
@@ -35,20 +44,16 @@ pub fn read(
     terminal: &Terminal,
 ) -> Result<Input> {
     let input = if is_features_file(path) {
-        args.refuse_for_features()?;
         let normalize = args.normalize.or(reference.map(|r| r.manifest.identity.normalize)).unwrap_or(false);
         let features = read_external(path, args.key.as_deref(), normalize)?;
         let paths = (0..features.nrows()).map(row_name).collect();
         let identity = Identity::external(features.ncols(), normalize);
         Input { features, paths, images: Vec::new(), identity, skipped: Vec::new() }
     } else if is_reference(path) {
-        args.refuse_for_features()?;
-        args.refuse_key()?;
         let other = Reference::open(path)?;
         let (features, paths) = (other.features()?, other.paths()?);
         Input { features, paths, images: Vec::new(), identity: other.manifest.identity, skipped: Vec::new() }
     } else {
-        args.refuse_key()?;
         let extractor = match reference {
             Some(reference) => LoadedExtractor::for_identity(&reference.manifest.identity, &args.request())?,
             None => LoadedExtractor::load(&args.request())?,

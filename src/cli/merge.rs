@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  for i in 0 1 2 3; do pd embed photos/ --shard $i/4 -o ref/; done; pd merge ref/
+  pd merge ref/
   sbatch --dependency=afterok:$ARRAY --wrap 'pd merge ref/'")]
 pub struct Merge {
     /// Directory that the parts are in (OUT/parts/)

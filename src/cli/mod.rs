@@ -46,8 +46,7 @@ pub struct Cli {
 const AFTER_HELP: &str = "\
 Examples:
   pd demo
-  pd score photos/
-  pd embed photos/ -o ref/ && pd index ref/";
+  pd score photos/ -o scores.csv";
 
 #[derive(Subcommand)]
 enum Command {

@@ -51,6 +51,7 @@ pub fn run(args: &Sample, pool: &Path, terminal: &Terminal) -> Result<()> {
     };
     let record = reference.density()?;
     let weights = args.bias.options(None, record.intrinsic_dimension)?;
+    input::refuse_unused(&[pool], &args.extractor)?;
     let input = input::read(pool, &args.extractor, Some(&reference), terminal)?;
     terminal.report_skipped(&input.skipped);
     let options = PoolOptions {

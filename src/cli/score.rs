@@ -79,6 +79,7 @@ impl Score {
                 ));
             }
         };
+        input::refuse_unused(&[&images], &self.extractor)?;
         let mut input = input::read(&images, &self.extractor, reference.as_ref(), &terminal)?;
         terminal.report_skipped(&input.skipped);
         let features = std::mem::take(&mut input.features).into_shared();
