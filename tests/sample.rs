@@ -216,7 +216,7 @@ fn requests_that_make_no_sense_are_refused_with_the_remedy() {
     refused(&with(&["--rule", "two-level"]), 2, "needs --weight and --threshold");
     refused(&with(&["--rule", "two-level", "--bias", "match"]), 2, "ratio:0");
     refused(&with(&["--bias", "fidelity", "--threshold", "p80"]), 2, "belong to --rule two-level");
-    refused(&with(&["--rule", "ratio:x"]), 2, "is not a rule");
+    refused(&with(&["--rule", "ratio:x"]), 2, "did you mean `ratio:2`");
     let rule = ["--rule", "two-level", "--weight", "2", "--threshold", "77"];
     refused(&with(&rule), 1, "outside the densities");
     refused(&["--generator", "g", "--seeds", "9-3"], 2, "seeds");

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "\
 Examples:
   pd eval --real photos/ --generated samples/ fidelity/ diversity/
-  pd eval --real real.npy --generated fake.npy --metrics precision,recall --bootstrap 1000")]
+  pd eval --real real.npy --generated fake.npy --metrics precision,recall")]
 pub struct Eval {
     /// Real set: images (directory, .zip, .tar), features file, reference directory, or for the Frechet distance alone an .npz with mu and sigma
     #[arg(long, value_name = "X")]

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 #[command(after_help = "\
 Examples:
   pd perturb --generator g.pth --reference ref/ --bias diversity -o out/
-  pd perturb --generator ddpm/ --reference ref/ --bias fidelity --eps 0.05,0.1,0.2 --seeds 0-63 --ddim-steps 20")]
+  pd perturb --generator ddpm/ --reference ref/ --bias fidelity --eps 0.1,0.2")]
 pub struct Perturb {
     /// Reference directory that `pd embed` and `pd index` made [default where no --generator is named either: the demonstration that pd carries]
     #[arg(long, value_name = "REF")]

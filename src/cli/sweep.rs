@@ -36,7 +36,7 @@ use std::path::PathBuf;
 #[command(after_help = "\
 Examples:
   pd sweep --generator g.pth --reference ref/ -o sweep/
-  pd sweep --generator g.pth --reference ref/ -n 20000 --min-recall 0.6 -o sweep/")]
+  pd sweep --generator g.pth --reference ref/ --min-recall 0.6")]
 pub struct Sweep {
     /// Reference; one random half of it scores, the other judges [default where no --generator is named either: the demonstration that pd carries]
     #[arg(long, value_name = "REF")]
