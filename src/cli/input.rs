@@ -33,7 +33,7 @@ pub fn refuse_unused(paths: &[&Path], args: &ExtractorArgs) -> Result<()> {
     if paths.iter().all(|path| is_features_file(path) || is_reference(path)) {
         args.refuse_for_features()?;
     }
-    if paths.iter().any(|path| is_features_file(path)) { Ok(()) } else { args.refuse_key() }
+    if paths.iter().any(is_features_file) { Ok(()) } else { args.refuse_key() }
 }
 
 /// Reads `path`; with a reference, everything has to be made as it was.
