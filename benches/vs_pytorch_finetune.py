@@ -3,7 +3,7 @@
 
     pip install torch
     cargo build --release
-    python benches/vs_pytorch_finetune.py G.pth D.pth IMAGES [STEPS [ROUNDS]]
+    python benches/vs_pytorch_finetune.py G.pth D.pth IMAGES REFERENCE [STEPS [ROUNDS]]
 
 A step is one of the discriminator and one of the generator: train-mode batch norm, logistic loss, Adam, an average of the
 generator's weights, batches of 64; both sides draw real images without weights. The time of a step is the difference
@@ -53,10 +53,10 @@ def peer(g_path, d_path, steps):
     return time.perf_counter() - start
 
 
-def ours(g_path, d_path, images, steps):
+def ours(g_path, d_path, images, reference, steps):
     with tempfile.TemporaryDirectory() as out:
         command = [PD, "finetune", "--generator", g_path, "--discriminator", d_path, "--data", images, "--gamma", "0"]
-        command += ["--steps", str(steps), "--batch", str(BATCH), "--sheet", "1", "--mirror", "false"]
+        command += ["--reference", reference, "--weight", "1", "--steps", str(steps), "--batch", str(BATCH), "--sheet", "1", "--mirror", "false"]
         command += ["--threads", str(THREADS), "-q", "-o", os.path.join(out, "run")]
         start = time.perf_counter()
         subprocess.run(command, check=True, capture_output=True)
@@ -64,12 +64,12 @@ def ours(g_path, d_path, images, steps):
 
 
 def main():
-    g, d, images = sys.argv[1:4]
-    steps, rounds = (int(a) for a in [*sys.argv[4:], *["31", "5"][len(sys.argv) - 4:]])
+    g, d, images, reference = sys.argv[1:5]
+    steps, rounds = (int(a) for a in [*sys.argv[5:], *["31", "5"][len(sys.argv) - 5:]])
     torch.set_num_threads(THREADS)
     pairs = []
     for _ in range(rounds):
-        of = [lambda n: peer(g, d, n), lambda n: ours(g, d, images, n)]
+        of = [lambda n: peer(g, d, n), lambda n: ours(g, d, images, reference, n)]
         pairs.append([(run(steps) - run(1)) / (steps - 1) for run in of])
     theirs, own = (statistics.median(times) * 1e3 for times in zip(*pairs))
     ratio = statistics.median(own / theirs for theirs, own in pairs)
