@@ -1,6 +1,7 @@
 //! The demonstration that the program carries: digits, a generator and a discriminator that this project trained on them.
 //! Commands take files, so it is laid out in the cache on first use, under a name that changes with its content.
 
+use super::generator_args::GeneratorArgs;
 use super::terminal::Terminal;
 use pseudo_density::error::{Error, Result};
 use pseudo_density::extract::weights::Cache;
@@ -40,6 +41,24 @@ impl Bundled {
         write_digits(&bundled.images())?;
         write_generator(&bundled.generator())?;
         Ok(bundled)
+    }
+
+    /// Takes the place of generator and reference where neither is named.
+    pub fn stand_in(
+        generator: &mut GeneratorArgs,
+        reference: &mut Option<PathBuf>,
+        terminal: &Terminal,
+    ) -> Result<()> {
+        if reference.is_none() && !generator.is_named() {
+            let bundled = Self::open(
+                "a generator of digits, and digits as its reference",
+                "name --generator G and --reference REF",
+                terminal,
+            )?;
+            generator.take(bundled.generator());
+            *reference = Some(bundled.reference(terminal)?);
+        }
+        Ok(())
     }
 
     /// Where it lies or would lie.

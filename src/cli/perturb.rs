@@ -81,15 +81,7 @@ const DEFAULT_SEEDS: (u32, u64) = (0, 16);
 impl Perturb {
     pub fn run(mut self) -> Result<()> {
         let terminal = self.run.start()?;
-        if self.reference.is_none() && !self.generator.is_named() {
-            let bundled = Bundled::open(
-                "a generator of digits, and digits as its reference",
-                "name --generator G and --reference REF",
-                &terminal,
-            )?;
-            self.generator.take(bundled.generator());
-            self.reference = Some(bundled.reference(&terminal)?);
-        }
+        Bundled::stand_in(&mut self.generator, &mut self.reference, &terminal)?;
         self.extractor.refuse_key()?;
         let reference = Reference::open(named(self.reference.as_deref())?)?;
         reference.density()?;

@@ -103,14 +103,8 @@ fn percentile(text: &str) -> std::result::Result<f64, String> {
 impl Sample {
     pub fn run(mut self) -> Result<()> {
         let terminal = self.run.start()?;
-        if self.pool.is_none() && self.reference.is_none() && !self.candidates.is_named() {
-            let bundled = Bundled::open(
-                "a generator of digits, and digits as its reference",
-                "name --generator G and --reference REF",
-                &terminal,
-            )?;
-            self.candidates.take(bundled.generator());
-            self.reference = Some(bundled.reference(&terminal)?);
+        if self.pool.is_none() {
+            Bundled::stand_in(&mut self.candidates, &mut self.reference, &terminal)?;
         }
         match &self.pool {
             Some(pool) => sample_pool::run(&self, pool, &terminal),

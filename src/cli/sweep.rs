@@ -117,15 +117,7 @@ impl Sweep {
         self.inputs = self.reference.as_ref().map_or_else(String::new, |reference| {
             format!(" --generator {} --reference {}", self.candidates.shown(), reference.display())
         });
-        if self.reference.is_none() && !self.candidates.is_named() {
-            let bundled = Bundled::open(
-                "a generator of digits, and digits as its reference",
-                "name --generator G and --reference REF",
-                &terminal,
-            )?;
-            self.candidates.take(bundled.generator());
-            self.reference = Some(bundled.reference(&terminal)?);
-        }
+        Bundled::stand_in(&mut self.candidates, &mut self.reference, &terminal)?;
         let path = named(self.reference.as_deref())?;
         let reference = Reference::open(path)?;
         let record = reference.density()?.clone();

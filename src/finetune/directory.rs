@@ -3,7 +3,7 @@
 
 use super::trainer::Trainer;
 use crate::error::{Error, Result};
-use crate::formats::atomic::write_atomic;
+use crate::formats::atomic::{remove_directory, write_atomic};
 use crate::formats::read_state_dict;
 use crate::formats::safetensors::write_safetensors;
 use serde::{Deserialize, Serialize};
@@ -116,7 +116,7 @@ impl RunDirectory {
         })?;
         for (older, path) in self.states()? {
             if older != step {
-                remove(&path)?;
+                remove_directory(&path)?;
             }
         }
         Ok(())
@@ -168,14 +168,14 @@ impl RunDirectory {
     fn replace(&self, target: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let name = target.file_name().unwrap_or_default().to_string_lossy();
         let unfinished = target.with_file_name(format!("{UNFINISHED}{name}"));
-        remove(&unfinished)?;
+        remove_directory(&unfinished)?;
         fs::create_dir(&unfinished).map_err(Error::io("create", &unfinished))?;
         if let Err(error) = write(&unfinished) {
             // What is half written is of no use, and its space may be what is missing.
-            let _ = remove(&unfinished);
+            let _ = remove_directory(&unfinished);
             return Err(error);
         }
-        remove(target)?;
+        remove_directory(target)?;
         fs::rename(&unfinished, target).map_err(Error::io("create", target))
     }
 }
@@ -192,14 +192,6 @@ fn state_name(step: u64) -> String {
 fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(|e| Error::data(e.to_string(), ""))?;
     write_atomic(path, |out| writeln!(out, "{text}"))
-}
-
-/// Removes a directory that may not be there.
-fn remove(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

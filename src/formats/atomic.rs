@@ -115,6 +115,17 @@ pub fn write_atomic(
     file.commit()
 }
 
+/// Removes a directory that may not be there.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn remove_directory(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

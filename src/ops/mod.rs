@@ -22,4 +22,6 @@ pub mod modulate;
 pub mod pool;
 pub mod resize;
 mod taps;
+#[cfg(test)]
+mod test_support;
 pub mod upfirdn;

@@ -258,14 +258,8 @@ impl CustomOp1 for Finished {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{Device, Var};
-
-    fn numbers(dims: &[usize], seed: usize) -> Tensor {
-        let count: usize = dims.iter().product();
-        let data: Vec<f64> =
-            (0..count).map(|i| ((i * 7919 + seed * 104_729) % 1013) as f64 / 507.0 - 1.0).collect();
-        Tensor::from_vec(data, dims, &Device::Cpu).unwrap()
-    }
+    use crate::ops::test_support::numbers;
+    use candle_core::Var;
 
     fn flat(t: &Tensor) -> Vec<f64> {
         t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()

@@ -346,14 +346,8 @@ fn filter_plane(Plane { rows, columns, terms, x, out, scratch }: Plane) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{Device, Var};
-
-    fn numbers(dims: &[usize], seed: usize) -> Tensor {
-        let count: usize = dims.iter().product();
-        let data: Vec<f64> =
-            (0..count).map(|i| ((i * 7919 + seed * 104_729) % 1013) as f64 / 507.0 - 1.0).collect();
-        Tensor::from_vec(data, dims, &Device::Cpu).unwrap()
-    }
+    use crate::ops::test_support::numbers;
+    use candle_core::Var;
 
     /// The definition in plain loops: zeros inserted, padded or cut, convolved, decimated.
     fn definition(x: &Tensor, filter: &Tensor, r: Resample) -> Vec<f64> {

@@ -5,6 +5,7 @@ use super::manifest::Manifest;
 use super::store::{write_csv, write_skipped};
 use crate::error::{Error, Result};
 use crate::extract::{Identity, LoadedExtractor};
+use crate::formats::atomic::remove_directory;
 use crate::formats::npy::{NpyWriter, read_npy, write_npy};
 use crate::formats::table::{Table, Values};
 use crate::images::{ImageSet, Prepared, Skipped, load};
@@ -139,7 +140,7 @@ pub(super) fn finish_chunks(
     })
 }
 
-/// Puts finished chunks together: features, and tables of the images and of what was skipped (first `unlisted`).
+/// Puts finished chunks together in `dir`: features, and tables of the images and of what was skipped (first `unlisted`).
 /// Returns the number of images, and the skipped.
 pub(super) fn assemble(
     dir: &Path,
@@ -150,12 +151,43 @@ pub(super) fn assemble(
     options: EmbedOptions,
 ) -> Result<(usize, Vec<Skipped>)> {
     let mut features = NpyWriter::create(dir.join(files::FEATURES), extractor.identity().dimension)?;
-    let mut images = Vec::new();
-    let mut skipped = unlisted;
+    let (images, skipped) =
+        each_finished(partial, chunks, unlisted, options, |rows| features.write_rows(rows.view()))?;
+    features.finish()?;
+    write_images(dir, &images)?;
+    write_skipped(dir, &skipped)?;
+    Ok((images.len(), skipped))
+}
+
+/// Finished chunks in memory.
+pub(super) fn gather(
+    partial: &Partial,
+    chunks: Range<usize>,
+    extractor: &LoadedExtractor,
+    unlisted: Vec<Skipped>,
+    options: EmbedOptions,
+) -> Result<Embedded> {
+    let mut parts = vec![Array2::zeros((0, extractor.identity().dimension))];
+    let (images, skipped) = each_finished(partial, chunks, unlisted, options, |rows| {
+        parts.push(rows);
+        Ok(())
+    })?;
+    Ok(Embedded { features: join(&parts)?, images, skipped })
+}
+
+/// Gives the features of each finished chunk to `sink`; returns the images, and the skipped (first `unlisted`).
+fn each_finished(
+    partial: &Partial,
+    chunks: Range<usize>,
+    unlisted: Vec<Skipped>,
+    options: EmbedOptions,
+    mut sink: impl FnMut(Array2<f32>) -> Result<()>,
+) -> Result<(Vec<ImageRow>, Vec<Skipped>)> {
+    let (mut images, mut skipped) = (Vec::new(), unlisted);
     for chunk in chunks {
         let record: Record = partial.read(chunk)?;
         if !record.images.is_empty() {
-            features.write_rows(read_npy(partial.data(chunk))?.view())?;
+            sink(read_npy(partial.data(chunk))?)?;
         }
         if options.strict
             && let Some(first) = record.skipped.first()
@@ -165,10 +197,7 @@ pub(super) fn assemble(
         images.extend(record.images);
         skipped.extend(record.skipped);
     }
-    features.finish()?;
-    write_images(dir, &images)?;
-    write_skipped(dir, &skipped)?;
-    Ok((images.len(), skipped))
+    Ok((images, skipped))
 }
 
 /// The manifest of `dir` where it already holds this very result.
@@ -181,10 +210,7 @@ pub(super) fn finished(dir: &Path, identity: &Identity, input_digest: &str) -> R
         Some(difference) => difference,
         None if manifest.input_digest != input_digest => "other images there than here".into(),
         None => {
-            let left = dir.join(files::PARTIAL);
-            if left.exists() {
-                std::fs::remove_dir_all(&left).map_err(Error::io("remove", &left))?;
-            }
+            remove_directory(&dir.join(files::PARTIAL))?;
             return Ok(Some(manifest));
         }
     };

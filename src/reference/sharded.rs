@@ -1,21 +1,22 @@
 //! Features and scores made in parts (`--shard I/N`), by any number of processes on any number of machines, and their merge.
 //! A part is made of whole chunks, so that the merged result is that of one run to the byte.
 
-use super::embed::{EmbedOptions, EmbedRun, assemble, finish_chunks, finished, nothing_usable, unlisted};
+use super::embed::{
+    EmbedOptions, EmbedRun, Embedded, assemble, finish_chunks, finished, gather, nothing_usable, unlisted,
+};
 use super::files;
 use super::manifest::Manifest;
-use super::store::read_skipped;
+use super::store::{read_skipped, write_skipped};
 use super::{Reference, Scorer};
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
-use crate::formats::npy::{NpyWriter, read_npy};
+use crate::formats::npy::NpyWriter;
 use crate::formats::table::{concat_csv, write_table};
-use crate::images::ImageSet;
+use crate::images::{ImageSet, Skipped};
 use crate::progress::Progress;
-use crate::shards::{self, Part, PartRecord, Partial, Run, Shard};
+use crate::shards::{self, Part, Partial, Run, Shard};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The command whose parts are features.
@@ -51,7 +52,10 @@ pub fn embed_shard(
         return Err(Error::malformed(out, "is finished: its parts are merged", "nothing is left to do"));
     }
     let run = Run::new(EMBED, &own)?;
-    make(Work { out, set, extractor, options, shard, run }, progress, |_| Ok(()))
+    make(Work { out, set, extractor, options, shard, run }, progress, |dir, partial, chunks, unlisted| {
+        let (images, skipped) = assemble(dir, partial, chunks, extractor, unlisted, options)?;
+        Ok((images, skipped.len()))
+    })
 }
 
 /// Scores of one shard of `set` against `reference`, as a part of `out`.
@@ -69,18 +73,15 @@ pub fn score_shard(
 ) -> Result<Part> {
     let own = ScoreRun { embed: EmbedRun::new(set, extractor), reference: reference.digest()? };
     let run = Run::new(SCORE, &own)?;
-    make(Work { out, set, extractor, options, shard, run }, progress, |dir| {
-        let features = read_npy(dir.join(files::FEATURES))?;
-        let paths = paths(&dir.join(files::IMAGES))?;
+    make(Work { out, set, extractor, options, shard, run }, progress, |dir, partial, chunks, unlisted| {
+        let Embedded { features, images, skipped } = gather(partial, chunks, extractor, unlisted, options)?;
+        let paths: Vec<String> = images.into_iter().map(|image| image.path).collect();
         let scorer = Scorer::open(reference, progress)?;
         let own = scorer.own_rows(features.view(), &paths);
         let scores = scorer.score(features.view(), Some(&own), progress)?;
         write_table(dir.join(files::SCORES), &scores.table(&paths, scorer.paths())?)?;
-        for name in [files::FEATURES, files::IMAGES] {
-            let path = dir.join(name);
-            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
-        }
-        Ok(())
+        write_skipped(dir, &skipped)?;
+        Ok((paths.len(), skipped.len()))
     })
 }
 
@@ -94,56 +95,35 @@ struct Work<'a> {
     run: Run,
 }
 
-/// Embeds the chunks of a shard, puts them together and lets `complete` add what else belongs to the part.
-fn make(work: Work, progress: &dyn Progress, complete: impl Fn(&Path) -> Result<()>) -> Result<Part> {
+/// Fills the directory of a part from its finished chunks, with the inputs that could not even be listed; returns how many rows
+/// and skipped inputs that are.
+trait Fill: Fn(&Path, &Partial, Range<usize>, Vec<Skipped>) -> Result<(usize, usize)> {}
+
+impl<F: Fn(&Path, &Partial, Range<usize>, Vec<Skipped>) -> Result<(usize, usize)>> Fill for F {}
+
+/// Embeds the chunks of a shard and lets `fill` make the part of them.
+fn make(work: Work, progress: &dyn Progress, fill: impl Fill) -> Result<Part> {
     if let Some(part) = shards::finished_part(work.out, work.shard, &work.run)? {
         return Ok(part);
     }
-    match attempt(&work, progress, complete) {
+    match attempt(&work, progress, fill) {
         // Another process of the same run may have finished this part, and with it removed the chunks that both work on.
         Err(error @ Error::Io { .. }) => shards::finished_part(work.out, work.shard, &work.run)?.ok_or(error),
         result => result,
     }
 }
 
-fn attempt(work: &Work, progress: &dyn Progress, complete: impl Fn(&Path) -> Result<()>) -> Result<Part> {
+fn attempt(work: &Work, progress: &dyn Progress, fill: impl Fill) -> Result<Part> {
     let Work { out, set, extractor, options, shard, run } = work;
     let (chunks, inputs) = shards::of_shard(*shard, set.len());
+    let unlisted = unlisted(set, *options)?;
+    let unlisted = if shard.index == 0 { unlisted } else { Vec::new() };
     let partial = Partial::open(shards::chunks_of(out, *shard, run), run)?;
     let hint = "finished chunks are kept; the same command continues";
     finish_chunks(&partial, set, extractor, chunks.clone(), *options, progress, hint)?;
-    let unlisted = unlisted(set, *options)?;
-    let unlisted = if shard.index == 0 { unlisted } else { Vec::new() };
-    let mut record = PartRecord {
-        run: run.clone(),
-        shard: shard.index,
-        of: shard.count,
-        inputs,
-        rows: 0,
-        skipped: 0,
-        files: BTreeMap::new(),
-    };
-    let part = shards::publish(out, *shard, &mut record, |dir, record| {
-        let (images, skipped) = assemble(dir, &partial, chunks, extractor, unlisted, *options)?;
-        (record.rows, record.skipped) = (images, skipped.len());
-        complete(dir)
-    })?;
+    let part = shards::publish(out, *shard, run, inputs, |dir| fill(dir, &partial, chunks, unlisted))?;
     partial.remove()?;
     Ok(part)
-}
-
-fn paths(table: &Path) -> Result<Vec<String>> {
-    let wrong = |e: csv::Error| Error::malformed(table, e.to_string(), "");
-    let mut paths = Vec::new();
-    for record in csv::Reader::from_path(table).map_err(wrong)?.into_deserialize::<ImagePath>() {
-        paths.push(record.map_err(wrong)?.path);
-    }
-    Ok(paths)
-}
-
-#[derive(Deserialize)]
-struct ImagePath {
-    path: String,
 }
 
 /// A merged run.

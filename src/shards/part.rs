@@ -1,10 +1,9 @@
 //! One finished shard on disk: `parts/00003-of-00016/`, with a record that says what it is.
 //! It is built under a name of its own and renamed into place: of two writers the first wins, and the other's equal part is dropped.
 
-use super::partial::remove;
 use super::spec::Shard;
 use crate::error::{Error, Result};
-use crate::formats::atomic::write_atomic;
+use crate::formats::atomic::{remove_directory, write_atomic};
 use crate::formats::digest::{sha256, sha256_of_file};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -185,53 +184,53 @@ pub fn chunks_of(out: &Path, shard: Shard, run: &Run) -> PathBuf {
     out.join(PARTS).join(format!("{CHUNKS}{}-{}", shard.name(), run.digest()))
 }
 
-/// Puts a part together: `write` fills a directory and says in `record` what is in it; the directory then gets its name.
+/// Puts a part together: `write` fills a directory and returns how many rows and skipped inputs that are; the directory then gets
+/// its name.
 ///
 /// # Errors
 /// What `write` returns; [`Error::Malformed`] if a different part is there already.
 pub fn publish(
     out: &Path,
     shard: Shard,
-    record: &mut PartRecord,
-    write: impl FnOnce(&Path, &mut PartRecord) -> Result<()>,
+    run: &Run,
+    inputs: Range<usize>,
+    write: impl FnOnce(&Path) -> Result<(usize, usize)>,
 ) -> Result<Part> {
     let dir = place(out, shard);
     let parts = out.join(PARTS);
     fs::create_dir_all(&parts).map_err(Error::io("create", &parts))?;
     let building = building(&parts, shard)?;
-    write(building.path(), record)?;
+    let (rows, skipped) = write(building.path())?;
+    let mut record = PartRecord {
+        run: run.clone(),
+        shard: shard.index,
+        of: shard.count,
+        inputs,
+        rows,
+        skipped,
+        files: BTreeMap::new(),
+    };
     for entry in fs::read_dir(building.path()).map_err(Error::io("read", &parts))? {
         let entry = entry.map_err(Error::io("read", &parts))?;
         let name = entry.file_name().to_string_lossy().into_owned();
         record.files.insert(name, sha256_of_file(entry.path())?);
     }
-    let text = serde_json::to_string_pretty(record).map_err(|e| Error::data(e.to_string(), ""))?;
+    let text = serde_json::to_string_pretty(&record).map_err(|e| Error::data(e.to_string(), ""))?;
     write_atomic(building.path().join(RECORD), |out| writeln!(out, "{text}"))?;
-    match fs::rename(building.path(), &dir) {
-        Ok(()) => {
-            // What it was built in has another name now, and must not be removed under the old one.
-            let _ = building.keep();
+    if let Err(error) = fs::rename(building.path(), &dir) {
+        let other = finished_part(out, shard, run)?.ok_or_else(|| Error::io("create", &dir)(error))?;
+        if other.record != record {
+            return Err(Error::malformed(
+                &dir,
+                "was made before by another process of the same run, and differs",
+                "are the images, or the machines, the same? Remove it and run the shard again",
+            ));
         }
-        Err(_) if dir.join(RECORD).is_file() => {
-            let other = Part::open(&dir)?;
-            if let Some(difference) = record.run.difference(&other.record.run) {
-                return Err(Error::malformed(
-                    &dir,
-                    format!("is of another run ({difference})"),
-                    "choose another -o",
-                ));
-            }
-            if other.record != *record {
-                return Err(Error::malformed(
-                    &dir,
-                    "was made before by another process of the same run, and differs",
-                    "are the images, or the machines, the same? Remove it and run the shard again",
-                ));
-            }
-        }
-        Err(e) => return Err(Error::io("create", &dir)(e)),
+    } else {
+        // What it was built in has another name now, and must not be removed under the old one.
+        let _ = building.keep();
     }
-    Part::open(&dir)
+    Ok(Part { dir, record })
 }
 
 fn building(parts: &Path, shard: Shard) -> Result<tempfile::TempDir> {
@@ -313,7 +312,7 @@ pub fn all_parts(out: &Path) -> Result<Vec<Part>> {
 /// # Errors
 /// [`Error::Io`].
 pub fn remove_parts(out: &Path) -> Result<()> {
-    remove(&out.join(PARTS))
+    remove_directory(&out.join(PARTS))
 }
 
 /// Numbers as an array of tasks: `3,7-8`.
@@ -337,21 +336,12 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn record(shard: Shard, options: Value) -> PartRecord {
-        PartRecord {
-            run: Run::new("embed", &options).unwrap(),
-            shard: shard.index,
-            of: shard.count,
-            inputs: shard.range(10),
-            rows: shard.range(10).len(),
-            skipped: 0,
-            files: BTreeMap::new(),
-        }
-    }
-
     fn write(out: &Path, shard: Shard, options: Value, text: &'static str) -> Result<Part> {
-        publish(out, shard, &mut record(shard, options), |dir, _| {
-            write_atomic(dir.join("a.txt"), |out| out.write_all(text.as_bytes()))
+        let run = Run::new("embed", &options).unwrap();
+        let inputs = shard.range(10);
+        publish(out, shard, &run, inputs.clone(), |dir| {
+            write_atomic(dir.join("a.txt"), |out| out.write_all(text.as_bytes()))?;
+            Ok((inputs.len(), 0))
         })
     }
 

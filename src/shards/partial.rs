@@ -1,7 +1,7 @@
 //! The directory in which an unfinished run keeps its finished chunks.
 
 use crate::error::{Error, Result};
-use crate::formats::atomic::write_atomic;
+use crate::formats::atomic::{remove_directory, write_atomic};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs;
@@ -85,7 +85,7 @@ impl Partial {
     /// # Errors
     /// If a file cannot be removed.
     pub fn remove(self) -> Result<()> {
-        remove(&self.dir)
+        remove_directory(&self.dir)
     }
 }
 
@@ -99,14 +99,6 @@ fn has_records(dir: &Path) -> Result<bool> {
         }
     }
     Ok(false)
-}
-
-/// Removes a directory that may not be there.
-pub(super) fn remove(dir: &Path) -> Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", dir)(e)),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -67,6 +67,11 @@ impl FullyConnected {
         })
     }
 
+    /// `name.affine`, which makes the `outs` styles of a layer from `w` `[B, w_dim]`.
+    pub fn affine(builder: &mut Builder, name: &str, w_dim: usize, outs: usize) -> Result<Self> {
+        Self::new(builder, &format!("{name}.affine"), w_dim, outs, Connected::AFFINE)
+    }
+
     /// A layer that starts as the constant `start`.
     pub fn constant(builder: &mut Builder, name: &str, ins: usize, start: &[f64]) -> Result<Self> {
         let bias = Tensor::from_slice(start, start.len(), &Device::Cpu)?;

@@ -2,7 +2,7 @@
 
 use super::config::{GeneratorConfig, side};
 use super::generator::{StyleGenerator, Synthesis, spaces};
-use super::layers::{Connected, FullyConnected, Modulated, activation, bound, resample_filter};
+use super::layers::{FullyConnected, Modulated, activation, bound, resample_filter};
 use super::mapping::Mapping;
 use crate::error::{Error, Result};
 use crate::generate::SamplerRequest;
@@ -46,13 +46,7 @@ impl Layer {
     ) -> Result<Self> {
         let dims = [outs, ins, KERNEL, KERNEL];
         Ok(Self {
-            affine: FullyConnected::new(
-                builder,
-                &format!("{name}.affine"),
-                config.w_dim,
-                ins,
-                Connected::AFFINE,
-            )?,
+            affine: FullyConnected::affine(builder, name, config.w_dim, ins)?,
             weight: builder.parameter(&format!("{name}.weight"), &dims, WEIGHTS)?,
             bias: builder.parameter(&format!("{name}.bias"), &[outs], Init::Constant(0.0))?,
             noise_const: builder.buffer(&format!("{name}.noise_const"), &[side, side], WEIGHTS)?,
@@ -124,13 +118,7 @@ impl ToRgb {
     fn new(builder: &mut Builder, name: &str, ins: usize, config: &GeneratorConfig) -> Result<Self> {
         let outs = config.img_channels;
         Ok(Self {
-            affine: FullyConnected::new(
-                builder,
-                &format!("{name}.affine"),
-                config.w_dim,
-                ins,
-                Connected::AFFINE,
-            )?,
+            affine: FullyConnected::affine(builder, name, config.w_dim, ins)?,
             weight: builder.parameter(&format!("{name}.weight"), &[outs, ins, 1, 1], WEIGHTS)?,
             bias: builder.parameter(&format!("{name}.bias"), &[outs], Init::Constant(0.0))?,
             gain: 1.0 / (ins as f64).sqrt(),

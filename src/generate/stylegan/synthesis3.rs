@@ -3,7 +3,7 @@
 use super::config::{Stylegan3Config, positive};
 use super::generator::{StyleGenerator, Synthesis, spaces};
 use super::geometry::{LayerGeometry, geometry, lowpass_filter};
-use super::layers::{Connected, FullyConnected, Modulated, SLOPE};
+use super::layers::{FullyConnected, Modulated, SLOPE};
 use super::mapping::Mapping;
 use crate::error::{Error, Result};
 use crate::generate::SamplerRequest;
@@ -180,13 +180,7 @@ impl Layer {
         let down = filter("down_filter", g.down_taps, g.out_cutoff, g.out_half_width, radial)?;
         let dims = [g.out_channels, g.in_channels, kernel, kernel];
         Ok(Self {
-            affine: FullyConnected::new(
-                builder,
-                &format!("{name}.affine"),
-                config.w_dim,
-                g.in_channels,
-                Connected::AFFINE,
-            )?,
+            affine: FullyConnected::affine(builder, &name, config.w_dim, g.in_channels)?,
             weight: builder.parameter(&format!("{name}.weight"), &dims, WEIGHTS)?,
             bias: builder.parameter(&format!("{name}.bias"), &[g.out_channels], Init::Constant(0.0))?,
             magnitude_ema: builder.buffer(&format!("{name}.magnitude_ema"), &[], Init::Constant(1.0))?,
