@@ -244,3 +244,30 @@ fn a_sweep_finds_the_frontier_continues_and_names_commands_that_work() {
     pd(&dir).args(words).assert().success();
     pd(&dir).args(args).assert().success().stderr(contains("finished already"));
 }
+
+#[test]
+fn a_second_space_judges_a_sweep() {
+    let dir = stage();
+    let sweep = |more: &[&str]| {
+        let mut command = pd(&dir);
+        command.args(["sweep", "--generator", "g", "--reference", "ref", "-n", "64", "--judged", "16"]);
+        command.args(more).assert()
+    };
+    // The space that scores is the independent value: judged there, every number is the same.
+    let judged = sweep(&["--judge-extractor", "tiny", "--images", "photos", "-o", "t"]).success();
+    judged.stderr(contains("settings are left out"));
+    let table = dir.path().join("t/sweep.csv");
+    for name in ["fd", "precision", "recall", "density", "coverage"] {
+        assert_eq!(column(&table, name), column(&table, &format!("judge_{name}")));
+    }
+    sweep(&["--judge-reference", "ref", "-o", "r"]).success();
+    assert_eq!(fs::read(&table).unwrap(), fs::read(dir.path().join("r/sweep.csv")).unwrap());
+
+    sweep(&["--judge-extractor", "tiny", "-o", "n"]).code(2).stderr(contains("--images"));
+    sweep(&["--judge-weights", "w.pth", "-o", "n"]).code(2).stderr(contains("of no extractor"));
+    generator(&dir, "other", 3);
+    pd(&dir).args(["sample", "--generator", "other", "--seeds", "0-9", "-o", "others"]).assert().success();
+    sweep(&["--judge-extractor", "tiny", "--images", "others", "-o", "n"])
+        .code(2)
+        .stderr(contains("not of the same images"));
+}

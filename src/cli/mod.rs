@@ -29,6 +29,7 @@ mod score;
 mod similar;
 mod summary;
 mod sweep;
+mod sweep_judge;
 mod terminal;
 mod weights;
 

@@ -5,6 +5,7 @@ use super::common::{ExtractorArgs, RunArgs};
 use super::generator_args::{GeneratorArgs, named};
 use super::output;
 use super::run_dir::RunDir;
+use super::sweep_judge::{Features, JudgeArgs};
 use super::terminal::Terminal;
 use clap::Args;
 use ndarray::{ArcArray2, Array2, s};
@@ -21,7 +22,7 @@ use pseudo_density::reference::score::ScoreOptions;
 use pseudo_density::report::{Point, frontier_plot};
 use pseudo_density::sampling::Source;
 use pseudo_density::sampling::sweep::{
-    Judged, LARGEST_BUDGET, Outcome, Pool, Setting, Space, grid, mark_frontier, sweep,
+    Judged, LARGEST_BUDGET, LEAST_JUDGED, Outcome, Pool, Setting, Space, grid, mark_frontier, sweep,
 };
 use pseudo_density::shards::{PARTIAL, Partial};
 use serde::Serialize;
@@ -36,19 +37,18 @@ use std::path::PathBuf;
 #[command(after_help = "\
 Examples:
   pd sweep --generator g.pth --reference ref/ -o sweep/
-  pd sweep --generator g.pth --reference ref/ --min-recall 0.6")]
+  pd sweep --generator g.pth --reference ref/ --min-recall 0.6
+  pd sweep --generator g.pth --reference ref/ --judge-extractor resnet50 \\
+    --images photos/")]
 pub struct Sweep {
     /// Reference; one random half of it scores, the other judges [default where no --generator is named either: the demonstration that pd carries]
     #[arg(long, value_name = "REF")]
     reference: Option<PathBuf>,
-    /// Judge in a second feature space too: a reference of the same images made with another extractor
-    #[arg(long, value_name = "REF2")]
-    judge_reference: Option<PathBuf>,
     /// Candidates, drawn once for all settings
     #[arg(long, short, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(16..))]
     n: u32,
     /// Images that each setting is judged on [default: an eighth of the candidates]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(8..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(LEAST_JUDGED as i64..))]
     judged: Option<u32>,
     /// Print the setting of the highest precision among those with at least this recall
     #[arg(long, value_name = "R")]
@@ -67,6 +67,8 @@ pub struct Sweep {
     inputs: String,
     #[command(flatten)]
     candidates: GeneratorArgs,
+    #[command(flatten)]
+    judge: JudgeArgs,
     #[command(flatten)]
     extractor: ExtractorArgs,
     #[command(flatten)]
@@ -98,19 +100,6 @@ struct Best {
     command: String,
 }
 
-/// A feature space: its extractor, the real features in it.
-struct Features {
-    extractor: LoadedExtractor,
-    real: ArcArray2<f32>,
-}
-
-impl Features {
-    fn open(reference: &Reference, args: &ExtractorArgs) -> Result<Self> {
-        let extractor = LoadedExtractor::for_identity(&reference.manifest.identity, &args.request())?;
-        Ok(Self { extractor, real: reference.features()?.into_shared() })
-    }
-}
-
 impl Sweep {
     pub fn run(mut self) -> Result<()> {
         let terminal = self.run.start()?;
@@ -122,27 +111,9 @@ impl Sweep {
         let reference = Reference::open(path)?;
         let record = reference.density()?.clone();
         let mut spaces = vec![Features::open(&reference, &self.extractor)?];
-        let mut second_space = None;
-        if let Some(path) = &self.judge_reference {
-            let second = Reference::open(path)?;
-            if second.paths()? != reference.paths()? {
-                return Err(Error::usage(
-                    format!(
-                        "{} and {} are not of the same images",
-                        second.dir.display(),
-                        reference.dir.display()
-                    ),
-                    "embed the same images with the second extractor",
-                ));
-            }
-            let request = pseudo_density::extract::ExtractorRequest {
-                device: super::common::device(),
-                ..Default::default()
-            };
-            let extractor = LoadedExtractor::for_identity(&second.manifest.identity, &request)?;
-            second_space = Some(second.manifest.identity.describe());
-            spaces.push(Features { extractor, real: second.features()?.into_shared() });
-        }
+        let second = self.judge.open(&reference, self.extractor.embed_options(), &terminal)?;
+        let second_space = second.as_ref().map(|space| space.extractor.identity().describe());
+        spaces.extend(second);
         let generator = self.candidates.open()?;
         let all_seeds = Seeds::consecutive(0, u64::from(u32::MAX))?;
         let source = self.candidates.source(generator.as_ref(), &all_seeds)?;
@@ -187,7 +158,14 @@ impl Sweep {
             .map(|space| Space::new(space.real.clone(), self.seed, &terminal))
             .collect::<Result<Vec<_>>>()?;
         let sides: Vec<Judged> = pool_features.iter().zip(&judges).collect();
-        let mut outcomes = sweep(&pool, &grid(), &sides, (judged, self.seed), &terminal)?;
+        let settings = grid();
+        let mut outcomes = sweep(&pool, &settings, &sides, (judged, self.seed), &terminal)?;
+        if outcomes.len() < settings.len() {
+            terminal.warn(&format!(
+                "{} settings are left out: they accept fewer than {LEAST_JUDGED} of {n} candidates; more -n would tell",
+                settings.len() - outcomes.len()
+            ));
+        }
         if generator.truncates() {
             outcomes.extend(self.truncation_curve(
                 generator.as_ref(),

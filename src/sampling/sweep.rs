@@ -223,13 +223,17 @@ impl Pool {
     }
 }
 
+/// Images below which no metric of a setting means anything.
+pub const LEAST_JUDGED: usize = 8;
+
 /// Features of candidates in a space, with the judges there.
 pub type Judged<'a> = (&'a ArcArray2<f32>, &'a Space<'a>);
 
-/// Judges every setting on at most `n` images: the first accepted ones. `spaces` are the scoring space and, if there is one, the second.
+/// Judges every setting on at most `n` images: the first accepted ones. A setting that accepts fewer than [`LEAST_JUDGED`] is
+/// left out. `spaces` are the scoring space and, if there is one, the second.
 ///
 /// # Errors
-/// If fewer images are accepted than can be judged; [`Error::Interrupted`].
+/// If the images cannot be judged; [`Error::Interrupted`].
 pub fn sweep(
     pool: &Pool,
     settings: &[Setting],
@@ -243,6 +247,10 @@ pub fn sweep(
         check_stop(|| "nothing is kept of the settings; the candidates are".into())?;
         let (mut rows, draws_per_kept, effective_share) = pool.accepted(setting, seed)?;
         rows.truncate(n);
+        if rows.len() < LEAST_JUDGED {
+            progress.advance(1);
+            continue;
+        }
         let values =
             spaces.iter().map(|(features, space)| space.judge(features.select(Axis(0), &rows).into_shared()));
         let mut values = values.collect::<Result<Vec<_>>>()?.into_iter();
