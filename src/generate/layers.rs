@@ -10,8 +10,7 @@ use crate::ops::conv::{self, ConvConfig, conv_transpose2d, conv2d};
 use crate::ops::group_norm;
 use candle_core::{DType, Tensor, Var};
 
-/// `x * weight^T + bias`: a pointwise convolution, so that a row never depends on the others (a matrix product of one row would
-/// take another kernel).
+/// `x * weight^T + bias`: see [`linear`].
 pub struct Linear {
     weight: Parameter,
     bias: Parameter,
@@ -29,7 +28,8 @@ impl Linear {
 
     /// `[B, I]` to `[B, O]`.
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        Ok(self.forward_pixels(&x.unsqueeze(2)?, None, mode)?.squeeze(2)?)
+        let (weight, bias) = (self.weight.tensor(mode.trains()), self.bias.tensor(mode.trains()));
+        linear(x, weight, Some(bias), mode)
     }
 
     /// The same at each pixel of `[B, I, N]`, with a residual `[B, O, N]` added if there is one.
@@ -40,6 +40,15 @@ impl Linear {
         let config = ConvConfig::padded(0);
         Ok(convolution(&x.unsqueeze(2)?, &weight, Some(bias), residual.as_ref(), config, mode)?.squeeze(2)?)
     }
+}
+
+/// `x` `[B, I]` times `weight` `[O, I]` transposed: a pointwise convolution, so that a row never depends on the others (a matrix
+/// product of one row would take another kernel). The rows are the pixels of one image and share each panel of weights.
+pub(super) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
+    let pixels = x.t()?.contiguous()?.unsqueeze(0)?.unsqueeze(2)?;
+    let weight = weight.unsqueeze(2)?.unsqueeze(3)?;
+    let y = convolution(&pixels, &weight, bias, None, ConvConfig::padded(0), mode)?;
+    Ok(y.squeeze(2)?.squeeze(0)?.t()?.contiguous()?)
 }
 
 /// Convolution, bias and residual: in one pass where nothing is trained (differentiable once, with respect to `x`), else on

@@ -1,11 +1,10 @@
 //! Layers of both systems. Weights are stored without the factor that equalises learning rates (`weight_gain` of the official classes).
 
 use crate::error::Result;
-use crate::generate::layers::convolution;
+use crate::generate::layers::linear;
 use crate::generate::traits::Mode;
 use crate::generate::variables::{Builder, Init, Parameter};
 use crate::ops::channels::add_to_channels;
-use crate::ops::conv::ConvConfig;
 use crate::ops::leaky_relu::LeakyRelu;
 use crate::ops::modulate::scale_images;
 use crate::ops::upfirdn::Filter;
@@ -94,14 +93,6 @@ impl FullyConnected {
             None => Ok(y),
         }
     }
-}
-
-/// `x` `[B, I]` times `weight` `[O, I]` transposed: a pointwise convolution, so that rows do not depend on each other.
-pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
-    let pixel = |t: &Tensor| t.unsqueeze(2)?.unsqueeze(3);
-    Ok(convolution(&pixel(x)?, &pixel(weight)?, bias, None, ConvConfig::padded(0), mode)?
-        .squeeze(3)?
-        .squeeze(2)?)
 }
 
 fn scaled(x: &Tensor, factor: f64) -> Result<Tensor> {

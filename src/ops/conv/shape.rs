@@ -112,6 +112,12 @@ impl Shape {
         alone && (self.out_height, self.out_width) == (self.height, self.width)
     }
 
+    /// Whether the kernel lies on the whole image, at one place.
+    pub fn whole(&self) -> bool {
+        let covers = (self.kernel_height, self.kernel_width) == (self.height, self.width);
+        covers && self.out_plane() == 1 && self.top == 0 && self.left == 0
+    }
+
     /// Values under one output pixel: the depth of the matrix product.
     pub fn depth(&self) -> usize {
         self.in_channels * self.taps()

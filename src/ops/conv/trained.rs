@@ -21,6 +21,15 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, config: ConvConfig) -> Result<Tensor>
     if !x.device().is_cpu() || x.dtype() != DType::F32 {
         return composed::map(&shape, Kind::Output, x, weight);
     }
+    if shape.whole() && shape.batch > 1 {
+        // A product: as pixels of one image, all rows share each panel of weights, and gradients have no empty lanes.
+        let pixels = x.reshape((shape.batch, shape.depth()))?.t()?.contiguous()?;
+        let pixels = pixels.reshape((1, shape.depth(), 1, shape.batch))?;
+        let weight = weight.reshape((shape.out_channels, shape.depth(), 1, 1))?;
+        let y = conv2d(&pixels, &weight, ConvConfig::padded(0))?;
+        let y = y.reshape((shape.out_channels, shape.batch))?.t()?.contiguous()?;
+        return y.reshape((shape.batch, shape.out_channels, 1, 1));
+    }
     x.contiguous()?.apply_op2(&weight.contiguous()?, Map { shape, kind: Kind::Output })
 }
 
