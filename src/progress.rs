@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 
 /// Receives the progress of a long step. `cli` draws bars with it; the library needs none.
 pub trait Progress: Sync {
@@ -25,11 +26,11 @@ impl Progress for Silent {
     fn warn(&self, _: &str) {}
 }
 
-static STOP: AtomicBool = AtomicBool::new(false);
+static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-/// Asks every long step of the process to stop at its next safe point (called by the signal handler).
-pub fn request_stop() {
-    STOP.store(true, Ordering::SeqCst);
+/// Set, it asks every long step of the process to stop at its next safe point (signals do).
+pub fn stop_flag() -> Arc<AtomicBool> {
+    Arc::clone(&STOP)
 }
 
 /// To be called at safe points: [`Error::Interrupted`] once a stop was requested.

@@ -173,21 +173,25 @@ fn a_run_that_is_killed_again_and_again_ends_in_the_same_bytes() {
 fn an_interrupted_run_saves_its_step_exits_130_and_goes_on() {
     let dir = place(Reference::None);
     let long = LONG.replace("--steps 300", "--steps 20000").replace("--snap 37", "--snap 10000");
-    let mut child = spawn(&dir, &format!("{long} -o run"));
-    wait_for_lines(&mut child, &dir.path().join("run/log.jsonl"), 5);
-    let signal = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(signal.success());
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    let states = fs::read_dir(dir.path().join("run/state")).unwrap();
-    let states: Vec<String> = states.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-    assert_eq!(states.len(), 1, "{states:?}");
-    let step: u64 = states[0].strip_prefix("step-").unwrap().parse().unwrap();
-    assert!((1..20000).contains(&step) && !step.is_multiple_of(10000));
-    let rest = long.replace("--steps 20000", &format!("--steps {}", step + 3));
-    finetune(&dir, &format!("{rest} -o run")).assert().success();
-    finetune(&dir, &format!("{rest} -o whole")).assert().success();
-    let file = |run: &str| content(&dir.path().join(run).join(format!("snapshot-{:06}", step + 3)));
-    assert_eq!(file("run"), file("whole"));
+    // Ctrl-C, and what schedulers send.
+    for signal in ["INT", "TERM", "USR1"] {
+        let (run, whole) = (format!("run-{signal}"), format!("whole-{signal}"));
+        let mut child = spawn(&dir, &format!("{long} -o {run}"));
+        wait_for_lines(&mut child, &dir.path().join(&run).join("log.jsonl"), 5);
+        let sent = std::process::Command::new("kill").args(["-s", signal, &child.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{signal}");
+        let states = fs::read_dir(dir.path().join(&run).join("state")).unwrap();
+        let states: Vec<String> = states.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        assert_eq!(states.len(), 1, "{states:?}");
+        let step: u64 = states[0].strip_prefix("step-").unwrap().parse().unwrap();
+        assert!((1..20000).contains(&step) && !step.is_multiple_of(10000));
+        let rest = long.replace("--steps 20000", &format!("--steps {}", step + 3));
+        finetune(&dir, &format!("{rest} -o {run}")).assert().success();
+        finetune(&dir, &format!("{rest} -o {whole}")).assert().success();
+        let file = |run: &str| content(&dir.path().join(run).join(format!("snapshot-{:06}", step + 3)));
+        assert_eq!(file(&run), file(&whole));
+    }
 }
 
 #[test]

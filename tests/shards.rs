@@ -39,11 +39,29 @@ fn stage() -> TempDir {
     dir
 }
 
+/// The files below `dir`, by their names from there.
 fn content(dir: &Path) -> BTreeMap<String, Vec<u8>> {
-    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
-    entries
-        .map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap_or_default()))
-        .collect()
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap()) {
+        let name = entry.file_name().into_string().unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(
+                content(&entry.path()).into_iter().map(|(below, text)| (format!("{name}/{below}"), text)),
+            );
+        } else {
+            found.insert(name, fs::read(entry.path()).unwrap());
+        }
+    }
+    found
+}
+
+/// Runs a command in `count` parts, the last first, and merges them in `out`.
+fn in_parts(dir: &TempDir, arguments: &[&str], count: usize, out: &str) -> assert_cmd::assert::Assert {
+    for index in (0..count).rev() {
+        let shard = format!("{index}/{count}");
+        run(dir, &[arguments, &["-o", out, "--shard", &shard]].concat()).success();
+    }
+    run(dir, &["merge", out])
 }
 
 #[test]
@@ -82,6 +100,114 @@ fn features_and_scores_made_in_parts_are_those_of_one_run() {
     expected.insert("scores.csv".to_owned(), fs::read(dir.path().join("one.csv")).unwrap());
     expected.insert("scores.skipped.csv".to_owned(), fs::read(dir.path().join("one.skipped.csv")).unwrap());
     assert_eq!(content(&dir.path().join("scored")), expected);
+}
+
+#[test]
+fn an_index_made_in_parts_is_that_of_one_run() {
+    let dir = stage();
+    run(&dir, &["embed", "photos", "-o", "whole"]).success();
+    let more = ["--index", "exact", "--k", "5", "--duplicates", "collapse"];
+    for count in [3, 16] {
+        let out = format!("cut{count}");
+        fs::create_dir(dir.path().join(&out)).unwrap();
+        for name in ["manifest.json", "features.npy", "images.csv", "skipped.csv"] {
+            fs::copy(dir.path().join("whole").join(name), dir.path().join(&out).join(name)).unwrap();
+        }
+    }
+    run(&dir, &[&["index", "whole"][..], &more].concat()).success();
+    for count in [3, 16] {
+        let out = format!("cut{count}");
+        for index in (0..count).rev() {
+            let shard = format!("{index}/{count}");
+            if index == 0 && count > 1 {
+                run(&dir, &["merge", &out]).failure().code(1).stderr(contains("missing 1 of"));
+            }
+            run(&dir, &[&["index", &out, "--shard", &shard][..], &more].concat()).success();
+        }
+        run(&dir, &["merge", &out, "--in-place"]).failure().code(2);
+        run(&dir, &["merge", &out]).success().stdout(contains(format!("{count} parts: 2095 images")));
+        assert_eq!(content(&dir.path().join("whole")), content(&dir.path().join(&out)), "{count} shards");
+        run(&dir, &["merge", &out]).success().stderr(contains("merged already"));
+    }
+    let graphs = ["index", "whole", "--shard", "0/2", "--index", "hnsw"];
+    run(&dir, &graphs).failure().code(2).stderr(contains("--index exact"));
+    // The merge completes what was searched, not what is there by then.
+    run(&dir, &[&["index", "whole", "--shard", "0/1"][..], &more].concat()).success();
+    run(&dir, &["embed", "photos", "--fit", "pad", "-o", "other"]).success();
+    fs::copy(dir.path().join("other/manifest.json"), dir.path().join("whole/manifest.json")).unwrap();
+    run(&dir, &["merge", "whole"]).failure().code(1).stderr(contains("among other features"));
+}
+
+#[test]
+fn sampled_in_parts_the_images_tables_and_latents_are_those_of_one_run() {
+    let dir = tempfile::tempdir().unwrap();
+    // The demonstration's generator and reference. Distances between the kept and the number wanted depend on all before.
+    for (i, rule) in [
+        "--bias match -n 60 --grid",
+        "--bias fidelity --distinct 20 --novel 10",
+        "--rule two-level --threshold p70 --weight 5",
+        "-n 50",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let arguments: Vec<&str> =
+            ["sample", "--seeds", "0-400,900"].into_iter().chain(rule.split(' ')).collect();
+        let (whole, cut) = (format!("whole{i}"), format!("cut{i}"));
+        run(&dir, &[&arguments[..], &["-o", &whole]].concat()).success();
+        in_parts(&dir, &arguments, 3, &cut).success();
+        assert_eq!(content(&dir.path().join(&whole)), content(&dir.path().join(&cut)), "{rule}");
+        run(&dir, &["merge", &cut]).success().stderr(contains("merged already"));
+    }
+    let few = ["sample", "--seeds", "0-200", "--bias", "match", "-n", "190"];
+    run(&dir, &[&few[..], &["-o", "few"]].concat()).failure().code(1);
+    in_parts(&dir, &few, 2, "few-cut").failure().code(1).stderr(contains("of the 190 images asked for"));
+    assert_eq!(content(&dir.path().join("few")), content(&dir.path().join("few-cut")));
+    let unlisted = ["sample", "--bias", "match", "-n", "9", "--shard", "0/2", "-o", "x"];
+    run(&dir, &unlisted).failure().code(2).stderr(contains("--seeds"));
+}
+
+#[test]
+fn perturbed_in_parts_the_images_and_tables_are_those_of_one_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let arguments = "perturb --bias diversity --seeds 3-8 --eps 0.1,0.2 --steps 2 --grid 4 --control";
+    let arguments: Vec<&str> = arguments.split(' ').collect();
+    run(&dir, &[&arguments[..], &["-o", "whole"]].concat()).success();
+    for count in [1, 4, 7] {
+        let out = format!("cut{count}");
+        in_parts(&dir, &arguments, count, &out).success().stdout(contains("6 images"));
+        assert_eq!(content(&dir.path().join("whole")), content(&dir.path().join(&out)), "{count} shards");
+    }
+}
+
+#[test]
+fn sets_compared_in_parts_give_the_numbers_of_one_run() {
+    let dir = stage();
+    let half = dir.path().join("half");
+    fs::create_dir(&half).unwrap();
+    for i in (0..IMAGES).step_by(2) {
+        let name = format!("{i:04}.pgm");
+        fs::copy(dir.path().join("photos").join(&name), half.join(name)).unwrap();
+    }
+    run(&dir, &["embed", "half", "-o", "ref"]).success();
+    let arguments: Vec<&str> =
+        "eval --real photos --generated half ref --k 2 --self-check --bootstrap 5".split(' ').collect();
+    let file = |name: &str| fs::read(dir.path().join(name)).unwrap();
+    run(&dir, &[&arguments[..], &["-o", "whole.json"]].concat()).success();
+    run(&dir, &[&arguments[..], &["-o", "whole.csv"]].concat()).success();
+    for count in [1, 3, 7] {
+        let out = format!("cut{count}");
+        in_parts(&dir, &arguments, count, &out).success();
+        assert_eq!(file(&format!("{out}/eval.json")), file("whole.json"));
+        assert_eq!(file(&format!("{out}/eval.csv")), file("whole.csv"));
+    }
+    run(&dir, &["eval", "--real", "ref", "--generated", "half", "--save-stats", "s.npz"]).success();
+    let statistics: Vec<&str> = "eval --real s.npz --generated half".split(' ').collect();
+    run(&dir, &[&statistics[..], &["-o", "stats.csv"]].concat()).success();
+    in_parts(&dir, &statistics, 2, "stats").success();
+    assert_eq!(file("stats/eval.csv"), file("stats.csv"));
+    let features: Vec<&str> = "eval --real ref --generated ref -o x --shard 0/2".split(' ').collect();
+    run(&dir, &features).failure().code(2).stderr(contains("features already"));
 }
 
 #[test]

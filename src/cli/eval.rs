@@ -1,25 +1,20 @@
 //! `pd eval`: how generated sets compare with a real one.
 
-use super::common::{ExtractorArgs, RunArgs};
-use super::eval_summary::{EvalSummary, RealRow, Row};
+use super::common::{self, ExtractorArgs, RunArgs};
+use super::eval_compare::{FD, MetricArgs, Plan, Samples, Side, about};
+use super::eval_summary::EvalSummary;
 use super::input;
 use super::output;
 use super::terminal::Terminal;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use ndarray::{ArcArray2, Axis};
 use pseudo_density::error::{Error, Result};
-use pseudo_density::extract::Identity;
 use pseudo_density::formats::is_features_file;
-use pseudo_density::formats::table::{Table, Values, format_of, write_table};
-use pseudo_density::metrics::prdc::Boundary;
-use pseudo_density::metrics::rarity::rarity;
-use pseudo_density::metrics::realism::realism;
-use pseudo_density::metrics::{
-    Comparison, Draws, FeatureSet, METRICS, Metric, Needs, Options, Statistics, authenticity, evaluate,
-    halves, metric,
-};
+use pseudo_density::formats::table::{format_of, write_table};
+use pseudo_density::images::ImageSet;
+use pseudo_density::metrics::{METRICS, Statistics};
 use pseudo_density::reference::{Reference, is_reference};
+use pseudo_density::shards::ShardRequest;
 use std::path::{Path, PathBuf};
 
 /// Compare generated sets with a real one: FID, KID, precision, recall, density, coverage, ...
@@ -31,14 +26,17 @@ Examples:
 pub struct Eval {
     /// Real set: images (directory, .zip, .tar), features file, reference directory, or for the Frechet distance alone an .npz with mu and sigma
     #[arg(long, value_name = "X")]
-    real: PathBuf,
+    pub real: PathBuf,
     /// Generated sets, each of the same kinds
     #[arg(long, value_name = "Y", num_args = 1.., required = true)]
-    generated: Vec<PathBuf>,
+    pub generated: Vec<PathBuf>,
     /// Metrics to compute; fid is fd [default: all but kid-subsets]
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = metric_names())]
     metrics: Vec<String>,
-    /// Write a row per generated set to FILE (.csv, .jsonl, .parquet; .json: the whole summary) instead of printing it
+    /// Do one part of the work: I/N with I from 0, auto/N or auto; `pd merge OUT` writes OUT/eval.json and OUT/eval.csv
+    #[arg(long, value_name = "I/N", value_parser = common::shard, requires = "output", conflicts_with_all = ["per_sample", "save_stats"])]
+    shard: Option<ShardRequest>,
+    /// Write a row per generated set to FILE (.csv, .jsonl, .parquet; .json: the whole summary) instead of printing it; with --shard, a directory
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Write a row per generated image to FILE: realism, rarity, nearest real image
@@ -50,171 +48,49 @@ pub struct Eval {
     #[command(flatten)]
     how: MetricArgs,
     #[command(flatten)]
-    extractor: ExtractorArgs,
+    pub extractor: ExtractorArgs,
     #[command(flatten)]
-    run: RunArgs,
-}
-
-/// How metrics are computed.
-#[derive(Args)]
-#[command(next_help_heading = "Metrics")]
-struct MetricArgs {
-    /// Neighbours k of precision, recall, realism and rarity
-    #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    k: u32,
-    /// Neighbours k of density and coverage, clipped or not
-    #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    k_density: u32,
-    /// What a sample is whose distance equals a sphere's radius
-    #[arg(long, default_value = "excluded")]
-    boundary: Boundary,
-    /// Subsets of kid-subsets
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    kid_subsets: u32,
-    /// Rows of each
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
-    kid_subset_size: u32,
-    /// Add a row of one random half of the real set against the other: what the values can be at best at that size
-    #[arg(long)]
-    self_check: bool,
-    /// Give 95 % intervals from B resampled sets
-    #[arg(long, value_name = "B", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
-    bootstrap: Option<u32>,
-    /// Key of every random draw
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
+    pub run: RunArgs,
 }
 
 fn metric_names() -> PossibleValuesParser {
     PossibleValuesParser::new(METRICS.iter().map(|metric| metric.name).chain([FD.1]))
 }
 
-impl MetricArgs {
-    fn options(&self) -> Options {
-        Options {
-            k: self.k as usize,
-            k_density: self.k_density as usize,
-            boundary: self.boundary,
-            kid_subsets: self.kid_subsets as usize,
-            kid_subset_size: self.kid_subset_size as usize,
-            seed: self.seed,
-        }
-    }
-
-    fn draws(&self) -> Option<Draws> {
-        self.bootstrap.map(|count| Draws { count: count as usize, seed: self.seed })
-    }
-}
-
-/// The extractor whose Fréchet distance is the FID.
-const FID_EXTRACTOR: &str = "inception-fid";
-/// The registry's name of the Fréchet distance, and what it may be called instead.
-const FD: (&str, &str) = ("fd", "fid");
 /// Extension of files of statistics.
 const STATISTICS: &str = "npz";
-
-/// One side as it was read.
-enum Side {
-    Features { features: ArcArray2<f32>, paths: Vec<String>, identity: Identity },
-    Statistics(Statistics),
-}
-
-impl Side {
-    fn set<'p>(&self, path: &Path, options: &Options, terminal: &'p Terminal) -> Result<FeatureSet<'p>> {
-        let set = match self {
-            Side::Features { features, .. } => {
-                FeatureSet::new(features.clone(), options, terminal).map_err(|e| about(path, e))?
-            }
-            Side::Statistics(statistics) => FeatureSet::from_statistics(statistics.clone(), terminal),
-        };
-        Ok(set.named(path.display().to_string()))
-    }
-
-    fn identity(&self) -> Option<&Identity> {
-        match self {
-            Side::Features { identity, .. } => Some(identity),
-            Side::Statistics(_) => None,
-        }
-    }
-}
-
-/// An error about numbers, with the file they are in.
-fn about(path: &Path, error: Error) -> Error {
-    match error {
-        Error::Data { reason, hint } => Error::data(format!("{}: {reason}", path.display()), hint),
-        other => other,
-    }
-}
 
 impl Eval {
     pub fn run(self) -> Result<()> {
         let terminal = self.run.start()?;
         self.check_paths()?;
-        let options = self.how.options();
+        let plan = self.plan();
+        if let (Some(shard), Some(out)) = (self.shard, &self.output) {
+            return self.run_shard(plan, shard, out, &terminal);
+        }
         let reference = is_reference(&self.real).then(|| Reference::open(&self.real)).transpose()?;
-        let real_side = self.read(&self.real, None, &terminal)?;
-        let real = real_side.set(&self.real, &options, &terminal)?;
-        if let Some(path) = &self.save_stats {
-            real.statistics()?.save(path)?;
-            terminal.say(&format!(
-                "wrote mean and covariance of {} to {}",
-                self.real.display(),
-                path.display()
-            ));
-        }
-        let mut summary = EvalSummary::new(&self.real, &options, self.how.bootstrap);
-        summary.real = RealRow { path: self.real.display().to_string(), n: real.rows(), alone: Vec::new() };
-        let mut identity = real_side.identity().cloned();
-        let mut samples = Samples::default();
-        let mut metrics = Vec::new();
-        for path in &self.generated {
-            let side = self.read(path, reference.as_ref(), &terminal)?;
-            match (&identity, side.identity()) {
-                (Some(known), Some(own)) => {
-                    if let Some(difference) = known.difference(own) {
-                        return Err(Error::usage(
-                            format!("{} does not fit the sets before it: {difference}", path.display()),
-                            "all sets have to be made with the same extractor, weights and preprocessing",
-                        ));
-                    }
-                }
-                (None, Some(own)) => identity = Some(own.clone()),
-                (_, None) => {}
-            }
-            let generated = side.set(path, &options, &terminal)?;
-            let comparison =
-                Comparison::new(&real, &generated, &options, &terminal).map_err(|e| about(path, e))?;
-            metrics = self.metrics(&comparison, identity.as_ref(), &terminal)?;
-            for metric in &metrics {
-                if let Some(caution) = (metric.caution)(&comparison) {
-                    summary.warn(format!("{}: {caution}", path.display()), &terminal);
-                }
-            }
-            let estimates = evaluate(&comparison, &metrics, self.how.draws())?;
-            summary.generated.push(Row { path: path.display().to_string(), n: generated.rows(), estimates });
-            if self.per_sample.is_some() {
-                samples.add(path, &side, &real_side, &comparison)?;
-            }
-        }
-        let alone: Vec<&'static Metric> = metrics.iter().copied().filter(|metric| metric.alone).collect();
-        if !alone.is_empty() && real.has_features() {
-            let comparison = Comparison::new(&real, &real, &options, &terminal)?;
-            summary.real.alone = evaluate(&comparison, &alone, self.how.draws())?;
-        }
-        if self.how.self_check {
-            summary.self_check = Some(self.self_check(&real_side, &metrics, &options, &terminal)?);
-        }
-        summary.describe(identity.as_ref(), &metrics, is_fid(identity.as_ref()));
-        if let Some(path) = &self.per_sample {
+        let read = |set: usize| {
+            let path = self.paths().nth(set).unwrap_or(&self.real);
+            self.read(path, reference.as_ref(), &terminal)
+        };
+        let mut samples = self.per_sample.as_ref().map(|_| Samples::default());
+        let summary = plan.compare(read, self.save_stats.as_deref(), samples.as_mut(), &terminal)?;
+        if let (Some(path), Some(samples)) = (&self.per_sample, &samples) {
             write_table(path, &samples.table()?)?;
             terminal.say(&format!("wrote {} rows to {}", samples.paths.len(), path.display()));
         }
         self.deliver(&summary, &terminal)
     }
 
+    fn plan(&self) -> Plan {
+        let names = self.paths().map(|path| path.display().to_string()).collect();
+        Plan { names, metrics: self.metrics.clone(), how: self.how.clone() }
+    }
+
     /// What can be refused before the work.
     fn check_paths(&self) -> Result<()> {
-        for path in [&self.output, &self.per_sample].into_iter().flatten() {
+        let output = self.output.as_ref().filter(|_| self.shard.is_none());
+        for path in [output, self.per_sample.as_ref()].into_iter().flatten() {
             output::check_table_path(path)?;
         }
         if let Some(path) = &self.save_stats
@@ -225,15 +101,15 @@ impl Eval {
                 "that is the format that is written",
             ));
         }
-        let all = || self.generated.iter().chain([&self.real]);
-        if let Some(missing) = all().find(|path| !path.exists()) {
+        let all = || self.paths();
+        if let Some(missing) = all().find(|path| !ImageSet::is_named_by(path)) {
             let missing_file = std::io::Error::from(std::io::ErrorKind::NotFound);
             return Err(Error::io("open", missing)(missing_file));
         }
-        let paths: Vec<&Path> = all().map(PathBuf::as_path).collect();
+        let paths: Vec<&Path> = all().collect();
         input::refuse_unused(&paths, &self.extractor)?;
-        let is_images = |path: &&PathBuf| !is_features_file(path) && !is_reference(path);
-        let is_features = |path: &&PathBuf| is_features_file(path) && !self.may_be_statistics(path);
+        let is_images = |path: &&Path| !is_features_file(path) && !is_reference(path);
+        let is_features = |path: &&Path| is_features_file(path) && !self.may_be_statistics(path);
         if let (Some(features), Some(images)) = (all().find(is_features), all().find(is_images)) {
             return Err(Error::usage(
                 format!(
@@ -247,7 +123,12 @@ impl Eval {
         Ok(())
     }
 
-    fn may_be_statistics(&self, path: &Path) -> bool {
+    /// The real set, then the generated ones.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        [&self.real].into_iter().chain(&self.generated).map(PathBuf::as_path)
+    }
+
+    pub fn may_be_statistics(&self, path: &Path) -> bool {
         self.extractor.key.is_none() && path.extension().is_some_and(|e| e.eq_ignore_ascii_case(STATISTICS))
     }
 
@@ -257,64 +138,11 @@ impl Eval {
         {
             return Ok(Side::Statistics(statistics));
         }
-        let input = input::read(path, &self.extractor, reference, terminal).map_err(|e| about(path, e))?;
+        let input = input::read(path, &self.extractor, reference, terminal);
+        let input = input.map_err(|e| about(&path.display().to_string(), e))?;
         terminal.report_skipped(&input.skipped);
         let features = input.features.into_shared();
         Ok(Side::Features { features, paths: input.paths, identity: input.identity })
-    }
-
-    /// The metrics to compute: those named, else all that these sides allow.
-    fn metrics(
-        &self,
-        comparison: &Comparison<'_>,
-        identity: Option<&Identity>,
-        terminal: &Terminal,
-    ) -> Result<Vec<&'static Metric>> {
-        if self.metrics.is_empty() {
-            let features = comparison.real.has_features() && comparison.generated.has_features();
-            let allowed =
-                |metric: &&&Metric| metric.by_default && (features || metric.needs == Needs::Statistics);
-            return Ok(METRICS.iter().filter(allowed).copied().collect());
-        }
-        let mut chosen: Vec<&'static Metric> = Vec::new();
-        for name in &self.metrics {
-            if name == FD.1 && !is_fid(identity) {
-                terminal.say(&format!(
-                    "warning: a Frechet distance is the FID only with --extractor {FID_EXTRACTOR}; here it is called {}",
-                    FD.0
-                ));
-            }
-            let metric = metric(if name == FD.1 { FD.0 } else { name })?;
-            if chosen.iter().all(|other| other.name != metric.name) {
-                chosen.push(metric);
-            }
-        }
-        Ok(chosen)
-    }
-
-    fn self_check(
-        &self,
-        real: &Side,
-        metrics: &[&'static Metric],
-        options: &Options,
-        terminal: &Terminal,
-    ) -> Result<Row> {
-        let Side::Features { features, .. } = real else {
-            return Err(Error::usage(
-                "--self-check needs the real images or features, not their mean and covariance",
-                "leave it out",
-            ));
-        };
-        let (first, second) = halves(features.nrows(), options.seed);
-        let half = |rows: Vec<u32>| {
-            let rows: Vec<usize> = rows.into_iter().map(|row| row as usize).collect();
-            let half = features.select(Axis(0), &rows).into_shared();
-            FeatureSet::new(half, options, terminal).map(|set| set.named("half of the real set"))
-        };
-        let (first, second) = (half(first)?, half(second)?);
-        let comparison = Comparison::new(&first, &second, options, terminal)?;
-        let estimates = evaluate(&comparison, metrics, self.how.draws())?;
-        Ok(Row { path: "real, half against half".into(), n: second.rows(), estimates })
     }
 
     fn deliver(&self, summary: &EvalSummary, terminal: &Terminal) -> Result<()> {
@@ -334,54 +162,5 @@ impl Eval {
             output::print(&summary.text())?;
         }
         Ok(())
-    }
-}
-
-fn is_fid(identity: Option<&Identity>) -> bool {
-    identity.is_some_and(|identity| identity.extractor == FID_EXTRACTOR && !identity.normalize)
-}
-
-/// The rows of `--per-sample`.
-#[derive(Default)]
-struct Samples {
-    sets: Vec<String>,
-    paths: Vec<String>,
-    realism: Vec<f64>,
-    rarity: Vec<f64>,
-    nearest: Vec<String>,
-    nearest_distance: Vec<f64>,
-    authentic: Vec<bool>,
-}
-
-impl Samples {
-    fn add(&mut self, set: &Path, side: &Side, real: &Side, comparison: &Comparison<'_>) -> Result<()> {
-        let (Side::Features { paths, .. }, Side::Features { paths: real, .. }) = (side, real) else {
-            return Err(Error::usage(
-                "--per-sample needs images or features on both sides, not their mean and covariance",
-                "leave it out",
-            ));
-        };
-        self.sets.extend(paths.iter().map(|_| set.display().to_string()));
-        self.paths.extend(paths.iter().cloned());
-        self.realism.extend(realism(comparison)?);
-        self.rarity.extend(rarity(comparison)?);
-        let found = authenticity(comparison)?;
-        self.nearest
-            .extend(found.nearest.iter().map(|row| real.get(*row as usize).cloned().unwrap_or_default()));
-        self.nearest_distance.extend(found.nearest_distance);
-        self.authentic.extend(found.authentic);
-        Ok(())
-    }
-
-    fn table(&self) -> Result<Table> {
-        let mut table = Table::new();
-        table.push("set", Values::Text(self.sets.clone()))?;
-        table.push("path", Values::Text(self.paths.clone()))?;
-        table.push("realism", Values::Float(self.realism.clone()))?;
-        table.push("rarity", Values::Float(self.rarity.clone()))?;
-        table.push("nearest", Values::Text(self.nearest.clone()))?;
-        table.push("nearest_distance", Values::Float(self.nearest_distance.clone()))?;
-        table.push("authentic", Values::Bool(self.authentic.clone()))?;
-        Ok(table)
     }
 }

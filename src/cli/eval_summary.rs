@@ -8,7 +8,6 @@ use pseudo_density::metrics::{Better, Estimate, Metric, Options};
 use pseudo_density::progress::Progress;
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
-use std::path::Path;
 
 /// A generated set.
 pub struct Row {
@@ -39,9 +38,9 @@ pub struct EvalSummary {
 }
 
 impl EvalSummary {
-    pub fn new(real: &Path, options: &Options, bootstrap: Option<u32>) -> Self {
+    pub fn new(options: &Options, bootstrap: Option<u32>) -> Self {
         EvalSummary {
-            real: RealRow { path: real.display().to_string(), ..RealRow::default() },
+            real: RealRow::default(),
             generated: Vec::new(),
             self_check: None,
             options: options.clone(),

@@ -11,6 +11,7 @@ use pseudo_density::generate::{
 };
 use pseudo_density::perturb::Latents;
 use pseudo_density::sampling::{self, Source};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Which generator, and what it makes images from.
@@ -142,22 +143,33 @@ impl GeneratorArgs {
         }
     }
 
-    /// How many latents there are, and all of them in batches of `size`; `default_seeds` where neither seeds nor a file were given.
-    /// Seeds become latents batch by batch, so that their number takes no memory.
+    /// How many latents there are; `default_seeds` where neither seeds nor a file were given.
+    pub fn count(&self, generator: &dyn Generator, default_seeds: &Seeds) -> Result<usize> {
+        let count = match &self.latents {
+            Some(path) => {
+                let all = read_latents(path, self.space(generator)?, DType::F32, &self.request().device)?;
+                all.dim(0)? as u64
+            }
+            None => self.seeds.as_ref().unwrap_or(default_seeds).count(),
+        };
+        usize::try_from(count).map_err(|_| Error::usage(format!("{count} seeds are too many"), "name fewer"))
+    }
+
+    /// Those of a range, in batches of `size`. Seeds become latents batch by batch, so that their number takes no memory.
     pub fn latents<'a>(
         &'a self,
         generator: &'a dyn Generator,
         size: usize,
         default_seeds: &'a Seeds,
-    ) -> Result<(u64, LatentBatches<'a>)> {
+        range: Range<usize>,
+    ) -> Result<LatentBatches<'a>> {
         let space = self.space(generator)?;
         let device = self.request().device;
         let classes = move |count: usize| self.class.map(|class| vec![class; count]);
         if let Some(path) = &self.latents {
             let all = read_latents(path, space, DType::F32, &device)?;
-            let count = all.dim(0)?;
-            let batches = (0..count).step_by(size.max(1)).map(move |first| {
-                let rows = size.min(count - first);
+            let batches = range.clone().step_by(size.max(1)).map(move |first| {
+                let rows = size.min(range.end - first);
                 Ok(Latents {
                     values: all.narrow(0, first, rows)?,
                     seeds: None,
@@ -165,11 +177,10 @@ impl GeneratorArgs {
                     classes: classes(rows),
                 })
             });
-            return Ok((count as u64, Box::new(batches)));
+            return Ok(Box::new(batches));
         }
         let first_space = find_space(generator.spaces(), None)?;
-        let seeds = self.seeds.as_ref().unwrap_or(default_seeds);
-        let mut rest = seeds.iter();
+        let mut rest = self.seeds.as_ref().unwrap_or(default_seeds).at(range);
         let batches = std::iter::from_fn(move || {
             let seeds: Vec<u32> = rest.by_ref().take(size.max(1)).collect();
             (!seeds.is_empty()).then_some(seeds)
@@ -185,7 +196,7 @@ impl GeneratorArgs {
             }
             Ok(Latents { values: latents, seeds: Some(seeds), keys, classes })
         });
-        Ok((seeds.count(), Box::new(batches)))
+        Ok(Box::new(batches))
     }
 
     /// The candidates that are drawn from: each seed or row is one.

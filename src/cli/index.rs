@@ -1,11 +1,13 @@
 //! `pd index`: neighbours, pseudo densities and the density predictor of a reference.
 
-use super::common::{DensityArgs, RunArgs};
-use super::output;
+use super::common::{self, DensityArgs, RunArgs};
 use super::summary::{Summary, extremes, pairs};
+use super::{merge, output};
 use clap::Args;
 use pseudo_density::error::Result;
+use pseudo_density::reference::sharded_index::index_shard;
 use pseudo_density::reference::{IndexOptions, Reference, index, read_skipped};
+use pseudo_density::shards::ShardRequest;
 use std::path::PathBuf;
 
 /// Adds the neighbour index, the pseudo densities and the density predictor to a reference
@@ -13,11 +15,14 @@ use std::path::PathBuf;
 #[command(after_help = "\
 Examples:
   pd index ref/
-  pd index ref/ --k 20 --duplicates collapse")]
+  pd index ref/ --index exact --shard 3/16")]
 pub struct Index {
     /// Reference directory that `pd embed` made
     #[arg(value_name = "REF")]
     reference: PathBuf,
+    /// Do one part of the work, exact neighbours: I/N with I from 0, auto/N or auto; `pd merge REF` completes the reference
+    #[arg(long, value_name = "I/N", value_parser = common::shard)]
+    shard: Option<ShardRequest>,
     #[command(flatten)]
     density: DensityArgs,
     /// Do not train the density predictor
@@ -32,6 +37,10 @@ impl Index {
         let terminal = self.run.start()?;
         let mut reference = Reference::open(&self.reference)?;
         let options = IndexOptions { score: self.density.options(), predictor: !self.no_predictor };
+        if let Some(shard) = self.shard {
+            let part = index_shard(&reference, options, merge::resolve(shard)?, &terminal)?;
+            return merge::report(&self.reference, &part, &terminal, self.run.json);
+        }
         let done = index(&mut reference, options, &terminal)?;
         let (most_typical, most_unusual) = extremes(&done.scores, &done.paths, &done.paths);
         let record = done.record;

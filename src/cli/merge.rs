@@ -1,13 +1,19 @@
 //! `pd merge`: joins what `--shard I/N` runs left; and what those commands have in common.
 
 use super::common::RunArgs;
+use super::eval_shard::{EVAL, merge_eval};
 use super::output;
+use super::perturb::merge_perturb;
+use super::sample_shard::merge_sample;
 use super::terminal::Terminal;
 use clap::Args;
 use pseudo_density::error::{Error, Result};
+use pseudo_density::perturb::sharded::PERTURB;
 use pseudo_density::progress::Progress;
-use pseudo_density::reference::sharded::{EMBED, SCORE, is_merged, merge_embedded, merge_scores};
-use pseudo_density::shards::{Part, Shard, ShardRequest, all_parts};
+use pseudo_density::reference::sharded::{EMBED, SCORE, merge_embedded, merge_scores};
+use pseudo_density::reference::sharded_index::{self, INDEX, merge_indexed};
+use pseudo_density::sampling::sharded::SAMPLE;
+use pseudo_density::shards::{Merged, PARTS, Part, Shard, ShardRequest, all_parts};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -28,26 +34,47 @@ pub struct Merge {
     run: RunArgs,
 }
 
+/// Files that say a run is complete.
+const RESULTS: [&str; 4] = ["manifest.json", "scores.csv", "eval.csv", "summary.json"];
+
 impl Merge {
     pub fn run(self) -> Result<()> {
         let terminal = self.run.start()?;
-        if is_merged(&self.out) {
+        let index = sharded_index::place(&self.out);
+        if index.exists() {
+            self.refuse_in_place(INDEX)?;
+            let (merged, _) = merge_indexed(&self.out, &all_parts(&index)?, &terminal)?;
+            return self.say(INDEX, &merged);
+        }
+        if !self.out.join(PARTS).exists() && RESULTS.iter().any(|name| self.out.join(name).is_file()) {
             terminal.say(&format!("{} is merged already", self.out.display()));
             return Ok(());
         }
         let parts = all_parts(&self.out)?;
         let command = parts.first().map_or("", |part| part.record.run.command.as_str());
+        self.refuse_in_place(command)?;
         let merged = match command {
             EMBED => merge_embedded(&self.out, &parts, self.in_place)?,
-            SCORE if self.in_place => {
-                return Err(Error::usage("--in-place is for features", "leave it out"));
-            }
             SCORE => merge_scores(&self.out, &parts)?,
+            EVAL => merge_eval(&self.out, &parts, &terminal)?,
+            SAMPLE => merge_sample(&self.out, &parts, &terminal)?,
+            PERTURB => merge_perturb(&self.out, &parts)?,
             other => {
                 let reason = format!("holds parts of `pd {other}`, which this version does not merge");
                 return Err(Error::malformed(&self.out, reason, "merge with the version that made them"));
             }
         };
+        self.say(command, &merged)
+    }
+
+    fn refuse_in_place(&self, command: &str) -> Result<()> {
+        match self.in_place && command != EMBED {
+            true => Err(Error::usage("--in-place is for features", "leave it out")),
+            false => Ok(()),
+        }
+    }
+
+    fn say(&self, command: &str, merged: &Merged) -> Result<()> {
         if self.run.json {
             let object = json!({
                 "command": command, "parts": merged.parts, "images": merged.rows, "skipped": merged.skipped,

@@ -1,20 +1,22 @@
 //! `pd perturb`: single samples moved towards the common or the unique (rule 4).
 
 use super::bundled::Bundled;
-use super::common::{ExtractorArgs, RunArgs};
+use super::common::{self, ExtractorArgs, RunArgs};
 use super::generator_args::{GeneratorArgs, named};
-use super::output;
+use super::{merge, output};
 use clap::Args;
 use pseudo_density::error::{Error, Result};
 use pseudo_density::extract::LoadedExtractor;
 use pseudo_density::generate::Seeds;
+use pseudo_density::perturb::sharded::{PerturbRun, merge_perturbed, perturb_shard};
 use pseudo_density::perturb::{
     Bias, Models, Norm, Output, PredictedDensity, Report, RunOptions, SearchOptions, run,
 };
 use pseudo_density::reference::{DensityBy, Reference, Scorer};
+use pseudo_density::shards::{Merged, Part, ShardRequest};
 use serde_json::{Value, json};
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Latents moved by gradient steps, so that their images become more or less typical
 #[derive(Args)]
@@ -29,6 +31,9 @@ pub struct Perturb {
     /// Towards higher density (fidelity) or lower (diversity)
     #[arg(long)]
     bias: Bias,
+    /// Do one part of the latents: I/N with I from 0, auto/N or auto; `pd merge OUT` joins the parts
+    #[arg(long, value_name = "I/N", value_parser = common::shard)]
+    shard: Option<ShardRequest>,
     /// Directory to write; one that holds another run is refused
     #[arg(long, short, value_name = "OUT", default_value = "pd-perturb")]
     output: PathBuf,
@@ -91,7 +96,8 @@ impl Perturb {
         let conditions = self.generator.conditions(generator.as_ref())?;
         let default_seeds = Seeds::consecutive(DEFAULT_SEEDS.0, DEFAULT_SEEDS.1)?;
         let batch = self.extractor.embed_options().batch;
-        let (count, batches) = self.generator.latents(generator.as_ref(), batch, &default_seeds)?;
+        let all_batches = |range| self.generator.latents(generator.as_ref(), batch, &default_seeds, range);
+        let count = self.generator.count(generator.as_ref(), &default_seeds)?;
         let options = self.search.options(self.bias);
         options.check()?;
         let scorer = Scorer::open(&reference, &terminal)?;
@@ -109,7 +115,6 @@ impl Perturb {
                 "scaled_sum": scorer.model().scaled_sum,
             },
         });
-        let output = Output::create(&self.output, &record)?;
         let models = Models {
             generator: generator.as_ref(),
             conditions,
@@ -117,8 +122,15 @@ impl Perturb {
             scorer: &scorer,
             predictor: predictor.as_ref(),
         };
-        let report = run(&models, &options, count, batches, &output, &terminal)?;
-        let summary = self.summary(&report, record)?;
+        if let Some(shard) = self.shard {
+            let shard = merge::resolve(shard)?;
+            let of = PerturbRun { record, options, latents: count };
+            let part = perturb_shard(&self.output, &models, &of, all_batches, shard, &terminal)?;
+            return merge::report(&self.output, &part, &terminal, self.run.json);
+        }
+        let output = Output::create(&self.output, &record)?;
+        let report = run(&models, &options, count as u64, all_batches(0..count)?, &output, &terminal)?;
+        let summary = summary(&report, record)?;
         output.write_summary(&summary)?;
         terminal.say(&format!(
             "wrote {} images to {}",
@@ -127,14 +139,19 @@ impl Perturb {
         ));
         output::print(&if self.run.json { format!("{summary:#}\n") } else { text(&report) })
     }
+}
 
-    fn summary(&self, report: &Report, record: Value) -> Result<Value> {
-        let mut summary = serde_json::to_value(report).map_err(|e| Error::data(e.to_string(), ""))?;
-        if let (Some(summary), Value::Object(record)) = (summary.as_object_mut(), record) {
-            summary.extend(record);
-        }
-        Ok(summary)
+fn summary(report: &Report, record: Value) -> Result<Value> {
+    let mut summary = serde_json::to_value(report).map_err(|e| Error::data(e.to_string(), ""))?;
+    if let (Some(summary), Value::Object(record)) = (summary.as_object_mut(), record) {
+        summary.extend(record);
     }
+    Ok(summary)
+}
+
+/// Joins the parts in `out` to what one run writes.
+pub fn merge_perturb(out: &Path, parts: &[Part]) -> Result<Merged> {
+    merge_perturbed(out, parts, summary)
 }
 
 impl SearchArgs {

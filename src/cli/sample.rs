@@ -2,27 +2,25 @@
 
 use super::bias::{BUDGET, BiasArgs};
 use super::bundled::Bundled;
-use super::common::{ExtractorArgs, RunArgs};
+use super::common::{self, ExtractorArgs, RunArgs};
 use super::generator_args::GeneratorArgs;
 use super::output;
 use super::run_dir::RunDir;
+use super::sample_end::Ending;
 use super::sample_pool;
-use super::sample_summary::{SampleSummary, table};
+use super::sample_summary::SampleSummary;
 use super::terminal::Terminal;
 use clap::Args;
-use ndarray::Array2;
 use pseudo_density::density::DensityPredictor;
 use pseudo_density::error::{Error, Result};
 use pseudo_density::extract::LoadedExtractor;
-use pseudo_density::formats::npy::write_npy;
-use pseudo_density::formats::table::write_table;
 use pseudo_density::generate::Seeds;
-use pseudo_density::images::{Alpha, contact_sheet, decode, write_png};
 use pseudo_density::reference::{DensityBy, Reference, Scorer};
-use pseudo_density::sampling::draw::{DrawOptions, Drawn, Judgement, draw};
-use pseudo_density::sampling::{Judge, Source, Spacing};
+use pseudo_density::sampling::draw::{DrawOptions, Terms, draw};
+use pseudo_density::sampling::{Judge, Judgement, Making, Source, Spacing, WeightOptions};
+use pseudo_density::shards::{PARTIAL, Partial, ShardRequest};
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Draw images from a generator, or choose from a pool, by their pseudo density
 #[derive(Args)]
@@ -40,6 +38,9 @@ pub struct Sample {
     /// Images wanted [default: 64; all that are accepted where --seeds or --latents lists candidates]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub n: Option<u64>,
+    /// Do one part of the candidates that --seeds or --latents lists: I/N with I from 0, auto/N or auto; `pd merge OUT` decides
+    #[arg(long, value_name = "I/N", value_parser = common::shard, conflicts_with = "pool")]
+    pub shard: Option<ShardRequest>,
     /// Directory for images, samples.csv, latents.npy and summary.json
     #[arg(long, short, value_name = "OUT", default_value = "pd-sample")]
     pub output: PathBuf,
@@ -76,7 +77,7 @@ pub struct Sample {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
     #[command(flatten)]
-    candidates: GeneratorArgs,
+    pub candidates: GeneratorArgs,
     #[command(flatten)]
     pub extractor: ExtractorArgs,
     #[command(flatten)]
@@ -84,14 +85,11 @@ pub struct Sample {
 }
 
 /// Images wanted where nothing else says how many.
-const DEFAULT_N: u64 = 64;
+pub const DEFAULT_N: u64 = 64;
 /// Candidates of a pilot.
 const PILOT: std::ops::RangeInclusive<f64> = 1000.0..=10_000.0;
 /// Draws for each wanted image, at most.
 const MAX_DRAWS: u64 = 100;
-/// Images of `grid.png`.
-const GRID: usize = 64;
-const GRID_COLUMNS: usize = 8;
 
 fn percentile(text: &str) -> std::result::Result<f64, String> {
     match text.strip_prefix('p').unwrap_or(text).parse::<f64>() {
@@ -153,28 +151,7 @@ impl Sample {
         let generator = self.candidates.open()?;
         let all_seeds = Seeds::consecutive(0, u64::from(u32::MAX))?;
         let source = self.candidates.source(generator.as_ref(), &all_seeds)?;
-        let n = match (self.n, self.candidates.lists_candidates()) {
-            (Some(n), _) => Some(n),
-            (None, true) => None,
-            (None, false) => Some(DEFAULT_N),
-        };
-        let wanted = n.unwrap_or(source.len());
-        let budget = weights.as_ref().and_then(|w| w.budget).unwrap_or(BUDGET);
-        let draws = if n.is_some() { wanted as f64 * budget } else { wanted as f64 };
-        let pilot = match (self.pilot, &weights) {
-            (Some(pilot), _) => pilot,
-            (None, Some(_)) => draws.clamp(*PILOT.start(), *PILOT.end()) as u64,
-            // Where all weigh alike there is nothing to estimate.
-            (None, None) => 1,
-        };
-        let options = DrawOptions {
-            n: n.map(|n| n as usize),
-            pilot: pilot as usize,
-            max_draws: self.max_draws.unwrap_or(wanted.saturating_mul(MAX_DRAWS)),
-            weights: weights.clone().unwrap_or_else(pseudo_density::sampling::WeightOptions::alike),
-            seed: self.seed,
-            batch: self.extractor.embed_options().batch,
-        };
+        let options = self.draw_options(weights.as_ref(), &source);
         let run = json!({
             "candidates": self.candidates.describe(generator.as_ref(), &all_seeds)?,
             "reference": reference.as_ref().map(|r| r.digest()).transpose()?,
@@ -183,6 +160,18 @@ impl Sample {
             "distinct": self.distinct,
             "novel": self.novel,
         });
+        let ending = Ending { weights, n: self.n, grid: self.grid };
+        let judging = reference.as_ref().map(|reference| self.judging(reference, terminal)).transpose()?;
+        let judgement = judging.as_ref().map(Judging::judgement);
+        let terms = judging.as_ref().map(|judging| &judging.terms);
+        let paths = judging.as_ref().map_or(&[][..], |judging| judging.scorer.paths());
+        let batch = self.extractor.embed_options().batch;
+        if let Some(shard) = self.shard {
+            let width = judging.as_ref().map(|judging| judging.extractor.identity().dimension);
+            let known = terms.zip(width);
+            let work = (&source, judgement.as_ref(), batch);
+            return self.run_shard(shard, work, (known, paths), (run, options, ending), terminal);
+        }
         let dir = match RunDir::open(&self.output, &run)? {
             RunDir::Finished(summary) => {
                 terminal.say(&format!("{} is finished already", self.output.display()));
@@ -190,84 +179,70 @@ impl Sample {
             }
             RunDir::New(dir) => dir,
         };
-        let drawn = match &reference {
-            Some(reference) => {
-                let extractor =
-                    LoadedExtractor::for_identity(&reference.manifest.identity, &self.extractor.request())?;
-                let scorer = Scorer::open(reference, terminal)?;
-                let predictor = self.predictor(reference)?;
-                let judgement = Judgement {
-                    extractor: &extractor,
-                    judge: Judge { scorer: &scorer, predictor: predictor.as_ref() },
-                    spacing: self.spacing(reference)?,
-                };
-                let drawn = draw(&source, Some(&judgement), &options, (&dir, &run), terminal)?;
-                self.write(&dir, &source, &drawn, scorer.paths())?;
-                drawn
-            }
-            None => {
-                let drawn = draw(&source, None, &options, (&dir, &run), terminal)?;
-                self.write(&dir, &source, &drawn, &[])?;
-                drawn
-            }
-        };
-        let summary = SampleSummary::new(&drawn, weights.as_ref(), &self.output);
-        RunDir::finish(&dir, &summary, &run)?;
+        let partial = Partial::open(dir.join(PARTIAL), &run)?;
+        let making = Making::new(&source, judgement.as_ref(), batch, partial);
+        let drawn = draw(&making, terms, &options, &dir, terminal)?;
+        ending.write(&dir, &making, &drawn, paths)?;
+        making.finish()?;
+        let summary = ending.finish(&dir, &drawn, &run)?;
         output::print(&summary.render(self.run.json))?;
-        self.check_complete(&drawn, &source)
+        ending.check_complete(&drawn, source.len(), &dir)
     }
 
-    /// Tables, latents and the sheet.
-    fn write(&self, dir: &Path, source: &Source, drawn: &Drawn, reference_paths: &[String]) -> Result<()> {
-        write_table(dir.join("samples.csv"), &table(drawn, reference_paths)?)?;
-        let mut latents = Vec::new();
-        let mut shape = vec![0];
-        for row in drawn.kept() {
-            let latent = source.latents(row..row + 1)?;
-            shape = latent.dims().to_vec();
-            latents.extend(latent.flatten_all()?.to_vec1::<f32>()?);
-        }
-        let rows = drawn.kept().count();
-        if rows > 0 {
-            shape[0] = rows;
-            let array = ndarray::ArrayD::from_shape_vec(shape, latents)
-                .map_err(|e| Error::data(format!("latents do not fit: {e}"), ""))?;
-            write_npy(dir.join("latents.npy"), &array)?;
-        } else {
-            write_npy(dir.join("latents.npy"), &Array2::<f32>::zeros((0, 1)))?;
-        }
-        if self.grid {
-            let mut images = Vec::new();
-            for row in drawn.kept().take(GRID) {
-                let path = dir.join(&drawn.names[row]);
-                let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-                images.push(
-                    decode(&bytes, Alpha::White).map_err(|reason| Error::malformed(&path, reason, ""))?,
-                );
-            }
-            write_png(&dir.join("grid.png"), &contact_sheet(&images, GRID_COLUMNS))?;
-        }
-        Ok(())
-    }
-
-    fn check_complete(&self, drawn: &Drawn, source: &Source) -> Result<()> {
-        if drawn.complete {
-            return Ok(());
-        }
-        let kept = drawn.kept().count();
-        let hint = if drawn.draws as u64 >= source.len() {
-            "name more --seeds"
-        } else {
-            "raise --max-draws, ask for fewer with -n, or for a milder weight; lower --distinct and --novel"
+    fn draw_options(&self, weights: Option<&WeightOptions>, source: &Source) -> DrawOptions {
+        let n = match (self.n, self.candidates.lists_candidates()) {
+            (Some(n), _) => Some(n),
+            (None, true) => None,
+            (None, false) => Some(DEFAULT_N),
         };
-        Err(Error::data(
-            format!(
-                "{} draws gave {kept} of the {} images asked for; these are in {}",
-                drawn.draws,
-                self.n.unwrap_or(DEFAULT_N),
-                self.output.display()
-            ),
-            hint,
-        ))
+        let wanted = n.unwrap_or(source.len());
+        let budget = weights.and_then(|w| w.budget).unwrap_or(BUDGET);
+        let draws = if n.is_some() { wanted as f64 * budget } else { wanted as f64 };
+        let pilot = match (self.pilot, weights) {
+            (Some(pilot), _) => pilot,
+            (None, Some(_)) => draws.clamp(*PILOT.start(), *PILOT.end()) as u64,
+            // Where all weigh alike there is nothing to estimate.
+            (None, None) => 1,
+        };
+        DrawOptions {
+            n: n.map(|n| n as usize),
+            pilot: pilot as usize,
+            max_draws: self.max_draws.unwrap_or(wanted.saturating_mul(MAX_DRAWS)),
+            weights: weights.cloned().unwrap_or_else(WeightOptions::alike),
+            seed: self.seed,
+        }
+    }
+
+    /// Reads what judges candidates.
+    fn judging(&self, reference: &Reference, terminal: &Terminal) -> Result<Judging> {
+        let scorer = Scorer::open(reference, terminal)?;
+        Ok(Judging {
+            extractor: LoadedExtractor::for_identity(
+                &reference.manifest.identity,
+                &self.extractor.request(),
+            )?,
+            predictor: self.predictor(reference)?,
+            terms: Terms {
+                model: scorer.model().clone(),
+                distribution: scorer.distribution().clone(),
+                spacing: self.spacing(reference)?,
+            },
+            scorer,
+        })
+    }
+}
+
+/// What judges candidates.
+struct Judging {
+    extractor: LoadedExtractor,
+    scorer: Scorer,
+    predictor: Option<DensityPredictor>,
+    terms: Terms,
+}
+
+impl Judging {
+    fn judgement(&self) -> Judgement<'_> {
+        let judge = Judge { scorer: &self.scorer, predictor: self.predictor.as_ref() };
+        Judgement { extractor: &self.extractor, judge }
     }
 }

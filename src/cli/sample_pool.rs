@@ -131,14 +131,15 @@ fn deliver(
     }
     let set = ImageSet::open(pool, terminal)?;
     let places: HashMap<&str, usize> = (0..set.len()).map(|i| (set.path(i), i)).collect();
-    let absolute = std::fs::canonicalize(pool).map_err(Error::io("read", pool))?;
     for (path, _) in paths.iter().zip(copies).filter(|(_, copies)| **copies > 0) {
         let target = inside(dir, path)?;
         if let Some(parent) = target.parent() {
             std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
         }
         if link {
-            link_to(&absolute.join(path), &target)?;
+            let source = pool.join(path);
+            // The images of a directory may lie in archives.
+            link_to(&std::fs::canonicalize(&source).map_err(Error::io("link", &source))?, &target)?;
         } else {
             let bytes = match places.get(path.as_str()) {
                 Some(&i) => set.read(i),

@@ -1,12 +1,12 @@
-//! What goes to stderr: progress bars and warnings; and what comes from the keyboard: Ctrl-C.
+//! What goes to stderr: progress bars and warnings; and what comes from the keyboard and from schedulers: signals.
 
 use super::output;
 use indicatif::{ProgressBar, ProgressStyle};
 use pseudo_density::error::{Error, Result};
 use pseudo_density::images::Skipped;
-use pseudo_density::progress::{Progress, request_stop};
+use pseudo_density::progress::{Progress, stop_flag};
+use signal_hook::{consts, flag};
 use std::io::IsTerminal;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -90,15 +90,21 @@ impl Progress for Terminal {
     }
 }
 
-/// The first Ctrl-C (or SIGTERM) asks for a stop at the next safe point, the second ends the process.
+/// Signals that ask for a stop: Ctrl-C, and how schedulers say that time is up.
+#[cfg(unix)]
+const STOPPING: [i32; 4] = [consts::SIGINT, consts::SIGTERM, consts::SIGHUP, consts::SIGUSR1];
+#[cfg(not(unix))]
+const STOPPING: [i32; 2] = [consts::SIGINT, consts::SIGTERM];
+
+/// The first signal asks for a stop at the next safe point, the second ends the process.
 pub fn handle_interrupts() -> Result<()> {
-    static ASKED: AtomicBool = AtomicBool::new(false);
     const INTERRUPTED: i32 = 130;
-    ctrlc::set_handler(|| {
-        if ASKED.swap(true, Ordering::SeqCst) {
-            std::process::exit(INTERRUPTED);
-        }
-        request_stop();
-    })
-    .map_err(|e| Error::usage(format!("cannot handle Ctrl-C: {e}"), ""))
+    let stop = stop_flag();
+    for signal in STOPPING {
+        // In this order: the first signal finds the flag not set yet.
+        flag::register_conditional_shutdown(signal, INTERRUPTED, stop.clone())
+            .and_then(|_| flag::register(signal, stop.clone()))
+            .map_err(|e| Error::usage(format!("cannot handle signal {signal}: {e}"), ""))?;
+    }
+    Ok(())
 }

@@ -115,6 +115,22 @@ pub fn write_atomic(
     file.commit()
 }
 
+/// Gives a file another name too, or copies it where the file system does not allow that. What has the name already is replaced.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
+    match fs::remove_file(to) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", to)(e)),
+        _ => {}
+    }
+    if fs::hard_link(from, to).is_ok() {
+        return Ok(());
+    }
+    let mut source = File::open(from).map_err(Error::io("open", from))?;
+    write_atomic(to, |out| io::copy(&mut source, out).map(drop))
+}
+
 /// Removes a directory that may not be there.
 ///
 /// # Errors

@@ -5,10 +5,10 @@ use super::element::expansion_limit;
 use super::npy::{into_matrix, read_array, read_header, read_npy};
 use super::safetensors::SafetensorsReader;
 use crate::error::{Error, Result};
-use ndarray::Array2;
+use ndarray::{Array2, Axis, concatenate};
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use zip::ZipArchive;
 
 /// Reads the array `key` of a file; without a key, the only one.
@@ -25,12 +25,51 @@ fn reader(path: &Path) -> Option<Reader> {
     FORMATS.iter().find(|(known, _)| *known == extension).map(|(_, reader)| *reader)
 }
 
-/// Whether a path names a features file, by its extension.
-pub fn is_features_file(path: impl AsRef<Path>) -> bool {
-    reader(path.as_ref()).is_some()
+/// What the parts of clip-retrieval are named by: `img_emb_0.npy`, `img_emb_1.npy`, … in a folder `img_emb`.
+const PART: (&str, &str) = ("img_emb_", ".npy");
+const PARTS: &str = "img_emb";
+
+/// The part files of a folder that clip-retrieval made, or of the one within, with their numbers; none for anything else.
+fn numbered_parts(path: &Path) -> Vec<(usize, PathBuf)> {
+    for dir in [path.to_path_buf(), path.join(PARTS)] {
+        let Ok(entries) = std::fs::read_dir(&dir) else { continue };
+        let number = |name: &str| name.strip_prefix(PART.0)?.strip_suffix(PART.1)?.parse::<usize>().ok();
+        let mut parts: Vec<(usize, PathBuf)> = entries
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .filter_map(|path| Some((number(path.file_name()?.to_str()?)?, path)))
+            .collect();
+        if !parts.is_empty() {
+            parts.sort();
+            return parts;
+        }
+    }
+    Vec::new()
 }
 
-/// Reads features `[N, D]`, one row per image, converted to float32; `[N, D, 1, 1]` loses its last dimensions.
+/// The files of a set of features in order: `path` itself, or the parts of clip-retrieval in the folder that it names.
+///
+/// # Errors
+/// [`Error::Malformed`] if a part is missing.
+pub fn features_files(path: &Path) -> Result<Vec<PathBuf>> {
+    let parts = numbered_parts(path);
+    if parts.is_empty() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    // Rows are counted through all parts: a hole would give each later one the number of another.
+    if let Some((expected, _)) = (0..).zip(&parts).find(|(expected, (number, _))| expected != number) {
+        let reason = format!("has {} parts but not {}{expected}{}", parts.len(), PART.0, PART.1);
+        return Err(Error::malformed(path, reason, "finish clip-retrieval inference, or copy the part"));
+    }
+    Ok(parts.into_iter().map(|(_, path)| path).collect())
+}
+
+/// Whether a path names a features file, by its extension, or a folder of part files.
+pub fn is_features_file(path: impl AsRef<Path>) -> bool {
+    reader(path.as_ref()).is_some() || !numbered_parts(path.as_ref()).is_empty()
+}
+
+/// Reads features `[N, D]`, one row per image, converted to float32; `[N, D, 1, 1]` loses its last dimensions. The parts of a
+/// folder are read one after the other.
 /// `key` names the array where the file holds several.
 ///
 /// # Errors
@@ -38,6 +77,15 @@ pub fn is_features_file(path: impl AsRef<Path>) -> bool {
 /// unknown extension, and if `key` is missing or names nothing (the names and shapes there are told).
 pub fn read_features(path: impl AsRef<Path>, key: Option<&str>) -> Result<Array2<f32>> {
     let path = path.as_ref();
+    let files = features_files(path)?;
+    if files != [path] {
+        let parts: Vec<Array2<f32>> = files.iter().map(|file| npy(file, key)).collect::<Result<_>>()?;
+        let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
+        return concatenate(Axis(0), &views).map_err(|_| {
+            let widths: Vec<usize> = parts.iter().map(|part| part.ncols()).collect();
+            Error::malformed(path, format!("has parts of the widths {widths:?}"), "are they of one model?")
+        });
+    }
     let reader = reader(path).ok_or_else(|| {
         let known: Vec<_> = FORMATS.iter().map(|(extension, _)| format!(".{extension}")).collect();
         Error::usage(
@@ -124,6 +172,33 @@ fn not_chosen(path: &Path, key: Option<&str>, arrays: Vec<(String, Vec<usize>)>)
         None => format!("{} holds several arrays", path.display()),
     };
     Error::usage(reason, format!("--key NAME, one of: {}", known.join(", ")))
+}
+
+#[cfg(test)]
+mod part_tests {
+    use super::*;
+    use crate::formats::npy::write_npy;
+
+    #[test]
+    fn parts_are_read_by_number_and_none_may_be_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join(PARTS);
+        std::fs::create_dir(&folder).unwrap();
+        assert!(!is_features_file(dir.path()));
+        for part in 0..11 {
+            let rows = Array2::from_elem((2, 3), part as f32);
+            write_npy(folder.join(format!("img_emb_{part}.npy")), &rows).unwrap();
+        }
+        for path in [dir.path(), &folder] {
+            assert!(is_features_file(path));
+            let read = read_features(path, None).unwrap();
+            assert_eq!(read.column(0).to_vec(), (0..22).map(|row| (row / 2) as f32).collect::<Vec<_>>());
+        }
+        write_npy(folder.join("img_emb_10.npy"), &Array2::<f32>::zeros((2, 4))).unwrap();
+        assert!(read_features(&folder, None).unwrap_err().to_string().contains("widths"));
+        std::fs::remove_file(folder.join("img_emb_4.npy")).unwrap();
+        assert!(read_features(&folder, None).unwrap_err().to_string().contains("not img_emb_4.npy"));
+    }
 }
 
 #[cfg(test)]

@@ -14,5 +14,5 @@ pub mod state_dict;
 pub mod table;
 pub mod torch;
 
-pub use features::{is_features_file, read_features};
+pub use features::{features_files, is_features_file, read_features};
 pub use state_dict::{HostTensor, StateDict, TensorData, read_state_dict};

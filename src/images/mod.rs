@@ -15,6 +15,7 @@ mod source;
 #[cfg(test)]
 mod source_tests;
 mod tar;
+mod tars;
 #[cfg(test)]
 mod tests;
 mod write;

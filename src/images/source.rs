@@ -3,7 +3,7 @@
 //! Rows of every later result are positions in this set.
 
 use super::names::{looked_for, shown};
-use super::{dir, tar, zip};
+use super::{dir, tar, tars, zip};
 use crate::error::{Error, Result};
 use crate::formats::digest::hex;
 use crate::progress::Progress;
@@ -69,7 +69,8 @@ pub struct ImageSet {
 const COMPRESSED: [&str; 8] = ["gz", "tgz", "bz2", "xz", "zst", "7z", "rar", "lz4"];
 
 impl ImageSet {
-    /// Lists the images of a directory (with all below it), a `.zip`, a `.tar`, or one image file.
+    /// Lists the images of a directory (with all below it), a `.zip`, a `.tar`, or one image file. A range of archives,
+    /// `{00000..00099}.tar`, is one set, and so are the `.tar` files of a directory that holds no image itself.
     ///
     /// Entries are images by their extension ([`EXTENSIONS`](super::EXTENSIONS)); others are passed over without a word.
     /// A single file named directly is taken whatever it is called. Nothing is decoded here.
@@ -78,30 +79,46 @@ impl ImageSet {
     /// # Errors
     /// If `path` cannot be opened, is a damaged archive, or holds no image; [`Error::Interrupted`] on request.
     pub fn open(path: &Path, progress: &dyn Progress) -> Result<ImageSet> {
+        let range = if path.exists() { None } else { tars::of_range(path)? };
+        if let Some(archives) = range {
+            return ImageSet::of(path, progress, |progress| tars::list(archives, progress));
+        }
         let metadata = std::fs::metadata(path).map_err(Error::io("open", path))?;
         let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
+        ImageSet::of(path, progress, |progress| {
+            if metadata.is_dir() {
+                let listing = dir::list(path, progress)?;
+                let archives = if listing.found.is_empty() { tars::of_folder(path)? } else { Vec::new() };
+                if archives.is_empty() { Ok(listing) } else { tars::list(archives, progress) }
+            } else if !metadata.is_file() {
+                Err(Error::malformed(
+                    path,
+                    "neither a directory nor a regular file",
+                    "name a directory, a .zip, a .tar or an image",
+                ))
+            } else if extension == "zip" {
+                zip::list(path, File::open(path).map_err(Error::io("open", path))?, progress)
+            } else if extension == "tar" {
+                tar::list(path, File::open(path).map_err(Error::io("open", path))?, progress)
+            } else if COMPRESSED.contains(&extension.as_str()) {
+                Err(Error::malformed(
+                    path,
+                    "compressed archives of this kind are not read",
+                    "unpack it, or make a .zip or .tar of it",
+                ))
+            } else {
+                dir::single(path, metadata.len())
+            }
+        })
+    }
+
+    fn of(
+        path: &Path,
+        progress: &dyn Progress,
+        list: impl FnOnce(&dyn Progress) -> Result<Listing>,
+    ) -> Result<ImageSet> {
         progress.start("finding images", 0, "images");
-        let listing = if metadata.is_dir() {
-            dir::list(path, progress)
-        } else if !metadata.is_file() {
-            Err(Error::malformed(
-                path,
-                "neither a directory nor a regular file",
-                "name a directory, a .zip, a .tar or an image",
-            ))
-        } else if extension == "zip" {
-            zip::list(path, File::open(path).map_err(Error::io("open", path))?, progress)
-        } else if extension == "tar" {
-            tar::list(path, File::open(path).map_err(Error::io("open", path))?, progress)
-        } else if COMPRESSED.contains(&extension.as_str()) {
-            Err(Error::malformed(
-                path,
-                "compressed archives of this kind are not read",
-                "unpack it, or make a .zip or .tar of it",
-            ))
-        } else {
-            dir::single(path, metadata.len())
-        };
+        let listing = list(progress);
         progress.finish();
         let set = ImageSet::from_listing(listing?, progress);
         if set.is_empty() {
@@ -119,6 +136,11 @@ impl ImageSet {
             ));
         }
         Ok(set)
+    }
+
+    /// Whether `path` names something that [`ImageSet::open`] would look into: a file, a directory, or a range of archives.
+    pub fn is_named_by(path: &Path) -> bool {
+        path.exists() || matches!(tars::of_range(path), Ok(Some(_)))
     }
 
     fn from_listing(listing: Listing, progress: &dyn Progress) -> ImageSet {

@@ -23,19 +23,38 @@ struct Tar {
 impl Container for Tar {
     fn read(&self, entry: &Entry) -> Result<Vec<u8>, String> {
         let offset = self.offsets.get(entry.slot).ok_or("no such entry")?;
-        let mut file = self.file.clone();
-        file.seek(SeekFrom::Start(*offset)).map_err(|e| e.to_string())?;
-        let bytes = read_bounded(file.take(entry.size), entry.size)?;
-        if (bytes.len() as u64) < entry.size {
-            return Err("the archive is cut short inside this entry".into());
-        }
-        Ok(bytes)
+        read_entry(&self.file, *offset, entry.size)
     }
+}
+
+/// The `size` bytes at an offset.
+pub(super) fn read_entry(file: &FileAt, offset: u64, size: u64) -> Result<Vec<u8>, String> {
+    let mut file = file.clone();
+    file.seek(SeekFrom::Start(offset)).map_err(|e| e.to_string())?;
+    let bytes = read_bounded(file.take(size), size)?;
+    if (bytes.len() as u64) < size {
+        return Err("the archive is cut short inside this entry".into());
+    }
+    Ok(bytes)
+}
+
+/// What one archive holds: images, the offset of the data of each slot, and what cannot be used.
+#[derive(Default)]
+pub(super) struct Walked {
+    pub found: Vec<Found>,
+    pub offsets: Vec<u64>,
+    pub unreadable: Vec<Skipped>,
 }
 
 /// The images of the archive `file`, which `path` names in messages.
 pub(super) fn list(path: &Path, file: File, progress: &dyn Progress) -> Result<Listing> {
     let file = FileAt::new(file).map_err(Error::io("read", path))?;
+    let Walked { found, offsets, unreadable } = walk(path, &file, progress)?;
+    Ok(Listing { container: Box::new(Tar { file, offsets }), found, unreadable })
+}
+
+/// Walks over the headers of the archive `file`, which `path` names in messages.
+pub(super) fn walk(path: &Path, file: &FileAt, progress: &dyn Progress) -> Result<Walked> {
     let mut archive = ::tar::Archive::new(BufReader::with_capacity(HEADER_BUFFER, file.clone()));
     let mut found: Vec<Found> = Vec::new();
     let mut offsets = Vec::new();
@@ -78,5 +97,5 @@ pub(super) fn list(path: &Path, file: File, progress: &dyn Progress) -> Result<L
             Err(reason) => unreadable.push(Skipped::new(shown(raw.to_vec()), reason)),
         }
     }
-    Ok(Listing { container: Box::new(Tar { file, offsets }), found, unreadable })
+    Ok(Walked { found, offsets, unreadable })
 }

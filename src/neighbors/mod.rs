@@ -17,6 +17,7 @@ mod groups;
 mod hnsw;
 #[cfg(test)]
 mod hnsw_tests;
+mod in_blocks;
 mod kind;
 mod top_k;
 
@@ -27,6 +28,7 @@ pub use balls::Visit;
 pub use device::search_on;
 pub use exact::ExactIndex;
 pub use hnsw::{HnswIndex, HnswParameters};
+pub use in_blocks::search_in_blocks;
 pub use kind::{BuiltIndex, IndexKind, IndexRecord, build, build_borrowed, choose, open};
 
 use crate::error::{Error, Result};

@@ -13,6 +13,7 @@ mod random;
 mod report;
 mod run;
 mod search;
+pub mod sharded;
 
 pub use ball::{Ball, Norm};
 pub use gradient::{DensityGradient, density_gradient};

@@ -50,6 +50,16 @@ impl Output {
         Ok(output)
     }
 
+    /// A directory that somebody else takes care of: a part, or where parts are merged.
+    pub(super) fn at(dir: &Path) -> Self {
+        Self { dir: dir.to_path_buf() }
+    }
+
+    /// Says which run it is, for one that is merged from parts.
+    pub(super) fn write_options(&self, options: &serde_json::Value) -> Result<()> {
+        self.write_json(OPTIONS, options)
+    }
+
     /// A file of the directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)

@@ -2,8 +2,12 @@
 
 use super::search::Bias;
 use crate::error::Result;
-use crate::formats::table::{Table, Values};
+use crate::formats::table::{Columns, Table, Values};
 use serde::Serialize;
+use std::path::Path;
+
+/// The column of the controls.
+const CONTROL: &str = "control_density";
 
 /// A perturbed image: one row of `samples.csv`.
 #[derive(Debug, Clone, PartialEq)]
@@ -121,9 +125,39 @@ pub(super) fn table(rows: &[SampleRow]) -> Result<Table> {
     table.push("feature_distance", floats(|row| row.feature_distance))?;
     table.push("improved", Values::Bool(rows.iter().map(|row| row.improved).collect()))?;
     if rows.iter().any(|row| row.control_density.is_some()) {
-        table.push("control_density", floats(|row| row.control_density.unwrap_or(f64::NAN)))?;
+        table.push(CONTROL, floats(|row| row.control_density.unwrap_or(f64::NAN)))?;
     }
     Ok(table)
+}
+
+/// The rows that a table holds.
+///
+/// # Errors
+/// [`crate::Error::Malformed`] if it is no such table.
+pub(super) fn read_rows(path: &Path) -> Result<Vec<SampleRow>> {
+    let table = Columns::read(path)?;
+    let [eps, density_before, density_after] =
+        ["eps", "density_before", "density_after"].map(|name| table.numbers(name));
+    let [predictor_before, predictor_after, feature_distance] =
+        ["predictor_before", "predictor_after", "feature_distance"].map(|name| table.numbers(name));
+    let (eps, density_before, density_after) = (eps?, density_before?, density_after?);
+    let (predictor_before, predictor_after, feature_distance) =
+        (predictor_before?, predictor_after?, feature_distance?);
+    let control = table.has(CONTROL).then(|| table.numbers(CONTROL)).transpose()?;
+    let (files, seeds, improved) = (table.text("file")?, table.text("seed")?, table.text("improved")?);
+    let row = |i: usize| SampleRow {
+        file: files[i].clone(),
+        seed: seeds[i].parse().ok(),
+        eps: eps[i],
+        density_before: density_before[i],
+        density_after: density_after[i],
+        predictor_before: predictor_before[i],
+        predictor_after: predictor_after[i],
+        feature_distance: feature_distance[i],
+        improved: improved[i] == "true",
+        control_density: control.as_ref().map(|control| control[i]),
+    };
+    Ok((0..table.rows()).map(row).collect())
 }
 
 #[cfg(test)]
@@ -143,6 +177,21 @@ mod tests {
             improved: before != after,
             control_density: Some(control),
         }
+    }
+
+    #[test]
+    fn rows_read_back_from_their_table() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("samples.csv");
+        let mut rows = vec![row(0.1, 1.0, 0.1 + 0.2, 1.5), row(0.2, 1.0 / 3.0, 1.0 / 3.0, 1e-9)];
+        rows[0].seed = Some(7);
+        for row in &mut rows {
+            (row.predictor_before, row.predictor_after) = (1.5, f64::MIN_POSITIVE);
+        }
+        crate::formats::table::write_table(&path, &table(&rows).unwrap()).unwrap();
+        assert_eq!(read_rows(&path).unwrap(), rows);
+        std::fs::write(&path, "file,seed\na,1\n").unwrap();
+        assert!(read_rows(&path).is_err());
     }
 
     #[test]

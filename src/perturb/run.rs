@@ -61,6 +61,18 @@ pub fn run(
     output: &Output,
     progress: &dyn Progress,
 ) -> Result<Report> {
+    run_and_show(models, options, (count, batches), std::iter::empty(), output, progress)
+}
+
+/// As [`run()`]; the latents of `shown` only go into the sheet.
+pub(super) fn run_and_show(
+    models: &Models,
+    options: &RunOptions,
+    (count, batches): (u64, impl Iterator<Item = Result<Latents>>),
+    shown: impl Iterator<Item = Result<Latents>>,
+    output: &Output,
+    progress: &dyn Progress,
+) -> Result<Report> {
     options.check()?;
     let knn = KnnDensity(models.scorer);
     let objective: &dyn Objective = match (options.density, models.predictor) {
@@ -93,7 +105,10 @@ pub fn run(
         columns: Vec::new(),
     };
     for latents in batches {
-        run.batch(&latents?)?;
+        run.batch(&latents?, true)?;
+    }
+    for latents in shown {
+        run.batch(&latents?, false)?;
     }
     progress.finish();
     run.finish()
@@ -142,11 +157,14 @@ struct Densities {
 }
 
 impl Run<'_> {
-    fn batch(&mut self, latents: &Latents) -> Result<()> {
+    /// Moves a batch, and writes it down where it `counts`.
+    fn batch(&mut self, latents: &Latents, counts: bool) -> Result<()> {
         let start = self.search.start(latents)?;
         let before = self.densities(&start.found)?;
-        for (row, found) in start.found.iter().enumerate() {
-            self.output.write_picture(ORIGINALS, &latents.name(row), &found.picture)?;
+        if counts {
+            for (row, found) in start.found.iter().enumerate() {
+                self.output.write_picture(ORIGINALS, &latents.name(row), &found.picture)?;
+            }
         }
         let mut rows: Vec<Vec<SampleRow>> = vec![Vec::new(); start.found.len()];
         let mut moved: Vec<Vec<Found>> = vec![Vec::new(); start.found.len()];
@@ -159,12 +177,12 @@ impl Run<'_> {
             };
             for (i, found) in best.into_iter().enumerate() {
                 let difference = &found.feature.mapv(f64::from) - &start.found[i].feature.mapv(f64::from);
+                let (folder, name) = (format!("eps-{eps}"), latents.name(i));
                 rows[i].push(SampleRow {
-                    file: self.output.write_picture(
-                        &format!("eps-{eps}"),
-                        &latents.name(i),
-                        &found.picture,
-                    )?,
+                    file: match counts {
+                        true => self.output.write_picture(&folder, &name, &found.picture)?,
+                        false => String::new(),
+                    },
                     seed: latents.seeds.as_ref().and_then(|seeds| seeds.get(i).copied()),
                     eps,
                     density_before: before.knn[i],
@@ -179,6 +197,9 @@ impl Run<'_> {
             }
         }
         self.show(latents, &start, &before, &rows, &moved)?;
+        if !counts {
+            return Ok(());
+        }
         self.latents.extend(moved.into_iter().flatten().flat_map(|found| found.latent));
         self.rows.extend(rows.into_iter().flatten());
         Ok(())

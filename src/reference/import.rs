@@ -6,7 +6,8 @@ use super::manifest::Manifest;
 use super::store::{write_csv, write_skipped};
 use crate::error::{Error, Result};
 use crate::extract::Identity;
-use crate::formats::digest::sha256_of_file;
+use crate::formats::digest::{sha256, sha256_of_file};
+use crate::formats::features_files;
 use crate::formats::npy::write_npy;
 use crate::formats::table::{Table, Values};
 use crate::neighbors::check_finite;
@@ -18,6 +19,15 @@ pub fn row_name(row: usize) -> String {
     format!("row:{row}")
 }
 
+/// SHA-256 of a features file; of several parts, of the digests of all.
+fn digest_of(file: &Path) -> Result<String> {
+    let digests: Vec<String> = features_files(file)?.iter().map(sha256_of_file).collect::<Result<_>>()?;
+    match &digests[..] {
+        [one] => Ok(one.clone()),
+        several => Ok(sha256(several.concat().as_bytes())),
+    }
+}
+
 /// Writes `features` `[N, D]`, read from `file`, as a reference of extractor `external`.
 ///
 /// # Errors
@@ -25,7 +35,7 @@ pub fn row_name(row: usize) -> String {
 pub fn import(dir: &Path, file: &Path, features: &Array2<f32>, normalize: bool) -> Result<Manifest> {
     check_finite(features.view())?;
     let identity = Identity::external(features.ncols(), normalize);
-    let digest = sha256_of_file(file)?;
+    let digest = digest_of(file)?;
     if let Some(manifest) = finished(dir, &identity, &digest)? {
         return Ok(manifest);
     }

@@ -9,9 +9,11 @@ use crate::error::{Error, Result};
 use crate::formats::table::{Table, Values};
 use crate::neighbors::IndexKind;
 use crate::progress::Progress;
+use ndarray::ArcArray2;
+use serde::{Deserialize, Serialize};
 
 /// What `pd index` is asked for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct IndexOptions {
     /// How densities are computed.
     pub score: ScoreOptions,
@@ -47,8 +49,20 @@ impl Default for IndexOptions {
 /// # Errors
 /// As [`score_set`]; what writing returns.
 pub fn index(reference: &mut Reference, options: IndexOptions, progress: &dyn Progress) -> Result<Indexed> {
-    let paths = reference.paths()?;
     let features = reference.features()?.into_shared();
+    let found = score_set(&features, options.score, progress)?;
+    keep(reference, &features, found, options, progress)
+}
+
+/// Writes what was found into the reference, and trains the predictor on it.
+pub(super) fn keep(
+    reference: &mut Reference,
+    features: &ArcArray2<f32>,
+    found: SetScores,
+    options: IndexOptions,
+    progress: &dyn Progress,
+) -> Result<Indexed> {
+    let paths = reference.paths()?;
     let SetScores {
         scores,
         model,
@@ -59,7 +73,7 @@ pub fn index(reference: &mut Reference, options: IndexOptions, progress: &dyn Pr
         intrinsic_dimension,
         index,
         mut index_record,
-    } = score_set(&features, options.score, progress)?;
+    } = found;
     let dir = reference.dir.clone();
     // Until all is written there is no density: a reader never sees the constants of one run beside the scores of another.
     reference.manifest.density = None;

@@ -9,6 +9,8 @@ mod manifest;
 pub mod score;
 mod scorer;
 pub mod sharded;
+pub mod sharded_index;
+pub mod sharded_sets;
 mod store;
 
 pub use import::{import, row_name};

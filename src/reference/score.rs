@@ -23,7 +23,7 @@ pub enum Duplicates {
 }
 
 /// How densities are computed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ScoreOptions {
     /// Neighbours.
     pub k: usize,
@@ -115,18 +115,36 @@ pub fn score_set(
     options: ScoreOptions,
     progress: &dyn Progress,
 ) -> Result<SetScores> {
-    let search = Search { k: options.k, skip_zero: false };
-    let enough = |rows: usize| rows > options.k;
     neighbors::check_finite(features.view())?;
-    if !enough(features.nrows()) {
-        return Err(Error::data(
-            format!("{} images are too few for {} neighbours of each", features.nrows(), options.k),
-            format!("use more images, or --k {}", features.nrows().saturating_sub(1).max(1)),
-        ));
-    }
+    check_enough(features.nrows(), options.k)?;
     let (index, index_record) =
         neighbors::build(options.index, features.clone(), options.k, options.seed, progress)?;
-    let neighbors = index.search_self(search, progress)?;
+    let neighbors = index.search_self(Search { k: options.k, skip_zero: false }, progress)?;
+    score_found(features, neighbors, (index, index_record), options, progress)
+}
+
+/// Whether each of `rows` can have `k` neighbours among the others.
+///
+/// # Errors
+/// [`Error::Data`] if not.
+pub(super) fn check_enough(rows: usize, k: usize) -> Result<()> {
+    if rows > k {
+        return Ok(());
+    }
+    Err(Error::data(
+        format!("{rows} images are too few for {k} neighbours of each"),
+        format!("use more images, or --k {}", rows.saturating_sub(1).max(1)),
+    ))
+}
+
+/// Scores of rows whose neighbours among the others are known.
+pub(super) fn score_found(
+    features: &ArcArray2<f32>,
+    neighbors: Neighbors,
+    (index, index_record): (BuiltIndex, IndexRecord),
+    options: ScoreOptions,
+    progress: &dyn Progress,
+) -> Result<SetScores> {
     let exact_duplicates = count_exact_duplicates(&neighbors);
     let mean_distances = match options.duplicates {
         Duplicates::Keep => mean_knn_distances(&neighbors),

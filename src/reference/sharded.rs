@@ -14,7 +14,7 @@ use crate::formats::npy::NpyWriter;
 use crate::formats::table::{concat_csv, write_table};
 use crate::images::{ImageSet, Skipped};
 use crate::progress::Progress;
-use crate::shards::{self, Part, Partial, Run, Shard};
+use crate::shards::{self, Merged, Part, Partial, Run, Shard, check_whole, files_of, options_of};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -103,14 +103,7 @@ impl<F: Fn(&Path, &Partial, Range<usize>, Vec<Skipped>) -> Result<(usize, usize)
 
 /// Embeds the chunks of a shard and lets `fill` make the part of them.
 fn make(work: Work, progress: &dyn Progress, fill: impl Fill) -> Result<Part> {
-    if let Some(part) = shards::finished_part(work.out, work.shard, &work.run)? {
-        return Ok(part);
-    }
-    match attempt(&work, progress, fill) {
-        // Another process of the same run may have finished this part, and with it removed the chunks that both work on.
-        Err(error @ Error::Io { .. }) => shards::finished_part(work.out, work.shard, &work.run)?.ok_or(error),
-        result => result,
-    }
+    shards::finished_or(work.out, work.shard, &work.run, || attempt(&work, progress, fill))
 }
 
 fn attempt(work: &Work, progress: &dyn Progress, fill: impl Fill) -> Result<Part> {
@@ -126,33 +119,22 @@ fn attempt(work: &Work, progress: &dyn Progress, fill: impl Fill) -> Result<Part
     Ok(part)
 }
 
-/// A merged run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Merged {
-    /// Rows of the result.
-    pub rows: usize,
-    /// Inputs that could not be used.
-    pub skipped: usize,
-    /// The parts that it is made of.
-    pub parts: usize,
-}
-
 /// Joins the parts of `pd embed` to a reference directory in `out`: the bytes of one run. `in_place` leaves the features in the
 /// parts, and the manifest lists them.
 ///
 /// # Errors
 /// [`Error::Malformed`] if a file is not the one that its part was made with; [`Error::Data`] if no image could be used.
 pub fn merge_embedded(out: &Path, parts: &[Part], in_place: bool) -> Result<Merged> {
-    let run: EmbedRun = options(parts)?;
-    let merged = check(out, parts, run.inputs)?;
+    let run: EmbedRun = options_of(parts)?;
+    let merged = check_whole(out, parts, run.inputs)?;
     let skipped = out.join(files::SKIPPED);
-    concat_csv(&skipped, &having(parts, files::SKIPPED), None)?;
+    concat_csv(&skipped, &files_of(parts, files::SKIPPED), None)?;
     if merged.rows == 0 {
         return Err(nothing_usable(&read_skipped(out)?));
     }
-    concat_csv(&out.join(files::IMAGES), &having(parts, files::IMAGES), Some("row"))?;
+    concat_csv(&out.join(files::IMAGES), &files_of(parts, files::IMAGES), Some("row"))?;
     let mut manifest = Manifest::new(run.identity, run.input_digest, merged.rows, merged.skipped);
-    let features = having(parts, files::FEATURES);
+    let features = files_of(parts, files::FEATURES);
     if in_place {
         let of = |path: &PathBuf| {
             path.strip_prefix(out).map(|p| p.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/")).ok()
@@ -176,48 +158,12 @@ pub fn merge_embedded(out: &Path, parts: &[Part], in_place: bool) -> Result<Merg
 /// # Errors
 /// As [`merge_embedded`].
 pub fn merge_scores(out: &Path, parts: &[Part]) -> Result<Merged> {
-    let run: ScoreRun = options(parts)?;
-    let merged = check(out, parts, run.embed.inputs)?;
+    let run: ScoreRun = options_of(parts)?;
+    let merged = check_whole(out, parts, run.embed.inputs)?;
     if merged.skipped > 0 {
-        concat_csv(&out.join(SCORES_SKIPPED), &having(parts, files::SKIPPED), None)?;
+        concat_csv(&out.join(SCORES_SKIPPED), &files_of(parts, files::SKIPPED), None)?;
     }
-    concat_csv(&out.join(files::SCORES), &having(parts, files::SCORES), None)?;
+    concat_csv(&out.join(files::SCORES), &files_of(parts, files::SCORES), None)?;
     shards::remove_parts(out)?;
     Ok(merged)
-}
-
-/// Whether the parts of `out` have been merged already.
-pub fn is_merged(out: &Path) -> bool {
-    let whole = out.join(files::MANIFEST).is_file() || out.join(files::SCORES).is_file();
-    whole && !out.join(shards::PARTS).exists()
-}
-
-fn options<T: for<'de> Deserialize<'de>>(parts: &[Part]) -> Result<T> {
-    let first = parts.first().ok_or_else(|| Error::data("there are no parts", ""))?;
-    serde_json::from_value(first.record.run.options.clone())
-        .map_err(|e| Error::malformed(&first.dir, e.to_string(), "run its shard again with this version"))
-}
-
-/// Whether files are as they were written, and counts add up.
-fn check(out: &Path, parts: &[Part], inputs: usize) -> Result<Merged> {
-    let merged = Merged {
-        rows: parts.iter().map(|part| part.record.rows).sum(),
-        skipped: parts.iter().map(|part| part.record.skipped).sum(),
-        parts: parts.len(),
-    };
-    let covered = parts.last().map_or(0, |part| part.record.inputs.end);
-    if covered != inputs {
-        let reason = format!("the parts cover {covered} of {inputs} inputs");
-        return Err(Error::malformed(
-            out.join(shards::PARTS),
-            reason,
-            "remove them and run the shards again",
-        ));
-    }
-    parts.iter().try_for_each(Part::verify)?;
-    Ok(merged)
-}
-
-fn having(parts: &[Part], name: &str) -> Vec<PathBuf> {
-    parts.iter().filter_map(|part| part.file(name)).collect()
 }

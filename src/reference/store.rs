@@ -4,11 +4,12 @@ use super::files;
 use super::manifest::{DensityRecord, Manifest};
 use crate::density::{DensityPredictor, Distribution};
 use crate::error::{Error, Result};
-use crate::formats::digest::sha256_of_file;
-use crate::formats::npy::read_npy;
+use crate::formats::digest::{sha256, sha256_of_file};
+use crate::formats::npy::{NpyRows, read_npy};
 use crate::formats::table::{Table, Values, write_table};
 use crate::images::Skipped;
-use ndarray::{Array2, Axis, concatenate};
+use ndarray::{Array2, Axis, concatenate, s};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// A reference directory.
@@ -54,13 +55,32 @@ impl Reference {
         };
         let expected = (self.manifest.rows, self.manifest.identity.dimension);
         if features.dim() != expected {
-            return Err(Error::malformed(
-                &self.dir,
-                format!("features of shape {:?}, but the manifest says {expected:?}", features.dim()),
-                "make the reference again with `pd embed`",
-            ));
+            return Err(self.unfit(format!("shape {:?}", features.dim()), format!("{expected:?}")));
         }
         Ok(features)
+    }
+
+    /// The files of the features, to be read row by row.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if they do not hold what the manifest says.
+    pub(super) fn feature_rows(&self) -> Result<FeatureRows> {
+        let mut files = Vec::new();
+        let mut rows = 0;
+        for name in &self.manifest.features {
+            let file = NpyRows::open(self.dir.join(name), self.manifest.identity.dimension)?;
+            rows += file.rows();
+            files.push(file);
+        }
+        if rows != self.manifest.rows {
+            return Err(self.unfit(format!("{rows} rows"), format!("{}", self.manifest.rows)));
+        }
+        Ok(FeatureRows { files, columns: self.manifest.identity.dimension })
+    }
+
+    fn unfit(&self, found: String, expected: String) -> Error {
+        let reason = format!("features of {found}, but the manifest says {expected}");
+        Error::malformed(&self.dir, reason, "make the reference again with `pd embed`")
     }
 
     /// The path of each row.
@@ -132,6 +152,15 @@ impl Reference {
         sha256_of_file(self.dir.join(files::MANIFEST))
     }
 
+    /// SHA-256 of what the manifest says of the features: not of densities, which may be computed anew.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if it cannot be written as JSON.
+    pub(super) fn digest_of_features(&self) -> Result<String> {
+        let bare = Manifest { density: None, ..self.manifest.clone() };
+        Ok(sha256(&serde_json::to_vec(&bare).map_err(|e| Error::data(e.to_string(), ""))?))
+    }
+
     fn score_column(&self, name: &str) -> Result<Vec<f64>> {
         let mut values = Vec::new();
         for text in self.column(files::SCORES, name)? {
@@ -167,6 +196,30 @@ impl Reference {
             )));
         }
         Ok(values)
+    }
+}
+
+/// Features `[N, D]` in files, of which rows are read as they are wanted.
+pub(super) struct FeatureRows {
+    files: Vec<NpyRows>,
+    columns: usize,
+}
+
+impl FeatureRows {
+    /// Some of the rows, `[n, D]`.
+    pub fn read(&mut self, range: Range<usize>) -> Result<Array2<f32>> {
+        let mut rows = Array2::zeros((range.len(), self.columns));
+        let mut first = 0;
+        for file in &mut self.files {
+            let own = range.start.max(first)..range.end.min(first + file.rows());
+            if !own.is_empty() {
+                let to = own.start - range.start..own.end - range.start;
+                let part = file.read(own.start - first..own.end - first)?;
+                rows.slice_mut(s![to, ..]).assign(&part);
+            }
+            first += file.rows();
+        }
+        Ok(rows)
     }
 }
 

@@ -1,11 +1,11 @@
 //! The page of the demonstration: one stage after the other, each with its commands, what it cost, and what it gave.
 
 use super::chart::{Series, histogram};
-use super::columns::Columns;
 use super::page::Page;
 use super::pictures::{Pictures, Thumbnail};
 use super::{perturb, reference, sample};
 use crate::error::Result;
+use crate::formats::table::Columns;
 use crate::images::ImageSet;
 use crate::progress::Silent;
 use crate::reference::{Reference, files};

@@ -4,7 +4,6 @@
 
 mod cards;
 mod chart;
-mod columns;
 mod demo;
 mod finetune;
 mod frontier;
@@ -52,7 +51,7 @@ pub fn subject_of(dir: &Path) -> Result<Subject> {
     } else if holds(sweep::TABLE) {
         Ok(Subject::Sweep)
     } else if holds(sample::TABLE) {
-        let table = columns::Columns::read(&dir.join(sample::TABLE))?;
+        let table = crate::formats::table::Columns::read(&dir.join(sample::TABLE))?;
         Ok(if table.has("density_before") { Subject::Perturb } else { Subject::Sample })
     } else if holds(finetune::LOG) {
         Ok(Subject::Finetune)

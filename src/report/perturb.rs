@@ -2,11 +2,11 @@
 
 use super::cards::{SHOWN, count, ordered, shown};
 use super::chart::{Mark, Series, histogram};
-use super::columns::Columns;
 use super::page::{Card, Page};
 use super::pictures::Pictures;
 use super::{name_of, read_json};
 use crate::error::Result;
+use crate::formats::table::Columns;
 use crate::images::ImageSet;
 use crate::progress::Silent;
 use rayon::prelude::*;

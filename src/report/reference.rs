@@ -2,11 +2,11 @@
 
 use super::cards::{Pair, SHOWN, count, ordered, pair_cards};
 use super::chart::{Mark, Series, histogram};
-use super::columns::Columns;
 use super::name_of;
 use super::page::Page;
 use super::pictures::Pictures;
 use crate::error::Result;
+use crate::formats::table::Columns;
 use crate::reference::{Reference, files};
 
 /// Skipped inputs that are named.

@@ -2,13 +2,13 @@
 
 use super::cards::{Pair, SHOWN, count, ordered, pair_cards, shown};
 use super::chart::{Mark, Series, histogram};
-use super::columns::Columns;
 use super::page::{Card, Page};
 use super::pictures::Pictures;
 use super::reference::thresholds;
 use super::{name_of, read_json};
 use crate::density::near_duplicate_threshold;
 use crate::error::Result;
+use crate::formats::table::Columns;
 use crate::images::ImageSet;
 use crate::progress::Silent;
 use crate::reference::Reference;

@@ -2,8 +2,9 @@
 
 use super::frontier::{Point, frontier_plot};
 use super::page::Page;
-use super::{columns::Columns, name_of, read_json};
+use super::{name_of, read_json};
 use crate::error::Result;
+use crate::formats::table::Columns;
 use serde_json::Value;
 use std::path::Path;
 

@@ -1,31 +1,82 @@
-//! Running a generator until enough of its images are accepted. Candidates come in blocks that are kept on disk until the
-//! end, so that an interrupted run continues; what becomes of one depends on its own number and the pilot only.
+//! Drawing until enough candidates are accepted. What becomes of one depends on its own number and the pilot only, and not on
+//! where candidates come from: a generator ([`super::Making`]) or parts that were made elsewhere ([`super::sharded`]).
 
-use super::judge::Judge;
-use super::source::{Source, features_of, join};
+use super::source::join;
 use super::spacing::{Decision, Kept, Spacing};
 use super::weighing::{Candidates, Pilot, Weighing, WeightOptions};
-use crate::density::effective_sample_size;
 use crate::density::random::{Purpose, uniform};
+use crate::density::{Distribution, PseudoDensity, effective_sample_size};
 use crate::error::{Error, Result};
-use crate::extract::LoadedExtractor;
-use crate::formats::npy::{read_npy, write_npy};
-use crate::images::{RgbImage, write_png};
 use crate::neighbors::IndexKind;
-use crate::progress::{Progress, check_stop};
-use crate::shards::{PARTIAL, Partial};
-use ndarray::Array2;
-use rayon::prelude::*;
-use serde::Serialize;
-use std::fs;
+use crate::progress::Progress;
+use ndarray::{Array2, ArrayD};
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Candidates that are made and kept on disk together.
-const BLOCK: usize = 128;
+pub(super) const BLOCK: usize = 128;
+
+/// Where candidates come from, block by block: a generator, or parts that several machines made.
+pub trait Stock {
+    /// How many there are.
+    fn len(&self) -> u64;
+
+    /// Whether there is none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What the candidates of a range are called and keyed by.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn labels(&self, range: Range<usize>) -> Result<Labels>;
+
+    /// Makes the images of a block.
+    ///
+    /// # Errors
+    /// What making or reading them returns.
+    fn images(&self, range: Range<usize>) -> Result<()>;
+
+    /// Makes the images of a block, and gives their features `[B, D]` and scores.
+    ///
+    /// # Errors
+    /// What making or reading them returns.
+    fn block(&self, range: Range<usize>) -> Result<(Array2<f32>, Candidates)>;
+
+    /// Puts the image of a candidate where it belongs. After an interruption it may be there already.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    fn keep(&self, row: usize, name: &str, target: &Path) -> Result<()>;
+
+    /// A candidate's image is not wanted.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    fn discard(&self, row: usize, name: &str) -> Result<()>;
+
+    /// The latent of a candidate, `[1, …]`.
+    ///
+    /// # Errors
+    /// If it cannot be made or read.
+    fn latent(&self, row: usize) -> Result<ArrayD<f32>>;
+}
+
+/// What candidates are called, drawn from, and keyed by.
+#[derive(Debug, Clone, Default)]
+pub struct Labels {
+    /// Names of the images.
+    pub names: Vec<String>,
+    /// Their seeds; `None` for given latents.
+    pub seeds: Vec<Option<u32>>,
+    /// What random draws are keyed by.
+    pub keys: Vec<u64>,
+}
 
 /// What is drawn.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DrawOptions {
     /// Images wanted; `None` for all that are accepted among the candidates.
     pub n: Option<usize>,
@@ -37,17 +88,22 @@ pub struct DrawOptions {
     pub weights: WeightOptions,
     /// Key of the acceptance of every candidate, beside its own.
     pub seed: u64,
-    /// Images per forward pass; no result depends on it.
-    #[serde(skip)]
-    pub batch: usize,
 }
 
-/// What judges candidates: an extractor and a reference.
-pub struct Judgement<'a> {
-    /// Makes features.
-    pub extractor: &'a LoadedExtractor,
-    /// Makes densities.
-    pub judge: Judge<'a>,
+impl DrawOptions {
+    /// Candidates at most, of `len`.
+    pub fn limit(&self, len: u64) -> usize {
+        usize::try_from(len.min(self.max_draws)).unwrap_or(usize::MAX)
+    }
+}
+
+/// What the reference says of weights and distances.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// Rule 2 with the constants of the reference.
+    pub model: PseudoDensity,
+    /// The densities of the reference.
+    pub distribution: Distribution,
     /// How far the kept have to be apart.
     pub spacing: Spacing,
 }
@@ -95,45 +151,42 @@ impl Drawn {
     }
 }
 
-/// One run: what makes candidates, what judges them, and where its blocks are.
+/// One run: where candidates come from, what decides on them, and where the kept go.
 struct Run<'a> {
-    source: &'a Source<'a>,
-    judgement: Option<&'a Judgement<'a>>,
+    stock: &'a dyn Stock,
     options: &'a DrawOptions,
     out: &'a Path,
-    partial: Partial,
     progress: &'a dyn Progress,
 }
 
-/// Draws into the directory `out`: images of the kept. `run` describes everything that the result depends on.
+/// Draws into the directory `out`: images of the kept. Without `terms` (no reference) everything is kept.
 ///
 /// # Errors
-/// [`Error::Data`] for images or features that are not finite, and what generator and reference return. Finished blocks are
-/// kept. Too few accepted images are no error here: see [`Drawn::complete`].
+/// [`Error::Data`] for weights that cannot be made, and what the stock returns. Too few accepted images are no error here: see
+/// [`Drawn::complete`].
 pub fn draw(
-    source: &Source<'_>,
-    judgement: Option<&Judgement<'_>>,
+    stock: &dyn Stock,
+    terms: Option<&Terms>,
     options: &DrawOptions,
-    (out, run): (&Path, &impl Serialize),
+    out: &Path,
     progress: &dyn Progress,
 ) -> Result<Drawn> {
-    if let Some(judgement) = judgement {
-        options.weights.check(judgement.judge.scorer.distribution())?;
+    let run = Run { stock, options, out, progress };
+    match terms {
+        Some(terms) => {
+            options.weights.check(&terms.distribution)?;
+            run.draw(terms)
+        }
+        None => run.draw_all(),
     }
-    let partial = Partial::open(out.join(PARTIAL), run)?;
-    let run = Run { source, judgement, options, out, partial, progress };
-    let drawn = run.draw()?;
-    run.partial.remove()?;
-    Ok(drawn)
 }
 
 impl Run<'_> {
     fn limit(&self) -> usize {
-        usize::try_from(self.source.len().min(self.options.max_draws)).unwrap_or(usize::MAX)
+        self.options.limit(self.stock.len())
     }
 
-    fn draw(&self) -> Result<Drawn> {
-        let Some(judgement) = self.judgement else { return self.draw_all() };
+    fn draw(&self, terms: &Terms) -> Result<Drawn> {
         let limit = self.limit();
         let pilot = self.options.pilot.max(1).min(limit);
         self.progress.start("pilot", pilot as u64, "images");
@@ -143,8 +196,7 @@ impl Run<'_> {
         let mut made = 0;
         while made < pilot {
             let range = made..(made + BLOCK).min(limit);
-            let block = self.block(range.clone())?;
-            let judged = judgement.judge.judge(block.view(), None)?;
+            let (block, judged) = self.stock.block(range.clone())?;
             match &mut candidates {
                 Some(all) => all.extend(judged),
                 None => candidates = Some(judged),
@@ -164,23 +216,21 @@ impl Run<'_> {
         let of_pilot = first.slice(ndarray::s![..pilot, ..]).to_owned().into_shared();
         let generated = match Weighing::needs_pilot(options.rule) {
             true => {
-                let model = judgement.judge.scorer.model();
-                let found = Pilot::new(of_pilot, model, (IndexKind::Auto, self.options.seed), self.progress)?;
-                Some(found)
+                let kind = (IndexKind::Auto, self.options.seed);
+                Some(Pilot::new(of_pilot, &terms.model, kind, self.progress)?)
             }
             false => None,
         };
         let mut among = generated.as_ref().map_or(Vec::new(), |pilot| pilot.own().to_vec());
         let rho = &candidates.densities()[..pilot];
-        let reference = judgement.judge.scorer.distribution();
-        let (weighing, mut log_weights) = Weighing::new(options, reference, rho, &among)?;
+        let (weighing, mut log_weights) = Weighing::new(options, &terms.distribution, rho, &among)?;
         let report = self.report(&weighing, &log_weights, rho, candidates.agreement());
         if let Some(generated) = &generated {
             among = generated.densities(first.slice(ndarray::s![pilot.., ..]), self.progress)?;
         }
         log_weights.extend(weighing.log_weights(&candidates.densities()[pilot..], &among)?);
 
-        let mut kept = Kept::new(judgement.spacing);
+        let mut kept = Kept::new(terms.spacing);
         let wanted = self.options.n.unwrap_or(usize::MAX);
         self.progress.start("drawing", self.options.n.unwrap_or(limit) as u64, "images");
         let mut block = first;
@@ -200,8 +250,8 @@ impl Run<'_> {
                 break;
             }
             let range = range.end..(range.end + BLOCK).min(limit);
-            block = self.block(range)?;
-            let judged = judgement.judge.judge(block.view(), None)?;
+            let judged;
+            (block, judged) = self.stock.block(range)?;
             among = match &generated {
                 Some(pilot) => pilot.densities(block.view(), &crate::progress::Silent)?,
                 None => Vec::new(),
@@ -226,18 +276,13 @@ impl Run<'_> {
         self.progress.start("generating", count as u64, "images");
         for start in (0..count).step_by(BLOCK) {
             let range = start..(start + BLOCK).min(count);
-            if !self.partial.has(start / BLOCK) {
-                self.each_batch(range.clone(), |range, images| {
-                    let names = self.source.names(range);
-                    images
-                        .par_iter()
-                        .zip(names)
-                        .try_for_each(|(image, name)| write_png(&self.out.join(name), image))
-                })?;
-                self.partial.finish(start / BLOCK, &range.len())?;
+            self.stock.images(range.clone())?;
+            let labels = self.stock.labels(range.clone())?;
+            for name in &labels.names {
+                self.stock.keep(start, name, &self.out.join(name))?;
             }
-            drawn.names.extend(self.source.names(range.clone()));
-            drawn.seeds.extend(self.source.seeds(range.clone()));
+            drawn.names.extend(labels.names);
+            drawn.seeds.extend(labels.seeds);
             self.progress.advance(range.len() as u64);
         }
         self.progress.finish();
@@ -285,9 +330,7 @@ impl Run<'_> {
         (kept, wanted): (&mut Kept, usize),
         drawn: &mut Drawn,
     ) -> Result<()> {
-        let names = self.source.names(range.clone());
-        let seeds = self.source.seeds(range.clone());
-        let keys = self.source.keys(range.clone());
+        let Labels { names, seeds, keys } = self.stock.labels(range.clone())?;
         for (i, row) in range.enumerate() {
             if kept.count() >= wanted {
                 break;
@@ -301,65 +344,14 @@ impl Run<'_> {
                 }
                 false => Decision::Rejected,
             };
-            let made = self.image(&names[i]);
-            if decision == Decision::Kept {
-                let target = self.out.join(&names[i]);
-                // After an interruption it may be there already.
-                if made.exists() || !target.exists() {
-                    fs::rename(&made, &target).map_err(Error::io("move", &made))?;
-                }
-            } else if made.exists() {
-                fs::remove_file(&made).map_err(Error::io("remove", &made))?;
+            match decision {
+                Decision::Kept => self.stock.keep(row, &names[i], &self.out.join(&names[i]))?,
+                _ => self.stock.discard(row, &names[i])?,
             }
             drawn.names.push(names[i].clone());
             drawn.seeds.push(seeds[i]);
             drawn.weights.push(weighing.shown(log_weights[row]));
             drawn.decisions.push(decision);
-        }
-        Ok(())
-    }
-
-    /// Where an undecided image waits.
-    fn image(&self, name: &str) -> PathBuf {
-        self.out.join(PARTIAL).join(name)
-    }
-
-    /// Features of a block of candidates, whose images wait on disk; from an earlier run where it was finished.
-    fn block(&self, range: Range<usize>) -> Result<Array2<f32>> {
-        let Some(judgement) = self.judgement else { return Ok(Array2::zeros((range.len(), 0))) };
-        let index = range.start / BLOCK;
-        if self.partial.has(index) {
-            return read_npy(self.partial.data(index));
-        }
-        let mut parts = Vec::new();
-        self.each_batch(range.clone(), |range, images| {
-            let names = self.source.names(range);
-            images
-                .par_iter()
-                .zip(&names)
-                .try_for_each(|(image, name)| write_png(&self.image(name), image))?;
-            parts.push(features_of(judgement.extractor, images)?);
-            Ok(())
-        })?;
-        let features = join(&parts)?;
-        write_npy(self.partial.data(index), &features)?;
-        self.partial.finish(index, &range.len())?;
-        Ok(features)
-    }
-
-    fn each_batch(
-        &self,
-        range: Range<usize>,
-        mut sink: impl FnMut(Range<usize>, &[RgbImage]) -> Result<()>,
-    ) -> Result<()> {
-        let batch = self.options.batch.max(1);
-        for start in range.clone().step_by(batch) {
-            check_stop(|| {
-                format!("finished blocks are kept in {}; the same command continues", self.out.display())
-            })?;
-            let range = start..(start + batch).min(range.end);
-            let images = self.source.images(range.clone())?;
-            sink(range, &images)?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! A run that breaks off and is started again.
 
-use super::draw::{DrawOptions, Judgement, draw};
-use super::{Decision, Judge, Latents, Source, Spacing, WeightOptions};
+use super::draw::{DrawOptions, Terms, draw};
+use super::{Decision, Judge, Judgement, Latents, Making, Source, Spacing, WeightOptions};
 use crate::density::{Rule, Threshold};
 use crate::error::{Error, Result};
 use crate::extract::{ExtractorRequest, LoadedExtractor};
@@ -12,6 +12,7 @@ use crate::neighbors::IndexKind;
 use crate::progress::Silent;
 use crate::reference::Scorer;
 use crate::reference::score::{Duplicates, ScoreOptions};
+use crate::shards::{PARTIAL, Partial};
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -95,9 +96,10 @@ fn a_run_that_breaks_off_anywhere_continues_to_the_same_images() {
     let options =
         ScoreOptions { k: 5, exponent: 1.0, duplicates: Duplicates::Keep, index: IndexKind::Exact, seed: 0 };
     let (scorer, _) = Scorer::of_features(real, options, &Silent).unwrap();
-    let judgement = Judgement {
-        extractor: &extractor,
-        judge: Judge { scorer: &scorer, predictor: None },
+    let judgement = Judgement { extractor: &extractor, judge: Judge { scorer: &scorer, predictor: None } };
+    let terms = Terms {
+        model: scorer.model().clone(),
+        distribution: scorer.distribution().clone(),
         spacing: Spacing::default(),
     };
     let weights = WeightOptions {
@@ -107,9 +109,14 @@ fn a_run_that_breaks_off_anywhere_continues_to_the_same_images() {
         dimension: 3.0,
         budget: Some(3.0),
     };
-    let options = DrawOptions { n: Some(90), pilot: 150, max_draws: 2000, weights, seed: 1, batch: 50 };
+    let options = DrawOptions { n: Some(90), pilot: 150, max_draws: 2000, weights, seed: 1 };
     let run = |generator: &dyn Generator, out: &Path| {
-        draw(&source(generator), Some(&judgement), &options, (out, &"a run"), &Silent)
+        let source = source(generator);
+        let partial = Partial::open(out.join(PARTIAL), &"a run").unwrap();
+        let making = Making::new(&source, Some(&judgement), 50, partial);
+        let drawn = draw(&making, Some(&terms), &options, out, &Silent)?;
+        making.finish()?;
+        Ok::<_, Error>(drawn)
     };
     let expected = dir.path().join("expected");
     let drawn = run(&whole, &expected).unwrap();

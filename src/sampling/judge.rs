@@ -5,6 +5,7 @@ use crate::density::{DensityPredictor, spearman};
 use crate::error::Result;
 use crate::progress::Silent;
 use crate::reference::Scorer;
+use crate::reference::score::Scores;
 use ndarray::ArrayView2;
 
 /// Scores candidates against a reference.
@@ -51,6 +52,23 @@ impl Candidates {
         scores.nearest_distance.truncate(n);
         if let Some(predicted) = &mut self.predicted {
             predicted.truncate(n);
+        }
+    }
+
+    /// Some of them.
+    pub(super) fn part(&self, range: std::ops::Range<usize>) -> Self {
+        let scores = &self.scores;
+        let of = |values: &[f64]| values[range.clone()].to_vec();
+        Self {
+            scores: Scores {
+                pseudo_density: of(&scores.pseudo_density),
+                percentile: of(&scores.percentile),
+                mean_knn_distance: of(&scores.mean_knn_distance),
+                nearest: scores.nearest[range.clone()].to_vec(),
+                nearest_distance: of(&scores.nearest_distance),
+                group: Vec::new(),
+            },
+            predicted: self.predicted.as_ref().map(|predicted| of(predicted)),
         }
     }
 

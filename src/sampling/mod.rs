@@ -8,7 +8,9 @@ pub mod draw;
 #[cfg(test)]
 mod draw_tests;
 mod judge;
+mod making;
 pub mod pool;
+pub mod sharded;
 mod source;
 mod spacing;
 pub mod sweep;
@@ -16,6 +18,7 @@ mod weighing;
 
 pub use acceptance::Acceptance;
 pub use judge::Judge;
+pub use making::{Judgement, Making};
 pub use source::{Latents, Source};
 pub use spacing::{Decision, Kept, Spacing};
 pub use weighing::{Candidates, Pilot, Weighing, WeightOptions};

@@ -4,9 +4,10 @@ use crate::density::Distribution;
 use crate::error::{Error, Result};
 use crate::neighbors::distance::squared_l2;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 /// Least distances, in feature space; 0 where none is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Spacing {
     /// Between any two kept images.
     pub distinct: f64,

@@ -2,11 +2,15 @@
 //! Chunks are the unit of interruption; shards, contiguous ranges of chunks, that of several machines. Neither shows in a result.
 //! A chunk or a part is finished when its record is in place, which is written last.
 
+mod merge;
 mod part;
 mod partial;
 mod spec;
 
-pub use part::{PARTS, Part, PartRecord, Run, all_parts, chunks_of, finished_part, publish, remove_parts};
+pub use merge::{Merged, check_whole, files_of, options_of};
+pub use part::{
+    PARTS, Part, PartRecord, Run, all_parts, chunks_of, finished_or, finished_part, publish, remove_parts,
+};
 pub use partial::Partial;
 pub use spec::{Shard, ShardRequest};
 

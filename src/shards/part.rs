@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// Where in an output directory the parts are.
 pub const PARTS: &str = "parts";
@@ -94,7 +94,7 @@ pub struct PartRecord {
     pub rows: usize,
     /// Inputs that could not be used.
     pub skipped: usize,
-    /// SHA-256 of each file.
+    /// SHA-256 of each file, by its name from the part's directory, with `/`.
     pub files: BTreeMap<String, String>,
 }
 
@@ -147,7 +147,10 @@ impl Part {
         if shard.name() != name {
             return Err(wrong(format!("is of shard {}", shard.name())));
         }
-        if let Some(outside) = record.files.keys().find(|name| Path::new(name).components().count() != 1) {
+        let inside = |name: &String| {
+            !name.is_empty() && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
+        };
+        if let Some(outside) = record.files.keys().find(|name| !inside(name)) {
             return Err(wrong(format!("{outside} is no file of this directory")));
         }
         Ok(Self { dir: dir.to_path_buf(), record })
@@ -176,6 +179,21 @@ pub fn finished_part(out: &Path, shard: Shard, run: &Run) -> Result<Option<Part>
             format!("is of another run ({difference})"),
             "choose another -o, or remove that part if it is wrong",
         )),
+    }
+}
+
+/// The part of this shard where it is finished, else what `make` makes of it.
+///
+/// # Errors
+/// As [`finished_part`]; what `make` returns.
+pub fn finished_or(out: &Path, shard: Shard, run: &Run, make: impl FnOnce() -> Result<Part>) -> Result<Part> {
+    if let Some(part) = finished_part(out, shard, run)? {
+        return Ok(part);
+    }
+    match make() {
+        // Another process of the same run may have finished this part, and with it removed the chunks that both work on.
+        Err(error @ Error::Io { .. }) => finished_part(out, shard, run)?.ok_or(error),
+        result => result,
     }
 }
 
@@ -210,11 +228,7 @@ pub fn publish(
         skipped,
         files: BTreeMap::new(),
     };
-    for entry in fs::read_dir(building.path()).map_err(Error::io("read", &parts))? {
-        let entry = entry.map_err(Error::io("read", &parts))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        record.files.insert(name, sha256_of_file(entry.path())?);
-    }
+    list(building.path(), "", &mut record.files)?;
     let text = serde_json::to_string_pretty(&record).map_err(|e| Error::data(e.to_string(), ""))?;
     write_atomic(building.path().join(RECORD), |out| writeln!(out, "{text}"))?;
     if let Err(error) = fs::rename(building.path(), &dir) {
@@ -231,6 +245,20 @@ pub fn publish(
         let _ = building.keep();
     }
     Ok(Part { dir, record })
+}
+
+/// The files below `dir` by their names from there, after `prefix`, with the SHA-256 of each.
+fn list(dir: &Path, prefix: &str, files: &mut BTreeMap<String, String>) -> Result<()> {
+    for entry in fs::read_dir(dir).map_err(Error::io("read", dir))? {
+        let entry = entry.map_err(Error::io("read", dir))?;
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if entry.file_type().map_err(Error::io("read", dir))?.is_dir() {
+            list(&entry.path(), &format!("{name}/"), files)?;
+        } else {
+            files.insert(name, sha256_of_file(entry.path())?);
+        }
+    }
+    Ok(())
 }
 
 fn building(parts: &Path, shard: Shard) -> Result<tempfile::TempDir> {

@@ -46,9 +46,19 @@ impl Partial {
         Ok(Self { dir })
     }
 
+    /// Where another file that waits for the end of the run belongs.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
     /// Where the data of a chunk belongs.
     pub fn data(&self, chunk: usize) -> PathBuf {
         self.dir.join(format!("{CHUNK}{chunk:06}.npy"))
+    }
+
+    /// Where data of another format belongs.
+    pub fn data_as(&self, chunk: usize, extension: &str) -> PathBuf {
+        self.data(chunk).with_extension(extension)
     }
 
     fn record(&self, chunk: usize) -> PathBuf {

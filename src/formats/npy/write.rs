@@ -1,12 +1,11 @@
 //! Writing .npy files.
 
+use super::header::MAGIC;
+use super::rows::NpyRows;
 use crate::error::{Error, Result};
 use crate::formats::atomic::AtomicFile;
-use crate::formats::element::{ByteOrder, Element};
-use crate::formats::npy::header::{MAGIC, read_header};
 use ndarray::{ArrayRef, ArrayView2, Dimension};
-use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 
 /// Headers end at a multiple of this many bytes, as NumPy's do.
@@ -128,28 +127,9 @@ impl NpyWriter {
     /// [`Error::Malformed`] if the file is no such matrix of this width, or cut short; [`Error::Io`].
     pub fn write_rows_of(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let mut source = BufReader::new(File::open(path).map_err(Error::io("open", path))?);
-        let (found, _) = read_header(&mut source, path)?;
-        let rows = match found.shape[..] {
-            [rows, columns]
-                if columns == self.columns
-                    && found.element == Element::F32
-                    && found.order == ByteOrder::Little
-                    && !found.fortran_order =>
-            {
-                rows
-            }
-            _ => {
-                let reason = format!("is no float32 matrix {} wide: {found:?}", self.columns);
-                return Err(Error::malformed(path, reason, ""));
-            }
-        };
-        let bytes = (rows as u64).saturating_mul((self.columns * size_of::<f32>()) as u64);
-        let copied =
-            io::copy(&mut source.take(bytes), self.file.writer()).map_err(Error::io("copy", path))?;
-        if copied != bytes {
-            return Err(Error::malformed(path, format!("is cut short: {copied} bytes of {bytes}"), ""));
-        }
+        let mut source = NpyRows::open(path, self.columns)?;
+        let rows = source.rows();
+        io::copy(&mut source.all_bytes()?, self.file.writer()).map_err(Error::io("copy", path))?;
         self.rows += rows;
         Ok(())
     }

@@ -2,11 +2,13 @@
 //! One file per format; a new one is a file and a line in [`FORMATS`].
 //! The same table gives the same bytes: floats are the shortest text that reads back, and no file holds a time.
 
+mod columns;
 mod concat;
 mod csv;
 mod json;
 mod parquet;
 
+pub use columns::Columns;
 pub use concat::concat_csv;
 
 use super::atomic::AtomicFile;

@@ -1,0 +1,100 @@
+//! How a run of `pd sample` ends, in one go or merged from parts: tables, latents, the sheet, the summary.
+
+use super::run_dir::RunDir;
+use super::sample::DEFAULT_N;
+use super::sample_summary::{SampleSummary, table};
+use ndarray::{Array2, ArrayD};
+use pseudo_density::error::{Error, Result};
+use pseudo_density::formats::npy::write_npy;
+use pseudo_density::formats::table::write_table;
+use pseudo_density::images::{Alpha, contact_sheet, decode, write_png};
+use pseudo_density::sampling::WeightOptions;
+use pseudo_density::sampling::draw::{Drawn, Stock};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::path::Path;
+
+/// Images of `grid.png`.
+const GRID: usize = 64;
+const GRID_COLUMNS: usize = 8;
+
+/// What a run was asked for that only matters in the end.
+#[derive(Serialize, Deserialize)]
+pub struct Ending {
+    /// Weights as they were asked for.
+    pub weights: Option<WeightOptions>,
+    /// Images that were asked for.
+    pub n: Option<u64>,
+    /// Whether a sheet is made.
+    pub grid: bool,
+}
+
+impl Ending {
+    /// Tables, latents and the sheet.
+    pub fn write(
+        &self,
+        dir: &Path,
+        stock: &dyn Stock,
+        drawn: &Drawn,
+        reference_paths: &[String],
+    ) -> Result<()> {
+        write_table(dir.join("samples.csv"), &table(drawn, reference_paths)?)?;
+        let mut latents = Vec::new();
+        let mut shape = vec![0];
+        for row in drawn.kept() {
+            let latent = stock.latent(row)?;
+            shape = latent.shape().to_vec();
+            latents.extend(latent);
+        }
+        let rows = drawn.kept().count();
+        if rows > 0 {
+            shape[0] = rows;
+            let array = ArrayD::from_shape_vec(shape, latents)
+                .map_err(|e| Error::data(format!("latents do not fit: {e}"), ""))?;
+            write_npy(dir.join("latents.npy"), &array)?;
+        } else {
+            write_npy(dir.join("latents.npy"), &Array2::<f32>::zeros((0, 1)))?;
+        }
+        if self.grid {
+            let mut images = Vec::new();
+            for row in drawn.kept().take(GRID) {
+                let path = dir.join(&drawn.names[row]);
+                let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+                images.push(
+                    decode(&bytes, Alpha::White).map_err(|reason| Error::malformed(&path, reason, ""))?,
+                );
+            }
+            write_png(&dir.join("grid.png"), &contact_sheet(&images, GRID_COLUMNS))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the summary: the last file of a run.
+    pub fn finish(&self, dir: &Path, drawn: &Drawn, run: &Value) -> Result<SampleSummary> {
+        let summary = SampleSummary::new(drawn, self.weights.as_ref(), dir);
+        RunDir::finish(dir, &summary, run)?;
+        Ok(summary)
+    }
+
+    /// Whether as many were kept as were wanted, of `candidates` in all.
+    pub fn check_complete(&self, drawn: &Drawn, candidates: u64, dir: &Path) -> Result<()> {
+        if drawn.complete {
+            return Ok(());
+        }
+        let kept = drawn.kept().count();
+        let hint = if drawn.draws as u64 >= candidates {
+            "name more --seeds"
+        } else {
+            "raise --max-draws, ask for fewer with -n, or for a milder weight; lower --distinct and --novel"
+        };
+        Err(Error::data(
+            format!(
+                "{} draws gave {kept} of the {} images asked for; these are in {}",
+                drawn.draws,
+                self.n.unwrap_or(DEFAULT_N),
+                dir.display()
+            ),
+            hint,
+        ))
+    }
+}
