@@ -1,6 +1,7 @@
 //! Drawing images by importance weight (rules 5 and 7): from a generator under a budget, or from a pool of existing images.
 //! [`Weighing`] turns densities into weights, [`Acceptance`] weights into probabilities, [`Kept`] keeps the kept apart.
-//! [`draw::draw`] runs a generator until enough is kept, resumable; [`pool::choose_from_pool`] takes from what exists.
+//! [`draw::draw`] goes through candidates until enough is kept, made by a generator ([`Making`], resumable) or found in the parts of
+//! several machines ([`sharded`]); [`pool::choose_from_pool`] takes from what exists.
 
 mod acceptance;
 pub mod choose;
