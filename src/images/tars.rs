@@ -175,6 +175,10 @@ mod tests {
         for (name, content) in entries {
             let mut header = ::tar::Header::new_gnu();
             header.set_size(content.len() as u64);
+            if name.starts_with("link") {
+                header.set_entry_type(::tar::EntryType::Symlink);
+                header.set_link_name("elsewhere.png").unwrap();
+            }
             builder.append_data(&mut header, name, *content).unwrap();
         }
         builder.finish().unwrap();
@@ -186,7 +190,7 @@ mod tests {
         archive(&dir.path().join("00001.tar"), &[("b.jpg", b"3"), ("b.json", b"{}"), ("a.png", b"2")]);
         archive(&dir.path().join("00000.tar"), &[("z.jpg", b"1")]);
         archive(&dir.path().join("00002.tar"), &[("only.txt", b"no image")]);
-        archive(&dir.path().join("00003.tar"), &[("a.png", b"4"), ("../up.png", b"5")]);
+        archive(&dir.path().join("00003.tar"), &[("a.png", b"4"), ("link.png", b"")]);
         std::fs::write(dir.path().join("00000.parquet"), "PAR1").unwrap();
         std::fs::write(dir.path().join("00000_stats.json"), "{}").unwrap();
         let read = |path: &Path| {
