@@ -133,7 +133,7 @@ fn it_is_trained_by_the_hinge_loss_on_the_features_of_a_frozen_network() {
     };
     // Without the frozen network there is nothing to see through, and the message says how to get it.
     train("none", 1).failure().stderr(contains("efficientnet-lite0"));
-    narrow_backbone(&dir.path().join("cache/efficientnet-lite0.safetensors"));
+    narrow_backbone(&dir.path().join("cache/weights/efficientnet-lite0.safetensors"));
     train("run", 2).success();
     let weights = |snapshot: &str, file: &str| {
         read_state_dict(dir.path().join("run").join(snapshot).join(file)).unwrap()
