@@ -7,14 +7,14 @@ use pseudo_density::density::{Rule, TwoLevel};
 use pseudo_density::error::{Error, Result};
 use pseudo_density::extract::{ExtractorRequest, LoadedExtractor};
 use pseudo_density::finetune::{
-    AdamConfig, Defaults, DiffusionConfig, DiffusionTrainer, EmaConfig, Evaluator, GanConfig, GanLoss,
-    GanNetworks, GanTrainer, Judge, MEMORY_BYTES, Origin, R1, RealBatches, RealImages, Rejection, Schedule,
-    Sheet, Trainer, Truncated, WeightedRows, Weighting, classes, defaults, densities,
+    AdamConfig, DiffusionConfig, DiffusionTrainer, EmaConfig, Evaluator, GanConfig, GanNetworks, GanTrainer,
+    Judge, MEMORY_BYTES, Origin, R1, RealBatches, RealImages, Rejection, Schedule, Sheet, Trainer, Truncated,
+    WeightedRows, Weighting, classes, densities,
 };
 use pseudo_density::formats::digest::sha256;
 use pseudo_density::generate::{
-    Discriminator, Generator, GeneratorRequest, Network, SamplerRequest, Variables, initialise,
-    initialise_discriminator, load, load_discriminator,
+    Discriminator, GanLoss, Generator, GeneratorRequest, Network, SamplerRequest, Training, Variables,
+    family, initialise, initialise_discriminator, load, load_discriminator,
 };
 use pseudo_density::images::{Fit, ImageSet};
 use pseudo_density::reference::{DensityBy, Reference};
@@ -146,7 +146,7 @@ fn extractor(settings: &Settings, reference: &Reference) -> Result<LoadedExtract
 }
 
 /// Adam, warm-up and average: what was typed, else the family's.
-fn optimisation(settings: &mut Settings, family: Defaults) -> (AdamConfig, u64, EmaConfig) {
+fn optimisation(settings: &mut Settings, family: Training) -> (AdamConfig, u64, EmaConfig) {
     let adam = AdamConfig {
         lr: *settings.lr.get_or_insert(family.lr),
         beta1: *settings.beta1.get_or_insert(family.beta1),
@@ -175,7 +175,7 @@ fn diffusion_trainer(
         ],
         "a diffusion model has no adversary",
     )?;
-    let (adam, warmup, ema) = optimisation(settings, defaults(live.family()));
+    let (adam, warmup, ema) = optimisation(settings, family(live.family())?.training);
     Ok(Box::new(DiffusionTrainer::new(live, average, real, DiffusionConfig { batch, adam, warmup, ema })?))
 }
 
@@ -186,7 +186,7 @@ fn gan_trainer(
     rejection: Option<Rejection>,
     batch: usize,
 ) -> Result<Box<Model>> {
-    let family = defaults(live.family());
+    let family = family(live.family())?.training;
     let gamma = *settings.gamma.get_or_insert(family.gamma);
     let r1 = match gamma > 0.0 {
         true => {

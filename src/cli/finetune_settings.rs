@@ -4,7 +4,6 @@ use super::similar;
 use clap::{Args, ValueEnum};
 use pseudo_density::density::{Rule, Threshold};
 use pseudo_density::error::{Error, Result};
-use pseudo_density::finetune::defaults;
 use pseudo_density::generate::written_family;
 use pseudo_density::images::Fit;
 use pseudo_density::reference::DensityBy;
@@ -12,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
-/// What a setting is that is not typed, as its help says; where the family decides, see `finetune::defaults`.
+/// What a setting is that is not typed, as its help says; where the family decides, see `generate::Training`.
 pub mod default {
     pub const SEED: u64 = 0;
     pub const BATCH: u32 = 64;
@@ -347,7 +346,7 @@ impl Settings {
     /// Whether R1 is asked for, or is a default of the family that a configuration names.
     pub fn needs_second_order(&self) -> bool {
         let family = || written_family(self.init.as_ref().or(self.generator.as_ref())?);
-        self.gamma.unwrap_or_else(|| family().map_or(0.0, |family| defaults(family).gamma)) > 0.0
+        self.gamma.unwrap_or_else(|| family().map_or(0.0, |family| family.training.gamma)) > 0.0
     }
 
     /// Refuses settings that would have no effect.

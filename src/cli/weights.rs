@@ -7,9 +7,10 @@ use pseudo_density::error::{Error, Result};
 use pseudo_density::extract::weights::sources::SOURCES;
 use pseudo_density::extract::weights::{self, Digest, From};
 use pseudo_density::extract::{ARCHITECTURES, architecture};
-use pseudo_density::formats::read_state_dict;
 use pseudo_density::formats::safetensors::write_safetensors;
-use pseudo_density::generate::{GeneratorRequest, load_all};
+use pseudo_density::formats::torch::write_torch;
+use pseudo_density::formats::{StateDict, read_state_dict};
+use pseudo_density::generate::{GeneratorRequest, load, load_all};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -44,12 +45,13 @@ enum Action {
         #[arg(long, short)]
         quiet: bool,
     },
-    /// Write a checkpoint (.pth, .pt, .ckpt, .safetensors, or an archive that holds one) as safetensors, or a generator
-    /// (an official .pkl, a pipeline, any weights) with what belongs to it as a generator directory
+    /// Write a checkpoint (.pth, .pt, .ckpt, .safetensors, an archive that holds one, or the averaged generator of a directory) as
+    /// safetensors or as a state dict for torch, or a generator (an official .pkl, a pipeline, any weights) with what belongs to it as a
+    /// generator directory
     Convert {
-        /// Checkpoint
+        /// Checkpoint, or a generator directory
         file: PathBuf,
-        /// File to write, .safetensors; or a generator directory
+        /// File to write, .safetensors or .pt; or a generator directory
         #[arg(long, short, value_name = "FILE|DIR")]
         output: PathBuf,
         /// Directory: the generator's architecture, where the file does not say
@@ -89,18 +91,28 @@ impl Weights {
                 if output.extension().is_none() {
                     return convert_generator(&file, &output, arch, config);
                 }
-                if output.extension().is_none_or(|e| e != "safetensors") {
-                    return Err(Error::usage(
-                        format!("{} does not end in .safetensors", output.display()),
-                        "that is the format of files; a name without extension is that of a generator directory",
-                    ));
-                }
+                let write: fn(&Path, &StateDict) -> Result<()> = match output
+                    .extension()
+                    .and_then(|e| e.to_str())
+                {
+                    Some("safetensors") => |path, dict| write_safetensors(path, dict),
+                    Some("pt" | "pth") => |path, dict| write_torch(path, dict),
+                    _ => {
+                        let reason = format!("{} ends in neither .safetensors nor .pt", output.display());
+                        let hint = "these are the formats of files; a name without extension is that of a generator directory";
+                        return Err(Error::usage(reason, hint));
+                    }
+                };
                 if arch.is_some() || config.is_some() {
                     let reason = "--arch and --config say which generator a directory is of";
                     return Err(Error::usage(reason, "name a directory with -o, or leave them out"));
                 }
-                let dict = read_state_dict(&file)?;
-                write_safetensors(&output, &dict)?;
+                // Of a directory it is what images are made with.
+                let dict = match file.is_dir() {
+                    true => load(&file, &GeneratorRequest::default())?.variables().state_dict(&file)?,
+                    false => read_state_dict(&file)?,
+                };
+                write(&output, &dict)?;
                 output::print(&format!("{} tensors in {}\n", dict.len(), output.display()))
             }
             Action::Path { name } => {

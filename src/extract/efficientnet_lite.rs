@@ -87,13 +87,22 @@ struct Block {
     expand: Option<Conv2d>,
     depthwise: Conv2d,
     project: Conv2d,
+    outs: usize,
     adds_input: bool,
 }
 
 struct EfficientNetLite {
-    stem: Conv2d,
-    blocks: Vec<Block>,
+    trunk: Trunk,
     head: Conv2d,
+}
+
+/// The network up to its head.
+struct Trunk {
+    stem: Conv2d,
+    /// Blocks by stage.
+    stages: Vec<Vec<Block>>,
+    /// Channels that it ends with.
+    outs: usize,
 }
 
 fn conv(stride: usize, groups: usize, activation: Activation) -> ConvConfig {
@@ -107,48 +116,143 @@ pub(super) fn preprocessing() -> Preprocessing {
 
 pub(super) fn build(parameters: &Parameters) -> Result<Box<dyn Extractor>> {
     let naming = if parameters.contains("_conv_stem.weight") { Naming::Package } else { Naming::Timm };
-    let (name, norm) = naming.stem();
-    let stem = parameters.conv_norm(name, norm, [STEM, 3, 3, 3], NORM_EPS, conv(2, 1, Relu6))?;
-    let mut blocks = Vec::new();
-    let mut ins = STEM;
-    for (s, stage) in LITE0.iter().enumerate() {
-        for i in 0..stage.blocks {
-            let expands = stage.expansion != 1;
-            let names = naming.block(s, i, blocks.len(), expands);
-            let module = parameters.at(&names.module);
-            let [expand, depthwise, project] = names.parts;
-            let stride = if i == 0 { stage.stride } else { 1 };
-            let hidden = ins * stage.expansion;
-            let (outs, kernel) = (stage.outs, stage.kernel);
-            let expand = expands
-                .then(|| {
-                    module.conv_norm(expand.0, expand.1, [hidden, ins, 1, 1], NORM_EPS, conv(1, 1, Relu6))
-                })
-                .transpose()?;
-            blocks.push(Block {
-                expand,
-                depthwise: module.conv_norm(
-                    depthwise.0,
-                    depthwise.1,
-                    [hidden, 1, kernel, kernel],
-                    NORM_EPS,
-                    conv(stride, hidden, Relu6),
-                )?,
-                project: module.conv_norm(
-                    project.0,
-                    project.1,
-                    [outs, hidden, 1, 1],
-                    NORM_EPS,
-                    conv(1, 1, Identity),
-                )?,
-                adds_input: stride == 1 && ins == outs,
-            });
-            ins = outs;
-        }
-    }
+    let trunk = Trunk::new(parameters, naming, false)?;
     let (name, norm) = naming.head();
-    let head = parameters.conv_norm(name, norm, [DIMENSION, ins, 1, 1], NORM_EPS, conv(1, 1, Relu6))?;
-    Ok(Box::new(EfficientNetLite { stem, blocks, head }))
+    let head =
+        parameters.conv_norm(name, norm, [DIMENSION, trunk.outs, 1, 1], NORM_EPS, conv(1, 1, Relu6))?;
+    Ok(Box::new(EfficientNetLite { trunk, head }))
+}
+
+impl Trunk {
+    /// Numbers of blocks and channels are those of Lite0, or where they are `free` those of the tensors.
+    fn new(parameters: &Parameters, naming: Naming, free: bool) -> Result<Self> {
+        let (name, norm) = naming.stem();
+        let stem = parameters.conv_norm(name, norm, [STEM, 3, 3, 3], NORM_EPS, conv(2, 1, Relu6))?;
+        let mut stages = Vec::new();
+        let (mut ins, mut overall) = (STEM, 0);
+        for (s, stage) in LITE0.iter().enumerate() {
+            let mut blocks = Vec::new();
+            let expands = stage.expansion != 1;
+            loop {
+                let i = blocks.len();
+                let names = naming.block(s, i, overall, expands);
+                let module = parameters.at(&names.module);
+                let [_, _, (project, _)] = names.parts;
+                let found = module.dims(&format!("{project}.weight"));
+                let is_there = if free { found.is_some() || i == 0 } else { i < stage.blocks };
+                if !is_there {
+                    break;
+                }
+                let outs = match found.as_deref() {
+                    Some(&[outs, ..]) if free => outs,
+                    _ => stage.outs,
+                };
+                blocks.push(Block::new(&module, names.parts, stage, (i, ins, outs))?);
+                (ins, overall) = (outs, overall + 1);
+            }
+            stages.push(blocks);
+        }
+        Ok(Self { stem, stages, outs: ins })
+    }
+}
+
+impl Block {
+    /// Block `i` of a stage.
+    fn new(
+        module: &Parameters,
+        [expand, depthwise, project]: [(&str, &str); 3],
+        stage: &Stage,
+        (i, ins, outs): (usize, usize, usize),
+    ) -> Result<Self> {
+        let stride = if i == 0 { stage.stride } else { 1 };
+        let hidden = ins * stage.expansion;
+        let dims = [hidden, 1, stage.kernel, stage.kernel];
+        Ok(Self {
+            expand: match stage.expansion {
+                1 => None,
+                _ => Some(module.conv_norm(
+                    expand.0,
+                    expand.1,
+                    [hidden, ins, 1, 1],
+                    NORM_EPS,
+                    conv(1, 1, Relu6),
+                )?),
+            },
+            depthwise: module.conv_norm(
+                depthwise.0,
+                depthwise.1,
+                dims,
+                NORM_EPS,
+                conv(stride, hidden, Relu6),
+            )?,
+            project: module.conv_norm(
+                project.0,
+                project.1,
+                [outs, hidden, 1, 1],
+                NORM_EPS,
+                conv(1, 1, Identity),
+            )?,
+            outs,
+            adds_input: stride == 1 && ins == outs,
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let y = match &self.expand {
+            Some(expand) => expand.forward(x)?,
+            None => x.clone(),
+        };
+        let y = self.depthwise.forward(&y)?;
+        Ok(match self.adds_input {
+            true => self.project.forward_add(&y, x)?,
+            false => self.project.forward(&y)?,
+        })
+    }
+}
+
+/// The maps of four depths, as ProjectedGAN's discriminator sees them: after stages 1, 2, 4 and 6 of an EfficientNet-Lite of any size.
+pub struct LitePyramid {
+    trunk: Trunk,
+    channels: [usize; 4],
+}
+
+impl LitePyramid {
+    /// The stages behind which a map is taken.
+    const TAKEN: [usize; 4] = [1, 2, 4, 6];
+
+    /// By timm's names; numbers of blocks and channels are those of the tensors.
+    ///
+    /// # Errors
+    /// [`crate::Error::Malformed`] naming the first tensor that does not fit.
+    pub fn new(parameters: &Parameters) -> Result<Self> {
+        let trunk = Trunk::new(parameters, Naming::Timm, true)?;
+        let channels = Self::TAKEN.map(|s| {
+            let last = trunk.stages.get(s).and_then(|blocks| blocks.last());
+            last.map_or(0, |block| block.outs)
+        });
+        Ok(Self { trunk, channels })
+    }
+
+    /// Channels of the maps, the largest map first.
+    pub fn channels(&self) -> [usize; 4] {
+        self.channels
+    }
+
+    /// The maps of images `[B, 3, H, W]`, of a quarter, an eighth, a 16th and a 32nd of their sides; differentiable with respect to the images.
+    ///
+    /// # Errors
+    /// If the images have another number of channels.
+    pub fn forward(&self, images: &Tensor) -> Result<Vec<Tensor>> {
+        let mut x = self.trunk.stem.forward(images)?;
+        let mut maps = Vec::new();
+        for (s, blocks) in self.trunk.stages.iter().enumerate() {
+            x = blocks.iter().try_fold(x, |x, block| block.forward(&x))?;
+            if Self::TAKEN.contains(&s) {
+                maps.push(x.clone());
+            }
+        }
+        Ok(maps)
+    }
 }
 
 impl Extractor for EfficientNetLite {
@@ -157,19 +261,8 @@ impl Extractor for EfficientNetLite {
     }
 
     fn forward(&self, images: &Tensor) -> Result<Tensor> {
-        let mut x = self.stem.forward(images)?;
-        for block in &self.blocks {
-            let y = match &block.expand {
-                Some(expand) => expand.forward(&x)?,
-                None => x.clone(),
-            };
-            let y = block.depthwise.forward(&y)?;
-            x = if block.adds_input {
-                block.project.forward_add(&y, &x)?
-            } else {
-                block.project.forward(&y)?
-            };
-        }
+        let x = self.trunk.stem.forward(images)?;
+        let x = self.trunk.stages.iter().flatten().try_fold(x, |x, block| block.forward(&x))?;
         Ok(global_average_pool(&self.head.forward(&x)?)?)
     }
 }

@@ -6,7 +6,6 @@ use super::{Architecture, Extractor, FileParameters, Parameters, architecture, p
 use crate::device::Precision;
 use crate::error::{Error, Result};
 use crate::formats::digest::{sha256, sha256_of_file};
-use crate::formats::{HostTensor, StateDict, TensorData, read_state_dict};
 use crate::images::{Alpha, Fit, Prepared, Preprocessing};
 use candle_core::{DType, Device, Tensor};
 use ndarray::Array2;
@@ -117,7 +116,7 @@ impl LoadedExtractor {
             (explicit, _) => {
                 let path = weights::resolve(name, explicit.as_deref())?;
                 let digest = sha256_of_file(&path)?;
-                let parameters = file_parameters(name, &path)?;
+                let parameters = FileParameters::read(name, &path)?;
                 let loaded = Self::build(architecture, &parameters, digest.clone(), request)?;
                 if explicit.is_some() {
                     // Only a convenience for later commands: a cache that cannot be written is no reason to stop.
@@ -345,17 +344,6 @@ pub fn normalize_rows(features: &mut Array2<f32>) {
             row.mapv_inplace(|v| (f64::from(v) / norm) as f32);
         }
     }
-}
-
-fn file_parameters(name: &str, path: &Path) -> Result<FileParameters> {
-    let dict: StateDict = read_state_dict(path)?;
-    let mut tensors = std::collections::HashMap::new();
-    for (tensor_name, HostTensor { shape, data }) in dict {
-        if let TensorData::F32(values) = data {
-            tensors.insert(tensor_name, Tensor::from_vec(values, shape, &Device::Cpu)?);
-        }
-    }
-    Ok(FileParameters { path: path.into(), architecture: name.into(), tensors })
 }
 
 #[cfg(test)]

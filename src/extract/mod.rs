@@ -21,6 +21,7 @@ mod vgg;
 mod vision_transformer;
 pub mod weights;
 
+pub use efficientnet_lite::LitePyramid;
 pub use identity::{EXTERNAL, Identity};
 pub use loaded::{ExtractorRequest, LoadedExtractor, normalize_rows};
 pub use onnx::{ONNX, OnnxPorts, OnnxRequest, is_onnx};

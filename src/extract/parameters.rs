@@ -1,12 +1,13 @@
 //! The numbers a network is built from, asked for by their official names and shapes.
 
 use crate::error::{Error, Result};
+use crate::formats::{HostTensor, TensorData, read_state_dict};
 use crate::ops::activation::Activation;
 use crate::ops::conv::{Conv2d, ConvConfig};
 use crate::ops::linear::Linear;
 use candle_core::{DType, Device, Tensor};
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where parameters come from: a weights file, or a rule in tests.
 pub trait ParameterSource {
@@ -33,6 +34,22 @@ pub struct FileParameters {
     pub architecture: String,
     /// By official name.
     pub tensors: HashMap<String, Tensor>,
+}
+
+impl FileParameters {
+    /// The floating-point tensors of a weights file, for the architecture `name`.
+    ///
+    /// # Errors
+    /// As [`read_state_dict`].
+    pub fn read(name: &str, path: &Path) -> Result<Self> {
+        let mut tensors = HashMap::new();
+        for (tensor_name, HostTensor { shape, data }) in read_state_dict(path)? {
+            if let TensorData::F32(values) = data {
+                tensors.insert(tensor_name, Tensor::from_vec(values, shape, &Device::Cpu)?);
+            }
+        }
+        Ok(Self { path: path.into(), architecture: name.into(), tensors })
+    }
 }
 
 impl ParameterSource for FileParameters {

@@ -100,7 +100,9 @@ pub fn latents(
     for round in 0..u64::from(*max_draws).min(ROUNDS) {
         let item = step * ROUNDS + round;
         let batch = candidates(generator, real, item, count)?;
-        let conditions = Conditions { classes: batch.classes.as_deref(), ..Conditions::default() };
+        let keys: Vec<u64> = (0..count as u64).map(|row| item.wrapping_mul(count as u64) + row).collect();
+        let conditions =
+            Conditions { classes: batch.classes.as_deref(), keys: Some(&keys), ..Conditions::default() };
         let densities = judge.densities(&generator.generate(&batch.values, &conditions)?)?;
         let mut rng = keyed(real.seed, Purpose::Accept, item);
         let accepted: Vec<u32> = (0u32..)

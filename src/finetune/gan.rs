@@ -3,10 +3,10 @@
 use super::adam::{Adam, AdamConfig};
 use super::batches::{Accepted, Batch, RealBatches, Rejection, latents};
 use super::ema::{EmaConfig, follow};
-use super::losses::{GanLoss, check_second_order, r1_penalty};
+use super::losses::{check_second_order, r1_penalty};
 use super::trainer::{Scalars, Trainer, warmup_rate};
 use crate::error::{Error, Result};
-use crate::generate::{Conditions, Discriminator, Generator, Mode, NoiseMode};
+use crate::generate::{Conditions, Discriminator, GanLoss, Generator, Mode, NoiseMode};
 use candle_core::{DType, Tensor};
 
 /// R1, computed at every `interval`-th step and weighted up for it (lazy regularisation, StyleGAN2 appendix B).
@@ -100,8 +100,13 @@ impl Adversaries {
         let keys: Vec<u64> = (step * batch as u64..).take(batch).collect();
         let noisy = Conditions { noise: NoiseMode::Random, keys: Some(&keys), ..with(of_fake, Mode::Train) };
         let images = live.generate(&z.values, &noisy)?;
-        let logits_real = discriminator.logits(&real.values, &with(of_real, Mode::Train))?;
-        let logits_fake = discriminator.logits(&images.detach(), &with(of_fake, Mode::Train))?;
+        // Each pass through D is augmented anew, where D does that.
+        const PASSES: u64 = 3;
+        let [for_real, for_fake, for_generator] =
+            [0, 1, 2].map(|pass| keys.iter().map(|key| key * PASSES + pass).collect::<Vec<u64>>());
+        let judged = |classes, mode, keys| Conditions { keys: Some(keys), ..with(classes, mode) };
+        let logits_real = discriminator.logits(&real.values, &judged(of_real, Mode::Train, &for_real))?;
+        let logits_fake = discriminator.logits(&images.detach(), &judged(of_fake, Mode::Train, &for_fake))?;
         let d_loss = loss.discriminator(&logits_real, &logits_fake)?;
         self.adam_d.step(&d_loss.backward()?, rate)?;
 
@@ -114,7 +119,8 @@ impl Adversaries {
             penalty = Some(r1.detach());
         }
 
-        let g_loss = loss.generator(&discriminator.logits(&images, &with(of_fake, Mode::Through))?)?;
+        let through = judged(of_fake, Mode::Through, &for_generator);
+        let g_loss = loss.generator(&discriminator.logits(&images, &through)?)?;
         self.adam_g.step(&g_loss.backward()?, rate)?;
         let seen = (step + 1) * batch as u64;
         follow(average.variables(), live.variables(), ema.decay(batch as u64, seen))?;

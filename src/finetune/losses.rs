@@ -4,20 +4,8 @@
 //! logistic loss: `-log sigmoid(x) = softplus(-x)` and `-log(1 - sigmoid(x)) = softplus(x)`. Both names mean one formula here.
 
 use crate::error::{Error, Result};
-use crate::generate::{Conditions, Discriminator, Mode};
+use crate::generate::{Conditions, Discriminator, GanLoss, Mode};
 use candle_core::{Device, Tensor, Var};
-use serde::{Deserialize, Serialize};
-
-/// The loss of a GAN.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum GanLoss {
-    /// Non-saturating logistic loss (Goodfellow et al. 2014), which is the binary cross entropy of DCGAN
-    #[value(alias = "bce")]
-    Logistic,
-    /// Hinge loss (Lim and Ye 2017, arXiv 1705.02894)
-    Hinge,
-}
 
 /// `log(1 + exp(x))` of each element, without overflow.
 fn softplus(x: &Tensor) -> Result<Tensor> {
@@ -25,7 +13,7 @@ fn softplus(x: &Tensor) -> Result<Tensor> {
 }
 
 impl GanLoss {
-    /// What the discriminator minimises: a scalar from logits `[B]` of real and of generated images.
+    /// What the discriminator minimises: a scalar from logits, `[B]` or `[B, P]`, of real and of generated images.
     ///
     /// # Errors
     /// What candle's operations return.
@@ -37,7 +25,7 @@ impl GanLoss {
         Ok((real.mean_all()? + fake.mean_all()?)?)
     }
 
-    /// What the generator minimises: a scalar from logits `[B]` of its images.
+    /// What the generator minimises: a scalar from logits, `[B]` or `[B, P]`, of its images.
     ///
     /// # Errors
     /// What candle's operations return.

@@ -8,7 +8,7 @@ use super::config::{Config, MAX_LAYERS, bounded};
 use super::layers::{BatchNorm, Conv2d, ConvTranspose2d};
 use super::traits::{Conditions, Discriminator, Generator, ImageShape, LatentSpace, Truncation};
 use super::variables::{Builder, Init, Variables};
-use super::{Family, Role, SamplerRequest};
+use super::{Family, Role, SamplerRequest, training};
 use crate::error::{Error, Result};
 use crate::formats::StateDict;
 use crate::ops::activation::Activation::{Identity, Relu};
@@ -25,6 +25,7 @@ pub(super) const FAMILY: Family = Family {
     generator: build_generator,
     discriminator: Some(build_discriminator),
     official: None,
+    training: training::GAN,
 };
 
 const KERNEL: usize = 4;

@@ -1,5 +1,6 @@
 //! Layers that several families share, on [`Parameter`]s: names and initial values as in `torch.nn`.
 
+use super::random::{Purpose, normals};
 use super::traits::Mode;
 use super::variables::{Builder, Init, Parameter};
 use crate::error::{Error, Result};
@@ -9,6 +10,9 @@ use crate::ops::channels::{add_to_channels, scale_channels};
 use crate::ops::conv::{self, ConvConfig, conv_transpose2d, conv2d};
 use crate::ops::group_norm;
 use candle_core::{DType, Tensor, Var};
+
+/// Under the root of [`normalize_2nd_moment`].
+const SECOND_MOMENT_EPS: f64 = 1e-8;
 
 /// `x * weight^T + bias`: see [`linear`].
 pub struct Linear {
@@ -26,6 +30,15 @@ impl Linear {
         })
     }
 
+    /// The same layer where it is stored as a convolution of one dimension and one tap: `name.weight` `[O, I, 1]`.
+    pub fn pointwise(builder: &mut Builder, name: &str, ins: usize, outs: usize) -> Result<Self> {
+        let init = Init::torch_default(ins);
+        Ok(Self {
+            weight: builder.parameter(&format!("{name}.weight"), &[outs, ins, 1], init)?,
+            bias: builder.parameter(&format!("{name}.bias"), &[outs], init)?,
+        })
+    }
+
     /// `[B, I]` to `[B, O]`.
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         let (weight, bias) = (self.weight.tensor(mode.trains()), self.bias.tensor(mode.trains()));
@@ -35,7 +48,7 @@ impl Linear {
     /// The same at each pixel of `[B, I, N]`, with a residual `[B, O, N]` added if there is one.
     pub fn forward_pixels(&self, x: &Tensor, residual: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
         let (weight, bias) = (self.weight.tensor(mode.trains()), self.bias.tensor(mode.trains()));
-        let weight = weight.unsqueeze(2)?.unsqueeze(3)?;
+        let weight = weight.reshape((weight.dim(0)?, weight.dim(1)?, 1, 1))?;
         let residual = residual.map(|residual| residual.unsqueeze(2)).transpose()?;
         let config = ConvConfig::padded(0);
         Ok(convolution(&x.unsqueeze(2)?, &weight, Some(bias), residual.as_ref(), config, mode)?.squeeze(2)?)
@@ -46,7 +59,7 @@ impl Linear {
 /// product of one row would take another kernel). The rows are the pixels of one image and share each panel of weights.
 pub(super) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
     let pixels = x.t()?.contiguous()?.unsqueeze(0)?.unsqueeze(2)?;
-    let weight = weight.unsqueeze(2)?.unsqueeze(3)?;
+    let weight = weight.reshape((weight.dim(0)?, weight.dim(1)?, 1, 1))?;
     let y = convolution(&pixels, &weight, bias, None, ConvConfig::padded(0), mode)?;
     Ok(y.squeeze(2)?.squeeze(0)?.t()?.contiguous()?)
 }
@@ -271,4 +284,26 @@ impl BatchNorm {
         let one = Tensor::ones(seen.dims(), DType::I64, seen.device())?;
         Ok(self.num_batches_tracked.set(&(seen + one)?)?)
     }
+}
+
+/// Each pixel four times: `[B, C, H, W]` to `[B, C, 2 H, 2 W]`.
+pub fn double(x: &Tensor) -> Result<Tensor> {
+    let (b, c, h, w) = x.dims4()?;
+    let x = x.reshape((b, c, h, 1, w, 1))?.broadcast_as((b, c, h, 2, w, 2))?.contiguous()?;
+    Ok(x.reshape((b, c, 2 * h, 2 * w))?)
+}
+
+/// `normalize_2nd_moment`: rows of `[B, N]` over their root mean square.
+pub fn normalize_2nd_moment(x: &Tensor) -> Result<Tensor> {
+    let scale = (x.sqr()?.mean_keepdim(1)? + SECOND_MOMENT_EPS)?.sqrt()?.recip()?;
+    Ok(x.broadcast_mul(&scale)?)
+}
+
+/// Noise between the layers of images: `[B, 1, H, W]` standard normal numbers for the maps `like`, of each image by its key; `index` is
+/// the layer.
+pub fn layer_noise(keys: &[u64], index: u64, like: &Tensor) -> Result<Tensor> {
+    let (_, _, height, width) = like.dims4()?;
+    let of_key = |&key: &u64| normals(key, Purpose::LayerNoise, index).take(height * width);
+    let values: Vec<f32> = keys.iter().flat_map(of_key).map(|v| v as f32).collect();
+    Ok(Tensor::from_vec(values, (keys.len(), 1, height, width), like.device())?.to_dtype(like.dtype())?)
 }

@@ -238,7 +238,7 @@ fn open(path: &Path, request: &GeneratorRequest, role: Role) -> Result<Source> {
     Ok(Source { family, config: Config::new(path, None), weights })
 }
 
-/// Whether a file is a pickle of networks, as NVIDIA's programs write them.
+/// Whether a file is a pickle of networks, as NVIDIA's and ProjectedGAN's programs write them.
 fn is_pickled_network(path: &Path) -> Result<bool> {
     /// Enough to tell a legacy checkpoint from it.
     const START: u64 = 16;
@@ -267,7 +267,11 @@ fn open_pickled(path: &Path, request: &GeneratorRequest, role: Role) -> Result<S
     let describe = family.official.ok_or_else(|| {
         Error::usage(format!("{} is not read from official pickles", family.name), "is --arch right?")
     })?;
-    let part = describe(&module, &weights, role)?;
+    let generator = match role {
+        Role::Generator => None,
+        Role::Discriminator => torch::describe_module(path, &["G_ema", "G"])?,
+    };
+    let part = describe(&module, &weights, role, generator.as_ref())?;
     Ok(Source { family, config: Config::new(path, Some(part)), weights })
 }
 
@@ -310,12 +314,12 @@ fn configured(path: &Path, arch: Option<&str>, role: Role) -> Result<(&'static F
 }
 
 /// The family that a `config.json`, or the one in a generator directory, names; `None` for anything else.
-pub fn written_family(path: impl AsRef<Path>) -> Option<&'static str> {
+pub fn written_family(path: impl AsRef<Path>) -> Option<&'static Family> {
     let path = path.as_ref();
     let config = if path.is_dir() { path.join(CONFIG) } else { path.to_path_buf() };
     let value = read_json(&config).ok()?;
     let written = value.get("family")?.as_str()?;
-    FAMILIES.iter().map(|family| family.name).find(|name| *name == written)
+    FAMILIES.iter().find(|family| family.name == written)
 }
 
 fn recognise(weights: &StateDict, role: Role) -> Result<&'static Family> {

@@ -6,7 +6,7 @@ use super::config::{Config, MAX_LAYERS, bounded, image_of, square_image};
 use super::layers::Linear;
 use super::traits::{Conditions, Discriminator, Generator, ImageShape, LatentSpace, Mode, Truncation};
 use super::variables::{Builder, Variables};
-use super::{Family, Role, SamplerRequest};
+use super::{Family, Role, SamplerRequest, Training, training};
 use crate::error::Result;
 use crate::formats::StateDict;
 use crate::ops::leaky_relu::leaky_relu;
@@ -21,6 +21,7 @@ pub(super) const FAMILY: Family = Family {
     generator: build_generator,
     discriminator: Some(build_discriminator),
     official: None,
+    training: Training { beta1: 0.9, ..training::GAN },
 };
 
 const SLOPE: f64 = 0.2;

@@ -28,13 +28,16 @@ mod dcgan;
 #[cfg(test)]
 mod dcgan_tests;
 mod diffusers;
+mod diffusion;
 mod gradient;
+mod guided;
 mod latents;
 mod layers;
 mod load;
 mod mlp_gan;
 mod numpy;
 pub mod pixels;
+mod projected;
 mod random;
 mod seeds;
 mod stylegan;
@@ -42,6 +45,7 @@ mod stylegan;
 mod test_support;
 #[cfg(test)]
 mod tests;
+mod training;
 mod traits;
 mod vae;
 mod variables;
@@ -55,6 +59,7 @@ pub use load::{
 };
 pub use numpy::RandomState;
 pub use seeds::Seeds;
+pub use training::{GanLoss, Training};
 pub use traits::{
     Conditions, Denoiser, Discriminator, Generator, ImageShape, LatentSpace, Mode, NoiseMode, Prior,
     Quantization, Truncation, find_space,
@@ -80,8 +85,9 @@ pub type BuildGenerator = fn(&Config, Builder, &SamplerRequest) -> Result<Box<dy
 /// Makes a discriminator from its configuration and its numbers.
 pub type BuildDiscriminator = fn(&Config, Builder) -> Result<Box<dyn Discriminator>>;
 
-/// The part of `config.json` from a pickled module and the tensors in it.
-pub type Describe = fn(&ModuleDescription, &StateDict, Role) -> Result<serde_json::Value>;
+/// The part of `config.json` from a pickled module, the tensors in it, and for a discriminator the generator beside it.
+pub type Describe =
+    fn(&ModuleDescription, &StateDict, Role, Option<&ModuleDescription>) -> Result<serde_json::Value>;
 
 /// A family of networks.
 pub struct Family {
@@ -97,6 +103,8 @@ pub struct Family {
     pub discriminator: Option<BuildDiscriminator>,
     /// The configuration that an official checkpoint's description of its modules amounts to, where such files are read.
     pub official: Option<Describe>,
+    /// How its program trains it.
+    pub training: Training,
 }
 
 /// Every family that `--arch` knows.
@@ -105,8 +113,11 @@ pub const FAMILIES: &[Family] = &[
     vae::FAMILY,
     dcgan::FAMILY,
     diffusers::FAMILY,
+    guided::IDDPM,
+    guided::ADM,
     stylegan::STYLEGAN2,
     stylegan::STYLEGAN3,
+    projected::FAMILY,
 ];
 
 /// The family of this name.

@@ -47,6 +47,7 @@ fn byte(value: f32, quantization: Quantization) -> u8 {
         Quantization::HalfUp => (unit * 255.0 + 0.5).floor(),
         Quantization::HalfToEven => (unit * 255.0).round_ties_even(),
         Quantization::Truncated => (value * 127.5 + 128.0).clamp(0.0, 255.0).floor(),
+        Quantization::Floor => ((value + 1.0) * 127.5).clamp(0.0, 255.0).floor(),
     };
     rounded.min(255.0) as u8
 }
@@ -67,6 +68,8 @@ mod tests {
         assert_eq!(byte(halves(2.0) - 1e-4, Quantization::HalfUp), 2);
         let truncated = [-1.1, -1.0, -0.9995, 0.0, 0.999, 1.0].map(|x| byte(x, Quantization::Truncated));
         assert_eq!(truncated, [0, 0, 0, 128, 255, 255]);
+        let floor = [-1.1, -1.0, -0.9995, 0.0, 0.999, 1.0].map(|x| byte(x, Quantization::Floor));
+        assert_eq!(floor, [0, 0, 0, 127, 254, 255]);
     }
 
     #[test]

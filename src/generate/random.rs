@@ -1,5 +1,7 @@
 //! Random streams of this room, keyed by what they are for: (seed, purpose, item), never by a place in a common stream.
 
+use rand_chacha::ChaCha8Rng;
+
 /// What a stream is for. The numbers are part of the results; other rooms have their own.
 #[derive(Debug, Clone, Copy)]
 pub enum Purpose {
@@ -9,11 +11,18 @@ pub enum Purpose {
     SamplerNoise = 0x6702,
     /// Noise between the layers of an image; the seed is the image's key.
     LayerNoise = 0x6703,
+    /// How an image is augmented before it is judged; the seed is the image's key.
+    Augmentation = 0x6704,
+}
+
+/// A stream of `item` for one purpose under a seed.
+pub fn keyed(seed: u64, purpose: Purpose, item: u64) -> ChaCha8Rng {
+    crate::random::keyed(seed, purpose as u64, item)
 }
 
 /// Standard normal numbers of `item` for one purpose under a seed.
 pub fn normals(seed: u64, purpose: Purpose, item: u64) -> impl Iterator<Item = f64> {
-    crate::random::normals(crate::random::keyed(seed, purpose as u64, item))
+    crate::random::normals(keyed(seed, purpose, item))
 }
 
 #[cfg(test)]

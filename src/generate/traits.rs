@@ -116,7 +116,8 @@ pub struct Conditions<'a> {
     pub truncation: Option<Truncation>,
     /// Noise between the layers.
     pub noise: NoiseMode,
-    /// For each row what its own random streams are keyed by (its seed): needed where noise is drawn.
+    /// For each row what its own random streams are keyed by (its seed): needed where noise is drawn. A discriminator that augments what
+    /// it sees in training does so by them.
     pub keys: Option<&'a [u64]>,
     /// How the network is run.
     pub mode: Mode,
@@ -132,6 +133,8 @@ pub enum Quantization {
     HalfToEven,
     /// `floor(127.5 x + 128)`: NVIDIA's `generate.py`.
     Truncated,
+    /// `floor(127.5 (x + 1))`: OpenAI's sampling scripts.
+    Floor,
 }
 
 /// A network that makes images from latents.
@@ -269,8 +272,8 @@ pub trait Discriminator: Send + Sync {
         0
     }
 
-    /// Logits `[B]` (several heads added), positive for real, of images `[B, C, H, W]` in -1..=1; before any sigmoid that its
-    /// training program ends with.
+    /// Logits `[B]`, or `[B, P]` of a discriminator that judges an image at several places, positive for real, of images
+    /// `[B, C, H, W]` in -1..=1; before any sigmoid that its training program ends with.
     ///
     /// # Errors
     /// If images or conditions are not those of this discriminator.

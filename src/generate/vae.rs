@@ -7,7 +7,7 @@ use super::config::{Config, image_of, square_image};
 use super::layers::Linear;
 use super::traits::{Conditions, Generator, ImageShape, LatentSpace, Truncation};
 use super::variables::{Builder, Variables};
-use super::{Family, Role, SamplerRequest};
+use super::{Family, Role, SamplerRequest, training};
 use crate::error::Result;
 use crate::formats::StateDict;
 use candle_core::Tensor;
@@ -21,6 +21,7 @@ pub(super) const FAMILY: Family = Family {
     generator: build,
     discriminator: None,
     official: None,
+    training: training::GAN,
 };
 
 const ENCODER: [&str; 4] = ["fc1.", "fc2.", "fc21.", "fc22."];

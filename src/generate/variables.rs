@@ -235,6 +235,14 @@ impl Builder {
         self.register(name, value, false)
     }
 
+    /// A buffer that is not in the file, of a value from elsewhere.
+    ///
+    /// # Errors
+    /// What moving it to the device returns.
+    pub fn added_buffer(&mut self, name: &str, value: &Tensor) -> Result<Var> {
+        self.register(name, value.to_dtype(self.dtype)?, false)
+    }
+
     /// A parameter with a value of its own where a network is made from nothing.
     ///
     /// # Errors

@@ -21,6 +21,7 @@ pub mod linear;
 pub mod modulate;
 pub mod pool;
 pub mod resize;
+pub mod spectral_norm;
 mod taps;
 #[cfg(test)]
 mod test_support;

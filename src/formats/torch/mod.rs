@@ -7,10 +7,12 @@ mod find;
 mod legacy;
 mod modules;
 mod tensor;
+mod write;
 mod zip;
 
 pub use legacy::{is_legacy, read as read_legacy};
-pub use modules::{ModuleDescription, is_pickle, module_names, read_module};
+pub use modules::{ModuleDescription, describe_module, is_pickle, module_names, read_module};
+pub use write::write_torch;
 pub use zip::read as read_zip;
 
 use super::pickle::PickleError;

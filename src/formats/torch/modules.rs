@@ -87,6 +87,22 @@ fn networks<'p>(pickle: &'p Pickle, path: &Path) -> Result<&'p [(Ref, Ref)]> {
     })
 }
 
+/// What the module under the first of `names` that there is says of itself, without its tensors; `None` if there is none.
+///
+/// # Errors
+/// As [`read_module`], but for a module that is missing.
+pub fn describe_module(path: &Path, names: &[&str]) -> Result<Option<ModuleDescription>> {
+    let bytes = read_file(path)?;
+    let (pickle, _) = pickle::parse(&bytes).map_err(pickle_error(path))?;
+    let module = find_module(&pickle, names);
+    module.map(|module| Describer { pickle: &pickle, path, left: MAX_VALUES }.module(module, 0)).transpose()
+}
+
+fn find_module(pickle: &Pickle, names: &[&str]) -> Option<Ref> {
+    let is_module = |r: Ref| module_state(pickle, r).is_some();
+    names.iter().find_map(|name| pickle.lookup(pickle.root(), name).filter(|&r| is_module(r)))
+}
+
 /// The module under the first of `names` that a pickled dict holds one under: its tensors by the names of its `state_dict()`, and what
 /// it says of itself. Nothing in the file is run.
 ///
@@ -95,11 +111,8 @@ fn networks<'p>(pickle: &'p Pickle, path: &Path) -> Result<&'p [(Ref, Ref)]> {
 pub fn read_module(path: &Path, names: &[&str]) -> Result<(StateDict, ModuleDescription)> {
     let bytes = read_file(path)?;
     let (pickle, _) = pickle::parse(&bytes).map_err(pickle_error(path))?;
-    let root = pickle.root();
     let pairs = networks(&pickle, path)?;
-    let is_module = |r: Ref| module_state(&pickle, r).is_some();
-    let found = names.iter().find_map(|name| pickle.lookup(root, name).filter(|&r| is_module(r)));
-    let Some(module) = found else {
+    let Some(module) = find_module(&pickle, names) else {
         let held: Vec<&str> = pairs.iter().filter_map(|(key, _)| pickle.str(*key)).take(16).collect();
         let reason = format!("holds no network `{}` (it has {})", names.join("` or `"), held.join(", "));
         return Err(Error::malformed(path, reason, HINT));

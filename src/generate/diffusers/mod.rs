@@ -1,24 +1,23 @@
 //! Unconditional and class-conditional diffusion models of the diffusers library: a pipeline directory with a `UNet2DModel` and a
-//! DDPM or DDIM schedule. The latent is the initial noise; each denoising step is one stage.
+//! DDPM or DDIM schedule.
 //!
 //! <https://github.com/huggingface/diffusers/blob/main/src/diffusers/models/unets/unet_2d.py>
 
-mod blocks;
 mod config;
 mod schedule;
 #[cfg(test)]
 mod tests;
 mod unet;
 
-use super::Family;
 use super::config::{Config, read_json};
+use super::diffusion::{Denoised, Diffusion, Process};
 use super::load::{Sampler, SamplerRequest};
-use super::random::{Purpose, normals};
-use super::traits::{Conditions, Denoiser, Generator, ImageShape, LatentSpace, Quantization};
-use super::variables::{Builder, Variables};
+use super::traits::{Conditions, Generator, ImageShape, Quantization};
+use super::variables::Builder;
+use super::{Family, training};
 use crate::error::{Error, Result};
 use crate::formats::{StateDict, read_state_dict};
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use config::PipelineConfig;
 use schedule::{Schedule, Step};
 use std::path::Path;
@@ -33,6 +32,7 @@ pub(super) const FAMILY: Family = Family {
     generator: build,
     discriminator: None,
     official: None,
+    training: training::DIFFUSERS,
 };
 
 /// The file that makes a directory a pipeline.
@@ -61,64 +61,49 @@ pub(super) fn open_pipeline(directory: &Path) -> Result<(Config, StateDict)> {
     Ok((Config::new(index_path, Some(config)), weights))
 }
 
-struct Diffusion {
+/// `UNet2DModel` with a schedule and a sampler.
+struct Pipeline {
     config: PipelineConfig,
     unet: UNet,
     schedule: Schedule,
     sampler: Sampler,
     steps: Vec<Step>,
-    shape: ImageShape,
-    variables: Variables,
-    spaces: Vec<LatentSpace>,
 }
 
 fn build(config: &Config, builder: Builder, request: &SamplerRequest) -> Result<Box<dyn Generator>> {
-    Ok(Box::new(Diffusion::new(config, builder, request)?))
+    Ok(Box::new(model(config, builder, request)?))
 }
 
-impl Diffusion {
-    fn new(config: &Config, mut builder: Builder, request: &SamplerRequest) -> Result<Self> {
-        let path = config.path();
-        if config.part().is_none() {
-            let reason = "the tensors of a diffusion model do not say how it is built and sampled";
-            return Err(Error::usage(
-                format!("{}: {reason}", path.display()),
-                "name the pipeline directory, or give its configuration with --config",
-            ));
-        }
-        let config: PipelineConfig = config.parse()?;
-        config.unet.check(path)?;
-        let (height, width) = config.unet.size(path)?;
-        let shape = ImageShape { channels: config.unet.in_channels, height, width };
-        let schedule = Schedule::new(&config.scheduler, path)?;
-        let sampler = request.sampler.unwrap_or(Sampler::Ddim);
-        let steps = match sampler {
-            Sampler::Ddim => schedule.ddim_steps(request.steps, path)?,
-            Sampler::Ddpm => schedule.ddpm_steps(request.steps, path)?,
-        };
-        let unet = UNet::new(&mut builder, &config.unet)?;
-        let spaces = vec![LatentSpace::normal("noise", &shape.dims())];
-        Ok(Self { config, unet, schedule, sampler, steps, shape, variables: builder.finish(&[])?, spaces })
+fn model(config: &Config, mut builder: Builder, request: &SamplerRequest) -> Result<Diffusion<Pipeline>> {
+    let path = config.path();
+    if config.part().is_none() {
+        let reason = "the tensors of a diffusion model do not say how it is built and sampled";
+        return Err(Error::usage(
+            format!("{}: {reason}", path.display()),
+            "name the pipeline directory, or give its configuration with --config",
+        ));
     }
+    let config: PipelineConfig = config.parse()?;
+    config.unet.check(path)?;
+    let (height, width) = config.unet.size(path)?;
+    let shape = ImageShape { channels: config.unet.in_channels, height, width };
+    let schedule = Schedule::new(&config.scheduler, path)?;
+    let sampler = request.sampler.unwrap_or(Sampler::Ddim);
+    let steps = match sampler {
+        Sampler::Ddim => schedule.ddim_steps(request.steps, path)?,
+        Sampler::Ddpm => schedule.ddpm_steps(request.steps, path)?,
+    };
+    let unet = UNet::new(&mut builder, &config.unet)?;
+    Ok(Diffusion::new(Pipeline { config, unet, schedule, sampler, steps }, shape, builder.finish(&[])?))
+}
 
-    /// What DDPM adds at a step: standard normal noise of each row, from its own key.
-    fn noise(&self, keys: &[u64], timestep: usize, like: &Tensor) -> Result<Tensor> {
-        let count: usize = self.shape.dims().iter().product();
-        let values: Vec<f64> = keys
-            .iter()
-            .flat_map(|&key| normals(key, Purpose::SamplerNoise, timestep as u64).take(count))
-            .collect();
-        Ok(Tensor::from_vec(values, like.dims(), &Device::Cpu)?
-            .to_dtype(like.dtype())?
-            .to_device(like.device())?)
-    }
-
+impl Pipeline {
     fn predict(&self, x: &Tensor, timesteps: &[usize], conditions: &Conditions) -> Result<Tensor> {
         self.unet.forward(x, timesteps, conditions.classes, conditions.mode)
     }
 }
 
-impl Generator for Diffusion {
+impl Process for Pipeline {
     fn family(&self) -> &'static str {
         FAMILY.name
     }
@@ -127,63 +112,36 @@ impl Generator for Diffusion {
         serde_json::json!(self.config)
     }
 
-    fn variables(&self) -> &Variables {
-        &self.variables
-    }
-
-    fn image_shape(&self) -> ImageShape {
-        self.shape
-    }
-
-    fn spaces(&self) -> &[LatentSpace] {
-        &self.spaces
-    }
-
     fn class_count(&self) -> usize {
         self.config.unet.num_class_embeds.unwrap_or(0)
-    }
-
-    fn truncates(&self) -> bool {
-        false
-    }
-
-    fn needs_keys(&self) -> bool {
-        self.sampler == Sampler::Ddpm
     }
 
     fn quantization(&self) -> Quantization {
         Quantization::HalfToEven
     }
 
-    fn stages(&self) -> usize {
+    fn sampler(&self) -> Sampler {
+        self.sampler
+    }
+
+    fn steps(&self) -> usize {
         self.steps.len()
     }
 
-    fn stage(&self, index: usize, state: &Tensor, conditions: &Conditions) -> Result<Tensor> {
+    fn step(&self, index: usize, x: &Tensor, conditions: &Conditions) -> Result<(Denoised, usize)> {
         let step = self.steps[index];
-        let output = self.predict(state, &vec![step.timestep; state.dim(0)?], conditions)?;
-        match self.sampler {
-            Sampler::Ddim => self.schedule.ddim_step(state, &output, step),
+        let output = self.predict(x, &vec![step.timestep; x.dim(0)?], conditions)?;
+        let denoised = match self.sampler {
+            Sampler::Ddim => Denoised { mean: self.schedule.ddim_step(x, &output, step)?, deviation: None },
             Sampler::Ddpm => {
-                let (mean, variance) = self.schedule.ddpm_posterior(state, &output, step)?;
-                if variance == 0.0 {
-                    return Ok(mean);
-                }
-                let keys = conditions
-                    .keys
-                    .ok_or_else(|| Error::usage("random noise needs a key for each image", "give seeds"))?;
-                let noise = self.noise(keys, step.timestep, state)?;
-                Ok((mean + (noise * variance.sqrt())?)?)
+                let (mean, variance) = self.schedule.ddpm_posterior(x, &output, step)?;
+                let deviation = Tensor::new(variance.sqrt(), x.device())?.to_dtype(x.dtype())?;
+                Denoised { mean, deviation: (variance > 0.0).then_some(deviation) }
             }
-        }
+        };
+        Ok((denoised, step.timestep))
     }
 
-    fn denoiser(&self) -> Option<&dyn Denoiser> {
-        Some(self)
-    }
-}
-
-impl Denoiser for Diffusion {
     fn timesteps(&self) -> usize {
         self.schedule.timesteps()
     }
@@ -195,19 +153,6 @@ impl Denoiser for Diffusion {
         timesteps: &[usize],
         conditions: &Conditions,
     ) -> Result<Tensor> {
-        let rows = images.dims().first().copied().unwrap_or(0);
-        let fits = rows == timesteps.len()
-            && images.dims() == noise.dims()
-            && images.dims()[1..] == self.shape.dims();
-        if !fits || timesteps.iter().any(|&t| t >= self.schedule.timesteps()) {
-            let reason = format!(
-                "images {:?}, noise {:?} and {} timesteps do not fit this model",
-                images.dims(),
-                noise.dims(),
-                timesteps.len()
-            );
-            return Err(Error::usage(reason, ""));
-        }
         let (noisy, target) = self.schedule.training_pair(images, noise, timesteps)?;
         let output = self.predict(&noisy, timesteps, conditions)?;
         Ok((output - target)?.sqr()?.flatten_from(1)?.mean(1)?)

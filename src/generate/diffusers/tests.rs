@@ -3,7 +3,7 @@
 use super::*;
 use crate::generate::test_support::{Expected, fixture, relative, values};
 use crate::generate::{GeneratorRequest, Mode, initialise, load, value_and_gradient};
-use candle_core::{DType, Var};
+use candle_core::{DType, Device, Var};
 
 const TIME: &str = "time_embedding_out";
 
@@ -11,15 +11,15 @@ fn parts(
     dtype: DType,
     change: impl Fn(&mut serde_json::Value),
     request: SamplerRequest,
-) -> Result<Diffusion> {
+) -> Result<Diffusion<Pipeline>> {
     let (config, weights) = open_pipeline(&fixture("diffusers-ddpm/pipeline"))?;
     let mut part = config.part().unwrap().clone();
     change(&mut part);
     let builder = Builder::from_weights(weights, dtype, &Device::Cpu);
-    Diffusion::new(&Config::new(config.path(), Some(part)), builder, &request)
+    super::model(&Config::new(config.path(), Some(part)), builder, &request)
 }
 
-fn model(dtype: DType, sampler: Sampler, steps: usize) -> Diffusion {
+fn model(dtype: DType, sampler: Sampler, steps: usize) -> Diffusion<Pipeline> {
     parts(dtype, |_| (), SamplerRequest { sampler: Some(sampler), steps: Some(steps) }).unwrap()
 }
 
@@ -31,16 +31,20 @@ fn usizes(t: &Tensor) -> Vec<usize> {
 fn the_schedule_and_the_time_embedding_agree_with_diffusers() {
     let io = Expected::read("diffusers-ddpm/io.safetensors");
     let model = model(DType::F32, Sampler::Ddim, 5);
-    let betas = schedule::betas(&model.config.scheduler, 1000);
+    let betas = schedule::betas(&model.process.config.scheduler, 1000);
     io.assert("betas", &Tensor::new(betas, &Device::Cpu).unwrap(), 0.0);
-    io.assert("alphas_cumprod", &Tensor::new(&model.schedule.alphas_cumprod[..], &Device::Cpu).unwrap(), 0.0);
+    io.assert(
+        "alphas_cumprod",
+        &Tensor::new(&model.process.schedule.alphas_cumprod[..], &Device::Cpu).unwrap(),
+        0.0,
+    );
     let timesteps = usizes(&io.get("t", DType::I64));
-    let width = model.config.unet.block_out_channels[0];
-    let rows: Vec<f32> = timesteps.iter().flat_map(|&t| model.unet.sinusoids(t, width)).collect();
+    let rows: Vec<f32> =
+        timesteps.iter().flat_map(|&t| model.process.unet.sinusoids().row(t as f32)).collect();
     io.assert("timestep_embedding", &Tensor::new(rows, &Device::Cpu).unwrap(), 2e-5);
-    let embedding = model.unet.embed(&timesteps, DType::F32, &Device::Cpu, Mode::Eval).unwrap();
+    let embedding = model.process.unet.embed(&timesteps, DType::F32, &Device::Cpu, Mode::Eval).unwrap();
     io.assert(TIME, &embedding, 2e-5);
-    let steps: Vec<usize> = model.steps.iter().map(|step| step.timestep).collect();
+    let steps: Vec<usize> = model.process.steps.iter().map(|step| step.timestep).collect();
     assert_eq!(steps, usizes(&io.get("ddim.timesteps", DType::I64)));
 }
 
@@ -51,7 +55,7 @@ fn predictions_and_ddim_trajectories_agree_with_diffusers() {
     for dtype in [DType::F32, DType::F64] {
         let model = model(dtype, Sampler::Ddim, 5);
         let timesteps = usizes(&io.get("t", DType::I64));
-        let eps = model.predict(&io.get("x_t", dtype), &timesteps, &conditions).unwrap();
+        let eps = model.process.predict(&io.get("x_t", dtype), &timesteps, &conditions).unwrap();
         io.assert("eps", &eps, 2e-5);
         let start = io.get("x_T", dtype);
         io.assert("ddim.step0.sample", &model.stage(0, &start, &conditions).unwrap(), 2e-5);
@@ -69,13 +73,13 @@ fn ddpm_steps_agree_with_diffusers() {
         let change = |part: &mut serde_json::Value| part["scheduler"]["variance_type"] = variance_type.into();
         let model =
             parts(DType::F32, change, SamplerRequest { sampler: Some(Sampler::Ddpm), steps: None }).unwrap();
-        assert_eq!(model.steps.len(), 1000);
+        assert_eq!(model.process.steps.len(), 1000);
         let x = io.get("x_t", DType::F32);
         for t in [999, 500, 1, 0] {
-            let step = model.steps[999 - t];
+            let step = model.process.steps[999 - t];
             assert_eq!((step.timestep, step.previous), (t, t.checked_sub(1)));
-            let output = model.predict(&x, &[t; 3], &Conditions::default()).unwrap();
-            let (mean, variance) = model.schedule.ddpm_posterior(&x, &output, step).unwrap();
+            let output = model.process.predict(&x, &[t; 3], &Conditions::default()).unwrap();
+            let (mean, variance) = model.process.schedule.ddpm_posterior(&x, &output, step).unwrap();
             let prefix = format!("ddpm_fixed_{name}.t{t}");
             if t > 0 {
                 let variance = Tensor::new(&[variance], &Device::Cpu).unwrap();
@@ -96,7 +100,7 @@ fn the_training_objective_and_its_gradients_agree_with_diffusers() {
     for dtype in [DType::F32, DType::F64] {
         let model = model(dtype, Sampler::Ddim, 5);
         let (images, noise) = (io.get("x_0", dtype), io.get("noise", dtype));
-        let (noisy, _) = model.schedule.training_pair(&images, &noise, &timesteps).unwrap();
+        let (noisy, _) = model.process.schedule.training_pair(&images, &noise, &timesteps).unwrap();
         io.assert("add_noise", &noisy, 1e-6);
         let conditions = Conditions { mode: Mode::Train, ..Conditions::default() };
         let losses = model.denoiser().unwrap().losses(&images, &noise, &timesteps, &conditions).unwrap();

@@ -1,16 +1,24 @@
 //! `UNet2DModel` of diffusers: the network of Ho et al. 2020, from noisy images and timesteps to predictions.
 
-use super::blocks::{AttentionBlock, BlockContext, ResnetBlock, conv, double, downsampler};
 use super::config::UNetConfig;
 use crate::error::{Error, Result};
-use crate::generate::layers::{Conv2d, Embedding, GroupNorm, Linear};
+use crate::generate::diffusion::Sinusoids;
+use crate::generate::diffusion::blocks::{
+    AttentionBlock, BlockContext, ResnetBlock, ResnetNames, conv, downsampler,
+};
+use crate::generate::layers::{Conv2d, Embedding, GroupNorm, Linear, double};
 use crate::generate::traits::Mode;
 use crate::generate::variables::Builder;
-use crate::ops::group_norm;
 use candle_core::{DType, Device, Tensor};
 
-/// The longest wavelength of the time embedding, in radians per timestep.
-const MAX_PERIOD: f32 = 10_000.0;
+const NAMES: ResnetNames = ResnetNames {
+    norm1: "norm1",
+    conv1: "conv1",
+    time: "time_emb_proj",
+    norm2: "norm2",
+    conv2: "conv2",
+    shortcut: "conv_shortcut",
+};
 
 /// One level of the way down or up.
 struct Level {
@@ -57,7 +65,15 @@ impl UNet {
             return Err(Error::malformed(builder.path(), "has no `block_out_channels`", ""));
         };
         let time = config.time_embedding_dim.unwrap_or(4 * first);
-        let context = BlockContext { config, time, scale: 1.0 };
+        let context = BlockContext {
+            names: &NAMES,
+            time,
+            groups: config.norm_num_groups,
+            eps: config.norm_eps,
+            scale_shift: config.resnet_time_scale_shift == "scale_shift",
+            scale: 1.0,
+        };
+        let head = |channels: usize| config.attention_head_dim.unwrap_or(channels);
         let conv_in = conv(builder, "conv_in", config.in_channels, first, 3)?;
         let time_embedding = [
             Linear::new(builder, "time_embedding.linear_1", first, time)?,
@@ -74,7 +90,7 @@ impl UNet {
             let name = format!("down_blocks.{level}");
             let inputs = (0..config.layers_per_block).map(|i| if i == 0 { ins } else { outs });
             let attends = config.down_block_types[level].starts_with("Attn");
-            let mut block = layers(builder, &name, inputs, outs, attends, context)?;
+            let mut block = layers(builder, &name, inputs, outs, attends.then(|| head(outs)), context)?;
             if level + 1 < levels {
                 let name = format!("{name}.downsamplers.0.conv");
                 block.resize = Some(downsampler(builder, &name, outs, config.downsample_padding)?);
@@ -84,17 +100,24 @@ impl UNet {
         }
         let middle_context = BlockContext { scale: config.mid_block_scale_factor, ..context };
         // Without groups of its own the middle takes those of the residual blocks, or none where these are scaled and shifted.
-        let shared = (config.resnet_time_scale_shift == "default").then_some(config.norm_num_groups);
+        let shared = (!context.scale_shift).then_some(config.norm_num_groups);
         let middle_attention = match config.add_attention {
             true => {
                 let groups = config.attn_norm_num_groups.or(shared);
-                Some(AttentionBlock::new(builder, "mid_block.attentions.0", deepest, groups, middle_context)?)
+                let widths = (deepest, head(deepest));
+                Some(AttentionBlock::separate(
+                    builder,
+                    "mid_block.attentions.0",
+                    widths,
+                    groups,
+                    middle_context,
+                )?)
             }
             false => None,
         };
         let middle = [
-            ResnetBlock::new(builder, "mid_block.resnets.0", deepest, deepest, middle_context)?,
-            ResnetBlock::new(builder, "mid_block.resnets.1", deepest, deepest, middle_context)?,
+            ResnetBlock::new(builder, "mid_block.resnets.0", (deepest, deepest), None, middle_context)?,
+            ResnetBlock::new(builder, "mid_block.resnets.1", (deepest, deepest), None, middle_context)?,
         ];
         let mut up = Vec::new();
         let mut before = deepest;
@@ -105,14 +128,13 @@ impl UNet {
             let inputs =
                 (0..=last).map(|i| if i == 0 { before } else { outs } + if i == last { skip } else { outs });
             let attends = config.up_block_types[i].starts_with("Attn");
-            let mut block = layers(builder, &name, inputs, outs, attends, context)?;
+            let mut block = layers(builder, &name, inputs, outs, attends.then(|| head(outs)), context)?;
             if level > 0 {
                 block.resize = Some(conv(builder, &format!("{name}.upsamplers.0.conv"), outs, outs, 3)?);
             }
             up.push(block);
             before = outs;
         }
-        let norm = group_norm::GroupNorm { groups: config.norm_num_groups, eps: config.norm_eps, silu: true };
         Ok(Self {
             time_embedding,
             class_embedding,
@@ -121,7 +143,7 @@ impl UNet {
             middle,
             middle_attention,
             up,
-            conv_norm_out: GroupNorm::new(builder, "conv_norm_out", first, norm)?,
+            conv_norm_out: GroupNorm::new(builder, "conv_norm_out", first, context.norm(true))?,
             conv_out: conv(builder, "conv_out", first, config.out_channels, 3)?,
             config: config.clone(),
         })
@@ -183,48 +205,38 @@ impl UNet {
         device: &Device,
         mode: Mode,
     ) -> Result<Tensor> {
-        let width = self.config.block_out_channels[0];
-        let rows: Vec<f32> = timesteps.iter().flat_map(|&t| self.sinusoids(t, width)).collect();
-        let rows = Tensor::from_vec(rows, (timesteps.len(), width), &Device::Cpu)?
-            .to_dtype(dtype)?
-            .to_device(device)?;
+        let timesteps: Vec<f32> = timesteps.iter().map(|&t| t as f32).collect();
+        let rows = self.sinusoids().rows(&timesteps, dtype, device)?;
         let hidden = self.time_embedding[0].forward(&rows, mode)?.silu()?;
         self.time_embedding[1].forward(&hidden, mode)
     }
 
-    /// Sines and cosines of a timestep, in float32 as the original takes them; the last is 0 where the width is odd.
-    pub(super) fn sinusoids(&self, timestep: usize, width: usize) -> Vec<f32> {
-        let half = width / 2;
-        let angle = |i: usize| {
-            let exponent = -MAX_PERIOD.ln() * i as f32 / (half as f32 - self.config.freq_shift);
-            timestep as f32 * exponent.exp()
-        };
-        let (sines, cosines) = ((0..half).map(|i| angle(i).sin()), (0..half).map(|i| angle(i).cos()));
-        let mut row: Vec<f32> = match self.config.flip_sin_to_cos {
-            true => cosines.chain(sines).collect(),
-            false => sines.chain(cosines).collect(),
-        };
-        row.resize(width, 0.0);
-        row
+    pub(super) fn sinusoids(&self) -> Sinusoids {
+        Sinusoids {
+            width: self.config.block_out_channels[0],
+            shift: self.config.freq_shift,
+            cosines_first: self.config.flip_sin_to_cos,
+        }
     }
 }
 
-/// Residual blocks with these numbers of input channels, each followed by attention if `attends`.
+/// Residual blocks with these numbers of input channels, each followed by attention in heads of `attention` channels, if any.
 fn layers(
     builder: &mut Builder,
     name: &str,
     inputs: impl Iterator<Item = usize>,
     outs: usize,
-    attends: bool,
+    attention: Option<usize>,
     context: BlockContext,
 ) -> Result<Level> {
     let mut level = Level { resnets: Vec::new(), attentions: Vec::new(), resize: None };
     for (i, ins) in inputs.enumerate() {
-        level.resnets.push(ResnetBlock::new(builder, &format!("{name}.resnets.{i}"), ins, outs, context)?);
-        if attends {
+        let resnet = format!("{name}.resnets.{i}");
+        level.resnets.push(ResnetBlock::new(builder, &resnet, (ins, outs), None, context)?);
+        if let Some(width) = attention {
             let name = format!("{name}.attentions.{i}");
-            let groups = Some(context.config.norm_num_groups);
-            level.attentions.push(AttentionBlock::new(builder, &name, outs, groups, context)?);
+            let groups = Some(context.groups);
+            level.attentions.push(AttentionBlock::separate(builder, &name, (outs, width), groups, context)?);
         }
     }
     Ok(level)

@@ -99,12 +99,6 @@ fn scaled(x: &Tensor, factor: f64) -> Result<Tensor> {
     if factor == 1.0 { Ok(x.clone()) } else { Ok((x * factor)?) }
 }
 
-/// `normalize_2nd_moment`: rows of `[B, N]` over their root mean square.
-pub fn normalize_2nd_moment(x: &Tensor) -> Result<Tensor> {
-    let scale = (x.sqr()?.mean_keepdim(1)? + EPS)?.sqrt()?.recip()?;
-    Ok(x.broadcast_mul(&scale)?)
-}
-
 /// `modulated_conv2d`: a convolution whose weights each image scales by its styles, and normalises again if demodulated.
 pub struct Modulated<'a> {
     /// `[O, I, k, k]`

@@ -1,8 +1,9 @@
 //! The mapping network: from z and a label to w, with the running average that truncation pulls towards.
 
 use super::config::MappingConfig;
-use super::layers::{Connected, FullyConnected, normalize_2nd_moment};
+use super::layers::{Connected, FullyConnected};
 use crate::error::Result;
+use crate::generate::layers::normalize_2nd_moment;
 use crate::generate::traits::{Conditions, Mode, Truncation};
 use crate::generate::variables::{Builder, Init};
 use candle_core::{Tensor, Var};

@@ -14,7 +14,7 @@ mod synthesis3;
 #[cfg(test)]
 mod tests;
 
-use super::{Family, Role};
+use super::{Family, Role, training};
 use crate::formats::StateDict;
 
 /// The line of StyleGAN2 in the registry.
@@ -28,6 +28,7 @@ pub(super) const STYLEGAN2: Family = Family {
     generator: synthesis2::build_generator,
     discriminator: Some(|config, builder| discriminator::build(config, builder, "stylegan2")),
     official: Some(official::stylegan2),
+    training: training::STYLEGAN,
 };
 
 /// The line of StyleGAN3 in the registry; it is trained with StyleGAN2's discriminator.
@@ -38,6 +39,7 @@ pub(super) const STYLEGAN3: Family = Family {
     generator: synthesis3::build_generator,
     discriminator: Some(|config, builder| discriminator::build(config, builder, "stylegan3")),
     official: Some(official::stylegan3),
+    training: training::STYLEGAN,
 };
 
 fn recognise(weights: &StateDict, synthesis: &str) -> Option<Role> {

@@ -93,7 +93,12 @@ impl Official<'_> {
 }
 
 /// The part of `config.json` of a StyleGAN2 network.
-pub fn stylegan2(root: &ModuleDescription, weights: &StateDict, role: Role) -> Result<Value> {
+pub fn stylegan2(
+    root: &ModuleDescription,
+    weights: &StateDict,
+    role: Role,
+    _: Option<&ModuleDescription>,
+) -> Result<Value> {
     let official = Official { root, weights };
     match role {
         Role::Generator => generator(&official).map(|config| serde_json::json!(config)),
@@ -153,7 +158,12 @@ pub fn discriminator(official: &Official) -> Result<DiscriminatorConfig> {
 }
 
 /// The part of `config.json` of a StyleGAN3 network.
-pub fn stylegan3(root: &ModuleDescription, weights: &StateDict, role: Role) -> Result<Value> {
+pub fn stylegan3(
+    root: &ModuleDescription,
+    weights: &StateDict,
+    role: Role,
+    _: Option<&ModuleDescription>,
+) -> Result<Value> {
     let official = Official { root, weights };
     match role {
         Role::Generator => generator3(&official).map(|config| serde_json::json!(config)),

@@ -7,8 +7,7 @@ use super::mapping::Mapping;
 use crate::error::{Error, Result};
 use crate::generate::SamplerRequest;
 use crate::generate::config::Config;
-use crate::generate::layers::convolution;
-use crate::generate::random::{Purpose, normals};
+use crate::generate::layers::{convolution, layer_noise};
 use crate::generate::traits::{Conditions, Generator, ImageShape, Mode, NoiseMode};
 use crate::generate::variables::{Builder, Init, Parameter};
 use crate::ops::conv::{ConvConfig, conv_transpose2d};
@@ -31,7 +30,6 @@ struct Layer {
     filter: Filter,
     up: bool,
     clamp: Option<f64>,
-    side: usize,
     /// Its place in the network, which keys its random noise.
     index: u64,
 }
@@ -54,7 +52,6 @@ impl Layer {
             filter: resample_filter(builder, name)?,
             up,
             clamp: config.conv_clamp,
-            side,
             index,
         })
     }
@@ -91,13 +88,7 @@ impl Layer {
             (NoiseMode::Const, _) => {
                 Ok(Some(self.noise_const.as_detached_tensor().unsqueeze(0)?.unsqueeze(0)?))
             }
-            (NoiseMode::Random, Some(keys)) => {
-                let pixels = self.side * self.side;
-                let of_key = |&key: &u64| normals(key, Purpose::LayerNoise, self.index).take(pixels);
-                let values: Vec<f32> = keys.iter().flat_map(of_key).map(|v| v as f32).collect();
-                let noise = Tensor::from_vec(values, (keys.len(), 1, self.side, self.side), like.device())?;
-                Ok(Some(noise.to_dtype(like.dtype())?))
-            }
+            (NoiseMode::Random, Some(keys)) => layer_noise(keys, self.index, like).map(Some),
             (NoiseMode::Random, None) => {
                 Err(Error::usage("random noise needs a key for each image", "give seeds"))
             }

@@ -143,7 +143,7 @@ fn soft_labels_reach_both_mapping_networks() {
             assert!(relative(&w, &ws.narrow(1, layer, 1).unwrap()) < VALUES);
         }
         let (weights, module) = read_module(&path, &["D"]).unwrap();
-        let part = super::official::stylegan2(&module, &weights, Role::Discriminator).unwrap();
+        let part = super::official::stylegan2(&module, &weights, Role::Discriminator, None).unwrap();
         let builder = Builder::from_weights(weights, dtype, &Device::Cpu);
         let d = networks::assemble(&Config::new(&path, Some(part)), builder, "stylegan2").unwrap();
         for images in ["img", "d_images"] {

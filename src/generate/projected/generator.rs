@@ -1,0 +1,196 @@
+//! `FastganSynthesis`: from a latent on the hypersphere through doubling blocks, some of them gated by earlier, smaller maps.
+
+use super::FAMILY;
+use super::layers::{InitLayer, Noise, SpectralConv, SqueezeExcitation, UpBlock};
+use crate::error::{Error, Result};
+use crate::generate::config::{Config, bounded};
+use crate::generate::layers::normalize_2nd_moment;
+use crate::generate::load::SamplerRequest;
+use crate::generate::traits::{Conditions, Generator, ImageShape, LatentSpace, Mode, Quantization};
+use crate::generate::variables::{Builder, Variables};
+use crate::ops::conv::ConvConfig;
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Most channels of the widest layer over [`MOST`].
+const MAX_WIDTH: usize = 1 << 12;
+/// Multiples of `ngf` at each side, from 4 x 4 on.
+const MULTIPLES: [(usize, f64); 9] = [
+    (4, 16.0),
+    (8, 8.0),
+    (16, 4.0),
+    (32, 2.0),
+    (64, 2.0),
+    (128, 1.0),
+    (256, 0.5),
+    (512, 0.25),
+    (1024, 0.125),
+];
+/// The channels of `init` are the largest multiple.
+pub const MOST: usize = 16;
+/// Blocks up to this side are there at every resolution.
+const ALWAYS: usize = 256;
+/// The forward pass needs as large images at least.
+const SMALLEST: usize = 128;
+/// Which side drives the squeeze-excitation of which.
+const EXCITED: [(usize, usize); 4] = [(4, 64), (8, 128), (16, 256), (32, 512)];
+
+/// The sizes of a generator.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GeneratorConfig {
+    pub z_dim: usize,
+    pub img_resolution: usize,
+    pub img_channels: usize,
+    /// Width: channels are multiples of it.
+    pub ngf: usize,
+    /// One convolution a block and no noise.
+    #[serde(default)]
+    pub lite: bool,
+}
+
+impl GeneratorConfig {
+    fn check(&self, path: &Path) -> Result<()> {
+        bounded(path, "z_dim", self.z_dim, 1..=MAX_WIDTH)?;
+        bounded(path, "ngf", self.ngf, 1..=MAX_WIDTH)?;
+        let known = MULTIPLES.iter().any(|(side, _)| *side == self.img_resolution);
+        if !known || self.img_resolution < SMALLEST {
+            let reason =
+                format!("`img_resolution` is {}, no power of two from 128 to 1024", self.img_resolution);
+            return Err(Error::malformed(path, reason, ""));
+        }
+        if !matches!(self.img_channels, 1 | 3) || self.channels(self.img_resolution) == 0 {
+            let reason =
+                format!("cannot make images of {} channels from `ngf` {}", self.img_channels, self.ngf);
+            return Err(Error::malformed(path, reason, ""));
+        }
+        Ok(())
+    }
+
+    /// Channels of the maps of this side.
+    fn channels(&self, side: usize) -> usize {
+        let multiple = MULTIPLES.iter().find(|(at, _)| *at == side).map_or(0.0, |(_, multiple)| *multiple);
+        (multiple * self.ngf as f64) as usize
+    }
+
+    /// Sides of the blocks that there are, used or not.
+    fn blocks(&self) -> impl Iterator<Item = usize> {
+        let most = self.img_resolution.max(ALWAYS);
+        MULTIPLES.iter().map(|(side, _)| *side).filter(move |side| (8..=most).contains(side))
+    }
+}
+
+/// The network.
+pub struct FastGan {
+    config: GeneratorConfig,
+    init: InitLayer,
+    /// By side.
+    blocks: Vec<(usize, UpBlock)>,
+    /// By the sides of the driving and of the driven maps.
+    excitations: Vec<(usize, usize, SqueezeExcitation)>,
+    to_big: SpectralConv,
+    variables: Variables,
+    spaces: Vec<LatentSpace>,
+}
+
+pub fn build(config: &Config, builder: Builder, _: &SamplerRequest) -> Result<Box<dyn Generator>> {
+    Ok(Box::new(FastGan::new(config, builder)?))
+}
+
+impl FastGan {
+    pub fn new(config: &Config, mut builder: Builder) -> Result<Self> {
+        let path = config.path();
+        let config: GeneratorConfig = match config.part() {
+            Some(_) => config.parse()?,
+            None => {
+                let hint = "name the official .pkl, or give its sizes with --config";
+                return Err(Error::malformed(
+                    path,
+                    "holds tensors alone, which do not say the resolution",
+                    hint,
+                ));
+            }
+        };
+        config.check(path)?;
+        let at = |side: usize| config.channels(side);
+        let builder_ref = &mut builder;
+        let init = InitLayer::new(builder_ref, "synthesis.init", config.z_dim, at(4))?;
+        let mut blocks = Vec::new();
+        for (index, side) in config.blocks().enumerate() {
+            // A network too narrow for blocks that it does not use cannot be made by the official program either.
+            let name = format!("synthesis.feat_{side}");
+            let channels = (at(side / 2), at(side));
+            blocks.push((side, UpBlock::new(builder_ref, &name, channels, config.lite, index as u64)?));
+        }
+        let mut excitations = Vec::new();
+        for (small, large) in EXCITED {
+            if blocks.iter().any(|(side, _)| *side == large) {
+                let name = format!("synthesis.se_{large}");
+                let block = SqueezeExcitation::new(builder_ref, &name, at(small), at(large))?;
+                excitations.push((small, large, block));
+            }
+        }
+        let dims = [config.img_channels, at(config.img_resolution), 3, 3];
+        let to_big = SpectralConv::new(builder_ref, "synthesis.to_big", dims, true, ConvConfig::padded(1))?;
+        let spaces = vec![LatentSpace::normal("z", &[config.z_dim])];
+        Ok(Self { config, init, blocks, excitations, to_big, variables: builder.finish(&[])?, spaces })
+    }
+
+    /// Images of latents `[B, z]`.
+    pub fn synthesis(&self, z: &Tensor, noise: &Noise, mode: Mode) -> Result<Tensor> {
+        let mut x = self.init.forward(&normalize_2nd_moment(z)?, mode)?;
+        let mut smaller = vec![(4, x.clone())];
+        for (side, block) in self.blocks.iter().filter(|(side, _)| *side <= self.config.img_resolution) {
+            x = block.forward(&x, noise, mode)?;
+            if let Some((small, _, gate)) = self.excitations.iter().find(|(_, large, _)| large == side)
+                && let Some((_, driving)) = smaller.iter().find(|(side, _)| side == small)
+            {
+                x = gate.forward(driving, &x, mode)?;
+            }
+            smaller.push((*side, x.clone()));
+        }
+        self.to_big.forward(&x, mode)
+    }
+}
+
+impl Generator for FastGan {
+    fn family(&self) -> &'static str {
+        FAMILY.name
+    }
+
+    fn config(&self) -> serde_json::Value {
+        serde_json::json!(self.config)
+    }
+
+    fn variables(&self) -> &Variables {
+        &self.variables
+    }
+
+    fn image_shape(&self) -> ImageShape {
+        let side = self.config.img_resolution;
+        ImageShape { channels: self.config.img_channels, height: side, width: side }
+    }
+
+    fn spaces(&self) -> &[LatentSpace] {
+        &self.spaces
+    }
+
+    fn truncates(&self) -> bool {
+        false
+    }
+
+    /// Noise is drawn in every mode but that without.
+    fn needs_keys(&self) -> bool {
+        !self.config.lite
+    }
+
+    /// As `gen_images.py`, which has no tanh before it.
+    fn quantization(&self) -> Quantization {
+        Quantization::Truncated
+    }
+
+    fn stage(&self, _: usize, state: &Tensor, conditions: &Conditions) -> Result<Tensor> {
+        self.synthesis(state, &Noise::of(conditions), conditions.mode)
+    }
+}

@@ -1,0 +1,31 @@
+//! ProjectedGAN (Sauer et al. 2021, <https://arxiv.org/abs/2111.01007>): the generator of FastGAN (Liu et al. 2021,
+//! <https://arxiv.org/abs/2101.04775>), whole or `lite`, and discriminators on the features of a frozen network. Names as in
+//! <https://github.com/autonomousvision/projected-gan>, whose pickles hold the module objects themselves.
+
+mod augment;
+mod discriminator;
+mod features;
+mod generator;
+mod layers;
+mod official;
+#[cfg(test)]
+mod tests;
+
+use super::{Family, Role, training};
+
+/// The line of the registry.
+pub(super) const FAMILY: Family = Family {
+    name: "projected-gan",
+    about: "ProjectedGAN (fastgan, fastgan_lite): .pkl, or tensors synthesis.init.init.0.weight_orig, …",
+    recognise: |weights| {
+        let has = |name: &str| weights.get(name).is_some();
+        if has("synthesis.init.init.0.weight_orig") {
+            return Some(Role::Generator);
+        }
+        has("discriminator.mini_discs.0.main.0.main.0.weight_orig").then_some(Role::Discriminator)
+    },
+    generator: generator::build,
+    discriminator: Some(discriminator::build),
+    official: Some(official::describe),
+    training: training::PROJECTED,
+};

@@ -1,0 +1,47 @@
+//! How the program that a family comes from trains it: what fine-tuning does unless it is asked otherwise.
+
+use serde::{Deserialize, Serialize};
+
+/// The loss of a GAN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum GanLoss {
+    /// Non-saturating logistic loss (Goodfellow et al. 2014), which is the binary cross entropy of DCGAN
+    #[value(alias = "bce")]
+    Logistic,
+    /// Hinge loss (Lim and Ye 2017, arXiv 1705.02894)
+    Hinge,
+}
+
+/// Settings of a family.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Training {
+    /// The loss; of no meaning for diffusion models.
+    pub loss: GanLoss,
+    /// Weight of R1; 0 for none.
+    pub gamma: f64,
+    /// Adam's step size.
+    pub lr: f64,
+    /// Adam's first decay.
+    pub beta1: f64,
+    /// Adam's second decay.
+    pub beta2: f64,
+    /// Steps over which the learning rate rises.
+    pub warmup: u64,
+}
+
+/// DCGAN's.
+pub(super) const GAN: Training =
+    Training { loss: GanLoss::Logistic, gamma: 0.0, lr: 2e-4, beta1: 0.5, beta2: 0.999, warmup: 0 };
+
+/// StyleGAN2-ada's and StyleGAN3's, whose R1 weight is chosen by resolution and data: 0.01 (32 x 32) to 10 and more.
+pub(super) const STYLEGAN: Training = Training { gamma: 1.0, lr: 2e-3, beta1: 0.0, beta2: 0.99, ..GAN };
+
+/// ProjectedGAN's.
+pub(super) const PROJECTED: Training = Training { loss: GanLoss::Hinge, beta1: 0.0, beta2: 0.99, ..GAN };
+
+/// The training example of diffusers, with a shorter warm-up.
+pub(super) const DIFFUSERS: Training = Training { beta1: 0.9, warmup: 100, ..GUIDED };
+
+/// OpenAI's.
+pub(super) const GUIDED: Training = Training { lr: 1e-4, beta1: 0.9, ..GAN };

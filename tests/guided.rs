@@ -1,0 +1,123 @@
+//! IDDPM and ADM as a user meets them: images of an official checkpoint with its flags, training, perturbation, and the way back.
+
+use assert_cmd::Command;
+use ndarray::ArrayD;
+use predicates::str::contains;
+use pseudo_density::formats::npy::write_npy;
+use pseudo_density::formats::read_state_dict;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+fn pd(dir: &TempDir) -> Command {
+    let mut command = Command::cargo_bin("pd").unwrap();
+    command.env("PD_CACHE", dir.path().join("cache")).current_dir(dir.path());
+    command
+}
+
+fn run(dir: &TempDir, args: &str) -> assert_cmd::assert::Assert {
+    pd(dir).args(args.split_whitespace()).assert()
+}
+
+fn project(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Pixels of the images of a directory, in the order of their names.
+fn pixels(directory: &Path) -> Vec<Vec<u8>> {
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|e| e == "png"));
+    paths.sort();
+    paths.iter().map(|path| image::open(path).unwrap().to_rgb8().into_raw()).collect()
+}
+
+/// Bytes of `[n, 3, 32, 32]` as OpenAI's scripts write them.
+fn official_bytes(values: &[f32]) -> Vec<Vec<u8>> {
+    let byte = |v: f32| ((v + 1.0) * 127.5).clamp(0.0, 255.0) as u8;
+    let image =
+        |image: &[f32]| (0..1024).flat_map(|p| [0, 1, 2].map(|c| byte(image[c * 1024 + p]))).collect();
+    values.chunks(3 * 1024).map(image).collect()
+}
+
+#[test]
+fn the_trajectories_of_a_checkpoint_with_its_flags_are_those_of_the_official_program() {
+    for name in ["iddpm", "adm"] {
+        let dir = TempDir::new().unwrap();
+        let fixture = project("tests/fixtures/generators").join(name);
+        // A state dict as torch saves it, under the official names.
+        pd(&dir)
+            .args(["weights", "convert", "-o", "model.pt"])
+            .arg(fixture.join("weights.safetensors"))
+            .assert()
+            .success();
+        fs::copy(fixture.join("flags.json"), dir.path().join("flags.json")).unwrap();
+        let io = read_state_dict(fixture.join("io.safetensors")).unwrap();
+        let start = io.get("x_T").unwrap();
+        let array = ArrayD::from_shape_vec(start.shape.clone(), io.f32("x_T").unwrap().to_vec()).unwrap();
+        write_npy(dir.path().join("noise.npy"), &array).unwrap();
+        let generator = format!("--generator model.pt --arch {name}");
+        let sample = format!("sample --bias none {generator} --latents noise.npy --ddim-steps 5 -o");
+        run(&dir, &format!("{sample} out --config flags.json")).success();
+        let found = pixels(&dir.path().join("out"));
+        let expected = official_bytes(io.f32("ddim.final").unwrap());
+        assert_eq!(found.len(), expected.len());
+        // The carried weights are rounded to half precision; with exact ones no byte is off by more than 1.
+        for (found, expected) in found.iter().zip(&expected) {
+            let off: u32 = found.iter().zip(expected).map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
+            assert!(off < found.len() as u32 / 2, "{off} of {}", found.len());
+        }
+        run(&dir, &format!("{sample} none")).code(2).stderr(contains("--config"));
+        run(&dir, &format!("weights convert model.pt --arch {name} --config flags.json -o converted"))
+            .success();
+        run(&dir, "sample --bias none --generator converted --latents noise.npy --ddim-steps 5 -o again")
+            .success();
+        assert!(pixels(&dir.path().join("again")) == found);
+        run(&dir, &format!("{sample} odd --config flags.json --trunc 0.5"))
+            .code(2)
+            .stderr(contains("--trunc"));
+    }
+}
+
+const CONFIG: &str = r#"{"family": "iddpm", "generator": {"image_size": 8, "num_channels": 32, "num_res_blocks": 1,
+    "attention_resolutions": "4", "channel_mult": "1,1", "learn_sigma": true, "diffusion_steps": 50, "noise_schedule": "cosine"}}"#;
+
+#[test]
+fn a_model_is_trained_by_the_hybrid_objective_perturbed_and_given_back_to_torch() {
+    let dir = TempDir::new().unwrap();
+    let digits = project("examples/digits.zip");
+    fs::write(dir.path().join("iddpm.json"), CONFIG).unwrap();
+    pd(&dir)
+        .args("finetune --quiet --batch 8 --init iddpm.json --steps 4 --snap 2 --log-every 1".split(' '))
+        .args("--sheet 2 --ddim-steps 5 -o run --data".split(' '))
+        .arg(&digits)
+        .assert()
+        .success();
+    let weights = |snapshot: &str| {
+        let dict = read_state_dict(dir.path().join("run").join(snapshot).join("g.safetensors")).unwrap();
+        dict.f32("out.2.weight").unwrap().to_vec()
+    };
+    let (before, after) = (weights("snapshot-000002"), weights("snapshot-000004"));
+    // The mean's half learns from the squared error, the variance's from the bound.
+    let half = before.len() / 2;
+    assert!(before[..half] != after[..half] && before[half..] != after[half..]);
+
+    pd(&dir).args("embed --quiet -o ref".split(' ')).arg(&digits).assert().success();
+    run(&dir, "index ref --quiet --no-predictor").success();
+    run(
+        &dir,
+        "perturb --generator run/snapshot-000004 --reference ref --bias fidelity --seeds 0-1 --ddim-steps 3 --steps 2 -o moved",
+    )
+    .success();
+    let table = fs::read_to_string(dir.path().join("moved/samples.csv")).unwrap();
+    assert_eq!(table.lines().count(), 3, "{table}");
+
+    run(&dir, "weights convert run/snapshot-000004 -o tuned.pt").success();
+    let written = read_state_dict(dir.path().join("tuned.pt")).unwrap();
+    let kept = read_state_dict(dir.path().join("run/snapshot-000004/g_ema.safetensors")).unwrap();
+    assert_eq!(written.len(), kept.len());
+    assert!(written.iter().all(|(name, tensor)| kept.get(name) == Some(tensor)));
+    assert!(written.get("input_blocks.1.0.in_layers.0.weight").is_some());
+    run(&dir, "weights convert tuned.pt -o tuned.onnx").code(2).stderr(contains(".safetensors nor .pt"));
+    run(&dir, "weights convert tuned.pt --arch iddpm -o tuned.pth").code(2);
+}

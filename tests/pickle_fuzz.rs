@@ -1,0 +1,258 @@
+//! Whatever a pickle says, reading it ends, in an error or in values, without a panic and without memory beyond its own size: opcodes at
+//! random, and damaged pickles of the kinds that checkpoints hold.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use pseudo_density::formats::pickle::parse;
+use pseudo_density::formats::torch::{describe_module, module_names, read_module, write_torch};
+use pseudo_density::formats::{HostTensor, StateDict, TensorData, read_state_dict};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+/// The system's allocator, which knows what each thread has taken and the most it ever had.
+struct Counting;
+
+thread_local! {
+    static HELD: Cell<usize> = const { Cell::new(0) };
+    static MOST: Cell<usize> = const { Cell::new(0) };
+}
+
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let _ = HELD.try_with(|held| {
+            held.set(held.get().wrapping_add(layout.size()));
+            let _ = MOST.try_with(|most| most.set(most.get().max(held.get())));
+        });
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        // Memory may be given back by another thread than took it.
+        let _ = HELD.try_with(|held| held.set(held.get().saturating_sub(layout.size())));
+        unsafe { System.dealloc(place, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The most memory that `work` held at once.
+fn peak(work: impl FnOnce()) -> usize {
+    let before = HELD.get();
+    MOST.set(before);
+    work();
+    MOST.get().saturating_sub(before)
+}
+
+/// Memory that a pickle of a few kilobytes may take, whatever it says.
+const BOUND: usize = 32 << 20;
+
+/// Everything that reads pickles, on a file of these bytes as they are and as the pickle of a checkpoint.
+fn read_every_way(bytes: &[u8], directory: &Path) {
+    if let Ok((pickle, read)) = parse(bytes) {
+        assert!(read <= bytes.len());
+        pickle.describe(pickle.root());
+    }
+    let bare = directory.join("network.pkl");
+    std::fs::write(&bare, bytes).unwrap();
+    let _ = module_names(&bare);
+    let _ = describe_module(&bare, &["G_ema", "G"]);
+    let _ = read_module(&bare, &["G_ema", "D"]);
+    let _ = read_state_dict(&bare);
+    let zipped = directory.join("model.pt");
+    let mut zip = zip::ZipWriter::new(std::fs::File::create(&zipped).unwrap());
+    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    for (name, content) in
+        [("archive/data.pkl", bytes), ("archive/data/0", &[0; 64]), ("archive/data/1", &[1; 64])]
+    {
+        zip.start_file(name, stored).unwrap();
+        zip.write_all(content).unwrap();
+    }
+    zip.finish().unwrap();
+    let _ = read_state_dict(&zipped);
+}
+
+/// A state dict as torch pickles it.
+fn of_state_dict() -> Vec<u8> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.pt");
+    let mut dict = StateDict::new(&path);
+    dict.insert("w", HostTensor { shape: vec![2, 3], data: TensorData::F32(vec![1.0; 6]) });
+    dict.insert("n", HostTensor { shape: vec![], data: TensorData::I64(vec![3]) });
+    write_torch(&path, &dict).unwrap();
+    let mut zip = zip::ZipArchive::new(std::fs::File::open(&path).unwrap()).unwrap();
+    let mut bytes = Vec::new();
+    zip.by_name("archive/data.pkl").unwrap().read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+/// Text as an opcode.
+fn text(value: &str) -> Vec<u8> {
+    [b"X", &(value.len() as u32).to_le_bytes()[..], value.as_bytes()].concat()
+}
+
+/// A dict as opcodes.
+fn dict(pairs: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let pairs: Vec<u8> =
+        pairs.iter().flat_map(|(name, value)| [text(name), value.clone()].concat()).collect();
+    [b"}(", &pairs[..], b"u"].concat()
+}
+
+/// A persistent module with a parameter whose storage lies in the pickle, as NVIDIA's programs write them.
+fn of_network() -> Vec<u8> {
+    let head = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.";
+    let system = [b"\x80\x02", &dict(&[("little_endian", b"\x88".to_vec())])[..], b"."].concat();
+    let root = [
+        b"\x80\x02(",
+        &text("storage")[..],
+        b"ctorch\nFloatStorage\n",
+        &text("7"),
+        &text("cpu"),
+        b"K\x02NtQ.\x80\x02](",
+        &text("7"),
+        b"e.",
+    ]
+    .concat();
+    let storage = [head, &system[..], &root, &2u64.to_le_bytes(), &[0; 8]].concat();
+    let tensor = [
+        b"ctorch._utils\n_rebuild_tensor_v2\n(ctorch.storage\n_load_from_bytes\nB".as_slice(),
+        &(storage.len() as u32).to_le_bytes(),
+        &storage,
+        b"\x85RK\x00K\x02\x85K\x01\x85\x89ccollections\nOrderedDict\n)RtR",
+    ]
+    .concat();
+    let state = dict(&[
+        ("_parameters", dict(&[("w", tensor)])),
+        ("_buffers", b"}".to_vec()),
+        ("_modules", b"}".to_vec()),
+        ("size", b"K\x05".to_vec()),
+    ]);
+    let meta = dict(&[("type", text("class")), ("class_name", text("G")), ("state", state)]);
+    let module = [b"ctorch_utils.persistence\n_reconstruct_persistent_obj\n", &meta[..], b"\x85R"].concat();
+    [b"\x80\x03", &dict(&[("G_ema", module)])[..], b"."].concat()
+}
+
+/// A plain module object with state, memos and an item of each protocol.
+fn of_object() -> Vec<u8> {
+    let state = dict(&[
+        ("_parameters", b"}".to_vec()),
+        ("_buffers", b"}q\x01".to_vec()),
+        ("_modules", b"h\x01".to_vec()),
+    ]);
+    let object = [b"\x80\x04\x8c\x02pg\x94\x8c\x01G\x94\x93)\x81", &state[..], b"b\x94"].concat();
+    [&object[..], b"](K\x01J\xff\xff\xff\xffG\x40\x08\x00\x00\x00\x00\x00\x00\x8a\x02\xff\x7fe\x86\x94."]
+        .concat()
+}
+
+fn seeds() -> Vec<Vec<u8>> {
+    vec![of_state_dict(), of_network(), of_object()]
+}
+
+/// A change of a pickle; places are taken modulo its length.
+#[derive(Debug, Clone)]
+enum Damage {
+    Set(usize, u8),
+    Insert(usize, Vec<u8>),
+    Remove(usize, usize),
+    Repeat(usize, usize, usize),
+    Cut(usize),
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    let place = 0usize..4096;
+    prop_oneof![
+        4 => (place.clone(), any::<u8>()).prop_map(|(at, byte)| Damage::Set(at, byte)),
+        3 => (place.clone(), prop_oneof![vec(any::<u8>(), 1..5), opcode()]).prop_map(|(at, bytes)| Damage::Insert(at, bytes)),
+        2 => (place.clone(), 1usize..40).prop_map(|(at, length)| Damage::Remove(at, length)),
+        2 => (place.clone(), 1usize..200, 1usize..30).prop_map(|(at, length, times)| Damage::Repeat(at, length, times)),
+        1 => place.prop_map(Damage::Cut),
+    ]
+}
+
+impl Damage {
+    fn apply(self, bytes: &mut Vec<u8>) {
+        let length = bytes.len().max(1);
+        match self {
+            Damage::Set(at, byte) => bytes.iter_mut().skip(at % length).take(1).for_each(|b| *b = byte),
+            Damage::Insert(at, new) => drop(bytes.splice(at % length..at % length, new)),
+            Damage::Remove(at, count) => {
+                let at = at % length;
+                drop(bytes.drain(at..(at + count).min(bytes.len())));
+            }
+            Damage::Repeat(at, count, times) => {
+                let at = at % length;
+                let part = bytes[at..(at + count).min(bytes.len())].repeat(times);
+                drop(bytes.splice(at..at, part));
+            }
+            Damage::Cut(at) => bytes.truncate(at % length),
+        }
+    }
+}
+
+/// An opcode with arguments that make sense, or make too much of themselves.
+fn opcode() -> impl Strategy<Value = Vec<u8>> {
+    const BARE: &[u8] = b"(.012NabdehlopqrstuQR}])\x81\x85\x86\x87\x88\x89\x90\x91\x92\x93\x94\x97\x98";
+    let sizes = prop_oneof![
+        Just(0u64),
+        0u64..300,
+        Just(1 << 31),
+        Just(u64::from(u32::MAX)),
+        Just(u64::MAX),
+        any::<u64>()
+    ];
+    prop_oneof![
+        5 => (0..BARE.len()).prop_map(|i| vec![BARE[i]]),
+        2 => (prop_oneof![Just(b'K'), Just(b'q'), Just(b'h'), Just(0x80), Just(0x8a), Just(0x8c), Just(b'U'), Just(b'C')], any::<u8>())
+            .prop_map(|(op, size)| vec![op, size]),
+        2 => (prop_oneof![Just(b'J'), Just(b'X'), Just(b'B'), Just(b'T'), Just(b'r'), Just(b'j'), Just(0x8b)], sizes.clone())
+            .prop_map(|(op, size)| [&[op][..], &(size as u32).to_le_bytes()].concat()),
+        2 => (prop_oneof![Just(0x8d), Just(0x8e), Just(0x95), Just(0x96)], sizes)
+            .prop_map(|(op, size)| [&[op][..], &size.to_le_bytes()].concat()),
+        1 => prop_oneof![Just("cos\nsystem\n"), Just("ctorch._utils\n_rebuild_tensor_v2\n"), Just("ccollections\nOrderedDict\n"),
+            Just("I99999999999999999999\n"), Just("L5L\n"), Just("S'x'\n"), Just("Vx\n"), Just("F1e400\n"), Just("p7\n"), Just("g7\n")]
+            .prop_map(|line| line.as_bytes().to_vec()),
+        1 => "[a-z_]{0,12}".prop_map(|word| text(&word)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(600) })]
+
+    #[test]
+    fn damaged_pickles_are_read_or_refused(seed in 0usize..3, changes in vec(damage(), 1..6)) {
+        let mut bytes = seeds().swap_remove(seed);
+        changes.into_iter().for_each(|change| change.apply(&mut bytes));
+        let directory = tempfile::tempdir().unwrap();
+        let taken = peak(|| read_every_way(&bytes, directory.path()));
+        prop_assert!(taken < BOUND, "{taken} bytes for a pickle of {}", bytes.len());
+    }
+
+    #[test]
+    fn opcodes_at_random_are_read_or_refused(opcodes in vec(opcode(), 0..120), protocol in 0u8..7) {
+        let mut bytes = vec![0x80, protocol];
+        bytes.extend(opcodes.concat());
+        bytes.push(b'.');
+        let directory = tempfile::tempdir().unwrap();
+        let taken = peak(|| read_every_way(&bytes, directory.path()));
+        prop_assert!(taken < BOUND, "{taken} bytes for a pickle of {}", bytes.len());
+    }
+}
+
+#[test]
+fn the_undamaged_pickles_are_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = |name: &str, bytes: &[u8]| -> PathBuf {
+        let path = directory.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let (dict, description) = read_module(&place("n.pkl", &of_network()), &["G_ema"]).unwrap();
+    assert_eq!(dict.f32("w").unwrap(), [0.0, 0.0]);
+    assert_eq!(description.attribute("size").and_then(|v| v.as_u64()), Some(5));
+    assert!(parse(&of_object()).is_ok() && parse(&of_state_dict()).is_ok());
+    // The measure itself: what is held is counted.
+    let taken = peak(|| drop(std::hint::black_box(vec![1u8; BOUND])));
+    assert!(taken >= BOUND);
+}
