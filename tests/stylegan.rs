@@ -166,3 +166,20 @@ fn a_stylegan2_is_trained_from_nothing_with_lazy_r1() {
         .failure()
         .stderr(contains("groups of 4").or(contains("--batch")));
 }
+
+#[test]
+fn an_official_pickle_is_trained_further_by_the_defaults_of_its_family() {
+    let dir = TempDir::new().unwrap();
+    let pkl = fixture("stylegan2/snapshot.pkl");
+    let run = |words: &str| {
+        let mut command = pd(&dir);
+        command.args(words.replace("PKL", pkl.to_str().unwrap()).split_whitespace()).assert()
+    };
+    run("sample --generator PKL --seeds 0-11 -o photos").success();
+    run("embed photos -o ref").success();
+    run("index ref --k 2 --no-predictor").success();
+    let common = "finetune --quiet --generator PKL --discriminator PKL --data photos --reference ref";
+    run(&format!("{common} --weight 1 --batch 4 --steps 1 --log-every 1 --sheet 2 -o run")).success();
+    let log = fs::read_to_string(dir.path().join("run/log.jsonl")).unwrap();
+    assert!(log.contains("\"r1\""), "{log}");
+}

@@ -4,7 +4,7 @@ use super::similar;
 use clap::{Args, ValueEnum};
 use pseudo_density::density::{Rule, Threshold};
 use pseudo_density::error::{Error, Result};
-use pseudo_density::generate::written_family;
+use pseudo_density::generate::{family, written_family};
 use pseudo_density::images::Fit;
 use pseudo_density::reference::DensityBy;
 use serde::{Deserialize, Serialize};
@@ -343,10 +343,17 @@ impl Settings {
         }
     }
 
-    /// Whether R1 is asked for, or is a default of the family that a configuration names.
+    /// Whether R1 is asked for, or is a default of the family that `--arch` or a configuration names. A pickle names its family
+    /// only once it is read, which is too late: most are StyleGAN's, which has R1.
     pub fn needs_second_order(&self) -> bool {
-        let family = || written_family(self.init.as_ref().or(self.generator.as_ref())?);
-        self.gamma.unwrap_or_else(|| family().map_or(0.0, |family| family.training.gamma)) > 0.0
+        let source = || self.init.as_ref().or(self.generator.as_ref());
+        let named = || self.arch.as_deref().and_then(|name| family(name).ok());
+        let is_pickle = || source().is_some_and(|path| path.extension().is_some_and(|e| e == "pkl"));
+        match (self.gamma, named().or_else(|| written_family(source()?))) {
+            (Some(gamma), _) => gamma > 0.0,
+            (None, Some(family)) => family.training.gamma > 0.0,
+            (None, None) => is_pickle(),
+        }
     }
 
     /// Refuses settings that would have no effect.

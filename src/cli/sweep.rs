@@ -36,8 +36,7 @@ use std::path::PathBuf;
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  pd sweep --generator g.pth --reference ref/ -o sweep/
-  pd sweep --generator g.pth --reference ref/ --min-recall 0.6
+  pd sweep --generator g.pth --reference ref/ --min-recall 0.6 -o sweep/
   pd sweep --generator g.pth --reference ref/ --judge-extractor resnet50 \\
     --images photos/")]
 pub struct Sweep {
