@@ -1,36 +1,14 @@
 //! IDDPM and ADM as a user meets them: images of an official checkpoint with its flags, training, perturbation, and the way back.
 
-use assert_cmd::Command;
+mod support;
+
 use ndarray::ArrayD;
 use predicates::str::contains;
 use pseudo_density::formats::npy::write_npy;
 use pseudo_density::formats::read_state_dict;
 use std::fs;
-use std::path::{Path, PathBuf};
+use support::{pd, pixels, project, run};
 use tempfile::TempDir;
-
-fn pd(dir: &TempDir) -> Command {
-    let mut command = Command::cargo_bin("pd").unwrap();
-    command.env("PD_CACHE", dir.path().join("cache")).current_dir(dir.path());
-    command
-}
-
-fn run(dir: &TempDir, args: &str) -> assert_cmd::assert::Assert {
-    pd(dir).args(args.split_whitespace()).assert()
-}
-
-fn project(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-/// Pixels of the images of a directory, in the order of their names.
-fn pixels(directory: &Path) -> Vec<Vec<u8>> {
-    let mut paths: Vec<PathBuf> =
-        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.retain(|path| path.extension().is_some_and(|e| e == "png"));
-    paths.sort();
-    paths.iter().map(|path| image::open(path).unwrap().to_rgb8().into_raw()).collect()
-}
 
 /// Bytes of `[n, 3, 32, 32]` as OpenAI's scripts write them.
 fn official_bytes(values: &[f32]) -> Vec<Vec<u8>> {

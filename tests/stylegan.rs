@@ -1,6 +1,7 @@
 //! StyleGAN as a user meets it: images of an official pickle, its conversion, and training from nothing.
 
-use assert_cmd::Command;
+mod support;
+
 use ndarray::ArrayD;
 use predicates::prelude::*;
 use predicates::str::contains;
@@ -8,25 +9,11 @@ use pseudo_density::formats::npy::write_npy;
 use pseudo_density::formats::read_state_dict;
 use std::fs;
 use std::path::{Path, PathBuf};
+use support::{pd, pixels, project, run};
 use tempfile::TempDir;
 
-fn pd(dir: &TempDir) -> Command {
-    let mut command = Command::cargo_bin("pd").unwrap();
-    command.env("PD_CACHE", dir.path().join("cache")).current_dir(dir.path());
-    command
-}
-
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/generators").join(name)
-}
-
-/// Pixels of the images of a directory, in the order of their names.
-fn pixels(directory: &Path) -> Vec<Vec<u8>> {
-    let mut paths: Vec<PathBuf> =
-        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.retain(|path| path.extension().is_some_and(|e| e == "png"));
-    paths.sort();
-    paths.iter().map(|path| image::open(path).unwrap().to_rgb8().into_raw()).collect()
+    project("tests/fixtures/generators").join(name)
 }
 
 /// Bytes of `[n, 3, 32, 32]` as NVIDIA's `generate.py` writes them.
@@ -119,7 +106,7 @@ fn a_stylegan2_is_trained_from_nothing_with_lazy_r1() {
         "discriminator": {"img_channels": 1, "channels": [8, 8], "mbstd_group_size": 4}}"#;
     let dir = TempDir::new().unwrap();
     fs::write(dir.path().join("sg.json"), CONFIG).unwrap();
-    let digits = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/digits.zip");
+    let digits = project("examples/digits.zip");
     let run = |args: &str| {
         let mut command = pd(&dir);
         command.args([
@@ -171,10 +158,7 @@ fn a_stylegan2_is_trained_from_nothing_with_lazy_r1() {
 fn an_official_pickle_is_trained_further_by_the_defaults_of_its_family() {
     let dir = TempDir::new().unwrap();
     let pkl = fixture("stylegan2/snapshot.pkl");
-    let run = |words: &str| {
-        let mut command = pd(&dir);
-        command.args(words.replace("PKL", pkl.to_str().unwrap()).split_whitespace()).assert()
-    };
+    let run = |words: &str| run(&dir, &words.replace("PKL", pkl.to_str().unwrap()));
     run("sample --generator PKL --seeds 0-11 -o photos").success();
     run("embed photos -o ref").success();
     run("index ref --k 2 --no-predictor").success();

@@ -8,7 +8,7 @@ use crate::ops::activation::{self, Activation};
 use crate::ops::batch_norm::{batch_norm, batch_statistics};
 use crate::ops::channels::{add_to_channels, scale_channels};
 use crate::ops::conv::{self, ConvConfig, conv_transpose2d, conv2d};
-use crate::ops::group_norm;
+use crate::ops::{self, group_norm};
 use candle_core::{DType, Tensor, Var};
 
 /// Under the root of [`normalize_2nd_moment`].
@@ -56,12 +56,15 @@ impl Linear {
 }
 
 /// `x` `[B, I]` times `weight` `[O, I]` transposed: a pointwise convolution, so that a row never depends on the others (a matrix
-/// product of one row would take another kernel). The rows are the pixels of one image and share each panel of weights.
+/// product of one row would take another kernel).
 pub(super) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
-    let pixels = x.t()?.contiguous()?.unsqueeze(0)?.unsqueeze(2)?;
-    let weight = weight.reshape((weight.dim(0)?, weight.dim(1)?, 1, 1))?;
-    let y = convolution(&pixels, &weight, bias, None, ConvConfig::padded(0), mode)?;
-    Ok(y.squeeze(2)?.squeeze(0)?.t()?.contiguous()?)
+    let weight = weight.reshape((weight.dim(0)?, weight.dim(1)?))?;
+    if !mode.trains() {
+        return Ok(ops::linear::Linear::new(&weight, bias.cloned(), Activation::Identity)?.forward(x)?);
+    }
+    let pixel = |t: &Tensor| t.unsqueeze(2)?.unsqueeze(3);
+    let y = convolution(&pixel(x)?, &pixel(&weight)?, bias, None, ConvConfig::padded(0), mode)?;
+    Ok(y.squeeze(3)?.squeeze(2)?)
 }
 
 /// Convolution, bias and residual: in one pass where nothing is trained (differentiable once, with respect to `x`), else on
