@@ -125,6 +125,15 @@ fn a_stylegan2_is_trained_from_nothing_with_lazy_r1() {
     run("--init sg.json --steps 4 --snap 2 --log-every 1 --sheet 2 -o run").success();
     let log = fs::read_to_string(dir.path().join("run/log.jsonl")).unwrap();
     assert_eq!(log.lines().filter(|line| line.contains("\"r1\"")).count(), 2, "{log}");
+    // The authors' defaults: a path-length penalty at every fourth step, its running mean in the state.
+    assert_eq!(log.lines().filter(|line| line.contains("\"pl\"")).count(), 1, "{log}");
+    let state = dir.path().join("run/state/step-00000004/pl_mean.safetensors");
+    assert!(read_state_dict(state).unwrap().f32("pl_mean").unwrap()[0] > 0.0);
+    let options = fs::read_to_string(dir.path().join("run/options.json")).unwrap();
+    assert!(
+        options.contains("\"style_mixing\": 0.9") && options.contains("\"path_length\": 2.0"),
+        "{options}"
+    );
     let weights = |snapshot: &str, name: &str| {
         let dict = read_state_dict(dir.path().join("run").join(snapshot).join("g.safetensors")).unwrap();
         dict.f32(name).unwrap().to_vec()

@@ -8,8 +8,8 @@ use pseudo_density::error::{Error, Result};
 use pseudo_density::extract::{ExtractorRequest, LoadedExtractor};
 use pseudo_density::finetune::{
     AdamConfig, DiffusionConfig, DiffusionTrainer, EmaConfig, Evaluator, GanConfig, GanNetworks, GanTrainer,
-    Judge, MEMORY_BYTES, Origin, R1, RealBatches, RealImages, Rejection, Schedule, Sheet, Trainer, Truncated,
-    WeightedRows, Weighting, classes, densities,
+    Judge, MEMORY_BYTES, Origin, PathLengthConfig, R1, RealBatches, RealImages, Rejection, Schedule, Sheet,
+    Trainer, Truncated, WeightedRows, Weighting, classes, densities,
 };
 use pseudo_density::formats::digest::sha256;
 use pseudo_density::generate::{
@@ -170,6 +170,9 @@ fn diffusion_trainer(
             ("--loss", settings.loss.is_some()),
             ("--gamma", settings.gamma.is_some()),
             ("--r1-interval", settings.r1_interval.is_some()),
+            ("--style-mixing", settings.style_mixing.is_some()),
+            ("--path-length", settings.path_length.is_some()),
+            ("--path-length-interval", settings.path_length_interval.is_some()),
             ("--discriminator", settings.discriminator.is_some()),
             ("--sides both", settings.sides == Some(Sides::Both)),
         ],
@@ -199,6 +202,19 @@ fn gan_trainer(
             None
         }
     };
+    let style_mixing = *settings.style_mixing.get_or_insert(family.style_mixing);
+    let weight = *settings.path_length.get_or_insert(family.path_length);
+    let path_length = match weight > 0.0 {
+        true => {
+            let interval = *settings.path_length_interval.get_or_insert(default::PATH_LENGTH_INTERVAL);
+            Some(PathLengthConfig { weight, interval: interval as usize })
+        }
+        false => {
+            let given = [("--path-length-interval", settings.path_length_interval.is_some())];
+            settings.refuse(&given, "there is no penalty without --path-length")?;
+            None
+        }
+    };
     let loss = match settings.loss {
         None | Some(LossChoice::Auto) => family.loss,
         Some(LossChoice::Logistic) => GanLoss::Logistic,
@@ -210,7 +226,7 @@ fn gan_trainer(
     });
     let (adam, warmup, ema) = optimisation(settings, family);
     let discriminator = discriminator(settings, real.seed, &real.device)?;
-    let config = GanConfig { batch, loss, r1, adam, warmup, ema };
+    let config = GanConfig { batch, loss, r1, adam, warmup, ema, style_mixing, path_length };
     Ok(Box::new(GanTrainer::new(GanNetworks { live, average, discriminator }, real, rejection, config)?))
 }
 

@@ -4,7 +4,7 @@ use super::similar;
 use clap::{Args, ValueEnum};
 use pseudo_density::density::{Rule, Threshold};
 use pseudo_density::error::{Error, Result};
-use pseudo_density::generate::{family, written_family};
+use pseudo_density::generate::{Training, family, written_family};
 use pseudo_density::images::Fit;
 use pseudo_density::reference::DensityBy;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,7 @@ pub mod default {
     pub const SEED: u64 = 0;
     pub const BATCH: u32 = 64;
     pub const R1_INTERVAL: u32 = 16;
+    pub const PATH_LENGTH_INTERVAL: u32 = 4;
     pub const EMA_KIMG: f64 = 10.0;
     pub const EMA_RAMPUP_FROM_NOTHING: f64 = 0.05;
     pub const MAX_REJECTION: u32 = 100;
@@ -180,6 +181,18 @@ pub struct Settings {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub r1_interval: Option<u32>,
+    /// How often the styles of two latents are mixed, where a generator has a latent for each layer [default: the family's]
+    #[arg(long, value_name = "SHARE", value_parser = share, help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub style_mixing: Option<f64>,
+    /// Weight of path-length regularisation [default: the family's]
+    #[arg(long, value_name = "WEIGHT", value_parser = not_negative, help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_length: Option<f64>,
+    /// Steps from one path-length penalty to the next [default: 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_length_interval: Option<u32>,
     /// Learning rate of Adam [default: the family's]
     #[arg(long, value_name = "RATE", value_parser = positive, help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -326,6 +339,7 @@ impl Settings {
             (self.rule.is_some(), &["clip", "min_ess"]),
             (self.sides.is_some(), &["weight_fake", "threshold_fake", "density", "max_rejection"]),
             (self.gamma.is_some(), &["r1_interval"]),
+            (self.path_length.is_some(), &["path_length_interval"]),
             (self.keep_best.is_some(), &["patience"]),
         ] {
             if typed {
@@ -343,17 +357,20 @@ impl Settings {
         }
     }
 
-    /// Whether R1 is asked for, or is a default of the family that `--arch` or a configuration names. A pickle names its family
-    /// only once it is read, which is too late: most are StyleGAN's, which has R1.
+    /// Whether R1 or path-length regularisation is asked for, or is a default of the family that `--arch` or a configuration names.
+    /// A pickle names its family only once it is read, which is too late: most are StyleGAN's, which has R1.
     pub fn needs_second_order(&self) -> bool {
         let source = || self.init.as_ref().or(self.generator.as_ref());
         let named = || self.arch.as_deref().and_then(|name| family(name).ok());
         let is_pickle = || source().is_some_and(|path| path.extension().is_some_and(|e| e == "pkl"));
-        match (self.gamma, named().or_else(|| written_family(source()?))) {
-            (Some(gamma), _) => gamma > 0.0,
-            (None, Some(family)) => family.training.gamma > 0.0,
+        let family = named().or_else(|| written_family(source()?));
+        let asked = |given: Option<f64>, default: fn(&Training) -> f64| match (given, family) {
+            (Some(weight), _) => weight > 0.0,
+            (None, Some(family)) => default(&family.training) > 0.0,
             (None, None) => is_pickle(),
-        }
+        };
+        asked(self.gamma, |training| training.gamma)
+            || asked(self.path_length, |training| training.path_length)
     }
 
     /// Refuses settings that would have no effect.

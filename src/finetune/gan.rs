@@ -4,10 +4,11 @@ use super::adam::{Adam, AdamConfig};
 use super::batches::{Accepted, Batch, RealBatches, Rejection, latents};
 use super::ema::{EmaConfig, follow};
 use super::losses::{check_second_order, r1_penalty};
+use super::path_length::{Mixing, PathLength, PathLengthConfig, Penalty, check_layers, images_of};
 use super::trainer::{Scalars, Trainer, warmup_rate};
 use crate::error::{Error, Result};
-use crate::generate::{Conditions, Discriminator, GanLoss, Generator, Mode, NoiseMode};
-use candle_core::{DType, Tensor};
+use crate::generate::{Conditions, Discriminator, GanLoss, Generator, Mode, NoiseMode, Variables};
+use candle_core::{DType, Device, Tensor};
 
 /// R1, computed at every `interval`-th step and weighted up for it (lazy regularisation, StyleGAN2 appendix B).
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,6 +34,10 @@ pub struct GanConfig {
     pub warmup: u64,
     /// The average of G.
     pub ema: EmaConfig,
+    /// How often the styles of two latents are mixed.
+    pub style_mixing: f64,
+    /// The penalty on the lengths of G's paths, if any.
+    pub path_length: Option<PathLengthConfig>,
 }
 
 /// A generator with its average and its discriminator.
@@ -51,6 +56,9 @@ struct Adversaries {
     adam_g: Adam,
     adam_d: Adam,
     config: GanConfig,
+    path_length: Option<PathLength>,
+    /// Of the run's random draws.
+    seed: u64,
 }
 
 /// What a step measured, still on the device.
@@ -60,10 +68,11 @@ struct Measured {
     logits_real: Tensor,
     logits_fake: Tensor,
     r1: Option<Tensor>,
+    path_length: Option<Tensor>,
 }
 
 impl Adversaries {
-    fn new(networks: GanNetworks, config: GanConfig) -> Result<Self> {
+    fn new(networks: GanNetworks, config: GanConfig, seed: u64, device: &Device) -> Result<Self> {
         let GanNetworks { live, discriminator, .. } = &networks;
         if live.image_shape() != discriminator.image_shape()
             || live.class_count() != discriminator.class_count()
@@ -82,9 +91,22 @@ impl Adversaries {
             check_second_order()?;
             adam_of_d = adam_of_d.lazy(r1.interval);
         }
-        let adam_g = Adam::new(live.variables(), config.adam)?;
+        let mut adam_of_g = config.adam;
+        if config.style_mixing > 0.0 {
+            check_layers(live.as_ref(), "--style-mixing")?;
+        }
+        let path_length = match config.path_length {
+            Some(path) => {
+                check_layers(live.as_ref(), "--path-length")?;
+                check_second_order()?;
+                adam_of_g = adam_of_g.lazy(path.interval);
+                Some(PathLength::new(path, device)?)
+            }
+            None => None,
+        };
+        let adam_g = Adam::new(live.variables(), adam_of_g)?;
         let adam_d = Adam::new(discriminator.variables(), adam_of_d)?;
-        Ok(Self { networks, adam_g, adam_d, config })
+        Ok(Self { networks, adam_g, adam_d, config, path_length, seed })
     }
 
     /// D, R1 where it is due, G and the average, on real images and latents.
@@ -99,7 +121,9 @@ impl Adversaries {
         // Noise between the layers, where there is any, is new for each image: what is stored would be learnt by heart.
         let keys: Vec<u64> = (step * batch as u64..).take(batch).collect();
         let noisy = Conditions { noise: NoiseMode::Random, keys: Some(&keys), ..with(of_fake, Mode::Train) };
-        let images = live.generate(&z.values, &noisy)?;
+        let at = (self.seed, step);
+        let mixing = Mixing::of_step(live.as_ref(), self.config.style_mixing, batch, at, z.values.device())?;
+        let images = images_of(live.as_ref(), &z.values, mixing.as_ref(), &noisy)?;
         // Each pass through D is augmented anew, where D does that.
         const PASSES: u64 = 3;
         let [for_real, for_fake, for_generator] =
@@ -122,9 +146,22 @@ impl Adversaries {
         let through = judged(of_fake, Mode::Through, &for_generator);
         let g_loss = loss.generator(&discriminator.logits(&images, &through)?)?;
         self.adam_g.step(&g_loss.backward()?, rate)?;
+        let path_length = match &self.path_length {
+            Some(path) if path.is_due(step) => {
+                let rows = path.rows(batch);
+                let (classes, keys) = (of_fake.map(|classes| &classes[..rows]), Some(&keys[..rows]));
+                let still = Conditions { classes, keys, mode: Mode::TrainSecondOrder, ..noisy };
+                let draws = path.draws(live.as_ref(), batch, at, z.values.device())?;
+                let Penalty { value, gradients } =
+                    path.penalty(live.as_ref(), &draws, mixing.as_ref(), &still)?;
+                self.adam_g.step(&gradients, rate)?;
+                Some(value)
+            }
+            _ => None,
+        };
         let seen = (step + 1) * batch as u64;
         follow(average.variables(), live.variables(), ema.decay(batch as u64, seen))?;
-        Ok(Measured { d_loss, g_loss, logits_real, logits_fake, r1: penalty })
+        Ok(Measured { d_loss, g_loss, logits_real, logits_fake, r1: penalty, path_length })
     }
 }
 
@@ -146,7 +183,8 @@ impl GanTrainer {
         rejection: Option<Rejection>,
         config: GanConfig,
     ) -> Result<Self> {
-        Ok(Self { adversaries: Adversaries::new(networks, config)?, real, rejection })
+        let adversaries = Adversaries::new(networks, config, real.seed, &real.device)?;
+        Ok(Self { adversaries, real, rejection })
     }
 }
 
@@ -155,7 +193,7 @@ impl Trainer for GanTrainer {
         let real = self.real.of_step(step, self.batch())?;
         let Accepted { batch: z, draws } =
             latents(self.live(), &self.real, self.rejection.as_ref(), step, self.batch())?;
-        let Measured { d_loss, g_loss, logits_real, logits_fake, r1 } =
+        let Measured { d_loss, g_loss, logits_real, logits_fake, r1, path_length } =
             self.adversaries.step(&real, &z, step)?;
         if !report {
             return Ok(Vec::new());
@@ -169,6 +207,9 @@ impl Trainer for GanTrainer {
         ];
         if let Some(r1) = r1 {
             scalars.push(("r1", number(&r1)?));
+        }
+        if let Some(path_length) = path_length {
+            scalars.push(("pl", number(&path_length)?));
         }
         if self.rejection.is_some() {
             scalars.push(("draws_per_accepted", draws));
@@ -192,6 +233,14 @@ impl Trainer for GanTrainer {
         Some(self.adversaries.networks.discriminator.as_ref())
     }
 
+    fn networks(&self) -> Vec<(&'static str, &Variables)> {
+        let GanNetworks { live, average, discriminator } = &self.adversaries.networks;
+        let mut networks =
+            vec![("g", live.variables()), ("g_ema", average.variables()), ("d", discriminator.variables())];
+        networks.extend(self.adversaries.path_length.as_ref().map(PathLength::state));
+        networks
+    }
+
     fn optimizers(&mut self) -> Vec<(&'static str, &mut Adam)> {
         vec![("adam_g", &mut self.adversaries.adam_g), ("adam_d", &mut self.adversaries.adam_d)]
     }
@@ -202,7 +251,6 @@ mod tests {
     use super::*;
     use crate::formats::{HostTensor, TensorData, read_state_dict};
     use crate::generate::{GeneratorRequest, load, load_discriminator};
-    use candle_core::Device;
     use std::path::{Path, PathBuf};
 
     fn fixture(name: &str) -> PathBuf {
@@ -235,6 +283,8 @@ mod tests {
             adam: AdamConfig { lr: 2e-4, beta1: 0.5, beta2: 0.999 },
             warmup: 0,
             ema: EmaConfig { kimg: 0.0, rampup: None },
+            style_mixing: 0.0,
+            path_length: None,
         };
         let dict = read_state_dict(fixture("io.safetensors")).unwrap();
         let expected = |name: &str| match dict.get(name).unwrap() {
@@ -248,7 +298,7 @@ mod tests {
         };
         let batch = |values: Tensor| Batch { values, classes: None };
         let z = expected("z").flatten_from(1).unwrap();
-        let mut adversaries = Adversaries::new(networks, config).unwrap();
+        let mut adversaries = Adversaries::new(networks, config, 0, &Device::Cpu).unwrap();
         let measured = adversaries.step(&batch(expected("real")), &batch(z), 0).unwrap();
         assert!(difference(&measured.d_loss, &expected("train.d_loss")) < 2e-5);
         assert!(difference(&measured.logits_fake, &expected("train.d_logits_fake")) < 2e-5);

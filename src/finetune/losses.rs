@@ -57,7 +57,7 @@ pub fn check_second_order() -> Result<()> {
     }
     Err(Error::usage(
         format!(
-            "R1 needs {SECOND_ORDER_VARIABLE}=1 in the environment before the first gradient is computed"
+            "R1 and path-length regularisation need {SECOND_ORDER_VARIABLE}=1 in the environment before the first gradient is computed"
         ),
         "`pd finetune` sets it where --gamma is given",
     ))

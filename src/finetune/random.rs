@@ -23,6 +23,14 @@ pub enum Purpose {
     Sheet = 0x7408,
     /// The fixed latents of evaluations.
     Evaluation = 0x7409,
+    /// Where the styles of two latents are mixed.
+    Mixing = 0x740a,
+    /// The second latents.
+    MixedLatents = 0x740b,
+    /// The latents whose paths are measured.
+    PathLatents = 0x740c,
+    /// The noise that their images are seen through.
+    PathNoise = 0x740d,
 }
 
 /// The stream of `item` (a step, an image) for one purpose under a seed.

@@ -28,14 +28,29 @@ pub struct Training {
     pub beta2: f64,
     /// Steps over which the learning rate rises.
     pub warmup: u64,
+    /// Weight of path-length regularisation; 0 for none.
+    pub path_length: f64,
+    /// How often styles of two latents are mixed.
+    pub style_mixing: f64,
 }
 
 /// DCGAN's.
-pub(super) const GAN: Training =
-    Training { loss: GanLoss::Logistic, gamma: 0.0, lr: 2e-4, beta1: 0.5, beta2: 0.999, warmup: 0 };
+pub(super) const GAN: Training = Training {
+    loss: GanLoss::Logistic,
+    gamma: 0.0,
+    lr: 2e-4,
+    beta1: 0.5,
+    beta2: 0.999,
+    warmup: 0,
+    path_length: 0.0,
+    style_mixing: 0.0,
+};
 
 /// StyleGAN2-ada's and StyleGAN3's, whose R1 weight is chosen by resolution and data: 0.01 (32 x 32) to 10 and more.
 pub(super) const STYLEGAN: Training = Training { gamma: 1.0, lr: 2e-3, beta1: 0.0, beta2: 0.99, ..GAN };
+
+/// StyleGAN2-ada's: regularised and mixed, which StyleGAN3 gave up.
+pub(super) const STYLEGAN2: Training = Training { path_length: 2.0, style_mixing: 0.9, ..STYLEGAN };
 
 /// ProjectedGAN's.
 pub(super) const PROJECTED: Training = Training { loss: GanLoss::Hinge, beta1: 0.0, beta2: 0.99, ..GAN };

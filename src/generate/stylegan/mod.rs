@@ -28,7 +28,7 @@ pub(super) const STYLEGAN2: Family = Family {
     generator: synthesis2::build_generator,
     discriminator: Some(|config, builder| discriminator::build(config, builder, "stylegan2")),
     official: Some(official::stylegan2),
-    training: training::STYLEGAN,
+    training: training::STYLEGAN2,
 };
 
 /// The line of StyleGAN3 in the registry; it is trained with StyleGAN2's discriminator.

@@ -1,0 +1,241 @@
+//! Style mixing and path-length regularisation (StyleGAN2, Karras et al. 2020, <https://arxiv.org/abs/1912.04958>, section 3.2) of a
+//! generator that has a space `w` of one vector for each layer.
+
+use super::batches::fixed_latents;
+use super::random::{Purpose, keyed, normals};
+use crate::error::{Error, Result};
+use crate::generate::{Builder, Conditions, Generator, Init, Mode, Variables, find_space};
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Device, Tensor, Var};
+use rand::RngExt;
+use std::ops::Range;
+use std::path::Path;
+
+/// The space that both work in.
+const SPACE: &str = "w";
+/// How much of a step's mean length the running mean takes.
+const DECAY: f64 = 0.01;
+/// The penalty is taken on this share of a batch.
+const SHRINK: usize = 2;
+/// The running mean among the networks of a run.
+const MEAN: &str = "pl_mean";
+
+/// How many vectors the space `w` has, where a generator has such a space.
+fn layers(generator: &dyn Generator) -> Option<usize> {
+    match find_space(generator.spaces(), Some(SPACE)).ok()?.shape.as_slice() {
+        &[layers, _] => Some(layers),
+        _ => None,
+    }
+}
+
+/// Refuses a generator without a vector for each layer.
+///
+/// # Errors
+/// [`Error::Usage`] naming what was asked for.
+pub fn check_layers(generator: &dyn Generator, what: &str) -> Result<()> {
+    match layers(generator) {
+        Some(_) => Ok(()),
+        None => {
+            let reason = format!("{} has no latents for each layer, which {what} needs", generator.family());
+            Err(Error::usage(reason, format!("leave {what} out")))
+        }
+    }
+}
+
+/// The second latents of a batch, and the layer from which they take over.
+pub struct Mixing {
+    latents: Tensor,
+    /// 1 to the number of layers less one.
+    first: usize,
+}
+
+impl Mixing {
+    /// Drawn for a step of a batch: with this probability one place for all of its images, as the authors do it. `None` where this
+    /// step mixes nothing.
+    ///
+    /// # Errors
+    /// What candle's operations return.
+    pub fn of_step(
+        generator: &dyn Generator,
+        probability: f64,
+        batch: usize,
+        (seed, step): (u64, u64),
+        device: &Device,
+    ) -> Result<Option<Self>> {
+        let mut random = keyed(seed, Purpose::Mixing, step);
+        let layers = layers(generator).unwrap_or(0);
+        if layers < 2 || random.random::<f64>() >= probability {
+            return Ok(None);
+        }
+        let first = random.random_range(1..layers as u32) as usize;
+        let latents =
+            fixed_latents(generator, seed, Purpose::MixedLatents, images_of_step(step, batch), device)?;
+        Ok(Some(Self { latents, first }))
+    }
+}
+
+/// The images of a step, counted over the run.
+fn images_of_step(step: u64, batch: usize) -> Range<u64> {
+    step * batch as u64..(step + 1) * batch as u64
+}
+
+/// Images `[B, C, H, W]` of latents, mixed where asked for, differentiable with respect to the parameters.
+///
+/// # Errors
+/// What the generator returns.
+pub fn images_of(
+    generator: &dyn Generator,
+    latents: &Tensor,
+    mixing: Option<&Mixing>,
+    conditions: &Conditions,
+) -> Result<Tensor> {
+    match mixing {
+        Some(_) => images_of_ws(generator, &mixed_ws(generator, latents, mixing, conditions)?, conditions),
+        None => generator.generate(latents, conditions),
+    }
+}
+
+/// ws `[B, layers, w]` of latents, mixed where asked for. The average of w moves by the first latents only.
+fn mixed_ws(
+    generator: &dyn Generator,
+    latents: &Tensor,
+    mixing: Option<&Mixing>,
+    conditions: &Conditions,
+) -> Result<Tensor> {
+    let ws = generator.map_latents(latents, SPACE, conditions)?;
+    let Some(Mixing { latents, first }) = mixing else { return Ok(ws) };
+    let (rows, layers, _) = ws.dims3()?;
+    let still = Conditions { mode: Mode::TrainSecondOrder, ..*conditions };
+    let others = generator.map_latents(&latents.narrow(0, 0, rows)?, SPACE, &still)?;
+    Ok(Tensor::cat(&[ws.narrow(1, 0, *first)?, others.narrow(1, *first, layers - first)?], 1)?)
+}
+
+fn images_of_ws(generator: &dyn Generator, ws: &Tensor, conditions: &Conditions) -> Result<Tensor> {
+    generator.generate(ws, &Conditions { space: Some(SPACE), ..*conditions })
+}
+
+/// How the penalty is applied.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PathLengthConfig {
+    /// Its weight.
+    pub weight: f64,
+    /// Steps from one to the next.
+    pub interval: usize,
+}
+
+/// The regularisation with its running mean, which is part of the state of a run.
+pub struct PathLength {
+    /// How it is applied.
+    pub config: PathLengthConfig,
+    mean: Variables,
+}
+
+/// What paths are measured at.
+pub struct Paths {
+    /// Of the generator's first space.
+    pub latents: Tensor,
+    /// `[B, C, H, W]`, standard normal: the direction that their images are seen in. The gradient of what is seen with respect to w is
+    /// the path, and its norm over the layers the length.
+    pub noise: Tensor,
+}
+
+/// What a penalty gives.
+pub struct Penalty {
+    /// The mean of the squared distances from the running mean.
+    pub value: Tensor,
+    /// Gradients of the penalty, weighted and times its interval, with respect to the generator's parameters.
+    pub gradients: GradStore,
+}
+
+impl PathLength {
+    /// The running mean at 0.
+    ///
+    /// # Errors
+    /// What candle's operations return.
+    pub fn new(config: PathLengthConfig, device: &Device) -> Result<Self> {
+        let mut builder = Builder::from_nothing(0, Path::new(MEAN), DType::F32, device);
+        builder.buffer(MEAN, &[], Init::Constant(0.0))?;
+        Ok(Self { config, mean: builder.finish(&[])? })
+    }
+
+    /// The running mean, to be saved with the networks.
+    pub fn state(&self) -> (&'static str, &Variables) {
+        (MEAN, &self.mean)
+    }
+
+    /// Whether step `step` has it.
+    pub fn is_due(&self, step: u64) -> bool {
+        step.is_multiple_of(self.config.interval as u64)
+    }
+
+    /// How many of a batch it is taken on.
+    pub fn rows(&self, batch: usize) -> usize {
+        (batch / SHRINK).max(1)
+    }
+
+    /// What a step's penalty on its own images is drawn from.
+    ///
+    /// # Errors
+    /// What candle's operations return.
+    pub fn draws(
+        &self,
+        generator: &dyn Generator,
+        batch: usize,
+        (seed, step): (u64, u64),
+        device: &Device,
+    ) -> Result<Paths> {
+        let images = images_of_step(step, self.rows(batch));
+        let dims = generator.image_shape().dims();
+        let each = dims.iter().product();
+        let noise: Vec<f32> =
+            images.clone().flat_map(|image| normals(keyed(seed, Purpose::PathNoise, image), each)).collect();
+        let noise = Tensor::from_vec(noise, [&[self.rows(batch)], dims.as_slice()].concat(), &Device::Cpu)?;
+        let latents = fixed_latents(generator, seed, Purpose::PathLatents, images, device)?;
+        Ok(Paths { latents, noise: noise.to_device(device)? })
+    }
+
+    /// The penalty, and the step of the running mean. What flows back into w goes on to the mapping network.
+    ///
+    /// Right only where gradients have gradients ([`super::check_second_order`]).
+    ///
+    /// # Errors
+    /// What the generator returns.
+    pub fn penalty(
+        &self,
+        generator: &dyn Generator,
+        Paths { latents, noise }: &Paths,
+        mixing: Option<&Mixing>,
+        conditions: &Conditions,
+    ) -> Result<Penalty> {
+        let ws = mixed_ws(generator, latents, mixing, conditions)?;
+        let at = Var::from_tensor(&ws.detach())?;
+        let images = images_of_ws(generator, &at, conditions)?;
+        let (_, _, height, width) = images.dims4()?;
+        let seen =
+            (&images * (noise.to_dtype(images.dtype())? / ((height * width) as f64).sqrt())?)?.sum_all()?;
+        let slopes = seen.backward()?;
+        let slope = slopes
+            .get(&at)
+            .ok_or_else(|| Error::data("the generator's images do not depend on its latents", ""))?;
+        let lengths = slope.sqr()?.sum(2)?.mean(1)?.sqrt()?;
+        let variable = self.mean.get(MEAN).ok_or_else(|| Error::data("there is no running mean", ""))?;
+        let before = variable.as_detached_tensor().to_dtype(lengths.dtype())?;
+        let mean = ((&before * (1.0 - DECAY))? + (lengths.detach().mean_all()? * DECAY)?)?;
+        variable.set(&mean.to_dtype(variable.dtype())?)?;
+        let value = lengths.broadcast_sub(&mean)?.sqr()?.mean_all()?;
+        let mut gradients = (&value * (self.config.weight * self.config.interval as f64))?.backward()?;
+        if let Some(into_ws) = gradients.get(&at).map(Tensor::detach) {
+            let mapping = (ws * into_ws)?.sum_all()?.backward()?;
+            for (_, parameter) in generator.variables().parameters() {
+                if let Some(gradient) = mapping.get(parameter) {
+                    let sum = match gradients.get(parameter) {
+                        Some(other) => (other.detach() + gradient)?,
+                        None => gradient.clone(),
+                    };
+                    gradients.insert(parameter, sum);
+                }
+            }
+        }
+        Ok(Penalty { value: value.detach(), gradients })
+    }
+}
