@@ -80,6 +80,28 @@ fn a_model_is_trained_by_the_hybrid_objective_perturbed_and_given_back_to_torch(
     let half = before.len() / 2;
     assert!(before[..half] != after[..half] && before[half..] != after[half..]);
 
+    // Dropout of the configuration is part of training and of nothing else.
+    let dropping = CONFIG.replace("\"learn_sigma\"", "\"dropout\": 0.5, \"learn_sigma\"");
+    fs::write(dir.path().join("dropping.json"), &dropping).unwrap();
+    pd(&dir)
+        .args("finetune --quiet --batch 8 --init dropping.json --steps 1 --log-every 1 --sheet 2".split(' '))
+        .args("--ddim-steps 5 -o dropped --data".split(' '))
+        .arg(&digits)
+        .assert()
+        .success();
+    let of = |run: &str, file: &str| fs::read(dir.path().join(run).join(file)).unwrap();
+    assert_eq!(of("run", "fakes-000000.png"), of("dropped", "fakes-000000.png"));
+    let first_line =
+        |run: &str| String::from_utf8(of(run, "log.jsonl")).unwrap().lines().next().unwrap().to_owned();
+    assert_ne!(first_line("run"), first_line("dropped"));
+    fs::write(dir.path().join("all.json"), dropping.replace("0.5", "1.0")).unwrap();
+    pd(&dir)
+        .args("finetune --quiet --init all.json --steps 1 -o none --data".split(' '))
+        .arg(&digits)
+        .assert()
+        .failure()
+        .stderr(contains("`dropout` is 1"));
+
     pd(&dir).args("embed --quiet -o ref".split(' ')).arg(&digits).assert().success();
     run(&dir, "index ref --quiet --no-predictor").success();
     run(

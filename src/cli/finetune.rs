@@ -98,9 +98,9 @@ fn dry_run(trainer: &mut Model, steps: u64, notes: &[String]) -> Result<Value> {
     let parameters: Map<String, Value> = trainer
         .networks()
         .iter()
-        .map(|(name, variables)| {
-            ((*name).to_owned(), variables.parameters().map(|(_, v)| v.elem_count()).sum::<usize>().into())
-        })
+        .map(|(name, variables)| (name, variables.parameters().map(|(_, v)| v.elem_count()).sum::<usize>()))
+        .filter(|(_, count)| *count > 0)
+        .map(|(name, count)| ((*name).to_owned(), count.into()))
         .collect();
     trainer.step(0, true)?;
     let start = Instant::now();

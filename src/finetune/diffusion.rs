@@ -62,8 +62,13 @@ impl Trainer for DiffusionTrainer {
         let mut levels = keyed(seed, Purpose::Timesteps, step);
         let timesteps: Vec<usize> =
             (0..batch).map(|_| levels.random_range(0..denoiser.timesteps() as u32) as usize).collect();
-        let conditions =
-            Conditions { classes: classes.as_deref(), mode: Mode::Train, ..Conditions::default() };
+        let keys: Vec<u64> = (step * batch as u64..).take(batch).collect();
+        let conditions = Conditions {
+            classes: classes.as_deref(),
+            keys: Some(&keys),
+            mode: Mode::Train,
+            ..Conditions::default()
+        };
         let loss = denoiser.losses(&images, &noise, &timesteps, &conditions)?.mean_all()?;
         self.adam.step(&loss.backward()?, warmup_rate(step, warmup))?;
         let seen = (step + 1) * batch as u64;

@@ -13,6 +13,8 @@ pub enum Purpose {
     LayerNoise = 0x6703,
     /// How an image is augmented before it is judged; the seed is the image's key.
     Augmentation = 0x6704,
+    /// What a layer drops in training; the seed is the image's key.
+    Dropout = 0x6705,
 }
 
 /// A stream of `item` for one purpose under a seed.

@@ -171,6 +171,11 @@ impl Builder {
         Self { source, dtype, device: device.clone(), used: HashSet::new(), entries: Vec::new() }
     }
 
+    /// How many tensors there are so far: a number of its own for each layer, the same whenever the network is built.
+    pub fn place(&self) -> usize {
+        self.entries.len()
+    }
+
     /// The file that errors name.
     pub fn path(&self) -> &Path {
         match &self.source {

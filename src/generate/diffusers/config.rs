@@ -52,7 +52,7 @@ pub struct UNetConfig {
     pub downsample_padding: usize,
     pub downsample_type: String,
     pub upsample_type: String,
-    /// Applies to training only, where it is left out here.
+    /// Share of the values that a residual block drops in training.
     pub dropout: f64,
     pub act_fn: String,
     /// Channels of a head; one head if there are none given.

@@ -99,7 +99,7 @@ fn model(config: &Config, mut builder: Builder, request: &SamplerRequest) -> Res
 
 impl Pipeline {
     fn predict(&self, x: &Tensor, timesteps: &[usize], conditions: &Conditions) -> Result<Tensor> {
-        self.unet.forward(x, timesteps, conditions.classes, conditions.mode)
+        self.unet.forward(x, timesteps, conditions)
     }
 }
 

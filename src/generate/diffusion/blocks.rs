@@ -1,9 +1,10 @@
 //! The blocks of a diffusion model's UNet: residual blocks, attention, and the resizing between levels. The same arithmetic under the
 //! names of two programs: diffusers (`UNet2DModel`) and OpenAI's improved-diffusion and guided-diffusion.
 
+use super::dropout::Dropout;
 use crate::error::{Error, Result};
 use crate::generate::layers::{Conv2d, GroupNorm, Linear, double};
-use crate::generate::traits::Mode;
+use crate::generate::traits::{Conditions, Mode};
 use crate::generate::variables::{Builder, Init};
 use crate::ops::attention::attention;
 use crate::ops::channels::add_to_channels;
@@ -37,6 +38,8 @@ pub struct BlockContext {
     pub scale_shift: bool,
     /// The sum of a residual branch and its shortcut is divided by this.
     pub scale: f64,
+    /// Share of the values that each residual block drops in training.
+    pub dropout: f64,
 }
 
 impl BlockContext {
@@ -89,6 +92,7 @@ pub struct ResnetBlock {
     conv1: Conv2d,
     time: Linear,
     norm2: GroupNorm,
+    dropout: Dropout,
     conv2: Conv2d,
     shortcut: Option<Conv2d>,
     channels: usize,
@@ -104,7 +108,12 @@ impl ResnetBlock {
         context: BlockContext,
     ) -> Result<Self> {
         let part = |part: &str| format!("{name}.{part}");
-        let BlockContext { names, scale_shift, .. } = context;
+        let BlockContext { names, scale_shift, dropout, .. } = context;
+        if !(0.0..1.0).contains(&dropout) {
+            let reason = format!("`dropout` is {dropout}; it is a share, 0 to below 1");
+            return Err(Error::malformed(builder.path(), reason, ""));
+        }
+        let dropout = Dropout { share: dropout, layer: builder.place() as u64 };
         let embedded = if scale_shift { outs.saturating_mul(2) } else { outs };
         Ok(Self {
             norm1: GroupNorm::new(builder, &part(names.norm1), ins, context.norm(true))?,
@@ -112,6 +121,7 @@ impl ResnetBlock {
             conv1: conv(builder, &part(names.conv1), ins, outs, 3)?,
             time: Linear::new(builder, &part(names.time), context.time, embedded)?,
             norm2: GroupNorm::new(builder, &part(names.norm2), outs, context.norm(!scale_shift))?,
+            dropout,
             conv2: conv(builder, &part(names.conv2), outs, outs, 3)?,
             shortcut: match ins == outs {
                 true => None,
@@ -123,7 +133,8 @@ impl ResnetBlock {
     }
 
     /// `x` `[B, C, H, W]` with the time embedding after its SiLU, `[B, T]`.
-    pub fn forward(&self, x: &Tensor, time: &Tensor, mode: Mode) -> Result<Tensor> {
+    pub fn forward(&self, x: &Tensor, time: &Tensor, conditions: &Conditions) -> Result<Tensor> {
+        let mode = conditions.mode;
         let resized = |x: Tensor| match self.resize {
             Some(resize) => resize.apply(&x),
             None => Ok(x),
@@ -137,6 +148,7 @@ impl ResnetBlock {
         } else {
             self.norm2.forward(&add_to_channels(&h, &embedding)?, mode)?
         };
+        let h = self.dropout.forward(h, conditions)?;
         let x = resized(x.clone())?;
         let shortcut = match &self.shortcut {
             Some(conv) => conv.forward(&x, mode)?,

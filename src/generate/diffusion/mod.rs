@@ -3,6 +3,7 @@
 //! The latent is the initial noise; each denoising step is one stage.
 
 pub mod blocks;
+mod dropout;
 
 use super::load::Sampler;
 use super::random::{Purpose, normals};

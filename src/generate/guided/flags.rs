@@ -78,7 +78,7 @@ pub struct Flags {
     pub attention_resolutions: Vec<f64>,
     #[serde(deserialize_with = "numbers")]
     pub channel_mult: Vec<f64>,
-    /// Applies to training only, where it is left out here.
+    /// Share of the values that a residual block drops in training.
     pub dropout: f64,
     pub class_cond: bool,
     pub num_classes: usize,

@@ -112,7 +112,7 @@ impl Guided {
         conditions: &Conditions,
     ) -> Result<Tensor> {
         let times: Vec<f32> = timesteps.iter().map(|&t| schedule.seen_time(t)).collect();
-        self.unet.forward(x, &times, conditions.classes, conditions.mode)
+        self.unet.forward(x, &times, conditions)
     }
 }
 

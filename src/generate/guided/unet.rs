@@ -7,7 +7,7 @@ use crate::generate::diffusion::blocks::{
     AttentionBlock, BlockContext, Resize, ResnetBlock, ResnetNames, conv, downsampler,
 };
 use crate::generate::layers::{Conv2d, Embedding, GroupNorm, Linear, double};
-use crate::generate::traits::Mode;
+use crate::generate::traits::Conditions;
 use crate::generate::variables::Builder;
 use crate::ops::group_norm;
 use candle_core::Tensor;
@@ -34,9 +34,10 @@ enum Layer {
 }
 
 impl Layer {
-    fn forward(&self, x: &Tensor, time: &Tensor, mode: Mode) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, time: &Tensor, conditions: &Conditions) -> Result<Tensor> {
+        let mode = conditions.mode;
         match self {
-            Layer::Residual(block) => block.forward(x, time, mode),
+            Layer::Residual(block) => block.forward(x, time, conditions),
             Layer::Attention(block) => block.forward(x, mode),
             Layer::Conv(conv) => conv.forward(x, mode),
             Layer::DoubleConv(conv) => conv.forward(&double(x)?, mode),
@@ -123,6 +124,7 @@ impl UNet {
             eps: EPS,
             scale_shift: flags.use_scale_shift_norm,
             scale: 1.0,
+            dropout: flags.dropout,
         };
         let mut down = vec![vec![Layer::Conv(conv(builder, "input_blocks.0.0", CHANNELS, first, 3)?)]];
         let mut maker = Maker { builder, flags, context };
@@ -186,7 +188,8 @@ impl UNet {
     ///
     /// # Errors
     /// If the shapes do not fit.
-    pub fn forward(&self, x: &Tensor, times: &[f32], classes: Option<&[u32]>, mode: Mode) -> Result<Tensor> {
+    pub fn forward(&self, x: &Tensor, times: &[f32], conditions: &Conditions) -> Result<Tensor> {
+        let Conditions { classes, mode, .. } = *conditions;
         let rows = self.sinusoids().rows(times, x.dtype(), x.device())?;
         let [first, second] = &self.time_embed;
         let mut time = second.forward(&first.forward(&rows, mode)?.silu()?, mode)?;
@@ -195,7 +198,7 @@ impl UNet {
         }
         let time = time.silu()?;
         let run = |block: &[Layer], x: Tensor| -> Result<Tensor> {
-            block.iter().try_fold(x, |x, layer| layer.forward(&x, &time, mode))
+            block.iter().try_fold(x, |x, layer| layer.forward(&x, &time, conditions))
         };
         let mut x = x.clone();
         let mut skips = Vec::new();
