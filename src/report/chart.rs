@@ -186,16 +186,15 @@ pub fn histogram(title: &str, across: &str, series: &[Series<f64>], marks: &[Mar
         );
     }
     let inside = marks.iter().filter(|mark| mark.at >= x.0 && mark.at <= x.1);
+    let mut names = String::new();
     for (i, mark) in inside.enumerate() {
         let (at, height) = (frame.x(mark.at), TOP - 4.0 - 12.0 * (i % 2) as f64);
-        let _ = writeln!(
-            out,
-            "<path class=\"mark\" d=\"M{at:.1} {height:.1}V{:.1}\"/><text x=\"{:.1}\" y=\"{height:.1}\">{}</text>",
-            frame.y(0.0),
-            at + 2.0,
-            escaped(&mark.label)
-        );
+        let _ = writeln!(out, "<path class=\"mark\" d=\"M{at:.1} {height:.1}V{:.1}\"/>", frame.y(0.0));
+        let (x, name) = (at + 2.0, escaped(&mark.label));
+        let _ = writeln!(names, "<text class=\"name\" x=\"{x:.1}\" y=\"{height:.1}\">{name}</text>");
     }
+    // Above all lines, so that none crosses a name.
+    out.push_str(&names);
     let names: Vec<&str> = series.iter().map(|s| s.name).collect();
     key(&mut out, &names);
     let _ = writeln!(

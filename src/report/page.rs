@@ -37,7 +37,7 @@ impl Page {
     pub fn new(title: &str, lead: &[String]) -> Self {
         let mut body = format!("<h1>{}</h1>\n", escaped(title));
         for paragraph in lead {
-            let _ = writeln!(body, "<p class=\"lead\">{}</p>", escaped(paragraph));
+            let _ = writeln!(body, "<p class=\"lead\">{}</p>", prose(paragraph));
         }
         Self { title: title.to_owned(), body }
     }
@@ -51,7 +51,7 @@ impl Page {
     /// A paragraph.
     pub fn paragraph(&mut self, text: &str) {
         if !text.is_empty() {
-            let _ = writeln!(self.body, "<p>{}</p>", escaped(text));
+            let _ = writeln!(self.body, "<p>{}</p>", prose(text));
         }
     }
 
@@ -180,6 +180,15 @@ pub(super) fn escaped(text: &str) -> String {
         }
     }
     out
+}
+
+/// A paragraph for HTML, in which a flag keeps its dashes: a browser breaks lines behind them.
+fn prose(text: &str) -> String {
+    let words = text.split(' ').map(|word| match word.starts_with("--") {
+        true => format!("<span class=\"flag\">{}</span>", escaped(word)),
+        false => escaped(word),
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// A name with its middle left out if it is very long.

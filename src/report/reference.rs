@@ -50,7 +50,7 @@ pub(super) fn page(reference: &Reference, pictures: &Pictures) -> Result<Page> {
     let mut facts = vec![
         ("images", rows),
         ("skipped", count(reference.manifest.skipped)),
-        ("extractor", reference.manifest.identity.describe()),
+        ("extractor", reference.manifest.identity.extractor.clone()),
         ("neighbours K", record.model.k.to_string()),
         ("with an exact copy", count(record.exact_duplicates)),
         ("pairs of near-duplicates", count(record.near_duplicate_pairs)),
@@ -62,6 +62,7 @@ pub(super) fn page(reference: &Reference, pictures: &Pictures) -> Result<Page> {
         facts.push(("predictor, rank correlation", format!("{spearman:.3}")));
     }
     page.facts(&facts);
+    page.paragraph(&format!("Features: {}.", reference.manifest.identity.describe()));
 
     page.section(
         "How typical the images are",
@@ -81,9 +82,9 @@ pub(super) fn page(reference: &Reference, pictures: &Pictures) -> Result<Page> {
     let explanation = match total {
         0 => "No two images are closer than a quarter of the median distance of two images.".to_owned(),
         total => format!(
-            "{} pairs are closer than a quarter of the median distance of two images ({:.3}); the closest come first. Distance 0 \
+            "{} closer than a quarter of the median distance of two images ({:.3}); the closest come first. Distance 0 \
              is a copy. All that were kept are in {}.",
-            count(total),
+            if total == 1 { "1 pair is".into() } else { format!("{} pairs are", count(total)) },
             record.median_pair_distance,
             files::DUPLICATES
         ),
