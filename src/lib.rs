@@ -16,7 +16,7 @@
 //! | [`sampling`] | drawing by importance weight, from a generator or a pool; what each setting would give |
 //! | [`report`] | plots and pages for people |
 //! | [`ops`] | fast and differentiable tensor operations |
-//! | [`device`] | where networks and exact neighbours are computed |
+//! | [`device`], [`memory`] | where networks and exact neighbours are computed; how the process keeps its memory |
 //! | [`formats`] | npy, npz, safetensors, torch checkpoints, tables |
 //! | [`shards`] | how work is cut into chunks and put together again |
 //!
@@ -51,6 +51,7 @@ pub mod finetune;
 pub mod formats;
 pub mod generate;
 pub mod images;
+pub mod memory;
 pub mod metrics;
 pub mod neighbors;
 pub mod ops;
