@@ -123,7 +123,7 @@ fn ranks_that_are_told_to_stop_save_one_state_and_go_on_to_the_same_bytes() {
         return;
     }
     let dir = place();
-    let options = "--steps 300 --snap 150 -q";
+    let options = "--steps 120 --snap 60 -q";
     succeeded(with_options(&mut mpirun(2), &dir, &format!("{options} -o whole")).output().unwrap());
     let broken = format!("{options} -o broken");
     let mut launcher = mpirun(2);
@@ -141,7 +141,7 @@ fn ranks_that_are_told_to_stop_save_one_state_and_go_on_to_the_same_bytes() {
     assert_eq!(output.status.code(), Some(130), "{said}");
     assert!(said.contains("is saved in broken"), "{said}");
     succeeded(with_options(&mut mpirun(2), &dir, &broken).output().unwrap());
-    for file in ["log.jsonl", "snapshot-000300/g.safetensors", "snapshot-000300/g_ema.safetensors"] {
+    for file in ["log.jsonl", "snapshot-000120/g.safetensors", "snapshot-000120/g_ema.safetensors"] {
         assert!(read(&dir, &format!("whole/{file}")) == read(&dir, &format!("broken/{file}")), "{file}");
     }
 }

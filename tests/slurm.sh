@@ -142,15 +142,15 @@ failed() {
     ok "a failed shard: the merge never ran"
 }
 
-tuning() { # the options of a fine-tuning of a small GAN
+tuning() { # STEPS: the options of a fine-tuning of a small GAN
     cat >gan.json <<'JSON'
 {"family": "mlp-gan", "generator": {"widths": [8, 32, 64], "image": [1, 8, 8]},
  "discriminator": {"widths": [64, 32, 1], "image": [1, 8, 8]}}
 JSON
-    echo "--data $digits --init gan.json --batch 8 --steps 3000 --snap 1500 --log-every 1 --sheet 2 -q"
+    echo "--data $digits --init gan.json --batch 8 --steps $1 --snap 1500 --log-every 1 --sheet 2 -q"
 }
 
-broken_off() { # LAUNCHER OPTIONS RUN: as a job that USR1 stops at a random step and that queues itself again
+broken_off() { # LAUNCHER OPTIONS RUN [TASKS]: as a job that USR1 stops at a random step and that queues itself again
     local job run=$3
     cat >"$run.sh" <<SCRIPT
 #!/bin/bash
@@ -161,16 +161,16 @@ exit \$code
 SCRIPT
     job=$(sbatch --parsable --requeue --open-mode=append --job-name=pd-test -c1 -n "${4:-1}" -o "log-$run" "$run.sh")
     training() { [ "$(cat "$run/log.jsonl" 2>/dev/null | wc -l)" -gt $((RANDOM % 300 + 20)) ]; }
-    wait_for 60 training
+    wait_for 200 training
     scancel --signal=USR1 "$job"
     requeued() { scontrol show job "$job" | grep -q 'Restarts=1'; }
     wait_for 60 requeued
-    wait_for 200 finished "$job"
+    wait_for 400 finished "$job"
 }
 
 finetune() {
     local options
-    options=$(tuning)
+    options=$(tuning 3000)
     # shellcheck disable=SC2086
     "$pd" finetune $options -o whole >/dev/null
     broken_off "srun -n 1" "$options" run
@@ -181,11 +181,11 @@ finetune() {
 ranks() {
     "$pd" doctor --json | grep -q '"mpi"' || { echo "left out: ranks (this pd is built without --features mpi)"; return; }
     local options launcher="srun --mpi=pmix -n 2"
-    options=$(tuning)
+    options=$(tuning 600)
     # shellcheck disable=SC2086
     $launcher "$pd" finetune $options -o whole-ranks >/dev/null
     broken_off "$launcher" "$options" run-ranks 2
-    same whole-ranks/snapshot-003000 run-ranks/snapshot-003000
+    same whole-ranks/snapshot-000600 run-ranks/snapshot-000600
     cmp whole-ranks/log.jsonl run-ranks/log.jsonl || fail "the logs of two ranks"
     ok "fine-tuning on two ranks stopped by USR1, queued again: the bytes of the uninterrupted two-rank run"
 }

@@ -9,6 +9,9 @@ use std::fmt;
 
 /// Values that are summed at a time: MPI counts in 32 bits.
 const MOST: usize = 1 << 28;
+/// Up to so many values every rank sends all of them to every other: one message instead of two, and what counts is the time that a
+/// message takes.
+const SHORT: usize = 1 << 12;
 /// What a process exits with after a panic.
 const PANICKED: u8 = 101;
 
@@ -34,14 +37,21 @@ impl Mpi {
     /// depend neither on the library's choice of algorithm nor on the network.
     fn sum<T: Number>(&self, values: &mut [T]) {
         let (world, size) = (self.universe.world(), self.size());
+        let added_up = |all: &[T], count: usize| -> Vec<T> {
+            (0..count).map(|at| T::sum(all[at..].iter().step_by(count))).collect()
+        };
+        if values.len() <= SHORT {
+            let mut all = vec![T::default(); values.len() * size];
+            world.all_gather_into(values, &mut all);
+            return values.copy_from_slice(&added_up(&all, values.len()));
+        }
         for values in values.chunks_mut(MOST) {
             let block = values.len().div_ceil(size);
             let mut all = values.to_vec();
             all.resize(block * size, T::default());
             let mut own = all.clone();
             world.all_to_all_into(&all, &mut own);
-            let sums: Vec<T> = (0..block).map(|at| T::sum(own[at..].iter().step_by(block))).collect();
-            world.all_gather_into(&sums, &mut all);
+            world.all_gather_into(&added_up(&own, block), &mut all);
             values.copy_from_slice(&all[..values.len()]);
         }
     }

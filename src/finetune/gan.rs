@@ -4,7 +4,7 @@ use super::adam::{Adam, AdamConfig};
 use super::batches::{Accepted, Batch, RealBatches, Rejection, latents};
 use super::ema::{EmaConfig, follow};
 use super::losses::{check_second_order, r1_penalty};
-use super::path_length::{Mixing, PathLength, PathLengthConfig, Penalty, SHRINK, check_layers, images_of};
+use super::path_length::{Mixing, PathLength, PathLengthConfig, Penalty, check_layers, images_of};
 use super::share::Share;
 use super::trainer::{Scalars, Trainer, mean_over_ranks, warmup_rate};
 use crate::collective::Ranks;
@@ -100,7 +100,7 @@ impl Adversaries {
             adam_of_d = adam_of_d.lazy(r1.interval);
         }
         let mut adam_of_g = config.adam;
-        let mut whole = discriminator.group(config.batch);
+        let mut group = discriminator.group(config.batch);
         if config.style_mixing > 0.0 {
             check_layers(live.as_ref(), "--style-mixing")?;
         }
@@ -109,15 +109,12 @@ impl Adversaries {
                 check_layers(live.as_ref(), "--path-length")?;
                 check_second_order()?;
                 adam_of_g = adam_of_g.lazy(path.interval);
-                // Of what is dealt together each rank has as many rows in the part of the batch that paths are measured on.
-                if !whole.is_multiple_of(SHRINK) {
-                    whole *= SHRINK;
-                }
+                group = PathLength::group(group);
                 Some(PathLength::new(path, device)?)
             }
             None => None,
         };
-        let share = Share::new(config.batch, whole, ranks)?;
+        let share = Share::new(config.batch, group, ranks)?;
         let adam_g = Adam::new(live.variables(), adam_of_g)?.across(ranks);
         let adam_d = Adam::new(discriminator.variables(), adam_of_d)?.across(ranks);
         Ok(Self { networks, adam_g, adam_d, config, path_length, seed, share })
@@ -134,8 +131,7 @@ impl Adversaries {
 
         // As in DCGAN's program one batch of generated images serves both networks.
         // Noise between the layers, where there is any, is new for each image: what is stored would be learnt by heart.
-        let keys: Vec<u64> = (step * batch as u64..).take(batch).collect();
-        let keys = self.share.of(&keys);
+        let keys = self.share.of(&(step * batch as u64..).take(batch).collect::<Vec<u64>>());
         let noisy = Conditions { noise: NoiseMode::Random, keys: Some(&keys), ..with(of_fake, Mode::Train) };
         let at = (self.seed, step);
         let mixing = Mixing::of_step(live.as_ref(), self.config.style_mixing, &self.share, at, &z.values)?;

@@ -18,7 +18,7 @@ const SPACE: &str = "w";
 /// How much of a step's mean length the running mean takes.
 const DECAY: f64 = 0.01;
 /// The penalty is taken on this share of a batch.
-pub const SHRINK: usize = 2;
+const SHRINK: usize = 2;
 /// The running mean among the networks of a run.
 const MEAN: &str = "pl_mean";
 
@@ -163,6 +163,12 @@ impl PathLength {
     /// The running mean, to be saved with the networks.
     pub fn state(&self) -> (&'static str, &Variables) {
         (MEAN, &self.mean)
+    }
+
+    /// How many rows of a batch are dealt together where `group` belong together: then each rank has as many of those that paths are
+    /// measured on as every other.
+    pub fn group(group: usize) -> usize {
+        if group.is_multiple_of(SHRINK) { group } else { group * SHRINK }
     }
 
     /// Whether step `step` has it.

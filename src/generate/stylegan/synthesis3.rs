@@ -317,7 +317,7 @@ pub mod probes {
         let w = |place: usize| ws.narrow(1, place, 1).unwrap().squeeze(1).unwrap().contiguous().unwrap();
         let mut all = vec![network.input.forward(&w(0), Mode::Eval).unwrap()];
         for (i, layer) in network.layers.iter().enumerate() {
-            let y = layer.forward(all.last().unwrap(), &w(i + 1), Mode::Eval).unwrap();
+            let y = layer.forward(all.last().unwrap(), &w(i + 1), &Conditions::default()).unwrap();
             all.push(y);
         }
         all
