@@ -31,7 +31,7 @@ const MLP: &str = r#"{"family": "mlp-gan",
 const DIFFUSION: &str = r#"{"family": "diffusers", "generator": {
     "unet": {"sample_size": 8, "in_channels": 1, "out_channels": 1, "block_out_channels": [8, 8], "layers_per_block": 1,
         "down_block_types": ["DownBlock2D", "DownBlock2D"], "up_block_types": ["UpBlock2D", "UpBlock2D"],
-        "norm_num_groups": 4, "attention_head_dim": 4},
+        "norm_num_groups": 4, "attention_head_dim": 4, "dropout": 0.2},
     "scheduler": {"num_train_timesteps": 50}}}"#;
 
 const DIGIT: ImageShape = ImageShape { channels: 1, height: 8, width: 8 };

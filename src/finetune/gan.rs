@@ -131,7 +131,7 @@ impl Adversaries {
 
         // As in DCGAN's program one batch of generated images serves both networks.
         // Noise between the layers, where there is any, is new for each image: what is stored would be learnt by heart.
-        let keys = self.share.of(&(step * batch as u64..).take(batch).collect::<Vec<u64>>());
+        let keys = self.share.images_of_step(step);
         let noisy = Conditions { noise: NoiseMode::Random, keys: Some(&keys), ..with(of_fake, Mode::Train) };
         let at = (self.seed, step);
         let mixing = Mixing::of_step(live.as_ref(), self.config.style_mixing, &self.share, at, &z.values)?;

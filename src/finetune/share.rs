@@ -54,6 +54,11 @@ impl Share {
         &self.ranks
     }
 
+    /// The own images of a step, counted over the run.
+    pub fn images_of_step(&self, step: u64) -> Vec<u64> {
+        self.rows.iter().map(|&row| step * self.batch as u64 + row as u64).collect()
+    }
+
     /// The own ones of the values of a batch.
     pub fn of<T: Copy>(&self, values: &[T]) -> Vec<T> {
         self.rows.iter().map(|&row| values[row]).collect()
