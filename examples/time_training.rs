@@ -2,6 +2,7 @@
 //! Prints the milliseconds of each pass after a first, uncounted one, as a JSON list. Names and shapes: [`CASES`].
 
 use candle_core::{Device, Result, Tensor, Var};
+use pseudo_density::collective::single;
 use pseudo_density::ops::activation::Activation;
 use pseudo_density::ops::batch_norm::{batch_norm, batch_statistics};
 use pseudo_density::ops::conv::{ConvConfig, conv2d};
@@ -20,7 +21,7 @@ const CASES: &[Case] = &[
         conv2d(x, w, ConvConfig { stride: 2, ..ConvConfig::padded(1) })
     }),
     ("batch-norm", [64, 64, 32, 32], &[2, 64], |x, affine| {
-        batch_norm(x, affine, None, &batch_statistics(x)?, 1e-5, Activation::Relu)
+        batch_norm(x, affine, None, &batch_statistics(x, &single())?, 1e-5, Activation::Relu, &single())
     }),
 ];
 

@@ -15,6 +15,8 @@ pub const COMPILED_FEATURES: &[&str] = &[
     "cuda",
     #[cfg(feature = "cudnn")]
     "cudnn",
+    #[cfg(feature = "mpi")]
+    "mpi",
 ];
 
 /// Whether this build knows CUDA at all.

@@ -15,6 +15,7 @@
 //! | [`metrics`] | how a generated set compares with a real one: FID, KID, precision, recall, density, coverage, … |
 //! | [`sampling`] | drawing by importance weight, from a generator or a pool; what each setting would give |
 //! | [`report`] | plots and pages for people |
+//! | [`collective`] | the ranks of a data-parallel run: one process, or several that speak MPI |
 //! | [`ops`] | fast and differentiable tensor operations |
 //! | [`device`], [`memory`] | where networks and exact neighbours are computed; how the process keeps its memory |
 //! | [`formats`] | npy, npz, safetensors, torch checkpoints, tables |
@@ -43,6 +44,7 @@
 
 #![warn(missing_docs)]
 
+pub mod collective;
 pub mod density;
 pub mod device;
 pub mod error;

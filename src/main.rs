@@ -3,7 +3,6 @@
 mod cli;
 
 use clap::Parser;
-use std::error::Error as _;
 use std::process::ExitCode;
 
 /// Large blocks come and go with every layer of a network: without this each would be mapped and zeroed anew.
@@ -16,15 +15,7 @@ fn main() -> ExitCode {
     match cli.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                eprintln!("  caused by: {error}");
-                cause = error.source();
-            }
-            if let Some(hint) = error.hint() {
-                eprintln!("  hint: {hint}");
-            }
+            cli::complain(&error);
             ExitCode::from(error.exit_code())
         }
     }

@@ -19,7 +19,7 @@ fn r1_of_a_linear_discriminator_is_the_norm_of_its_weights() {
     let request = GeneratorRequest { dtype: DType::F64, ..GeneratorRequest::default() };
     let d = initialise_discriminator(&config, 3, &request).unwrap();
     let images = Tensor::arange(0f64, 80.0, &Device::Cpu).unwrap().reshape((5, 1, 4, 4)).unwrap();
-    let penalty = r1_penalty(d.as_ref(), &images, None, GAMMA).unwrap();
+    let penalty = r1_penalty(d.as_ref(), &images, &Conditions::default(), GAMMA).unwrap();
     let w = d.variables().get("0.weight").unwrap();
     let numbers = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f64>().unwrap();
     let norm: f64 = numbers(w).iter().map(|w| w * w).sum();

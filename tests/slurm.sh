@@ -2,10 +2,11 @@
 # What `--shard` and `pd merge` promise, under a real scheduler: any number of shards gives the bytes of one run, killed nodes
 # cost nothing that was finished, and nothing is merged of what is incomplete, changed or made otherwise.
 #
-#   tests/slurm.sh PD [STEP...]     steps: count power_cut again failed finetune (all if none is named); about ten minutes
+#   tests/slurm.sh PD [STEP...]     steps: count power_cut again failed finetune ranks (all if none is named); about ten minutes
 #
 # Needs `sbatch` and a directory that all nodes see (TMPDIR). `power_cut` needs PD_SLURM_KILL, a command that powers a node off by
-# name, and PD_SLURM_START, one that brings it back; without them that step is left out. Exits with 77 where there is no SLURM.
+# name, and PD_SLURM_START, one that brings it back; without them that step is left out, as `ranks` is without MPI. Exits with 77
+# where there is no SLURM.
 set -euo pipefail
 
 pd=$(realpath "${1:?the program}")
@@ -141,32 +142,53 @@ failed() {
     ok "a failed shard: the merge never ran"
 }
 
-finetune() {
-    local job options
+tuning() { # STEPS: the options of a fine-tuning of a small GAN
     cat >gan.json <<'JSON'
 {"family": "mlp-gan", "generator": {"widths": [8, 32, 64], "image": [1, 8, 8]},
  "discriminator": {"widths": [64, 32, 1], "image": [1, 8, 8]}}
 JSON
-    options="--data $digits --init gan.json --batch 8 --steps 3000 --snap 1500 --log-every 1 --sheet 2 -q"
-    # shellcheck disable=SC2086
-    "$pd" finetune $options -o whole >/dev/null
-    cat >finetune.sh <<SCRIPT
+    echo "--data $digits --init gan.json --batch 8 --steps $1 --snap 1500 --log-every 1 --sheet 2 -q"
+}
+
+broken_off() { # LAUNCHER OPTIONS RUN [TASKS]: as a job that USR1 stops at a random step and that queues itself again
+    local job run=$3
+    cat >"$run.sh" <<SCRIPT
 #!/bin/bash
 code=0
-srun -n 1 $pd finetune $options -o run || code=\$?
+$1 $pd finetune $2 -o $run || code=\$?
 if [ \$code -eq 130 ]; then scontrol requeue \$SLURM_JOB_ID; fi
 exit \$code
 SCRIPT
-    job=$(sbatch --parsable --requeue --open-mode=append --job-name=pd-test -c1 -o log-finetune finetune.sh)
-    training() { [ "$(cat run/log.jsonl 2>/dev/null | wc -l)" -gt $((RANDOM % 300 + 20)) ]; }
-    wait_for 60 training
+    job=$(sbatch --parsable --requeue --open-mode=append --job-name=pd-test -c1 -n "${4:-1}" -o "log-$run" "$run.sh")
+    training() { [ "$(cat "$run/log.jsonl" 2>/dev/null | wc -l)" -gt $((RANDOM % 300 + 20)) ]; }
+    wait_for 200 training
     scancel --signal=USR1 "$job"
     requeued() { scontrol show job "$job" | grep -q 'Restarts=1'; }
     wait_for 60 requeued
-    wait_for 200 finished "$job"
+    wait_for 400 finished "$job"
+}
+
+finetune() {
+    local options
+    options=$(tuning 3000)
+    # shellcheck disable=SC2086
+    "$pd" finetune $options -o whole >/dev/null
+    broken_off "srun -n 1" "$options" run
     same whole/snapshot-003000 run/snapshot-003000
     ok "fine-tuning stopped by USR1, queued again: the bytes of the uninterrupted run"
 }
 
-[ $# -gt 0 ] || set -- count power_cut again failed finetune
+ranks() {
+    "$pd" doctor --json | grep -q '"mpi"' || { echo "left out: ranks (this pd is built without --features mpi)"; return; }
+    local options launcher="srun --mpi=pmix -n 2"
+    options=$(tuning 600)
+    # shellcheck disable=SC2086
+    $launcher "$pd" finetune $options -o whole-ranks >/dev/null
+    broken_off "$launcher" "$options" run-ranks 2
+    same whole-ranks/snapshot-000600 run-ranks/snapshot-000600
+    cmp whole-ranks/log.jsonl run-ranks/log.jsonl || fail "the logs of two ranks"
+    ok "fine-tuning on two ranks stopped by USR1, queued again: the bytes of the uninterrupted two-rank run"
+}
+
+[ $# -gt 0 ] || set -- count power_cut again failed finetune ranks
 for step in "$@"; do "$step"; done

@@ -55,7 +55,7 @@ fn r1_and_its_gradients_agree_in_both_precisions() {
             let squares = gradient.detach().sqr().unwrap().flatten_from(1).unwrap().sum(1).unwrap();
             assert_close(&io, "r1_per_sample", &squares, 1e-3);
             // The fixture's penalty is the plain sum over its 8 images.
-            let penalty = r1_penalty(d.as_ref(), &images, classes.as_deref(), 16.0).unwrap();
+            let penalty = r1_penalty(d.as_ref(), &images, &conditions, 16.0).unwrap();
             assert_close(&io, "r1_penalty", &penalty, 1e-3);
             let grads = penalty.backward().unwrap();
             for parameter in ["b16.conv0.weight", "b32.fromrgb.weight", "b4.conv.weight", "b8.skip.weight"] {

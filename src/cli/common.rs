@@ -34,6 +34,11 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
+    /// Leaves the talking to another process.
+    pub fn hush(&mut self) {
+        self.quiet = true;
+    }
+
     /// Sets up the threads and the terminal.
     pub fn start(&self) -> Result<Terminal> {
         if let Some(threads) = self.threads {

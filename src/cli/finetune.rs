@@ -5,10 +5,11 @@ use super::common::RunArgs;
 use super::finetune_options::{Model, Setup, setup};
 use super::finetune_settings::Settings;
 use super::output;
-use super::terminal::Terminal;
+use super::terminal::{Terminal, complain};
 use clap::Args;
-use pseudo_density::error::Result;
-use pseudo_density::finetune::{Finished, RunDirectory, SECOND_ORDER_VARIABLE, run, snapshot_name};
+use pseudo_density::collective::{self, Ranks};
+use pseudo_density::error::{Error, Result};
+use pseudo_density::finetune::{Finished, RunDirectory, SECOND_ORDER_VARIABLE, assist, run, snapshot_name};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -43,9 +44,10 @@ pub struct Finetune {
 const MEASURED_STEPS: u64 = 3;
 
 impl Finetune {
+    /// On every rank that was started together.
     pub fn run(mut self) -> Result<()> {
         if self.resume && !self.output.is_dir() {
-            return Err(pseudo_density::Error::usage(
+            return Err(Error::usage(
                 format!("there is no run in {} to resume", self.output.display()),
                 "leave --resume out to begin one",
             ));
@@ -55,6 +57,19 @@ impl Finetune {
         }
         if self.settings.needs_second_order() {
             allow_second_order();
+        }
+        let ranks = collective::open(|name| std::env::var(name).ok())?;
+        let ready = or_end_all(self.prepare(&ranks), &ranks)?;
+        match ready.run() {
+            // All ranks have agreed to this one.
+            Err(stop @ Error::Interrupted { .. }) => Err(stop),
+            outcome => or_end_all(outcome, &ranks),
+        }
+    }
+
+    fn prepare(mut self, ranks: &Ranks) -> Result<Ready> {
+        if !ranks.leads() {
+            self.run.hush();
         }
         let terminal = self.run.start()?;
         let bundled = self.settings.names_nothing();
@@ -66,24 +81,57 @@ impl Finetune {
             )?;
             self.settings.take(bundled.generator(), bundled.images(), bundled.reference(&terminal)?);
         }
-        let Setup { mut trainer, evaluator, schedule, sheet, device, mut options, notes } =
-            setup(self.settings, &terminal)?;
+        let mut setup = setup(self.settings, ranks, &terminal)?;
         if bundled {
             // The run is the same wherever the cache is; digests say what it was made of.
-            Settings::forget_inputs(&mut options);
+            Settings::forget_inputs(&mut setup.options);
         }
-        for note in &notes {
+        for note in &setup.notes {
             terminal.say(note);
         }
+        Ok(Ready { setup, output: self.output, dry_run: self.dry_run, json: self.run.json, terminal })
+    }
+}
+
+/// What one rank has failed by ends the others too: they would wait for it.
+fn or_end_all<T>(outcome: Result<T>, ranks: &Ranks) -> Result<T> {
+    match outcome {
+        Err(error) if ranks.size() > 1 => {
+            complain(&error);
+            ranks.abort(error.exit_code())
+        }
+        outcome => outcome,
+    }
+}
+
+/// A run with everything read.
+struct Ready {
+    setup: Setup,
+    output: PathBuf,
+    dry_run: bool,
+    json: bool,
+    terminal: Terminal,
+}
+
+impl Ready {
+    fn run(self) -> Result<()> {
+        let Setup { mut trainer, evaluator, schedule, sheet, device, options, notes } = self.setup;
+        let leads = trainer.ranks().leads();
         if self.dry_run {
             let plan = dry_run(trainer.as_mut(), schedule.steps, &notes)?;
-            return output::print(&if self.run.json { pretty(&plan) } else { text_of(&plan) });
+            return match leads {
+                true => output::print(&if self.json { pretty(&plan) } else { text_of(&plan) }),
+                false => Ok(()),
+            };
+        }
+        if !leads {
+            return assist(trainer.as_mut(), &RunDirectory::of_leader(&self.output), schedule);
         }
         let directory = RunDirectory::open(&self.output, &options)?;
         let batch = trainer.batch();
         let finished =
-            run(trainer.as_mut(), &directory, schedule, evaluator.as_ref(), sheet, &device, &terminal)?;
-        deliver(&finished, batch, &self.output, self.run.json, &terminal)
+            run(trainer.as_mut(), &directory, schedule, evaluator.as_ref(), sheet, &device, &self.terminal)?;
+        deliver(&finished, batch, &self.output, self.json, &self.terminal)
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::finetune_settings::{INPUTS, LossChoice, Settings, Sides, default};
 use super::terminal::Terminal;
-use candle_core::Device;
+use candle_core::{DType, Device};
+use pseudo_density::collective::Ranks;
 use pseudo_density::density::{Rule, TwoLevel};
 use pseudo_density::error::{Error, Result};
 use pseudo_density::extract::{ExtractorRequest, LoadedExtractor};
@@ -41,7 +42,7 @@ fn required<T: Clone>(value: &Option<T>, name: &str) -> Result<T> {
 }
 
 /// Reads everything and puts the run together.
-pub fn setup(mut settings: Settings, terminal: &Terminal) -> Result<Setup> {
+pub fn setup(mut settings: Settings, ranks: &Ranks, terminal: &Terminal) -> Result<Setup> {
     let device = super::common::device();
     let seed = *settings.seed.get_or_insert(default::SEED);
     let batch = *settings.batch.get_or_insert(default::BATCH) as usize;
@@ -63,8 +64,8 @@ pub fn setup(mut settings: Settings, terminal: &Terminal) -> Result<Setup> {
         inputs.insert("reference_sha256".into(), sha256(&record).into());
     }
     let trainer: Box<Model> = match diffusion {
-        true => diffusion_trainer(&mut settings, networks, real, batch)?,
-        false => gan_trainer(&mut settings, networks, real, rejection, batch)?,
+        true => diffusion_trainer(&mut settings, networks, real, batch, ranks)?,
+        false => gan_trainer(&mut settings, networks, real, rejection, (batch, ranks))?,
     };
     for (name, variables) in trainer.networks() {
         inputs.insert(format!("{name}_sha256"), digest(variables)?.into());
@@ -131,7 +132,7 @@ fn data(
         count => Some(classes(&place, &images.paths(), count)?),
     };
     let mirror = *settings.mirror.get_or_insert(false);
-    let real = RealBatches { images, rows, classes, mirror, seed, device: device.clone() };
+    let real = RealBatches { images, rows, classes, mirror, seed, device: device.clone(), dtype: DType::F32 };
     Ok(Data { real, rejection })
 }
 
@@ -164,6 +165,7 @@ fn diffusion_trainer(
     [live, average]: [Box<dyn Generator>; 2],
     real: RealBatches,
     batch: usize,
+    ranks: &Ranks,
 ) -> Result<Box<Model>> {
     settings.refuse(
         &[
@@ -179,7 +181,8 @@ fn diffusion_trainer(
         "a diffusion model has no adversary",
     )?;
     let (adam, warmup, ema) = optimisation(settings, family(live.family())?.training);
-    Ok(Box::new(DiffusionTrainer::new(live, average, real, DiffusionConfig { batch, adam, warmup, ema })?))
+    let config = DiffusionConfig { batch, adam, warmup, ema };
+    Ok(Box::new(DiffusionTrainer::new(live, average, real, config, ranks)?))
 }
 
 fn gan_trainer(
@@ -187,7 +190,7 @@ fn gan_trainer(
     [live, average]: [Box<dyn Generator>; 2],
     real: RealBatches,
     rejection: Option<Rejection>,
-    batch: usize,
+    (batch, ranks): (usize, &Ranks),
 ) -> Result<Box<Model>> {
     let family = family(live.family())?.training;
     let gamma = *settings.gamma.get_or_insert(family.gamma);
@@ -227,7 +230,8 @@ fn gan_trainer(
     let (adam, warmup, ema) = optimisation(settings, family);
     let discriminator = discriminator(settings, real.seed, &real.device)?;
     let config = GanConfig { batch, loss, r1, adam, warmup, ema, style_mixing, path_length };
-    Ok(Box::new(GanTrainer::new(GanNetworks { live, average, discriminator }, real, rejection, config)?))
+    let networks = GanNetworks { live, average, discriminator };
+    Ok(Box::new(GanTrainer::new(networks, real, rejection, config, ranks)?))
 }
 
 /// The generator twice: as it is trained, and its average.

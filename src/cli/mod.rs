@@ -37,6 +37,8 @@ mod sweep_judge;
 mod terminal;
 mod weights;
 
+pub use terminal::complain;
+
 use clap::{Parser, Subcommand};
 use pseudo_density::error::Result;
 

@@ -6,6 +6,7 @@ use pseudo_density::error::{Error, Result};
 use pseudo_density::images::Skipped;
 use pseudo_density::progress::{Progress, stop_flag};
 use signal_hook::{consts, flag};
+use std::error::Error as _;
 use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -87,6 +88,19 @@ impl Progress for Terminal {
 
     fn warn(&self, message: &str) {
         self.say(&format!("warning: {message}"));
+    }
+}
+
+/// An error with its causes and what to do about it.
+pub fn complain(error: &Error) {
+    eprintln!("error: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        eprintln!("  caused by: {error}");
+        cause = error.source();
+    }
+    if let Some(hint) = error.hint() {
+        eprintln!("  hint: {hint}");
     }
 }
 

@@ -1,8 +1,11 @@
-//! Adam (Kingma and Ba 2015, algorithm 1) on the variables of a network, with moments that can be saved: on CPU and GPU alike.
+//! Adam (Kingma and Ba 2015, algorithm 1) on the variables of a network, with moments that can be saved: on CPU and GPU alike, and on
+//! all ranks of a data-parallel run alike, since it takes the mean of their gradients.
 
+use crate::collective::{Ranks, single};
 use crate::error::{Error, Result};
 use crate::formats::{HostTensor, StateDict, TensorData};
 use crate::generate::Variables;
+use crate::ops::all_reduce;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use serde::{Deserialize, Serialize};
@@ -36,6 +39,7 @@ pub struct Adam {
     config: AdamConfig,
     entries: Vec<Entry>,
     steps: u64,
+    ranks: Ranks,
 }
 
 struct Entry {
@@ -67,7 +71,12 @@ impl Adam {
                 })
             })
             .collect::<Result<_>>()?;
-        Ok(Self { config, entries, steps: 0 })
+        Ok(Self { config, entries, steps: 0, ranks: single() })
+    }
+
+    /// With the mean of the gradients of these ranks, each of which has the same variables.
+    pub fn across(self, ranks: &Ranks) -> Self {
+        Self { ranks: Ranks::clone(ranks), ..self }
     }
 
     /// Steps made so far.
@@ -84,9 +93,9 @@ impl Adam {
         let AdamConfig { lr, beta1, beta2 } = self.config;
         let correction = |beta: f64| 1.0 - beta.powf(self.steps as f64);
         let (step_size, root) = (rate * lr / correction(beta1), correction(beta2).sqrt());
-        for Entry { variable, first, second, .. } in &mut self.entries {
-            // Detached: moments that hold on to a graph would keep every step's graph alive.
-            let Some(gradient) = gradients.get(variable).map(Tensor::detach) else { continue };
+        let gradients = self.mean_gradients(gradients)?;
+        for (Entry { variable, first, second, .. }, gradient) in self.entries.iter_mut().zip(gradients) {
+            let Some(gradient) = gradient else { continue };
             *first = ((&*first * beta1)? + (&gradient * (1.0 - beta1))?)?;
             *second = ((&*second * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?;
             let denominator = (second.sqrt()? / root)?.affine(1.0, EPSILON)?;
@@ -94,6 +103,27 @@ impl Adam {
             variable.set(&moved)?;
         }
         Ok(())
+    }
+
+    /// The gradient of each parameter that has one, as the mean over the ranks: all of them in one message.
+    fn mean_gradients(&self, gradients: &GradStore) -> Result<Vec<Option<Tensor>>> {
+        // Detached: moments that hold on to a graph would keep every step's graph alive.
+        let of = |entry: &Entry| gradients.get(&entry.variable).map(Tensor::detach);
+        let own: Vec<Option<Tensor>> = self.entries.iter().map(of).collect();
+        if self.ranks.size() == 1 || own.iter().all(Option::is_none) {
+            return Ok(own);
+        }
+        let flat = own.iter().flatten().map(Tensor::flatten_all).collect::<candle_core::Result<Vec<_>>>()?;
+        let packed = all_reduce::mean(&Tensor::cat(&flat, 0)?, &self.ranks)?;
+        let mut start = 0;
+        own.iter()
+            .map(|gradient| {
+                let Some(gradient) = gradient else { return Ok(None) };
+                let mean = packed.narrow(0, start, gradient.elem_count())?.reshape(gradient.dims())?;
+                start += gradient.elem_count();
+                Ok(Some(mean))
+            })
+            .collect()
     }
 
     /// Both moments by parameter, float32.

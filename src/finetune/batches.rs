@@ -3,11 +3,12 @@
 use super::data::{RealImages, mirrors};
 use super::densities::Judge;
 use super::random::{Purpose, keyed, normals};
+use super::share::Share;
 use super::weighting::WeightedRows;
 use crate::density::TwoLevel;
 use crate::error::{Error, Result};
 use crate::generate::{Conditions, Generator, find_space};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use rand::RngExt;
 use std::ops::Range;
 
@@ -25,6 +26,8 @@ pub struct RealBatches {
     pub seed: u64,
     /// Where batches go.
     pub device: Device,
+    /// The type of their numbers, and of latents: that of the networks.
+    pub dtype: DType,
 }
 
 /// Images or latents with their classes.
@@ -35,15 +38,23 @@ pub struct Batch {
     pub classes: Option<Vec<u32>>,
 }
 
+impl Batch {
+    /// The own rows of a whole batch.
+    fn of(&self, share: &Share) -> Result<Batch> {
+        let classes = self.classes.as_ref().map(|classes| share.of(classes));
+        Ok(Batch { values: share.of_tensor(&self.values)?, classes })
+    }
+}
+
 impl RealBatches {
-    /// The real images `[B, C, H, W]` of a step.
+    /// The real images `[B, C, H, W]` of this rank's share of a step.
     ///
     /// # Errors
     /// As [`RealImages::batch`].
-    pub fn of_step(&self, step: u64, count: usize) -> Result<Batch> {
-        let rows = self.rows.draw(self.seed, step, count);
-        let mirrored = mirrors(self.seed, step, count, self.mirror);
-        let values = self.images.batch(&rows, &mirrored, &self.device)?;
+    pub fn of_step(&self, step: u64, share: &Share) -> Result<Batch> {
+        let rows = share.of(&self.rows.draw(self.seed, step, share.batch()));
+        let mirrored = share.of(&mirrors(self.seed, step, share.batch(), self.mirror));
+        let values = self.images.batch(&rows, &mirrored, &self.device)?.to_dtype(self.dtype)?;
         let classes = self.classes.as_ref().map(|classes| rows.iter().map(|&row| classes[row]).collect());
         Ok(Batch { values, classes })
     }
@@ -77,9 +88,8 @@ pub struct Accepted {
 /// Steps leave room for this many rounds of candidates each in the keys of their streams.
 const ROUNDS: u64 = 1 << 16;
 
-/// The latents of a step: drawn from the prior, and where a rejection is given accepted by the density of their images.
-///
-/// Candidates are made in eval mode: whether one is accepted must not depend on the others of its round.
+/// The latents of this rank's share of a step: drawn from the prior, and where a rejection is given accepted by the density of their
+/// images.
 ///
 /// # Errors
 /// [`Error::Data`] if acceptance needs more draws than allowed.
@@ -88,12 +98,25 @@ pub fn latents(
     real: &RealBatches,
     rejection: Option<&Rejection>,
     step: u64,
-    count: usize,
+    share: &Share,
 ) -> Result<Accepted> {
-    let Some(Rejection { rule, judge, max_draws }) = rejection else {
-        let batch = candidates(generator, real, step * ROUNDS, count)?;
-        return Ok(Accepted { batch, draws: 1.0 });
+    let Accepted { batch, draws } = match rejection {
+        None => Accepted { batch: candidates(generator, real, step * ROUNDS, share.batch())?, draws: 1.0 },
+        Some(rejection) => accepted(generator, real, rejection, step, share)?,
     };
+    Ok(Accepted { batch: batch.of(share)?, draws })
+}
+
+/// The latents of a whole batch, the same on every rank.
+fn accepted(
+    generator: &dyn Generator,
+    real: &RealBatches,
+    Rejection { rule, judge, max_draws }: &Rejection,
+    step: u64,
+    share: &Share,
+) -> Result<Accepted> {
+    let count = share.batch();
+    let part = Share::new(count, 1, share.ranks())?;
     let mut kept: Vec<Tensor> = Vec::new();
     let mut classes: Option<Vec<u32>> = real.classes.as_ref().map(|_| Vec::new());
     let (mut missing, mut drawn) = (count, 0);
@@ -101,9 +124,7 @@ pub fn latents(
         let item = step * ROUNDS + round;
         let batch = candidates(generator, real, item, count)?;
         let keys: Vec<u64> = (0..count as u64).map(|row| item.wrapping_mul(count as u64) + row).collect();
-        let conditions =
-            Conditions { classes: batch.classes.as_deref(), keys: Some(&keys), ..Conditions::default() };
-        let densities = judge.densities(&generator.generate(&batch.values, &conditions)?)?;
+        let densities = part.gather(&score(generator, judge, &batch.of(&part)?, &part.of(&keys))?);
         let mut rng = keyed(real.seed, Purpose::Accept, item);
         let accepted: Vec<u32> = (0u32..)
             .zip(&densities)
@@ -136,11 +157,19 @@ pub fn latents(
     Err(Error::data(reason, hint))
 }
 
+/// The densities of candidates' images. These are made in eval mode: whether one is accepted must not depend on the others of its
+/// round.
+fn score(generator: &dyn Generator, judge: &Judge, candidates: &Batch, keys: &[u64]) -> Result<Vec<f64>> {
+    let conditions =
+        Conditions { classes: candidates.classes.as_deref(), keys: Some(keys), ..Conditions::default() };
+    judge.densities(&generator.generate(&candidates.values, &conditions)?)
+}
+
 fn candidates(generator: &dyn Generator, real: &RealBatches, item: u64, count: usize) -> Result<Batch> {
     let shape = &find_space(generator.spaces(), None)?.shape;
     let values = normals(keyed(real.seed, Purpose::Latents, item), count * shape.iter().product::<usize>());
     Ok(Batch {
-        values: to_latents(values, count, shape, &real.device)?,
+        values: to_latents(values, count, shape, &real.device)?.to_dtype(real.dtype)?,
         classes: real.classes_of_generated(item, count),
     })
 }

@@ -4,7 +4,9 @@ use super::adam::{Adam, AdamConfig};
 use super::batches::{Batch, RealBatches};
 use super::ema::{EmaConfig, follow};
 use super::random::{Purpose, keyed, normals};
-use super::trainer::{Scalars, Trainer, warmup_rate};
+use super::share::Share;
+use super::trainer::{Scalars, Trainer, mean_over_ranks, warmup_rate};
+use crate::collective::Ranks;
 use crate::error::{Error, Result};
 use crate::generate::{Conditions, Discriminator, Generator, Mode};
 use candle_core::{DType, Device, Tensor};
@@ -13,7 +15,7 @@ use rand::RngExt;
 /// How a diffusion model is trained.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DiffusionConfig {
-    /// Images of a batch.
+    /// Images of a batch, on all ranks together.
     pub batch: usize,
     /// The optimiser.
     pub adam: AdamConfig,
@@ -30,24 +32,27 @@ pub struct DiffusionTrainer {
     adam: Adam,
     real: RealBatches,
     config: DiffusionConfig,
+    share: Share,
 }
 
 impl DiffusionTrainer {
     /// A model with its average, the optimiser at its beginning.
     ///
     /// # Errors
-    /// [`Error::Usage`] if it is no diffusion model.
+    /// [`Error::Usage`] if it is no diffusion model, or the batch cannot be dealt to the ranks.
     pub fn new(
         live: Box<dyn Generator>,
         average: Box<dyn Generator>,
         real: RealBatches,
         config: DiffusionConfig,
+        ranks: &Ranks,
     ) -> Result<Self> {
         if live.denoiser().is_none() {
             return Err(Error::usage(format!("{} is no diffusion model", live.family()), ""));
         }
-        let adam = Adam::new(live.variables(), config.adam)?;
-        Ok(Self { live, average, adam, real, config })
+        let share = Share::new(config.batch, 1, ranks)?;
+        let adam = Adam::new(live.variables(), config.adam)?.across(ranks);
+        Ok(Self { live, average, adam, real, config, share })
     }
 }
 
@@ -55,32 +60,41 @@ impl Trainer for DiffusionTrainer {
     fn step(&mut self, step: u64, report: bool) -> Result<Scalars> {
         let DiffusionConfig { batch, warmup, ema, .. } = self.config;
         let denoiser = self.live.denoiser().ok_or_else(|| Error::usage("this is no diffusion model", ""))?;
-        let Batch { values: images, classes } = self.real.of_step(step, batch)?;
+        let Batch { values: images, classes } = self.real.of_step(step, &self.share)?;
         let seed = self.real.seed;
-        let noise = normals(keyed(seed, Purpose::Noise, step), images.elem_count());
-        let noise = Tensor::from_vec(noise, images.dims(), &Device::Cpu)?.to_device(images.device())?;
+        let [channels, height, width] = self.live.image_shape().dims();
+        let noise = normals(keyed(seed, Purpose::Noise, step), batch * channels * height * width);
+        let noise = Tensor::from_vec(noise, (batch, channels, height, width), &Device::Cpu)?;
+        let noise = self.share.of_tensor(&noise)?.to_device(images.device())?.to_dtype(images.dtype())?;
         let mut levels = keyed(seed, Purpose::Timesteps, step);
         let timesteps: Vec<usize> =
             (0..batch).map(|_| levels.random_range(0..denoiser.timesteps() as u32) as usize).collect();
-        let keys: Vec<u64> = (step * batch as u64..).take(batch).collect();
+        let timesteps = self.share.of(&timesteps);
         let conditions = Conditions {
             classes: classes.as_deref(),
-            keys: Some(&keys),
+            keys: Some(&self.share.images_of_step(step)),
             mode: Mode::Train,
+            ranks: Some(self.share.ranks()),
             ..Conditions::default()
         };
         let loss = denoiser.losses(&images, &noise, &timesteps, &conditions)?.mean_all()?;
         self.adam.step(&loss.backward()?, warmup_rate(step, warmup))?;
         let seen = (step + 1) * batch as u64;
         follow(self.average.variables(), self.live.variables(), ema.decay(batch as u64, seen))?;
-        match report {
-            true => Ok(vec![("loss", loss.to_dtype(DType::F64)?.to_scalar()?)]),
-            false => Ok(Vec::new()),
+        if !report {
+            return Ok(Vec::new());
         }
+        let mut scalars = vec![("loss", loss.to_dtype(DType::F64)?.to_scalar()?)];
+        mean_over_ranks(&mut scalars, self.ranks().as_ref());
+        Ok(scalars)
     }
 
     fn batch(&self) -> usize {
         self.config.batch
+    }
+
+    fn ranks(&self) -> &Ranks {
+        self.share.ranks()
     }
 
     fn live(&self) -> &dyn Generator {

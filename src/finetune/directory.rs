@@ -78,6 +78,11 @@ impl RunDirectory {
         Ok(Self { path: path.into() })
     }
 
+    /// The run directory that another rank has opened: to read the state from.
+    pub fn of_leader(path: &Path) -> Self {
+        Self { path: path.into() }
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

@@ -5,7 +5,9 @@ use super::batches::{Accepted, Batch, RealBatches, Rejection, latents};
 use super::ema::{EmaConfig, follow};
 use super::losses::{check_second_order, r1_penalty};
 use super::path_length::{Mixing, PathLength, PathLengthConfig, Penalty, check_layers, images_of};
-use super::trainer::{Scalars, Trainer, warmup_rate};
+use super::share::Share;
+use super::trainer::{Scalars, Trainer, mean_over_ranks, warmup_rate};
+use crate::collective::Ranks;
 use crate::error::{Error, Result};
 use crate::generate::{Conditions, Discriminator, GanLoss, Generator, Mode, NoiseMode, Variables};
 use candle_core::{DType, Device, Tensor};
@@ -22,7 +24,7 @@ pub struct R1 {
 /// How a GAN is trained.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GanConfig {
-    /// Images of a batch.
+    /// Images of a batch, on all ranks together.
     pub batch: usize,
     /// The loss.
     pub loss: GanLoss,
@@ -59,6 +61,7 @@ struct Adversaries {
     path_length: Option<PathLength>,
     /// Of the run's random draws.
     seed: u64,
+    share: Share,
 }
 
 /// What a step measured, still on the device.
@@ -72,7 +75,12 @@ struct Measured {
 }
 
 impl Adversaries {
-    fn new(networks: GanNetworks, config: GanConfig, seed: u64, device: &Device) -> Result<Self> {
+    fn new(
+        networks: GanNetworks,
+        config: GanConfig,
+        (seed, device): (u64, &Device),
+        ranks: &Ranks,
+    ) -> Result<Self> {
         let GanNetworks { live, discriminator, .. } = &networks;
         if live.image_shape() != discriminator.image_shape()
             || live.class_count() != discriminator.class_count()
@@ -92,6 +100,7 @@ impl Adversaries {
             adam_of_d = adam_of_d.lazy(r1.interval);
         }
         let mut adam_of_g = config.adam;
+        let mut group = discriminator.group(config.batch);
         if config.style_mixing > 0.0 {
             check_layers(live.as_ref(), "--style-mixing")?;
         }
@@ -100,29 +109,32 @@ impl Adversaries {
                 check_layers(live.as_ref(), "--path-length")?;
                 check_second_order()?;
                 adam_of_g = adam_of_g.lazy(path.interval);
+                group = PathLength::group(group);
                 Some(PathLength::new(path, device)?)
             }
             None => None,
         };
-        let adam_g = Adam::new(live.variables(), adam_of_g)?;
-        let adam_d = Adam::new(discriminator.variables(), adam_of_d)?;
-        Ok(Self { networks, adam_g, adam_d, config, path_length, seed })
+        let share = Share::new(config.batch, group, ranks)?;
+        let adam_g = Adam::new(live.variables(), adam_of_g)?.across(ranks);
+        let adam_d = Adam::new(discriminator.variables(), adam_of_d)?.across(ranks);
+        Ok(Self { networks, adam_g, adam_d, config, path_length, seed, share })
     }
 
-    /// D, R1 where it is due, G and the average, on real images and latents.
+    /// D, R1 where it is due, G and the average, on this rank's share of real images and latents.
     fn step(&mut self, real: &Batch, z: &Batch, step: u64) -> Result<Measured> {
         let GanConfig { batch, loss, r1, warmup, ema, .. } = self.config;
         let GanNetworks { live, average, discriminator } = &self.networks;
         let rate = warmup_rate(step, warmup);
-        let with = |classes, mode| Conditions { classes, mode, ..Conditions::default() };
+        let ranks = Some(self.share.ranks());
+        let with = |classes, mode| Conditions { classes, mode, ranks, ..Conditions::default() };
         let (of_real, of_fake) = (real.classes.as_deref(), z.classes.as_deref());
 
         // As in DCGAN's program one batch of generated images serves both networks.
         // Noise between the layers, where there is any, is new for each image: what is stored would be learnt by heart.
-        let keys: Vec<u64> = (step * batch as u64..).take(batch).collect();
+        let keys = self.share.images_of_step(step);
         let noisy = Conditions { noise: NoiseMode::Random, keys: Some(&keys), ..with(of_fake, Mode::Train) };
         let at = (self.seed, step);
-        let mixing = Mixing::of_step(live.as_ref(), self.config.style_mixing, batch, at, z.values.device())?;
+        let mixing = Mixing::of_step(live.as_ref(), self.config.style_mixing, &self.share, at, &z.values)?;
         let images = images_of(live.as_ref(), &z.values, mixing.as_ref(), &noisy)?;
         // Each pass through D is augmented anew, where D does that.
         const PASSES: u64 = 3;
@@ -138,7 +150,12 @@ impl Adversaries {
         if let Some(R1 { gamma, interval }) = r1
             && step.is_multiple_of(interval as u64)
         {
-            let r1 = r1_penalty(discriminator.as_ref(), &real.values, of_real, gamma)?;
+            let r1 = r1_penalty(
+                discriminator.as_ref(),
+                &real.values,
+                &with(of_real, Mode::TrainSecondOrder),
+                gamma,
+            )?;
             self.adam_d.step(&(&r1 * interval as f64)?.backward()?, rate)?;
             penalty = Some(r1.detach());
         }
@@ -148,10 +165,10 @@ impl Adversaries {
         self.adam_g.step(&g_loss.backward()?, rate)?;
         let path_length = match &self.path_length {
             Some(path) if path.is_due(step) => {
-                let rows = path.rows(batch);
+                let draws = path.draws(live.as_ref(), &self.share, at, &z.values)?;
+                let rows = draws.latents.dim(0)?;
                 let (classes, keys) = (of_fake.map(|classes| &classes[..rows]), Some(&keys[..rows]));
                 let still = Conditions { classes, keys, mode: Mode::TrainSecondOrder, ..noisy };
-                let draws = path.draws(live.as_ref(), batch, at, z.values.device())?;
                 let Penalty { value, gradients } =
                     path.penalty(live.as_ref(), &draws, mixing.as_ref(), &still)?;
                 self.adam_g.step(&gradients, rate)?;
@@ -176,23 +193,26 @@ impl GanTrainer {
     /// Networks that fit each other and the images, both optimisers at their beginning.
     ///
     /// # Errors
-    /// [`Error::Usage`] if they do not fit, or for R1 where gradients of gradients are not kept.
+    /// [`Error::Usage`] if they do not fit, the batch cannot be dealt to the ranks, or for R1 where gradients of gradients are not
+    /// kept.
     pub fn new(
         networks: GanNetworks,
         real: RealBatches,
         rejection: Option<Rejection>,
         config: GanConfig,
+        ranks: &Ranks,
     ) -> Result<Self> {
-        let adversaries = Adversaries::new(networks, config, real.seed, &real.device)?;
+        let adversaries = Adversaries::new(networks, config, (real.seed, &real.device), ranks)?;
         Ok(Self { adversaries, real, rejection })
     }
 }
 
 impl Trainer for GanTrainer {
     fn step(&mut self, step: u64, report: bool) -> Result<Scalars> {
-        let real = self.real.of_step(step, self.batch())?;
+        let share = &self.adversaries.share;
+        let real = self.real.of_step(step, share)?;
         let Accepted { batch: z, draws } =
-            latents(self.live(), &self.real, self.rejection.as_ref(), step, self.batch())?;
+            latents(self.live(), &self.real, self.rejection.as_ref(), step, share)?;
         let Measured { d_loss, g_loss, logits_real, logits_fake, r1, path_length } =
             self.adversaries.step(&real, &z, step)?;
         if !report {
@@ -211,6 +231,7 @@ impl Trainer for GanTrainer {
         if let Some(path_length) = path_length {
             scalars.push(("pl", number(&path_length)?));
         }
+        mean_over_ranks(&mut scalars, self.ranks().as_ref());
         if self.rejection.is_some() {
             scalars.push(("draws_per_accepted", draws));
         }
@@ -219,6 +240,10 @@ impl Trainer for GanTrainer {
 
     fn batch(&self) -> usize {
         self.adversaries.config.batch
+    }
+
+    fn ranks(&self) -> &Ranks {
+        self.adversaries.share.ranks()
     }
 
     fn live(&self) -> &dyn Generator {
@@ -249,6 +274,7 @@ impl Trainer for GanTrainer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collective::single;
     use crate::formats::{HostTensor, TensorData, read_state_dict};
     use crate::generate::{GeneratorRequest, load, load_discriminator};
     use std::path::{Path, PathBuf};
@@ -298,7 +324,7 @@ mod tests {
         };
         let batch = |values: Tensor| Batch { values, classes: None };
         let z = expected("z").flatten_from(1).unwrap();
-        let mut adversaries = Adversaries::new(networks, config, 0, &Device::Cpu).unwrap();
+        let mut adversaries = Adversaries::new(networks, config, (0, &Device::Cpu), &single()).unwrap();
         let measured = adversaries.step(&batch(expected("real")), &batch(z), 0).unwrap();
         assert!(difference(&measured.d_loss, &expected("train.d_loss")) < 2e-5);
         assert!(difference(&measured.logits_fake, &expected("train.d_logits_fake")) < 2e-5);

@@ -64,7 +64,8 @@ pub fn check_second_order() -> Result<()> {
 }
 
 /// R1 (Mescheder et al. 2018, arXiv 1801.04406, eq. 9): `gamma / 2` times the mean over real images `[B, C, H, W]` of the squared
-/// norm of the gradient of D's logit with respect to the image. A scalar, differentiable with respect to D's parameters.
+/// norm of the gradient of D's logit with respect to the image. A scalar, differentiable with respect to D's parameters. Of the
+/// conditions, classes and ranks count.
 ///
 /// Right only where [`check_second_order`] passes.
 ///
@@ -73,11 +74,11 @@ pub fn check_second_order() -> Result<()> {
 pub fn r1_penalty(
     discriminator: &dyn Discriminator,
     images: &Tensor,
-    classes: Option<&[u32]>,
+    conditions: &Conditions,
     gamma: f64,
 ) -> Result<Tensor> {
     let images = Var::from_tensor(&images.detach())?;
-    let conditions = Conditions { classes, mode: Mode::TrainSecondOrder, ..Conditions::default() };
+    let conditions = Conditions { mode: Mode::TrainSecondOrder, ..*conditions };
     let logits = discriminator.logits(&images, &conditions)?;
     let gradients = logits.sum_all()?.backward()?;
     let gradient = gradients

@@ -1,8 +1,11 @@
 //! Fine-tuning with importance sampling (rule 6): GANs and diffusion models on real images drawn by their pseudo density.
 //! A [`Trainer`] makes one step at a time; [`run()`] is the loop around it: log, sheets, snapshots, state, evaluations.
-//! Every draw is keyed by (seed, purpose, step), so that networks, averages and moments are the whole state of a run.
+//! Every draw is keyed by (seed, purpose, step), so that networks, averages and moments are the whole state of a run. The ranks of a
+//! data-parallel run deal each batch among them ([`Share`]) and average gradients; the first of them alone runs the loop, the others
+//! [`assist()`].
 
 mod adam;
+mod agreement;
 mod batches;
 mod data;
 mod densities;
@@ -18,6 +21,7 @@ mod losses;
 mod path_length;
 mod random;
 mod run;
+mod share;
 mod sheet;
 mod trainer;
 mod weighting;
@@ -34,7 +38,8 @@ pub use gan::{GanConfig, GanNetworks, GanTrainer, R1};
 pub use labels::classes;
 pub use losses::{SECOND_ORDER_VARIABLE, check_second_order, r1_penalty};
 pub use path_length::{PathLength, PathLengthConfig, Paths, Penalty, check_layers};
-pub use run::{Finished, Schedule, run};
+pub use run::{Finished, Schedule, assist, run};
+pub use share::Share;
 pub use sheet::Sheet;
 pub use trainer::{Scalars, Trainer, warmup_rate};
 pub use weighting::{Truncated, WeightedRows, Weighting};

@@ -3,8 +3,10 @@
 
 use super::batches::fixed_latents;
 use super::random::{Purpose, keyed, normals};
+use super::share::Share;
 use crate::error::{Error, Result};
 use crate::generate::{Builder, Conditions, Generator, Init, Mode, Variables, find_space};
+use crate::ops::all_reduce;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use rand::RngExt;
@@ -50,17 +52,17 @@ pub struct Mixing {
 }
 
 impl Mixing {
-    /// Drawn for a step of a batch: with this probability one place for all of its images, as the authors do it. `None` where this
-    /// step mixes nothing.
+    /// Drawn for this rank's share of a step: with this probability one place for all images, as the authors do it. `None` where
+    /// this step mixes nothing. What comes is of the type of the first latents, `like`.
     ///
     /// # Errors
     /// What candle's operations return.
     pub fn of_step(
         generator: &dyn Generator,
         probability: f64,
-        batch: usize,
+        share: &Share,
         (seed, step): (u64, u64),
-        device: &Device,
+        like: &Tensor,
     ) -> Result<Option<Self>> {
         let mut random = keyed(seed, Purpose::Mixing, step);
         let layers = layers(generator).unwrap_or(0);
@@ -68,9 +70,9 @@ impl Mixing {
             return Ok(None);
         }
         let first = random.random_range(1..layers as u32) as usize;
-        let latents =
-            fixed_latents(generator, seed, Purpose::MixedLatents, images_of_step(step, batch), device)?;
-        Ok(Some(Self { latents, first }))
+        let images = images_of_step(step, share.batch());
+        let latents = fixed_latents(generator, seed, Purpose::MixedLatents, images, like.device())?;
+        Ok(Some(Self { latents: share.of_tensor(&latents)?.to_dtype(like.dtype())?, first }))
     }
 }
 
@@ -163,38 +165,44 @@ impl PathLength {
         (MEAN, &self.mean)
     }
 
+    /// How many rows of a batch are dealt together where `group` belong together: then each rank has as many of those that paths are
+    /// measured on as every other.
+    pub fn group(group: usize) -> usize {
+        if group.is_multiple_of(SHRINK) { group } else { group * SHRINK }
+    }
+
     /// Whether step `step` has it.
     pub fn is_due(&self, step: u64) -> bool {
         step.is_multiple_of(self.config.interval as u64)
     }
 
-    /// How many of a batch it is taken on.
-    pub fn rows(&self, batch: usize) -> usize {
-        (batch / SHRINK).max(1)
-    }
-
-    /// What a step's penalty on its own images is drawn from.
+    /// What a step's penalty on its own images is drawn from: this rank's rows of the first part of the batch, of the type of the
+    /// latents `like`.
     ///
     /// # Errors
     /// What candle's operations return.
     pub fn draws(
         &self,
         generator: &dyn Generator,
-        batch: usize,
+        share: &Share,
         (seed, step): (u64, u64),
-        device: &Device,
+        like: &Tensor,
     ) -> Result<Paths> {
-        let images = images_of_step(step, self.rows(batch));
+        let share = share.first((share.batch() / SHRINK).max(1));
+        let images = images_of_step(step, share.batch());
         let dims = generator.image_shape().dims();
         let each = dims.iter().product();
         let noise: Vec<f32> =
             images.clone().flat_map(|image| normals(keyed(seed, Purpose::PathNoise, image), each)).collect();
-        let noise = Tensor::from_vec(noise, [&[self.rows(batch)], dims.as_slice()].concat(), &Device::Cpu)?;
-        let latents = fixed_latents(generator, seed, Purpose::PathLatents, images, device)?;
-        Ok(Paths { latents, noise: noise.to_device(device)? })
+        let noise = Tensor::from_vec(noise, [&[share.batch()], dims.as_slice()].concat(), &Device::Cpu)?;
+        let latents = fixed_latents(generator, seed, Purpose::PathLatents, images, like.device())?;
+        Ok(Paths {
+            latents: share.of_tensor(&latents)?.to_dtype(like.dtype())?,
+            noise: share.of_tensor(&noise)?.to_device(like.device())?,
+        })
     }
 
-    /// The penalty, and the step of the running mean. What flows back into w goes on to the mapping network.
+    /// The penalty on this rank's paths, and the step of the running mean over those of all ranks. What flows back into w goes on to the mapping network.
     ///
     /// Right only where gradients have gradients ([`super::check_second_order`]).
     ///
@@ -220,7 +228,8 @@ impl PathLength {
         let lengths = slope.sqr()?.sum(2)?.mean(1)?.sqrt()?;
         let variable = self.mean.get(MEAN).ok_or_else(|| Error::data("there is no running mean", ""))?;
         let before = variable.as_detached_tensor().to_dtype(lengths.dtype())?;
-        let mean = ((&before * (1.0 - DECAY))? + (lengths.detach().mean_all()? * DECAY)?)?;
+        let now = all_reduce::mean(&lengths.detach().mean_all()?, &conditions.ranks())?;
+        let mean = ((&before * (1.0 - DECAY))? + (now * DECAY)?)?;
         variable.set(&mean.to_dtype(variable.dtype())?)?;
         let value = lengths.broadcast_sub(&mean)?.sqr()?.mean_all()?;
         let mut gradients = (&value * (self.config.weight * self.config.interval as f64))?.backward()?;

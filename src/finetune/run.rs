@@ -1,10 +1,12 @@
-//! The loop around the steps: log, sheets, snapshots, state, evaluations, and when to stop.
+//! The loop around the steps: log, sheets, snapshots, state, evaluations, and when to stop. One rank runs it, the others assist.
 
+use super::agreement::{Next, agree};
 use super::directory::{BEST, RunDirectory, snapshot_name};
 use super::evaluate::{DISTANCE, Evaluator};
 use super::log::Log;
 use super::sheet::Sheet;
-use super::trainer::Trainer;
+use super::trainer::{Scalars, Trainer};
+use crate::collective::{Collective, Ranks};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, check_stop};
 use candle_core::Device;
@@ -42,10 +44,11 @@ const COLLAPSED_LOSS: f64 = 1e-3;
 /// As many reported steps in a row below it are taken for a collapse.
 const COLLAPSED_REPORTS: usize = 20;
 
-/// Trains from the latest state of the directory to the end of the schedule.
+/// Trains from the latest state of the directory to the end of the schedule: on the rank that leads, while the others [`assist`].
 ///
 /// # Errors
-/// [`Error::Interrupted`] with the state saved; [`Error::Data`] when the run diverges; what the steps and the files return.
+/// [`Error::Interrupted`] with the state saved, once all ranks have agreed to stop; [`Error::Data`] when the run diverges; what the
+/// steps and the files return.
 pub fn run(
     trainer: &mut dyn Trainer,
     directory: &RunDirectory,
@@ -55,8 +58,9 @@ pub fn run(
     device: &Device,
     progress: &dyn Progress,
 ) -> Result<Finished> {
+    let ranks = Ranks::clone(trainer.ranks());
     let resumed = directory.load_state(trainer)?;
-    let start = resumed.unwrap_or(0);
+    let start = agreed_start(resumed, ranks.as_ref())?;
     let batch = trainer.batch();
     let mut log = Log::open(directory.path(), resumed)?;
     let sheet_of = |step: u64, trainer: &dyn Trainer| {
@@ -65,7 +69,7 @@ pub fn run(
     if resumed.is_none() {
         sheet_of(0, trainer)?;
         if let Some(evaluator) = evaluator {
-            let found = evaluator.evaluate(trainer, progress)?;
+            let found = evaluated(evaluator, trainer, directory, progress)?;
             log.append(0, batch, &found)?;
         }
     }
@@ -73,13 +77,21 @@ pub fn run(
     let mut stopped_early = patience_is_over(&log, schedule.patience);
     let mut step = start;
     progress.start("training", schedule.steps.saturating_sub(start), "steps");
-    while step < schedule.steps && !stopped_early {
-        if check_stop(String::new).is_err() {
-            progress.finish();
-            directory.save_state(step, trainer)?;
-            let hint =
-                format!("step {step} is saved in {}; the same command continues", directory.path().display());
-            return Err(Error::Interrupted { hint });
+    loop {
+        let over = step >= schedule.steps || stopped_early;
+        match agree(ranks.as_ref(), if over { Next::End } else { wish() }) {
+            Next::Step => {}
+            Next::End => break,
+            Next::Stop => {
+                progress.finish();
+                directory.save_state(step, trainer)?;
+                ranks.wait_for_all();
+                let hint = format!(
+                    "step {step} is saved in {}; the same command continues",
+                    directory.path().display()
+                );
+                return Err(Error::Interrupted { hint });
+            }
         }
         let final_step = step + 1 == schedule.steps;
         let mut scalars = trainer.step(step, is_due(step + 1, schedule.log_every, final_step))?;
@@ -93,17 +105,7 @@ pub fn run(
         }
         if let Some(evaluator) = evaluator {
             progress.finish();
-            let found = match evaluator.evaluate(trainer, progress) {
-                Err(Error::Interrupted { .. }) => {
-                    // The evaluation belongs to this step: it is made again when the step is.
-                    let hint = format!(
-                        "{} keeps the last state; the same command continues",
-                        directory.path().display()
-                    );
-                    return Err(Error::Interrupted { hint });
-                }
-                found => found?,
-            };
+            let found = evaluated(evaluator, trainer, directory, progress)?;
             progress.start("training", schedule.steps - step, "steps");
             let distance = found.iter().find(|(name, _)| *name == DISTANCE).map(|(_, value)| *value);
             let best = best_of(&log).map_or(f64::INFINITY, |(_, best)| best);
@@ -126,6 +128,68 @@ pub fn run(
     }
     progress.finish();
     Ok(Finished { steps: step, best: best_of(&log), stopped_early, last })
+}
+
+/// Makes the steps of a run together with the rank that leads: that one writes and decides.
+///
+/// # Errors
+/// [`Error::Interrupted`], once all ranks have agreed to stop and the state is saved; what the steps return.
+pub fn assist(trainer: &mut dyn Trainer, directory: &RunDirectory, schedule: Schedule) -> Result<()> {
+    let ranks = Ranks::clone(trainer.ranks());
+    let mut step = agreed_start(directory.load_state(trainer)?, ranks.as_ref())?;
+    loop {
+        match agree(ranks.as_ref(), wish()) {
+            Next::Step => {}
+            Next::End => return Ok(()),
+            Next::Stop => {
+                ranks.wait_for_all();
+                return Err(Error::Interrupted { hint: String::new() });
+            }
+        }
+        trainer.step(step, is_due(step + 1, schedule.log_every, step + 1 == schedule.steps))?;
+        step += 1;
+    }
+}
+
+/// Another step, unless a signal has come.
+fn wish() -> Next {
+    if check_stop(String::new).is_ok() { Next::Step } else { Next::Stop }
+}
+
+/// The step to begin with, which is refused if other ranks begin with another.
+fn agreed_start(resumed: Option<u64>, ranks: &dyn Collective) -> Result<u64> {
+    let start = resumed.unwrap_or(0);
+    let mut mean = [start as f64];
+    ranks.mean_f64(&mut mean);
+    if mean != [start as f64] {
+        let reason = format!(
+            "rank {} goes on from step {start}, the others from {} on average",
+            ranks.rank(),
+            mean[0]
+        );
+        return Err(Error::data(reason, "do the machines of all ranks see the same run directory?"));
+    }
+    Ok(start)
+}
+
+/// An evaluation; if a signal breaks it off, all ranks stop.
+fn evaluated(
+    evaluator: &Evaluator,
+    trainer: &dyn Trainer,
+    directory: &RunDirectory,
+    progress: &dyn Progress,
+) -> Result<Scalars> {
+    match evaluator.evaluate(trainer, progress) {
+        Err(Error::Interrupted { .. }) => {
+            // The others are at their next vote, or will be. The evaluation belongs to this step: it is made again when the step is.
+            agree(trainer.ranks().as_ref(), Next::Stop);
+            trainer.ranks().wait_for_all();
+            let hint =
+                format!("{} keeps the last state; the same command continues", directory.path().display());
+            Err(Error::Interrupted { hint })
+        }
+        found => found,
+    }
 }
 
 fn is_due(step: u64, every: u64, final_step: bool) -> bool {

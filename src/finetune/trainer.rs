@@ -1,6 +1,7 @@
 //! What the loop knows of a training objective.
 
 use super::adam::Adam;
+use crate::collective::{Collective, Ranks};
 use crate::error::{Error, Result};
 use crate::generate::{Discriminator, Generator, Snapshot, Variables};
 
@@ -17,8 +18,11 @@ pub trait Trainer {
     /// What the networks return.
     fn step(&mut self, step: u64, report: bool) -> Result<Scalars>;
 
-    /// Images that a step sees.
+    /// Images that a step sees, on all ranks together.
     fn batch(&self) -> usize;
+
+    /// The ranks that make each step together.
+    fn ranks(&self) -> &Ranks;
 
     /// The generator that is trained.
     fn live(&self) -> &dyn Generator;
@@ -63,6 +67,13 @@ pub trait Trainer {
         }
         Ok(())
     }
+}
+
+/// Each number becomes its mean over the ranks.
+pub fn mean_over_ranks(scalars: &mut Scalars, ranks: &dyn Collective) {
+    let mut values: Vec<f64> = scalars.iter().map(|(_, value)| *value).collect();
+    ranks.mean_f64(&mut values);
+    scalars.iter_mut().zip(values).for_each(|((_, value), mean)| *value = mean);
 }
 
 /// The share of the full learning rate at step `step`, counted from 0: it rises linearly over the first `warmup` steps.

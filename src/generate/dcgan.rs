@@ -164,7 +164,7 @@ impl Generator for DcganGenerator {
     fn stage(&self, _: usize, state: &Tensor, conditions: &Conditions) -> Result<Tensor> {
         let mut x = Truncation::scale(conditions.truncation, state)?.unsqueeze(2)?.unsqueeze(3)?;
         for (conv, norm) in &self.layers {
-            x = norm.forward(&conv.forward(&x, conditions.mode)?, Relu, conditions.mode)?;
+            x = norm.forward(&conv.forward(&x, conditions.mode)?, Relu, conditions)?;
         }
         Ok(self.last.forward(&x, conditions.mode)?.tanh()?)
     }
@@ -232,7 +232,7 @@ impl Discriminator for DcganDiscriminator {
         let mode = conditions.mode;
         let mut x = leaky_relu(&self.first.forward(images, mode)?, SLOPE)?;
         for (conv, norm) in &self.layers {
-            x = leaky_relu(&norm.forward(&conv.forward(&x, mode)?, Identity, mode)?, SLOPE)?;
+            x = leaky_relu(&norm.forward(&conv.forward(&x, mode)?, Identity, conditions)?, SLOPE)?;
         }
         Ok(self.last.forward(&x, mode)?.flatten_all()?)
     }

@@ -21,6 +21,7 @@ const TRAIN: Conditions<'static> = Conditions {
     noise: NoiseMode::Const,
     keys: None,
     mode: Mode::Train,
+    ranks: None,
 };
 
 #[test]

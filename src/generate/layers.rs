@@ -1,11 +1,11 @@
 //! Layers that several families share, on [`Parameter`]s: names and initial values as in `torch.nn`.
 
 use super::random::{Purpose, normals};
-use super::traits::Mode;
+use super::traits::{Conditions, Mode};
 use super::variables::{Builder, Init, Parameter};
 use crate::error::{Error, Result};
-use crate::ops::activation::{self, Activation};
-use crate::ops::batch_norm::{batch_norm, batch_statistics};
+use crate::ops::activation::Activation;
+use crate::ops::batch_norm::{self, batch_norm, batch_statistics};
 use crate::ops::channels::{add_to_channels, scale_channels};
 use crate::ops::conv::{self, ConvConfig, conv_transpose2d, conv2d};
 use crate::ops::{self, group_norm};
@@ -249,8 +249,9 @@ impl BatchNorm {
     }
 
     /// `activation` of the normalised `[B, C, H, W]`: by the running statistics in [`Mode::Eval`], else by those of the batch,
-    /// which move the running ones.
-    pub fn forward(&self, x: &Tensor, activation: Activation, mode: Mode) -> Result<Tensor> {
+    /// on all ranks, which move the running ones.
+    pub fn forward(&self, x: &Tensor, activation: Activation, conditions: &Conditions) -> Result<Tensor> {
+        let mode = conditions.mode;
         let (weight, bias) = (self.weight.tensor(mode.trains()), self.bias.tensor(mode.trains()));
         if !mode.batch_statistics() {
             let deviation = (self.running_var.as_detached_tensor() + Self::EPS)?.sqrt()?;
@@ -258,24 +259,19 @@ impl BatchNorm {
             let shift = (bias - (self.running_mean.as_detached_tensor() * &scale)?)?;
             return Ok(scale_channels(x, &scale, &shift, activation)?);
         }
-        let statistics = batch_statistics(&x.detach())?;
-        self.track(x, &statistics)?;
-        if mode != Mode::TrainSecondOrder {
-            let affine = Tensor::stack(&[weight, bias], 0)?;
-            return Ok(batch_norm(x, &affine, None, &statistics, Self::EPS, activation)?);
-        }
-        let flat = x.transpose(0, 1)?.flatten_from(1)?;
-        let centred = flat.broadcast_sub(&flat.mean_keepdim(1)?)?;
-        let deviation = (centred.sqr()?.mean_keepdim(1)? + Self::EPS)?.sqrt()?;
-        let normal = centred.broadcast_div(&deviation)?;
-        let y = normal.broadcast_mul(&weight.unsqueeze(1)?)?.broadcast_add(&bias.unsqueeze(1)?)?;
-        let (batch, channels, height, width) = x.dims4()?;
-        let y = y.reshape((channels, batch, height, width))?.transpose(0, 1)?.contiguous()?;
-        Ok(activation::plain(&y, activation)?)
+        let ranks = conditions.ranks();
+        let statistics = batch_statistics(&x.detach(), &ranks)?;
+        self.track(x.elem_count() / x.dim(1)?.max(1) * ranks.size(), &statistics)?;
+        let affine = Tensor::stack(&[weight, bias], 0)?;
+        Ok(match mode {
+            Mode::TrainSecondOrder => batch_norm::plain(x, &affine, None, Self::EPS, activation, &ranks)?,
+            _ => batch_norm(x, &affine, None, &statistics, Self::EPS, activation, &ranks)?,
+        })
     }
 
-    fn track(&self, x: &Tensor, statistics: &Tensor) -> Result<()> {
-        let count = x.elem_count() as f64 / x.dim(1)?.max(1) as f64;
+    /// Moves the running statistics towards those of `count` values of each channel.
+    fn track(&self, count: usize, statistics: &Tensor) -> Result<()> {
+        let count = count as f64;
         let mix = |running: &Var, new: Tensor| -> Result<()> {
             let moved = ((running.as_detached_tensor() * (1.0 - Self::MOMENTUM))? + (new * Self::MOMENTUM)?)?;
             Ok(running.set(&moved.to_dtype(running.dtype())?)?)

@@ -1,6 +1,7 @@
 //! What the rest of the program knows of a generator and of a discriminator.
 
 use super::variables::Variables;
+use crate::collective::{Ranks, single};
 use crate::error::{Error, Result};
 use candle_core::Tensor;
 
@@ -121,6 +122,15 @@ pub struct Conditions<'a> {
     pub keys: Option<&'a [u64]>,
     /// How the network is run.
     pub mode: Mode,
+    /// The ranks that have the rest of the batch, which statistics of the batch are taken over; this one alone unless given.
+    pub ranks: Option<&'a Ranks>,
+}
+
+impl Conditions<'_> {
+    /// The ranks that the batch is dealt to.
+    pub fn ranks(&self) -> Ranks {
+        self.ranks.map_or_else(single, Ranks::clone)
+    }
 }
 
 /// How values in -1..=1 become bytes when an image is written, as the family's own program does it.
@@ -270,6 +280,12 @@ pub trait Discriminator: Send + Sync {
     /// Number of classes; 0 where it is unconditional.
     fn class_count(&self) -> usize {
         0
+    }
+
+    /// Images that are judged together in a batch of this size: image `i` with those whose number leaves the same remainder by
+    /// `batch / group`. 1 where a logit depends on its own image, and on statistics of the whole batch at most.
+    fn group(&self, _batch: usize) -> usize {
+        1
     }
 
     /// Logits `[B]`, or `[B, P]` of a discriminator that judges an image at several places, positive for real, of images

@@ -1,26 +1,40 @@
 //! Batch normalisation with the statistics of the batch (training), fused with a residual branch and the activation.
 
 use super::activation::{self, Activation};
+use super::all_reduce;
 use super::host::{floats, sum};
+use crate::collective::Ranks;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
+use std::sync::Arc;
 
-/// Mean and biased variance of each channel, `[2, C]`, from `[B, C, H, W]`; not differentiable.
+/// Mean and biased variance of each channel, `[2, C]`, from `[B, C, H, W]` of each rank; not differentiable.
 ///
 /// # Errors
 /// If `x` is not a batch of images.
-pub fn batch_statistics(x: &Tensor) -> Result<Tensor> {
-    if !x.device().is_cpu() || x.dtype() != DType::F32 {
+pub fn batch_statistics(x: &Tensor, ranks: &Ranks) -> Result<Tensor> {
+    let own = if !x.device().is_cpu() || x.dtype() != DType::F32 {
         let x = x.detach().transpose(0, 1)?.flatten_from(1)?;
         let mean = x.mean_keepdim(1)?;
         let variance = x.broadcast_sub(&mean)?.sqr()?.mean(1)?;
-        return Tensor::stack(&[mean.squeeze(1)?, variance], 0);
+        Tensor::stack(&[mean.squeeze(1)?, variance], 0)?
+    } else {
+        x.contiguous()?.apply_op1_no_bwd(&Statistics)?
+    };
+    if ranks.size() == 1 {
+        return Ok(own);
     }
-    x.contiguous()?.apply_op1_no_bwd(&Statistics)
+    // In float64, where nothing is lost to the difference: the square of a float32 is exact.
+    let wide = own.to_dtype(DType::F64)?;
+    let (mean, variance) = (wide.get(0)?, wide.get(1)?);
+    let moments = all_reduce::mean(&Tensor::stack(&[&mean, &(variance + mean.sqr()?)?], 0)?, ranks)?;
+    let mean = moments.get(0)?;
+    let variance = (moments.get(1)? - mean.sqr()?)?.relu()?;
+    Tensor::stack(&[mean, variance], 0)?.to_dtype(own.dtype())
 }
 
 /// `activation(scale * (x - mean) / sqrt(variance + eps) + shift + residual)` per channel. `affine` is `[2, C]` (scale, shift),
-/// `statistics` what [`batch_statistics`] says of the same `x`: the gradient takes them as functions of `x`.
+/// `statistics` what [`batch_statistics`] says of the same `x` and ranks: the gradient takes them as functions of `x`, on every rank.
 ///
 /// # Errors
 /// If the shapes do not fit.
@@ -31,17 +45,18 @@ pub fn batch_norm(
     statistics: &Tensor,
     eps: f64,
     activation: Activation,
+    ranks: &Ranks,
 ) -> Result<Tensor> {
     let channels = x.dim(1)?;
     if affine.dims() != [2, channels] || statistics.dims() != [2, channels] {
         bail!("batch norm of {channels} channels was given {:?} and {:?}", affine.dims(), statistics.dims());
     }
     if !x.device().is_cpu() || x.dtype() != DType::F32 {
-        return plain(x, affine, residual, eps, activation);
+        return plain(x, affine, residual, eps, activation, ranks);
     }
     let rows: Vec<Vec<f32>> = statistics.to_vec2()?;
     let inverse = rows[1].iter().map(|v| (1.0 / (f64::from(*v) + eps).sqrt()) as f32).collect();
-    let op = Normalize { mean: rows[0].clone(), inverse, activation };
+    let op = Normalize { mean: rows[0].clone(), inverse, activation, ranks: Arc::clone(ranks) };
     let (x, affine) = (x.contiguous()?, affine.contiguous()?);
     match residual {
         Some(residual) => x.apply_op3(&affine, &residual.contiguous()?, op),
@@ -49,18 +64,22 @@ pub fn batch_norm(
     }
 }
 
-/// The same on candle's own operations.
-fn plain(
+/// The same on candle's own operations, which differentiate to any order.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn plain(
     x: &Tensor,
     affine: &Tensor,
     residual: Option<&Tensor>,
     eps: f64,
     activation: Activation,
+    ranks: &Ranks,
 ) -> Result<Tensor> {
     let channel = |t: Tensor| t.reshape((1, (), 1, 1));
     let flat = x.transpose(0, 1)?.flatten_from(1)?;
-    let mean = flat.mean_keepdim(1)?;
-    let variance = flat.broadcast_sub(&mean)?.sqr()?.mean(1)?;
+    let mean = all_reduce::mean(&flat.mean_keepdim(1)?, ranks)?;
+    let variance = all_reduce::mean(&flat.broadcast_sub(&mean)?.sqr()?.mean(1)?, ranks)?;
     let normal = x
         .broadcast_sub(&channel(mean)?)?
         .broadcast_div(&channel((variance + eps)?.sqrt()?)?)?
@@ -111,6 +130,7 @@ struct Normalize {
     mean: Vec<f32>,
     inverse: Vec<f32>,
     activation: Activation,
+    ranks: Ranks,
 }
 
 impl Normalize {
@@ -151,9 +171,11 @@ impl Normalize {
     fn gradients(&self, x: &Tensor, affine: &Tensor, y: &Tensor, dy: &Tensor) -> Result<[Tensor; 3]> {
         let dy = activation::gradient(y, dy, self.activation)?.contiguous()?;
         let d_affine = x.contiguous()?.apply_op2_no_bwd(&dy, &AffineGrad(self.clone()))?;
+        // The statistics are those of all ranks, and so are the sums by which the gradient goes through them.
+        let sums = all_reduce::sum(&d_affine, &self.ranks)?;
         let dx = x.contiguous()?.apply_op3_no_bwd(
             &dy,
-            &Tensor::cat(&[affine, &d_affine], 0)?.contiguous()?,
+            &Tensor::cat(&[affine, &sums], 0)?.contiguous()?,
             &InputGrad(self.clone()),
         )?;
         Ok([dx, d_affine, dy])
@@ -265,7 +287,7 @@ fn sum_products(x: &[f32], dy: &[f32], mean: f32) -> f64 {
     lanes.iter().sum::<f64>() + x_rest.iter().zip(dy_rest).map(|(x, dy)| product(*x, *dy)).sum::<f64>()
 }
 
-/// The gradient of the input from (x, dy, `[4, C]` of scale, shift and their gradients).
+/// The gradient of the input from (x, dy, `[4, C]` of scale, shift and the sums over all ranks of their gradients).
 struct InputGrad(Normalize);
 
 impl CustomOp3 for InputGrad {
@@ -285,7 +307,7 @@ impl CustomOp3 for InputGrad {
         let (batch, channels, height, width) = xl.shape().dims4()?;
         let (x, dy, affine) = (floats(x, xl)?, floats(dy, dyl)?, floats(affine, al)?);
         let plane = (height * width).max(1);
-        let count = (batch * plane) as f32;
+        let count = (batch * plane * self.0.ranks.size()) as f32;
         let mut dx = vec![0f32; x.len()];
         dx.par_chunks_mut(plane).zip(x.par_chunks(plane)).zip(dy.par_chunks(plane)).enumerate().for_each(
             |(i, ((dx, x), dy))| {
@@ -306,6 +328,7 @@ impl CustomOp3 for InputGrad {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collective::single;
     use candle_core::{Device, Var};
 
     fn values(dims: &[usize], seed: usize) -> Var {
@@ -332,11 +355,10 @@ mod tests {
             let (x, affine, residual) =
                 (values(&[3, 5, 7, 3], 1), values(&[2, 5], 2), values(&[3, 5, 7, 3], 3));
             let probe = values(&[3, 5, 7, 3], 4);
-            let statistics = batch_statistics(&x).unwrap();
+            let (statistics, ranks) = (batch_statistics(&x, &single()).unwrap(), single());
             let branch = (residual.as_tensor() - 2.0).unwrap();
-            let fast =
-                batch_norm(&x, &affine, with_residual.then_some(&branch), &statistics, 1e-5, activation)
-                    .unwrap();
+            let residual_of_x = with_residual.then_some(&branch);
+            let fast = batch_norm(&x, &affine, residual_of_x, &statistics, 1e-5, activation, &ranks).unwrap();
             let double = |t: &Tensor| t.to_dtype(DType::F64).unwrap();
             let double_branch = double(&branch);
             let slow = plain(
@@ -345,6 +367,7 @@ mod tests {
                 with_residual.then_some(&double_branch),
                 1e-5,
                 activation,
+                &ranks,
             )
             .unwrap();
             assert_close(&fast, &slow);

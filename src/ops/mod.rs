@@ -3,6 +3,7 @@
 //! Results never depend on the batch, the thread count or the instruction set.
 
 pub mod activation;
+pub mod all_reduce;
 pub mod attention;
 pub mod batch_norm;
 pub mod channels;

@@ -12,7 +12,7 @@ pub use part::{
     PARTS, Part, PartRecord, Run, all_parts, chunks_of, finished_or, finished_part, publish, remove_parts,
 };
 pub use partial::Partial;
-pub use spec::{Shard, ShardRequest};
+pub use spec::{RankSource, Shard, ShardRequest};
 
 use std::ops::Range;
 

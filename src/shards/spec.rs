@@ -87,14 +87,55 @@ impl FromStr for ShardRequest {
 
 /// Array tasks and indexed jobs. How many tasks an array has says nothing: a retry has fewer.
 const INDICES: [&str; 2] = ["SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX"];
-/// Rank and number of ranks. SLURM's are those of a step: a batch script has others.
-const RANKS: [(&str, &str); 3] = [
-    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
-    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
-    ("RANK", "WORLD_SIZE"),
-];
 /// Set inside a step of SLURM only.
 const STEP: &str = "SLURM_STEP_ID";
+
+/// What starts several processes at once and tells each its rank.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RankSource {
+    /// `srun`.
+    Slurm,
+    /// `mpirun` of Open MPI.
+    OpenMpi,
+    /// `torchrun`, and what does as it does.
+    Torchrun,
+}
+
+impl RankSource {
+    const ALL: [RankSource; 3] = [RankSource::Slurm, RankSource::OpenMpi, RankSource::Torchrun];
+
+    /// The variable that holds the rank.
+    pub fn rank(self) -> &'static str {
+        match self {
+            RankSource::Slurm => "SLURM_PROCID",
+            RankSource::OpenMpi => "OMPI_COMM_WORLD_RANK",
+            RankSource::Torchrun => "RANK",
+        }
+    }
+
+    /// The variable that holds the number of ranks. SLURM's is that of a step: a batch script has another.
+    pub fn size(self) -> &'static str {
+        match self {
+            RankSource::Slurm => "SLURM_STEP_NUM_TASKS",
+            RankSource::OpenMpi => "OMPI_COMM_WORLD_SIZE",
+            RankSource::Torchrun => "WORLD_SIZE",
+        }
+    }
+
+    /// Rank and number of ranks, if it has started this process.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a variable that is no number, or a rank beyond their number.
+    pub fn started(self, environment: &impl Fn(&str) -> Option<String>) -> Result<Option<Shard>> {
+        if self == RankSource::Slurm && environment(STEP).is_none() {
+            return Ok(None);
+        }
+        match (number(self.rank(), environment)?, number(self.size(), environment)?) {
+            (Some(index), Some(count)) => Shard::new(index, count).map(Some),
+            _ => Ok(None),
+        }
+    }
+}
 
 impl ShardRequest {
     /// The shard, where needed by the variables that `environment` gives.
@@ -111,7 +152,8 @@ impl ShardRequest {
                         found.push((name.to_owned(), Shard::new(index, count)?));
                     }
                 }
-                if let (Some(_), Some(tasks)) = (environment(STEP), number(RANKS[0].1, &environment)?)
+                if let (Some(_), Some(tasks)) =
+                    (environment(STEP), number(RankSource::Slurm.size(), &environment)?)
                     && tasks > 1
                 {
                     return Err(Error::usage(
@@ -123,14 +165,9 @@ impl ShardRequest {
             }
             Self::Rank => {
                 let mut found = Vec::new();
-                for (rank, size) in RANKS {
-                    if rank == RANKS[0].0 && environment(STEP).is_none() {
-                        continue;
-                    }
-                    if let (Some(index), Some(count)) =
-                        (number(rank, &environment)?, number(size, &environment)?)
-                    {
-                        found.push((rank.to_owned(), Shard::new(index, count)?));
+                for source in RankSource::ALL {
+                    if let Some(shard) = source.started(&environment)? {
+                        found.push((source.rank().to_owned(), shard));
                     }
                 }
                 let tasks = number("SLURM_NTASKS", &environment)?.unwrap_or(1);
@@ -142,7 +179,7 @@ impl ShardRequest {
                         "start it by srun",
                     ));
                 }
-                let names = RANKS.map(|(rank, size)| format!("{rank} with {size}")).join(", ");
+                let names = RankSource::ALL.map(|s| format!("{} with {}", s.rank(), s.size())).join(", ");
                 agreed(found, "auto", &names)
             }
         }

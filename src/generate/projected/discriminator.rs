@@ -101,10 +101,11 @@ impl Head {
     }
 
     /// Logits `[B, P]` of a map, one for each of its places.
-    pub fn forward(&self, map: &Tensor, mode: Mode) -> Result<Tensor> {
+    pub fn forward(&self, map: &Tensor, conditions: &Conditions) -> Result<Tensor> {
+        let mode = conditions.mode;
         let mut x = map.clone();
         for Down { conv, norm } in &self.down {
-            let y = norm.forward(&conv.forward(&x, mode)?, Activation::Identity, mode)?;
+            let y = norm.forward(&conv.forward(&x, mode)?, Activation::Identity, conditions)?;
             x = leaky_relu(&y, SLOPE)?;
         }
         Ok(self.last.forward(&x, mode)?.flatten_from(1)?)
@@ -169,7 +170,7 @@ impl Discriminator for Projected {
             false => images,
         };
         let maps = self.features.forward(&images)?;
-        let logits = maps.iter().zip(&self.heads).map(|(map, head)| head.forward(map, conditions.mode));
+        let logits = maps.iter().zip(&self.heads).map(|(map, head)| head.forward(map, conditions));
         Ok(Tensor::cat(&logits.collect::<Result<Vec<_>>>()?, 1)?)
     }
 }

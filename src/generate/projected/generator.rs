@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::generate::config::{Config, bounded};
 use crate::generate::layers::normalize_2nd_moment;
 use crate::generate::load::SamplerRequest;
-use crate::generate::traits::{Conditions, Generator, ImageShape, LatentSpace, Mode, Quantization};
+use crate::generate::traits::{Conditions, Generator, ImageShape, LatentSpace, Quantization};
 use crate::generate::variables::{Builder, Variables};
 use crate::ops::conv::ConvConfig;
 use candle_core::Tensor;
@@ -138,11 +138,12 @@ impl FastGan {
     }
 
     /// Images of latents `[B, z]`.
-    pub fn synthesis(&self, z: &Tensor, noise: &Noise, mode: Mode) -> Result<Tensor> {
-        let mut x = self.init.forward(&normalize_2nd_moment(z)?, mode)?;
+    pub fn synthesis(&self, z: &Tensor, noise: &Noise, conditions: &Conditions) -> Result<Tensor> {
+        let mode = conditions.mode;
+        let mut x = self.init.forward(&normalize_2nd_moment(z)?, conditions)?;
         let mut smaller = vec![(4, x.clone())];
         for (side, block) in self.blocks.iter().filter(|(side, _)| *side <= self.config.img_resolution) {
-            x = block.forward(&x, noise, mode)?;
+            x = block.forward(&x, noise, conditions)?;
             if let Some((small, _, gate)) = self.excitations.iter().find(|(_, large, _)| large == side)
                 && let Some((_, driving)) = smaller.iter().find(|(side, _)| side == small)
             {
@@ -191,6 +192,6 @@ impl Generator for FastGan {
     }
 
     fn stage(&self, _: usize, state: &Tensor, conditions: &Conditions) -> Result<Tensor> {
-        self.synthesis(state, &Noise::of(conditions), conditions.mode)
+        self.synthesis(state, &Noise::of(conditions), conditions)
     }
 }

@@ -114,10 +114,10 @@ impl InitLayer {
     }
 
     /// `[B, z]` to `[B, C, 4, 4]`.
-    pub fn forward(&self, z: &Tensor, mode: Mode) -> Result<Tensor> {
+    pub fn forward(&self, z: &Tensor, conditions: &Conditions) -> Result<Tensor> {
         let z = z.unsqueeze(2)?.unsqueeze(3)?;
-        let y = conv_transpose2d(&z, &self.weight.weight(mode)?, 1, 0)?;
-        glu(&self.norm.forward(&y, Activation::Identity, mode)?)
+        let y = conv_transpose2d(&z, &self.weight.weight(conditions.mode)?, 1, 0)?;
+        glu(&self.norm.forward(&y, Activation::Identity, conditions)?)
     }
 }
 
@@ -157,15 +157,15 @@ impl Gated {
         Ok(Self { conv, noise, norm: BatchNorm::new(builder, &norm, doubled, Init::Constant(1.0))? })
     }
 
-    fn forward(&self, x: &Tensor, noise: &Noise, mode: Mode) -> Result<Tensor> {
-        let mut y = self.conv.forward(x, mode)?;
+    fn forward(&self, x: &Tensor, noise: &Noise, conditions: &Conditions) -> Result<Tensor> {
+        let mut y = self.conv.forward(x, conditions.mode)?;
         if let Some((strength, index)) = &self.noise
             && let Some(map) = noise.map(*index, &y)?
         {
-            let strength = strength.tensor(mode.trains()).reshape((1, 1, 1, 1))?;
+            let strength = strength.tensor(conditions.mode.trains()).reshape((1, 1, 1, 1))?;
             y = y.broadcast_add(&map.broadcast_mul(&strength)?)?;
         }
-        glu(&self.norm.forward(&y, Activation::Identity, mode)?)
+        glu(&self.norm.forward(&y, Activation::Identity, conditions)?)
     }
 }
 
@@ -225,8 +225,8 @@ impl UpBlock {
     }
 
     /// `[B, C, H, W]` to `[B, O, 2 H, 2 W]`.
-    pub fn forward(&self, x: &Tensor, noise: &Noise, mode: Mode) -> Result<Tensor> {
-        self.layers.iter().try_fold(double(x)?, |x, layer| layer.forward(&x, noise, mode))
+    pub fn forward(&self, x: &Tensor, noise: &Noise, conditions: &Conditions) -> Result<Tensor> {
+        self.layers.iter().try_fold(double(x)?, |x, layer| layer.forward(&x, noise, conditions))
     }
 }
 

@@ -8,7 +8,7 @@ use super::layers::Noise;
 use crate::formats::{StateDict, TensorData, read_state_dict};
 use crate::generate::config::Config;
 use crate::generate::test_support::{fixture, relative, values};
-use crate::generate::traits::{Generator, Mode};
+use crate::generate::traits::{Conditions, Generator, Mode};
 use crate::generate::variables::{Builder, Variables};
 use crate::generate::{GeneratorRequest, load};
 use candle_core::{DType, Device, Tensor, Var};
@@ -86,20 +86,23 @@ impl Case {
         let noises = self.noises();
         let given = |index: u64| noises[index as usize].clone().unwrap();
         let noise = Noise::Given(&given);
-        let img = generator.synthesis(&some, &noise, Mode::Eval).unwrap();
-        let silent = generator.synthesis(&some, &Noise::Absent, Mode::Eval).unwrap();
+        let img = generator.synthesis(&some, &noise, &Conditions::default()).unwrap();
+        let silent = generator.synthesis(&some, &Noise::Absent, &Conditions::default()).unwrap();
         let probed = self.get("proj").map(|proj| {
             let z = Var::from_tensor(&z).unwrap();
-            let sum =
-                (generator.synthesis(&z, &noise, Mode::Eval).unwrap() * proj).unwrap().sum_all().unwrap();
+            let sum = (generator.synthesis(&z, &noise, &Conditions::default()).unwrap() * proj)
+                .unwrap()
+                .sum_all()
+                .unwrap();
             let grads = sum.backward().unwrap();
             (sum.detach(), grads.get(&z).unwrap().clone())
         });
         // Training: a forward pass of the whole batch.
         let train = self.generator(lite);
+        let training = Conditions { mode: Mode::Train, ..Conditions::default() };
         let in_training = match rows == z.dim(0).unwrap() {
-            true => train.synthesis(&z, &noise, Mode::Train).unwrap(),
-            false => train.synthesis(&z, &Noise::Absent, Mode::Train).unwrap(),
+            true => train.synthesis(&z, &noise, &training).unwrap(),
+            false => train.synthesis(&z, &Noise::Absent, &training).unwrap(),
         };
         let with_noise = rows == z.dim(0).unwrap() || lite;
         self.note("img", &img);
@@ -114,7 +117,7 @@ impl Case {
         self.note_state("after_train_forward", train.variables());
         if let (DType::F64, Some(proj)) = (self.dtype, self.get("proj")) {
             let sum = |generator: &FastGan| {
-                let images = generator.synthesis(&z, &noise, Mode::Eval).unwrap();
+                let images = generator.synthesis(&z, &noise, &Conditions::default()).unwrap();
                 (images * &proj).unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap()
             };
             self.note_slopes("grad_proj_sum.G.", generator.variables(), || sum(&generator));
@@ -156,8 +159,9 @@ impl Case {
                 channels.map(|(i, ins)| Head::new(&mut builder, i, ins, Some(8)).unwrap()).collect();
             let variables = builder.finish(&[]).unwrap();
             let mixed = mixing.forward(maps).unwrap();
+            let conditions = Conditions { mode, ..Conditions::default() };
             let logits: Vec<Tensor> =
-                mixed.iter().zip(&heads).map(|(map, head)| head.forward(map, mode).unwrap()).collect();
+                mixed.iter().zip(&heads).map(|(map, head)| head.forward(map, &conditions).unwrap()).collect();
             (Tensor::cat(&logits, 1).unwrap(), mixed, variables, heads)
         };
         // The official hinge losses of one batch, taken for real and for generated.
@@ -175,7 +179,7 @@ impl Case {
                 let logits: Vec<Tensor> = mixed
                     .iter()
                     .zip(heads)
-                    .map(|(map, head)| head.forward(map, Mode::Eval).unwrap())
+                    .map(|(map, head)| head.forward(map, &Conditions::default()).unwrap())
                     .collect();
                 fake(&Tensor::cat(&logits, 1).unwrap()).to_scalar::<f64>().unwrap()
             };
@@ -255,7 +259,7 @@ fn an_image_does_not_depend_on_its_batch_and_its_noise_only_on_its_key() {
     let z = case.get("z").unwrap();
     let bits = |z: &Tensor, keys: &[u64]| {
         generator
-            .synthesis(z, &Noise::Keyed(keys), Mode::Eval)
+            .synthesis(z, &Noise::Keyed(keys), &Conditions::default())
             .unwrap()
             .flatten_from(1)
             .unwrap()

@@ -160,7 +160,7 @@ impl StyleDiscriminator {
         if features == 0 {
             return Ok(x.clone());
         }
-        let group = self.config.mbstd_group_size.unwrap_or(batch).min(batch);
+        let group = self.group(batch);
         if !batch.is_multiple_of(group) {
             return Err(Error::usage(
                 format!(
@@ -177,7 +177,13 @@ impl StyleDiscriminator {
     }
 
     /// Logits of images and labels `[B, c_dim]`.
-    pub fn of_labels(&self, images: &Tensor, labels: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
+    pub fn of_labels(
+        &self,
+        images: &Tensor,
+        labels: Option<&Tensor>,
+        conditions: &Conditions,
+    ) -> Result<Tensor> {
+        let mode = conditions.mode;
         let mut x = images.clone();
         for block in &self.blocks {
             if let Some(fromrgb) = &block.fromrgb {
@@ -191,7 +197,7 @@ impl StyleDiscriminator {
         match &self.mapping {
             None => Ok(x.flatten_all()?),
             Some(mapping) => {
-                let cmap = mapping.forward(None, labels, mode)?;
+                let cmap = mapping.forward(None, labels, conditions)?;
                 Ok(((x * cmap)?.sum(1)? / (self.config.cmap_dim as f64).sqrt())?)
             }
         }
@@ -220,12 +226,19 @@ impl Discriminator for StyleDiscriminator {
         self.config.c_dim
     }
 
+    fn group(&self, batch: usize) -> usize {
+        match self.config.mbstd_num_channels {
+            0 => 1,
+            _ => self.config.mbstd_group_size.unwrap_or(batch).min(batch),
+        }
+    }
+
     fn logits(&self, images: &Tensor, conditions: &Conditions) -> Result<Tensor> {
         self.check(images, conditions)?;
         let labels = match &self.mapping {
             Some(mapping) => mapping.labels(conditions.classes, images)?,
             None => None,
         };
-        self.of_labels(images, labels.as_ref(), conditions.mode)
+        self.of_labels(images, labels.as_ref(), conditions)
     }
 }

@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::generate::layers::normalize_2nd_moment;
 use crate::generate::traits::{Conditions, Mode, Truncation};
 use crate::generate::variables::{Builder, Init};
+use crate::ops::all_reduce;
 use candle_core::{Tensor, Var};
 
 /// `MappingNetwork`.
@@ -62,8 +63,15 @@ impl Mapping {
         Ok(Some(labels.to_dtype(like.dtype())?))
     }
 
-    /// `[B, w_dim]` of z `[B, z_dim]` and labels `[B, c_dim]`, whichever there are. In [`Mode::Train`] the running average moves.
-    pub fn forward(&self, z: Option<&Tensor>, labels: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
+    /// `[B, w_dim]` of z `[B, z_dim]` and labels `[B, c_dim]`, whichever there are. In [`Mode::Train`] the running average moves, by
+    /// the batch of all ranks.
+    pub fn forward(
+        &self,
+        z: Option<&Tensor>,
+        labels: Option<&Tensor>,
+        conditions: &Conditions,
+    ) -> Result<Tensor> {
+        let mode = conditions.mode;
         let mut parts = Vec::new();
         if let Some(z) = z {
             parts.push(normalize_2nd_moment(z)?);
@@ -77,7 +85,8 @@ impl Mapping {
         }
         if let (Mode::Train, Some(w_avg)) = (mode, &self.w_avg) {
             let beta = self.w_avg_beta;
-            let moved = ((w_avg.as_detached_tensor() * beta)? + (x.detach().mean(0)? * (1.0 - beta))?)?;
+            let now = all_reduce::mean(&x.detach().mean(0)?, &conditions.ranks())?;
+            let moved = ((w_avg.as_detached_tensor() * beta)? + (now * (1.0 - beta))?)?;
             w_avg.set(&moved)?;
         }
         Ok(x)
@@ -86,7 +95,7 @@ impl Mapping {
     /// One w for each layer, `[B, num_ws, w_dim]`.
     pub fn ws(&self, z: &Tensor, conditions: &Conditions, num_ws: usize) -> Result<Tensor> {
         let labels = self.labels(conditions.classes, z)?;
-        let w = self.forward(Some(z), labels.as_ref(), conditions.mode)?;
+        let w = self.forward(Some(z), labels.as_ref(), conditions)?;
         let (rows, width) = w.dims2()?;
         self.truncate(
             &w.unsqueeze(1)?.broadcast_as((rows, num_ws, width))?.contiguous()?,

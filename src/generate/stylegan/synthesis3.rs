@@ -11,6 +11,7 @@ use crate::generate::config::Config;
 use crate::generate::layers::convolution;
 use crate::generate::traits::{Conditions, Generator, ImageShape, Mode};
 use crate::generate::variables::{Builder, Init, Parameter};
+use crate::ops::all_reduce;
 use crate::ops::conv::{ConvConfig, Padding, PaddingRule};
 use crate::ops::filtered_lrelu::{FilteredLrelu, filtered_lrelu};
 use crate::ops::leaky_relu::LeakyRelu;
@@ -193,11 +194,12 @@ impl Layer {
         })
     }
 
-    fn forward(&self, x: &Tensor, w: &Tensor, mode: Mode) -> Result<Tensor> {
-        let g = &self.geometry;
+    fn forward(&self, x: &Tensor, w: &Tensor, conditions: &Conditions) -> Result<Tensor> {
+        let (g, mode) = (&self.geometry, conditions.mode);
         if mode == Mode::Train {
             let beta = self.magnitude_ema_beta;
-            let now = x.detach().sqr()?.mean_all()?.to_dtype(self.magnitude_ema.dtype())?;
+            let now = all_reduce::mean(&x.detach().sqr()?.mean_all()?, &conditions.ranks())?;
+            let now = now.to_dtype(self.magnitude_ema.dtype())?;
             self.magnitude_ema
                 .set(&((self.magnitude_ema.as_detached_tensor() * beta)? + (now * (1.0 - beta))?)?)?;
         }
@@ -258,7 +260,7 @@ impl Synthesis for Synthesis3 {
         let w = |place: usize| -> Result<Tensor> { Ok(ws.narrow(1, place, 1)?.squeeze(1)?.contiguous()?) };
         let mut x = self.input.forward(&w(0)?, conditions.mode)?;
         for (i, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(&x, &w(i + 1)?, conditions.mode)?;
+            x = layer.forward(&x, &w(i + 1)?, conditions)?;
         }
         Ok((x * self.output_scale)?)
     }
@@ -315,7 +317,7 @@ pub mod probes {
         let w = |place: usize| ws.narrow(1, place, 1).unwrap().squeeze(1).unwrap().contiguous().unwrap();
         let mut all = vec![network.input.forward(&w(0), Mode::Eval).unwrap()];
         for (i, layer) in network.layers.iter().enumerate() {
-            let y = layer.forward(all.last().unwrap(), &w(i + 1), Mode::Eval).unwrap();
+            let y = layer.forward(all.last().unwrap(), &w(i + 1), &Conditions::default()).unwrap();
             all.push(y);
         }
         all

@@ -137,7 +137,7 @@ fn soft_labels_reach_both_mapping_networks() {
         let config = Official { root: &module, weights: &weights }.mapping().unwrap();
         let mut builder = Builder::from_weights(weights, dtype, &Device::Cpu);
         let mapping = Mapping::new(&mut builder, &config, (32, 4, 32), true).unwrap();
-        let w = mapping.forward(Some(&io.get("z", dtype)), Some(&labels), Mode::Eval).unwrap();
+        let w = mapping.forward(Some(&io.get("z", dtype)), Some(&labels), &Conditions::default()).unwrap();
         let ws = io.get("ws_c_soft", DType::F64);
         for layer in 0..8 {
             assert!(relative(&w, &ws.narrow(1, layer, 1).unwrap()) < VALUES);
@@ -147,7 +147,7 @@ fn soft_labels_reach_both_mapping_networks() {
         let builder = Builder::from_weights(weights, dtype, &Device::Cpu);
         let d = networks::assemble(&Config::new(&path, Some(part)), builder, "stylegan2").unwrap();
         for images in ["img", "d_images"] {
-            let logits = d.of_labels(&io.get(images, dtype), Some(&labels), Mode::Eval).unwrap();
+            let logits = d.of_labels(&io.get(images, dtype), Some(&labels), &Conditions::default()).unwrap();
             if images == "img" {
                 io.assert("d_logits_c_soft", &logits, VALUES);
             }

@@ -1,0 +1,166 @@
+//! The ranks of a data-parallel run: one process each, which do the same thing to their share and add up what they found.
+//! [`Single`] is a run of one process; with the feature `mpi`, `Mpi` is one that `mpirun` or `srun --mpi=pmix` has started.
+//! Sums are taken in the order of ranks: every rank gets the same bits, and the same ones each time.
+
+#[cfg(feature = "mpi")]
+mod mpi;
+
+#[cfg(feature = "mpi")]
+pub use self::mpi::Mpi;
+
+use crate::error::{Error, Result};
+use crate::shards::RankSource;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+/// The ranks of this run, as everything that reduces over them holds them.
+pub type Ranks = Arc<dyn Collective>;
+
+/// What the ranks do together. Every rank has to call the same methods in the same order, with as many values.
+///
+/// Nothing here returns an error: a rank that cannot reach the others ends the process.
+pub trait Collective: Debug + Send + Sync {
+    /// The number of this one, from 0.
+    fn rank(&self) -> usize;
+
+    /// How many there are.
+    fn size(&self) -> usize;
+
+    /// Each value becomes its sum over all ranks.
+    fn sum_f32(&self, values: &mut [f32]);
+
+    /// Each value becomes its sum over all ranks.
+    fn sum_f64(&self, values: &mut [f64]);
+
+    /// Ends the processes of all ranks, also of those that wait for this one.
+    fn abort(&self, code: u8) -> !;
+
+    /// Whether this is the rank that writes and speaks.
+    fn leads(&self) -> bool {
+        self.rank() == 0
+    }
+
+    /// Each value becomes its mean over all ranks.
+    fn mean_f64(&self, values: &mut [f64]) {
+        self.sum_f64(values);
+        values.iter_mut().for_each(|value| *value /= self.size() as f64);
+    }
+
+    /// Returns once every rank has come here.
+    fn wait_for_all(&self) {
+        self.sum_f64(&mut [0.0]);
+    }
+}
+
+/// One process.
+#[derive(Debug, Clone, Copy)]
+pub struct Single;
+
+impl Collective for Single {
+    fn rank(&self) -> usize {
+        0
+    }
+
+    fn size(&self) -> usize {
+        1
+    }
+
+    fn sum_f32(&self, _: &mut [f32]) {}
+
+    fn sum_f64(&self, _: &mut [f64]) {}
+
+    fn abort(&self, code: u8) -> ! {
+        std::process::exit(code.into())
+    }
+}
+
+/// A run of one process.
+pub fn single() -> Ranks {
+    Arc::new(Single)
+}
+
+/// Set by SLURM where a step was started with `--mpi=pmix`.
+const PMIX_RANK: &str = "PMIX_RANK";
+
+/// The ranks that this process was started as one of, by the variables that `environment` gives: [`Single`] unless `mpirun` or
+/// `srun --mpi=pmix` has started several.
+///
+/// # Errors
+/// [`Error::Usage`] if there are several ranks and this program cannot speak MPI, or MPI knows of others.
+pub fn open(environment: impl Fn(&str) -> Option<String>) -> Result<Ranks> {
+    let has_pmix = environment(PMIX_RANK).is_some();
+    for source in [RankSource::OpenMpi, RankSource::Slurm] {
+        match source.started(&environment)? {
+            Some(shard) if shard.count > 1 && (source == RankSource::OpenMpi || has_pmix) => {
+                return several(source, shard.count);
+            }
+            _ => {}
+        }
+    }
+    Ok(single())
+}
+
+#[cfg(feature = "mpi")]
+fn several(source: RankSource, count: usize) -> Result<Ranks> {
+    let mpi = Mpi::start()?;
+    if mpi.size() != count {
+        return Err(Error::usage(
+            format!("{} says that there are {count} ranks, MPI knows {}", source.size(), mpi.size()),
+            "was pd built with the MPI that started it?",
+        ));
+    }
+    Ok(Arc::new(mpi))
+}
+
+#[cfg(not(feature = "mpi"))]
+fn several(source: RankSource, count: usize) -> Result<Ranks> {
+    Err(Error::usage(
+        format!(
+            "{count} ranks were started ({}), but this pd was built without MPI: each would do the whole run",
+            source.size()
+        ),
+        "build it with `cargo build --release --features mpi`, or start one process",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opened(variables: &[(&str, &str)]) -> Result<Ranks> {
+        open(|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string()))
+    }
+
+    #[test]
+    fn a_process_is_alone_unless_several_ranks_were_started_by_mpi() {
+        let step = [("SLURM_STEP_ID", "0"), ("SLURM_PROCID", "1"), ("SLURM_STEP_NUM_TASKS", "2")];
+        for variables in [
+            &[][..],
+            &[("OMPI_COMM_WORLD_RANK", "0"), ("OMPI_COMM_WORLD_SIZE", "1")],
+            &[("SLURM_PROCID", "0"), ("SLURM_NTASKS", "4")],
+            &[("RANK", "1"), ("WORLD_SIZE", "4")],
+            &step,
+        ] {
+            assert_eq!(opened(variables).unwrap().size(), 1, "{variables:?}");
+        }
+    }
+
+    #[cfg(not(feature = "mpi"))]
+    #[test]
+    fn several_ranks_are_refused_by_name_without_mpi() {
+        let by_mpirun = [("OMPI_COMM_WORLD_RANK", "1"), ("OMPI_COMM_WORLD_SIZE", "2")];
+        let step = [
+            ("SLURM_STEP_ID", "0"),
+            ("SLURM_PROCID", "1"),
+            ("SLURM_STEP_NUM_TASKS", "2"),
+            ("PMIX_RANK", "1"),
+        ];
+        for (variables, named) in
+            [(&by_mpirun[..], "2 ranks were started (OMPI_COMM_WORLD_SIZE)"), (&step, "SLURM_STEP_NUM_TASKS")]
+        {
+            let error = opened(variables).unwrap_err();
+            assert!(error.to_string().contains(named), "{error}");
+            assert!(error.exit_code() == 2 && error.hint().unwrap().contains("--features mpi"));
+        }
+    }
+}
