@@ -40,7 +40,7 @@ pub struct Finetune {
     run: RunArgs,
 }
 
-/// Steps that a dry run measures, after one that warms up.
+/// Fewest steps that a dry run measures, after one that warms up.
 const MEASURED_STEPS: u64 = 3;
 
 impl Finetune {
@@ -152,10 +152,11 @@ fn dry_run(trainer: &mut Model, steps: u64, notes: &[String]) -> Result<Value> {
         .collect();
     trainer.step(0, true)?;
     let start = Instant::now();
-    for step in 1..=MEASURED_STEPS {
-        trainer.step(step, step == MEASURED_STEPS)?;
+    let steps_measured = MEASURED_STEPS.max(trainer.cycle());
+    for step in 1..=steps_measured {
+        trainer.step(step, step == steps_measured)?;
     }
-    let seconds = start.elapsed().as_secs_f64() / MEASURED_STEPS as f64;
+    let seconds = start.elapsed().as_secs_f64() / steps_measured as f64;
     let mut plan = json!({
         "steps": steps,
         "batch": trainer.batch(),

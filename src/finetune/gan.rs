@@ -242,6 +242,12 @@ impl Trainer for GanTrainer {
         self.adversaries.config.batch
     }
 
+    fn cycle(&self) -> u64 {
+        let GanConfig { r1, path_length, .. } = self.adversaries.config;
+        let intervals = [r1.map(|r1| r1.interval), path_length.map(|path| path.interval)];
+        intervals.into_iter().flatten().max().unwrap_or(1) as u64
+    }
+
     fn ranks(&self) -> &Ranks {
         self.adversaries.share.ranks()
     }

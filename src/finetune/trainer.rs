@@ -21,6 +21,11 @@ pub trait Trainer {
     /// Images that a step sees, on all ranks together.
     fn batch(&self) -> usize;
 
+    /// Steps among which each lazy penalty comes once: what a mean time has to be taken over.
+    fn cycle(&self) -> u64 {
+        1
+    }
+
     /// The ranks that make each step together.
     fn ranks(&self) -> &Ranks;
 
