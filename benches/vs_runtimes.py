@@ -68,7 +68,7 @@ NETWORKS = [
     # Differs from the FID network in the pooling of two blocks only.
     ("inception-fid", 299, 8, of_timm("inception_v3", aux_logits=False)),
     ("vit-b16", 224, 8, of_timm("vit_base_patch16_224")),
-    ("dinov2-s14", 518, 2, of_timm("vit_small_patch14_dinov2")),
+    ("dinov2-s14", 224, 8, of_timm("vit_small_patch14_dinov2", img_size=224)),
 ]
 
 
