@@ -59,7 +59,7 @@ pub fn check_second_order() -> Result<()> {
         format!(
             "R1 and path-length regularisation need {SECOND_ORDER_VARIABLE}=1 in the environment before the first gradient is computed"
         ),
-        "`pd finetune` sets it where --gamma is given",
+        "`pd finetune` sets it where --gamma or --path-length asks for one, or the family does",
     ))
 }
 
