@@ -22,9 +22,6 @@ use std::fs;
 use std::path::Path;
 use support::*;
 
-const DCGAN: &str = r#"{"family": "dcgan",
-    "generator": {"z_dim": 4, "channels": [8, 6], "image_channels": 1},
-    "discriminator": {"image_channels": 1, "channels": [6, 8]}}"#;
 const MLP: &str = r#"{"family": "mlp-gan",
     "generator": {"widths": [8, 32, 64], "image": [1, 8, 8]},
     "discriminator": {"widths": [64, 32, 1], "image": [1, 8, 8]}}"#;

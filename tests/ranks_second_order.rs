@@ -11,9 +11,6 @@ use pseudo_density::finetune::{
 use pseudo_density::generate::ImageShape;
 use support::*;
 
-const DCGAN: &str = r#"{"family": "dcgan",
-    "generator": {"z_dim": 4, "channels": [8, 6], "image_channels": 1},
-    "discriminator": {"image_channels": 1, "channels": [6, 8]}}"#;
 /// With classes, and groups of minibatch standard deviation that both ranks have two of.
 const STYLEGAN2: &str = r#"{"family": "stylegan2",
     "generator": {"z_dim": 6, "c_dim": 3, "w_dim": 6, "img_channels": 1, "channels": [6, 4], "mapping": {"num_layers": 2}},

@@ -185,6 +185,23 @@ fn diffusion_trainer(
     Ok(Box::new(DiffusionTrainer::new(live, average, real, config, ranks)?))
 }
 
+/// Steps from one lazy penalty of this weight to the next. Without weight there is none, and an interval that was given is refused.
+fn interval(
+    settings: &mut Settings,
+    weight: f64,
+    of: fn(&mut Settings) -> &mut Option<u32>,
+    default: u32,
+    (flag, because): (&str, &str),
+) -> Result<Option<usize>> {
+    let given = of(settings);
+    if weight > 0.0 {
+        return Ok(Some(*given.get_or_insert(default) as usize));
+    }
+    let given = [(flag, given.is_some())];
+    settings.refuse(&given, because)?;
+    Ok(None)
+}
+
 fn gan_trainer(
     settings: &mut Settings,
     [live, average]: [Box<dyn Generator>; 2],
@@ -194,30 +211,15 @@ fn gan_trainer(
 ) -> Result<Box<Model>> {
     let family = family(live.family())?.training;
     let gamma = *settings.gamma.get_or_insert(family.gamma);
-    let r1 = match gamma > 0.0 {
-        true => {
-            let interval = *settings.r1_interval.get_or_insert(default::R1_INTERVAL);
-            Some(R1 { gamma, interval: interval as usize })
-        }
-        false => {
-            let given = [("--r1-interval", settings.r1_interval.is_some())];
-            settings.refuse(&given, "there is no R1 without --gamma")?;
-            None
-        }
-    };
+    let unused = ("--r1-interval", "there is no R1 without --gamma");
+    let r1 = interval(settings, gamma, |s| &mut s.r1_interval, default::R1_INTERVAL, unused)?
+        .map(|interval| R1 { gamma, interval });
     let style_mixing = *settings.style_mixing.get_or_insert(family.style_mixing);
     let weight = *settings.path_length.get_or_insert(family.path_length);
-    let path_length = match weight > 0.0 {
-        true => {
-            let interval = *settings.path_length_interval.get_or_insert(default::PATH_LENGTH_INTERVAL);
-            Some(PathLengthConfig { weight, interval: interval as usize })
-        }
-        false => {
-            let given = [("--path-length-interval", settings.path_length_interval.is_some())];
-            settings.refuse(&given, "there is no penalty without --path-length")?;
-            None
-        }
-    };
+    let unused = ("--path-length-interval", "there is no penalty without --path-length");
+    let path_length =
+        interval(settings, weight, |s| &mut s.path_length_interval, default::PATH_LENGTH_INTERVAL, unused)?
+            .map(|interval| PathLengthConfig { weight, interval });
     let loss = match settings.loss {
         None | Some(LossChoice::Auto) => family.loss,
         Some(LossChoice::Logistic) => GanLoss::Logistic,

@@ -10,7 +10,6 @@ use crate::error::{Error, Result};
 use crate::generate::{Conditions, Generator, find_space};
 use candle_core::{DType, Device, Tensor};
 use rand::RngExt;
-use std::ops::Range;
 
 /// Real images with everything that decides which of them a step sees.
 pub struct RealBatches {
@@ -174,6 +173,12 @@ fn candidates(generator: &dyn Generator, real: &RealBatches, item: u64, count: u
     })
 }
 
+/// Standard normal numbers of this shape for each image, from a stream of its own.
+pub fn normals_of_images(seed: u64, purpose: Purpose, images: &[u64], shape: &[usize]) -> Vec<f32> {
+    let each = shape.iter().product();
+    images.iter().flat_map(|&image| normals(keyed(seed, purpose, image), each)).collect()
+}
+
 /// Latents `[B, …]` of the generator's first space that stay the same throughout a run, each image's from a stream of its own.
 ///
 /// # Errors
@@ -182,14 +187,11 @@ pub fn fixed_latents(
     generator: &dyn Generator,
     seed: u64,
     purpose: Purpose,
-    images: Range<u64>,
+    images: &[u64],
     device: &Device,
 ) -> Result<Tensor> {
     let shape = &find_space(generator.spaces(), None)?.shape;
-    let each = shape.iter().product();
-    let count = images.end.saturating_sub(images.start) as usize;
-    let values = images.flat_map(|image| normals(keyed(seed, purpose, image), each)).collect();
-    to_latents(values, count, shape, device)
+    to_latents(normals_of_images(seed, purpose, images, shape), images.len(), shape, device)
 }
 
 fn to_latents(values: Vec<f32>, count: usize, shape: &[usize], device: &Device) -> Result<Tensor> {

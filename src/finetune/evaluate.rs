@@ -55,9 +55,8 @@ impl Evaluator {
         for start in (0..self.images).step_by(trainer.batch()) {
             check_stop(String::new)?;
             let rows = trainer.batch().min(self.images - start);
-            let images = start as u64..(start + rows) as u64;
-            let keys: Vec<u64> = images.clone().collect();
-            let latents = fixed_latents(generator, self.seed, Purpose::Evaluation, images, &self.device)?;
+            let keys: Vec<u64> = (start as u64..).take(rows).collect();
+            let latents = fixed_latents(generator, self.seed, Purpose::Evaluation, &keys, &self.device)?;
             let classes: Option<Vec<u32>> = match generator.class_count() {
                 0 => None,
                 count => Some(keys.iter().map(|key| (key % count as u64) as u32).collect()),

@@ -1,8 +1,8 @@
 //! Style mixing and path-length regularisation (StyleGAN2, Karras et al. 2020, <https://arxiv.org/abs/1912.04958>, section 3.2) of a
 //! generator that has a space `w` of one vector for each layer.
 
-use super::batches::fixed_latents;
-use super::random::{Purpose, keyed, normals};
+use super::batches::{fixed_latents, normals_of_images};
+use super::random::{Purpose, keyed};
 use super::share::Share;
 use crate::error::{Error, Result};
 use crate::generate::{Builder, Conditions, Generator, Init, Mode, Variables, find_space};
@@ -10,7 +10,6 @@ use crate::ops::all_reduce;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use rand::RngExt;
-use std::ops::Range;
 use std::path::Path;
 
 /// The space that both work in.
@@ -70,15 +69,10 @@ impl Mixing {
             return Ok(None);
         }
         let first = random.random_range(1..layers as u32) as usize;
-        let images = images_of_step(step, share.batch());
-        let latents = fixed_latents(generator, seed, Purpose::MixedLatents, images, like.device())?;
-        Ok(Some(Self { latents: share.of_tensor(&latents)?.to_dtype(like.dtype())?, first }))
+        let images = share.images_of_step(step);
+        let latents = fixed_latents(generator, seed, Purpose::MixedLatents, &images, like.device())?;
+        Ok(Some(Self { latents: latents.to_dtype(like.dtype())?, first }))
     }
-}
-
-/// The images of a step, counted over the run.
-fn images_of_step(step: u64, batch: usize) -> Range<u64> {
-    step * batch as u64..(step + 1) * batch as u64
 }
 
 /// Images `[B, C, H, W]` of latents, mixed where asked for, differentiable with respect to the parameters.
@@ -188,21 +182,16 @@ impl PathLength {
         (seed, step): (u64, u64),
         like: &Tensor,
     ) -> Result<Paths> {
-        let share = share.first((share.batch() / SHRINK).max(1));
-        let images = images_of_step(step, share.batch());
+        let images = share.first((share.batch() / SHRINK).max(1)).images_of_step(step);
         let dims = generator.image_shape().dims();
-        let each = dims.iter().product();
-        let noise: Vec<f32> =
-            images.clone().flat_map(|image| normals(keyed(seed, Purpose::PathNoise, image), each)).collect();
-        let noise = Tensor::from_vec(noise, [&[share.batch()], dims.as_slice()].concat(), &Device::Cpu)?;
-        let latents = fixed_latents(generator, seed, Purpose::PathLatents, images, like.device())?;
-        Ok(Paths {
-            latents: share.of_tensor(&latents)?.to_dtype(like.dtype())?,
-            noise: share.of_tensor(&noise)?.to_device(like.device())?,
-        })
+        let noise = normals_of_images(seed, Purpose::PathNoise, &images, &dims);
+        let noise = Tensor::from_vec(noise, [&[images.len()], dims.as_slice()].concat(), &Device::Cpu)?;
+        let latents = fixed_latents(generator, seed, Purpose::PathLatents, &images, like.device())?;
+        Ok(Paths { latents: latents.to_dtype(like.dtype())?, noise: noise.to_device(like.device())? })
     }
 
-    /// The penalty on this rank's paths, and the step of the running mean over those of all ranks. What flows back into w goes on to the mapping network.
+    /// The penalty on this rank's paths, and the step of the running mean over those of all ranks. What flows back into w goes on to
+    /// the mapping network.
     ///
     /// Right only where gradients have gradients ([`super::check_second_order`]).
     ///

@@ -26,8 +26,8 @@ impl Sheet {
     pub fn write(&self, path: &Path, trainer: &dyn Trainer, device: &Device) -> Result<()> {
         let generator = trainer.average();
         let count = self.side * self.side;
-        let latents = fixed_latents(generator, self.seed, Purpose::Sheet, 0..count as u64, device)?;
         let keys: Vec<u64> = (0..count as u64).collect();
+        let latents = fixed_latents(generator, self.seed, Purpose::Sheet, &keys, device)?;
         let classes: Option<Vec<u32>> = match generator.class_count() {
             0 => None,
             classes => Some((0..count).map(|i| (i % self.side % classes) as u32).collect()),

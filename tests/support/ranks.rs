@@ -114,6 +114,11 @@ fn with_config<T>(config: &str, dtype: DType, make: impl FnOnce(&Path, &Generato
     make(&path, &GeneratorRequest { dtype, ..GeneratorRequest::default() })
 }
 
+/// With batch norms in both networks.
+pub const DCGAN: &str = r#"{"family": "dcgan",
+    "generator": {"z_dim": 4, "channels": [8, 6], "image_channels": 1},
+    "discriminator": {"image_channels": 1, "channels": [6, 8]}}"#;
+
 pub const ADAM: AdamConfig = AdamConfig { lr: 1e-3, beta1: 0.5, beta2: 0.99 };
 pub const EMA: EmaConfig = EmaConfig { kimg: 0.1, rampup: None };
 pub const LOSS: GanLoss = GanLoss::Logistic;

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::generate::random::{Purpose, keyed};
 use crate::generate::traits::{Conditions, Mode};
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use rand::RngExt;
 
 /// Dropout (Srivastava et al. 2014) of one layer: in training a share of the values is 0 and the others are scaled up for it.
@@ -33,7 +33,7 @@ impl Dropout {
             let mut random = keyed(key, Purpose::Dropout, self.layer);
             factors.extend((0..each).map(|_| if random.random::<u32>() < threshold { 0.0 } else { kept }));
         }
-        let factors = Tensor::from_vec(factors, x.dims(), &candle_core::Device::Cpu)?;
+        let factors = Tensor::from_vec(factors, x.dims(), &Device::Cpu)?;
         Ok((&x * factors.to_dtype(x.dtype())?.to_device(x.device())?)?)
     }
 }
@@ -41,7 +41,7 @@ impl Dropout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{DType, Device};
+    use candle_core::DType;
 
     fn dropped(keys: &[u64], mode: Mode, layer: u64) -> Vec<Vec<f32>> {
         let x = Tensor::ones((keys.len(), 4, 40, 50), DType::F32, &Device::Cpu).unwrap();
