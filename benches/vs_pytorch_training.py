@@ -28,6 +28,12 @@ CASES = [
     ("conv3x3", (32, 128, 32, 32), [(128, 128, 3, 3)], lambda x, w: F.conv2d(x, w, padding=1)),
     ("conv4x4-stride2", (64, 64, 32, 32), [(128, 64, 4, 4)], lambda x, w: F.conv2d(x, w, stride=2, padding=1)),
     (
+        "conv-transpose4x4-stride2",
+        (64, 128, 16, 16),
+        [(128, 64, 4, 4)],
+        lambda x, w: F.conv_transpose2d(x, w, stride=2, padding=1),
+    ),
+    (
         "batch-norm",
         (64, 64, 32, 32),
         [(64,), (64,)],
@@ -39,11 +45,11 @@ CASES = [
 def peer(shape, parameters, operation, passes):
     x = torch.randn(shape, requires_grad=True)
     parameters = [torch.randn(p, requires_grad=True) for p in parameters]
-    probe = torch.randn_like(operation(x, *parameters))
+    gradient = torch.randn_like(operation(x, *parameters))
     times = []
     for _ in range(passes + 1):
         start = time.perf_counter()
-        torch.autograd.grad((operation(x, *parameters) * probe).sum(), [x, *parameters])
+        torch.autograd.grad(operation(x, *parameters), [x, *parameters], gradient)
         times.append((time.perf_counter() - start) * 1e3)
     return statistics.median(times[1:])
 

@@ -24,7 +24,7 @@ pub(super) struct Blocking {
 impl Default for Blocking {
     /// Measured best at widths 64 and 768 with 1 MB of second-level cache.
     fn default() -> Self {
-        Blocking { block: 256, strip: 4, resident: 128 }
+        Blocking { block: 288, strip: 4, resident: 144 }
     }
 }
 

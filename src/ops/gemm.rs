@@ -5,8 +5,9 @@
 //! whatever the instruction set: AVX-512, AVX2 and NEON machines give the same bits, and no result depends
 //! on how many rows or columns are computed beside it.
 
-/// Rows of a tile: the height of a packed panel of the left operand.
-pub const MR: usize = 8;
+/// Rows of a tile: the height of a packed panel of the left operand. Six rows of half a line are twelve accumulators, which
+/// with what they are multiplied by fill the sixteen registers of AVX2.
+pub const MR: usize = 6;
 /// Columns of a tile: the width of a packed panel of the right operand.
 pub const NR: usize = 32;
 
@@ -106,23 +107,22 @@ mod x86 {
         }
     }
 
-    /// Four quarters of 4 x 16, so that accumulators stay in the sixteen registers.
+    /// Two halves of the columns, so that accumulators stay in the sixteen registers.
     ///
     /// # Safety
     /// Needs AVX2 and FMA; `a` and `b` must hold `depth` groups of `MR` and `NR` values.
     #[target_feature(enable = "avx2,fma")]
     pub unsafe fn tile_avx2(depth: usize, a: *const f32, b: *const f32, tile: &mut Tile) {
-        const ROWS: usize = MR / 2;
         const COLS: usize = NR / 2;
         // SAFETY: every offset stays inside the groups that the caller vouches for.
         unsafe {
-            for (row0, col0) in [(0, 0), (0, COLS), (ROWS, 0), (ROWS, COLS)] {
-                let mut acc = [[_mm256_setzero_ps(); 2]; ROWS];
-                for (i, acc) in acc.iter_mut().enumerate() {
-                    let c = tile[row0 + i].as_ptr().add(col0);
+            for first in [0, COLS] {
+                let mut acc = [[_mm256_setzero_ps(); 2]; MR];
+                for (acc, row) in acc.iter_mut().zip(tile.iter()) {
+                    let c = row.as_ptr().add(first);
                     *acc = [_mm256_loadu_ps(c), _mm256_loadu_ps(c.add(8))];
                 }
-                let (mut a, mut b) = (a.add(row0), b.add(col0));
+                let (mut a, mut b) = (a, b.add(first));
                 for _ in 0..depth {
                     let b0 = _mm256_loadu_ps(b);
                     let b1 = _mm256_loadu_ps(b.add(8));
@@ -134,8 +134,8 @@ mod x86 {
                     a = a.add(MR);
                     b = b.add(NR);
                 }
-                for (i, acc) in acc.iter().enumerate() {
-                    let c = tile[row0 + i].as_mut_ptr().add(col0);
+                for (acc, row) in acc.iter().zip(tile.iter_mut()) {
+                    let c = row.as_mut_ptr().add(first);
                     _mm256_storeu_ps(c, acc[0]);
                     _mm256_storeu_ps(c.add(8), acc[1]);
                 }

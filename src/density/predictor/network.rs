@@ -16,7 +16,7 @@ pub struct Panel {
     pub bias: [f32; NR],
 }
 
-/// One layer: its widths padded with zeros, inputs to a multiple of [`MR`], outputs to one of [`NR`].
+/// One layer: its widths padded with zeros to multiples of [`NR`].
 pub struct Layer {
     /// Padded width of the input.
     pub inputs: usize,
@@ -45,7 +45,7 @@ impl Network {
     /// Packs plain layers.
     pub fn pack(layers: &[Linear]) -> Network {
         let pack = |linear: &Linear| {
-            let inputs = linear.inputs.next_multiple_of(MR);
+            let inputs = linear.inputs.next_multiple_of(NR);
             let panel = |first: usize| {
                 let mut panel = Panel { weights: vec![0.0; inputs * NR], bias: [0.0; NR] };
                 for output in first..(first + NR).min(linear.outputs) {

@@ -56,7 +56,7 @@ impl Trainer {
                     bias: Moments::zeros(NR),
                     transposed: vec![0.0; if number == 0 { 0 } else { panel.weights.len() }],
                 };
-                for (i, block) in panel.weights.chunks_exact(NR * MR).enumerate() {
+                for (i, block) in panel.weights.chunks(NR * MR).enumerate() {
                     state.transpose_block(i, block);
                 }
                 panels.push(state);
@@ -154,33 +154,34 @@ impl PanelState {
         step.apply(&mut panel.bias, &bias_gradient, &mut self.bias.first, &mut self.bias.second);
 
         let mut inputs = Vec::with_capacity(depth * MR);
-        for (i, weights) in panel.weights.chunks_exact_mut(MR * NR).enumerate() {
+        for (i, weights) in panel.weights.chunks_mut(MR * NR).enumerate() {
+            let count = weights.len() / NR;
             inputs.clear();
             for group in groups {
                 let rows = &group.activations.rows[self.layer];
                 for row in rows.chunks_exact(rows.len() / MR) {
-                    inputs.extend_from_slice(&row[i * MR..][..MR]);
+                    inputs.extend_from_slice(&row[i * MR..][..count]);
+                    inputs.extend(std::iter::repeat_n(0.0, MR - count));
                 }
             }
             let mut gradient = ZERO_TILE;
             multiply_panels(depth, &inputs, &deltas, &mut gradient);
-            let block = i * MR * NR..(i + 1) * MR * NR;
+            let block = i * MR * NR..i * MR * NR + weights.len();
             let (first, second) = (&mut self.weights.first[block.clone()], &mut self.weights.second[block]);
-            step.apply(weights, gradient.as_flattened(), first, second);
+            step.apply(weights, &gradient.as_flattened()[..weights.len()], first, second);
             self.transpose_block(i, weights);
         }
     }
 
-    /// Keeps the transposed copy in step with [`MR`] inputs of the panel's weights, `[MR, NR]`.
+    /// Keeps the transposed copy in step with block `i` of the panel's weights, `[up to MR inputs, NR]`.
     fn transpose_block(&mut self, i: usize, block: &[f32]) {
         if self.transposed.is_empty() {
             return;
         }
-        let (q, lane) = (i * MR / NR, i * MR % NR);
-        let square = &mut self.transposed[q * NR * NR..][..NR * NR];
-        for (output, row) in square.chunks_exact_mut(NR).enumerate() {
-            let row = &mut row[lane..lane + MR];
-            row.iter_mut().enumerate().for_each(|(input, weight)| *weight = block[input * NR + output]);
+        for (input, weights) in block.chunks_exact(NR).enumerate().map(|(j, row)| (i * MR + j, row)) {
+            let (square, lane) = (input / NR, input % NR);
+            let lines = self.transposed[square * NR * NR..].chunks_exact_mut(NR);
+            lines.zip(weights).for_each(|(line, weight)| line[lane] = *weight);
         }
     }
 }

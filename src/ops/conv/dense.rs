@@ -3,7 +3,7 @@
 
 use super::shape::{Segments, Shape};
 use super::staged::{Region, Staged};
-use super::store::{Epilogue, Store};
+use super::store::{Epilogue, Place, Store};
 use crate::ops::gemm::{self, MR, NR, Tile, ZERO_TILE};
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -180,7 +180,7 @@ impl Block<'_> {
                 let at = (segment.image * channels + local) * plane + pixel;
                 let image = self.first_image + segment.image;
                 let whole = (image * shape.out_channels + channel) * plane + pixel;
-                store.run(&row[segment.at..segment.at + segment.len], channel, at, whole);
+                store.run(&row[segment.at..], segment.len, Place { channel, at, whole, room: plane - pixel });
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use super::shape::{Segment, Shape};
 use super::staged::{Region, Staged};
-use super::store::{Epilogue, Store};
+use super::store::{Epilogue, Place, Store};
 use crate::ops::gemm::NR;
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -60,47 +60,68 @@ impl pulp::WithSimd for Plane<'_> {
         let x = &x[index * shape.in_plane()..][..shape.in_plane()];
         let Scratch { staged, offsets } = scratch;
         let region = Region { images: 0..1, channels: 0..1, rows: 0..shape.out_height };
-        let staged = Staged::new(shape, x, region, staged);
+        let staged = Staged::copied(shape, x, region, staged);
         staged.offsets(offsets);
-        let first = index * shape.out_plane();
-        let mut store = Store { epilogue, out };
-        for y in 0..shape.out_height {
-            let mut x = 0;
-            while x < shape.out_width {
-                let len = (shape.out_width - x).min(NR);
-                let base = staged.place(&Segment { at: 0, len, image: 0, y, x });
-                let sums = match len {
-                    0..=8 => sum::<8>(&staged, base, len, weights, offsets),
-                    9..=16 => sum::<16>(&staged, base, len, weights, offsets),
-                    _ => sum::<NR>(&staged, base, len, weights, offsets),
-                };
-                let at = y * shape.out_width + x;
-                store.run(&sums[..len], channel, at, first + at);
-                x += len;
-            }
+        let rows = Rows { staged, shape, weights, offsets, channel, first: index * shape.out_plane() };
+        let store = Store { epilogue, out };
+        // Four registers of AVX2, whatever the width: enough sums at a time to hide how long one takes.
+        match shape.out_width {
+            0..=8 => rows.compute::<8, 4>(store),
+            9..=16 => rows.compute::<16, 2>(store),
+            _ => rows.compute::<NR, 1>(store),
         }
     }
 }
 
-/// The sums of `WIDTH` neighbouring output pixels; those beyond the row are of no use.
-#[inline(always)]
-fn sum<const WIDTH: usize>(
-    staged: &Staged,
-    base: usize,
-    len: usize,
-    weights: &[f32],
-    offsets: &[usize],
-) -> [f32; NR] {
-    let mut sums = [0.0; WIDTH];
-    for (&weight, &offset) in weights.iter().zip(offsets) {
-        let values: [f32; WIDTH] = staged.run(base + offset, len);
-        for (sum, value) in sums.iter_mut().zip(values) {
-            *sum = weight.mul_add(value, *sum);
+/// How the pixels of an output plane come from a staged one.
+struct Rows<'a> {
+    staged: Staged<'a>,
+    shape: &'a Shape,
+    weights: &'a [f32],
+    /// Of the taps.
+    offsets: &'a [usize],
+    channel: usize,
+    /// The plane's first pixel in the output of the layer.
+    first: usize,
+}
+
+impl Rows<'_> {
+    /// Computes `ROWS` rows of `WIDTH` pixels at a time.
+    #[inline(always)]
+    fn compute<const WIDTH: usize, const ROWS: usize>(&self, mut store: Store) {
+        let (height, width) = (self.shape.out_height, self.shape.out_width);
+        for top in (0..height).step_by(ROWS) {
+            for left in (0..width).step_by(WIDTH) {
+                let len = WIDTH.min(width - left);
+                let sums = self.sums::<WIDTH, ROWS>(top, left);
+                for (sums, y) in sums.iter().zip(top..height) {
+                    let at = y * width + left;
+                    let room = height * width - at;
+                    store.run(sums, len, Place { channel: self.channel, at, whole: self.first + at, room });
+                }
+            }
         }
     }
-    let mut wide = [0.0; NR];
-    wide[..WIDTH].copy_from_slice(&sums);
-    wide
+
+    /// The sums of the pixels from (`top`, `left`) on; those beyond the plane are of no use.
+    #[inline(always)]
+    fn sums<const WIDTH: usize, const ROWS: usize>(&self, top: usize, left: usize) -> [[f32; WIDTH]; ROWS] {
+        let mut bases = [0; ROWS];
+        for (base, y) in bases.iter_mut().zip(top..) {
+            let y = y.min(self.shape.out_height - 1);
+            *base = self.staged.place(&Segment { at: 0, len: 1, image: 0, y, x: left });
+        }
+        let mut sums = [[0.0; WIDTH]; ROWS];
+        for (&weight, &offset) in self.weights.iter().zip(self.offsets) {
+            for (sums, base) in sums.iter_mut().zip(bases) {
+                let values = self.staged.run::<WIDTH>(base + offset);
+                for i in 0..WIDTH {
+                    sums[i] = weight.mul_add(values[i], sums[i]);
+                }
+            }
+        }
+        sums
+    }
 }
 
 /// `dx` from `dy`, the gradient of the output.

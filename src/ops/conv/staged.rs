@@ -28,16 +28,23 @@ pub struct Staged<'a> {
 }
 
 impl<'a> Staged<'a> {
-    /// Copies what the output pixels of `region` see of `x` `[images, in_channels, height, width]` into `buffer`.
+    /// What the output pixels of `region` see of `x` `[images, in_channels, height, width]`: in `buffer`, or where it lies.
     #[inline(always)]
     pub fn new(shape: &'a Shape, x: &'a [f32], region: Region, buffer: &'a mut Vec<f32>) -> Self {
-        let plane = shape.in_plane();
-        if shape.pointwise() {
-            let (row, channel, image) = (shape.width, plane, shape.in_channels * plane);
-            let region = Region { rows: 0..shape.out_height, ..region };
-            let values = &x[region.images.start * image + region.channels.start * channel..];
-            return Self { values, shape, region, phase: 0, row, channel, image };
+        if !shape.pointwise() {
+            return Self::copied(shape, x, region, buffer);
         }
+        let (row, channel) = (shape.width, shape.in_plane());
+        let image = shape.in_channels * channel;
+        let region = Region { rows: 0..shape.out_height, ..region };
+        let values = &x[region.images.start * image + region.channels.start * channel..];
+        Self { values, shape, region, phase: 0, row, channel, image }
+    }
+
+    /// [`Staged::new`], always in `buffer`.
+    #[inline(always)]
+    pub fn copied(shape: &'a Shape, x: &'a [f32], region: Region, buffer: &'a mut Vec<f32>) -> Self {
+        let plane = shape.in_plane();
         let (stride, phases) = (shape.stride, shape.stride.min(shape.kernel_width));
         let rows = match region.rows.len() {
             0 => 0,
@@ -100,18 +107,13 @@ impl<'a> Staged<'a> {
             + segment.x
     }
 
-    /// The `len` values of a run, and after them anything up to `WIDTH`.
+    /// `WIDTH` (up to [`NR`]) values of a copy.
+    ///
+    /// # Panics
+    /// If the input was not [copied](Staged::copied).
     #[inline(always)]
-    pub fn run<const WIDTH: usize>(&self, from: usize, len: usize) -> [f32; WIDTH] {
-        let values = &self.values[from..];
-        match values.first_chunk::<WIDTH>() {
-            Some(run) => *run,
-            None => {
-                let mut run = [0.0; WIDTH];
-                run[..len].copy_from_slice(&values[..len]);
-                run
-            }
-        }
+    pub fn run<const WIDTH: usize>(&self, from: usize) -> &[f32; WIDTH] {
+        self.values[from..].first_chunk().expect("a copy is longer by the width of a panel")
     }
 
     /// Packs the depths at `offsets` of the column matrix for one panel of output pixels into `[depths, NR]`.
@@ -143,7 +145,11 @@ impl<'a> Staged<'a> {
         for (k, &offset) in offsets.iter().enumerate() {
             let line = &mut panel[k * NR..][..2 * NR];
             for &(at, base, len) in places {
-                line[at..at + WIDTH].copy_from_slice(&self.run::<WIDTH>(base + offset, len));
+                let (values, line) = (&self.values[base + offset..], &mut line[at..]);
+                match (values.first_chunk::<WIDTH>(), line.first_chunk_mut::<WIDTH>()) {
+                    (Some(values), Some(line)) => *line = *values,
+                    _ => line[..len].copy_from_slice(&values[..len]),
+                }
             }
         }
     }
@@ -171,18 +177,35 @@ fn stage_phase(source: &[f32], target: &mut [f32], skip: usize, first: usize, st
     let len = if stride == 1 { source.len() } else { source.len().div_ceil(stride) }.min(target.len());
     let (target, after) = target.split_at_mut(len);
     after.fill(0.0);
-    if stride == 1 {
-        let (targets, rest) = target.as_chunks_mut::<8>();
-        let (sources, source_rest) = source[..len].as_chunks::<8>();
-        for (t, s) in targets.iter_mut().zip(sources) {
-            *t = *s;
+    match stride {
+        1 => {
+            let (targets, rest) = target.as_chunks_mut::<8>();
+            let (sources, source_rest) = source[..len].as_chunks::<8>();
+            for (t, s) in targets.iter_mut().zip(sources) {
+                *t = *s;
+            }
+            for (t, s) in rest.iter_mut().zip(source_rest) {
+                *t = *s;
+            }
         }
-        for (t, s) in rest.iter_mut().zip(source_rest) {
-            *t = *s;
+        2 => {
+            let (targets, rest) = target.as_chunks_mut::<8>();
+            for (t, s) in targets.iter_mut().zip(source.as_chunks::<16>().0) {
+                for i in 0..8 {
+                    t[i] = s[2 * i];
+                }
+            }
+            // The last whole target may end on a source without its partner.
+            let done = targets.len().min(source.len() / 16) * 8;
+            let undone = targets.as_flattened_mut()[done..].iter_mut().chain(rest);
+            for (t, v) in undone.zip(source[2 * done..].iter().step_by(2)) {
+                *t = *v;
+            }
         }
-    } else {
-        for (t, v) in target.iter_mut().zip(source.iter().step_by(stride)) {
-            *t = *v;
+        _ => {
+            for (t, v) in target.iter_mut().zip(source.iter().step_by(stride)) {
+                *t = *v;
+            }
         }
     }
 }

@@ -3,6 +3,9 @@
 use crate::ops::activation::Activation;
 use std::mem::MaybeUninit;
 
+/// Values of one step: a register of AVX2, half of one of AVX-512.
+const WIDTH: usize = 8;
+
 /// What happens to a product before it is stored.
 #[derive(Clone, Copy)]
 pub struct Epilogue<'a> {
@@ -19,53 +22,75 @@ pub struct Store<'a> {
     pub out: &'a mut [MaybeUninit<f32>],
 }
 
+/// Where neighbouring pixels of one output channel go.
+#[derive(Clone, Copy)]
+pub struct Place {
+    /// Output channel.
+    pub channel: usize,
+    /// The first pixel in the output of the task.
+    pub at: usize,
+    /// The same in that of the layer.
+    pub whole: usize,
+    /// Pixels from there to the end of the plane. What lies beyond the run may be overwritten: the runs of a plane come in order.
+    pub room: usize,
+}
+
 impl Store<'_> {
-    /// Stores the sums of neighbouring pixels of output channel `channel`; `at` counts in this task's output,
-    /// `whole` in that of the layer.
+    /// Stores the first `len` of `sums`; those after them are of no use.
     #[inline(always)]
-    pub fn run(&mut self, sums: &[f32], channel: usize, at: usize, whole: usize) {
+    pub fn run(&mut self, sums: &[f32], len: usize, place: Place) {
         match self.epilogue.activation {
-            Activation::Identity => self.apply(sums, channel, at, whole, |v| v),
-            Activation::Relu => self.apply(sums, channel, at, whole, |v| Activation::Relu.apply(v)),
-            Activation::Relu6 => self.apply(sums, channel, at, whole, |v| Activation::Relu6.apply(v)),
-            Activation::Gelu => self.apply(sums, channel, at, whole, |v| Activation::Gelu.apply(v)),
+            Activation::Identity => self.apply(sums, len, place, |v| v),
+            Activation::Relu => self.apply(sums, len, place, |v| Activation::Relu.apply(v)),
+            Activation::Relu6 => self.apply(sums, len, place, |v| Activation::Relu6.apply(v)),
+            Activation::Gelu => self.apply(sums, len, place, |v| Activation::Gelu.apply(v)),
         }
     }
 
     #[inline(always)]
-    fn apply(
-        &mut self,
-        sums: &[f32],
-        channel: usize,
-        at: usize,
-        whole: usize,
-        activation: impl Fn(f32) -> f32,
-    ) {
+    fn apply(&mut self, sums: &[f32], len: usize, place: Place, activation: impl Fn(f32) -> f32) {
+        let Place { channel, at, whole, room } = place;
         let bias = self.epilogue.bias.map_or(0.0, |bias| bias[channel]);
-        let target = &mut self.out[at..at + sums.len()];
+        let target = &mut self.out[at..at + room];
         match self.epilogue.residual {
             Some(residual) => {
-                let added = &residual[whole..whole + sums.len()];
-                write(target, sums, added, |v, r| activation(v + bias + r));
+                write(target, sums, &residual[whole..whole + room], len, |v, r| activation(v + bias + r));
             }
-            None => write(target, sums, sums, |v, _| activation(v + bias)),
+            None => write(target, sums, sums, len, |v, _| activation(v + bias)),
         }
     }
 }
 
-/// Runs are short: eight at a time keeps them in registers.
+/// Whole registers wherever there is room: value by value, an activation of many operations would take longer than the rest.
 #[inline(always)]
-fn write(target: &mut [MaybeUninit<f32>], sums: &[f32], added: &[f32], value: impl Fn(f32, f32) -> f32) {
-    const WIDTH: usize = 8;
-    let (targets, rest) = target.as_chunks_mut::<WIDTH>();
-    let (sums, sums_rest) = sums.as_chunks::<WIDTH>();
-    let (added, added_rest) = added.as_chunks::<WIDTH>();
-    for ((t, v), r) in targets.iter_mut().zip(sums).zip(added) {
-        for i in 0..WIDTH {
-            t[i].write(value(v[i], r[i]));
+fn write(
+    target: &mut [MaybeUninit<f32>],
+    sums: &[f32],
+    added: &[f32],
+    len: usize,
+    value: impl Fn(f32, f32) -> f32,
+) {
+    for at in (0..len).step_by(WIDTH) {
+        let (target, sums, added) = (&mut target[at..], &sums[at..], &added[at..]);
+        if let (Some(target), Some(sums), Some(added)) =
+            (target.first_chunk_mut::<WIDTH>(), sums.first_chunk::<WIDTH>(), added.first_chunk::<WIDTH>())
+        {
+            for i in 0..WIDTH {
+                target[i].write(value(sums[i], added[i]));
+            }
+        } else {
+            let (mut step, mut more) = ([0.0; WIDTH], [0.0; WIDTH]);
+            for ((step, more), (sum, add)) in
+                step.iter_mut().zip(&mut more).zip(sums.iter().zip(added)).take(len - at)
+            {
+                (*step, *more) = (*sum, *add);
+            }
+            for i in 0..WIDTH {
+                step[i] = value(step[i], more[i]);
+            }
+            for (target, value) in target.iter_mut().zip(step).take(len - at) {
+                target.write(value);
+            }
         }
-    }
-    for ((t, v), r) in rest.iter_mut().zip(sums_rest).zip(added_rest) {
-        t.write(value(*v, *r));
     }
 }
