@@ -10,6 +10,8 @@
 pub const MR: usize = 6;
 /// Columns of a tile: the width of a packed panel of the right operand.
 pub const NR: usize = 32;
+/// Columns that the vector kernels can compute alone.
+pub const HALF: usize = NR / 2;
 
 /// A tile of the product, row-major.
 pub type Tile = [[f32; NR]; MR];
@@ -25,14 +27,30 @@ pub const ZERO_TILE: Tile = [[0.0; NR]; MR];
 /// If a panel is shorter than `depth` groups.
 #[inline]
 pub fn multiply_panels(depth: usize, a: &[f32], b: &[f32], tile: &mut Tile) {
+    multiply_columns(NR, depth, a, b, tile);
+}
+
+/// [`multiply_panels`] of which only the first `columns` are of use: those in the other half of the tile may be left out.
+///
+/// # Panics
+/// If a panel is shorter than `depth` groups.
+#[inline]
+pub fn multiply_columns(columns: usize, depth: usize, a: &[f32], b: &[f32], tile: &mut Tile) {
     assert!(a.len() >= depth * MR && b.len() >= depth * NR, "a packed panel is shorter than its depth");
     match kernel() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the feature was just detected, and the lengths were checked above.
-        Kernel::Avx512 => unsafe { x86::tile_avx512(depth, a.as_ptr(), b.as_ptr(), tile) },
+        Kernel::Avx512 if columns <= HALF => unsafe {
+            x86::tile_avx512::<1>(depth, a.as_ptr(), b.as_ptr(), tile);
+        },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Kernel::Avx2 => unsafe { x86::tile_avx2(depth, a.as_ptr(), b.as_ptr(), tile) },
+        Kernel::Avx512 => unsafe { x86::tile_avx512::<2>(depth, a.as_ptr(), b.as_ptr(), tile) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Kernel::Avx2 => unsafe {
+            x86::tile_avx2(columns.div_ceil(HALF), depth, a.as_ptr(), b.as_ptr(), tile)
+        },
         _ => tile_portable(depth, a, b, tile),
     }
 }
@@ -76,47 +94,59 @@ fn tile_portable(depth: usize, a: &[f32], b: &[f32], tile: &mut Tile) {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{MR, NR, Tile};
+    use super::{HALF, MR, NR, Tile};
     use std::arch::x86_64::*;
 
+    /// The first `HALVES` halves.
+    ///
     /// # Safety
     /// Needs AVX-512F; `a` and `b` must hold `depth` groups of `MR` and `NR` values.
     #[target_feature(enable = "avx512f")]
-    pub unsafe fn tile_avx512(depth: usize, mut a: *const f32, mut b: *const f32, tile: &mut Tile) {
+    pub unsafe fn tile_avx512<const HALVES: usize>(
+        depth: usize,
+        mut a: *const f32,
+        mut b: *const f32,
+        tile: &mut Tile,
+    ) {
         // SAFETY: the pointers advance `depth` times over the groups that the caller vouches for.
         unsafe {
-            let mut acc = [[_mm512_setzero_ps(); 2]; MR];
+            let mut acc = [[_mm512_setzero_ps(); HALVES]; MR];
             for (acc, row) in acc.iter_mut().zip(tile.iter()) {
-                *acc = [_mm512_loadu_ps(row.as_ptr()), _mm512_loadu_ps(row.as_ptr().add(16))];
+                for (half, acc) in acc.iter_mut().enumerate() {
+                    *acc = _mm512_loadu_ps(row.as_ptr().add(half * HALF));
+                }
             }
             for _ in 0..depth {
-                let b0 = _mm512_loadu_ps(b);
-                let b1 = _mm512_loadu_ps(b.add(16));
+                let mut line = [_mm512_setzero_ps(); HALVES];
+                for (half, line) in line.iter_mut().enumerate() {
+                    *line = _mm512_loadu_ps(b.add(half * HALF));
+                }
                 for (i, acc) in acc.iter_mut().enumerate() {
                     let a = _mm512_set1_ps(*a.add(i));
-                    acc[0] = _mm512_fmadd_ps(a, b0, acc[0]);
-                    acc[1] = _mm512_fmadd_ps(a, b1, acc[1]);
+                    for (acc, line) in acc.iter_mut().zip(line) {
+                        *acc = _mm512_fmadd_ps(a, line, *acc);
+                    }
                 }
                 a = a.add(MR);
                 b = b.add(NR);
             }
             for (acc, row) in acc.iter().zip(tile.iter_mut()) {
-                _mm512_storeu_ps(row.as_mut_ptr(), acc[0]);
-                _mm512_storeu_ps(row.as_mut_ptr().add(16), acc[1]);
+                for (half, acc) in acc.iter().enumerate() {
+                    _mm512_storeu_ps(row.as_mut_ptr().add(half * HALF), *acc);
+                }
             }
         }
     }
 
-    /// Two halves of the columns, so that accumulators stay in the sixteen registers.
+    /// The first `halves` halves, one after the other, so that accumulators stay in the sixteen registers.
     ///
     /// # Safety
     /// Needs AVX2 and FMA; `a` and `b` must hold `depth` groups of `MR` and `NR` values.
     #[target_feature(enable = "avx2,fma")]
-    pub unsafe fn tile_avx2(depth: usize, a: *const f32, b: *const f32, tile: &mut Tile) {
-        const COLS: usize = NR / 2;
+    pub unsafe fn tile_avx2(halves: usize, depth: usize, a: *const f32, b: *const f32, tile: &mut Tile) {
         // SAFETY: every offset stays inside the groups that the caller vouches for.
         unsafe {
-            for first in [0, COLS] {
+            for first in [0, HALF].into_iter().take(halves) {
                 let mut acc = [[_mm256_setzero_ps(); 2]; MR];
                 for (acc, row) in acc.iter_mut().zip(tile.iter()) {
                     let c = row.as_ptr().add(first);
@@ -188,11 +218,18 @@ mod tests {
             let mut tile = start;
             multiply_panels(depth, &a, &b, &mut tile);
             assert_eq!(tile, expected);
+            for columns in [0, 1, HALF, HALF + 1] {
+                let mut tile = start;
+                multiply_columns(columns, depth, &a, &b, &mut tile);
+                assert!(
+                    tile.iter().zip(&expected).all(|(row, expected)| row[..columns] == expected[..columns])
+                );
+            }
             #[cfg(target_arch = "x86_64")]
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                 let mut tile = start;
                 // SAFETY: detected; the panels are as long as `depth` says.
-                unsafe { x86::tile_avx2(depth, a.as_ptr(), b.as_ptr(), &mut tile) };
+                unsafe { x86::tile_avx2(2, depth, a.as_ptr(), b.as_ptr(), &mut tile) };
                 assert_eq!(tile, expected);
             }
         }

@@ -15,7 +15,6 @@ const DEPTH_BLOCK: usize = 512;
 const PACKED_FLOATS: usize = 64 * 1024;
 /// Columns that a task should have at least, so that small images share panels.
 const MIN_COLUMNS: usize = 8 * NR;
-
 /// Weights `[O, depth]` in panels of [`MR`] output channels.
 pub struct PackedWeights(Vec<f32>);
 
@@ -68,7 +67,7 @@ pub fn forward(
     let panels = shape.out_channels.div_ceil(MR);
     let threads = rayon::current_num_threads();
     if shape.batch >= threads {
-        let group = MIN_COLUMNS.div_ceil(plane).min(shape.batch / threads).max(1);
+        let group = images_per_task(plane, shape.batch, threads);
         out.par_chunks_mut(group * image).enumerate().for_each(|(i, chunk)| {
             Block { shape, x, weights, epilogue, first_image: i * group, first_panel: 0 }
                 .compute(chunk, panels);
@@ -83,6 +82,17 @@ pub fn forward(
             });
         }
     }
+}
+
+/// Images in a task: enough columns, and of those the numbers by which the threads are done first, the panels' empty columns counted.
+fn images_per_task(plane: usize, images: usize, threads: usize) -> usize {
+    let most = (images / threads).max(1);
+    let time = |task: &usize| {
+        let rounds = images.div_ceil(*task).div_ceil(threads);
+        rounds * (task * plane).next_multiple_of(gemm::HALF)
+    };
+    let least = MIN_COLUMNS.div_ceil(plane).min(most);
+    (least..=most).min_by_key(time).unwrap_or(most)
 }
 
 /// The part of the output that one task computes: some images whole, or some channels of one image.
@@ -155,7 +165,7 @@ impl Block<'_> {
                     for (p, segments) in segments.iter().enumerate() {
                         let b = &packed[p * block * NR..][..block * NR];
                         let mut tile = if pass == 0 { ZERO_TILE } else { tiles[m * column_panels + p] };
-                        gemm::multiply_panels(block, a, b, &mut tile);
+                        gemm::multiply_columns(end - first - p * NR, block, a, b, &mut tile);
                         if pass + 1 < passes {
                             tiles[m * column_panels + p] = tile;
                         } else {
