@@ -47,6 +47,12 @@ impl Activation {
             Activation::Relu6 => y > 0.0 && y < 6.0,
         }
     }
+
+    /// The gradient at `x` from the one after the activation, `dy`. Not for GELU, whose gradient is not a mask.
+    #[inline(always)]
+    pub fn masked(self, x: f32, dy: f32) -> f32 {
+        if self.passes(self.apply(x)) { dy } else { 0.0 }
+    }
 }
 
 /// The activation on candle's own operations.

@@ -103,20 +103,40 @@ impl CustomOp1 for Statistics {
         let (batch, channels, height, width) = layout.shape().dims4()?;
         let x = floats(x, layout)?;
         let plane = height * width;
-        let count = (batch * plane) as f64;
         let mut rows: Vec<(f32, f32)> = Vec::new();
         (0..channels)
             .into_par_iter()
-            .map(|channel| {
-                let values = || planes(x, channel, channels, plane);
-                let mean = values().map(|plane| sum(plane, |v| v)).sum::<f64>() / count;
-                let variance =
-                    values().map(|plane| sum(plane, |v| (v - mean) * (v - mean))).sum::<f64>() / count;
-                (mean as f32, variance as f32)
-            })
+            .map(|channel| pulp::Arch::new().dispatch(ChannelMoments { x, channel, channels, plane, batch }))
             .collect_into_vec(&mut rows);
         let out = rows.iter().map(|r| r.0).chain(rows.iter().map(|r| r.1)).collect();
         Ok((CpuStorage::F32(out), Shape::from((2, channels))))
+    }
+}
+
+/// Mean and biased variance of one channel: those of each plane while it is near, joined by Chan, Golub and LeVeque's formula (1983).
+struct ChannelMoments<'a> {
+    x: &'a [f32],
+    channel: usize,
+    channels: usize,
+    plane: usize,
+    batch: usize,
+}
+
+impl pulp::WithSimd for ChannelMoments<'_> {
+    type Output = (f32, f32);
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> (f32, f32) {
+        let Self { x, channel, channels, plane, batch } = self;
+        let n = plane as f64;
+        let (mut mean, mut squares) = (0f64, 0f64);
+        for (done, values) in planes(x, channel, channels, plane).enumerate() {
+            let own = sum(values, |v| v) / n;
+            let (apart, done) = (own - mean, done as f64);
+            squares += sum(values, |v| (v - own) * (v - own)) + apart * apart * n * done / (done + 1.0);
+            mean += apart / (done + 1.0);
+        }
+        (mean as f32, (squares / (n * batch as f64)) as f32)
     }
 }
 
@@ -148,37 +168,96 @@ impl Normalize {
         let plane = (height * width).max(1);
         let mut out = vec![0f32; x.len()];
         out.par_chunks_mut(plane).zip(x.par_chunks(plane)).enumerate().for_each(|(i, (out, x))| {
-            let channel = i % channels;
-            let scale = affine[channel] * self.inverse[channel];
-            let (mean, shift) = (self.mean[channel], affine[channels + channel]);
-            match residual {
-                Some(residual) => {
-                    for ((o, x), r) in out.iter_mut().zip(x).zip(&residual[i * plane..]) {
-                        *o = self.activation.apply((x - mean) * scale + shift + r);
-                    }
-                }
-                None => {
-                    for (o, x) in out.iter_mut().zip(x) {
-                        *o = self.activation.apply((x - mean) * scale + shift);
-                    }
-                }
-            }
+            let residual = residual.map(|residual| &residual[i * plane..]);
+            let channel = self.channel(affine, i % channels);
+            pulp::Arch::new().dispatch(Apply { channel, x, residual, out });
         });
         Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
 
-    /// Gradients of input, affine and residual.
-    fn gradients(&self, x: &Tensor, affine: &Tensor, y: &Tensor, dy: &Tensor) -> Result<[Tensor; 3]> {
-        let dy = activation::gradient(y, dy, self.activation)?.contiguous()?;
-        let d_affine = x.contiguous()?.apply_op2_no_bwd(&dy, &AffineGrad(self.clone()))?;
+    /// What becomes of channel `c`; `affine` begins with `[2, C]`.
+    fn channel(&self, affine: &[f32], c: usize) -> Channel {
+        let scale = affine[c] * self.inverse[c];
+        let shift = affine[self.mean.len() + c];
+        Channel { mean: self.mean[c], scale, shift, activation: self.activation }
+    }
+
+    /// Gradients of input and affine from that of the output, without a residual branch.
+    fn gradients(&self, x: &Tensor, affine: &Tensor, dy: &Tensor) -> Result<[Tensor; 2]> {
+        if self.activation == Activation::Gelu {
+            bail!("batch norm has no gradient through a GELU: apply it on its own");
+        }
+        let (x, dy, affine) = (x.contiguous()?, dy.contiguous()?, affine.contiguous()?);
+        let d_affine = x.apply_op3_no_bwd(&dy, &affine, &AffineGrad(self.clone()))?;
         // The statistics are those of all ranks, and so are the sums by which the gradient goes through them.
         let sums = all_reduce::sum(&d_affine, &self.ranks)?;
-        let dx = x.contiguous()?.apply_op3_no_bwd(
-            &dy,
-            &Tensor::cat(&[affine, &sums], 0)?.contiguous()?,
-            &InputGrad(self.clone()),
-        )?;
-        Ok([dx, d_affine, dy])
+        let affine = Tensor::cat(&[&affine, &sums], 0)?;
+        Ok([x.apply_op3_no_bwd(&dy, &affine, &InputGrad(self.clone()))?, d_affine])
+    }
+}
+
+/// `activation(scale * (x - mean) + shift)`.
+#[derive(Clone, Copy)]
+struct Channel {
+    mean: f32,
+    scale: f32,
+    shift: f32,
+    activation: Activation,
+}
+
+impl Channel {
+    /// What the activation is applied to.
+    #[inline(always)]
+    fn before(&self, x: f32) -> f32 {
+        (x - self.mean) * self.scale + self.shift
+    }
+}
+
+/// Runs `$run` with the activation as a constant, for loops without branches.
+macro_rules! with_activation {
+    ($activation:expr, $run:expr) => {
+        match $activation {
+            Activation::Identity => $run(Activation::Identity),
+            Activation::Relu => $run(Activation::Relu),
+            Activation::Relu6 => $run(Activation::Relu6),
+            Activation::Gelu => $run(Activation::Gelu),
+        }
+    };
+}
+
+/// One plane of the forward pass.
+struct Apply<'a> {
+    channel: Channel,
+    x: &'a [f32],
+    residual: Option<&'a [f32]>,
+    out: &'a mut [f32],
+}
+
+impl Apply<'_> {
+    #[inline(always)]
+    fn run(self, activation: Activation) {
+        let values = self.out.iter_mut().zip(self.x);
+        match self.residual {
+            Some(residual) => {
+                for ((out, x), r) in values.zip(residual) {
+                    *out = activation.apply(self.channel.before(*x) + r);
+                }
+            }
+            None => {
+                for (out, x) in values {
+                    *out = activation.apply(self.channel.before(*x));
+                }
+            }
+        }
+    }
+}
+
+impl pulp::WithSimd for Apply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        with_activation!(self.channel.activation, |activation| self.run(activation));
     }
 }
 
@@ -201,10 +280,10 @@ impl CustomOp2 for Normalize {
         &self,
         x: &Tensor,
         affine: &Tensor,
-        y: &Tensor,
+        _: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let [dx, d_affine, _] = self.gradients(x, affine, y, dy)?;
+        let [dx, d_affine] = self.gradients(x, affine, dy)?;
         Ok((Some(dx), Some(d_affine)))
     }
 }
@@ -234,15 +313,17 @@ impl CustomOp3 for Normalize {
         y: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [dx, d_affine, dr] = self.gradients(x, affine, y, dy)?;
+        let dr = activation::gradient(y, dy, self.activation)?;
+        let before = Normalize { activation: Activation::Identity, ..self.clone() };
+        let [dx, d_affine] = before.gradients(x, affine, &dr)?;
         Ok((Some(dx), Some(d_affine), Some(dr)))
     }
 }
 
-/// `[2, C]`: sums of `dy * normalised x` and of `dy`.
+/// `[2, C]` from (x, dy, `[2, C]` of scale and shift): sums of `g * normalised x` and of `g`, the gradient before the activation.
 struct AffineGrad(Normalize);
 
-impl CustomOp2 for AffineGrad {
+impl CustomOp3 for AffineGrad {
     fn name(&self) -> &'static str {
         "batch-norm-affine-grad"
     }
@@ -253,21 +334,24 @@ impl CustomOp2 for AffineGrad {
         xl: &Layout,
         dy: &CpuStorage,
         dyl: &Layout,
+        affine: &CpuStorage,
+        al: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (_, channels, height, width) = xl.shape().dims4()?;
-        let (x, dy) = (floats(x, xl)?, floats(dy, dyl)?);
+        let (x, dy, affine) = (floats(x, xl)?, floats(dy, dyl)?, floats(affine, al)?);
         let plane = height * width;
         let mut rows: Vec<(f32, f32)> = Vec::new();
         (0..channels)
             .into_par_iter()
-            .map(|channel| {
+            .map(|c| {
                 let (mut scale, mut shift) = (0f64, 0f64);
-                let mean = self.0.mean[channel];
-                for (x, dy) in planes(x, channel, channels, plane).zip(planes(dy, channel, channels, plane)) {
-                    shift += sum(dy, |v| v);
-                    scale += sum_products(x, dy, mean);
+                for (x, dy) in planes(x, c, channels, plane).zip(planes(dy, c, channels, plane)) {
+                    let sums = PlaneSums { channel: self.0.channel(affine, c), x, dy };
+                    let (products, values) = pulp::Arch::new().dispatch(sums);
+                    scale += products;
+                    shift += values;
                 }
-                ((scale * f64::from(self.0.inverse[channel])) as f32, shift as f32)
+                ((scale * f64::from(self.0.inverse[c])) as f32, shift as f32)
             })
             .collect_into_vec(&mut rows);
         let out = rows.iter().map(|r| r.0).chain(rows.iter().map(|r| r.1)).collect();
@@ -275,16 +359,42 @@ impl CustomOp2 for AffineGrad {
     }
 }
 
-fn sum_products(x: &[f32], dy: &[f32], mean: f32) -> f64 {
-    let ((x, x_rest), (dy, dy_rest)) = (x.as_chunks::<8>(), dy.as_chunks::<8>());
-    let product = |x: f32, dy: f32| f64::from(x - mean) * f64::from(dy);
-    let mut lanes = [0f64; 8];
-    for (x, dy) in x.iter().zip(dy) {
-        for ((lane, x), dy) in lanes.iter_mut().zip(x).zip(dy) {
-            *lane += product(*x, *dy);
+/// The sums of `g * (x - mean)` and of `g` in one plane.
+struct PlaneSums<'a> {
+    channel: Channel,
+    x: &'a [f32],
+    dy: &'a [f32],
+}
+
+impl PlaneSums<'_> {
+    #[inline(always)]
+    fn run(self, activation: Activation) -> (f64, f64) {
+        const LANES: usize = 8;
+        let ((x, x_rest), (dy, dy_rest)) = (self.x.as_chunks::<LANES>(), self.dy.as_chunks::<LANES>());
+        let (mut products, mut values) = ([0f64; LANES], [0f64; LANES]);
+        for (x, dy) in x.iter().zip(dy) {
+            for i in 0..LANES {
+                let g = activation.masked(self.channel.before(x[i]), dy[i]);
+                products[i] += f64::from(x[i] - self.channel.mean) * f64::from(g);
+                values[i] += f64::from(g);
+            }
         }
+        for (i, (x, dy)) in x_rest.iter().zip(dy_rest).enumerate() {
+            let g = activation.masked(self.channel.before(*x), *dy);
+            products[i] += f64::from(x - self.channel.mean) * f64::from(g);
+            values[i] += f64::from(g);
+        }
+        (products.iter().sum(), values.iter().sum())
     }
-    lanes.iter().sum::<f64>() + x_rest.iter().zip(dy_rest).map(|(x, dy)| product(*x, *dy)).sum::<f64>()
+}
+
+impl pulp::WithSimd for PlaneSums<'_> {
+    type Output = (f64, f64);
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> (f64, f64) {
+        with_activation!(self.channel.activation, |activation| self.run(activation))
+    }
 }
 
 /// The gradient of the input from (x, dy, `[4, C]` of scale, shift and the sums over all ranks of their gradients).
@@ -312,16 +422,43 @@ impl CustomOp3 for InputGrad {
         dx.par_chunks_mut(plane).zip(x.par_chunks(plane)).zip(dy.par_chunks(plane)).enumerate().for_each(
             |(i, ((dx, x), dy))| {
                 let c = i % channels;
-                let (mean, inverse) = (self.0.mean[c], self.0.inverse[c]);
-                let scale = affine[c] * inverse;
-                let slope = affine[2 * channels + c] * inverse / count;
+                let slope = affine[2 * channels + c] * self.0.inverse[c] / count;
                 let offset = affine[3 * channels + c] / count;
-                for ((dx, x), dy) in dx.iter_mut().zip(x).zip(dy) {
-                    *dx = scale * (dy - offset - (x - mean) * slope);
-                }
+                let channel = self.0.channel(affine, c);
+                pulp::Arch::new().dispatch(PlaneGrad { channel, slope, offset, x, dy, dx });
             },
         );
         Ok((CpuStorage::F32(dx), xl.shape().clone()))
+    }
+}
+
+/// One plane of the input's gradient.
+struct PlaneGrad<'a> {
+    channel: Channel,
+    slope: f32,
+    offset: f32,
+    x: &'a [f32],
+    dy: &'a [f32],
+    dx: &'a mut [f32],
+}
+
+impl PlaneGrad<'_> {
+    #[inline(always)]
+    fn run(self, activation: Activation) {
+        let Channel { mean, scale, .. } = self.channel;
+        for ((dx, x), dy) in self.dx.iter_mut().zip(self.x).zip(self.dy) {
+            let g = activation.masked(self.channel.before(*x), *dy);
+            *dx = scale * (g - self.offset - (x - mean) * self.slope);
+        }
+    }
+}
+
+impl pulp::WithSimd for PlaneGrad<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        with_activation!(self.channel.activation, |activation| self.run(activation));
     }
 }
 

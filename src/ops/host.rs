@@ -11,6 +11,7 @@ pub fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]>
 }
 
 /// A float64 sum in eight fixed lanes: vectorisable, and the same everywhere.
+#[inline(always)]
 pub fn sum(values: &[f32], f: impl Fn(f64) -> f64) -> f64 {
     let (chunks, rest) = values.as_chunks::<8>();
     let mut lanes = [0f64; 8];
