@@ -89,6 +89,10 @@ fn features_and_scores_made_in_parts_are_those_of_one_run() {
     }
     let scores = |name: &str| fs::read(dir.path().join(name).join("scores.csv")).unwrap();
     assert_eq!(scores("whole"), scores("parts"));
+    // Merged again, in place or not, a reference keeps the densities that it has got since.
+    run(&dir, &["merge", "parts", "--in-place"]).success();
+    run(&dir, &["merge", "parts"]).success();
+    assert_eq!(content(&dir.path().join("whole")), content(&dir.path().join("parts")));
 
     run(&dir, &["score", "photos", "--reference", "whole", "-o", "one.csv"]).success();
     for index in 0..2 {
@@ -129,13 +133,116 @@ fn an_index_made_in_parts_is_that_of_one_run() {
         assert_eq!(content(&dir.path().join("whole")), content(&dir.path().join(&out)), "{count} shards");
         run(&dir, &["merge", &out]).success().stderr(contains("merged already"));
     }
-    let graphs = ["index", "whole", "--shard", "0/2", "--index", "hnsw"];
-    run(&dir, &graphs).failure().code(2).stderr(contains("--index exact"));
     // The merge completes what was searched, not what is there by then.
     run(&dir, &[&["index", "whole", "--shard", "0/1"][..], &more].concat()).success();
     run(&dir, &["embed", "photos", "--fit", "pad", "-o", "other"]).success();
     fs::copy(dir.path().join("other/manifest.json"), dir.path().join("whole/manifest.json")).unwrap();
     run(&dir, &["merge", "whole"]).failure().code(1).stderr(contains("among other features"));
+}
+
+/// A reference of 2 600 random rows of 8 numbers in clusters, every ninth row a copy of one before.
+fn clustered(dir: &TempDir) {
+    const ROWS: usize = 2_600;
+    const WIDTH: usize = 8;
+    // A small generator of its own: what is tested must not change with that of a library.
+    let mut state = 1u64;
+    let mut random = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1u64 << 24) as f32
+    };
+    let mut values: Vec<f32> = Vec::with_capacity(ROWS * WIDTH);
+    for row in 0..ROWS {
+        let copied = row.checked_sub(1_200).filter(|_| row % 9 == 8);
+        for column in 0..WIDTH {
+            let centre = ((row % 30) * (column + 3) % 7) as f32;
+            let value = copied.map_or_else(|| centre + random(), |row| values[row * WIDTH + column]);
+            values.push(value);
+        }
+    }
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({ROWS}, {WIDTH}), }}");
+    header.push_str(&" ".repeat(117 - header.len()));
+    header.push('\n');
+    let mut file = b"\x93NUMPY\x01\x00".to_vec();
+    file.extend((header.len() as u16).to_le_bytes());
+    file.extend(header.bytes());
+    file.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    fs::write(dir.path().join("features.npy"), file).unwrap();
+}
+
+/// A column of a reference's table.
+fn column(dir: &TempDir, table: &str, name: &str) -> Vec<String> {
+    let text = fs::read_to_string(dir.path().join(table)).unwrap();
+    let mut lines = text.lines();
+    let at = lines.next().unwrap().split(',').position(|header| header == name).unwrap();
+    lines.map(|line| line.split(',').nth(at).unwrap().to_owned()).collect()
+}
+
+#[test]
+fn graphs_made_in_parts_find_what_exact_search_finds_and_serve_as_any_index() {
+    let dir = tempfile::tempdir().unwrap();
+    clustered(&dir);
+    let more = ["--k", "5", "--no-predictor", "--index"];
+    let index = |reference: &str, kind: &str, shard: &[&str]| {
+        run(&dir, &[&["index", reference][..], &more, &[kind], shard].concat())
+    };
+    for name in ["exact", "one", "cut2", "cut5", "again"] {
+        run(&dir, &["embed", "features.npy", "-o", name]).success();
+    }
+    index("exact", "exact", &[]).success();
+    index("one", "hnsw", &[]).success();
+    // Three chunks: of five shards two have no rows.
+    for (name, count) in [("cut2", 2), ("cut5", 5), ("again", 2)] {
+        for part in (0..count).rev() {
+            if part == 0 {
+                run(&dir, &["merge", name]).failure().code(1).stderr(contains("missing 1 of"));
+            }
+            index(name, "hnsw", &["--shard", &format!("{part}/{count}")]).success();
+        }
+        run(&dir, &["merge", name]).success().stdout(contains(format!("{count} parts: 2600 images")));
+        assert!(!dir.path().join(name).join("indexing").exists());
+    }
+    assert_eq!(content(&dir.path().join("cut2")), content(&dir.path().join("again")));
+
+    let distances = |name: &str| -> Vec<f64> {
+        let texts = column(&dir, &format!("{name}/scores.csv"), "mean_knn_distance");
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    };
+    let exact = distances("exact");
+    // A row whose neighbours were all found has the very distance that exact search gives.
+    let found = |name: &str| {
+        let same = distances(name).iter().zip(&exact).filter(|(a, b)| a == b).count();
+        same as f64 / exact.len() as f64
+    };
+    for name in ["cut2", "cut5"] {
+        assert!(found(name) >= found("one") && found(name) > 0.99, "{name}: {}", found(name));
+        assert!(distances(name).iter().zip(&exact).all(|(a, b)| a >= b), "{name}");
+    }
+    let manifest = fs::read_to_string(dir.path().join("cut5/manifest.json")).unwrap();
+    assert!(manifest.contains(r#""shards": 5"#) && manifest.contains(r#""kind": "hnsw""#), "{manifest}");
+
+    // The graphs of the parts answer later queries; a row of the reference does not find itself.
+    for (reference, out) in [("cut5", "cut5.csv"), ("exact", "exact.csv")] {
+        run(&dir, &["score", "features.npy", "--reference", reference, "-o", out]).success();
+    }
+    let near = |table: &str| column(&dir, table, "nearest_distance");
+    let same = near("cut5.csv").iter().zip(near("exact.csv")).filter(|(a, b)| *a == b).count();
+    assert!(same * 100 > exact.len() * 99, "{same}");
+    let bytes = fs::read(dir.path().join("cut5/index.2.hnsw.graph")).unwrap();
+    fs::write(dir.path().join("cut5/index.2.hnsw.graph"), &bytes[1..]).unwrap();
+    let damaged = ["score", "features.npy", "--reference", "cut5", "-o", "x.csv"];
+    run(&dir, &damaged).failure().code(1).stderr(contains("index.2.hnsw.graph"));
+    index("cut5", "exact", &[]).success();
+    assert!(!dir.path().join("cut5/index.2.hnsw.graph").exists());
+
+    let collapse = ["--duplicates", "collapse"];
+    for (name, kind) in [("exact", "exact"), ("again", "hnsw")] {
+        for part in ["0/2", "1/2"] {
+            index(name, kind, &[&["--shard", part][..], &collapse].concat()).success();
+        }
+        run(&dir, &["merge", name]).success();
+    }
+    let same = distances("again").iter().zip(distances("exact")).filter(|(a, b)| *a == b).count();
+    assert!(same * 100 > exact.len() * 99, "{same}");
 }
 
 #[test]

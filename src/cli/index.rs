@@ -20,7 +20,8 @@ pub struct Index {
     /// Reference directory that `pd embed` made
     #[arg(value_name = "REF")]
     reference: PathBuf,
-    /// Do one part of the work, exact neighbours: I/N with I from 0, auto/N or auto; `pd merge REF` completes the reference
+    /// Do one part of the work: I/N with I from 0, auto/N or auto; `pd merge REF` completes the reference. With HNSW a part is a
+    /// graph of its own, and what is found depends on N
     #[arg(long, value_name = "I/N", value_parser = common::shard)]
     shard: Option<ShardRequest>,
     #[command(flatten)]

@@ -9,7 +9,7 @@ mod mpi;
 pub use self::mpi::Mpi;
 
 use crate::error::{Error, Result};
-use crate::shards::RankSource;
+use crate::shards::{RankSource, Shard};
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -86,16 +86,24 @@ const PMIX_RANK: &str = "PMIX_RANK";
 /// `srun --mpi=pmix` has started several.
 ///
 /// # Errors
-/// [`Error::Usage`] if there are several ranks and this program cannot speak MPI, or MPI knows of others.
+/// [`Error::Usage`] if there are several ranks and this program cannot speak MPI, or MPI knows of others; if `srun` has started
+/// several tasks that cannot reach each other.
 pub fn open(environment: impl Fn(&str) -> Option<String>) -> Result<Ranks> {
-    let has_pmix = environment(PMIX_RANK).is_some();
     for source in [RankSource::OpenMpi, RankSource::Slurm] {
-        match source.started(&environment)? {
-            Some(shard) if shard.count > 1 && (source == RankSource::OpenMpi || has_pmix) => {
-                return several(source, shard.count);
-            }
-            _ => {}
+        let Some(Shard { count, .. }) = source.started(&environment)? else { continue };
+        if count == 1 {
+            break;
         }
+        if source == RankSource::Slurm && environment(PMIX_RANK).is_none() {
+            return Err(Error::usage(
+                format!(
+                    "srun has started {count} tasks ({}) that cannot reach each other: each would do the whole run, in one directory",
+                    source.size()
+                ),
+                "srun --mpi=pmix, with a pd built with `--features mpi`; or srun -n 1",
+            ));
+        }
+        return several(source, count);
     }
     Ok(single())
 }
@@ -133,16 +141,31 @@ mod tests {
 
     #[test]
     fn a_process_is_alone_unless_several_ranks_were_started_by_mpi() {
-        let step = [("SLURM_STEP_ID", "0"), ("SLURM_PROCID", "1"), ("SLURM_STEP_NUM_TASKS", "2")];
+        let daemon_of_mpirun = [
+            ("OMPI_COMM_WORLD_RANK", "0"),
+            ("OMPI_COMM_WORLD_SIZE", "1"),
+            ("SLURM_STEP_ID", "0"),
+            ("SLURM_PROCID", "1"),
+            ("SLURM_STEP_NUM_TASKS", "2"),
+        ];
         for variables in [
             &[][..],
             &[("OMPI_COMM_WORLD_RANK", "0"), ("OMPI_COMM_WORLD_SIZE", "1")],
             &[("SLURM_PROCID", "0"), ("SLURM_NTASKS", "4")],
             &[("RANK", "1"), ("WORLD_SIZE", "4")],
-            &step,
+            &[("SLURM_STEP_ID", "0"), ("SLURM_PROCID", "0"), ("SLURM_STEP_NUM_TASKS", "1")],
+            &daemon_of_mpirun,
         ] {
             assert_eq!(opened(variables).unwrap().size(), 1, "{variables:?}");
         }
+    }
+
+    #[test]
+    fn tasks_of_srun_without_pmix_are_refused_with_what_to_do() {
+        let step = [("SLURM_STEP_ID", "0"), ("SLURM_PROCID", "1"), ("SLURM_STEP_NUM_TASKS", "2")];
+        let error = opened(&step).unwrap_err();
+        assert!(error.to_string().contains("2 tasks (SLURM_STEP_NUM_TASKS)"), "{error}");
+        assert!(error.exit_code() == 2 && error.hint().unwrap().contains("--mpi=pmix"));
     }
 
     #[cfg(not(feature = "mpi"))]

@@ -2,11 +2,14 @@
 //! A file whose SHA-256 is not the recorded one is not read further, and what is read is checked all the same.
 //! The features are not in them: a dump names rows. The same index writes the same bytes, also after it was loaded.
 
+use super::graph::Graph;
 use super::hnsw::{HnswIndex, HnswParameters, check_rows, shares, space};
+use super::hnsw_shards::shares_of_shards;
 use super::{check_finite, graph_dump, groups::RowGroups};
 use crate::error::{Error, Result};
 use crate::formats::digest::hex;
 use crate::progress::{Progress, check_stop};
+use crate::shards::Shard;
 use ndarray::ArcArray2;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -55,6 +58,7 @@ impl HnswIndex {
     }
 
     /// Reads the graphs that [`HnswIndex::save`] wrote into `dir` for the same `features` `[N, D]`; `files` holds the digests.
+    /// `shards` is the number of shards that the graphs were built in, where they were.
     ///
     /// # Errors
     /// [`Error::Malformed`] if a file is missing, is not the one that was written, or names other rows than `features` has;
@@ -62,7 +66,7 @@ impl HnswIndex {
     pub fn load(
         dir: &Path,
         features: ArcArray2<f32>,
-        parameters: HnswParameters,
+        (parameters, shards): (HnswParameters, Option<usize>),
         files: &BTreeMap<String, String>,
         progress: &dyn Progress,
     ) -> Result<Self> {
@@ -71,7 +75,13 @@ impl HnswIndex {
         check_rows(features.nrows())?;
         let space = space(features);
         let groups = RowGroups::of(space.features.view());
-        let shares = shares(&groups, parameters.parts);
+        let shares = match shards {
+            None => shares(&groups, parameters.parts),
+            Some(count) => {
+                Shard::new(0, count).map_err(|error| broken(dir, error.to_string()))?;
+                shares_of_shards(&groups, count, space.features.nrows())
+            }
+        };
         let parts = shares.len();
         if files.len() != parts * SUFFIXES.len() {
             return Err(broken(dir, format!("{} files are recorded for {parts} graphs", files.len())));
@@ -80,16 +90,29 @@ impl HnswIndex {
         let mut graphs = Vec::with_capacity(parts);
         for (part, rows) in shares.into_iter().enumerate() {
             check_stop(String::new)?;
-            let [data, links] = names(part).map(|name| verified(dir, &name, files));
-            let (mut data, mut links) = (data?, links?);
-            let graph = graph_dump::read(rows, parameters.m, &mut links, &mut data)
-                .map_err(|reason| broken(&dir.join(basename(part)), reason))?;
-            graphs.push(graph);
+            graphs.push(read_graph(dir, part, rows, parameters.m, files)?);
             progress.advance(1);
         }
         progress.finish();
         Ok(HnswIndex::of_parts(space, groups, parameters, graphs))
     }
+}
+
+/// The graph `part` of `rows`, with `m` connections, from its two files.
+///
+/// # Errors
+/// As [`HnswIndex::load`].
+pub(super) fn read_graph(
+    dir: &Path,
+    part: usize,
+    rows: Vec<u32>,
+    m: usize,
+    files: &BTreeMap<String, String>,
+) -> Result<Graph> {
+    let [data, links] = names(part).map(|name| verified(dir, &name, files));
+    let (mut data, mut links) = (data?, links?);
+    graph_dump::read(rows, m, &mut links, &mut data)
+        .map_err(|reason| broken(&dir.join(basename(part)), reason))
 }
 
 /// The recorded file `name`, from its start, after its digest was compared.
@@ -123,18 +146,29 @@ fn verified(dir: &Path, name: &str, files: &BTreeMap<String, String>) -> Result<
 
 /// Removes files of an earlier index from `dir` that are not among `kept`.
 pub(super) fn remove_others(dir: &Path, kept: Option<&BTreeMap<String, String>>) -> Result<()> {
-    for part in 0..HnswParameters::MOST_PARTS {
-        for name in names(part).into_iter().filter(|name| !kept.is_some_and(|kept| kept.contains_key(name))) {
-            let path = dir.join(name);
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::io("remove", &path)(error));
-                }
-                _ => {}
+    for entry in fs::read_dir(dir).map_err(Error::io("read", dir))? {
+        let name = entry.map_err(Error::io("read", dir))?.file_name().to_string_lossy().into_owned();
+        if !is_of_an_index(&name) || kept.is_some_and(|kept| kept.contains_key(&name)) {
+            continue;
+        }
+        let path = dir.join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io("remove", &path)(error));
             }
+            _ => {}
         }
     }
     Ok(())
+}
+
+/// Whether a file has a name that [`HnswIndex::save`] gives.
+pub(super) fn is_of_an_index(name: &str) -> bool {
+    let mut pieces = name.splitn(3, '.');
+    let (base, part, suffix) = (pieces.next(), pieces.next(), pieces.next());
+    base == Some(BASENAME)
+        && part.is_some_and(|part| part.parse::<usize>().is_ok())
+        && suffix.is_some_and(|suffix| SUFFIXES.contains(&suffix))
 }
 
 /// A file that is hashed while it is written and gets its name when it is whole.

@@ -6,6 +6,7 @@ use ndarray::ArrayView2;
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
+use std::ops::Range;
 
 /// Which rows of a set have the same content.
 pub(super) struct RowGroups {
@@ -52,7 +53,17 @@ impl RowGroups {
 
     /// The first row of every group, ascending.
     pub fn firsts(&self) -> impl Iterator<Item = u32> {
-        self.first.iter().zip(0..).filter(|&(&first, row)| first == row).map(|(_, row)| row)
+        self.firsts_within(0..self.first.len() as u32)
+    }
+
+    /// The first row within `range` of every group that has one there, ascending.
+    pub fn firsts_within(&self, range: Range<u32>) -> impl Iterator<Item = u32> {
+        let start = range.start;
+        range.filter(move |&row| {
+            let first = self.first(row);
+            let members = self.members(&first);
+            members.get(members.partition_point(|&member| member < start)) == Some(&row)
+        })
     }
 
     /// All rows of the group whose first row is `first`, ascending.
@@ -92,6 +103,8 @@ mod tests {
         let groups = RowGroups::of(features.view());
         assert_eq!((0..6).map(|row| groups.first(row)).collect::<Vec<_>>(), [0, 1, 0, 3, 1, 0]);
         assert_eq!(groups.firsts().collect::<Vec<_>>(), [0, 1, 3]);
+        assert_eq!(groups.firsts_within(1..5).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(groups.firsts_within(4..6).collect::<Vec<_>>(), [4, 5]);
         assert_eq!(groups.members(&0), [0, 2, 5]);
         assert_eq!(groups.members(&3), [3]);
         assert_eq!(groups.find(features.view(), &[2.0, 3.0]), Some(1));

@@ -1,6 +1,7 @@
 //! Approximate search with hierarchical navigable small world graphs (Malkov and Yashunin, arXiv 1603.09320), by `hnsw_rs`.
 //! The graphs find candidates; distances, order and ties come from the rows themselves, as in exact search.
 //! Several graphs of fixed shares of the rows are built side by side, each in row order: the same at any thread count.
+//! The graphs may also be those of shards of the rows, built one by one by several machines (`hnsw_shards`).
 
 use super::distance::squared_l2;
 use super::frame::Frame;
@@ -56,7 +57,7 @@ impl Default for HnswParameters {
 }
 
 impl HnswParameters {
-    pub(super) const MOST_PARTS: usize = 64;
+    const MOST_PARTS: usize = 64;
 
     pub(super) fn check(&self) -> Result<()> {
         let explored = 1..=MOST_EXPLORED;
@@ -80,7 +81,7 @@ impl HnswParameters {
 /// Approximate nearest neighbours of a set of features `[N, D]`.
 pub struct HnswIndex {
     pub(super) space: Space,
-    groups: RowGroups,
+    pub(super) groups: RowGroups,
     pub(super) parameters: HnswParameters,
     pub(super) graphs: Vec<Graph>,
     /// For the rows that the graphs answer badly.
@@ -176,7 +177,10 @@ impl HnswIndex {
         if met.iter().any(|(distance, _)| !distance.is_finite()) {
             return None;
         }
+        // Graphs of shards may each hold a copy of the same row.
+        met.iter_mut().for_each(|(_, row)| *row = self.groups.first(*row));
         met.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        met.dedup_by_key(|(_, first)| *first);
         met.truncate(want);
         let mut nearest = Nearest::new(search.k);
         for (_, first) in met {
@@ -195,7 +199,7 @@ impl HnswIndex {
     }
 
     /// Walks for `count` queries at once, then searches exactly for those that came back with too little.
-    fn answer<'a>(
+    pub(super) fn answer<'a>(
         &'a self,
         count: usize,
         search: Search,
@@ -294,13 +298,13 @@ impl HnswIndex {
 }
 
 /// What is looked for.
-struct Query<'a> {
+pub(super) struct Query<'a> {
     /// `[D]`.
-    content: &'a [f32],
+    pub content: &'a [f32],
     /// The indexed row that it is.
-    own: Option<u32>,
+    pub own: Option<u32>,
     /// An indexed row that it does not see.
-    exclude: Option<u32>,
+    pub exclude: Option<u32>,
 }
 
 impl NeighborIndex for HnswIndex {

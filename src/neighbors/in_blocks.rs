@@ -1,8 +1,7 @@
 //! Exact neighbours of some rows in a set that is read block after block: memory does not grow with the set.
 //! Each block is searched exactly, and what is found is merged by (distance, row): the answer of one search of the whole.
 
-use super::top_k::Nearest;
-use super::{ExactIndex, NeighborIndex, Neighbors, Search, too_few};
+use super::{ExactIndex, Merging, NeighborIndex, Neighbors, Search};
 use crate::error::Result;
 use crate::progress::{Progress, Silent};
 use ndarray::{Array2, ArrayView2};
@@ -21,7 +20,7 @@ pub fn search_in_blocks(
     progress: &dyn Progress,
 ) -> Result<Neighbors> {
     let search = Search { k, skip_zero: false };
-    let mut nearest: Vec<Nearest> = (0..own.len()).map(|_| Nearest::new(k)).collect();
+    let mut merging = Merging::new(own.len(), k);
     for block in blocks {
         let (first, rows) = block?;
         let inside = first..first + rows.nrows();
@@ -29,20 +28,13 @@ pub fn search_in_blocks(
             own.clone().map(|row| inside.contains(&row).then(|| (row - first) as u32)).collect();
         let index = ExactIndex::new(rows.into_shared())?;
         let found = index.search(queries, Some(&exclude), search, &Silent)?;
-        for (q, nearest) in nearest.iter_mut().enumerate() {
+        for q in 0..own.len() {
             let (rows, distances) = found.of(q);
-            for (&row, &distance) in rows.iter().zip(distances) {
-                nearest.offer(distance, first as u32 + row);
-            }
+            merging.offer(q, rows.iter().map(|row| first as u32 + row).zip(distances.iter().copied()));
         }
         progress.advance(own.len() as u64);
     }
-    let mut answer = Neighbors { k, rows: vec![0; own.len() * k], distances: vec![0.0; own.len() * k] };
-    for (q, nearest) in nearest.into_iter().enumerate() {
-        let found = nearest.into_sorted();
-        answer.set(q, &found).ok_or_else(|| too_few(q, found.len(), search))?;
-    }
-    Ok(answer)
+    merging.finish()
 }
 
 #[cfg(test)]

@@ -30,6 +30,16 @@ pub enum IndexKind {
     Hnsw,
 }
 
+impl IndexKind {
+    /// [`IndexKind::Exact`] or [`IndexKind::Hnsw`]: what [`choose`] takes for `n` rows of `d` values, unless one was asked for.
+    pub fn resolve(self, n: usize, d: usize) -> IndexKind {
+        match self {
+            IndexKind::Auto => choose(n, d),
+            forced => forced,
+        }
+    }
+}
+
 /// What is remembered of an index.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct IndexRecord {
@@ -38,6 +48,9 @@ pub struct IndexRecord {
     /// How the graphs were built.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<HnswParameters>,
+    /// Shards of the rows with a graph each, where they were built in parts: what is found depends on their number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shards: Option<usize>,
     /// Share of the true neighbours found, 0 to 1 (see [`HnswIndex::recall`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recall: Option<f64>,
@@ -47,13 +60,14 @@ pub struct IndexRecord {
 }
 
 impl IndexRecord {
-    /// For a summary: `exact index`, or `HNSW index, recall 0.9987`.
+    /// For a summary: `exact index`, `HNSW index, recall 0.9987`, or `HNSW index in 16 shards, recall 0.9991`.
     pub fn describe(&self) -> String {
-        match (self.kind, self.recall) {
-            (IndexKind::Hnsw, Some(recall)) => format!("HNSW index, recall {recall:.4}"),
-            (IndexKind::Hnsw, None) => "HNSW index".into(),
-            (IndexKind::Exact | IndexKind::Auto, _) => "exact index".into(),
+        if self.kind != IndexKind::Hnsw {
+            return "exact index".into();
         }
+        let shards = self.shards.map_or(String::new(), |count| format!(" in {count} shards"));
+        let recall = self.recall.map_or(String::new(), |recall| format!(", recall {recall:.4}"));
+        format!("HNSW index{shards}{recall}")
     }
 }
 
@@ -130,19 +144,42 @@ pub fn build(
     seed: u64,
     progress: &dyn Progress,
 ) -> Result<(BuiltIndex, IndexRecord)> {
-    let kind = match kind {
-        IndexKind::Auto => choose(features.nrows(), features.ncols()),
-        forced => forced,
-    };
-    let exact = IndexRecord { kind: IndexKind::Exact, parameters: None, recall: None, files: None };
-    if kind != IndexKind::Hnsw {
-        return Ok((BuiltIndex::Exact(Box::new(ExactIndex::new(features)?)), exact));
+    if kind.resolve(features.nrows(), features.ncols()) != IndexKind::Hnsw {
+        let record =
+            IndexRecord { kind: IndexKind::Exact, parameters: None, shards: None, recall: None, files: None };
+        return Ok((BuiltIndex::Exact(Box::new(ExactIndex::new(features)?)), record));
     }
-    let parameters = HnswParameters::default();
-    let index = HnswIndex::build(features, parameters, progress)?;
+    let index = HnswIndex::build(features, HnswParameters::default(), progress)?;
+    measured(index, None, k, seed, progress)
+}
+
+/// The index of graphs that were built shard by shard: `parts` are the shards of `features` `[N, D]` that have rows, in order,
+/// with the directory and the digests that [`GraphShard::save`](super::GraphShard::save) left. The rest is as in [`build`].
+///
+/// # Errors
+/// [`crate::Error::Malformed`] if a file is not the one that its shard wrote; as [`build`].
+pub fn join(
+    features: ArcArray2<f32>,
+    shards: usize,
+    parts: &[(&Path, &BTreeMap<String, String>)],
+    k: usize,
+    seed: u64,
+    progress: &dyn Progress,
+) -> Result<(BuiltIndex, IndexRecord)> {
+    measured(HnswIndex::of_shards(features, shards, parts)?, Some(shards), k, seed, progress)
+}
+
+fn measured(
+    index: HnswIndex,
+    shards: Option<usize>,
+    k: usize,
+    seed: u64,
+    progress: &dyn Progress,
+) -> Result<(BuiltIndex, IndexRecord)> {
     let recall = index.recall(k, RECALL_SAMPLE, seed, progress)?;
     warn_of_recall(recall, progress);
-    let record = IndexRecord { kind, parameters: Some(parameters), recall: Some(recall), files: None };
+    let (kind, parameters) = (IndexKind::Hnsw, Some(index.parameters()));
+    let record = IndexRecord { kind, parameters, shards, recall: Some(recall), files: None };
     Ok((BuiltIndex::Hnsw(Box::new(index)), record))
 }
 
@@ -174,7 +211,7 @@ pub fn open(
                     "the record of the HNSW index lacks its parameters or files",
                 ));
             };
-            let index = HnswIndex::load(dir, features, parameters, files, progress)?;
+            let index = HnswIndex::load(dir, features, (parameters, record.shards), files, progress)?;
             Ok(BuiltIndex::Hnsw(Box::new(index)))
         }
         IndexKind::Auto => {

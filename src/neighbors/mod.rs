@@ -15,10 +15,12 @@ mod graph;
 mod graph_dump;
 mod groups;
 mod hnsw;
+mod hnsw_shards;
 #[cfg(test)]
 mod hnsw_tests;
 mod in_blocks;
 mod kind;
+mod merging;
 mod top_k;
 
 #[cfg(test)]
@@ -28,8 +30,10 @@ pub use balls::Visit;
 pub use device::search_on;
 pub use exact::ExactIndex;
 pub use hnsw::{HnswIndex, HnswParameters};
+pub use hnsw_shards::GraphShard;
 pub use in_blocks::search_in_blocks;
-pub use kind::{BuiltIndex, IndexKind, IndexRecord, build, build_borrowed, choose, open};
+pub use kind::{BuiltIndex, IndexKind, IndexRecord, build, build_borrowed, choose, join, open};
+pub use merging::Merging;
 
 use crate::error::{Error, Result};
 use crate::progress::Progress;

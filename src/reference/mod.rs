@@ -9,6 +9,7 @@ mod manifest;
 pub mod score;
 mod scorer;
 pub mod sharded;
+mod sharded_graphs;
 pub mod sharded_index;
 pub mod sharded_sets;
 mod store;

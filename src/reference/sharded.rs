@@ -120,10 +120,11 @@ fn attempt(work: &Work, progress: &dyn Progress, fill: impl Fill) -> Result<Part
 }
 
 /// Joins the parts of `pd embed` to a reference directory in `out`: the bytes of one run. `in_place` leaves the features in the
-/// parts, and the manifest lists them.
+/// parts, and the manifest lists them. Densities that were found since an earlier merge in place stay.
 ///
 /// # Errors
-/// [`Error::Malformed`] if a file is not the one that its part was made with; [`Error::Data`] if no image could be used.
+/// [`Error::Malformed`] if a file is not the one that its part was made with, or `out` holds another reference; [`Error::Data`] if
+/// no image could be used.
 pub fn merge_embedded(out: &Path, parts: &[Part], in_place: bool) -> Result<Merged> {
     let run: EmbedRun = options_of(parts)?;
     let merged = check_whole(out, parts, run.inputs)?;
@@ -133,7 +134,10 @@ pub fn merge_embedded(out: &Path, parts: &[Part], in_place: bool) -> Result<Merg
         return Err(nothing_usable(&read_skipped(out)?));
     }
     concat_csv(&out.join(files::IMAGES), &files_of(parts, files::IMAGES), Some("row"))?;
+    // What was merged in place before may have been indexed since: the rows are the same ones.
+    let before = finished(out, &run.identity, &run.input_digest)?;
     let mut manifest = Manifest::new(run.identity, run.input_digest, merged.rows, merged.skipped);
+    manifest.density = before.filter(|before| before.rows == merged.rows).and_then(|before| before.density);
     let features = files_of(parts, files::FEATURES);
     if in_place {
         let of = |path: &PathBuf| {

@@ -1,16 +1,18 @@
 //! `pd index` in parts (`--shard I/N`): each part has the exact neighbours of some of the rows, and streams the whole reference.
 //! The merge puts neighbours one below the other and goes on as one run does: densities, quantiles, predictor.
+//! Graphs are cut the other way, by the rows that are found (`sharded_graphs`).
 
 use super::index::{IndexOptions, Indexed, keep};
 use super::score::{check_enough, score_found};
+use super::sharded_graphs::{fill, join_graphs, make_graph, merge_found};
 use super::store::Reference;
 use crate::error::{Error, Result};
 use crate::formats::atomic::remove_directory;
 use crate::formats::npy::{read_npz_f64, write_npz_f64};
-use crate::neighbors::{self, IndexKind, Neighbors, choose, search_in_blocks};
+use crate::neighbors::{self, IndexKind, Neighbors, search_in_blocks};
 use crate::progress::{Progress, check_stop};
-use crate::shards::{self, CHUNK, Merged, Part, Partial, Run, Shard, check_whole, files_of, options_of};
-use ndarray::{Array2, ArrayView2};
+use crate::shards::{self, CHUNK, Merged, Part, Partial, Run, Shard, check_whole, options_of};
+use ndarray::{Array2, ArrayD, ArrayView2};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -24,7 +26,7 @@ const NEIGHBORS: &str = "neighbors.npz";
 /// Names of its arrays.
 const ARRAYS: [&str; 2] = ["rows", "distances"];
 /// Chunks whose neighbours are searched together, and kept when they are found.
-const TOGETHER: usize = 64;
+pub(super) const TOGETHER: usize = 64;
 /// Rows of the reference that are read together, at least: more than the most neighbours that can be asked for.
 const BLOCK: usize = 1 << 17;
 
@@ -41,11 +43,10 @@ pub fn place(reference: &Path) -> PathBuf {
     reference.join(PLACE)
 }
 
-/// The neighbours of one shard of the rows of `reference`, as a part. Rows whose neighbours an earlier attempt found are not
-/// searched again.
+/// One shard of the neighbours of the rows of `reference`, as a part. What an earlier attempt found is not searched again.
 ///
 /// # Errors
-/// [`Error::Usage`] where a graph is to find the neighbours; as [`super::index()`] and [`shards::finished_part`].
+/// As [`super::index()`] and [`shards::finished_part`].
 pub fn index_shard(
     reference: &Reference,
     options: IndexOptions,
@@ -54,25 +55,26 @@ pub fn index_shard(
 ) -> Result<Part> {
     let (rows, width) = (reference.manifest.rows, reference.manifest.identity.dimension);
     check_enough(rows, options.score.k)?;
-    refuse_graphs(options.score.index, rows, width)?;
+    let kind = options.score.index.resolve(rows, width);
     let run = Run::new(INDEX, &IndexRun { reference: reference.digest_of_features()?, options })?;
     let out = place(&reference.dir);
     let (chunks, own) = shards::of_shard(shard, rows);
     shards::finished_or(&out, shard, &run, || {
         let partial = Partial::open(shards::chunks_of(&out, shard, &run), &run)?;
-        let groups: Vec<Range<usize>> = chunks
-            .clone()
-            .step_by(TOGETHER)
-            .map(|chunk| {
-                let last = (chunk + TOGETHER).min(chunks.end);
-                shards::range(chunk, rows).start..shards::range(last, rows).start
-            })
-            .collect();
-        find(reference, options.score.k, &groups, &partial, progress)?;
+        let k = options.score.k;
+        if kind == IndexKind::Hnsw {
+            make_graph(reference, k, own.clone(), &partial, progress)?;
+        } else {
+            find(reference, k, &groups(chunks.clone(), rows), &partial, progress)?;
+        }
         let part = shards::publish(&out, shard, &run, own.clone(), |dir| {
-            let mut all = Neighbors { k: options.score.k, rows: Vec::new(), distances: Vec::new() };
-            for group in &groups {
-                append(&mut all, &file(&partial, group), group.len(), rows)?;
+            if kind == IndexKind::Hnsw {
+                fill(dir, &partial, rows)?;
+                return Ok((own.len(), 0));
+            }
+            let mut all = Neighbors { k, rows: Vec::new(), distances: Vec::new() };
+            for group in groups(chunks, rows) {
+                append(&mut all, &file(&partial, &group), group.len(), rows)?;
             }
             write(&dir.join(NEIGHBORS), &all)?;
             Ok((own.len(), 0))
@@ -82,21 +84,18 @@ pub fn index_shard(
     })
 }
 
-fn refuse_graphs(kind: IndexKind, rows: usize, width: usize) -> Result<()> {
-    let why = match kind {
-        IndexKind::Hnsw => "--index hnsw was asked for",
-        IndexKind::Auto if choose(rows, width) == IndexKind::Hnsw => {
-            "a set of this size gets an HNSW index unless told otherwise"
-        }
-        _ => return Ok(()),
+/// The rows of `chunks` of a set of `rows` in groups whose neighbours are searched together.
+pub(super) fn groups(chunks: Range<usize>, rows: usize) -> Vec<Range<usize>> {
+    let end = chunks.end;
+    let group = |chunk: usize| {
+        let next = (chunk + TOGETHER).min(end);
+        shards::range(chunk, rows).start..shards::range(next, rows).start
     };
-    Err(Error::usage(
-        format!("{why}, and graphs are not built in parts"),
-        "--index exact, whose neighbours are searched in parts; or `pd index` without --shard",
-    ))
+    chunks.step_by(TOGETHER).map(group).collect()
 }
 
-fn file(partial: &Partial, group: &Range<usize>) -> PathBuf {
+/// Where the neighbours of a group of rows wait for the end of the part.
+pub(super) fn file(partial: &Partial, group: &Range<usize>) -> PathBuf {
     partial.data_as(group.start / CHUNK, "npz")
 }
 
@@ -127,7 +126,7 @@ fn find(
     Ok(())
 }
 
-fn write(path: &Path, neighbors: &Neighbors) -> Result<()> {
+pub(super) fn write(path: &Path, neighbors: &Neighbors) -> Result<()> {
     let shape = (neighbors.len(), neighbors.k);
     let wrong = |e: ndarray::ShapeError| Error::data(e.to_string(), "");
     // Row numbers below 2^32 are exact in float64.
@@ -139,25 +138,34 @@ fn write(path: &Path, neighbors: &Neighbors) -> Result<()> {
 
 /// Appends the `count` neighbour lists in a file; rows are of a set of `total`.
 fn append(all: &mut Neighbors, path: &Path, count: usize, total: usize) -> Result<()> {
-    let wrong = |reason: &str| Error::malformed(path, reason, "remove its part and run that shard again");
-    let arrays = read_npz_f64(path, &ARRAYS)?.ok_or_else(|| wrong("holds no neighbours"))?;
-    if arrays.iter().any(|array| array.shape() != [count, all.k]) {
-        return Err(wrong("holds the neighbours of other rows"));
-    }
-    for &row in &arrays[0] {
-        if !(row >= 0.0 && row < total as f64) {
-            return Err(wrong("names a row that the reference does not have"));
-        }
-        all.rows.push(row as u32);
-    }
-    if arrays[1].iter().any(|distance| !(*distance >= 0.0 && distance.is_finite())) {
-        return Err(wrong("holds a distance that is none"));
-    }
-    all.distances.extend(&arrays[1]);
+    let found = read(path, (count, all.k), 0..total)?;
+    all.rows.extend(found.rows);
+    all.distances.extend(found.distances);
     Ok(())
 }
 
-/// Joins the parts of `pd index` and completes the reference: the bytes of one run. Memory is that of one run.
+/// The neighbour lists in a file, `[count, k]`, of rows that are all `among` those.
+pub(super) fn read(path: &Path, (count, k): (usize, usize), among: Range<usize>) -> Result<Neighbors> {
+    let wrong = |reason: &str| Error::malformed(path, reason, "remove its part and run that shard again");
+    let arrays: Option<[ArrayD<f64>; 2]> =
+        read_npz_f64(path, &ARRAYS)?.and_then(|arrays| arrays.try_into().ok());
+    let [rows, distances] = arrays.ok_or_else(|| wrong("holds no neighbours"))?;
+    if [&rows, &distances].iter().any(|array| array.shape() != [count, k]) {
+        return Err(wrong("holds the neighbours of other rows"));
+    }
+    let (first, end) = (among.start as f64, among.end as f64);
+    if rows.iter().any(|&row| !(row >= first && row < end)) {
+        return Err(wrong("names a row that is not there to be found"));
+    }
+    if distances.iter().any(|distance| !(*distance >= 0.0 && distance.is_finite())) {
+        return Err(wrong("holds a distance that is none"));
+    }
+    let rows = rows.iter().map(|&row| row as u32).collect();
+    Ok(Neighbors { k, rows, distances: distances.into_iter().collect() })
+}
+
+/// Joins the parts of `pd index` and completes the reference: the bytes of one run, where neighbours are exact. Memory is that of
+/// one run.
 ///
 /// # Errors
 /// [`Error::Malformed`] if a file is not the one that its part was made with, or the features are no longer those that were
@@ -175,18 +183,32 @@ pub fn merge_indexed(dir: &Path, parts: &[Part], progress: &dyn Progress) -> Res
     }
     let rows = reference.manifest.rows;
     let merged = check_whole(&out, parts, rows)?;
-    let mut all = Neighbors { k: options.score.k, rows: Vec::new(), distances: Vec::new() };
-    for (part, path) in parts.iter().zip(files_of(parts, NEIGHBORS)) {
-        append(&mut all, &path, part.record.inputs.len(), rows)?;
-    }
-    if all.len() != rows {
-        return Err(Error::malformed(&out, "a part has no neighbours", "remove it and run its shard again"));
-    }
-    let features = reference.features()?.into_shared();
     let score = options.score;
-    let index = neighbors::build(IndexKind::Exact, features.clone(), score.k, score.seed, progress)?;
+    let graphs = score.index.resolve(rows, reference.manifest.identity.dimension) == IndexKind::Hnsw;
+    let all =
+        if graphs { merge_found(parts, score.k, rows, progress)? } else { joined(parts, score.k, rows)? };
+    let features = reference.features()?.into_shared();
+    let index = match graphs {
+        true => join_graphs(parts, features.clone(), score, progress)?,
+        false => neighbors::build(IndexKind::Exact, features.clone(), score.k, score.seed, progress)?,
+    };
     let found = score_found(&features, all, index, score, progress)?;
     let indexed = keep(&mut reference, &features, found, options, progress)?;
     remove_directory(&out)?;
     Ok((merged, indexed))
+}
+
+/// The neighbours of the rows of all parts, one below the other.
+fn joined(parts: &[Part], k: usize, rows: usize) -> Result<Neighbors> {
+    let mut all = Neighbors { k, rows: Vec::new(), distances: Vec::new() };
+    for part in parts {
+        let path = part.file(NEIGHBORS).ok_or_else(|| without_neighbors(part))?;
+        append(&mut all, &path, part.record.inputs.len(), rows)?;
+    }
+    Ok(all)
+}
+
+/// The error of a part that lacks a file of neighbours.
+pub(super) fn without_neighbors(part: &Part) -> Error {
+    Error::malformed(&part.dir, "has no neighbours", "remove it and run its shard again")
 }

@@ -192,7 +192,9 @@ pub fn finished_or(out: &Path, shard: Shard, run: &Run, make: impl FnOnce() -> R
     }
     match make() {
         // Another process of the same run may have finished this part, and with it removed the chunks that both work on.
-        Err(error @ Error::Io { .. }) => finished_part(out, shard, run)?.ok_or(error),
+        Err(error @ (Error::Io { .. } | Error::Malformed { .. })) => {
+            finished_part(out, shard, run)?.ok_or(error)
+        }
         result => result,
     }
 }

@@ -1,0 +1,211 @@
+//! The HNSW neighbours of `pd index` in parts: each part has the graph of its own rows, and what all rows find in there.
+//! The merge takes for each row the nearest of what all parts found, by (distance, row), and the graphs together as the index.
+//! A part holds features of its own rows only; the others go by in groups.
+
+use super::score::ScoreOptions;
+use super::sharded_index::{file, groups, read, without_neighbors, write};
+use super::store::Reference;
+use crate::error::{Error, Result};
+use crate::formats::atomic::link_or_copy;
+use crate::neighbors::{self, BuiltIndex, GraphShard, IndexRecord, Merging, Neighbors};
+use crate::progress::{Progress, check_stop};
+use crate::shards::{self, CHUNK, Part, Partial};
+use ndarray::ArcArray2;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+
+/// Digests of the files of a graph, by name.
+type Files = BTreeMap<String, String>;
+
+/// Name in a part of the neighbours that a group of rows found there.
+fn name(group: &Range<usize>) -> String {
+    format!("neighbors-{:06}.npz", group.start / CHUNK)
+}
+
+/// The number under which the graph is kept among unfinished work: that of a chunk after the last.
+fn graph_number(rows: usize) -> usize {
+    shards::count(rows)
+}
+
+/// All rows of a set, in groups.
+fn all_groups(rows: usize) -> Vec<Range<usize>> {
+    groups(0..shards::count(rows), rows)
+}
+
+/// Builds the graph of the rows `own` and finds what all rows have as their `k` nearest in there, as far as an earlier attempt has
+/// not. A shard without rows has nothing to find.
+pub(super) fn make_graph(
+    reference: &Reference,
+    k: usize,
+    own: Range<usize>,
+    partial: &Partial,
+    progress: &dyn Progress,
+) -> Result<()> {
+    if own.is_empty() {
+        return Ok(());
+    }
+    let rows = reference.manifest.rows;
+    let mut features = reference.feature_rows()?;
+    let content = features.read(own.clone())?.into_shared();
+    let graph = match kept_graph(partial, rows, content.clone(), own.clone(), progress)? {
+        Some(graph) => graph,
+        None => {
+            let graph = GraphShard::build(content, own, progress)?;
+            partial.finish(graph_number(rows), &graph.save(&partial.path(""))?)?;
+            graph
+        }
+    };
+    let missing: Vec<Range<usize>> =
+        all_groups(rows).into_iter().filter(|group| !partial.has(group.start / CHUNK)).collect();
+    progress.start("nearest neighbours", missing.iter().map(|group| group.len() as u64).sum(), "rows");
+    for group in missing {
+        check_stop(|| "what was found is kept; the same command continues".into())?;
+        let queries = features.read(group.clone())?;
+        write(&file(partial, &group), &graph.search(queries.view(), group.clone(), k)?)?;
+        partial.finish(group.start / CHUNK, &group.len())?;
+        progress.advance(group.len() as u64);
+    }
+    progress.finish();
+    Ok(())
+}
+
+/// The graph that an earlier attempt has left, if it is whole: a machine that loses its power may leave less than it wrote.
+fn kept_graph(
+    partial: &Partial,
+    rows: usize,
+    content: ArcArray2<f32>,
+    own: Range<usize>,
+    progress: &dyn Progress,
+) -> Result<Option<GraphShard>> {
+    if !partial.has(graph_number(rows)) {
+        return Ok(None);
+    }
+    let files: Files = partial.read(graph_number(rows))?;
+    match GraphShard::load(&partial.path(""), content, own, &files, progress) {
+        Err(Error::Malformed { .. }) => Ok(None),
+        graph => graph.map(Some),
+    }
+}
+
+/// Fills the directory of a part with what [`make_graph`] has left in `partial`.
+pub(super) fn fill(dir: &Path, partial: &Partial, rows: usize) -> Result<()> {
+    if !partial.has(graph_number(rows)) {
+        return Ok(());
+    }
+    let files: Files = partial.read(graph_number(rows))?;
+    for name in files.keys() {
+        link_or_copy(&partial.path(name), &dir.join(name))?;
+    }
+    for group in all_groups(rows) {
+        link_or_copy(&file(partial, &group), &dir.join(name(&group)))?;
+    }
+    Ok(())
+}
+
+/// The parts whose shard has rows.
+fn with_rows(parts: &[Part]) -> impl Iterator<Item = &Part> {
+    parts.iter().filter(|part| !part.record.inputs.is_empty())
+}
+
+/// The `k` nearest of each row out of what all parts found, one group of rows after the other.
+pub(super) fn merge_found(
+    parts: &[Part],
+    k: usize,
+    rows: usize,
+    progress: &dyn Progress,
+) -> Result<Neighbors> {
+    let mut all =
+        Neighbors { k, rows: Vec::with_capacity(k * rows), distances: Vec::with_capacity(k * rows) };
+    progress.start("merging neighbours", rows as u64, "rows");
+    for group in all_groups(rows) {
+        check_stop(String::new)?;
+        let mut merging = Merging::new(group.len(), k);
+        for part in with_rows(parts) {
+            let path = part.file(&name(&group)).ok_or_else(|| without_neighbors(part))?;
+            let inside = part.record.inputs.clone();
+            let found = read(&path, (group.len(), GraphShard::found(&inside, k)), inside)?;
+            for (q, own) in group.clone().enumerate() {
+                let (rows, distances) = found.of(q);
+                let others = rows.iter().copied().zip(distances.iter().copied());
+                merging.offer(q, others.filter(|&(row, _)| row as usize != own));
+            }
+        }
+        let merged = merging.finish()?;
+        all.rows.extend(merged.rows);
+        all.distances.extend(merged.distances);
+        progress.advance(group.len() as u64);
+    }
+    progress.finish();
+    Ok(all)
+}
+
+/// The graphs of all parts as one index of `features` `[N, D]`, with its recall.
+pub(super) fn join_graphs(
+    parts: &[Part],
+    features: ArcArray2<f32>,
+    options: ScoreOptions,
+    progress: &dyn Progress,
+) -> Result<(BuiltIndex, IndexRecord)> {
+    let graphs: Vec<(&Path, &Files)> =
+        with_rows(parts).map(|part| (part.dir.as_path(), &part.record.files)).collect();
+    neighbors::join(features, parts.len(), &graphs, options.k, options.seed, progress)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::import;
+    use super::*;
+    use crate::formats::npy::write_npy;
+    use ndarray::Array2;
+    use std::fs;
+    use std::sync::Mutex;
+
+    /// What was begun.
+    #[derive(Default)]
+    struct Begun(Mutex<Vec<String>>);
+
+    impl Progress for Begun {
+        fn start(&self, what: &str, _: u64, _: &'static str) {
+            self.0.lock().unwrap().push(what.into());
+        }
+        fn advance(&self, _: u64) {}
+        fn finish(&self) {}
+        fn warn(&self, _: &str) {}
+    }
+
+    #[test]
+    fn a_part_that_goes_on_keeps_its_graph_and_what_was_found() {
+        const ROWS: usize = 1_500;
+        let dir = tempfile::tempdir().unwrap();
+        let features = Array2::from_shape_fn((ROWS, 3), |(i, j)| ((i * (7 + j * 5)) % 997) as f32);
+        let file = dir.path().join("features.npy");
+        write_npy(&file, &features).unwrap();
+        let place = dir.path().join("ref");
+        import(&place, &file, &features, false).unwrap();
+        let reference = Reference::open(&place).unwrap();
+        let partial = Partial::open(dir.path().join("partial"), &"run").unwrap();
+        let made = |own: &Range<usize>| {
+            let begun = Begun::default();
+            make_graph(&reference, 4, own.clone(), &partial, &begun).unwrap();
+            let out = tempfile::tempdir_in(dir.path()).unwrap();
+            fill(out.path(), &partial, ROWS).unwrap();
+            let names = ["index.0.hnsw.data", "index.0.hnsw.graph", "neighbors-000000.npz"];
+            let files = names.map(|name| fs::read(out.path().join(name)).unwrap());
+            (files, begun.0.into_inner().unwrap())
+        };
+        let own = 1_024..ROWS;
+        let (files, begun) = made(&own);
+        assert_eq!(begun, ["neighbour graph", "nearest neighbours"]);
+        // Broken off between the graph and the neighbours.
+        fs::remove_file(partial.data_as(0, "json")).unwrap();
+        let (again, begun) = made(&own);
+        assert_eq!(begun, ["reading the neighbour graph", "nearest neighbours"]);
+        assert_eq!(again, files);
+        // A graph that is not whole is built again.
+        fs::write(partial.path("index.0.hnsw.graph"), "").unwrap();
+        let (again, begun) = made(&own);
+        assert!(begun.contains(&"neighbour graph".to_owned()), "{begun:?}");
+        assert_eq!(again, files);
+    }
+}
