@@ -2,11 +2,13 @@
 # What `--shard` and `pd merge` promise, under a real scheduler: any number of shards gives the bytes of one run, killed nodes
 # cost nothing that was finished, and nothing is merged of what is incomplete, changed or made otherwise.
 #
-#   tests/slurm.sh PD [STEP...]     steps: count power_cut again failed finetune ranks (all if none is named); about ten minutes
+#   tests/slurm.sh PD [STEP...]     steps: count graphs power_cut cut_off again failed strangers finetune ranks (all if none is named);
+#                                   about ten minutes
 #
 # Needs `sbatch` and a directory that all nodes see (TMPDIR). `power_cut` needs PD_SLURM_KILL, a command that powers a node off by
-# name, and PD_SLURM_START, one that brings it back; without them that step is left out, as `ranks` is without MPI. Exits with 77
-# where there is no SLURM.
+# name, `cut_off` PD_SLURM_CUT, one that takes a node's network while its processes go on (on this machine), and both
+# PD_SLURM_START, one that brings it back; without them these steps are left out, as `ranks` is without MPI. Exits with 77 where
+# there is no SLURM.
 set -euo pipefail
 
 pd=$(realpath "${1:?the program}")
@@ -75,6 +77,22 @@ count() {
     done
 }
 
+graphs() {
+    local n round merge index
+    for n in 1 3; do
+        for round in first second; do
+            rm -rf "graphs-$round"
+            cp -r bare "graphs-$round"
+            index=$(array 0-$((n - 1)) "$(shard "index graphs-$round --index hnsw --no-predictor" $n)")
+            merge=$(after "$index" "$pd merge -q graphs-$round")
+            wait_for 200 finished "$merge"
+        done
+        same graphs-first graphs-second
+        "$pd" score half --reference graphs-first -q -o graphs.csv >/dev/null
+        ok "$n shards of HNSW: the same bytes twice, $(grep -o '"recall": [0-9.]*' graphs-first/manifest.json)"
+    done
+}
+
 power_cut() {
     [ -n "${PD_SLURM_KILL:-}" ] || { echo "left out: power_cut (PD_SLURM_KILL says how to power a node off)"; return; }
     rm -rf out
@@ -101,6 +119,38 @@ power_cut() {
     ${PD_SLURM_START:?} "$node"
     same bare out
     ok "node $node killed after $before chunks of 5: queued again, these not made again, same bytes"
+}
+
+cut_off() { # two writers of one shard: the first, which the controller has lost, goes on beside the second, or when all is merged
+    [ -n "${PD_SLURM_CUT:-}" ] || { echo "left out: cut_off (PD_SLURM_CUT says how to take a node's network)"; return; }
+    local late job node first chunks='out/parts/.chunks-00001-of-00002-*'
+    # shellcheck disable=SC2086
+    begun() { ls $chunks/chunk-*.json >/dev/null 2>&1; }
+    ended() { ! kill -0 "$first" 2>/dev/null; }
+    for late in beside after; do
+        rm -rf out writer-*
+        job=$(array 0-1 "echo \$\$ >writer-\$SLURM_ARRAY_TASK_ID-\${SLURM_RESTART_COUNT:-0}; exec $(shard 'embed photos -o out' 2)")
+        wait_for 60 begun
+        first=$(cat writer-1-0)
+        kill -STOP "$first"
+        node=$(squeue -h -r -j "$job" -t RUNNING -o '%K %N' | awk '$1 == 1 {print $2}')
+        $PD_SLURM_CUT "$node"
+        wait_for 120 test -s writer-1-1
+        [ $late = after ] || kill -CONT "$first"
+        wait_for 120 finished "$job"
+        if [ $late = beside ]; then
+            wait_for 60 ended
+            [ -z "$(find out/parts -maxdepth 1 -name '.*')" ] || fail "cut_off: something is left beside the parts"
+            "$pd" merge -q out >/dev/null
+        else
+            "$pd" merge -q out >/dev/null
+            kill -CONT "$first"
+            wait_for 60 ended
+        fi
+        same bare out
+        ${PD_SLURM_START:?} "$node"
+        ok "node $node cut off: the first writer of shard 1 went on $late the second, same bytes, nothing left"
+    done
 }
 
 again() {
@@ -140,6 +190,16 @@ failed() {
     wait_for 200 finished "$merge"
     [ ! -e merge-ran ] && [ ! -e out/manifest.json ] || fail "the merge ran on partial data"
     ok "a failed shard: the merge never ran"
+}
+
+strangers() { # two tasks that do not speak with each other would each do the whole run
+    local options
+    options=$(tuning 10)
+    # shellcheck disable=SC2086
+    srun -n 2 "$pd" finetune $options -o strangers >said.txt 2>&1 && fail "two tasks without MPI trained in one directory"
+    grep -q 'srun has started 2 tasks' said.txt && grep -q -- '--mpi=pmix' said.txt || fail "strangers: $(cat said.txt)"
+    [ ! -e strangers ] || fail "strangers: something was written"
+    ok "srun -n 2 without --mpi=pmix: refused"
 }
 
 tuning() { # STEPS: the options of a fine-tuning of a small GAN
@@ -190,5 +250,5 @@ ranks() {
     ok "fine-tuning on two ranks stopped by USR1, queued again: the bytes of the uninterrupted two-rank run"
 }
 
-[ $# -gt 0 ] || set -- count power_cut again failed finetune ranks
+[ $# -gt 0 ] || set -- count graphs power_cut cut_off again failed strangers finetune ranks
 for step in "$@"; do "$step"; done

@@ -13,7 +13,7 @@ use pseudo_density::progress::Progress;
 use pseudo_density::reference::sharded::{EMBED, SCORE, merge_embedded, merge_scores};
 use pseudo_density::reference::sharded_index::{self, INDEX, merge_indexed};
 use pseudo_density::sampling::sharded::SAMPLE;
-use pseudo_density::shards::{Merged, PARTS, Part, Shard, ShardRequest, all_parts};
+use pseudo_density::shards::{Merged, PARTS, Part, Shard, ShardRequest, all_parts, remove_parts};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -47,6 +47,7 @@ impl Merge {
             return self.say(INDEX, &merged);
         }
         if !self.out.join(PARTS).exists() && RESULTS.iter().any(|name| self.out.join(name).is_file()) {
+            remove_parts(&self.out)?;
             terminal.say(&format!("{} is merged already", self.out.display()));
             return Ok(());
         }

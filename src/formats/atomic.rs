@@ -142,6 +142,22 @@ pub fn remove_directory(path: &Path) -> Result<()> {
     }
 }
 
+/// Removes a directory that may not be there, and that other processes may be writing into: it loses its name at once, so that
+/// nothing new appears in it while its files are removed.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn remove_directory_in_use(path: &Path) -> Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let nameless = path.with_file_name(format!(".{name}.removed"));
+    remove_directory(&nameless)?;
+    match fs::rename(path, &nameless) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(Error::io("remove", path)(e)),
+        Ok(()) => remove_directory(&nameless),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,6 +196,19 @@ mod tests {
         assert!(error.to_string().contains("cannot write"), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(names(directory.path()), ["a.txt"]);
+    }
+
+    #[test]
+    fn a_directory_in_use_goes_with_what_an_earlier_attempt_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("parts");
+        for _ in 0..2 {
+            fs::create_dir_all(path.join("below")).unwrap();
+            fs::create_dir_all(directory.path().join(".parts.removed/below")).unwrap();
+            remove_directory_in_use(&path).unwrap();
+            remove_directory_in_use(&path).unwrap();
+            assert!(names(directory.path()).is_empty());
+        }
     }
 
     #[test]

@@ -68,7 +68,12 @@ impl Output {
     /// Writes `folder/name.png` and returns that name.
     pub(super) fn write_picture(&self, folder: &str, name: &str, picture: &Picture) -> Result<String> {
         let to = self.dir.join(folder);
-        fs::create_dir_all(&to).map_err(Error::io("create", &to))?;
+        match fs::create_dir(&to) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(Error::io("create", &to)(e));
+            }
+            _ => {}
+        }
         let file = format!("{folder}/{name}.png");
         picture.write_png(&self.path(&file))?;
         Ok(file)

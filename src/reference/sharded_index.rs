@@ -11,7 +11,7 @@ use crate::formats::atomic::remove_directory;
 use crate::formats::npy::{read_npz_f64, write_npz_f64};
 use crate::neighbors::{self, IndexKind, Neighbors, search_in_blocks};
 use crate::progress::{Progress, check_stop};
-use crate::shards::{self, CHUNK, Merged, Part, Partial, Run, Shard, check_whole, options_of};
+use crate::shards::{self, CHUNK, Merged, Part, Partial, Run, Shard, check_whole, options_of, remove_parts};
 use ndarray::{Array2, ArrayD, ArrayView2};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -194,6 +194,7 @@ pub fn merge_indexed(dir: &Path, parts: &[Part], progress: &dyn Progress) -> Res
     };
     let found = score_found(&features, all, index, score, progress)?;
     let indexed = keep(&mut reference, &features, found, options, progress)?;
+    remove_parts(&out)?;
     remove_directory(&out)?;
     Ok((merged, indexed))
 }

@@ -6,7 +6,7 @@ use super::files;
 use super::store::read_skipped;
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
-use crate::formats::atomic::{remove_directory, write_atomic};
+use crate::formats::atomic::{remove_directory_in_use, write_atomic};
 use crate::formats::npy::{NpyRows, NpyWriter};
 use crate::formats::table::{Columns, Table, Values, write_table};
 use crate::images::{ImageSet, Skipped};
@@ -95,18 +95,20 @@ pub fn sets_shard(
         let total: usize = sets.iter().map(|set| shards::count(images(set))).sum();
         let own = shard.range(total);
         let mut work: Vec<(usize, &ImageSet, Range<usize>, Partial)> = Vec::new();
+        // All places are made before the work begins: what is merged meanwhile, by others, is not begun anew.
         let mut first = 0;
         for (at, set) in sets.iter().enumerate() {
             let count = shards::count(images(set));
             let of_set = |chunk: usize| chunk.saturating_sub(first).min(count);
             let chunks = of_set(own.start)..of_set(own.end);
             if let SetInput::Images(images) = set {
-                let partial = Partial::open(kept.join(folder(at)), run)?;
-                let hint = "finished chunks are kept; the same command continues";
-                finish_chunks(&partial, images, extractor, chunks.clone(), options, progress, hint)?;
-                work.push((at, images, chunks, partial));
+                work.push((at, images, chunks, Partial::open(kept.join(folder(at)), run)?));
             }
             first += count;
+        }
+        for (_, images, chunks, partial) in &work {
+            let hint = "finished chunks are kept; the same command continues";
+            finish_chunks(partial, images, extractor, chunks.clone(), options, progress, hint)?;
         }
         let covered = images_before(sets, own.start)..images_before(sets, own.end);
         let part = shards::publish(out, shard, run, covered, |dir| {
@@ -126,7 +128,7 @@ pub fn sets_shard(
             }
             Ok((rows, skipped))
         })?;
-        remove_directory(&kept)?;
+        remove_directory_in_use(&kept)?;
         Ok(part)
     })
 }

@@ -3,7 +3,7 @@
 
 use super::spec::Shard;
 use crate::error::{Error, Result};
-use crate::formats::atomic::{remove_directory, write_atomic};
+use crate::formats::atomic::{remove_directory_in_use, write_atomic};
 use crate::formats::digest::{sha256, sha256_of_file};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -182,7 +182,8 @@ pub fn finished_part(out: &Path, shard: Shard, run: &Run) -> Result<Option<Part>
     }
 }
 
-/// The part of this shard where it is finished, else what `make` makes of it.
+/// The part of this shard where it is finished, else what `make` makes of it. Here alone is the place of parts created: a process
+/// that was cut off and goes on when all is merged finds none, and leaves nothing.
 ///
 /// # Errors
 /// As [`finished_part`]; what `make` returns.
@@ -190,6 +191,8 @@ pub fn finished_or(out: &Path, shard: Shard, run: &Run, make: impl FnOnce() -> R
     if let Some(part) = finished_part(out, shard, run)? {
         return Ok(part);
     }
+    let parts = out.join(PARTS);
+    fs::create_dir_all(&parts).map_err(Error::io("create", &parts))?;
     match make() {
         // Another process of the same run may have finished this part, and with it removed the chunks that both work on.
         Err(error @ (Error::Io { .. } | Error::Malformed { .. })) => {
@@ -204,11 +207,11 @@ pub fn chunks_of(out: &Path, shard: Shard, run: &Run) -> PathBuf {
     out.join(PARTS).join(format!("{CHUNKS}{}-{}", shard.name(), run.digest()))
 }
 
-/// Puts a part together: `write` fills a directory and returns how many rows and skipped inputs that are; the directory then gets
-/// its name.
+/// Puts a part together, within [`finished_or`]: `write` fills a directory and returns how many rows and skipped inputs that are;
+/// the directory then gets its name.
 ///
 /// # Errors
-/// What `write` returns; [`Error::Malformed`] if a different part is there already.
+/// What `write` returns; [`Error::Io`] if all is merged and gone; [`Error::Malformed`] if a different part is there already.
 pub fn publish(
     out: &Path,
     shard: Shard,
@@ -218,7 +221,6 @@ pub fn publish(
 ) -> Result<Part> {
     let dir = place(out, shard);
     let parts = out.join(PARTS);
-    fs::create_dir_all(&parts).map_err(Error::io("create", &parts))?;
     let building = building(&parts, shard)?;
     let (rows, skipped) = write(building.path())?;
     let mut record = PartRecord {
@@ -337,12 +339,13 @@ pub fn all_parts(out: &Path) -> Result<Vec<Part>> {
     Ok(found)
 }
 
-/// Removes the parts and whatever unfinished attempts left beside them.
+/// Removes the parts and whatever unfinished attempts left beside them, also under a process that was cut off and still works on
+/// one of them.
 ///
 /// # Errors
 /// [`Error::Io`].
 pub fn remove_parts(out: &Path) -> Result<()> {
-    remove_directory(&out.join(PARTS))
+    remove_directory_in_use(&out.join(PARTS))
 }
 
 /// Numbers as an array of tasks: `3,7-8`.
@@ -369,6 +372,7 @@ mod tests {
     fn write(out: &Path, shard: Shard, options: Value, text: &'static str) -> Result<Part> {
         let run = Run::new("embed", &options).unwrap();
         let inputs = shard.range(10);
+        fs::create_dir_all(out.join(PARTS)).unwrap();
         publish(out, shard, &run, inputs.clone(), |dir| {
             write_atomic(dir.join("a.txt"), |out| out.write_all(text.as_bytes()))?;
             Ok((inputs.len(), 0))
@@ -407,6 +411,17 @@ mod tests {
         let run = Run::new("embed", &json!({"weights": "bb"})).unwrap();
         assert!(finished_part(out.path(), shard(1), &run).is_err());
         assert!(finished_part(out.path(), shard(2), &run).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_writer_that_comes_too_late_leaves_nothing() {
+        let out = tempfile::tempdir().unwrap();
+        write(out.path(), shard(1), json!(1), "x").unwrap();
+        remove_parts(out.path()).unwrap();
+        remove_parts(out.path()).unwrap();
+        let run = Run::new("embed", &json!(1)).unwrap();
+        assert!(publish(out.path(), shard(1), &run, 0..1, |_| Ok((1, 0))).is_err());
+        assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The directory in which an unfinished run keeps its finished chunks.
 
 use crate::error::{Error, Result};
-use crate::formats::atomic::{remove_directory, write_atomic};
+use crate::formats::atomic::{remove_directory_in_use, write_atomic};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs;
@@ -95,7 +95,7 @@ impl Partial {
     /// # Errors
     /// If a file cannot be removed.
     pub fn remove(self) -> Result<()> {
-        remove_directory(&self.dir)
+        remove_directory_in_use(&self.dir)
     }
 }
 
