@@ -9,6 +9,8 @@ use tempfile::TempDir;
 
 /// Images: more than two chunks of 1 024 hold.
 const IMAGES: usize = 2_100;
+/// One in so many can be used: chunks count inputs, and what takes time is the network.
+const USABLE: usize = 7;
 /// Images of the reference.
 const REFERENCE: usize = 60;
 
@@ -25,18 +27,99 @@ fn run(dir: &TempDir, arguments: &[&str]) -> assert_cmd::assert::Assert {
     pd(dir).args(arguments).assert()
 }
 
-/// Small images, some of them damaged, in `photos`.
+/// Small images, most of them damaged, in `photos`.
 fn stage() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let photos = dir.path().join("photos");
     fs::create_dir(&photos).unwrap();
     for i in 0..IMAGES {
         let (a, b) = (i * 7919 % 256, i * 104_729 % 256);
-        let text =
-            if i % 500 == 3 { "P2 broken".to_owned() } else { format!("P2 2 2 255 {a} {b} {} 9", i % 251) };
+        let text = if i % USABLE != 3 {
+            "P2 broken".to_owned()
+        } else {
+            format!("P2 2 2 255 {a} {b} {} 9", i % 251)
+        };
         fs::write(photos.join(format!("{i:04}.pgm")), text).unwrap();
     }
     dir
+}
+
+/// Seven archives, `8.tar` to `14.tar` in `tars`: one has more images than a chunk, one has none, one is cut short, one holds a link
+/// and a name twice. Most images are damaged.
+fn stage_archives() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let tars = dir.path().join("tars");
+    fs::create_dir(&tars).unwrap();
+    let mut made = 0;
+    for (number, count) in (8..).zip([3, 1_100, 0, 40, 1, 60, 20]) {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut append = |name: &str, content: &[u8], kind: tar::EntryType| {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            header.set_entry_type(kind);
+            if kind.is_symlink() {
+                header.set_link_name("elsewhere.pgm").unwrap();
+            }
+            builder.append_data(&mut header, name, content).unwrap();
+        };
+        for i in 0..count {
+            made += 1;
+            let text = match made % USABLE {
+                3 => format!("P2 2 2 255 {} {} {} 9", made * 7919 % 256, made * 104_729 % 256, made % 251),
+                _ => "P2 broken".to_owned(),
+            };
+            append(&format!("{:04}.pgm", i * 37 % count), text.as_bytes(), tar::EntryType::Regular);
+        }
+        append("captions.txt", b"no image", tar::EntryType::Regular);
+        if number == 13 {
+            append("linked.pgm", b"", tar::EntryType::Symlink);
+            append("0000.pgm", b"P2 2 2 255 1 2 3 4", tar::EntryType::Regular);
+        }
+        let mut bytes = builder.into_inner().unwrap();
+        if number == 14 {
+            // Within the data of an image.
+            bytes.truncate(9 * 1024 + 512 + 10);
+        }
+        fs::write(tars.join(format!("{number}.tar")), bytes).unwrap();
+    }
+    dir
+}
+
+/// A reference of 2 600 random rows of 8 numbers in clusters, every ninth row a copy of one before.
+fn clustered(dir: &TempDir) {
+    const ROWS: usize = 2_600;
+    const WIDTH: usize = 8;
+    // A small generator of its own: what is tested must not change with that of a library.
+    let mut state = 1u64;
+    let mut random = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1u64 << 24) as f32
+    };
+    let mut values: Vec<f32> = Vec::with_capacity(ROWS * WIDTH);
+    for row in 0..ROWS {
+        let copied = row.checked_sub(1_200).filter(|_| row % 9 == 8);
+        for column in 0..WIDTH {
+            let centre = ((row % 30) * (column + 3) % 7) as f32;
+            let value = copied.map_or_else(|| centre + random(), |row| values[row * WIDTH + column]);
+            values.push(value);
+        }
+    }
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({ROWS}, {WIDTH}), }}");
+    header.push_str(&" ".repeat(117 - header.len()));
+    header.push('\n');
+    let mut file = b"\x93NUMPY\x01\x00".to_vec();
+    file.extend((header.len() as u16).to_le_bytes());
+    file.extend(header.bytes());
+    file.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    fs::write(dir.path().join("features.npy"), file).unwrap();
+}
+
+/// A column of a reference's table.
+fn column(dir: &TempDir, table: &str, name: &str) -> Vec<String> {
+    let text = fs::read_to_string(dir.path().join(table)).unwrap();
+    let mut lines = text.lines();
+    let at = lines.next().unwrap().split(',').position(|header| header == name).unwrap();
+    lines.map(|line| line.split(',').nth(at).unwrap().to_owned()).collect()
 }
 
 /// The files below `dir`, by their names from there.
@@ -75,7 +158,7 @@ fn features_and_scores_made_in_parts_are_those_of_one_run() {
         }
         run(&dir, &["merge", &out])
             .success()
-            .stdout(contains(format!("{count} parts: 2095 images, 5 skipped")));
+            .stdout(contains(format!("{count} parts: 300 images, 1800 skipped")));
         assert_eq!(content(&dir.path().join("whole")), content(&dir.path().join(&out)), "{count} shards");
         run(&dir, &["merge", &out]).success().stderr(contains("merged already"));
     }
@@ -107,9 +190,58 @@ fn features_and_scores_made_in_parts_are_those_of_one_run() {
 }
 
 #[test]
+fn whole_archives_are_dealt_to_shards_and_the_bytes_are_those_of_one_run() {
+    let dir = stage_archives();
+    let range = "tars/{8..14}.tar";
+    run(&dir, &["embed", range, "-o", "whole"]).success();
+    let names = fs::read_to_string(dir.path().join("whole/images.csv")).unwrap();
+    assert!(names.contains("14.tar/") && names.lines().count() > 170);
+    let skipped = fs::read_to_string(dir.path().join("whole/skipped.csv")).unwrap();
+    for unusable in ["13.tar/linked.pgm", "later entry", "14.tar", "9.tar/"] {
+        assert!(skipped.contains(unusable), "{unusable}: {skipped}");
+    }
+    // More shards than archives are made of chunks: of one archive each.
+    for count in [1, 3, 7, 8] {
+        let out = format!("cut{count}");
+        in_parts(&dir, &["embed", range], count, &out).success();
+        assert_eq!(content(&dir.path().join("whole")), content(&dir.path().join(&out)), "{count} shards");
+    }
+    // A folder of archives is the same set, and a part looks into no archive but its own.
+    let embed = |shard: &str| run(&dir, &["embed", "tars", "-o", "own", "--shard", shard]);
+    for shard in ["0/3", "1/3"] {
+        embed(shard).success();
+    }
+    let first = dir.path().join("tars/10.tar");
+    let kept = fs::read(&first).unwrap();
+    fs::write(&first, vec![b'x'; kept.len()]).unwrap();
+    embed("2/3").success();
+    run(&dir, &["merge", "own", "--in-place"]).success();
+    // An archive of another size is another input.
+    fs::write(&first, &kept[..kept.len() - 512]).unwrap();
+    run(&dir, &["embed", "tars", "-o", "other", "--shard", "0/3"]).success();
+    fs::write(&first, kept).unwrap();
+    for shard in ["1/3", "2/3"] {
+        run(&dir, &["embed", "tars", "-o", "other", "--shard", shard]).success();
+    }
+    run(&dir, &["merge", "other"]).failure().code(1).stderr(contains("input_digest"));
+    run(&dir, &["merge", "own"]).success();
+    assert_eq!(content(&dir.path().join("whole")), content(&dir.path().join("own")));
+    embed("1/3").failure().code(1).stderr(contains("merged"));
+
+    run(&dir, &["index", "whole", "--no-predictor"]).success();
+    run(&dir, &["score", range, "--reference", "whole", "-o", "one.csv"]).success();
+    in_parts(&dir, &["score", range, "--reference", "whole"], 3, "scored").success();
+    let mut expected = BTreeMap::new();
+    expected.insert("scores.csv".to_owned(), fs::read(dir.path().join("one.csv")).unwrap());
+    expected.insert("scores.skipped.csv".to_owned(), fs::read(dir.path().join("one.skipped.csv")).unwrap());
+    assert_eq!(content(&dir.path().join("scored")), expected);
+}
+
+#[test]
 fn an_index_made_in_parts_is_that_of_one_run() {
-    let dir = stage();
-    run(&dir, &["embed", "photos", "-o", "whole"]).success();
+    let dir = tempfile::tempdir().unwrap();
+    clustered(&dir);
+    run(&dir, &["embed", "features.npy", "-o", "whole"]).success();
     let more = ["--index", "exact", "--k", "5", "--duplicates", "collapse"];
     for count in [3, 16] {
         let out = format!("cut{count}");
@@ -129,52 +261,15 @@ fn an_index_made_in_parts_is_that_of_one_run() {
             run(&dir, &[&["index", &out, "--shard", &shard][..], &more].concat()).success();
         }
         run(&dir, &["merge", &out, "--in-place"]).failure().code(2);
-        run(&dir, &["merge", &out]).success().stdout(contains(format!("{count} parts: 2095 images")));
+        run(&dir, &["merge", &out]).success().stdout(contains(format!("{count} parts: 2600 images")));
         assert_eq!(content(&dir.path().join("whole")), content(&dir.path().join(&out)), "{count} shards");
         run(&dir, &["merge", &out]).success().stderr(contains("merged already"));
     }
     // The merge completes what was searched, not what is there by then.
     run(&dir, &[&["index", "whole", "--shard", "0/1"][..], &more].concat()).success();
-    run(&dir, &["embed", "photos", "--fit", "pad", "-o", "other"]).success();
+    run(&dir, &["embed", "features.npy", "--normalize", "-o", "other"]).success();
     fs::copy(dir.path().join("other/manifest.json"), dir.path().join("whole/manifest.json")).unwrap();
     run(&dir, &["merge", "whole"]).failure().code(1).stderr(contains("among other features"));
-}
-
-/// A reference of 2 600 random rows of 8 numbers in clusters, every ninth row a copy of one before.
-fn clustered(dir: &TempDir) {
-    const ROWS: usize = 2_600;
-    const WIDTH: usize = 8;
-    // A small generator of its own: what is tested must not change with that of a library.
-    let mut state = 1u64;
-    let mut random = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / (1u64 << 24) as f32
-    };
-    let mut values: Vec<f32> = Vec::with_capacity(ROWS * WIDTH);
-    for row in 0..ROWS {
-        let copied = row.checked_sub(1_200).filter(|_| row % 9 == 8);
-        for column in 0..WIDTH {
-            let centre = ((row % 30) * (column + 3) % 7) as f32;
-            let value = copied.map_or_else(|| centre + random(), |row| values[row * WIDTH + column]);
-            values.push(value);
-        }
-    }
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({ROWS}, {WIDTH}), }}");
-    header.push_str(&" ".repeat(117 - header.len()));
-    header.push('\n');
-    let mut file = b"\x93NUMPY\x01\x00".to_vec();
-    file.extend((header.len() as u16).to_le_bytes());
-    file.extend(header.bytes());
-    file.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-    fs::write(dir.path().join("features.npy"), file).unwrap();
-}
-
-/// A column of a reference's table.
-fn column(dir: &TempDir, table: &str, name: &str) -> Vec<String> {
-    let text = fs::read_to_string(dir.path().join(table)).unwrap();
-    let mut lines = text.lines();
-    let at = lines.next().unwrap().split(',').position(|header| header == name).unwrap();
-    lines.map(|line| line.split(',').nth(at).unwrap().to_owned()).collect()
 }
 
 #[test]

@@ -52,13 +52,14 @@ impl Embed {
             if let Some(remark) = extractor.remark() {
                 terminal.warn(remark);
             }
-            let set = ImageSet::open(&self.images, &terminal)?;
             if let Some(shard) = self.shard {
                 let shard = merge::resolve(shard)?;
+                let set = ImageSet::open_shard(&self.images, shard, &terminal)?;
                 let options = self.extractor.embed_options();
                 let part = embed_shard(&self.output, &set, &extractor, options, shard, &terminal)?;
                 return merge::report(&self.output, &part, &terminal, self.run.json);
             }
+            let set = ImageSet::open(&self.images, &terminal)?;
             embed_into(&self.output, &set, &extractor, self.extractor.embed_options(), &terminal)?
         };
         terminal.report_skipped(&read_skipped(&self.output)?);

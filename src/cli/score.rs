@@ -148,7 +148,7 @@ impl Score {
         reference.density()?;
         let extractor =
             LoadedExtractor::for_identity(&reference.manifest.identity, &self.extractor.request())?;
-        let set = ImageSet::open(images, terminal)?;
+        let set = ImageSet::open_shard(images, shard, terminal)?;
         let options = self.extractor.embed_options();
         let part = score_shard(out, &set, &extractor, options, &reference, shard, terminal)?;
         merge::report(out, &part, terminal, self.run.json)

@@ -56,6 +56,7 @@ pub(super) fn single(path: &Path, size: u64) -> Result<Listing> {
         container: Box::new(Single(path.to_path_buf())),
         found: vec![Found { name, size, slot: 0 }],
         unreadable: Vec::new(),
+        archives: None,
     })
 }
 
@@ -103,7 +104,12 @@ pub(super) fn list(root: &Path, progress: &dyn Progress) -> Result<Listing> {
             Err(error) => unreadable.push(Skipped::new(shown(name), why(&error))),
         }
     }
-    Ok(Listing { container: Box::new(Directory { root: root.to_path_buf(), odd }), found, unreadable })
+    Ok(Listing {
+        container: Box::new(Directory { root: root.to_path_buf(), odd }),
+        found,
+        unreadable,
+        archives: None,
+    })
 }
 
 /// A sheet shows images of the directory again.

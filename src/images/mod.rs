@@ -27,5 +27,5 @@ pub use names::EXTENSIONS;
 pub use preprocess::{Color, Fit, Pixels, Preprocessing};
 pub use read_at::MAX_FILE_BYTES;
 pub use resize::{AxisMap, Filter, resize};
-pub use source::{ImageSet, Skipped};
+pub use source::{ArchiveRange, ImageSet, InputDigest, Skipped};
 pub use write::{contact_sheet, gray_or_rgb, write_png, write_png_bytes};

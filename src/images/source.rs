@@ -7,12 +7,14 @@ use super::{dir, tar, tars, zip};
 use crate::error::{Error, Result};
 use crate::formats::digest::hex;
 use crate::progress::Progress;
+use crate::shards::Shard;
 use sha2::{Digest, Sha256};
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 
 /// An input that could not be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Skipped {
     /// The input, as it is named in results.
     pub path: String,
@@ -56,6 +58,41 @@ pub(super) struct Listing {
     pub container: Box<dyn Container>,
     pub found: Vec<Found>,
     pub unreadable: Vec<Skipped>,
+    /// Of a set of several archives.
+    pub archives: Option<Archives>,
+}
+
+/// The archives of a set, in the order of their entries.
+pub(super) struct Archives {
+    /// The first slot of each that was looked into.
+    pub firsts: Vec<usize>,
+    /// What these are of all, where there are others.
+    pub part: Option<ArchiveRange>,
+}
+
+/// The archives that one shard looks into, of all archives of a set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchiveRange {
+    /// Those of the shard, by their place among all.
+    pub own: Range<usize>,
+    /// How many there are in all.
+    pub count: usize,
+    /// SHA-256 (hex) over name and size of every archive file.
+    pub digest: String,
+}
+
+impl Archives {
+    /// Where the entries of each archive end, of all entries in order: each archive's are side by side.
+    fn ends(&self, entries: &[Entry]) -> Vec<usize> {
+        let archive = |entry: &Entry| self.firsts.partition_point(|&first| first <= entry.slot);
+        let mut ends: Vec<usize> = Vec::new();
+        let mut end = 0;
+        for archive in entries.chunk_by(|a, b| archive(a) == archive(b)) {
+            end += archive.len();
+            ends.push(end);
+        }
+        ends
+    }
 }
 
 /// Image files in a fixed order: by relative path, bytewise, with `/` between its parts.
@@ -63,6 +100,27 @@ pub struct ImageSet {
     container: Box<dyn Container>,
     entries: Vec<Entry>,
     unreadable: Vec<Skipped>,
+    /// Where each archive ends, if the set is one of archives.
+    sections: Option<Vec<usize>>,
+    part: Option<ArchiveRange>,
+}
+
+/// SHA-256 over the path and size of every image in order: the same for the same input, without reading it.
+#[derive(Default)]
+pub struct InputDigest(Sha256);
+
+impl InputDigest {
+    /// Takes the next image in.
+    pub fn add(&mut self, path: &str, size: u64) {
+        self.0.update((path.len() as u64).to_le_bytes());
+        self.0.update(path.as_bytes());
+        self.0.update(size.to_le_bytes());
+    }
+
+    /// In lower-case hexadecimal.
+    pub fn finish(self) -> String {
+        hex(&self.0.finalize())
+    }
 }
 
 /// Extensions of compressed archives, for a hint.
@@ -79,9 +137,22 @@ impl ImageSet {
     /// # Errors
     /// If `path` cannot be opened, is a damaged archive, or holds no image; [`Error::Interrupted`] on request.
     pub fn open(path: &Path, progress: &dyn Progress) -> Result<ImageSet> {
+        ImageSet::look_into(path, None, progress)
+    }
+
+    /// As [`ImageSet::open`], for a process that does one shard of the work. Of a set of archives, if there are as many as shards,
+    /// only those of the shard are looked into, and the set is of their images alone, maybe none: [`ImageSet::part`] says so.
+    ///
+    /// # Errors
+    /// As [`ImageSet::open`].
+    pub fn open_shard(path: &Path, shard: Shard, progress: &dyn Progress) -> Result<ImageSet> {
+        ImageSet::look_into(path, Some(shard), progress)
+    }
+
+    fn look_into(path: &Path, shard: Option<Shard>, progress: &dyn Progress) -> Result<ImageSet> {
         let range = if path.exists() { None } else { tars::of_range(path)? };
         if let Some(archives) = range {
-            return ImageSet::of(path, progress, |progress| tars::list(archives, progress));
+            return ImageSet::of(path, progress, |progress| tars::list(archives, shard, progress));
         }
         let metadata = std::fs::metadata(path).map_err(Error::io("open", path))?;
         let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
@@ -89,7 +160,7 @@ impl ImageSet {
             if metadata.is_dir() {
                 let listing = dir::list(path, progress)?;
                 let archives = if listing.found.is_empty() { tars::of_folder(path)? } else { Vec::new() };
-                if archives.is_empty() { Ok(listing) } else { tars::list(archives, progress) }
+                if archives.is_empty() { Ok(listing) } else { tars::list(archives, shard, progress) }
             } else if !metadata.is_file() {
                 Err(Error::malformed(
                     path,
@@ -121,7 +192,7 @@ impl ImageSet {
         let listing = list(progress);
         progress.finish();
         let set = ImageSet::from_listing(listing?, progress);
-        if set.is_empty() {
+        if set.is_empty() && set.part.is_none() {
             let reason = match set.unreadable.len() {
                 0 => "no image in it".to_string(),
                 n => format!(
@@ -144,7 +215,7 @@ impl ImageSet {
     }
 
     fn from_listing(listing: Listing, progress: &dyn Progress) -> ImageSet {
-        let Listing { container, mut found, mut unreadable } = listing;
+        let Listing { container, mut found, mut unreadable, archives } = listing;
         found.sort_by(|a, b| a.name.cmp(&b.name).then(a.slot.cmp(&b.slot)));
         let mut entries: Vec<Entry> = Vec::with_capacity(found.len());
         let mut not_utf8 = 0u64;
@@ -162,13 +233,30 @@ impl ImageSet {
         if not_utf8 > 0 {
             progress.warn(&format!("{not_utf8} names are not UTF-8: their other bytes are shown as \\xNN"));
         }
-        unreadable.sort_by(|a, b| (&a.path, &a.reason).cmp(&(&b.path, &b.reason)));
-        ImageSet { container, entries, unreadable }
+        unreadable.sort();
+        let sections = archives.as_ref().map(|archives| archives.ends(&entries));
+        ImageSet {
+            container,
+            entries,
+            unreadable,
+            sections,
+            part: archives.and_then(|archives| archives.part),
+        }
     }
 
     /// How many images there are.
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Where each archive of a set of archives ends, in images; `None` for any other set.
+    pub fn sections(&self) -> Option<&[usize]> {
+        self.sections.as_deref()
+    }
+
+    /// Which archives the set is of, where [`ImageSet::open_shard`] has looked into no others.
+    pub fn part(&self) -> Option<&ArchiveRange> {
+        self.part.as_ref()
     }
 
     /// Whether there is none; [`ImageSet::open`] never returns such a set.
@@ -184,6 +272,14 @@ impl ImageSet {
     /// If `i` is not below [`ImageSet::len`].
     pub fn path(&self, i: usize) -> &str {
         &self.entries[i].path
+    }
+
+    /// Bytes of image `i`, as listed.
+    ///
+    /// # Panics
+    /// If `i` is not below [`ImageSet::len`].
+    pub fn size(&self, i: usize) -> u64 {
+        self.entries[i].size
     }
 
     /// The whole file of image `i`, from any number of threads at once.
@@ -202,14 +298,10 @@ impl ImageSet {
         &self.unreadable
     }
 
-    /// SHA-256 (hex) over the path and size of every image in order: the same for the same input, without reading it.
+    /// The [`InputDigest`] of all images.
     pub fn digest(&self) -> String {
-        let mut hash = Sha256::new();
-        for entry in &self.entries {
-            hash.update((entry.path.len() as u64).to_le_bytes());
-            hash.update(entry.path.as_bytes());
-            hash.update(entry.size.to_le_bytes());
-        }
-        hex(&hash.finalize())
+        let mut digest = InputDigest::default();
+        self.entries.iter().for_each(|entry| digest.add(&entry.path, entry.size));
+        digest.finish()
     }
 }

@@ -50,7 +50,7 @@ pub(super) struct Walked {
 pub(super) fn list(path: &Path, file: File, progress: &dyn Progress) -> Result<Listing> {
     let file = FileAt::new(file).map_err(Error::io("read", path))?;
     let Walked { found, offsets, unreadable } = walk(path, &file, progress)?;
-    Ok(Listing { container: Box::new(Tar { file, offsets }), found, unreadable })
+    Ok(Listing { container: Box::new(Tar { file, offsets }), found, unreadable, archives: None })
 }
 
 /// Walks over the headers of the archive `file`, which `path` names in messages.

@@ -2,10 +2,11 @@
 //! img2dataset leaves them beside tables of captions. An image is named by its archive and its name in there.
 
 use super::read_at::FileAt;
-use super::source::{Container, Entry, Found, Listing, Skipped};
+use super::source::{ArchiveRange, Archives, Container, Entry, Found, InputDigest, Listing, Skipped};
 use super::tar::{Walked, read_entry, walk};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
+use crate::shards::Shard;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -103,11 +104,28 @@ impl Container for Tars {
     }
 }
 
-/// The images of all archives.
+/// Those of `named` that belong to a shard, where there are at least as many as shards.
+fn of_shard(named: &mut Vec<Named>, shard: Option<Shard>) -> Result<Option<ArchiveRange>> {
+    let Some(shard) = shard.filter(|shard| shard.count <= named.len()) else { return Ok(None) };
+    let mut digest = InputDigest::default();
+    for Named { path, name } in named.iter() {
+        let size = fs::metadata(path).map_err(Error::io("open", path))?.len();
+        digest.add(&String::from_utf8_lossy(name), size);
+    }
+    let (own, count) = (shard.range(named.len()), named.len());
+    *named = named.drain(own.clone()).collect();
+    Ok(Some(ArchiveRange { own, count, digest: digest.finish() }))
+}
+
+/// The images of all archives, or of those of a shard.
 ///
 /// # Errors
 /// [`Error::Io`] if one cannot be opened; [`Error::Malformed`] for one that is no archive.
-pub(super) fn list(named: Vec<Named>, progress: &dyn Progress) -> Result<Listing> {
+pub(super) fn list(mut named: Vec<Named>, shard: Option<Shard>, progress: &dyn Progress) -> Result<Listing> {
+    // The order of their entries, whose names go on with a slash.
+    let entry = |archive: &Named| [&archive.name[..], b"/"].concat();
+    named.sort_by_cached_key(entry);
+    let part = of_shard(&mut named, shard)?;
     let mut archives: Vec<Archive> = Vec::new();
     let (mut found, mut unreadable) = (Vec::new(), Vec::new());
     let mut first = 0;
@@ -134,7 +152,13 @@ pub(super) fn list(named: Vec<Named>, progress: &dyn Progress) -> Result<Listing
     }
     // An archive without images shares its first slot with the next one.
     archives.retain(|archive| !archive.offsets.is_empty());
-    Ok(Listing { container: Box::new(Tars { archives, open: Mutex::default() }), found, unreadable })
+    let of = Archives { firsts: archives.iter().map(|archive| archive.first).collect(), part };
+    Ok(Listing {
+        container: Box::new(Tars { archives, open: Mutex::default() }),
+        found,
+        unreadable,
+        archives: Some(of),
+    })
 }
 
 #[cfg(test)]
@@ -214,5 +238,36 @@ mod tests {
         assert_eq!(read(&range), (images, unreadable, digest));
         let missing = ImageSet::open(&dir.path().join("{00003..00004}.tar"), &Silent).err().unwrap();
         assert!(missing.to_string().contains("00004.tar"), "{missing}");
+        assert_eq!(ImageSet::open(&range, &Silent).unwrap().sections(), Some(&[1, 3, 4][..]));
+    }
+
+    #[test]
+    fn a_shard_looks_into_its_own_archives_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        for i in 8..12 {
+            let image = format!("{i}.png");
+            archive(&dir.path().join(format!("{i}.tar")), &[(&image, b"x"), ("b.png", b"y")]);
+        }
+        let path = dir.path().join("{8..11}.tar");
+        let whole = ImageSet::open(&path, &Silent).unwrap();
+        assert!(whole.part().is_none());
+        let shard = |index, count| ImageSet::open_shard(&path, Shard { index, count }, &Silent).unwrap();
+        let mut names = Vec::new();
+        for index in 0..3 {
+            let set = shard(index, 3);
+            assert_eq!(set.part().unwrap().own, Shard { index, count: 3 }.range(4));
+            assert_eq!(set.part().unwrap().digest, shard(0, 4).part().unwrap().digest);
+            names.extend((0..set.len()).map(|i| set.path(i).to_owned()));
+        }
+        // In the order of their entries: 10, 11, 8, 9.
+        assert_eq!(names, (0..whole.len()).map(|i| whole.path(i).to_owned()).collect::<Vec<_>>());
+        assert!(names[0].starts_with("10.tar/"));
+        // More shards than archives: all are looked into.
+        assert!(shard(4, 5).part().is_none() && shard(4, 5).len() == 8);
+        // Not even an archive that is damaged keeps the others from their work.
+        let size = fs::metadata(dir.path().join("8.tar")).unwrap().len() as usize;
+        fs::write(dir.path().join("8.tar"), vec![b'x'; size]).unwrap();
+        assert_eq!(shard(0, 3).len(), 2);
+        assert!(ImageSet::open_shard(&path, Shard { index: 2, count: 4 }, &Silent).is_err());
     }
 }

@@ -61,5 +61,5 @@ pub(super) fn list(path: &Path, file: File, progress: &dyn Progress) -> Result<L
         unreadable
             .push(Skipped::new(shown(name), "holds several entries of one name: of each, the last is used"));
     }
-    Ok(Listing { container: Box::new(Zip(archive)), found, unreadable })
+    Ok(Listing { container: Box::new(Zip(archive)), found, unreadable, archives: None })
 }

@@ -10,7 +10,7 @@ use crate::formats::npy::{NpyWriter, read_npy, write_npy};
 use crate::formats::table::{Table, Values};
 use crate::images::{ImageSet, Prepared, Skipped, load};
 use crate::progress::{Progress, check_stop};
-use crate::shards::{self, Partial};
+use crate::shards::{Chunks, Partial};
 use ndarray::{Array2, Axis, concatenate};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -61,7 +61,7 @@ pub fn embed(
 ) -> Result<Embedded> {
     let mut all = Embedded { skipped: unlisted(set, options)?, ..Embedded::default() };
     let mut parts = Vec::new();
-    let chunks: Vec<usize> = (0..shards::count(set.len())).collect();
+    let chunks: Vec<usize> = (0..chunks_of(set).count()).collect();
     let hint = "nothing is kept; `pd embed … -o REF/` keeps features and continues";
     for_each_chunk(set, extractor, &chunks, options, progress, hint, |_, part| {
         parts.push(part.features);
@@ -83,12 +83,44 @@ pub(super) struct EmbedRun {
     pub input_digest: String,
     /// Their number.
     pub inputs: usize,
+    /// What the inputs of a set of archives are; absent for other sets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archives: Option<Unit>,
+}
+
+/// What a set of archives is cut into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Unit {
+    /// Chunks, each of images of one archive.
+    Images,
+    /// Whole archives, of which only those of the shard are looked into.
+    Archives,
 }
 
 impl EmbedRun {
     pub(super) fn new(set: &ImageSet, extractor: &LoadedExtractor) -> Self {
-        Self { identity: extractor.identity().clone(), input_digest: set.digest(), inputs: set.len() }
+        let identity = extractor.identity().clone();
+        match set.part() {
+            Some(part) => Self {
+                identity,
+                input_digest: part.digest.clone(),
+                inputs: part.count,
+                archives: Some(Unit::Archives),
+            },
+            None => Self {
+                identity,
+                input_digest: set.digest(),
+                inputs: set.len(),
+                archives: set.sections().map(|_| Unit::Images),
+            },
+        }
     }
+}
+
+/// The chunks of a set.
+pub(super) fn chunks_of(set: &ImageSet) -> Chunks {
+    Chunks::of_sections(set.sections().unwrap_or(&[set.len()]))
 }
 
 /// Into a reference directory. Chunks that an earlier run finished are not computed again; the result is the same.
@@ -108,7 +140,7 @@ pub fn embed_into(
     }
     let partial = Partial::open(dir.join(files::PARTIAL), &run)?;
     let unlisted = unlisted(set, options)?;
-    let chunks = 0..shards::count(set.len());
+    let chunks = 0..chunks_of(set).count();
     let hint = format!("finished chunks are kept in {}; the same command continues", dir.display());
     finish_chunks(&partial, set, extractor, chunks.clone(), options, progress, &hint)?;
     let (images, skipped) = assemble(dir, &partial, chunks, extractor, unlisted, options)?;
@@ -293,11 +325,12 @@ fn for_each_chunk(
     mut sink: impl FnMut(usize, Embedded) -> Result<()>,
 ) -> Result<()> {
     let step = options.batch.max(1);
-    let inputs: usize = chunks.iter().map(|&chunk| shards::range(chunk, set.len()).len()).sum();
+    let all = chunks_of(set);
+    let inputs: usize = chunks.iter().map(|&chunk| all.range(chunk).len()).sum();
     let batches: Vec<(usize, Range<usize>, bool)> = chunks
         .iter()
         .flat_map(|&chunk| {
-            let range = shards::range(chunk, set.len());
+            let range = all.range(chunk);
             let end = range.end;
             range.step_by(step).map(move |start| {
                 let batch = start..(start + step).min(end);

@@ -1,8 +1,10 @@
 //! Features and scores made in parts (`--shard I/N`), by any number of processes on any number of machines, and their merge.
-//! A part is made of whole chunks, so that the merged result is that of one run to the byte.
+//! A part is made of whole chunks, so that the merged result is that of one run to the byte. Of a set of archives that are dealt
+//! whole, no process knows all images: each part lists its own, and the merge makes of that what one run knows from the start.
 
 use super::embed::{
-    EmbedOptions, EmbedRun, Embedded, assemble, finish_chunks, finished, gather, nothing_usable, unlisted,
+    EmbedOptions, EmbedRun, Embedded, Unit, assemble, chunks_of, finish_chunks, finished, gather,
+    nothing_usable, unlisted,
 };
 use super::files;
 use super::manifest::Manifest;
@@ -11,11 +13,12 @@ use super::{Reference, Scorer};
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::formats::npy::NpyWriter;
-use crate::formats::table::{concat_csv, write_table};
-use crate::images::{ImageSet, Skipped};
+use crate::formats::table::{Table, Values, concat_csv, write_table};
+use crate::images::{ImageSet, InputDigest, Skipped};
 use crate::progress::Progress;
 use crate::shards::{self, Merged, Part, Partial, Run, Shard, check_whole, files_of, options_of};
 use serde::{Deserialize, Serialize};
+use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +28,10 @@ pub const EMBED: &str = "embed";
 pub const SCORE: &str = "score";
 /// What was skipped, beside merged scores.
 const SCORES_SKIPPED: &str = "scores.skipped.csv";
+/// Where in a part of whole archives stands what could not even be listed: one run has all of that before all else.
+const UNLISTED: &str = "unlisted";
+/// The inputs of a part of whole archives.
+const LISTING: &str = "inputs.csv";
 
 /// What identifies a run of scores in parts.
 #[derive(Serialize, Deserialize)]
@@ -48,12 +55,20 @@ pub fn embed_shard(
     progress: &dyn Progress,
 ) -> Result<Part> {
     let own = EmbedRun::new(set, extractor);
-    if finished(out, &own.identity, &own.input_digest)?.is_some() {
+    let merged = match own.archives {
+        // Which images the reference was made of cannot be told from one part.
+        Some(Unit::Archives) => out.join(files::MANIFEST).exists(),
+        _ => finished(out, &own.identity, &own.input_digest)?.is_some(),
+    };
+    if merged {
         return Err(Error::malformed(out, "is finished: its parts are merged", "nothing is left to do"));
     }
     let run = Run::new(EMBED, &own)?;
     make(Work { out, set, extractor, options, shard, run }, progress, |dir, partial, chunks, unlisted| {
         let (images, skipped) = assemble(dir, partial, chunks, extractor, unlisted, options)?;
+        if set.part().is_some() {
+            write_listing(dir, set)?;
+        }
         Ok((images, skipped.len()))
     })
 }
@@ -108,13 +123,28 @@ fn make(work: Work, progress: &dyn Progress, fill: impl Fill) -> Result<Part> {
 
 fn attempt(work: &Work, progress: &dyn Progress, fill: impl Fill) -> Result<Part> {
     let Work { out, set, extractor, options, shard, run } = work;
-    let (chunks, inputs) = shards::of_shard(*shard, set.len());
     let unlisted = unlisted(set, *options)?;
-    let unlisted = if shard.index == 0 { unlisted } else { Vec::new() };
+    let all = chunks_of(set);
+    let (chunks, inputs, unlisted, apart) = match set.part() {
+        Some(part) => (0..all.count(), part.own.clone(), Vec::new(), Some(unlisted)),
+        None => {
+            let (chunks, inputs) = all.of_shard(*shard);
+            (chunks, inputs, if shard.index == 0 { unlisted } else { Vec::new() }, None)
+        }
+    };
     let partial = Partial::open(shards::chunks_of(out, *shard, run), run)?;
     let hint = "finished chunks are kept; the same command continues";
     finish_chunks(&partial, set, extractor, chunks.clone(), *options, progress, hint)?;
-    let part = shards::publish(out, *shard, run, inputs, |dir| fill(dir, &partial, chunks, unlisted))?;
+    let part = shards::publish(out, *shard, run, inputs, |dir| {
+        let (rows, mut skipped) = fill(dir, &partial, chunks, unlisted)?;
+        if let Some(unlisted) = apart {
+            skipped += unlisted.len();
+            let place = dir.join(UNLISTED);
+            fs::create_dir(&place).map_err(Error::io("create", &place))?;
+            write_skipped(&place, &unlisted)?;
+        }
+        Ok((rows, skipped))
+    })?;
     partial.remove()?;
     Ok(part)
 }
@@ -128,15 +158,18 @@ fn attempt(work: &Work, progress: &dyn Progress, fill: impl Fill) -> Result<Part
 pub fn merge_embedded(out: &Path, parts: &[Part], in_place: bool) -> Result<Merged> {
     let run: EmbedRun = options_of(parts)?;
     let merged = check_whole(out, parts, run.inputs)?;
-    let skipped = out.join(files::SKIPPED);
-    concat_csv(&skipped, &files_of(parts, files::SKIPPED), None)?;
+    let unlisted = join_skipped(parts, &out.join(files::SKIPPED))?;
     if merged.rows == 0 {
         return Err(nothing_usable(&read_skipped(out)?));
     }
     concat_csv(&out.join(files::IMAGES), &files_of(parts, files::IMAGES), Some("row"))?;
+    let input_digest = match run.archives {
+        Some(Unit::Archives) => digest_of_listings(parts, merged.rows + merged.skipped - unlisted)?,
+        _ => run.input_digest,
+    };
     // What was merged in place before may have been indexed since: the rows are the same ones.
-    let before = finished(out, &run.identity, &run.input_digest)?;
-    let mut manifest = Manifest::new(run.identity, run.input_digest, merged.rows, merged.skipped);
+    let before = finished(out, &run.identity, &input_digest)?;
+    let mut manifest = Manifest::new(run.identity, input_digest, merged.rows, merged.skipped);
     manifest.density = before.filter(|before| before.rows == merged.rows).and_then(|before| before.density);
     let features = files_of(parts, files::FEATURES);
     if in_place {
@@ -165,9 +198,60 @@ pub fn merge_scores(out: &Path, parts: &[Part]) -> Result<Merged> {
     let run: ScoreRun = options_of(parts)?;
     let merged = check_whole(out, parts, run.embed.inputs)?;
     if merged.skipped > 0 {
-        concat_csv(&out.join(SCORES_SKIPPED), &files_of(parts, files::SKIPPED), None)?;
+        join_skipped(parts, &out.join(SCORES_SKIPPED))?;
     }
     concat_csv(&out.join(files::SCORES), &files_of(parts, files::SCORES), None)?;
     shards::remove_parts(out)?;
     Ok(merged)
+}
+
+/// Writes path and size of every input of a part.
+fn write_listing(dir: &Path, set: &ImageSet) -> Result<()> {
+    let mut table = Table::new();
+    table.push("path", Values::Text((0..set.len()).map(|i| set.path(i).to_owned()).collect()))?;
+    table.push("size", Values::Int((0..set.len()).map(|i| set.size(i) as i64).collect()))?;
+    write_table(dir.join(LISTING), &table)
+}
+
+/// What [`ImageSet::digest`] is for the set of which the parts list their `inputs`.
+fn digest_of_listings(parts: &[Part], inputs: usize) -> Result<String> {
+    let mut digest = InputDigest::default();
+    let mut listed = 0;
+    for part in parts {
+        let path = part.dir.join(LISTING);
+        let hint = format!("remove {} and run that shard again", part.dir.display());
+        let wrong = |reason: String| Error::malformed(&path, reason, &hint);
+        let mut reader = csv::Reader::from_path(&path).map_err(|e| wrong(e.to_string()))?;
+        for record in reader.records() {
+            let record = record.map_err(|e| wrong(e.to_string()))?;
+            let size = record.get(1).and_then(|size| size.parse().ok());
+            let (Some(path), Some(size)) = (record.get(0), size) else {
+                return Err(wrong("has a row without a path and a size".into()));
+            };
+            digest.add(path, size);
+            listed += 1;
+        }
+    }
+    if listed != inputs {
+        let reason = format!("the parts list {listed} inputs, and used or skipped {inputs}");
+        let dir = parts.first().map_or(Path::new(LISTING), |part| &part.dir);
+        return Err(Error::malformed(dir, reason, "remove the parts and run the shards again"));
+    }
+    Ok(digest.finish())
+}
+
+/// Joins what the parts have skipped, as one run writes it: first what could not even be listed, in order. Returns how many these
+/// are, where parts of whole archives tell them apart.
+fn join_skipped(parts: &[Part], to: &Path) -> Result<usize> {
+    let mut unlisted: Vec<Skipped> = Vec::new();
+    for table in files_of(parts, &format!("{UNLISTED}/{}", files::SKIPPED)) {
+        unlisted.extend(read_skipped(table.parent().unwrap_or(&table))?);
+    }
+    unlisted.sort();
+    let first = tempfile::tempdir().map_err(Error::io("create", to))?;
+    write_skipped(first.path(), &unlisted)?;
+    let mut tables = vec![first.path().join(files::SKIPPED)];
+    tables.extend(files_of(parts, files::SKIPPED));
+    concat_csv(to, &tables, None)?;
+    Ok(unlisted.len())
 }

@@ -1,7 +1,7 @@
 //! Features of several sets in one run of parts (`--shard I/N`), for commands that compare sets when all are there.
 //! The images of all sets are one list of chunks; what holds features already goes into the first part as it is.
 
-use super::embed::{EmbedOptions, EmbedRun, assemble, finish_chunks, unlisted};
+use super::embed::{EmbedOptions, EmbedRun, assemble, chunks_of, finish_chunks, unlisted};
 use super::files;
 use super::store::read_skipped;
 use crate::error::{Error, Result};
@@ -11,7 +11,7 @@ use crate::formats::npy::{NpyRows, NpyWriter};
 use crate::formats::table::{Columns, Table, Values, write_table};
 use crate::images::{ImageSet, Skipped};
 use crate::progress::Progress;
-use crate::shards::{self, Part, Partial, Run, Shard, files_of};
+use crate::shards::{self, Chunks, Part, Partial, Run, Shard, files_of};
 use ndarray::{Array2, s};
 use std::fs;
 use std::ops::Range;
@@ -67,13 +67,20 @@ fn images(set: &SetInput) -> usize {
     }
 }
 
+/// The chunks of the images of a set.
+fn chunks(set: &SetInput) -> Chunks {
+    match set {
+        SetInput::Images(images) => chunks_of(images),
+        _ => Chunks::of_sections(&[]),
+    }
+}
+
 /// Images before a chunk of the chunks of all sets.
 fn images_before(sets: &[SetInput], chunk: usize) -> usize {
     let (mut before, mut left) = (0, chunk);
-    for set in sets {
-        let count = shards::count(images(set));
-        before += shards::range(left.min(count), images(set)).start;
-        left = left.saturating_sub(count);
+    for chunks in sets.iter().map(chunks) {
+        before += chunks.range(left).start;
+        left = left.saturating_sub(chunks.count());
     }
     before
 }
@@ -92,13 +99,13 @@ pub fn sets_shard(
 ) -> Result<Part> {
     shards::finished_or(out, shard, run, || {
         let kept = shards::chunks_of(out, shard, run);
-        let total: usize = sets.iter().map(|set| shards::count(images(set))).sum();
+        let total: usize = sets.iter().map(|set| chunks(set).count()).sum();
         let own = shard.range(total);
         let mut work: Vec<(usize, &ImageSet, Range<usize>, Partial)> = Vec::new();
         // All places are made before the work begins: what is merged meanwhile, by others, is not begun anew.
         let mut first = 0;
         for (at, set) in sets.iter().enumerate() {
-            let count = shards::count(images(set));
+            let count = chunks(set).count();
             let of_set = |chunk: usize| chunk.saturating_sub(first).min(count);
             let chunks = of_set(own.start)..of_set(own.end);
             if let SetInput::Images(images) = set {

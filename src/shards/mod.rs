@@ -2,11 +2,13 @@
 //! Chunks are the unit of interruption; shards, contiguous ranges of chunks, that of several machines. Neither shows in a result.
 //! A chunk or a part is finished when its record is in place, which is written last.
 
+mod chunks;
 mod merge;
 mod part;
 mod partial;
 mod spec;
 
+pub use chunks::Chunks;
 pub use merge::{Merged, check_whole, files_of, options_of};
 pub use part::{
     PARTS, Part, PartRecord, Run, all_parts, chunks_of, finished_or, finished_part, publish, remove_parts,
@@ -19,10 +21,10 @@ use std::ops::Range;
 /// Where in its output directory an unfinished run keeps its chunks.
 pub const PARTIAL: &str = "partial";
 
-/// Inputs per chunk.
+/// Inputs per chunk, at most.
 pub const CHUNK: usize = 1024;
 
-/// The chunks and the inputs of a shard of a set of `inputs`.
+/// The chunks and the inputs of a shard of a set of `inputs`, all of one section ([`Chunks`] has the others).
 pub fn of_shard(shard: Shard, inputs: usize) -> (Range<usize>, Range<usize>) {
     let chunks = shard.range(count(inputs));
     let inputs = range(chunks.start, inputs).start..range(chunks.end, inputs).start;
