@@ -9,8 +9,10 @@ use tempfile::TempDir;
 
 /// Images: more than two chunks of 1 024 hold.
 const IMAGES: usize = 2_100;
-/// One in so many can be used: chunks count inputs, and what takes time is the network.
-const USABLE: usize = 7;
+/// So many images side by side can be used, of each `SPAN`: chunks count inputs, and what takes time is the network, which passes
+/// over a batch without any.
+const USABLE: usize = 64;
+const SPAN: usize = 512;
 /// Images of the reference.
 const REFERENCE: usize = 60;
 
@@ -27,6 +29,11 @@ fn run(dir: &TempDir, arguments: &[&str]) -> assert_cmd::assert::Assert {
     pd(dir).args(arguments).assert()
 }
 
+/// Whether an image is damaged; some are among those that are not.
+fn is_damaged(image: usize) -> bool {
+    image % SPAN >= USABLE || image % 50 == 3
+}
+
 /// Small images, most of them damaged, in `photos`.
 fn stage() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -34,11 +41,8 @@ fn stage() -> TempDir {
     fs::create_dir(&photos).unwrap();
     for i in 0..IMAGES {
         let (a, b) = (i * 7919 % 256, i * 104_729 % 256);
-        let text = if i % USABLE != 3 {
-            "P2 broken".to_owned()
-        } else {
-            format!("P2 2 2 255 {a} {b} {} 9", i % 251)
-        };
+        let text =
+            if is_damaged(i) { "P2 broken".to_owned() } else { format!("P2 2 2 255 {a} {b} {} 9", i % 251) };
         fs::write(photos.join(format!("{i:04}.pgm")), text).unwrap();
     }
     dir
@@ -64,16 +68,18 @@ fn stage_archives() -> TempDir {
         };
         for i in 0..count {
             made += 1;
-            let text = match made % USABLE {
-                3 => format!("P2 2 2 255 {} {} {} 9", made * 7919 % 256, made * 104_729 % 256, made % 251),
-                _ => "P2 broken".to_owned(),
+            let text = match is_damaged(i) {
+                true => "P2 broken".to_owned(),
+                false => {
+                    format!("P2 2 2 255 {} {} {} 9", made * 7919 % 256, made * 104_729 % 256, made % 251)
+                }
             };
-            append(&format!("{:04}.pgm", i * 37 % count), text.as_bytes(), tar::EntryType::Regular);
+            append(&format!("{:04}.pgm", count - i), text.as_bytes(), tar::EntryType::Regular);
         }
         append("captions.txt", b"no image", tar::EntryType::Regular);
         if number == 13 {
             append("linked.pgm", b"", tar::EntryType::Symlink);
-            append("0000.pgm", b"P2 2 2 255 1 2 3 4", tar::EntryType::Regular);
+            append("0001.pgm", b"P2 2 2 255 1 2 3 4", tar::EntryType::Regular);
         }
         let mut bytes = builder.into_inner().unwrap();
         if number == 14 {
@@ -158,7 +164,7 @@ fn features_and_scores_made_in_parts_are_those_of_one_run() {
         }
         run(&dir, &["merge", &out])
             .success()
-            .stdout(contains(format!("{count} parts: 300 images, 1800 skipped")));
+            .stdout(contains(format!("{count} parts: 302 images, 1798 skipped")));
         assert_eq!(content(&dir.path().join("whole")), content(&dir.path().join(&out)), "{count} shards");
         run(&dir, &["merge", &out]).success().stderr(contains("merged already"));
     }

@@ -15,6 +15,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
+/// Rows that are read and looked for together.
+const READ: usize = 8 * CHUNK;
+
 /// Digests of the files of a graph, by name.
 type Files = BTreeMap<String, String>;
 
@@ -48,6 +51,7 @@ pub(super) fn make_graph(
     let rows = reference.manifest.rows;
     let mut features = reference.feature_rows()?;
     let content = features.read(own.clone())?.into_shared();
+    let found_in = GraphShard::found(&own, k);
     let graph = match kept_graph(partial, rows, content.clone(), own.clone(), progress)? {
         Some(graph) => graph,
         None => {
@@ -60,11 +64,17 @@ pub(super) fn make_graph(
         all_groups(rows).into_iter().filter(|group| !partial.has(group.start / CHUNK)).collect();
     progress.start("nearest neighbours", missing.iter().map(|group| group.len() as u64).sum(), "rows");
     for group in missing {
-        check_stop(|| "what was found is kept; the same command continues".into())?;
-        let queries = features.read(group.clone())?;
-        write(&file(partial, &group), &graph.search(queries.view(), group.clone(), k)?)?;
+        let mut found = Neighbors { k: found_in, rows: Vec::new(), distances: Vec::new() };
+        for first in group.clone().step_by(READ) {
+            check_stop(|| "what was found is kept; the same command continues".into())?;
+            let queried = first..(first + READ).min(group.end);
+            let near = graph.search(features.read(queried.clone())?.view(), queried.clone(), k)?;
+            found.rows.extend(near.rows);
+            found.distances.extend(near.distances);
+            progress.advance(queried.len() as u64);
+        }
+        write(&file(partial, &group), &found)?;
         partial.finish(group.start / CHUNK, &group.len())?;
-        progress.advance(group.len() as u64);
     }
     progress.finish();
     Ok(())

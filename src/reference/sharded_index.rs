@@ -7,11 +7,11 @@ use super::score::{check_enough, score_found};
 use super::sharded_graphs::{fill, join_graphs, make_graph, merge_found};
 use super::store::Reference;
 use crate::error::{Error, Result};
-use crate::formats::atomic::remove_directory;
+use crate::formats::atomic::remove_directory_in_use;
 use crate::formats::npy::{read_npz_f64, write_npz_f64};
 use crate::neighbors::{self, IndexKind, Neighbors, search_in_blocks};
 use crate::progress::{Progress, check_stop};
-use crate::shards::{self, CHUNK, Merged, Part, Partial, Run, Shard, check_whole, options_of, remove_parts};
+use crate::shards::{self, CHUNK, Merged, Part, Partial, Run, Shard, check_whole, options_of};
 use ndarray::{Array2, ArrayD, ArrayView2};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -194,8 +194,7 @@ pub fn merge_indexed(dir: &Path, parts: &[Part], progress: &dyn Progress) -> Res
     };
     let found = score_found(&features, all, index, score, progress)?;
     let indexed = keep(&mut reference, &features, found, options, progress)?;
-    remove_parts(&out)?;
-    remove_directory(&out)?;
+    remove_directory_in_use(&out)?;
     Ok((merged, indexed))
 }
 
