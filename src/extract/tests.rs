@@ -1,4 +1,4 @@
-//! Networks against the outputs of their reference implementations (torchvision, timm).
+//! Networks against the outputs of their reference implementations (torchvision, timm); `-- --nocapture` shows by how much they differ.
 //! On the device that `PD_TEST_DEVICE` names, if it does; `benches/gpu.sh` runs them so on a machine with a GPU, where
 //! `PD_TEST_FIXTURES` says where the expected values are.
 
@@ -51,6 +51,7 @@ fn features_agree(name: &str, network: &dyn Extractor, images: &Tensor, expected
     assert_eq!(features.dims()[1], network.dimension());
     assert_eq!(architecture(name).unwrap().dimension, network.dimension());
     let error = relative(&features, &expected.narrow(0, 0, images.dim(0).unwrap()).unwrap());
+    println!("{name}: features differ by {error:.1e}");
     assert!(error < 1e-5, "{name}: features differ by {error:e}");
 }
 
@@ -63,6 +64,7 @@ fn gradient_agrees(name: &str, x: &Var, features: &Tensor, expected: &Tensor, bo
     let every_7th = Tensor::arange_step(0u32, x.dim(3).unwrap() as u32, 7, &Device::Cpu).unwrap();
     let grad = on_cpu(grads.get(x).unwrap()).index_select(&every_7th, 2).unwrap();
     let error = relative(&grad.index_select(&every_7th, 3).unwrap(), expected);
+    println!("{name}: gradients differ by {error:.1e}");
     assert!(error < bound, "{name}: gradients differ by {error:e}");
 }
 
