@@ -189,15 +189,25 @@ pub fn pack<const WIDTH: usize>(
     packed: &mut Vec<f32>,
     value: impl Fn(usize, usize) -> f32,
 ) {
-    let panels = rows.div_ceil(WIDTH);
     packed.clear();
-    packed.resize(panels * depth * WIDTH, 0.0);
+    packed.resize(rows.div_ceil(WIDTH) * depth * WIDTH, 0.0);
     for (panel, chunk) in packed.chunks_exact_mut((depth * WIDTH).max(1)).enumerate() {
-        let first = panel * WIDTH;
-        for i in 0..WIDTH.min(rows - first) {
-            for k in 0..depth {
-                chunk[k * WIDTH + i] = value(first + i, k);
-            }
+        pack_panel::<WIDTH>(panel, rows, chunk, &value);
+    }
+}
+
+/// Panel `panel` of [`pack`]; zeros have to be where it has no row.
+#[inline(always)]
+pub fn pack_panel<const WIDTH: usize>(
+    panel: usize,
+    rows: usize,
+    packed: &mut [f32],
+    value: &impl Fn(usize, usize) -> f32,
+) {
+    let first = panel * WIDTH;
+    for i in 0..WIDTH.min(rows - first) {
+        for (k, line) in packed.chunks_exact_mut(WIDTH).enumerate() {
+            line[i] = value(first + i, k);
         }
     }
 }

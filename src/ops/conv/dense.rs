@@ -25,9 +25,12 @@ impl PackedWeights {
     }
 
     /// From the weight of each output channel and depth.
-    pub fn from_fn(out_channels: usize, depth: usize, weight: impl Fn(usize, usize) -> f32) -> Self {
-        let mut packed = Vec::new();
-        gemm::pack::<MR>(out_channels, depth, &mut packed, weight);
+    pub fn from_fn(out_channels: usize, depth: usize, weight: impl Fn(usize, usize) -> f32 + Sync) -> Self {
+        let panel = depth * MR;
+        let mut packed = vec![0.0; out_channels.div_ceil(MR) * panel];
+        packed.par_chunks_exact_mut(panel.max(1)).enumerate().for_each(|(i, packed)| {
+            gemm::pack_panel::<MR>(i, out_channels, packed, &weight);
+        });
         Self(packed)
     }
 
@@ -73,7 +76,7 @@ pub fn forward(
                 .compute(chunk, panels);
         });
     } else {
-        let share = panels.div_ceil(2 * threads);
+        let share = panels.div_ceil(threads);
         for (i, out) in out.chunks_mut(image).enumerate() {
             out.par_chunks_mut(share * MR * plane).enumerate().for_each(|(j, chunk)| {
                 let panels = share.min(panels - j * share);
