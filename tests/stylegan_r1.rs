@@ -25,6 +25,7 @@ fn assert_close(io: &StateDict, name: &str, found: &Tensor, tolerance: f64) {
     assert_eq!(found.len(), expected.len());
     let largest = expected.iter().fold(0f64, |m, v| m.max(v.abs()));
     let difference = found.iter().zip(&expected).fold(0f64, |m, (a, b)| m.max((a - b).abs())) / largest;
+    println!("{name} {difference:.1e}");
     assert!(difference < tolerance, "{name} differs by {difference:e}");
 }
 

@@ -9,16 +9,19 @@ pub fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/generators").join(name)
 }
 
-/// Expected tensors by name.
-pub struct Expected(StateDict);
+/// Expected tensors by name. `-- --nocapture` shows by how much each is missed.
+pub struct Expected {
+    file: String,
+    tensors: StateDict,
+}
 
 impl Expected {
     pub fn read(name: &str) -> Self {
-        Self(read_state_dict(fixture(name)).unwrap())
+        Self { file: name.into(), tensors: read_state_dict(fixture(name)).unwrap() }
     }
 
     pub fn get(&self, name: &str, dtype: DType) -> Tensor {
-        let tensor = self.0.get(name).unwrap_or_else(|| panic!("no tensor {name}"));
+        let tensor = self.tensors.get(name).unwrap_or_else(|| panic!("no tensor {name}"));
         let value = match &tensor.data {
             TensorData::F32(v) => Tensor::from_slice(v, tensor.shape.as_slice(), &Device::Cpu),
             TensorData::I64(v) => Tensor::from_slice(v, tensor.shape.as_slice(), &Device::Cpu),
@@ -34,6 +37,7 @@ impl Expected {
     #[track_caller]
     pub fn assert(&self, name: &str, actual: &Tensor, tolerance: f64) {
         let difference = self.difference(name, actual);
+        println!("{} {name} {difference:.1e}", self.file);
         assert!(difference <= tolerance, "{name} differs by {difference:e}");
     }
 }
