@@ -223,40 +223,47 @@ impl ConvTranspose2d {
     }
 }
 
-/// Batch normalisation (Ioffe and Szegedy 2015) with PyTorch's defaults.
-pub struct BatchNorm {
-    weight: Parameter,
-    bias: Parameter,
-    running_mean: Var,
-    running_var: Var,
-    num_batches_tracked: Var,
+/// Mean and variance of the channels of all images so far, and normalisation by them or by those of the batch (Ioffe and Szegedy 2015),
+/// with PyTorch's defaults.
+pub struct RunningStatistics {
+    mean: Var,
+    var: Var,
+    /// Batches so far, where they are counted.
+    seen: Option<Var>,
 }
 
-impl BatchNorm {
+impl RunningStatistics {
     const EPS: f64 = 1e-5;
     const MOMENTUM: f64 = 0.1;
 
-    /// `name.{weight, bias, running_mean, running_var}` `[C]` and `name.num_batches_tracked`; `init` is for the weights.
-    pub fn new(builder: &mut Builder, name: &str, channels: usize, init: Init) -> Result<Self> {
-        let dims = [channels];
+    /// Buffers `mean` and `var` `[C]`, and the counter `seen`, by their whole names.
+    pub fn new(
+        builder: &mut Builder,
+        (mean, var): (&str, &str),
+        seen: Option<&str>,
+        channels: usize,
+    ) -> Result<Self> {
         Ok(Self {
-            weight: builder.parameter(&format!("{name}.weight"), &dims, init)?,
-            bias: builder.parameter(&format!("{name}.bias"), &dims, Init::Constant(0.0))?,
-            running_mean: builder.buffer(&format!("{name}.running_mean"), &dims, Init::Constant(0.0))?,
-            running_var: builder.buffer(&format!("{name}.running_var"), &dims, Init::Constant(1.0))?,
-            num_batches_tracked: builder.counter(&format!("{name}.num_batches_tracked"))?,
+            mean: builder.buffer(mean, &[channels], Init::Constant(0.0))?,
+            var: builder.buffer(var, &[channels], Init::Constant(1.0))?,
+            seen: seen.map(|name| builder.counter(name)).transpose()?,
         })
     }
 
-    /// `activation` of the normalised `[B, C, H, W]`: by the running statistics in [`Mode::Eval`], else by those of the batch,
-    /// on all ranks, which move the running ones.
-    pub fn forward(&self, x: &Tensor, activation: Activation, conditions: &Conditions) -> Result<Tensor> {
+    /// `activation` of the normalised `[B, C, H, W]` times `weight` plus `bias`, both `[C]`: by the running statistics in
+    /// [`Mode::Eval`], else by those of the batch, on all ranks, which move the running ones.
+    pub fn normalize(
+        &self,
+        x: &Tensor,
+        (weight, bias): (&Tensor, &Tensor),
+        activation: Activation,
+        conditions: &Conditions,
+    ) -> Result<Tensor> {
         let mode = conditions.mode;
-        let (weight, bias) = (self.weight.tensor(mode.trains()), self.bias.tensor(mode.trains()));
         if !mode.batch_statistics() {
-            let deviation = (self.running_var.as_detached_tensor() + Self::EPS)?.sqrt()?;
+            let deviation = (self.var.as_detached_tensor() + Self::EPS)?.sqrt()?;
             let scale = (weight / deviation)?;
-            let shift = (bias - (self.running_mean.as_detached_tensor() * &scale)?)?;
+            let shift = (bias - (self.mean.as_detached_tensor() * &scale)?)?;
             return Ok(scale_channels(x, &scale, &shift, activation)?);
         }
         let ranks = conditions.ranks();
@@ -276,12 +283,47 @@ impl BatchNorm {
             let moved = ((running.as_detached_tensor() * (1.0 - Self::MOMENTUM))? + (new * Self::MOMENTUM)?)?;
             Ok(running.set(&moved.to_dtype(running.dtype())?)?)
         };
-        mix(&self.running_mean, statistics.get(0)?)?;
+        mix(&self.mean, statistics.get(0)?)?;
         // The running variance is the unbiased one, as PyTorch keeps it.
-        mix(&self.running_var, (statistics.get(1)? * (count / (count - 1.0).max(1.0)))?)?;
-        let seen = self.num_batches_tracked.as_detached_tensor();
-        let one = Tensor::ones(seen.dims(), DType::I64, seen.device())?;
-        Ok(self.num_batches_tracked.set(&(seen + one)?)?)
+        mix(&self.var, (statistics.get(1)? * (count / (count - 1.0).max(1.0)))?)?;
+        if let Some(seen) = &self.seen {
+            let before = seen.as_detached_tensor();
+            let one = Tensor::ones(before.dims(), DType::I64, before.device())?;
+            seen.set(&(before + one)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Batch normalisation with a scale and a shift of each channel.
+pub struct BatchNorm {
+    weight: Parameter,
+    bias: Parameter,
+    running: RunningStatistics,
+}
+
+impl BatchNorm {
+    /// `name.{weight, bias, running_mean, running_var}` `[C]` and `name.num_batches_tracked`; `init` is for the weights.
+    pub fn new(builder: &mut Builder, name: &str, channels: usize, init: Init) -> Result<Self> {
+        let dims = [channels];
+        let [mean, var, seen] =
+            ["running_mean", "running_var", "num_batches_tracked"].map(|part| format!("{name}.{part}"));
+        Ok(Self {
+            weight: builder.parameter(&format!("{name}.weight"), &dims, init)?,
+            bias: builder.parameter(&format!("{name}.bias"), &dims, Init::Constant(0.0))?,
+            running: RunningStatistics::new(builder, (&mean, &var), Some(&seen), channels)?,
+        })
+    }
+
+    /// `activation` of the normalised `[B, C, H, W]`: see [`RunningStatistics::normalize`].
+    pub fn forward(&self, x: &Tensor, activation: Activation, conditions: &Conditions) -> Result<Tensor> {
+        let trains = conditions.mode.trains();
+        self.running.normalize(
+            x,
+            (self.weight.tensor(trains), self.bias.tensor(trains)),
+            activation,
+            conditions,
+        )
     }
 }
 

@@ -2,30 +2,20 @@
 
 use super::FAMILY;
 use super::augment::augment;
-use super::features::{DEPTHS, FeatureNetwork, PRETRAINED};
-use super::layers::SpectralConv;
+use super::features::{FeatureNetwork, PRETRAINED};
+use super::generator::{check_classes, num_classes};
+use super::heads::{ClassWidths, Head, HeadConfig};
 use crate::error::{Error, Result};
 use crate::generate::config::{Config, bounded};
-use crate::generate::layers::BatchNorm;
 use crate::generate::traits::{Conditions, Discriminator, ImageShape, Mode};
-use crate::generate::variables::{Builder, Init, Variables};
-use crate::ops::activation::Activation;
-use crate::ops::conv::ConvConfig;
-use crate::ops::leaky_relu::leaky_relu;
+use crate::generate::variables::{Builder, Variables};
 use crate::ops::resize::{Corners, bilinear};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
-/// Sides of the maps that the heads are built for, whatever the images.
-const SIDES: [usize; DEPTHS] = [128, 64, 32, 16];
-/// Heads halve their maps until they are of this side.
-const LAST_SIDE: usize = 8;
-/// Channels at a side, unless `ndf` gives one number for all.
-const CHANNELS: [(usize, usize); 5] = [(8, 512), (16, 256), (32, 128), (64, 64), (128, 64)];
 /// Side of the images that the frozen network was trained with: smaller ones are enlarged.
 const ENLARGED: usize = 224;
-/// Slope of the leaky rectified linear unit.
-const SLOPE: f64 = 0.2;
 const MAX_WIDTH: usize = 1 << 12;
 const MAX_SIDE: usize = 1 << 12;
 
@@ -44,6 +34,21 @@ pub struct DiscriminatorConfig {
     /// One number of channels for all layers of the heads.
     #[serde(default)]
     pub ndf: Option<usize>,
+    /// Whether the heads convolve each channel by itself before they mix them, as those of the `stylegan2` configuration do.
+    #[serde(default)]
+    pub separable: bool,
+    /// Number of classes; 0 for an unconditional network.
+    #[serde(default)]
+    pub c_dim: usize,
+    /// Classes that there are embeddings of, used or not.
+    #[serde(default = "num_classes")]
+    pub num_classes: usize,
+    /// Width of these embeddings.
+    #[serde(default = "embedding_dim")]
+    pub embedding_dim: usize,
+    /// Width in which images and classes are compared.
+    #[serde(default = "cmap_dim")]
+    pub cmap_dim: usize,
     /// Whether images are brought to 224 x 224 first; left out, those that are smaller are.
     #[serde(default)]
     pub interp224: Option<bool>,
@@ -57,58 +62,41 @@ fn default_cout() -> usize {
     64
 }
 
+/// `embedding_dim` of the official class.
+pub fn embedding_dim() -> usize {
+    128
+}
+
+/// `cmap_dim` of the official class.
+pub fn cmap_dim() -> usize {
+    64
+}
+
 fn yes() -> bool {
     true
 }
 
-/// `DownBlock`: half the size.
-struct Down {
-    conv: SpectralConv,
-    norm: BatchNorm,
-}
-
-/// `SingleDisc`: a head.
-pub struct Head {
-    down: Vec<Down>,
-    last: SpectralConv,
-}
-
-impl Head {
-    /// Head number `index`, for maps of `ins` channels.
-    pub fn new(builder: &mut Builder, index: usize, ins: usize, ndf: Option<usize>) -> Result<Self> {
-        let channels = |side: usize| {
-            let own = CHANNELS.iter().find(|(at, _)| *at == side).map_or(0, |(_, channels)| *channels);
-            ndf.unwrap_or(own)
-        };
-        let name = format!("discriminator.mini_discs.{index}.main");
-        let halving = ConvConfig { stride: 2, ..ConvConfig::padded(1) };
-        let (mut side, mut width) = (SIDES[index.min(DEPTHS - 1)], ins);
-        let mut down = Vec::new();
-        while side > LAST_SIDE {
-            side /= 2;
-            let (name, outs) = (format!("{name}.{}.main", down.len()), channels(side));
-            down.push(Down {
-                conv: SpectralConv::new(builder, &format!("{name}.0"), [outs, width, 4, 4], true, halving)?,
-                norm: BatchNorm::new(builder, &format!("{name}.1"), outs, Init::Constant(1.0))?,
-            });
-            width = outs;
+impl DiscriminatorConfig {
+    fn check(&self, path: &Path) -> Result<()> {
+        bounded(path, "img_resolution", self.img_resolution, 1..=MAX_SIDE)?;
+        bounded(path, "img_channels", self.img_channels, 3..=3)?;
+        check_classes(path, self.c_dim, self.num_classes)?;
+        for (name, width) in [
+            ("cout", self.cout),
+            ("ndf", self.ndf.unwrap_or(1)),
+            ("embedding_dim", self.embedding_dim),
+            ("cmap_dim", self.cmap_dim),
+        ] {
+            bounded(path, name, width, 1..=MAX_WIDTH)?;
         }
-        let name = format!("{name}.{}", down.len());
-        Ok(Self {
-            last: SpectralConv::new(builder, &name, [1, width, 4, 4], false, ConvConfig::padded(0))?,
-            down,
-        })
+        Ok(())
     }
 
-    /// Logits `[B, P]` of a map, one for each of its places.
-    pub fn forward(&self, map: &Tensor, conditions: &Conditions) -> Result<Tensor> {
-        let mode = conditions.mode;
-        let mut x = map.clone();
-        for Down { conv, norm } in &self.down {
-            let y = norm.forward(&conv.forward(&x, mode)?, Activation::Identity, conditions)?;
-            x = leaky_relu(&y, SLOPE)?;
-        }
-        Ok(self.last.forward(&x, mode)?.flatten_from(1)?)
+    /// The part that concerns each head.
+    fn heads(&self) -> HeadConfig {
+        let &Self { ndf, separable, num_classes, embedding_dim, cmap_dim, .. } = self;
+        let classes = ClassWidths { num_classes, embedding_dim, cmap_dim };
+        HeadConfig { ndf, separable, classes: (self.c_dim > 0).then_some(classes) }
     }
 }
 
@@ -126,14 +114,11 @@ pub fn build(config: &Config, mut builder: Builder) -> Result<Box<dyn Discrimina
         return Err(Error::malformed(path, "holds tensors alone, which do not say the resolution", hint));
     }
     let config: DiscriminatorConfig = config.parse()?;
-    bounded(path, "img_resolution", config.img_resolution, 1..=MAX_SIDE)?;
-    bounded(path, "img_channels", config.img_channels, 3..=3)?;
-    bounded(path, "cout", config.cout, 1..=MAX_WIDTH)?;
-    bounded(path, "ndf", config.ndf.unwrap_or(1), 1..=MAX_WIDTH)?;
+    config.check(path)?;
     let features = FeatureNetwork::new(&mut builder, config.cout, config.expand)?;
     let channels = features.channels().into_iter().enumerate();
     let heads = channels
-        .map(|(index, ins)| Head::new(&mut builder, index, ins, config.ndf))
+        .map(|(index, ins)| Head::new(&mut builder, index, ins, config.heads()))
         .collect::<Result<Vec<_>>>()?;
     // Counters of the frozen network's batch norms.
     let variables = builder.finish(&[PRETRAINED])?;
@@ -156,6 +141,10 @@ impl Discriminator for Projected {
     fn image_shape(&self) -> ImageShape {
         let side = self.config.img_resolution;
         ImageShape { channels: self.config.img_channels, height: side, width: side }
+    }
+
+    fn class_count(&self) -> usize {
+        self.config.c_dim
     }
 
     fn logits(&self, images: &Tensor, conditions: &Conditions) -> Result<Tensor> {

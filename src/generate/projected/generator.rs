@@ -1,10 +1,11 @@
 //! `FastganSynthesis`: from a latent on the hypersphere through doubling blocks, some of them gated by earlier, smaller maps.
 
 use super::FAMILY;
-use super::layers::{InitLayer, Noise, SpectralConv, SqueezeExcitation, UpBlock};
+use super::blocks::{InitLayer, Noise, SqueezeExcitation, UpBlock, UpBlocks};
+use super::layers::SpectralConv;
 use crate::error::{Error, Result};
 use crate::generate::config::{Config, bounded};
-use crate::generate::layers::normalize_2nd_moment;
+use crate::generate::layers::{Embedding, normalize_2nd_moment};
 use crate::generate::load::SamplerRequest;
 use crate::generate::traits::{Conditions, Generator, ImageShape, LatentSpace, Quantization};
 use crate::generate::variables::{Builder, Variables};
@@ -48,12 +49,34 @@ pub struct GeneratorConfig {
     /// One convolution a block and no noise.
     #[serde(default)]
     pub lite: bool,
+    /// Number of classes; 0 for an unconditional network.
+    #[serde(default)]
+    pub c_dim: usize,
+    /// Classes that there are embeddings of, used or not.
+    #[serde(default = "num_classes")]
+    pub num_classes: usize,
+}
+
+/// `num_classes` of the official class, which its training script leaves as it is.
+pub fn num_classes() -> usize {
+    1000
+}
+
+/// Whether there are embeddings of all classes.
+///
+/// # Errors
+/// [`Error::Malformed`].
+pub fn check_classes(path: &Path, c_dim: usize, num_classes: usize) -> Result<()> {
+    bounded(path, "num_classes", num_classes, 1..=MAX_WIDTH)?;
+    bounded(path, "c_dim", c_dim, 0..=num_classes)?;
+    Ok(())
 }
 
 impl GeneratorConfig {
     fn check(&self, path: &Path) -> Result<()> {
         bounded(path, "z_dim", self.z_dim, 1..=MAX_WIDTH)?;
         bounded(path, "ngf", self.ngf, 1..=MAX_WIDTH)?;
+        check_classes(path, self.c_dim, self.num_classes)?;
         let known = MULTIPLES.iter().any(|(side, _)| *side == self.img_resolution);
         if !known || self.img_resolution < SMALLEST {
             let reason =
@@ -90,6 +113,8 @@ pub struct FastGan {
     /// By the sides of the driving and of the driven maps.
     excitations: Vec<(usize, usize, SqueezeExcitation)>,
     to_big: SpectralConv,
+    /// Of classes.
+    embed: Option<Embedding>,
     variables: Variables,
     spaces: Vec<LatentSpace>,
 }
@@ -117,11 +142,12 @@ impl FastGan {
         let builder_ref = &mut builder;
         let init = InitLayer::new(builder_ref, "synthesis.init", config.z_dim, at(4))?;
         let mut blocks = Vec::new();
+        let kind = UpBlocks { lite: config.lite, class_width: (config.c_dim > 0).then_some(config.z_dim) };
         for (index, side) in config.blocks().enumerate() {
             // A network too narrow for blocks that it does not use cannot be made by the official program either.
             let name = format!("synthesis.feat_{side}");
             let channels = (at(side / 2), at(side));
-            blocks.push((side, UpBlock::new(builder_ref, &name, channels, config.lite, index as u64)?));
+            blocks.push((side, UpBlock::new(builder_ref, &name, channels, kind, index as u64)?));
         }
         let mut excitations = Vec::new();
         for (small, large) in EXCITED {
@@ -133,17 +159,25 @@ impl FastGan {
         }
         let dims = [config.img_channels, at(config.img_resolution), 3, 3];
         let to_big = SpectralConv::new(builder_ref, "synthesis.to_big", dims, true, ConvConfig::padded(1))?;
+        let embed = match config.c_dim {
+            0 => None,
+            _ => Some(Embedding::new(builder_ref, "synthesis.embed", config.num_classes, config.z_dim)?),
+        };
         let spaces = vec![LatentSpace::normal("z", &[config.z_dim])];
-        Ok(Self { config, init, blocks, excitations, to_big, variables: builder.finish(&[])?, spaces })
+        Ok(Self { config, init, blocks, excitations, to_big, embed, variables: builder.finish(&[])?, spaces })
     }
 
     /// Images of latents `[B, z]`.
     pub fn synthesis(&self, z: &Tensor, noise: &Noise, conditions: &Conditions) -> Result<Tensor> {
         let mode = conditions.mode;
+        let class = match (&self.embed, conditions.classes) {
+            (Some(embed), Some(classes)) => Some(embed.forward(classes, mode)?),
+            _ => None,
+        };
         let mut x = self.init.forward(&normalize_2nd_moment(z)?, conditions)?;
         let mut smaller = vec![(4, x.clone())];
         for (side, block) in self.blocks.iter().filter(|(side, _)| *side <= self.config.img_resolution) {
-            x = block.forward(&x, noise, conditions)?;
+            x = block.forward(&x, class.as_ref(), noise, conditions)?;
             if let Some((small, _, gate)) = self.excitations.iter().find(|(_, large, _)| large == side)
                 && let Some((_, driving)) = smaller.iter().find(|(side, _)| side == small)
             {
@@ -175,6 +209,10 @@ impl Generator for FastGan {
 
     fn spaces(&self) -> &[LatentSpace] {
         &self.spaces
+    }
+
+    fn class_count(&self) -> usize {
+        self.config.c_dim
     }
 
     fn truncates(&self) -> bool {

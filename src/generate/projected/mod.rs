@@ -3,9 +3,11 @@
 //! <https://github.com/autonomousvision/projected-gan>, whose pickles hold the module objects themselves.
 
 mod augment;
+mod blocks;
 mod discriminator;
 mod features;
 mod generator;
+mod heads;
 mod layers;
 mod official;
 #[cfg(test)]
@@ -22,7 +24,9 @@ pub(super) const FAMILY: Family = Family {
         if has("synthesis.init.init.0.weight_orig") {
             return Some(Role::Generator);
         }
-        has("discriminator.mini_discs.0.main.0.main.0.weight_orig").then_some(Role::Discriminator)
+        let first = "discriminator.mini_discs.0.main.0.main.0";
+        let convolutions = ["weight_orig", "pointwise.weight_orig"].map(|part| format!("{first}.{part}"));
+        convolutions.iter().any(|name| has(name)).then_some(Role::Discriminator)
     },
     generator: generator::build,
     discriminator: Some(discriminator::build),

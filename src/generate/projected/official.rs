@@ -1,7 +1,7 @@
 //! From what an official pickle says of its modules to our configuration: sizes are attributes, or follow from the tensors.
 
-use super::discriminator::DiscriminatorConfig;
-use super::generator::{GeneratorConfig, MOST};
+use super::discriminator::{DiscriminatorConfig, cmap_dim, embedding_dim};
+use super::generator::{GeneratorConfig, MOST, num_classes};
 use crate::error::{Error, Result};
 use crate::formats::StateDict;
 use crate::formats::torch::ModuleDescription;
@@ -30,35 +30,52 @@ pub fn describe(
         let length = weights.get(name).and_then(|tensor| tensor.shape.get(axis)).copied();
         length.ok_or_else(|| malformed(format!("has no tensor `{name}`")))
     };
-    let conditional = || malformed("is a conditional ProjectedGAN, which is not read".into());
+    let rows = |name: &str| weights.get(name).and_then(|tensor| tensor.shape.first()).copied();
+    // A network without embeddings has no classes, whatever the images had.
+    let classes = |embedding: &str| -> Result<(usize, usize)> {
+        match rows(embedding) {
+            Some(num_classes) => Ok((size("c_dim")?, num_classes)),
+            None => Ok((0, num_classes())),
+        }
+    };
     match role {
         Role::Generator => {
-            if size("c_dim")? > 0 && weights.get("synthesis.embed.weight").is_some() {
-                return Err(conditional());
-            }
+            let second = ["synthesis.feat_8.5.weight_orig", "synthesis.feat_8.conv2.weight_orig"];
+            let (c_dim, num_classes) = classes("synthesis.embed.weight")?;
             Ok(serde_json::json!(GeneratorConfig {
                 z_dim: size("z_dim")?,
                 img_resolution: size("img_resolution")?,
                 img_channels: size("img_channels")?,
                 ngf: dim("synthesis.init.init.0.weight_orig", 1)? / (2 * MOST),
-                lite: weights.get("synthesis.feat_8.5.weight_orig").is_none(),
+                lite: second.iter().all(|name| rows(name).is_none()),
+                c_dim,
+                num_classes,
             }))
         }
         Role::Discriminator => {
-            if weights.get("discriminator.mini_discs.0.embed.weight").is_some() {
-                return Err(conditional());
-            }
             let flag = |name: &str| root.attribute(name).and_then(Value::as_bool);
             let network = root.module("feature_network");
             let expand = network.and_then(|n| n.attribute("expand")).and_then(Value::as_bool);
-            let outs =
-                |block: usize| dim(&format!("discriminator.mini_discs.0.main.{block}.main.0.weight_orig"), 0);
+            let head = "discriminator.mini_discs.0";
+            let separable = rows(&format!("{head}.main.0.main.0.pointwise.weight_orig")).is_some();
+            let conv = if separable { "0.pointwise" } else { "0" };
+            let outs = |block: usize| dim(&format!("{head}.main.{block}.main.{conv}.weight_orig"), 0);
+            let (c_dim, num_classes) = classes(&format!("{head}.embed.weight"))?;
+            let width = |tensor: &str, axis: usize, unused: usize| match c_dim {
+                0 => Ok(unused),
+                _ => dim(&format!("{head}.{tensor}"), axis),
+            };
             Ok(serde_json::json!(DiscriminatorConfig {
                 img_resolution: size("img_resolution")?,
                 img_channels: size("img_channels")?,
                 cout: dim("feature_network.scratch.layer0_ccm.weight", 0)?,
                 expand: expand.unwrap_or(true),
                 ndf: (outs(0)? == outs(1)?).then(|| outs(0)).transpose()?,
+                separable,
+                c_dim,
+                num_classes,
+                embedding_dim: width("embed.weight", 1, embedding_dim())?,
+                cmap_dim: width("cls.weight_orig", 0, cmap_dim())?,
                 interp224: flag("interp224"),
                 diffaug: flag("diffaug").unwrap_or(true),
             }))

@@ -1,10 +1,10 @@
 //! The generators, their train-mode state and the heads against the official program. What is carried is one image of each; every tensor
 //! is compared where `PD_GENERATOR_FIXTURES` names a folder that holds `projected-gan`, `projected-gan-lite` and `projected-gan-heads`.
 
-use super::discriminator::Head;
+use super::blocks::Noise;
 use super::features::Mixing;
 use super::generator::FastGan;
-use super::layers::Noise;
+use super::heads::{Head, HeadConfig};
 use crate::formats::{StateDict, TensorData, read_state_dict};
 use crate::generate::config::Config;
 use crate::generate::test_support::{fixture, relative, values};
@@ -155,8 +155,9 @@ impl Case {
             let mut builder = self.builder();
             let mixing = Mixing::new(&mut builder, [24, 40, 112, 320], 8, true).unwrap();
             let channels = mixing.channels.into_iter().enumerate();
+            let narrow = HeadConfig { ndf: Some(8), separable: false, classes: None };
             let heads: Vec<Head> =
-                channels.map(|(i, ins)| Head::new(&mut builder, i, ins, Some(8)).unwrap()).collect();
+                channels.map(|(i, ins)| Head::new(&mut builder, i, ins, narrow).unwrap()).collect();
             let variables = builder.finish(&[]).unwrap();
             let mixed = mixing.forward(maps).unwrap();
             let conditions = Conditions { mode, ..Conditions::default() };
