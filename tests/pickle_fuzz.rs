@@ -1,6 +1,10 @@
 //! Whatever a pickle says, reading it ends, in an error or in values, without a panic and without memory beyond its own size: opcodes at
 //! random, and damaged pickles of the kinds that checkpoints hold.
 
+#[path = "support/pickle.rs"]
+mod pickle;
+
+use pickle::{dict, text};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use pseudo_density::formats::pickle::parse;
@@ -88,50 +92,15 @@ fn of_state_dict() -> Vec<u8> {
     bytes
 }
 
-/// Text as an opcode.
-fn text(value: &str) -> Vec<u8> {
-    [b"X", &(value.len() as u32).to_le_bytes()[..], value.as_bytes()].concat()
-}
-
-/// A dict as opcodes.
-fn dict(pairs: &[(&str, Vec<u8>)]) -> Vec<u8> {
-    let pairs: Vec<u8> =
-        pairs.iter().flat_map(|(name, value)| [text(name), value.clone()].concat()).collect();
-    [b"}(", &pairs[..], b"u"].concat()
-}
-
 /// A persistent module with a parameter whose storage lies in the pickle, as NVIDIA's programs write them.
 fn of_network() -> Vec<u8> {
-    let head = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.";
-    let system = [b"\x80\x02", &dict(&[("little_endian", b"\x88".to_vec())])[..], b"."].concat();
-    let root = [
-        b"\x80\x02(",
-        &text("storage")[..],
-        b"ctorch\nFloatStorage\n",
-        &text("7"),
-        &text("cpu"),
-        b"K\x02NtQ.\x80\x02](",
-        &text("7"),
-        b"e.",
-    ]
-    .concat();
-    let storage = [head, &system[..], &root, &2u64.to_le_bytes(), &[0; 8]].concat();
-    let tensor = [
-        b"ctorch._utils\n_rebuild_tensor_v2\n(ctorch.storage\n_load_from_bytes\nB".as_slice(),
-        &(storage.len() as u32).to_le_bytes(),
-        &storage,
-        b"\x85RK\x00K\x02\x85K\x01\x85\x89ccollections\nOrderedDict\n)RtR",
-    ]
-    .concat();
-    let state = dict(&[
-        ("_parameters", dict(&[("w", tensor)])),
-        ("_buffers", b"}".to_vec()),
-        ("_modules", b"}".to_vec()),
-        ("size", b"K\x05".to_vec()),
-    ]);
-    let meta = dict(&[("type", text("class")), ("class_name", text("G")), ("state", state)]);
-    let module = [b"ctorch_utils.persistence\n_reconstruct_persistent_obj\n", &meta[..], b"\x85R"].concat();
-    [b"\x80\x03", &dict(&[("G_ema", module)])[..], b"."].concat()
+    let mut weights = StateDict::new("");
+    weights.insert("w", HostTensor { shape: vec![2], data: TensorData::F32(vec![0.0; 2]) });
+    let attributes = [("size", 5.into())];
+    pickle::file(&[(
+        "G_ema",
+        &pickle::Module { weights: &weights, attributes: &attributes, persistent: true },
+    )])
 }
 
 /// A plain module object with state, memos and an item of each protocol.

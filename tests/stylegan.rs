@@ -1,5 +1,7 @@
 //! StyleGAN as a user meets it: images of an official pickle, its conversion, and training from nothing.
 
+#[path = "support/pickle.rs"]
+mod pickle;
 mod support;
 
 use ndarray::ArrayD;
@@ -7,6 +9,7 @@ use predicates::prelude::*;
 use predicates::str::contains;
 use pseudo_density::formats::npy::write_npy;
 use pseudo_density::formats::read_state_dict;
+use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
 use support::{pd, pixels, project, run};
@@ -175,4 +178,59 @@ fn an_official_pickle_is_trained_further_by_the_defaults_of_its_family() {
     run(&format!("{common} --weight 1 --batch 4 --steps 1 --log-every 1 --sheet 2 -o run")).success();
     let log = fs::read_to_string(dir.path().join("run/log.jsonl")).unwrap();
     assert!(log.contains("\"r1\""), "{log}");
+}
+
+#[test]
+fn configuration_r_of_stylegan3_is_made_anew_pickled_and_sampled() {
+    const CONFIG: &str = r#"{"family": "stylegan3",
+        "generator": {"z_dim": 8, "w_dim": 8, "img_resolution": 16, "img_channels": 3, "mapping": {"num_layers": 2},
+            "num_layers": 4, "channel_base": 256, "channel_max": 16, "conv_kernel": 1, "use_radial_filters": true},
+        "discriminator": {"img_channels": 3, "channels": [8, 8, 8], "mbstd_group_size": 4}}"#;
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("r.json"), CONFIG).unwrap();
+    let digits = project("examples/digits.zip");
+    let train = |words: &str| {
+        let mut command = pd(&dir);
+        command.args(["finetune", "--quiet", "--batch", "4", "--sheet", "2", "--steps", "1", "--data"]);
+        command.arg(&digits).args(words.split_whitespace()).assert()
+    };
+    train("--init r.json -o run").success();
+    let [g, d] = ["g_ema", "d"].map(|network| {
+        read_state_dict(dir.path().join(format!("run/snapshot-000001/{network}.safetensors"))).unwrap()
+    });
+    let squares = g.iter().filter(|(name, of)| name.ends_with("down_filter") && of.shape.len() == 2);
+    assert_eq!(squares.count(), 2);
+    let of_synthesis =
+        json!({"channel_base": 256, "channel_max": 16, "conv_kernel": 1, "use_radial_filters": true});
+    let said = [
+        ("mapping.z_dim", json!(8)),
+        ("mapping.c_dim", json!(0)),
+        ("mapping.w_dim", json!(8)),
+        ("mapping.num_layers", json!(2)),
+        ("mapping.w_avg_beta", json!(0.998)),
+        ("mapping.fc0.bias_gain", json!(0.01)),
+        ("synthesis.img_resolution", json!(16)),
+        ("synthesis.img_channels", json!(3)),
+        ("synthesis.num_layers", json!(4)),
+        ("synthesis.num_critical", json!(2)),
+        ("synthesis._init_kwargs", of_synthesis),
+    ];
+    let of_judge = [
+        ("c_dim", json!(0)),
+        ("img_resolution", json!(16)),
+        ("img_channels", json!(3)),
+        ("b4.mbstd.group_size", json!(4)),
+        ("b4.mbstd.num_channels", json!(1)),
+    ];
+    let generator = pickle::Module { weights: &g, attributes: &said, persistent: true };
+    let judge = pickle::Module { weights: &d, attributes: &of_judge, persistent: true };
+    let file = pickle::file(&[("G", &generator), ("D", &judge), ("G_ema", &generator)]);
+    fs::write(dir.path().join("r.pkl"), file).unwrap();
+    // Its discriminator is StyleGAN2's, and may go into a directory with it.
+    run(&dir, "weights convert r.pkl -o converted").success().stdout(contains("discriminator"));
+    for (out, generator) in [("a", "r.pkl"), ("b", "run/snapshot-000001"), ("c", "converted")] {
+        run(&dir, &format!("sample --bias none --generator {generator} --seeds 0-1 -o {out}")).success();
+    }
+    let [a, b, c] = ["a", "b", "c"].map(|out| pixels(&dir.path().join(out)));
+    assert!(a == b && a == c && a[0] != a[1]);
 }

@@ -209,7 +209,8 @@ fn gan_trainer(
     rejection: Option<Rejection>,
     (batch, ranks): (usize, &Ranks),
 ) -> Result<Box<Model>> {
-    let family = family(live.family())?.training;
+    let discriminator = discriminator(settings, real.seed, &real.device)?;
+    let family = Training::of(family(live.family())?.training, family(discriminator.family())?.training);
     let gamma = *settings.gamma.get_or_insert(family.gamma);
     let unused = ("--r1-interval", "there is no R1 without --gamma");
     let r1 = interval(settings, gamma, |s| &mut s.r1_interval, default::R1_INTERVAL, unused)?
@@ -230,7 +231,6 @@ fn gan_trainer(
         GanLoss::Hinge => LossChoice::Hinge,
     });
     let (adam, warmup, ema) = optimisation(settings, family);
-    let discriminator = discriminator(settings, real.seed, &real.device)?;
     let config = GanConfig { batch, loss, r1, adam, warmup, ema, style_mixing, path_length };
     let networks = GanNetworks { live, average, discriminator };
     Ok(Box::new(GanTrainer::new(networks, real, rejection, config, ranks)?))

@@ -22,6 +22,9 @@ const AVERAGE: &str = "g_ema.safetensors";
 const LIVE: &str = "g.safetensors";
 /// The discriminator.
 const DISCRIMINATOR: &str = "d.safetensors";
+/// The key of the family in a configuration, and of the discriminator's where that is another.
+const FAMILY: &str = "family";
+const DISCRIMINATOR_FAMILY: &str = "discriminator_family";
 
 /// Which generator of a directory that holds two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -292,7 +295,8 @@ fn configured(path: &Path, arch: Option<&str>, role: Role) -> Result<(&'static F
         Role::Generator => "generator",
         Role::Discriminator => "discriminator",
     };
-    match (value.get("family").and_then(Value::as_str), arch) {
+    let own = value.get(DISCRIMINATOR_FAMILY).filter(|_| role == Role::Discriminator);
+    match (own.or_else(|| value.get(FAMILY)).and_then(Value::as_str), arch) {
         (Some(written), Some(asked)) if written != asked => Err(Error::usage(
             format!("{} is of the architecture {written}, not {asked}", path.display()),
             "leave --arch out",
@@ -318,7 +322,7 @@ pub fn written_family(path: impl AsRef<Path>) -> Option<&'static Family> {
     let path = path.as_ref();
     let config = if path.is_dir() { path.join(CONFIG) } else { path.to_path_buf() };
     let value = read_json(&config).ok()?;
-    let written = value.get("family")?.as_str()?;
+    let written = value.get(FAMILY)?.as_str()?;
     FAMILIES.iter().find(|family| family.name == written)
 }
 
@@ -359,20 +363,20 @@ impl Snapshot<'_> {
     /// Writes `config.json` and the weights into `directory`, which is made if it is not there; each file appears when it is whole.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Usage`] if the networks are not of one family.
+    /// [`Error::Io`]; [`Error::Usage`] if there is none, or the generators are of two families.
     pub fn save(&self, directory: impl AsRef<Path>) -> Result<()> {
         let directory = directory.as_ref();
         std::fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
         let generator = self.average.or(self.live);
-        let families = [
-            self.live.map(|network| network.family()),
-            self.average.map(|network| network.family()),
-            self.discriminator.map(|network| network.family()),
-        ];
-        let mut families: Vec<&str> = families.into_iter().flatten().collect();
-        families.dedup();
-        let &[family] = families.as_slice() else {
-            return Err(Error::usage("a directory holds networks of one family", ""));
+        let families = [self.live, self.average].map(|network| network.map(|network| network.family()));
+        if let [Some(live), Some(average)] = families
+            && live != average
+        {
+            return Err(Error::usage(format!("{average} is no average of {live}"), ""));
+        }
+        let judged = self.discriminator.map(|network| network.family());
+        let Some(family) = generator.map(|network| network.family()).or(judged) else {
+            return Err(Error::usage("there is no network to be written", ""));
         };
         let write = |name: &str, variables: &Variables| {
             let path = directory.join(name);
@@ -387,7 +391,10 @@ impl Snapshot<'_> {
         if let Some(network) = self.discriminator {
             write(DISCRIMINATOR, network.variables())?;
         }
-        let mut config = serde_json::Map::from_iter([("family".to_owned(), Value::from(family))]);
+        let mut config = serde_json::Map::from_iter([(FAMILY.to_owned(), Value::from(family))]);
+        if let Some(judged) = judged.filter(|judged| *judged != family) {
+            config.insert(DISCRIMINATOR_FAMILY.to_owned(), judged.into());
+        }
         config.extend(generator.map(|network| ("generator".to_owned(), network.config())));
         config.extend(self.discriminator.map(|network| ("discriminator".to_owned(), network.config())));
         let text = serde_json::to_string_pretty(&config)

@@ -49,6 +49,9 @@ pub struct GeneratorConfig {
     /// One convolution a block and no noise.
     #[serde(default)]
     pub lite: bool,
+    /// As the program was first published: every second block, from 16 x 16 on, is that of a `lite` network.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alternating: bool,
     /// Number of classes; 0 for an unconditional network.
     #[serde(default)]
     pub c_dim: usize,
@@ -142,12 +145,15 @@ impl FastGan {
         let builder_ref = &mut builder;
         let init = InitLayer::new(builder_ref, "synthesis.init", config.z_dim, at(4))?;
         let mut blocks = Vec::new();
-        let kind = UpBlocks { lite: config.lite, class_width: (config.c_dim > 0).then_some(config.z_dim) };
+        let kind = |index: usize| UpBlocks {
+            lite: config.lite || (config.alternating && !index.is_multiple_of(2)),
+            class_width: (config.c_dim > 0).then_some(config.z_dim),
+        };
         for (index, side) in config.blocks().enumerate() {
             // A network too narrow for blocks that it does not use cannot be made by the official program either.
             let name = format!("synthesis.feat_{side}");
             let channels = (at(side / 2), at(side));
-            blocks.push((side, UpBlock::new(builder_ref, &name, channels, kind, index as u64)?));
+            blocks.push((side, UpBlock::new(builder_ref, &name, channels, kind(index), index as u64)?));
         }
         let mut excitations = Vec::new();
         for (small, large) in EXCITED {

@@ -40,14 +40,19 @@ pub fn describe(
     };
     match role {
         Role::Generator => {
-            let second = ["synthesis.feat_8.5.weight_orig", "synthesis.feat_8.conv2.weight_orig"];
+            // Whether a block has one convolution.
+            let is_small = |side: usize| {
+                let second = ["5", "conv2"].map(|conv| format!("synthesis.feat_{side}.{conv}.weight_orig"));
+                second.iter().all(|name| rows(name).is_none())
+            };
             let (c_dim, num_classes) = classes("synthesis.embed.weight")?;
             Ok(serde_json::json!(GeneratorConfig {
                 z_dim: size("z_dim")?,
                 img_resolution: size("img_resolution")?,
                 img_channels: size("img_channels")?,
                 ngf: dim("synthesis.init.init.0.weight_orig", 1)? / (2 * MOST),
-                lite: second.iter().all(|name| rows(name).is_none()),
+                lite: is_small(8),
+                alternating: !is_small(8) && is_small(16),
                 c_dim,
                 num_classes,
             }))

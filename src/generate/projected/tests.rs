@@ -5,12 +5,14 @@ use super::blocks::Noise;
 use super::features::Mixing;
 use super::generator::FastGan;
 use super::heads::{Head, HeadConfig};
+use super::official::describe;
+use crate::formats::torch::ModuleDescription;
 use crate::formats::{StateDict, TensorData, read_state_dict};
 use crate::generate::config::Config;
 use crate::generate::test_support::{fixture, relative, values};
 use crate::generate::traits::{Conditions, Generator, Mode};
 use crate::generate::variables::{Builder, Variables};
-use crate::generate::{GeneratorRequest, load};
+use crate::generate::{GeneratorRequest, Role, load};
 use candle_core::{DType, Device, Tensor, Var};
 use std::path::{Path, PathBuf};
 
@@ -270,6 +272,42 @@ fn an_image_does_not_depend_on_its_batch_and_its_noise_only_on_its_key() {
     let both = bits(&z.narrow(0, 0, 2).unwrap(), &[3, 4]);
     assert_eq!(bits(&z.narrow(0, 1, 1).unwrap(), &[4])[0], both[1]);
     assert_ne!(bits(&z.narrow(0, 1, 1).unwrap(), &[5])[0], both[1]);
+}
+
+#[test]
+fn the_layout_of_the_first_publication_has_small_blocks_between_whole_ones() {
+    let [whole, lite] = ["projected-gan", "projected-gan-lite"]
+        .map(|name| read_state_dict(fixture(name).join("weights.safetensors")).unwrap());
+    let is_small = |name: &str| {
+        ["feat_16.", "feat_64.", "feat_256."]
+            .iter()
+            .any(|block| name.starts_with(&format!("synthesis.{block}")))
+    };
+    let mut dict = StateDict::new("weights.safetensors");
+    for (from, small) in [(&whole, false), (&lite, true)] {
+        for (name, tensor) in from.iter().filter(|(name, _)| is_small(name) == small) {
+            dict.insert(name, tensor.clone());
+        }
+    }
+    let mut root = ModuleDescription::default();
+    for (name, value) in [("z_dim", 32), ("c_dim", 0), ("img_resolution", 128), ("img_channels", 3)] {
+        root.attributes.insert(name.into(), value.into());
+    }
+    let described = |dict: &StateDict| describe(&root, dict, Role::Generator, None).unwrap();
+    let part = described(&dict);
+    assert_eq!((&part["alternating"], &part["lite"]), (&true.into(), &false.into()));
+    assert_eq!((described(&whole).get("alternating"), &described(&lite)["lite"]), (None, &true.into()));
+    let z = values(&[1, 32], 3, DType::F32);
+    let build = |part: serde_json::Value| {
+        let builder = Builder::from_weights(dict.clone(), DType::F32, &Device::Cpu);
+        FastGan::new(&Config::new("config.json", Some(part)), builder)
+    };
+    let image = build(part.clone()).unwrap().synthesis(&z, &Noise::Absent, &Conditions::default()).unwrap();
+    assert_eq!(image.dims(), [1, 3, 128, 128]);
+    assert!(image.sqr().unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap() > 1e-4);
+    let mut other = part;
+    other["alternating"] = false.into();
+    assert!(build(other).err().unwrap().to_string().contains("feat_16"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::config::{Stylegan3Config, positive};
 use super::generator::{StyleGenerator, Synthesis, spaces};
-use super::geometry::{LayerGeometry, geometry, lowpass_filter};
+use super::geometry::{LayerGeometry, Lowpass, geometry};
 use super::layers::{FullyConnected, Modulated, SLOPE};
 use super::mapping::Mapping;
 use crate::error::{Error, Result};
@@ -151,34 +151,22 @@ impl Layer {
         let g = &geometry;
         let name = format!("synthesis.{}", g.name());
         let kernel = if g.is_torgb { 1 } else { config.synthesis.conv_kernel };
-        let mut filter = |suffix: &str,
-                          taps: usize,
-                          cutoff: f64,
-                          half_width: f64,
-                          radial: bool|
-         -> Result<Option<Filter>> {
-            if taps <= 1 {
+        let mut filter = |suffix: &str, numtaps: usize, (cutoff, half_width): (f64, f64), radial: bool| {
+            if numtaps <= 1 {
                 return Ok(None);
             }
-            let name = format!("{name}.{suffix}");
-            let start = match radial && builder.shape(&name).is_none() {
-                true => {
-                    let reason = "asks for radial filters, which are read from weights and not made anew";
-                    return Err(Error::malformed(builder.path(), reason, "leave `use_radial_filters` out"));
-                }
-                false if radial => Tensor::zeros((taps, taps), DType::F64, &Device::Cpu)?,
-                false => {
-                    let taps = lowpass_filter(taps, cutoff, 2.0 * half_width, g.tmp_sampling_rate as f64);
-                    let count = taps.len();
-                    Tensor::from_vec(taps, count, &Device::Cpu)?
-                }
+            let fs = g.tmp_sampling_rate as f64;
+            let lowpass = Lowpass { numtaps, cutoff, width: 2.0 * half_width, fs };
+            let taps = match radial {
+                true => Tensor::from_vec(lowpass.radial(), (numtaps, numtaps), &Device::Cpu)?,
+                false => Tensor::from_vec(lowpass.separable(), numtaps, &Device::Cpu)?,
             };
-            let buffer = builder.known_buffer(&name, &start)?;
-            Ok(Some(Filter::new(&buffer.as_detached_tensor().to_device(&Device::Cpu)?)?))
+            let buffer = builder.known_buffer(&format!("{name}.{suffix}"), &taps)?;
+            Ok::<_, Error>(Some(Filter::new(&buffer.as_detached_tensor().to_device(&Device::Cpu)?)?))
         };
         let radial = config.synthesis.use_radial_filters && !g.is_critically_sampled;
-        let up = filter("up_filter", g.up_taps, g.in_cutoff, g.in_half_width, false)?;
-        let down = filter("down_filter", g.down_taps, g.out_cutoff, g.out_half_width, radial)?;
+        let up = filter("up_filter", g.up_taps, (g.in_cutoff, g.in_half_width), false)?;
+        let down = filter("down_filter", g.down_taps, (g.out_cutoff, g.out_half_width), radial)?;
         let dims = [g.out_channels, g.in_channels, kernel, kernel];
         Ok(Self {
             affine: FullyConnected::affine(builder, &name, config.w_dim, g.in_channels)?,

@@ -6,6 +6,7 @@ use super::mapping::Mapping;
 use super::official::Official;
 use super::{discriminator as networks, synthesis3};
 use crate::formats::torch::read_module;
+use crate::formats::{HostTensor, StateDict, TensorData};
 use candle_core::{DType, Device, Tensor};
 use std::path::Path;
 
@@ -292,6 +293,50 @@ fn every_protocol_holds_the_same_network_and_a_directory_keeps_it() {
             assert_eq!(d.variables().digest().unwrap(), kept.variables().digest().unwrap());
         }
     }
+}
+
+/// A small StyleGAN3 with the layers of configuration R: kernels of one pixel, filters as asked for.
+fn configuration_r(radial: bool) -> Config {
+    let part = serde_json::json!({"z_dim": 8, "w_dim": 8, "img_resolution": 16, "img_channels": 3,
+        "mapping": {"num_layers": 2}, "num_layers": 4, "channel_base": 256, "channel_max": 16, "conv_kernel": 1,
+        "use_radial_filters": radial});
+    Config::new("config.json", Some(part))
+}
+
+#[test]
+fn radial_filters_that_are_products_do_what_separable_ones_do_and_real_ones_do_not() {
+    let build = |radial: bool, weights: Option<StateDict>| {
+        let builder = match weights {
+            Some(weights) => Builder::from_weights(weights, DType::F32, &Device::Cpu),
+            None => Builder::from_nothing(3, Path::new("config.json"), DType::F32, &Device::Cpu),
+        };
+        synthesis3::build_generator(&configuration_r(radial), builder, &SamplerRequest::default()).unwrap()
+    };
+    let z = values(&[2, 8], 7, DType::F32);
+    let images = |g: &dyn Generator| g.generate(&z, &Conditions::default()).unwrap();
+    let (separable, radial) = (build(false, None), build(true, None));
+    let mut products = separable.variables().state_dict("g.safetensors").unwrap();
+    let squares: Vec<(String, usize)> = radial
+        .variables()
+        .buffers()
+        .filter(|(name, buffer)| name.ends_with("down_filter") && buffer.rank() == 2)
+        .map(|(name, buffer)| (name.to_owned(), buffer.dims()[0]))
+        .collect();
+    // Layers 0 and 1: those after are critically sampled, and the last has no filters.
+    assert_eq!(squares.len(), 2, "{squares:?}");
+    for (name, taps) in &squares {
+        let line = products.f32_shaped(name, &[*taps]).unwrap().to_vec();
+        let square = line.iter().flat_map(|a| line.iter().map(move |b| a * b)).collect();
+        products
+            .insert(name.clone(), HostTensor { shape: vec![*taps, *taps], data: TensorData::F32(square) });
+    }
+    let by_products = build(true, Some(products));
+    let expected = images(separable.as_ref());
+    assert!(relative(&images(by_products.as_ref()), &expected) < 1e-5);
+    // The filters of a network that is made anew are those of the definition.
+    assert!(relative(&images(radial.as_ref()), &expected) > 1e-3);
+    let saved = radial.variables().state_dict("g.safetensors").unwrap();
+    assert_eq!(relative(&images(build(true, Some(saved)).as_ref()), &images(radial.as_ref())), 0.0);
 }
 
 fn refusal<T>(result: crate::error::Result<T>) -> String {

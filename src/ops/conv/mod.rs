@@ -242,15 +242,6 @@ fn written(n: usize, write: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
     out
 }
 
-/// Candle's convolution after explicit padding: for trained kernels of several groups.
-fn plain_conv(x: &Tensor, weight: &Tensor, config: &ConvConfig) -> Result<Tensor> {
-    let (_, _, height, width) = x.dims4()?;
-    let kernel = weight.dim(2)?;
-    let p = config.padding.resolve(height, width, kernel, config.stride);
-    let x = x.pad_with_zeros(2, p.top, p.bottom)?.pad_with_zeros(3, p.left, p.right)?;
-    x.contiguous()?.conv2d(weight, 0, config.stride, 1, config.groups)
-}
-
 fn shape_of(dims: &[usize], weight: &Tensor, config: &ConvConfig) -> Result<Shape> {
     let (outs, per_group, kh, kw) = weight.dims4()?;
     let &[batch, channels, height, width] = dims else {

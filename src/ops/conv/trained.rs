@@ -4,20 +4,28 @@
 use super::dense::{self, PackedWeights};
 use super::input_grad::{self, TransposedWeights};
 use super::store::Epilogue;
-use super::{ConvConfig, Padding, Shape, composed, plain_conv, shape_of, weight_grad, written};
+use super::{ConvConfig, Padding, Shape, composed, shape_of, weight_grad, written};
 use crate::ops::activation::Activation;
 use crate::ops::host::floats;
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape as Dims, Tensor, bail};
 
-/// `x` `[B, C, H, W]` with `weight` `[O, C, kh, kw]`, both differentiable; `config.activation` is not applied.
+/// `x` `[B, C, H, W]` with `weight` `[O, C, kh, kw]`, or `[C, 1, kh, kw]` of as many groups, both differentiable; `config.activation` is
+/// not applied.
 ///
 /// # Errors
 /// If the shapes do not fit, or where candle has no such operation.
 pub fn conv2d(x: &Tensor, weight: &Tensor, config: ConvConfig) -> Result<Tensor> {
-    if config.groups != 1 {
-        return plain_conv(x, weight, &config);
-    }
     let shape = shape_of(x.dims(), weight, &config)?;
+    if config.groups != 1 {
+        if weight.dims()[..2] != [config.groups, 1] {
+            bail!(
+                "a convolution of {} groups with weights {:?} is not supported",
+                config.groups,
+                weight.shape()
+            );
+        }
+        return composed::depthwise_output(&shape, x, weight);
+    }
     if !x.device().is_cpu() || x.dtype() != DType::F32 {
         return composed::map(&shape, Kind::Output, x, weight);
     }
