@@ -62,6 +62,7 @@ impl Finetune {
         let ready = or_end_all(self.prepare(&ranks), &ranks)?;
         match ready.run() {
             // All ranks have agreed to this one.
+            Err(stop @ Error::Interrupted { .. }) if ranks.size() > 1 => stopped(&stop, ranks),
             Err(stop @ Error::Interrupted { .. }) => Err(stop),
             outcome => or_end_all(outcome, &ranks),
         }
@@ -91,6 +92,16 @@ impl Finetune {
         }
         Ok(Ready { setup, output: self.output, dry_run: self.dry_run, json: self.run.json, terminal })
     }
+}
+
+/// The first rank says what is kept, before any ends: `mpirun` ends all ranks once it sees one that has stopped.
+fn stopped(stop: &Error, ranks: Ranks) -> ! {
+    if ranks.leads() {
+        complain(stop);
+    }
+    ranks.wait_for_all();
+    drop(ranks);
+    std::process::exit(stop.exit_code().into())
 }
 
 /// What one rank has failed by ends the others too: they would wait for it.

@@ -91,17 +91,18 @@ impl Progress for Terminal {
     }
 }
 
-/// An error with its causes and what to do about it.
+/// An error with its causes and what to do about it, written at once: of several ranks one may end the others meanwhile.
 pub fn complain(error: &Error) {
-    eprintln!("error: {error}");
+    let mut text = format!("error: {error}\n");
     let mut cause = error.source();
     while let Some(error) = cause {
-        eprintln!("  caused by: {error}");
+        text += &format!("  caused by: {error}\n");
         cause = error.source();
     }
     if let Some(hint) = error.hint() {
-        eprintln!("  hint: {hint}");
+        text += &format!("  hint: {hint}\n");
     }
+    eprint!("{text}");
 }
 
 /// Signals that ask for a stop: Ctrl-C, and how schedulers say that time is up.
