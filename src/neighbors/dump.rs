@@ -3,9 +3,9 @@
 //! The features are not in them: a dump names rows. The same index writes the same bytes, also after it was loaded.
 
 use super::graph::Graph;
-use super::hnsw::{HnswIndex, HnswParameters, check_rows, shares, space};
+use super::graph_dump;
+use super::hnsw::{HnswIndex, HnswParameters, prepared, shares};
 use super::hnsw_shards::shares_of_shards;
-use super::{check_finite, graph_dump, groups::RowGroups};
 use crate::error::{Error, Result};
 use crate::formats::digest::hex;
 use crate::progress::{Progress, check_stop};
@@ -71,10 +71,7 @@ impl HnswIndex {
         progress: &dyn Progress,
     ) -> Result<Self> {
         parameters.check()?;
-        check_finite(features.view())?;
-        check_rows(features.nrows())?;
-        let space = space(features);
-        let groups = RowGroups::of(space.features.view());
+        let (space, groups) = prepared(features)?;
         let shares = match shards {
             None => shares(&groups, parameters.parts),
             Some(count) => {

@@ -100,10 +100,7 @@ impl HnswIndex {
         progress: &dyn Progress,
     ) -> Result<Self> {
         parameters.check()?;
-        check_finite(features.view())?;
-        check_rows(features.nrows())?;
-        let space = space(features);
-        let groups = RowGroups::of(space.features.view());
+        let (space, groups) = prepared(features)?;
         let shares = shares(&groups, parameters.parts);
         progress.start("neighbour graph", shares.iter().map(Vec::len).sum::<usize>() as u64, "rows");
         let graphs = shares
@@ -349,8 +346,17 @@ pub(super) fn check_rows(rows: usize) -> Result<()> {
     Ok(())
 }
 
+/// What every index of `features` `[N, D]` begins with: its space, and which rows are equal.
+pub(super) fn prepared(features: ArcArray2<f32>) -> Result<(Space, RowGroups)> {
+    check_finite(features.view())?;
+    check_rows(features.nrows())?;
+    let space = space(features);
+    let groups = RowGroups::of(space.features.view());
+    Ok((space, groups))
+}
+
 /// `features` with the scale in which distances between them stay inside float32.
-pub(super) fn space(features: ArcArray2<f32>) -> Space {
+fn space(features: ArcArray2<f32>) -> Space {
     let features = standard_layout(features);
     let scale = Frame::of(features.view()).scale();
     let scale = scale.clamp(f64::from(f32::MIN_POSITIVE), 1.0 / f64::from(f32::MIN_POSITIVE)) as f32;

@@ -5,7 +5,7 @@
 use super::dump::read_graph;
 use super::graph::Graph;
 use super::groups::RowGroups;
-use super::hnsw::{HnswIndex, HnswParameters, Query, check_rows, space};
+use super::hnsw::{HnswIndex, HnswParameters, Query, check_rows, prepared};
 use super::{Neighbors, Search, check_finite, check_width};
 use crate::error::Result;
 use crate::progress::{Progress, Silent};
@@ -108,10 +108,7 @@ impl HnswIndex {
         count: usize,
         parts: &[(&Path, &BTreeMap<String, String>)],
     ) -> Result<Self> {
-        check_finite(features.view())?;
-        check_rows(features.nrows())?;
-        let space = space(features);
-        let groups = RowGroups::of(space.features.view());
+        let (space, groups) = prepared(features)?;
         let parameters = parameters();
         let mut graphs = Vec::with_capacity(parts.len());
         for (range, (dir, files)) in ranges(count, space.features.nrows()).zip(parts) {

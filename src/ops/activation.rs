@@ -55,6 +55,31 @@ impl Activation {
     }
 }
 
+/// An expression of an activation that is a constant in there: loops over it have no branches, and become vector code.
+macro_rules! with_activation {
+    ($given:expr, $activation:ident => $run:expr) => {
+        match $given {
+            Activation::Identity => {
+                let $activation = Activation::Identity;
+                $run
+            }
+            Activation::Relu => {
+                let $activation = Activation::Relu;
+                $run
+            }
+            Activation::Relu6 => {
+                let $activation = Activation::Relu6;
+                $run
+            }
+            Activation::Gelu => {
+                let $activation = Activation::Gelu;
+                $run
+            }
+        }
+    };
+}
+pub(super) use with_activation;
+
 /// The activation on candle's own operations.
 pub(crate) fn plain(x: &Tensor, activation: Activation) -> Result<Tensor> {
     match activation {

@@ -68,6 +68,7 @@ impl Output {
     /// Writes `folder/name.png` and returns that name.
     pub(super) fn write_picture(&self, folder: &str, name: &str, picture: &Picture) -> Result<String> {
         let to = self.dir.join(folder);
+        // Not with its parents: what was merged and removed under a process that had been cut off is not begun anew.
         match fs::create_dir(&to) {
             Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
                 return Err(Error::io("create", &to)(e));

@@ -1,6 +1,6 @@
 //! From sums to the output: bias, addition and activation as the values are stored.
 
-use crate::ops::activation::Activation;
+use crate::ops::activation::{Activation, with_activation};
 use std::mem::MaybeUninit;
 
 /// Values of one step: a register of AVX2, half of one of AVX-512.
@@ -39,24 +39,21 @@ impl Store<'_> {
     /// Stores the first `len` of `sums`; those after them are of no use.
     #[inline(always)]
     pub fn run(&mut self, sums: &[f32], len: usize, place: Place) {
-        match self.epilogue.activation {
-            Activation::Identity => self.apply(sums, len, place, |v| v),
-            Activation::Relu => self.apply(sums, len, place, |v| Activation::Relu.apply(v)),
-            Activation::Relu6 => self.apply(sums, len, place, |v| Activation::Relu6.apply(v)),
-            Activation::Gelu => self.apply(sums, len, place, |v| Activation::Gelu.apply(v)),
-        }
+        with_activation!(self.epilogue.activation, activation => self.apply(sums, len, place, activation));
     }
 
     #[inline(always)]
-    fn apply(&mut self, sums: &[f32], len: usize, place: Place, activation: impl Fn(f32) -> f32) {
+    fn apply(&mut self, sums: &[f32], len: usize, place: Place, activation: Activation) {
         let Place { channel, at, whole, room } = place;
         let bias = self.epilogue.bias.map_or(0.0, |bias| bias[channel]);
         let target = &mut self.out[at..at + room];
         match self.epilogue.residual {
             Some(residual) => {
-                write(target, sums, &residual[whole..whole + room], len, |v, r| activation(v + bias + r));
+                write(target, sums, &residual[whole..whole + room], len, |v, r| {
+                    activation.apply(v + bias + r)
+                });
             }
-            None => write(target, sums, sums, len, |v, _| activation(v + bias)),
+            None => write(target, sums, sums, len, |v, _| activation.apply(v + bias)),
         }
     }
 }

@@ -1,37 +1,20 @@
 //! Batch normalisation with the statistics of the batch (training), fused with a residual branch and the activation.
+//! On the CPU in float32 planes are passed over as seldom as can be, for memory is what it waits for; elsewhere it is composed
+//! of candle's own operations.
 
-use super::activation::{self, Activation};
+mod gradient;
+mod statistics;
+
+pub use statistics::batch_statistics;
+
+use super::activation::{self, Activation, with_activation};
 use super::all_reduce;
-use super::host::{floats, sum};
+use super::host::floats;
 use crate::collective::Ranks;
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
+use gradient::{AffineGrad, InputGrad};
 use rayon::prelude::*;
 use std::sync::Arc;
-
-/// Mean and biased variance of each channel, `[2, C]`, from `[B, C, H, W]` of each rank; not differentiable.
-///
-/// # Errors
-/// If `x` is not a batch of images.
-pub fn batch_statistics(x: &Tensor, ranks: &Ranks) -> Result<Tensor> {
-    let own = if !x.device().is_cpu() || x.dtype() != DType::F32 {
-        let x = x.detach().transpose(0, 1)?.flatten_from(1)?;
-        let mean = x.mean_keepdim(1)?;
-        let variance = x.broadcast_sub(&mean)?.sqr()?.mean(1)?;
-        Tensor::stack(&[mean.squeeze(1)?, variance], 0)?
-    } else {
-        x.contiguous()?.apply_op1_no_bwd(&Statistics)?
-    };
-    if ranks.size() == 1 {
-        return Ok(own);
-    }
-    // In float64, where nothing is lost to the difference: the square of a float32 is exact.
-    let wide = own.to_dtype(DType::F64)?;
-    let (mean, variance) = (wide.get(0)?, wide.get(1)?);
-    let moments = all_reduce::mean(&Tensor::stack(&[&mean, &(variance + mean.sqr()?)?], 0)?, ranks)?;
-    let mean = moments.get(0)?;
-    let variance = (moments.get(1)? - mean.sqr()?)?.relu()?;
-    Tensor::stack(&[mean, variance], 0)?.to_dtype(own.dtype())
-}
 
 /// `activation(scale * (x - mean) / sqrt(variance + eps) + shift + residual)` per channel. `affine` is `[2, C]` (scale, shift),
 /// `statistics` what [`batch_statistics`] says of the same `x` and ranks: the gradient takes them as functions of `x`, on every rank.
@@ -90,59 +73,6 @@ pub fn plain(
         None => normal,
     };
     activation::plain(&sum, activation)
-}
-
-struct Statistics;
-
-impl CustomOp1 for Statistics {
-    fn name(&self) -> &'static str {
-        "batch-statistics"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (batch, channels, height, width) = layout.shape().dims4()?;
-        let x = floats(x, layout)?;
-        let plane = height * width;
-        let mut rows: Vec<(f32, f32)> = Vec::new();
-        (0..channels)
-            .into_par_iter()
-            .map(|channel| pulp::Arch::new().dispatch(ChannelMoments { x, channel, channels, plane, batch }))
-            .collect_into_vec(&mut rows);
-        let out = rows.iter().map(|r| r.0).chain(rows.iter().map(|r| r.1)).collect();
-        Ok((CpuStorage::F32(out), Shape::from((2, channels))))
-    }
-}
-
-/// Mean and biased variance of one channel: those of each plane while it is near, joined by Chan, Golub and LeVeque's formula (1983).
-struct ChannelMoments<'a> {
-    x: &'a [f32],
-    channel: usize,
-    channels: usize,
-    plane: usize,
-    batch: usize,
-}
-
-impl pulp::WithSimd for ChannelMoments<'_> {
-    type Output = (f32, f32);
-
-    #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) -> (f32, f32) {
-        let Self { x, channel, channels, plane, batch } = self;
-        let n = plane as f64;
-        let (mut mean, mut squares) = (0f64, 0f64);
-        for (done, values) in planes(x, channel, channels, plane).enumerate() {
-            let own = sum(values, |v| v) / n;
-            let (apart, done) = (own - mean, done as f64);
-            squares += sum(values, |v| (v - own) * (v - own)) + apart * apart * n * done / (done + 1.0);
-            mean += apart / (done + 1.0);
-        }
-        (mean as f32, (squares / (n * batch as f64)) as f32)
-    }
-}
-
-/// The planes of one channel, image by image.
-fn planes(x: &[f32], channel: usize, channels: usize, plane: usize) -> impl Iterator<Item = &[f32]> {
-    x.chunks_exact(plane).skip(channel).step_by(channels)
 }
 
 #[derive(Clone)]
@@ -213,18 +143,6 @@ impl Channel {
     }
 }
 
-/// Runs `$run` with the activation as a constant, for loops without branches.
-macro_rules! with_activation {
-    ($activation:expr, $run:expr) => {
-        match $activation {
-            Activation::Identity => $run(Activation::Identity),
-            Activation::Relu => $run(Activation::Relu),
-            Activation::Relu6 => $run(Activation::Relu6),
-            Activation::Gelu => $run(Activation::Gelu),
-        }
-    };
-}
-
 /// One plane of the forward pass.
 struct Apply<'a> {
     channel: Channel,
@@ -257,7 +175,7 @@ impl pulp::WithSimd for Apply<'_> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
-        with_activation!(self.channel.activation, |activation| self.run(activation));
+        with_activation!(self.channel.activation, activation => self.run(activation));
     }
 }
 
@@ -317,148 +235,6 @@ impl CustomOp3 for Normalize {
         let before = Normalize { activation: Activation::Identity, ..self.clone() };
         let [dx, d_affine] = before.gradients(x, affine, &dr)?;
         Ok((Some(dx), Some(d_affine), Some(dr)))
-    }
-}
-
-/// `[2, C]` from (x, dy, `[2, C]` of scale and shift): sums of `g * normalised x` and of `g`, the gradient before the activation.
-struct AffineGrad(Normalize);
-
-impl CustomOp3 for AffineGrad {
-    fn name(&self) -> &'static str {
-        "batch-norm-affine-grad"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        xl: &Layout,
-        dy: &CpuStorage,
-        dyl: &Layout,
-        affine: &CpuStorage,
-        al: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (_, channels, height, width) = xl.shape().dims4()?;
-        let (x, dy, affine) = (floats(x, xl)?, floats(dy, dyl)?, floats(affine, al)?);
-        let plane = height * width;
-        let mut rows: Vec<(f32, f32)> = Vec::new();
-        (0..channels)
-            .into_par_iter()
-            .map(|c| {
-                let (mut scale, mut shift) = (0f64, 0f64);
-                for (x, dy) in planes(x, c, channels, plane).zip(planes(dy, c, channels, plane)) {
-                    let sums = PlaneSums { channel: self.0.channel(affine, c), x, dy };
-                    let (products, values) = pulp::Arch::new().dispatch(sums);
-                    scale += products;
-                    shift += values;
-                }
-                ((scale * f64::from(self.0.inverse[c])) as f32, shift as f32)
-            })
-            .collect_into_vec(&mut rows);
-        let out = rows.iter().map(|r| r.0).chain(rows.iter().map(|r| r.1)).collect();
-        Ok((CpuStorage::F32(out), Shape::from((2, channels))))
-    }
-}
-
-/// The sums of `g * (x - mean)` and of `g` in one plane.
-struct PlaneSums<'a> {
-    channel: Channel,
-    x: &'a [f32],
-    dy: &'a [f32],
-}
-
-impl PlaneSums<'_> {
-    #[inline(always)]
-    fn run(self, activation: Activation) -> (f64, f64) {
-        const LANES: usize = 8;
-        let ((x, x_rest), (dy, dy_rest)) = (self.x.as_chunks::<LANES>(), self.dy.as_chunks::<LANES>());
-        let (mut products, mut values) = ([0f64; LANES], [0f64; LANES]);
-        for (x, dy) in x.iter().zip(dy) {
-            for i in 0..LANES {
-                let g = activation.masked(self.channel.before(x[i]), dy[i]);
-                products[i] += f64::from(x[i] - self.channel.mean) * f64::from(g);
-                values[i] += f64::from(g);
-            }
-        }
-        for (i, (x, dy)) in x_rest.iter().zip(dy_rest).enumerate() {
-            let g = activation.masked(self.channel.before(*x), *dy);
-            products[i] += f64::from(x - self.channel.mean) * f64::from(g);
-            values[i] += f64::from(g);
-        }
-        (products.iter().sum(), values.iter().sum())
-    }
-}
-
-impl pulp::WithSimd for PlaneSums<'_> {
-    type Output = (f64, f64);
-
-    #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) -> (f64, f64) {
-        with_activation!(self.channel.activation, |activation| self.run(activation))
-    }
-}
-
-/// The gradient of the input from (x, dy, `[4, C]` of scale, shift and the sums over all ranks of their gradients).
-struct InputGrad(Normalize);
-
-impl CustomOp3 for InputGrad {
-    fn name(&self) -> &'static str {
-        "batch-norm-input-grad"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        xl: &Layout,
-        dy: &CpuStorage,
-        dyl: &Layout,
-        affine: &CpuStorage,
-        al: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (batch, channels, height, width) = xl.shape().dims4()?;
-        let (x, dy, affine) = (floats(x, xl)?, floats(dy, dyl)?, floats(affine, al)?);
-        let plane = (height * width).max(1);
-        let count = (batch * plane * self.0.ranks.size()) as f32;
-        let mut dx = vec![0f32; x.len()];
-        dx.par_chunks_mut(plane).zip(x.par_chunks(plane)).zip(dy.par_chunks(plane)).enumerate().for_each(
-            |(i, ((dx, x), dy))| {
-                let c = i % channels;
-                let slope = affine[2 * channels + c] * self.0.inverse[c] / count;
-                let offset = affine[3 * channels + c] / count;
-                let channel = self.0.channel(affine, c);
-                pulp::Arch::new().dispatch(PlaneGrad { channel, slope, offset, x, dy, dx });
-            },
-        );
-        Ok((CpuStorage::F32(dx), xl.shape().clone()))
-    }
-}
-
-/// One plane of the input's gradient.
-struct PlaneGrad<'a> {
-    channel: Channel,
-    slope: f32,
-    offset: f32,
-    x: &'a [f32],
-    dy: &'a [f32],
-    dx: &'a mut [f32],
-}
-
-impl PlaneGrad<'_> {
-    #[inline(always)]
-    fn run(self, activation: Activation) {
-        let Channel { mean, scale, .. } = self.channel;
-        for ((dx, x), dy) in self.dx.iter_mut().zip(self.x).zip(self.dy) {
-            let g = activation.masked(self.channel.before(*x), *dy);
-            *dx = scale * (g - self.offset - (x - mean) * self.slope);
-        }
-    }
-}
-
-impl pulp::WithSimd for PlaneGrad<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
-        with_activation!(self.channel.activation, |activation| self.run(activation));
     }
 }
 
