@@ -15,15 +15,11 @@ const DEPTH_BLOCK: usize = 512;
 const PACKED_FLOATS: usize = 64 * 1024;
 /// Columns that a task should have at least, so that small images share panels.
 const MIN_COLUMNS: usize = 8 * NR;
+
 /// Weights `[O, depth]` in panels of [`MR`] output channels.
 pub struct PackedWeights(Vec<f32>);
 
 impl PackedWeights {
-    /// From a row-major `[out_channels, depth]`.
-    pub fn new(weights: &[f32], out_channels: usize, depth: usize) -> Self {
-        Self::from_fn(out_channels, depth, |row, k| weights[row * depth + k])
-    }
-
     /// From the weight of each output channel and depth.
     pub fn from_fn(out_channels: usize, depth: usize, weight: impl Fn(usize, usize) -> f32 + Sync) -> Self {
         let panel = depth * MR;
@@ -62,8 +58,33 @@ pub fn forward(
     out: &mut [MaybeUninit<f32>],
 ) {
     let shape = &shape.flattened();
-    let plane = shape.out_plane();
-    let image = shape.out_channels * plane;
+    deal(shape, shape.out_plane(), out, |task, out| {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let block = Block { shape, x, weights, epilogue, task };
+            pulp::Arch::new().dispatch(Compute { block: &block, scratch, out });
+        });
+    });
+}
+
+/// A part of the output: some images whole, or some channels of one image.
+#[derive(Debug, Clone, Copy)]
+pub struct Task {
+    pub first_image: usize,
+    /// Of [`MR`] channels.
+    pub first_panel: usize,
+    pub panels: usize,
+    /// Output channels of those panels.
+    pub channels: usize,
+}
+
+/// Deals the output of a convolution to the threads; an image is `plane` columns of work. `compute` is given the task's part of `out`.
+pub fn deal(
+    shape: &Shape,
+    plane: usize,
+    out: &mut [MaybeUninit<f32>],
+    compute: impl Fn(Task, &mut [MaybeUninit<f32>]) + Sync,
+) {
+    let image = shape.out_channels * shape.out_plane();
     if image == 0 || shape.batch == 0 {
         return;
     }
@@ -72,16 +93,17 @@ pub fn forward(
     if shape.batch >= threads {
         let group = images_per_task(plane, shape.batch, threads);
         out.par_chunks_mut(group * image).enumerate().for_each(|(i, chunk)| {
-            Block { shape, x, weights, epilogue, first_image: i * group, first_panel: 0 }
-                .compute(chunk, panels);
+            let channels = shape.out_channels;
+            compute(Task { first_image: i * group, first_panel: 0, panels, channels }, chunk);
         });
     } else {
         let share = panels.div_ceil(threads);
-        for (i, out) in out.chunks_mut(image).enumerate() {
-            out.par_chunks_mut(share * MR * plane).enumerate().for_each(|(j, chunk)| {
-                let panels = share.min(panels - j * share);
-                Block { shape, x, weights, epilogue, first_image: i, first_panel: j * share }
-                    .compute(chunk, panels);
+        for (first_image, out) in out.chunks_mut(image).enumerate() {
+            out.par_chunks_mut(share * MR * shape.out_plane()).enumerate().for_each(|(j, chunk)| {
+                let first_panel = j * share;
+                let panels = share.min(panels - first_panel);
+                let channels = (panels * MR).min(shape.out_channels - first_panel * MR);
+                compute(Task { first_image, first_panel, panels, channels }, chunk);
             });
         }
     }
@@ -98,14 +120,13 @@ fn images_per_task(plane: usize, images: usize, threads: usize) -> usize {
     (least..=most).min_by_key(time).unwrap_or(most)
 }
 
-/// The part of the output that one task computes: some images whole, or some channels of one image.
+/// What one task computes.
 struct Block<'a> {
     shape: &'a Shape,
     x: &'a [f32],
     weights: &'a PackedWeights,
     epilogue: Epilogue<'a>,
-    first_image: usize,
-    first_panel: usize,
+    task: Task,
 }
 
 /// A block's work, compiled for the registers of the machine. (Not a closure: those are not inlined into what pulp
@@ -114,7 +135,6 @@ struct Compute<'a> {
     block: &'a Block<'a>,
     scratch: &'a mut Scratch,
     out: &'a mut [MaybeUninit<f32>],
-    panels: usize,
 }
 
 impl pulp::WithSimd for Compute<'_> {
@@ -122,22 +142,17 @@ impl pulp::WithSimd for Compute<'_> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
-        self.block.compute_in(self.scratch, self.out, self.panels);
+        self.block.compute(self.scratch, self.out);
     }
 }
 
 impl Block<'_> {
-    fn compute(&self, out: &mut [MaybeUninit<f32>], panels: usize) {
-        SCRATCH.with_borrow_mut(|scratch| {
-            pulp::Arch::new().dispatch(Compute { block: self, scratch, out, panels })
-        });
-    }
-
     #[inline(always)]
-    fn compute_in(&self, scratch: &mut Scratch, out: &mut [MaybeUninit<f32>], panels: usize) {
+    fn compute(&self, scratch: &mut Scratch, out: &mut [MaybeUninit<f32>]) {
         let shape = self.shape;
+        let Task { first_image, first_panel, panels, channels } = self.task;
+        let x = &self.x[first_image * shape.in_channels * shape.in_plane()..];
         let Scratch { staged: buffer, packed, tiles, offsets, segments } = scratch;
-        let channels = (panels * MR).min(shape.out_channels - self.first_panel * MR);
         let columns = out.len() / channels;
         let depth = shape.depth();
         // Whole channels, the passes as equal as can be.
@@ -157,14 +172,14 @@ impl Block<'_> {
             for pass in 0..passes {
                 let k = pass * pass_depth;
                 let block = pass_depth.min(depth.saturating_sub(k));
-                let region = self.region(first..end, k / shape.taps()..(k + block) / shape.taps());
-                let staged = Staged::new(shape, self.image_block(), region, buffer);
+                let region = Region::of(shape, first..end, k / shape.taps()..(k + block) / shape.taps());
+                let staged = Staged::new(shape, x, region, buffer);
                 staged.offsets(offsets);
                 for (p, segments) in segments.iter().enumerate() {
                     staged.pack(segments, offsets, &mut packed[p * block * NR..(p + 1) * block * NR + NR]);
                 }
                 for m in 0..panels {
-                    let a = self.weights.block(self.first_panel + m, depth, k, block);
+                    let a = self.weights.block(first_panel + m, depth, k, block);
                     for (p, segments) in segments.iter().enumerate() {
                         let b = &packed[p * block * NR..][..block * NR];
                         let mut tile = if pass == 0 { ZERO_TILE } else { tiles[m * column_panels + p] };
@@ -172,7 +187,7 @@ impl Block<'_> {
                         if pass + 1 < passes {
                             tiles[m * column_panels + p] = tile;
                         } else {
-                            self.store(&mut store, &tile, segments, m, channels);
+                            self.store(&mut store, &tile, segments, m);
                         }
                     }
                 }
@@ -180,38 +195,22 @@ impl Block<'_> {
         }
     }
 
-    /// Stores the tile of this block's panel `panel` of its `channels` output channels.
+    /// Stores the tile of this task's panel `panel`.
     #[inline(always)]
-    fn store(&self, store: &mut Store, tile: &Tile, segments: &Segments, panel: usize, channels: usize) {
+    fn store(&self, store: &mut Store, tile: &Tile, segments: &Segments, panel: usize) {
         let shape = self.shape;
+        let Task { first_image, first_panel, channels, .. } = self.task;
         let plane = shape.out_plane();
         for segment in segments.iter() {
             let pixel = segment.y * shape.out_width + segment.x;
             for (i, row) in tile.iter().enumerate().take(channels - panel * MR) {
                 let local = panel * MR + i;
-                let channel = self.first_panel * MR + local;
+                let channel = first_panel * MR + local;
                 let at = (segment.image * channels + local) * plane + pixel;
-                let image = self.first_image + segment.image;
+                let image = first_image + segment.image;
                 let whole = (image * shape.out_channels + channel) * plane + pixel;
                 store.run(&row[segment.at..], segment.len, Place { channel, at, whole, room: plane - pixel });
             }
         }
-    }
-
-    /// What the output pixels of `columns` need of the input.
-    fn region(&self, columns: std::ops::Range<usize>, channels: std::ops::Range<usize>) -> Region {
-        let shape = self.shape;
-        let plane = shape.out_plane();
-        let (first, last) = (columns.start, columns.end - 1);
-        let images = first / plane..last / plane + 1;
-        let rows = match images.len() {
-            1 => first % plane / shape.out_width..last % plane / shape.out_width + 1,
-            _ => 0..shape.out_height,
-        };
-        Region { images, channels, rows }
-    }
-
-    fn image_block(&self) -> &[f32] {
-        &self.x[self.first_image * self.shape.in_channels * self.shape.in_plane()..]
     }
 }

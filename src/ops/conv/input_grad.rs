@@ -2,26 +2,36 @@
 //! the gradient of a phase is itself a convolution without stride, of the output's gradient with every stride-th row and
 //! column of the kernel, reversed. So the forward pass does the work, and no value is added to twice.
 
-use super::dense::{self, PackedWeights};
 use super::shape::Shape;
 use super::store::Epilogue;
+use super::weights::{Usage, Weights};
 use super::written;
 use crate::ops::activation::Activation;
 use rayon::prelude::*;
 
 /// Weights `[O, C, kh, kw]` as those of each phase's convolution, `[C, O, rows, columns]`, phases row by row.
-pub struct TransposedWeights(Vec<PackedWeights>);
+pub struct TransposedWeights(Vec<Weights>);
 
 impl TransposedWeights {
     /// From the row-major weights of a convolution of this shape.
-    pub fn new(weights: &[f32], shape: &Shape) -> Self {
+    pub fn new(weights: &[f32], shape: &Shape, usage: Usage) -> Self {
         let (depth, stride) = (shape.depth(), shape.stride);
         let phases = (0..stride * stride).map(|phase| {
             let (py, px) = (phase / stride, phase % stride);
             let rows = taps_of_phase(py, shape.kernel_height, stride);
             let columns = taps_of_phase(px, shape.kernel_width, stride);
             let taps = rows * columns;
-            PackedWeights::from_fn(shape.in_channels, shape.out_channels * taps, |channel, k| {
+            let inner = Shape {
+                in_channels: shape.out_channels,
+                out_channels: shape.in_channels,
+                kernel_height: rows,
+                kernel_width: columns,
+                out_height: shape.height.div_ceil(stride),
+                out_width: shape.width.div_ceil(stride),
+                stride: 1,
+                ..*shape
+            };
+            Weights::new(&inner, usage, |channel, k| {
                 let (out, tap) = (k / taps, k % taps);
                 let ky = py + stride * (rows - 1 - tap / columns);
                 let kx = px + stride * (columns - 1 - tap % columns);
@@ -94,7 +104,7 @@ pub fn input_grad(shape: &Shape, dy: &[f32], weights: &TransposedWeights) -> Vec
         };
         let epilogue = Epilogue { bias: None, residual: None, activation: Activation::Identity };
         let values = written(inner.batch * inner.out_channels * inner.out_plane(), |out| {
-            dense::forward(&inner, dy, weights, epilogue, out);
+            weights.forward(&inner, dy, epilogue, out);
         });
         if values.len() == n && stride == 1 {
             return values;

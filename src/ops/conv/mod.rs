@@ -11,6 +11,8 @@ mod staged;
 mod store;
 mod trained;
 mod weight_grad;
+mod weights;
+mod winograd;
 
 pub use shape::Padding;
 pub use trained::{conv_transpose2d, conv2d};
@@ -20,12 +22,12 @@ use super::composed::{with_gradient, with_gradients};
 use super::gelu::gelu;
 use super::host::floats;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape as Dims, Tensor, bail};
-use dense::PackedWeights;
 use input_grad::TransposedWeights;
 use shape::Shape;
 use std::mem::MaybeUninit;
 use std::sync::{Arc, OnceLock};
 use store::Epilogue;
+use weights::{Usage, Weights};
 
 /// How an image is padded before a convolution or pooling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +91,7 @@ struct HostWeights {
     /// As given; empty where they are packed, since large layers would be kept once more.
     depthwise: Vec<f32>,
     bias: Option<Vec<f32>>,
-    packed: PackedWeights,
+    dense: Option<Weights>,
     transposed: OnceLock<TransposedWeights>,
 }
 
@@ -114,12 +116,16 @@ impl Conv2d {
         }
         let host = if weight.device().is_cpu() && weight.dtype() == DType::F32 {
             let values: Vec<f32> = weight.flatten_all()?.to_vec1()?;
-            let (packed, depthwise) = match config.groups {
-                1 => (PackedWeights::new(&values, outs, per_group * kh * kw), Vec::new()),
-                _ => (PackedWeights::new(&[], 0, 0), values),
+            let (dense, depthwise) = match config.groups {
+                1 => {
+                    let depth = per_group * kh * kw;
+                    let shape = Shape::of_kernel((outs, per_group, kh, kw), config.stride);
+                    (Some(Weights::new(&shape, Usage::Kept, |row, k| values[row * depth + k])), Vec::new())
+                }
+                _ => (None, values),
             };
             let bias = bias.as_ref().map(|bias| bias.to_vec1()).transpose()?;
-            Some(HostWeights { depthwise, bias, packed, transposed: OnceLock::new() })
+            Some(HostWeights { depthwise, bias, dense, transposed: OnceLock::new() })
         } else {
             None
         };
@@ -224,9 +230,9 @@ impl Frozen {
             bail!("the residual does not have the shape {out_dims:?} of the output");
         }
         let epilogue = Epilogue { bias: host.bias.as_deref(), residual, activation };
-        let out = written(n, |out| match self.config.groups {
-            1 => dense::forward(&shape, x, &host.packed, epilogue, out),
-            _ => depthwise::forward(&shape, x, &host.depthwise, epilogue, out),
+        let out = written(n, |out| match &host.dense {
+            Some(dense) => dense.forward(&shape, x, epilogue, out),
+            None => depthwise::forward(&shape, x, &host.depthwise, epilogue, out),
         });
         Ok((CpuStorage::F32(out), Dims::from(out_dims)))
     }
@@ -335,7 +341,8 @@ impl CustomOp1 for FusedGrad {
                     Some(_) => Vec::new(),
                     None => self.layer.weight.flatten_all()?.to_vec1()?,
                 };
-                let weights = host.transposed.get_or_init(|| TransposedWeights::new(&values, &shape));
+                let weights =
+                    host.transposed.get_or_init(|| TransposedWeights::new(&values, &shape, Usage::Kept));
                 input_grad::input_grad(&shape, dy, weights)
             }
             _ => {

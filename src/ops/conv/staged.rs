@@ -14,6 +14,20 @@ pub struct Region {
     pub rows: Range<usize>,
 }
 
+impl Region {
+    /// What `columns` of the output (counted over images, rows, pixels) need of the input.
+    pub fn of(shape: &Shape, columns: Range<usize>, channels: Range<usize>) -> Self {
+        let plane = shape.out_plane();
+        let (first, last) = (columns.start, columns.end - 1);
+        let images = first / plane..last / plane + 1;
+        let rows = match images.len() {
+            1 => first % plane / shape.out_width..last % plane / shape.out_width + 1,
+            _ => 0..shape.out_height,
+        };
+        Self { images, channels, rows }
+    }
+}
+
 /// Values `[image, channel, row, phase, column]`: padded column `c` lies in phase `c % stride` at `c / stride`.
 /// A convolution of one tap without stride reads the input itself.
 pub struct Staged<'a> {
@@ -189,16 +203,12 @@ fn stage_phase(source: &[f32], target: &mut [f32], skip: usize, first: usize, st
             }
         }
         2 => {
-            let (targets, rest) = target.as_chunks_mut::<8>();
-            for (t, s) in targets.iter_mut().zip(source.as_chunks::<16>().0) {
-                for i in 0..8 {
-                    t[i] = s[2 * i];
-                }
+            // In pairs: the compiler makes shuffles of whole registers of that.
+            let (pairs, last) = source.as_chunks::<2>();
+            for (t, pair) in target.iter_mut().zip(pairs) {
+                *t = pair[0];
             }
-            // The last whole target may end on a source without its partner.
-            let done = targets.len().min(source.len() / 16) * 8;
-            let undone = targets.as_flattened_mut()[done..].iter_mut().chain(rest);
-            for (t, v) in undone.zip(source[2 * done..].iter().step_by(2)) {
+            if let (Some(t), Some(v)) = (target.get_mut(pairs.len()), last.first()) {
                 *t = *v;
             }
         }

@@ -80,14 +80,36 @@ fn loops(x: &Tensor, w: &Tensor, config: &ConvConfig, dy: &Tensor) -> Loops {
     Loops { y: tensor(y, dy), dx: tensor(dx, x), dw: tensor(dw, w) }
 }
 
-fn cases() -> impl Strategy<Value = Case> {
-    let padding = prop_oneof![
+fn paddings() -> impl Strategy<Value = PaddingRule> {
+    prop_oneof![
         Just(PaddingRule::TensorflowSame),
         (0usize..3).prop_map(|p| PaddingRule::Fixed(Padding::same(p)))
-    ];
-    let activation = prop_oneof![Just(Activation::Identity), Just(Activation::Relu), Just(Activation::Relu6)];
+    ]
+}
+
+fn activations() -> impl Strategy<Value = Activation> {
+    prop_oneof![Just(Activation::Identity), Just(Activation::Relu), Just(Activation::Relu6)]
+}
+
+/// Convolutions that are computed by minimal filtering, the trained ones of larger images too.
+fn cases_of_three_by_three() -> impl Strategy<Value = Case> {
+    let counts = (1usize..5, 16usize..40, 16usize..40);
+    (counts, (2usize..24, 2usize..24), paddings(), activations()).prop_map(
+        |((batch, channels, outs), size, padding, activation)| {
+            let padding = if size.0.min(size.1) < 3 { PaddingRule::TensorflowSame } else { padding };
+            let config = ConvConfig { stride: 1, padding, groups: 1, activation };
+            Case { batch, channels, outs, size, kernel: 3, config }
+        },
+    )
+}
+
+fn cases() -> impl Strategy<Value = Case> {
+    prop_oneof![2 => cases_of_any_kernel(), 1 => cases_of_three_by_three()]
+}
+
+fn cases_of_any_kernel() -> impl Strategy<Value = Case> {
     let counts = (1usize..6, 1usize..20, 1usize..20, any::<bool>());
-    (counts, (5usize..20, 5usize..20), 1usize..6, 1usize..4, padding, activation).prop_map(
+    (counts, (5usize..20, 5usize..20), 1usize..6, 1usize..4, paddings(), activations()).prop_map(
         |((batch, channels, outs, depthwise), size, kernel, stride, padding, activation)| {
             let groups = if depthwise { channels } else { 1 };
             let outs = if depthwise { channels } else { outs };
@@ -164,16 +186,17 @@ proptest! {
 #[test]
 fn deep_convolutions_are_summed_over_several_blocks() {
     let x = values(&[2, 130, 9, 7], 1);
-    let layer = Conv2d::new(values(&[17, 130, 3, 3], 2), None, ConvConfig::padded(1)).unwrap();
+    let config = ConvConfig { stride: 2, ..ConvConfig::padded(1) };
+    let layer = Conv2d::new(values(&[17, 130, 3, 3], 2), None, config).unwrap();
     let plain = layer.forward(&double(&x)).unwrap();
     assert!(relative(&layer.forward(&x).unwrap(), &plain) < 1e-5);
 }
 
 #[test]
 fn the_thread_count_does_not_change_a_bit() {
-    let x = Var::from_tensor(&values(&[9, 20, 14, 14], 1)).unwrap();
-    let w = Var::from_tensor(&values(&[40, 20, 3, 3], 2)).unwrap();
-    let run = |threads| {
+    let run = |threads, size: usize| {
+        let x = Var::from_tensor(&values(&[9, 20, size, size], 1)).unwrap();
+        let w = Var::from_tensor(&values(&[40, 20, 3, 3], 2)).unwrap();
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let y = conv2d(&x, &w, ConvConfig::padded(1)).unwrap();
@@ -182,7 +205,9 @@ fn the_thread_count_does_not_change_a_bit() {
                 .map(|t| t.flatten_all().unwrap().to_vec1::<f32>().unwrap())
         })
     };
-    assert_eq!(run(1), run(3));
+    for size in [9, 17] {
+        assert_eq!(run(1, size), run(3, size));
+    }
 }
 
 #[test]

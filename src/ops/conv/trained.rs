@@ -1,9 +1,9 @@
 //! Convolution on weights that are trained. The three maps (output, gradient of the input, gradient of the weights)
 //! are each other's derivatives, so gradients of any order follow from three operations.
 
-use super::dense::{self, PackedWeights};
 use super::input_grad::{self, TransposedWeights};
 use super::store::Epilogue;
+use super::weights::{Usage, Weights};
 use super::{ConvConfig, Padding, Shape, composed, shape_of, weight_grad, written};
 use crate::ops::activation::Activation;
 use crate::ops::host::floats;
@@ -147,10 +147,10 @@ impl CustomOp2 for Map {
         let out = match self.kind {
             Kind::Output => {
                 let epilogue = Epilogue { bias: None, residual: None, activation: Activation::Identity };
-                let weights = PackedWeights::new(b, s.out_channels, s.depth());
-                written(n, |out| dense::forward(s, a, &weights, epilogue, out))
+                let weights = Weights::new(s, Usage::Once, |row, k| b[row * s.depth() + k]);
+                written(n, |out| weights.forward(s, a, epilogue, out))
             }
-            Kind::InputGrad => input_grad::input_grad(s, a, &TransposedWeights::new(b, s)),
+            Kind::InputGrad => input_grad::input_grad(s, a, &TransposedWeights::new(b, s, Usage::Once)),
             Kind::WeightGrad => {
                 let mut out = vec![0f32; n];
                 weight_grad::weight_grad(s, a, b, &mut out);
