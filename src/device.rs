@@ -17,6 +17,8 @@ pub const COMPILED_FEATURES: &[&str] = &[
     "cudnn",
     #[cfg(feature = "mpi")]
     "mpi",
+    #[cfg(feature = "nccl")]
+    "nccl",
 ];
 
 /// Whether this build knows CUDA at all.
@@ -60,6 +62,17 @@ pub struct Opened {
 }
 
 impl DeviceChoice {
+    /// The device of one of several processes on this machine, `local` being its number among them: `auto` deals out the CUDA devices
+    /// that can be seen, in turn.
+    pub fn of_process(self, local: usize) -> Self {
+        match (self, names()) {
+            (DeviceChoice::Auto, Ok(devices)) if devices.len() > 1 => {
+                DeviceChoice::Cuda(local % devices.len())
+            }
+            _ => self,
+        }
+    }
+
     /// Opens the device. `auto` falls back to the processor, with a remark where the program was built for CUDA.
     ///
     /// # Errors
@@ -145,7 +158,9 @@ fn open_cuda(number: usize) -> std::result::Result<Device, String> {
 }
 
 /// Runs what may panic because a library is not there, without a word on the terminal.
-fn quietly<T>(run: impl FnOnce() -> std::result::Result<T, String>) -> std::result::Result<T, String> {
+pub(crate) fn quietly<T>(
+    run: impl FnOnce() -> std::result::Result<T, String>,
+) -> std::result::Result<T, String> {
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
     let outcome = panic::catch_unwind(AssertUnwindSafe(run));

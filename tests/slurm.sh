@@ -197,7 +197,7 @@ strangers() { # two tasks that do not speak with each other would each do the wh
     options=$(tuning 10)
     # shellcheck disable=SC2086
     srun -n 2 "$pd" finetune $options -o strangers >said.txt 2>&1 && fail "two tasks without MPI trained in one directory"
-    grep -q 'srun has started 2 tasks' said.txt && grep -q -- '--mpi=pmix' said.txt || fail "strangers: $(cat said.txt)"
+    grep -q '2 processes were started (SLURM_STEP_NUM_TASKS)' said.txt && grep -q -- '--mpi=pmix' said.txt || fail "strangers: $(cat said.txt)"
     [ ! -e strangers ] || fail "strangers: something was written"
     ok "srun -n 2 without --mpi=pmix: refused"
 }

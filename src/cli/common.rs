@@ -39,6 +39,11 @@ impl RunArgs {
         self.quiet = true;
     }
 
+    /// Runs beside other processes of this machine, as the one of this number.
+    pub fn beside_others(&mut self, local: usize) {
+        self.device = self.device.of_process(local);
+    }
+
     /// Sets up the threads and the terminal.
     pub fn start(&self) -> Result<Terminal> {
         if let Some(threads) = self.threads {

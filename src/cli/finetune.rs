@@ -72,6 +72,9 @@ impl Finetune {
         if !ranks.leads() {
             self.run.hush();
         }
+        if ranks.size() > 1 {
+            self.run.beside_others(ranks.local());
+        }
         let terminal = self.run.start()?;
         let bundled = self.settings.names_nothing();
         if bundled {

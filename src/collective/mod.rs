@@ -1,15 +1,22 @@
 //! The ranks of a data-parallel run: one process each, which do the same thing to their share and add up what they found.
-//! [`Single`] is a run of one process; with the feature `mpi`, `Mpi` is one that `mpirun` or `srun --mpi=pmix` has started.
-//! Sums are taken in the order of ranks: every rank gets the same bits, and the same ones each time.
+//! [`Single`] is a run of one process; with the feature `mpi`, `Mpi` is one that `mpirun` or `srun --mpi=pmix` has started, and with
+//! `nccl` its GPUs add up among themselves. Sums are taken in the order of ranks: every rank gets the same bits, and the same ones each time.
 
+#[cfg(any(test, feature = "nccl"))]
+mod blocks;
 #[cfg(feature = "mpi")]
 mod mpi;
+#[cfg(feature = "nccl")]
+mod nccl;
 
 #[cfg(feature = "mpi")]
 pub use self::mpi::Mpi;
+#[cfg(feature = "nccl")]
+pub use self::nccl::Nccl;
 
 use crate::error::{Error, Result};
 use crate::shards::{RankSource, Shard};
+use candle_core::Tensor;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -26,11 +33,25 @@ pub trait Collective: Debug + Send + Sync {
     /// How many there are.
     fn size(&self) -> usize;
 
+    /// The number of this one among those on the same machine, from 0.
+    fn local(&self) -> usize {
+        0
+    }
+
     /// Each value becomes its sum over all ranks.
     fn sum_f32(&self, values: &mut [f32]);
 
     /// Each value becomes its sum over all ranks.
     fn sum_f64(&self, values: &mut [f64]);
+
+    /// The sum over all ranks of a tensor that each has in the same shape, where its device can take it; `None` where it has to go
+    /// through the memory of the host.
+    ///
+    /// # Errors
+    /// What the device's library returns.
+    fn sum_on_device(&self, _: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        Ok(None)
+    }
 
     /// Ends the processes of all ranks, also of those that wait for this one.
     fn abort(&self, code: u8) -> !;
@@ -86,24 +107,30 @@ const PMIX_RANK: &str = "PMIX_RANK";
 /// `srun --mpi=pmix` has started several.
 ///
 /// # Errors
-/// [`Error::Usage`] if there are several ranks and this program cannot speak MPI, or MPI knows of others; if `srun` has started
-/// several tasks that cannot reach each other.
+/// [`Error::Usage`] if there are several ranks and this program cannot speak MPI, or MPI knows of others; if what has started
+/// several gives them no way to reach each other.
 pub fn open(environment: impl Fn(&str) -> Option<String>) -> Result<Ranks> {
-    for source in [RankSource::OpenMpi, RankSource::Slurm] {
+    for source in [RankSource::OpenMpi, RankSource::Slurm, RankSource::Torchrun] {
         let Some(Shard { count, .. }) = source.started(&environment)? else { continue };
         if count == 1 {
             break;
         }
-        if source == RankSource::Slurm && environment(PMIX_RANK).is_none() {
-            return Err(Error::usage(
-                format!(
-                    "srun has started {count} tasks ({}) that cannot reach each other: each would do the whole run, in one directory",
-                    source.size()
-                ),
-                "srun --mpi=pmix, with a pd built with `--features mpi`; or srun -n 1",
-            ));
-        }
-        return several(source, count);
+        let instead = match source {
+            RankSource::Slurm if environment(PMIX_RANK).is_none() => {
+                "srun --mpi=pmix, with a pd built with `--features mpi`; or srun -n 1"
+            }
+            RankSource::Torchrun => {
+                "mpirun or srun --mpi=pmix, with a pd built with `--features mpi`; or unset WORLD_SIZE, if there is one process"
+            }
+            _ => return several(source, count),
+        };
+        return Err(Error::usage(
+            format!(
+                "{count} processes were started ({}) that cannot reach each other: each would do the whole run, in one directory",
+                source.size()
+            ),
+            instead,
+        ));
     }
     Ok(single())
 }
@@ -117,6 +144,9 @@ fn several(source: RankSource, count: usize) -> Result<Ranks> {
             "was pd built with the MPI that started it?",
         ));
     }
+    #[cfg(feature = "nccl")]
+    return Ok(Arc::new(Nccl::new(mpi)));
+    #[cfg(not(feature = "nccl"))]
     Ok(Arc::new(mpi))
 }
 
@@ -152,7 +182,8 @@ mod tests {
             &[][..],
             &[("OMPI_COMM_WORLD_RANK", "0"), ("OMPI_COMM_WORLD_SIZE", "1")],
             &[("SLURM_PROCID", "0"), ("SLURM_NTASKS", "4")],
-            &[("RANK", "1"), ("WORLD_SIZE", "4")],
+            &[("RANK", "0"), ("WORLD_SIZE", "1")],
+            &[("WORLD_SIZE", "4")],
             &[("SLURM_STEP_ID", "0"), ("SLURM_PROCID", "0"), ("SLURM_STEP_NUM_TASKS", "1")],
             &daemon_of_mpirun,
         ] {
@@ -161,11 +192,17 @@ mod tests {
     }
 
     #[test]
-    fn tasks_of_srun_without_pmix_are_refused_with_what_to_do() {
+    fn processes_that_cannot_reach_each_other_are_refused_with_what_to_do() {
         let step = [("SLURM_STEP_ID", "0"), ("SLURM_PROCID", "1"), ("SLURM_STEP_NUM_TASKS", "2")];
-        let error = opened(&step).unwrap_err();
-        assert!(error.to_string().contains("2 tasks (SLURM_STEP_NUM_TASKS)"), "{error}");
-        assert!(error.exit_code() == 2 && error.hint().unwrap().contains("--mpi=pmix"));
+        let torchrun = [("RANK", "1"), ("WORLD_SIZE", "4")];
+        for (variables, named) in [
+            (&step[..], "2 processes were started (SLURM_STEP_NUM_TASKS)"),
+            (&torchrun, "4 processes were started (WORLD_SIZE)"),
+        ] {
+            let error = opened(variables).unwrap_err();
+            assert!(error.to_string().contains(named), "{error}");
+            assert!(error.exit_code() == 2 && error.hint().unwrap().contains("--mpi=pmix"));
+        }
     }
 
     #[cfg(not(feature = "mpi"))]

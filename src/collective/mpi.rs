@@ -18,6 +18,7 @@ const PANICKED: u8 = 101;
 /// The ranks of `MPI_COMM_WORLD`. MPI is shut down when this is dropped, which waits for the other ranks.
 pub struct Mpi {
     universe: Universe,
+    local: usize,
 }
 
 impl Mpi {
@@ -28,9 +29,19 @@ impl Mpi {
     pub fn start() -> Result<Self> {
         // One thread at a time speaks to the other ranks, not always the first one.
         match initialize_with_threading(Threading::Serialized) {
-            Some((universe, _)) => Ok(Self { universe }),
+            Some((universe, _)) => {
+                let world = universe.world();
+                let local = world.split_shared(world.rank()).rank() as usize;
+                Ok(Self { universe, local })
+            }
             None => Err(Error::usage("MPI is initialised already", "")),
         }
+    }
+
+    /// What the first rank has, to all.
+    #[cfg(feature = "nccl")]
+    pub(super) fn broadcast(&self, bytes: &mut [u8]) {
+        mpi::traits::Root::broadcast_into(&self.universe.world().process_at_rank(0), bytes);
     }
 
     /// Each rank adds up one block, in the order of ranks, and hands it to all: as little traffic as any way takes, and bits that
@@ -83,6 +94,10 @@ impl Collective for Mpi {
 
     fn size(&self) -> usize {
         self.universe.world().size() as usize
+    }
+
+    fn local(&self) -> usize {
+        self.local
     }
 
     fn sum_f32(&self, values: &mut [f32]) {

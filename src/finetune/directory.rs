@@ -9,7 +9,7 @@ use crate::formats::safetensors::write_safetensors;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +20,8 @@ const STATE: &str = "state";
 const STATE_RECORD: &str = "state.json";
 /// The snapshot of the best evaluation.
 pub const BEST: &str = "snapshot-best";
+/// Held by the process that writes the run, for as long as it lives.
+const LOCK: &str = ".lock";
 /// Beginning of the name of a directory that is being written.
 const UNFINISHED: &str = ".unfinished-";
 
@@ -29,6 +31,7 @@ const MAY_DIFFER: [&str; 1] = ["steps"];
 /// A run directory.
 pub struct RunDirectory {
     path: PathBuf,
+    _lock: Option<File>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -41,7 +44,8 @@ impl RunDirectory {
     /// Opens or makes `path` for a run with these options (and what identifies its inputs).
     ///
     /// # Errors
-    /// [`Error::Usage`] naming the first option that differs, or if the directory holds something else; [`Error::Io`].
+    /// [`Error::Usage`] naming the first option that differs, or if the directory holds something else or another process writes it;
+    /// [`Error::Io`].
     pub fn open(path: &Path, options: &Map<String, Value>) -> Result<Self> {
         fs::create_dir_all(path).map_err(Error::io("create", path))?;
         let file = path.join(OPTIONS);
@@ -67,20 +71,21 @@ impl RunDirectory {
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 let mut entries = fs::read_dir(path).map_err(Error::io("read", path))?;
-                if entries.next().is_some() {
+                if entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != LOCK)) {
                     let reason = format!("{} holds something else than a run", path.display());
                     return Err(Error::usage(reason, "choose another -o"));
                 }
             }
             Err(e) => return Err(Error::io("read", &file)(e)),
         }
+        let lock = lock(path)?;
         write_json(&file, options)?;
-        Ok(Self { path: path.into() })
+        Ok(Self { path: path.into(), _lock: lock })
     }
 
     /// The run directory that another rank has opened: to read the state from.
     pub fn of_leader(path: &Path) -> Self {
-        Self { path: path.into() }
+        Self { path: path.into(), _lock: None }
     }
 
     /// Where it is.
@@ -190,6 +195,21 @@ pub fn snapshot_name(step: u64) -> String {
     format!("snapshot-{step:06}")
 }
 
+/// Keeps other processes out; the system lets go when this one ends, however it ends. `None` where a file system knows no locks.
+fn lock(path: &Path) -> Result<Option<File>> {
+    let file = path.join(LOCK);
+    let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&file);
+    let opened = opened.map_err(Error::io("create", &file))?;
+    match opened.try_lock() {
+        Ok(()) => Ok(Some(opened)),
+        Err(TryLockError::Error(_)) => Ok(None),
+        Err(TryLockError::WouldBlock) => Err(Error::usage(
+            format!("another pd finetune is writing {}", path.display()),
+            "wait for it or choose another -o; processes that share a run are started by mpirun or srun --mpi=pmix",
+        )),
+    }
+}
+
 fn state_name(step: u64) -> String {
     format!("step-{step:08}")
 }
@@ -218,7 +238,10 @@ mod tests {
         };
         assert!(run.replace(&target, full).is_err());
         assert_eq!(fs::read(target.join("g")).unwrap(), b"whole");
-        assert_eq!(fs::read_dir(run.path()).unwrap().count(), 2);
+        let unfinished = |entry: std::io::Result<fs::DirEntry>| {
+            entry.unwrap().file_name().to_string_lossy().starts_with(UNFINISHED)
+        };
+        assert!(!fs::read_dir(run.path()).unwrap().any(unfinished));
         run.replace(&target, write("new")).unwrap();
         assert_eq!(fs::read(target.join("g")).unwrap(), b"new");
     }
@@ -231,6 +254,18 @@ mod tests {
             fs::create_dir_all(run.path().join(STATE).join(name)).unwrap();
         }
         assert_eq!(run.states().unwrap().into_keys().collect::<Vec<_>>(), [20]);
+    }
+
+    #[test]
+    fn a_run_that_another_process_writes_is_refused_until_that_ends() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("run");
+        let first = RunDirectory::open(&path, &Map::new()).unwrap();
+        let error = RunDirectory::open(&path, &Map::new()).err().unwrap();
+        assert!(error.to_string().contains("another pd finetune is writing"), "{error}");
+        assert_eq!(error.exit_code(), 2);
+        drop(first);
+        RunDirectory::open(&path, &Map::new()).unwrap();
     }
 
     #[test]

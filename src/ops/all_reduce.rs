@@ -31,8 +31,11 @@ pub fn mean(x: &Tensor, ranks: &Ranks) -> Result<Tensor> {
     sum(x, ranks)? / ranks.size() as f64
 }
 
-/// Through the memory of the host; float64 as it is, every other type as float32.
+/// On its device, or through the memory of the host: float64 as it is, every other type as float32.
 fn added_up(x: &Tensor, ranks: &Ranks) -> Result<Tensor> {
+    if let Some(total) = ranks.sum_on_device(x)? {
+        return Ok(total);
+    }
     let flat = x.flatten_all()?;
     let total = match x.dtype() {
         DType::F64 => {
