@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
 use std::ops::Range;
-use transform::{LANES, POINTS, input_transform, output_transform, weight_transform};
+use transform::{LANES, POINTS, TAPS, input_transform, output_transform, weight_transform};
 
 /// Pixels of a kernel, of an output tile and of the tile of the input under it, along an axis.
 const KERNEL: usize = 3;
@@ -61,16 +61,19 @@ impl TransformedWeights {
         in_channels: usize,
         weight: impl Fn(usize, usize) -> f32 + Sync,
     ) -> Self {
-        const TAPS: usize = KERNEL * KERNEL;
         let panel = POINTS * in_channels * MR;
         let mut packed = vec![0.0; out_channels.div_ceil(MR) * panel];
         packed.par_chunks_exact_mut(panel.max(1)).enumerate().for_each(|(i, packed)| {
-            for (row, out) in (i * MR..out_channels.min((i + 1) * MR)).enumerate() {
-                for channel in 0..in_channels {
-                    let taps = std::array::from_fn(|tap| weight(out, channel * TAPS + tap));
-                    for (point, value) in weight_transform(&taps).into_iter().enumerate() {
-                        packed[(point * in_channels + channel) * MR + row] = value;
+            let rows = i * MR..out_channels.min((i + 1) * MR);
+            for channel in 0..in_channels {
+                let mut g = [[0.0; LANES]; TAPS];
+                for (lane, row) in rows.clone().enumerate() {
+                    for (tap, g) in g.iter_mut().enumerate() {
+                        g[lane] = weight(row, channel * TAPS + tap);
                     }
+                }
+                for (point, u) in weight_transform(&g).iter().enumerate() {
+                    packed[(point * in_channels + channel) * MR..][..MR].copy_from_slice(&u[..MR]);
                 }
             }
         });
@@ -91,6 +94,8 @@ struct Scratch {
     products: Vec<Tile>,
     segments: Vec<Segments>,
 }
+
+const _: () = assert!(MR <= LANES, "a panel's channels are transformed together");
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();

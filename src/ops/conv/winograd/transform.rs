@@ -1,30 +1,13 @@
-//! The three transforms of F(2 x 2, 3 x 3), of eight tiles at a time where there are many.
+//! The three transforms of F(2 x 2, 3 x 3), of eight tiles or kernels at a time.
 
 /// Values of a transformed tile, row by row.
 pub const POINTS: usize = 16;
-/// Tiles that are transformed together: a register of AVX2, half of one of AVX-512.
+/// Weights of a kernel.
+pub const TAPS: usize = 9;
+/// Tiles or kernels that are transformed together: a register of AVX2, half of one of AVX-512.
 pub const LANES: usize = 8;
 
 type Lanes = [f32; LANES];
-
-/// `U = G g Gᵀ` of a kernel `[3, 3]`.
-pub fn weight_transform(g: &[f32; 9]) -> [f32; POINTS] {
-    let axis = |g: [f32; 3]| {
-        let (ends, middle) = (0.5 * (g[0] + g[2]), 0.5 * g[1]);
-        [g[0], ends + middle, ends - middle, g[2]]
-    };
-    let mut rows = [[0.0; 3]; 4];
-    for x in 0..3 {
-        for (row, value) in rows.iter_mut().zip(axis([g[x], g[3 + x], g[6 + x]])) {
-            row[x] = value;
-        }
-    }
-    let mut u = [0.0; POINTS];
-    for (u, row) in u.as_chunks_mut::<4>().0.iter_mut().zip(rows) {
-        *u = axis(row);
-    }
-    u
-}
 
 #[inline(always)]
 fn add(a: &Lanes, b: &Lanes) -> Lanes {
@@ -42,6 +25,32 @@ fn subtract(a: &Lanes, b: &Lanes) -> Lanes {
         difference[i] -= b[i];
     }
     difference
+}
+
+/// One axis of `G g Gᵀ`.
+#[inline(always)]
+fn weight_axis(g: [&Lanes; 3]) -> [Lanes; 4] {
+    let mut axis = [*g[0], [0.0; LANES], [0.0; LANES], *g[2]];
+    for i in 0..LANES {
+        let (ends, middle) = (0.5 * (g[0][i] + g[2][i]), 0.5 * g[1][i]);
+        (axis[1][i], axis[2][i]) = (ends + middle, ends - middle);
+    }
+    axis
+}
+
+/// `U = G g Gᵀ` of kernels `[3, 3]`.
+#[inline(always)]
+pub fn weight_transform(g: &[Lanes; TAPS]) -> [Lanes; POINTS] {
+    let mut columns = [[0.0; LANES]; 4 * 3];
+    for x in 0..3 {
+        let [a, b, c, d] = weight_axis([&g[x], &g[3 + x], &g[6 + x]]);
+        (columns[x], columns[3 + x], columns[6 + x], columns[9 + x]) = (a, b, c, d);
+    }
+    let mut u = [[0.0; LANES]; POINTS];
+    for (u, row) in u.as_chunks_mut::<4>().0.iter_mut().zip(columns.as_chunks::<3>().0) {
+        *u = weight_axis([&row[0], &row[1], &row[2]]);
+    }
+    u
 }
 
 /// One axis of `Bᵀ d B`.
@@ -96,8 +105,8 @@ mod tests {
             g in prop::array::uniform9(-4i8..5), d in prop::array::uniform16(-4i8..5)
         ) {
             let lanes = |value: i8| std::array::from_fn(|lane| f32::from(value) * (lane as f32 + 1.0));
-            let (u, v) = (weight_transform(&g.map(f32::from)), input_transform(&d.map(lanes)));
-            let product = std::array::from_fn(|point| v[point].map(|v| v * u[point]));
+            let (u, v) = (weight_transform(&g.map(|g| [f32::from(g); LANES])), input_transform(&d.map(lanes)));
+            let product = std::array::from_fn(|point| std::array::from_fn(|lane| u[point][lane] * v[point][lane]));
             let y = output_transform(&product);
             for (oy, ox) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
                 let tap = |tap: usize| i32::from(g[tap]) * i32::from(d[(oy + tap / 3) * 4 + ox + tap % 3]);
