@@ -1,10 +1,12 @@
 //! The gradients of batch normalisation on the CPU: first the sums over each channel, then the input's, which needs them.
 
 use super::statistics::planes;
-use super::{Channel, Normalize, floats};
+use super::{Channel, Normalize};
 use crate::ops::activation::{Activation, with_activation};
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape};
+use crate::ops::host::{floats, written};
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, bail};
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
 /// `[2, C]` from (x, dy, `[2, C]` of scale and shift): sums of `g * normalised x` and of `g`, the gradient before the activation.
 pub(super) struct AffineGrad(pub Normalize);
@@ -104,16 +106,21 @@ impl CustomOp3 for InputGrad {
         let (x, dy, affine) = (floats(x, xl)?, floats(dy, dyl)?, floats(affine, al)?);
         let plane = (height * width).max(1);
         let count = (batch * plane * self.0.ranks.size()) as f32;
-        let mut dx = vec![0f32; x.len()];
-        dx.par_chunks_mut(plane).zip(x.par_chunks(plane)).zip(dy.par_chunks(plane)).enumerate().for_each(
-            |(i, ((dx, x), dy))| {
+        if dy.len() != x.len() {
+            bail!("batch norm: the gradient does not have the shape of the input");
+        }
+        let write = |dx: &mut [MaybeUninit<f32>]| {
+            let planes = dx.par_chunks_mut(plane).zip(x.par_chunks(plane)).zip(dy.par_chunks(plane));
+            planes.enumerate().for_each(|(i, ((dx, x), dy))| {
                 let c = i % channels;
                 let slope = affine[2 * channels + c] * self.0.inverse[c] / count;
                 let offset = affine[3 * channels + c] / count;
                 let channel = self.0.channel(affine, c);
                 pulp::Arch::new().dispatch(PlaneGrad { channel, slope, offset, x, dy, dx });
-            },
-        );
+            });
+        };
+        // SAFETY: input and gradients have the same planes, all of which are written.
+        let dx = unsafe { written(x.len(), write) };
         Ok((CpuStorage::F32(dx), xl.shape().clone()))
     }
 }
@@ -125,7 +132,7 @@ struct PlaneGrad<'a> {
     offset: f32,
     x: &'a [f32],
     dy: &'a [f32],
-    dx: &'a mut [f32],
+    dx: &'a mut [MaybeUninit<f32>],
 }
 
 impl PlaneGrad<'_> {
@@ -134,7 +141,7 @@ impl PlaneGrad<'_> {
         let Channel { mean, scale, .. } = self.channel;
         for ((dx, x), dy) in self.dx.iter_mut().zip(self.x).zip(self.dy) {
             let g = activation.masked(self.channel.before(*x), *dy);
-            *dx = scale * (g - self.offset - (x - mean) * self.slope);
+            dx.write(scale * (g - self.offset - (x - mean) * self.slope));
         }
     }
 }

@@ -9,11 +9,12 @@ pub use statistics::batch_statistics;
 
 use super::activation::{self, Activation, with_activation};
 use super::all_reduce;
-use super::host::floats;
+use super::host::{floats, written};
 use crate::collective::Ranks;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
 use gradient::{AffineGrad, InputGrad};
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 /// `activation(scale * (x - mean) / sqrt(variance + eps) + shift + residual)` per channel. `affine` is `[2, C]` (scale, shift),
@@ -96,12 +97,15 @@ impl Normalize {
             bail!("batch norm: the residual does not have the shape of the input");
         }
         let plane = (height * width).max(1);
-        let mut out = vec![0f32; x.len()];
-        out.par_chunks_mut(plane).zip(x.par_chunks(plane)).enumerate().for_each(|(i, (out, x))| {
-            let residual = residual.map(|residual| &residual[i * plane..]);
-            let channel = self.channel(affine, i % channels);
-            pulp::Arch::new().dispatch(Apply { channel, x, residual, out });
-        });
+        let write = |out: &mut [MaybeUninit<f32>]| {
+            out.par_chunks_mut(plane).zip(x.par_chunks(plane)).enumerate().for_each(|(i, (out, x))| {
+                let residual = residual.map(|residual| &residual[i * plane..][..plane]);
+                let channel = self.channel(affine, i % channels);
+                pulp::Arch::new().dispatch(Apply { channel, x, residual, out });
+            });
+        };
+        // SAFETY: input, residual and output have the same planes, all of which are written.
+        let out = unsafe { written(x.len(), write) };
         Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
 
@@ -148,7 +152,7 @@ struct Apply<'a> {
     channel: Channel,
     x: &'a [f32],
     residual: Option<&'a [f32]>,
-    out: &'a mut [f32],
+    out: &'a mut [MaybeUninit<f32>],
 }
 
 impl Apply<'_> {
@@ -158,12 +162,12 @@ impl Apply<'_> {
         match self.residual {
             Some(residual) => {
                 for ((out, x), r) in values.zip(residual) {
-                    *out = activation.apply(self.channel.before(*x) + r);
+                    out.write(activation.apply(self.channel.before(*x) + r));
                 }
             }
             None => {
                 for (out, x) in values {
-                    *out = activation.apply(self.channel.before(*x));
+                    out.write(activation.apply(self.channel.before(*x)));
                 }
             }
         }

@@ -20,11 +20,10 @@ pub use trained::{conv_transpose2d, conv2d};
 use super::activation::{self, Activation};
 use super::composed::{with_gradient, with_gradients};
 use super::gelu::gelu;
-use super::host::floats;
+use super::host::{floats, written};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape as Dims, Tensor, bail};
 use input_grad::TransposedWeights;
 use shape::Shape;
-use std::mem::MaybeUninit;
 use std::sync::{Arc, OnceLock};
 use store::Epilogue;
 use weights::{Usage, Weights};
@@ -230,22 +229,16 @@ impl Frozen {
             bail!("the residual does not have the shape {out_dims:?} of the output");
         }
         let epilogue = Epilogue { bias: host.bias.as_deref(), residual, activation };
-        let out = written(n, |out| match &host.dense {
-            Some(dense) => dense.forward(&shape, x, epilogue, out),
-            None => depthwise::forward(&shape, x, &host.depthwise, epilogue, out),
-        });
+        // SAFETY: the forward passes write every element: their tasks split the output without gaps, and the segments of a task
+        // cover each of its columns for each of its channels.
+        let out = unsafe {
+            written(n, |out| match &host.dense {
+                Some(dense) => dense.forward(&shape, x, epilogue, out),
+                None => depthwise::forward(&shape, x, &host.depthwise, epilogue, out),
+            })
+        };
         Ok((CpuStorage::F32(out), Dims::from(out_dims)))
     }
-}
-
-/// `n` values that `write` writes one and all: clearing them first would cost as much as a tenth of a layer.
-fn written(n: usize, write: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
-    let mut out = Vec::with_capacity(n);
-    write(&mut out.spare_capacity_mut()[..n]);
-    // SAFETY: `n` is within the capacity, and the forward passes write every element: their tasks split the output
-    // without gaps, and the segments of a task cover each of its columns for each of its channels.
-    unsafe { out.set_len(n) };
-    out
 }
 
 fn shape_of(dims: &[usize], weight: &Tensor, config: &ConvConfig) -> Result<Shape> {

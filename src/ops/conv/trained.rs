@@ -4,9 +4,9 @@
 use super::input_grad::{self, TransposedWeights};
 use super::store::Epilogue;
 use super::weights::{Usage, Weights};
-use super::{ConvConfig, Padding, Shape, composed, shape_of, weight_grad, written};
+use super::{ConvConfig, Padding, Shape, composed, shape_of, weight_grad};
 use crate::ops::activation::Activation;
-use crate::ops::host::floats;
+use crate::ops::host::{floats, written};
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape as Dims, Tensor, bail};
 
 /// `x` `[B, C, H, W]` with `weight` `[O, C, kh, kw]`, or `[C, 1, kh, kw]` of as many groups, both differentiable; `config.activation` is
@@ -148,7 +148,8 @@ impl CustomOp2 for Map {
             Kind::Output => {
                 let epilogue = Epilogue { bias: None, residual: None, activation: Activation::Identity };
                 let weights = Weights::new(s, Usage::Once, |row, k| b[row * s.depth() + k]);
-                written(n, |out| weights.forward(s, a, epilogue, out))
+                // SAFETY: a forward pass writes every element.
+                unsafe { written(n, |out| weights.forward(s, a, epilogue, out)) }
             }
             Kind::InputGrad => input_grad::input_grad(s, a, &TransposedWeights::new(b, s, Usage::Once)),
             Kind::WeightGrad => {
