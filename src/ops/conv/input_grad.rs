@@ -8,6 +8,7 @@ use super::weights::{Usage, Weights};
 use crate::ops::activation::Activation;
 use crate::ops::host::written;
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
 /// Weights `[O, C, kh, kw]` as those of each phase's convolution, `[C, O, rows, columns]`, phases row by row.
 pub struct TransposedWeights(Vec<Weights>);
@@ -77,12 +78,20 @@ impl Axis {
     }
 }
 
+/// What the convolution of a phase gives: some pixels of each plane.
+struct Phase {
+    rows: Axis,
+    columns: Axis,
+    /// `[planes, rows.len, columns.len]`
+    values: Vec<f32>,
+}
+
 /// The gradient `[B, C, H, W]` of the input from `dy`, that of the output, `[B, O, OH, OW]`.
 pub fn input_grad(shape: &Shape, dy: &[f32], weights: &TransposedWeights) -> Vec<f32> {
     let shape = &shape.flattened();
     let stride = shape.stride;
     let n = shape.batch * shape.in_channels * shape.in_plane();
-    let mut dx = Vec::new();
+    let mut phases = Vec::with_capacity(weights.0.len());
     for (phase, weights) in weights.0.iter().enumerate() {
         let (py, px) = (phase / stride, phase % stride);
         let rows = Axis::new(py, shape.kernel_height, stride, shape.top, shape.height);
@@ -112,22 +121,28 @@ pub fn input_grad(shape: &Shape, dy: &[f32], weights: &TransposedWeights) -> Vec
         if values.len() == n && stride == 1 {
             return values;
         }
-        dx.resize(n, 0.0);
-        scatter(shape, &rows, &columns, &values, &mut dx);
+        phases.push(Phase { rows, columns, values });
     }
-    dx.resize(n, 0.0);
-    dx
+    // SAFETY: every pixel is of one phase, and phases that no output depends on are zeros.
+    unsafe { written(n, |dx| scatter(shape, &phases, dx)) }
 }
 
-/// Puts the pixels of a phase where they belong.
-fn scatter(shape: &Shape, rows: &Axis, columns: &Axis, values: &[f32], dx: &mut [f32]) {
-    let planes = dx.par_chunks_exact_mut(shape.in_plane());
-    planes.zip(values.par_chunks_exact(rows.len * columns.len)).for_each(|(dx, values)| {
-        let targets = dx.chunks_exact_mut(shape.width).skip(rows.first).step_by(shape.stride);
-        for (target, row) in targets.zip(values.chunks_exact(columns.len).skip(rows.skip)) {
-            let target = target[columns.first..].iter_mut().step_by(shape.stride);
-            for (t, v) in target.zip(&row[columns.skip..]) {
-                *t = *v;
+/// Puts the pixels of all phases where they belong, a plane at a time: it stays in the nearest cache.
+fn scatter(shape: &Shape, phases: &[Phase], dx: &mut [MaybeUninit<f32>]) {
+    let stride = shape.stride;
+    dx.par_chunks_exact_mut(shape.in_plane().max(1)).enumerate().for_each(|(plane, dx)| {
+        if phases.len() < stride * stride {
+            dx.fill(MaybeUninit::new(0.0));
+        }
+        for Phase { rows, columns, values } in phases {
+            let len = rows.len * columns.len;
+            let values = &values[plane * len..][..len];
+            let targets = dx.chunks_exact_mut(shape.width).skip(rows.first).step_by(stride);
+            for (target, row) in targets.zip(values.chunks_exact(columns.len).skip(rows.skip)) {
+                let target = target[columns.first..].iter_mut().step_by(stride);
+                for (t, v) in target.zip(&row[columns.skip..]) {
+                    t.write(*v);
+                }
             }
         }
     });

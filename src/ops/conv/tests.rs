@@ -92,19 +92,19 @@ fn activations() -> impl Strategy<Value = Activation> {
 }
 
 /// Convolutions that are computed by minimal filtering, the trained ones of larger images too.
-fn cases_of_three_by_three() -> impl Strategy<Value = Case> {
-    let counts = (1usize..5, 16usize..40, 16usize..40);
+fn cases_of_small_kernels() -> impl Strategy<Value = Case> {
+    let counts = (1usize..5, 16usize..40, 16usize..40, 2usize..4);
     (counts, (2usize..24, 2usize..24), paddings(), activations()).prop_map(
-        |((batch, channels, outs), size, padding, activation)| {
+        |((batch, channels, outs, kernel), size, padding, activation)| {
             let padding = if size.0.min(size.1) < 3 { PaddingRule::TensorflowSame } else { padding };
             let config = ConvConfig { stride: 1, padding, groups: 1, activation };
-            Case { batch, channels, outs, size, kernel: 3, config }
+            Case { batch, channels, outs, size, kernel, config }
         },
     )
 }
 
 fn cases() -> impl Strategy<Value = Case> {
-    prop_oneof![2 => cases_of_any_kernel(), 1 => cases_of_three_by_three()]
+    prop_oneof![2 => cases_of_any_kernel(), 1 => cases_of_small_kernels()]
 }
 
 fn cases_of_any_kernel() -> impl Strategy<Value = Case> {

@@ -27,9 +27,7 @@ impl Weights {
     /// From the weight of each output channel and depth.
     pub fn new(shape: &Shape, usage: Usage, weight: impl Fn(usize, usize) -> f32 + Sync) -> Self {
         match winograd::suits(shape, usage) {
-            true => {
-                Self::Winograd(TransformedWeights::from_fn(shape.out_channels, shape.in_channels, weight))
-            }
+            true => Self::Winograd(TransformedWeights::from_fn(shape, weight)),
             false => Self::Direct(PackedWeights::from_fn(shape.out_channels, shape.depth(), weight)),
         }
     }

@@ -1,6 +1,7 @@
-//! Convolutions of 3 x 3 without stride by Winograd's minimal filtering: 2 x 2 outputs of a channel take 16 products with each
-//! channel of the input instead of 36. F(2 x 2, 3 x 3) of Lavin and Gray, 2015, <https://arxiv.org/abs/1509.09308>, whose names are
-//! used here: `V = Bᵀ d B` of a tile `d` of 4 x 4 inputs, `U = G g Gᵀ` of a kernel `g`, `Y = Aᵀ (U ⊙ V) A`.
+//! Convolutions of 3 x 3 or 2 x 2 without stride by Winograd's minimal filtering: 2 x 2 outputs of a channel take 16 products with
+//! each channel of the input instead of 36, or 9 instead of 16. F(2 x 2, K x K) of Lavin and Gray, 2015,
+//! <https://arxiv.org/abs/1509.09308>, whose names are used here: `V = Bᵀ d B` of a tile `d` of (K + 1)² inputs, `U = G g Gᵀ` of a
+//! kernel `g`, `Y = Aᵀ (U ⊙ V) A`.
 
 mod transform;
 
@@ -14,12 +15,10 @@ use rayon::prelude::*;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
 use std::ops::Range;
-use transform::{LANES, POINTS, TAPS, input_transform, output_transform, weight_transform};
+use transform::{LANES, POINTS, input_transform, output_transform, weight_transform};
 
-/// Pixels of a kernel, of an output tile and of the tile of the input under it, along an axis.
-const KERNEL: usize = 3;
+/// Pixels of an output tile along an axis.
 const OUTPUTS: usize = 2;
-const INPUTS: usize = OUTPUTS + KERNEL - 1;
 /// Channels of either side below which the transforms cost more than they save.
 const FEWEST_CHANNELS: usize = 16;
 /// Tiles of an image below which weights that are used once are not worth transforming.
@@ -31,7 +30,7 @@ const STAGED_CHANNELS: usize = 8;
 
 /// Whether a convolution of this shape is computed so. The number of images plays no part: no result depends on it.
 pub fn suits(shape: &Shape, usage: Usage) -> bool {
-    let kernel = (shape.kernel_height, shape.kernel_width, shape.stride) == (KERNEL, KERNEL, 1);
+    let kernel = matches!((shape.kernel_height, shape.kernel_width, shape.stride), (3, 3, 1) | (2, 2, 1));
     let worth = usage == Usage::Kept || tiles(shape).out_plane() >= FEWEST_TILES;
     kernel && worth && shape.in_channels.min(shape.out_channels) >= FEWEST_CHANNELS
 }
@@ -39,8 +38,8 @@ pub fn suits(shape: &Shape, usage: Usage) -> bool {
 /// The convolution as one with a kernel of a whole tile's inputs and a pixel for each tile.
 fn tiles(shape: &Shape) -> Shape {
     Shape {
-        kernel_height: INPUTS,
-        kernel_width: INPUTS,
+        kernel_height: OUTPUTS + shape.kernel_height - 1,
+        kernel_width: OUTPUTS + shape.kernel_width - 1,
         out_height: shape.out_height.div_ceil(OUTPUTS),
         out_width: shape.out_width.div_ceil(OUTPUTS),
         stride: OUTPUTS,
@@ -48,41 +47,51 @@ fn tiles(shape: &Shape) -> Shape {
     }
 }
 
-/// Transformed weights `[O / MR, POINTS, C, MR]`.
+/// Values of a transformed tile.
+const fn points(kernel: usize) -> usize {
+    (OUTPUTS + kernel - 1) * (OUTPUTS + kernel - 1)
+}
+
+/// Transformed weights `[O / MR, points, C, MR]`.
 pub struct TransformedWeights {
     packed: Vec<f32>,
     in_channels: usize,
+    kernel: usize,
 }
 
 impl TransformedWeights {
-    /// From the weight of each output channel and depth (`channel * 9 + tap`).
-    pub fn from_fn(
-        out_channels: usize,
-        in_channels: usize,
-        weight: impl Fn(usize, usize) -> f32 + Sync,
-    ) -> Self {
-        let panel = POINTS * in_channels * MR;
-        let mut packed = vec![0.0; out_channels.div_ceil(MR) * panel];
+    /// From the weight of each output channel and depth of a convolution that this [suits].
+    pub fn from_fn(shape: &Shape, weight: impl Fn(usize, usize) -> f32 + Sync) -> Self {
+        match shape.kernel_width {
+            2 => Self::of_kernels::<2>(shape, weight),
+            _ => Self::of_kernels::<3>(shape, weight),
+        }
+    }
+
+    fn of_kernels<const K: usize>(shape: &Shape, weight: impl Fn(usize, usize) -> f32 + Sync) -> Self {
+        let in_channels = shape.in_channels;
+        let panel = points(K) * in_channels * MR;
+        let mut packed = vec![0.0; shape.out_channels.div_ceil(MR) * panel];
         packed.par_chunks_exact_mut(panel.max(1)).enumerate().for_each(|(i, packed)| {
-            let rows = i * MR..out_channels.min((i + 1) * MR);
+            let rows = i * MR..shape.out_channels.min((i + 1) * MR);
             for channel in 0..in_channels {
-                let mut g = [[0.0; LANES]; TAPS];
+                let mut g = [[0.0; LANES]; POINTS];
                 for (lane, row) in rows.clone().enumerate() {
-                    for (tap, g) in g.iter_mut().enumerate() {
-                        g[lane] = weight(row, channel * TAPS + tap);
+                    for (tap, g) in g.iter_mut().enumerate().take(K * K) {
+                        g[lane] = weight(row, channel * K * K + tap);
                     }
                 }
-                for (point, u) in weight_transform(&g).iter().enumerate() {
+                for (point, u) in weight_transform::<K>(&g).iter().enumerate().take(points(K)) {
                     packed[(point * in_channels + channel) * MR..][..MR].copy_from_slice(&u[..MR]);
                 }
             }
         });
-        Self { packed, in_channels }
+        Self { packed, in_channels, kernel: K }
     }
 
     fn of(&self, panel: usize, point: usize) -> &[f32] {
         let len = self.in_channels * MR;
-        &self.packed[(panel * POINTS + point) * len..][..len]
+        &self.packed[(panel * points(self.kernel) + point) * len..][..len]
     }
 }
 
@@ -140,18 +149,21 @@ impl pulp::WithSimd for Compute<'_> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
-        self.block.compute(self.scratch, self.store);
+        match self.block.weights.kernel {
+            2 => self.block.compute::<2>(self.scratch, self.store),
+            _ => self.block.compute::<3>(self.scratch, self.store),
+        }
     }
 }
 
 impl Block<'_> {
     #[inline(always)]
-    fn compute(&self, scratch: &mut Scratch, mut store: Store) {
+    fn compute<const K: usize>(&self, scratch: &mut Scratch, mut store: Store) {
         let Task { panels, channels, .. } = self.task;
         let images = store.out.len() / (channels * self.shape.out_plane());
         let columns = images * self.tiles.out_plane();
         let line = self.shape.in_channels * NR;
-        let held = HELD_FLOATS / (POINTS * (line + panels * MR * NR));
+        let held = HELD_FLOATS / (points(K) * (line + panels * MR * NR));
         let width = held.max(1) * NR;
         // Transformed tiles lie a line apart from a power of two, which all fall on the same lines of the caches; and transforms
         // write whole registers.
@@ -161,19 +173,19 @@ impl Block<'_> {
             let column_panels = (end - first).div_ceil(NR);
             scratch.segments.clear();
             scratch.segments.extend((0..column_panels).map(|p| self.tiles.segments(first + p * NR, end)));
-            if scratch.inputs.len() < column_panels * POINTS * stride {
-                scratch.inputs.resize(column_panels * POINTS * stride, 0.0);
+            if scratch.inputs.len() < column_panels * points(K) * stride {
+                scratch.inputs.resize(column_panels * points(K) * stride, 0.0);
             }
-            if scratch.products.len() < panels * column_panels * POINTS {
-                scratch.products.resize(panels * column_panels * POINTS, ZERO_TILE);
+            if scratch.products.len() < panels * column_panels * points(K) {
+                scratch.products.resize(panels * column_panels * points(K), ZERO_TILE);
             }
-            self.transform_inputs(first..end, stride, scratch);
-            for point in 0..POINTS {
+            self.transform_inputs::<K>(first..end, stride, scratch);
+            for point in 0..points(K) {
                 for m in 0..panels {
                     let u = self.weights.of(self.task.first_panel + m, point);
                     for p in 0..column_panels {
-                        let v = &scratch.inputs[(p * POINTS + point) * stride..][..line];
-                        let product = &mut scratch.products[(m * column_panels + p) * POINTS + point];
+                        let v = &scratch.inputs[(p * points(K) + point) * stride..][..line];
+                        let product = &mut scratch.products[(m * column_panels + p) * points(K) + point];
                         *product = ZERO_TILE;
                         let columns = end - first - p * NR;
                         gemm::multiply_columns(columns, self.shape.in_channels, u, v, product);
@@ -181,16 +193,21 @@ impl Block<'_> {
                 }
             }
             for (i, products) in
-                scratch.products[..panels * column_panels * POINTS].chunks(POINTS).enumerate()
+                scratch.products[..panels * column_panels * points(K)].chunks(points(K)).enumerate()
             {
-                self.store(&mut store, products, &scratch.segments[i % column_panels], i / column_panels);
+                self.store::<K>(
+                    &mut store,
+                    products,
+                    &scratch.segments[i % column_panels],
+                    i / column_panels,
+                );
             }
         }
     }
 
-    /// `V` of tiles `columns`, `[panel, POINTS, C, NR]` with `stride` values between points.
+    /// `V` of tiles `columns`, `[panel, points, C, NR]` with `stride` values between points.
     #[inline(always)]
-    fn transform_inputs(&self, columns: Range<usize>, stride: usize, scratch: &mut Scratch) {
+    fn transform_inputs<const K: usize>(&self, columns: Range<usize>, stride: usize, scratch: &mut Scratch) {
         let Scratch { staged: buffer, offsets, inputs, segments, .. } = scratch;
         let x = &self.x[self.task.first_image * self.shape.in_channels * self.shape.in_plane()..];
         let ins = self.shape.in_channels;
@@ -200,8 +217,8 @@ impl Block<'_> {
             let staged = Staged::copied(self.tiles, x, region, buffer);
             staged.offsets(offsets);
             for (panel, segments) in segments.iter().enumerate() {
-                let inputs = &mut inputs[panel * POINTS * stride..][..POINTS * stride];
-                for (channel, offsets) in channels.clone().zip(offsets.as_chunks::<POINTS>().0) {
+                let inputs = &mut inputs[panel * points(K) * stride..][..points(K) * stride];
+                for (channel, offsets) in channels.clone().zip(offsets.chunks_exact(points(K))) {
                     // In order: each run overwrites what the one before left beyond its own end.
                     for segment in segments.iter() {
                         let place = staged.place(segment);
@@ -211,8 +228,8 @@ impl Block<'_> {
                                 *d = *staged.run::<LANES>(place + offset + j);
                             }
                             let at = channel * NR + segment.at + j;
-                            let v = input_transform(&d);
-                            for (point, v) in v.iter().enumerate() {
+                            let v = input_transform::<K>(&d);
+                            for (point, v) in v.iter().enumerate().take(points(K)) {
                                 inputs[point * stride + at..][..LANES].copy_from_slice(v);
                             }
                         }
@@ -224,7 +241,7 @@ impl Block<'_> {
 
     /// Stores the outputs of a panel of tiles for the channels of the task's panel `panel`.
     #[inline(always)]
-    fn store(&self, store: &mut Store, products: &[Tile], segments: &Segments, panel: usize) {
+    fn store<const K: usize>(&self, store: &mut Store, products: &[Tile], segments: &Segments, panel: usize) {
         let Task { first_image, first_panel, channels, .. } = self.task;
         let (width, plane) = (self.shape.out_width, self.shape.out_plane());
         for i in 0..MR.min(channels - panel * MR) {
@@ -237,7 +254,7 @@ impl Block<'_> {
                 for (product, tile) in product.iter_mut().zip(products) {
                     product.copy_from_slice(&tile[i][j..j + LANES]);
                 }
-                let y = output_transform(&product);
+                let y = output_transform::<K>(&product);
                 for (row, [left, right]) in rows.iter_mut().zip(&y) {
                     let row = &mut row[OUTPUTS * j..][..OUTPUTS * LANES];
                     for lane in 0..LANES {

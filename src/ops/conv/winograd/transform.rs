@@ -1,9 +1,8 @@
-//! The three transforms of F(2 x 2, 3 x 3), of eight tiles or kernels at a time.
+//! The three transforms of F(2 x 2, K x K) for kernels of 2 or 3 pixels, of eight tiles or kernels at a time. Tiles of inputs and
+//! products are `[K + 1, K + 1]`, row by row.
 
-/// Values of a transformed tile, row by row.
+/// Most values of a transformed tile.
 pub const POINTS: usize = 16;
-/// Weights of a kernel.
-pub const TAPS: usize = 9;
 /// Tiles or kernels that are transformed together: a register of AVX2, half of one of AVX-512.
 pub const LANES: usize = 8;
 
@@ -27,71 +26,104 @@ fn subtract(a: &Lanes, b: &Lanes) -> Lanes {
     difference
 }
 
-/// One axis of `G g Gᵀ`.
 #[inline(always)]
-fn weight_axis(g: [&Lanes; 3]) -> [Lanes; 4] {
-    let mut axis = [*g[0], [0.0; LANES], [0.0; LANES], *g[2]];
-    for i in 0..LANES {
-        let (ends, middle) = (0.5 * (g[0][i] + g[2][i]), 0.5 * g[1][i]);
-        (axis[1][i], axis[2][i]) = (ends + middle, ends - middle);
+fn scaled(a: &Lanes, by: f32) -> Lanes {
+    let mut product = *a;
+    for value in &mut product {
+        *value *= by;
     }
-    axis
+    product
 }
 
-/// `U = G g Gᵀ` of kernels `[3, 3]`.
+/// One axis of `G g Gᵀ`.
 #[inline(always)]
-pub fn weight_transform(g: &[Lanes; TAPS]) -> [Lanes; POINTS] {
-    let mut columns = [[0.0; LANES]; 4 * 3];
-    for x in 0..3 {
-        let [a, b, c, d] = weight_axis([&g[x], &g[3 + x], &g[6 + x]]);
-        (columns[x], columns[3 + x], columns[6 + x], columns[9 + x]) = (a, b, c, d);
+fn weight_axis<const K: usize>(g: [&Lanes; 3]) -> [Lanes; 4] {
+    if K == 2 {
+        return [*g[0], add(g[0], g[1]), *g[1], [0.0; LANES]];
     }
-    let mut u = [[0.0; LANES]; POINTS];
-    for (u, row) in u.as_chunks_mut::<4>().0.iter_mut().zip(columns.as_chunks::<3>().0) {
-        *u = weight_axis([&row[0], &row[1], &row[2]]);
-    }
-    u
+    let (ends, middle) = (scaled(&add(g[0], g[2]), 0.5), scaled(g[1], 0.5));
+    [*g[0], add(&ends, &middle), subtract(&ends, &middle), *g[2]]
 }
 
 /// One axis of `Bᵀ d B`.
 #[inline(always)]
-fn input_axis(d: [&Lanes; 4]) -> [Lanes; 4] {
+fn input_axis<const K: usize>(d: [&Lanes; 4]) -> [Lanes; 4] {
+    if K == 2 {
+        return [subtract(d[0], d[1]), *d[1], subtract(d[2], d[1]), [0.0; LANES]];
+    }
     [subtract(d[0], d[2]), add(d[1], d[2]), subtract(d[2], d[1]), subtract(d[1], d[3])]
-}
-
-/// `V = Bᵀ d B` of tiles of inputs `[4, 4]`.
-#[inline(always)]
-pub fn input_transform(d: &[Lanes; POINTS]) -> [Lanes; POINTS] {
-    let mut columns = [[0.0; LANES]; POINTS];
-    for x in 0..4 {
-        let [a, b, c, d] = input_axis([&d[x], &d[4 + x], &d[8 + x], &d[12 + x]]);
-        (columns[x], columns[4 + x], columns[8 + x], columns[12 + x]) = (a, b, c, d);
-    }
-    let mut v = [[0.0; LANES]; POINTS];
-    for y in 0..4 {
-        let row = &columns[4 * y..4 * y + 4];
-        let [a, b, c, d] = input_axis([&row[0], &row[1], &row[2], &row[3]]);
-        (v[4 * y], v[4 * y + 1], v[4 * y + 2], v[4 * y + 3]) = (a, b, c, d);
-    }
-    v
 }
 
 /// One axis of `Aᵀ m A`.
 #[inline(always)]
-fn output_axis(m: [&Lanes; 4]) -> [Lanes; 2] {
+fn output_axis<const K: usize>(m: [&Lanes; 4]) -> [Lanes; 2] {
+    if K == 2 {
+        return [add(m[0], m[1]), add(m[1], m[2])];
+    }
     [add(&add(m[0], m[1]), m[2]), subtract(&subtract(m[1], m[2]), m[3])]
 }
 
-/// `Y = Aᵀ m A` of products `m` `[4, 4]`: outputs `[2, 2]`.
+/// Values at `first`, `first + step`, … as an axis takes them; beyond `count` any.
 #[inline(always)]
-pub fn output_transform(m: &[Lanes; POINTS]) -> [[Lanes; 2]; 2] {
-    let mut rows = [[[0.0; LANES]; 4]; 2];
-    for x in 0..4 {
-        let [a, b] = output_axis([&m[x], &m[4 + x], &m[8 + x], &m[12 + x]]);
-        (rows[0][x], rows[1][x]) = (a, b);
+fn along<const N: usize>(values: &[Lanes; POINTS], first: usize, step: usize, count: usize) -> [&Lanes; N] {
+    let mut axis = [&values[first]; N];
+    for (i, value) in axis.iter_mut().enumerate().take(count) {
+        *value = &values[first + i * step];
     }
-    let [a, b] = rows;
-    [output_axis([&a[0], &a[1], &a[2], &a[3]]), output_axis([&b[0], &b[1], &b[2], &b[3]])]
+    axis
+}
+
+/// `U = G g Gᵀ` of kernels `[K, K]`.
+#[inline(always)]
+pub fn weight_transform<const K: usize>(g: &[Lanes; POINTS]) -> [Lanes; POINTS] {
+    let mut columns = [[0.0; LANES]; POINTS];
+    for x in 0..K {
+        let column = weight_axis::<K>(along(g, x, K, K));
+        for y in 0..=K {
+            columns[y * K + x] = column[y];
+        }
+    }
+    let mut u = [[0.0; LANES]; POINTS];
+    for y in 0..=K {
+        let row = weight_axis::<K>(along(&columns, y * K, 1, K));
+        for x in 0..=K {
+            u[y * (K + 1) + x] = row[x];
+        }
+    }
+    u
+}
+
+/// `V = Bᵀ d B` of tiles of inputs.
+#[inline(always)]
+pub fn input_transform<const K: usize>(d: &[Lanes; POINTS]) -> [Lanes; POINTS] {
+    let side = K + 1;
+    let mut columns = [[0.0; LANES]; POINTS];
+    for x in 0..side {
+        let column = input_axis::<K>(along(d, x, side, side));
+        for y in 0..side {
+            columns[y * side + x] = column[y];
+        }
+    }
+    let mut v = [[0.0; LANES]; POINTS];
+    for y in 0..side {
+        let row = input_axis::<K>(along(&columns, y * side, 1, side));
+        for x in 0..side {
+            v[y * side + x] = row[x];
+        }
+    }
+    v
+}
+
+/// `Y = Aᵀ m A` of products `m`: outputs `[2, 2]`.
+#[inline(always)]
+pub fn output_transform<const K: usize>(m: &[Lanes; POINTS]) -> [[Lanes; 2]; 2] {
+    let side = K + 1;
+    let mut rows = [[[0.0; LANES]; 4]; 2];
+    for x in 0..side {
+        [rows[0][x], rows[1][x]] = output_axis::<K>(along(m, x, side, side));
+    }
+    let [a, b] = &rows;
+    [output_axis::<K>([&a[0], &a[1], &a[2], &a[3]]), output_axis::<K>([&b[0], &b[1], &b[2], &b[3]])]
 }
 
 #[cfg(test)]
@@ -99,21 +131,28 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Small integers: exact.
+    fn check<const K: usize>(g: [i8; POINTS], d: [i8; POINTS]) {
+        let lanes = |value: i8| std::array::from_fn(|lane| f32::from(value) * (lane as f32 + 1.0));
+        let u = weight_transform::<K>(&g.map(|g| [f32::from(g); LANES]));
+        let v = input_transform::<K>(&d.map(lanes));
+        let product =
+            std::array::from_fn(|point| std::array::from_fn(|lane| u[point][lane] * v[point][lane]));
+        let y = output_transform::<K>(&product);
+        for (oy, ox) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            let at = |tap: usize| (oy + tap / K) * (K + 1) + ox + tap % K;
+            let sum: i32 = (0..K * K).map(|tap| i32::from(g[tap]) * i32::from(d[at(tap)])).sum();
+            assert_eq!(y[oy][ox], std::array::from_fn(|lane| (sum * (lane as i32 + 1)) as f32));
+        }
+    }
+
     proptest! {
         #[test]
         fn transformed_products_are_the_sums_of_a_kernel_over_a_tile(
-            g in prop::array::uniform9(-4i8..5), d in prop::array::uniform16(-4i8..5)
+            g in prop::array::uniform16(-4i8..5), d in prop::array::uniform16(-4i8..5)
         ) {
-            let lanes = |value: i8| std::array::from_fn(|lane| f32::from(value) * (lane as f32 + 1.0));
-            let (u, v) = (weight_transform(&g.map(|g| [f32::from(g); LANES])), input_transform(&d.map(lanes)));
-            let product = std::array::from_fn(|point| std::array::from_fn(|lane| u[point][lane] * v[point][lane]));
-            let y = output_transform(&product);
-            for (oy, ox) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-                let tap = |tap: usize| i32::from(g[tap]) * i32::from(d[(oy + tap / 3) * 4 + ox + tap % 3]);
-                let sum: i32 = (0..9).map(tap).sum();
-                // Small integers: exact.
-                prop_assert_eq!(y[oy][ox], std::array::from_fn(|lane| (sum * (lane as i32 + 1)) as f32));
-            }
+            check::<2>(g, d);
+            check::<3>(g, d);
         }
     }
 }
