@@ -118,12 +118,12 @@ pub fn input_transform<const K: usize>(d: &[Lanes; POINTS]) -> [Lanes; POINTS] {
 #[inline(always)]
 pub fn output_transform<const K: usize>(m: &[Lanes; POINTS]) -> [[Lanes; 2]; 2] {
     let side = K + 1;
-    let mut rows = [[[0.0; LANES]; 4]; 2];
+    let mut rows = [[0.0; LANES]; POINTS];
     for x in 0..side {
-        [rows[0][x], rows[1][x]] = output_axis::<K>(along(m, x, side, side));
+        let [first, second] = output_axis::<K>(along(m, x, side, side));
+        (rows[x], rows[side + x]) = (first, second);
     }
-    let [a, b] = &rows;
-    [output_axis::<K>([&a[0], &a[1], &a[2], &a[3]]), output_axis::<K>([&b[0], &b[1], &b[2], &b[3]])]
+    [output_axis::<K>(along(&rows, 0, 1, side)), output_axis::<K>(along(&rows, side, 1, side))]
 }
 
 #[cfg(test)]
