@@ -2,30 +2,28 @@
 
 use super::random::{Purpose, keyed};
 use crate::error::{Error, Result};
+use crate::formats::FeatureRows;
 use crate::neighbors::Neighbors;
-use ndarray::{ArrayView1, ArrayView2};
+use ndarray::ArrayView1;
 use rand::RngExt;
 use rayon::prelude::*;
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
 /// Pairs are near-duplicates below this share of the median pair distance.
 const NEAR_SHARE_OF_MEDIAN: f64 = 0.25;
 /// Pairs sampled to estimate the median pair distance.
 const SAMPLED_PAIRS: usize = 100_000;
-
-/// How many rows have a copy: a nearest other row at distance 0. `neighbors` are leave-one-out and did not skip zero.
-pub fn count_exact_duplicates(neighbors: &Neighbors) -> usize {
-    neighbors.distances.chunks_exact(neighbors.k.max(1)).filter(|row| row[0] == 0.0).count()
-}
+/// Pairs whose rows are in memory together.
+const PAIRS_TOGETHER: usize = 1 << 14;
 
 /// The median Euclidean distance of two rows of `[N, D]`: over all pairs if they are at most 100 000, else over a seeded
 /// sample of that many (with replacement). Distances from float32 differences summed in float64.
 ///
 /// # Errors
-/// [`Error::Data`] if there are fewer than two rows or a distance is not finite.
-pub fn median_pair_distance(features: ArrayView2<f32>, seed: u64) -> Result<f64> {
-    let rows = features.nrows();
+/// [`Error::Data`] if there are fewer than two rows or a distance is not finite; what reading rows returns.
+pub fn median_pair_distance(features: &mut dyn FeatureRows, seed: u64) -> Result<f64> {
+    let rows = features.dim().0;
     if rows < 2 {
         return Err(Error::data(format!("{rows} images make no pair"), "add images"));
     }
@@ -39,8 +37,15 @@ pub fn median_pair_distance(features: ArrayView2<f32>, seed: u64) -> Result<f64>
         };
         (0..SAMPLED_PAIRS).map(|_| pair()).collect()
     };
-    let mut distances: Vec<f64> =
-        pairs.par_iter().map(|&(i, j)| distance(features.row(i), features.row(j))).collect();
+    let mut distances: Vec<f64> = Vec::with_capacity(pairs.len());
+    for pairs in pairs.chunks(PAIRS_TOGETHER) {
+        let mut wanted: Vec<usize> = pairs.iter().flat_map(|&(i, j)| [i, j]).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let content = features.select(&wanted)?;
+        let row = |row: usize| content.row(wanted.partition_point(|&before| before < row));
+        distances.par_extend(pairs.par_iter().map(|&(i, j)| distance(row(i), row(j))));
+    }
     if distances.iter().any(|d| !d.is_finite()) {
         return Err(Error::data("a feature is not finite", ""));
     }
@@ -87,7 +92,7 @@ impl Ord for Pair {
     }
 }
 
-/// What [`near_duplicates`] found.
+/// Pairs of near-duplicates.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NearDuplicates {
     /// The closest pairs, ordered by (distance, rows); at most the limit.
@@ -96,31 +101,64 @@ pub struct NearDuplicates {
     pub total: usize,
 }
 
-/// The pairs of neighbours closer than `threshold` (copies always), each once; the `limit` closest are listed.
+/// Finds the pairs of neighbours closer than a threshold (copies always), each once, in leave-one-out neighbours that come in
+/// groups, in the order of rows. A row with more than K near-duplicates shows K of them.
 ///
-/// `neighbors` are leave-one-out: list `i` belongs to row `i`. A row with more than K near-duplicates shows K of them.
-pub fn near_duplicates(neighbors: &Neighbors, threshold: f64, limit: usize) -> NearDuplicates {
-    let mut closest = BinaryHeap::new();
-    let mut total = 0;
-    for row in 0..neighbors.len() {
-        let (others, distances) = neighbors.of(row);
-        for (&other, &distance) in others.iter().zip(distances) {
-            if distance >= threshold && distance > 0.0 {
-                break;
+/// Memory is for the closest pairs, and for those of which only the lower row has come yet.
+#[derive(Debug)]
+pub struct NearDuplicateSearch {
+    threshold: f64,
+    limit: usize,
+    /// The row of the next list.
+    next: u32,
+    closest: BinaryHeap<Pair>,
+    total: usize,
+    /// Pairs that the lower row has listed, as (higher, lower), lowest first.
+    awaited: BinaryHeap<Reverse<(u32, u32)>>,
+}
+
+impl NearDuplicateSearch {
+    /// For pairs closer than `threshold`; the `limit` closest are listed.
+    pub fn new(threshold: f64, limit: usize) -> Self {
+        let (closest, awaited) = (BinaryHeap::new(), BinaryHeap::new());
+        Self { threshold, limit, next: 0, closest, total: 0, awaited }
+    }
+
+    /// Takes the neighbours of the rows that follow those taken before.
+    pub fn add(&mut self, neighbors: &Neighbors) {
+        let mut listed_it: Vec<u32> = Vec::new();
+        for q in 0..neighbors.len() {
+            let row = self.next;
+            self.next += 1;
+            listed_it.clear();
+            while let Some(&Reverse((_, lower))) = self.awaited.peek().filter(|pair| pair.0.0 == row) {
+                self.awaited.pop();
+                listed_it.push(lower);
             }
-            let (row, seen_from_other) = (row as u32, other as usize);
-            let listed_by_the_lower_row = other < row && neighbors.of(seen_from_other).0.contains(&row);
-            if listed_by_the_lower_row {
-                continue;
-            }
-            total += 1;
-            closest.push(Pair { row: row.min(other), other: row.max(other), distance });
-            if closest.len() > limit {
-                closest.pop();
+            let (others, distances) = neighbors.of(q);
+            for (&other, &distance) in others.iter().zip(distances) {
+                if distance >= self.threshold && distance > 0.0 {
+                    break;
+                }
+                if listed_it.contains(&other) {
+                    continue;
+                }
+                if other > row {
+                    self.awaited.push(Reverse((other, row)));
+                }
+                self.total += 1;
+                self.closest.push(Pair { row: row.min(other), other: row.max(other), distance });
+                if self.closest.len() > self.limit {
+                    self.closest.pop();
+                }
             }
         }
     }
-    NearDuplicates { pairs: closest.into_sorted_vec(), total }
+
+    /// What was found.
+    pub fn finish(self) -> NearDuplicates {
+        NearDuplicates { pairs: self.closest.into_sorted_vec(), total: self.total }
+    }
 }
 
 #[cfg(test)]
@@ -132,11 +170,25 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
     use std::collections::BTreeSet;
 
+    fn median(features: Array2<f32>, seed: u64) -> Result<f64> {
+        median_pair_distance(&mut features.into_shared(), seed)
+    }
+
+    /// Taken in groups of 7 rows.
+    fn near_duplicates(neighbors: &Neighbors, threshold: f64, limit: usize) -> NearDuplicates {
+        let k = neighbors.k;
+        let mut search = NearDuplicateSearch::new(threshold, limit);
+        for (rows, distances) in neighbors.rows.chunks(7 * k).zip(neighbors.distances.chunks(7 * k)) {
+            search.add(&Neighbors { k, rows: rows.to_vec(), distances: distances.to_vec() });
+        }
+        assert!(search.awaited.is_empty());
+        search.finish()
+    }
+
     #[test]
-    fn every_copy_of_the_fixture_is_counted_and_paired() {
+    fn every_copy_of_the_fixture_is_paired() {
         let features = Fixture::load().edge_input("duplicates.real");
         let neighbors = brute_force_self(&features, 10);
-        assert_eq!(count_exact_duplicates(&neighbors), 2 + 11 + 5);
         let found = near_duplicates(&neighbors, 0.0, 1000);
         let pairs: BTreeSet<(u32, u32)> = found.pairs.iter().map(|pair| (pair.row, pair.other)).collect();
         let mut expected = BTreeSet::from([(0, 1)]);
@@ -184,28 +236,28 @@ mod tests {
 
     #[test]
     fn the_median_of_a_few_pairs_is_exact() {
-        assert_eq!(median_pair_distance(array![[0.0f32], [1.0], [3.0], [7.0]].view(), 0).unwrap(), 3.5);
+        assert_eq!(median(array![[0.0f32], [1.0], [3.0], [7.0]], 0).unwrap(), 3.5);
         assert_eq!(near_duplicate_threshold(3.5), 0.875);
     }
 
     #[test]
     fn the_median_of_many_pairs_is_close_and_the_same_for_a_seed() {
         let features = gaussian(3000, 3, &mut ChaCha8Rng::seed_from_u64(4));
-        let found = median_pair_distance(features.view(), 7).unwrap();
+        let found = median(features.clone(), 7).unwrap();
         // The difference of two is normal with variance 2: the median of sqrt(2 * chi-squared of 3), which is sqrt(2 * 2.36597).
         assert!((found / (2.0f64 * 2.36597).sqrt() - 1.0).abs() < 0.03, "{found}");
-        assert_eq!(found, median_pair_distance(features.view(), 7).unwrap());
-        assert_ne!(found, median_pair_distance(features.view(), 8).unwrap());
+        assert_eq!(found, median(features.clone(), 7).unwrap());
+        assert_ne!(found, median(features.clone(), 8).unwrap());
     }
 
     #[test]
     fn sets_without_a_median_are_refused() {
-        assert!(matches!(median_pair_distance(Array2::zeros((1, 4)).view(), 0), Err(Error::Data { .. })));
-        assert!(matches!(median_pair_distance(array![[0.0], [f32::NAN]].view(), 0), Err(Error::Data { .. })));
+        assert!(matches!(median(Array2::zeros((1, 4)), 0), Err(Error::Data { .. })));
+        assert!(matches!(median(array![[0.0], [f32::NAN]], 0), Err(Error::Data { .. })));
     }
 
     #[test]
     fn huge_features_have_a_finite_median() {
-        assert!(median_pair_distance(array![[-3e38f32, 3e38], [3e38, -3e38]].view(), 0).unwrap().is_finite());
+        assert!(median(array![[-3e38f32, 3e38], [3e38, -3e38]], 0).unwrap().is_finite());
     }
 }

@@ -17,10 +17,9 @@ pub(crate) mod test_support;
 mod threshold;
 
 pub use correlation::{average_ranks, spearman};
-pub use dimension::intrinsic_dimension;
+pub use dimension::IntrinsicDimension;
 pub use duplicates::{
-    NearDuplicates, Pair, count_exact_duplicates, median_pair_distance, near_duplicate_threshold,
-    near_duplicates,
+    NearDuplicateSearch, NearDuplicates, Pair, median_pair_distance, near_duplicate_threshold,
 };
 pub use group_labels::{Grouping, parent_folder};
 pub use groups::{GroupScores, RowScore, ScoredGroup, UnscoredGroup, score_groups};

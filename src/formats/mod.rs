@@ -9,10 +9,12 @@ pub mod element;
 pub mod features;
 pub mod npy;
 pub mod pickle;
+pub mod rows;
 pub mod safetensors;
 pub mod state_dict;
 pub mod table;
 pub mod torch;
 
 pub use features::{features_files, is_features_file, read_features};
+pub use rows::FeatureRows;
 pub use state_dict::{HostTensor, StateDict, TensorData, read_state_dict};

@@ -92,6 +92,34 @@ impl ExactIndex {
         }
     }
 
+    /// The first row with the content of each of the `queries` `[Q, D]`, row-major.
+    fn copies(&self, queries: &[f32]) -> Vec<Option<u32>> {
+        let groups = self.groups();
+        let rows = queries.par_chunks_exact(self.features.ncols());
+        rows.map(|row| groups.find(self.features.view(), row)).collect()
+    }
+
+    /// How many rows count for a query without the copies whose first row is `copy`, and without the row `excluded`.
+    fn left(&self, copy: Option<u32>, excluded: Option<u32>) -> usize {
+        let excluded = excluded.filter(|&row| (row as usize) < self.features.nrows());
+        let copies = copy.map_or(0, |first| self.groups().members(&first).len());
+        let apart = excluded.is_some_and(|row| copy.is_none_or(|first| self.groups().first(row) != first));
+        self.features.nrows() - copies - usize::from(apart)
+    }
+
+    /// How many rows count for each of the `queries` `[Q, D]`, as [`NeighborIndex::search`] has them.
+    pub(super) fn counted(
+        &self,
+        queries: ArrayView2<f32>,
+        exclude: &[Option<u32>],
+        skip_zero: bool,
+    ) -> Vec<usize> {
+        let queries = queries.as_standard_layout();
+        let rows = queries.as_slice().expect("in row-major order");
+        let copies = if skip_zero { self.copies(rows) } else { vec![None; exclude.len()] };
+        copies.into_iter().zip(exclude).map(|(copy, excluded)| self.left(copy, *excluded)).collect()
+    }
+
     /// Candidates, exact distances, the proof, and what is left after it.
     fn answer(
         &self,
@@ -268,24 +296,14 @@ impl NeighborIndex for ExactIndex {
             .collect();
         let left = Operand { rows, half_norms: &half_norms, outside: &outside };
         let excluded = |q: u32| exclude.and_then(|exclude| exclude[q as usize]);
-        let same: Option<Vec<Option<u32>>> = search.skip_zero.then(|| {
-            let groups = self.groups();
-            rows.par_chunks_exact(self.features.ncols())
-                .map(|row| groups.find(self.features.view(), row))
-                .collect()
-        });
+        let same = search.skip_zero.then(|| self.copies(rows));
+        let copy = |q: u32| same.as_ref().and_then(|same| same[q as usize]);
         for q in 0..queries.nrows() as u32 {
-            let copy = same.as_ref().and_then(|same| same[q as usize]);
-            let excluded = excluded(q).filter(|&row| (row as usize) < self.features.nrows());
-            let copies = copy.map_or(0, |first| self.groups().members(&first).len());
-            let apart =
-                excluded.is_some_and(|row| copy.is_none_or(|first| self.groups().first(row) != first));
-            let left = self.features.nrows() - copies - usize::from(apart);
+            let left = self.left(copy(q), excluded(q));
             if left < search.k {
                 return Err(too_few(q as usize, left, search));
             }
         }
-        let copy = |q: u32| same.as_ref().and_then(|same| same[q as usize]);
         self.answer(left, false, &excluded, &copy, search, progress)
     }
 

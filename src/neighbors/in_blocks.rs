@@ -1,72 +1,128 @@
 //! Exact neighbours of some rows in a set that is read block after block: memory does not grow with the set.
 //! Each block is searched exactly, and what is found is merged by (distance, row): the answer of one search of the whole.
 
-use super::{ExactIndex, Merging, NeighborIndex, Neighbors, Search};
+use super::{ExactIndex, Merging, NeighborIndex, Neighbors, Search, check_search};
 use crate::error::Result;
+use crate::formats::FeatureRows;
 use crate::progress::{Progress, Silent};
-use ndarray::{Array2, ArrayView2};
+use crate::shards::Shard;
+use ndarray::{ArrayView2, Axis, CowArray};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// The `k` nearest other rows of `queries` `[Q, D]`, which are the rows `own` of the set. `blocks` are the set, in order: each
-/// is given the number of its first row, and has more than `k` rows. Tells of each query once for each block.
+/// Rows of the set that are read together, at least.
+const BLOCK: usize = 1 << 17;
+
+/// The blocks in which a set of `rows` is read.
+fn blocks(rows: usize, least: usize) -> impl ExactSizeIterator<Item = Range<usize>> {
+    let count = (rows / least).max(1);
+    (0..count).map(move |index| Shard { index, count }.range(rows))
+}
+
+/// Of how many rows [`search_in_blocks`] tells for each row of a set of `rows` that it is asked for.
+pub fn blocks_of(rows: usize) -> usize {
+    blocks(rows, BLOCK).len()
+}
+
+/// What [`NeighborIndex::search`] finds for the rows `own` of `features` among the others, which are read in blocks. Tells of each
+/// query once for each block.
 ///
 /// # Errors
-/// What reading a block returns; as [`NeighborIndex::search`].
+/// What reading returns; as [`NeighborIndex::search`].
 pub fn search_in_blocks(
-    queries: ArrayView2<f32>,
-    own: Range<usize>,
-    k: usize,
-    blocks: impl Iterator<Item = Result<(usize, Array2<f32>)>>,
+    features: &mut dyn FeatureRows,
+    own: &[usize],
+    search: Search,
     progress: &dyn Progress,
 ) -> Result<Neighbors> {
-    let search = Search { k, skip_zero: false };
-    let mut merging = Merging::new(own.len(), k);
-    for block in blocks {
-        let (first, rows) = block?;
-        let inside = first..first + rows.nrows();
-        let exclude: Vec<Option<u32>> =
-            own.clone().map(|row| inside.contains(&row).then(|| (row - first) as u32)).collect();
-        let index = ExactIndex::new(rows.into_shared())?;
-        let found = index.search(queries, Some(&exclude), search, &Silent)?;
-        for q in 0..own.len() {
-            let (rows, distances) = found.of(q);
-            merging.offer(q, rows.iter().map(|row| first as u32 + row).zip(distances.iter().copied()));
+    search_in_blocks_of(BLOCK, features, own, search, progress)
+}
+
+fn search_in_blocks_of(
+    least: usize,
+    features: &mut dyn FeatureRows,
+    own: &[usize],
+    search: Search,
+    progress: &dyn Progress,
+) -> Result<Neighbors> {
+    check_search(search)?;
+    let queries = features.select(own)?;
+    let mut merging = Merging::new(own.len(), search);
+    for block in blocks(features.dim().0, least) {
+        let index = ExactIndex::new(features.read(block.clone())?.into_shared())?;
+        let inside = |&row: &usize| block.contains(&row).then(|| (row - block.start) as u32);
+        let exclude: Vec<Option<u32>> = own.iter().map(inside).collect();
+        // A block may have fewer rows that count than are wanted.
+        let mut by_wanted: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        let counted = index.counted(queries.view(), &exclude, search.skip_zero);
+        for (q, counted) in counted.into_iter().enumerate().filter(|(_, counted)| *counted > 0) {
+            by_wanted.entry(counted.min(search.k)).or_default().push(q);
+        }
+        for (k, asked) in by_wanted {
+            let exclude: Vec<Option<u32>> = asked.iter().map(|&q| exclude[q]).collect();
+            let found = index.search(
+                these(queries.view(), &asked).view(),
+                Some(&exclude),
+                Search { k, ..search },
+                &Silent,
+            )?;
+            for (at, q) in asked.into_iter().enumerate() {
+                let (rows, distances) = found.of(at);
+                let rows = rows.iter().map(|row| block.start as u32 + row);
+                merging.offer(q, rows.zip(distances.iter().copied()));
+            }
         }
         progress.advance(own.len() as u64);
     }
     merging.finish()
 }
 
+/// Some of the rows, without a copy where they are all.
+fn these<'a>(rows: ArrayView2<'a, f32>, some: &[usize]) -> CowArray<'a, f32, ndarray::Ix2> {
+    if some.len() == rows.nrows() { rows.into() } else { rows.select(Axis(0), some).into() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::Silent;
-    use ndarray::s;
+    use ndarray::Array2;
     use proptest::prelude::*;
 
     proptest! {
         #[test]
         fn the_answer_is_that_of_one_search(
             values in prop::collection::vec(-3i8..4, 60..120),
-            cuts in 1usize..4,
+            least in 1usize..40,
+            k in 1usize..7,
             from in 0usize..10,
+            step in 1usize..4,
+            skip_zero: bool,
         ) {
-            // Few different values: ties and copies are common.
+            // Few different values: ties and copies are common, and a block may hold nothing but copies.
             let rows = values.len() / 2;
-            let features = Array2::from_shape_fn((rows, 2), |(i, j)| f32::from(values[2 * i + j]));
-            let k = 5;
-            let own = from..rows - 7;
-            let blocks = (0..cuts).map(|i| {
-                let range = i * rows / cuts..(i + 1) * rows / cuts;
-                Ok((range.start, features.slice(s![range, ..]).to_owned()))
-            });
-            let queries = features.slice(s![own.clone(), ..]);
-            let found = search_in_blocks(queries, own.clone(), k, blocks, &Silent).unwrap();
-            let whole = ExactIndex::new(features.clone().into_shared()).unwrap();
-            let whole = whole.search_self(Search { k, skip_zero: false }, &Silent).unwrap();
-            for (q, row) in own.enumerate() {
+            let mut features =
+                Array2::from_shape_fn((rows, 2), |(i, j)| f32::from(values[2 * i + j])).into_shared();
+            let search = Search { k, skip_zero };
+            let own: Vec<usize> = (from..rows - 7).step_by(step).collect();
+            let found = search_in_blocks_of(least, &mut features, &own, search, &Silent).unwrap();
+            let whole = ExactIndex::new(features).unwrap().search_self(search, &Silent).unwrap();
+            for (q, row) in own.into_iter().enumerate() {
                 prop_assert_eq!(found.of(q), whole.of(row));
             }
+        }
+    }
+
+    #[test]
+    fn too_few_rows_that_count_are_an_error_with_the_words_of_one_search() {
+        let mut features = Array2::from_shape_fn((12, 1), |(i, _)| (i % 3) as f32).into_shared();
+        for (k, skip_zero) in [(12, false), (9, true)] {
+            let search = Search { k, skip_zero };
+            let error = search_in_blocks_of(2, &mut features, &[0, 5], search, &Silent).unwrap_err();
+            let whole = ExactIndex::new(features.clone()).unwrap();
+            let exclude = [Some(0), Some(5)];
+            let queries = features.select(&[0, 5]).unwrap();
+            let expected = whole.search(queries.view(), Some(&exclude), search, &Silent).unwrap_err();
+            assert_eq!((error.to_string(), error.hint()), (expected.to_string(), expected.hint()));
         }
     }
 }

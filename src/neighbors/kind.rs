@@ -60,6 +60,11 @@ pub struct IndexRecord {
 }
 
 impl IndexRecord {
+    /// Of an exact index, which has no files.
+    pub fn exact() -> Self {
+        Self { kind: IndexKind::Exact, parameters: None, shards: None, recall: None, files: None }
+    }
+
     /// For a summary: `exact index`, `HNSW index, recall 0.9987`, or `HNSW index in 16 shards, recall 0.9991`.
     pub fn describe(&self) -> String {
         if self.kind != IndexKind::Hnsw {
@@ -145,9 +150,7 @@ pub fn build(
     progress: &dyn Progress,
 ) -> Result<(BuiltIndex, IndexRecord)> {
     if kind.resolve(features.nrows(), features.ncols()) != IndexKind::Hnsw {
-        let record =
-            IndexRecord { kind: IndexKind::Exact, parameters: None, shards: None, recall: None, files: None };
-        return Ok((BuiltIndex::Exact(Box::new(ExactIndex::new(features)?)), record));
+        return Ok((BuiltIndex::Exact(Box::new(ExactIndex::new(features)?)), IndexRecord::exact()));
     }
     let index = HnswIndex::build(features, HnswParameters::default(), progress)?;
     measured(index, None, k, seed, progress)
@@ -190,6 +193,14 @@ pub(super) fn warn_of_recall(recall: f64, progress: &dyn Progress) {
             100.0 * recall
         ));
     }
+}
+
+/// Removes the files of an index that was saved into `dir`, if there are any.
+///
+/// # Errors
+/// [`crate::Error::Io`].
+pub fn remove_graphs(dir: &Path) -> Result<()> {
+    super::dump::remove_others(dir, None)
 }
 
 /// Makes the index that `record` remembers for the same `features` `[N, D]`: an exact one anew, graphs from the files in `dir`.

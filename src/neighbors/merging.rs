@@ -6,14 +6,14 @@ use crate::error::Result;
 
 /// Answers that are being merged. The result does not depend on the order in which they come.
 pub struct Merging {
-    k: usize,
+    search: Search,
     nearest: Vec<Nearest>,
 }
 
 impl Merging {
-    /// For the `k` nearest of each of `queries`.
-    pub fn new(queries: usize, k: usize) -> Self {
-        Self { k, nearest: (0..queries).map(|_| Nearest::new(k)).collect() }
+    /// For what each of `queries` searches.
+    pub fn new(queries: usize, search: Search) -> Self {
+        Self { search, nearest: (0..queries).map(|_| Nearest::new(search.k)).collect() }
     }
 
     /// What was found for query `q`: rows, each offered once, with distances that are finite and not negative.
@@ -27,12 +27,12 @@ impl Merging {
     /// # Errors
     /// [`crate::Error::Data`] if there are fewer than `k` rows for a query.
     pub fn finish(self) -> Result<Neighbors> {
-        let (k, values) = (self.k, self.k * self.nearest.len());
+        let k = self.search.k;
+        let values = k * self.nearest.len();
         let mut merged = Neighbors { k, rows: vec![0; values], distances: vec![0.0; values] };
         for (q, nearest) in self.nearest.into_iter().enumerate() {
             let found = nearest.into_sorted();
-            let search = Search { k, skip_zero: false };
-            merged.set(q, &found).ok_or_else(|| too_few(q, found.len(), search))?;
+            merged.set(q, &found).ok_or_else(|| too_few(q, found.len(), self.search))?;
         }
         Ok(merged)
     }

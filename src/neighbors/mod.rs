@@ -31,8 +31,10 @@ pub use device::search_on;
 pub use exact::ExactIndex;
 pub use hnsw::{HnswIndex, HnswParameters};
 pub use hnsw_shards::GraphShard;
-pub use in_blocks::search_in_blocks;
-pub use kind::{BuiltIndex, IndexKind, IndexRecord, build, build_borrowed, choose, join, open};
+pub use in_blocks::{blocks_of, search_in_blocks};
+pub use kind::{
+    BuiltIndex, IndexKind, IndexRecord, build, build_borrowed, choose, join, open, remove_graphs,
+};
 pub use merging::Merging;
 
 use crate::error::{Error, Result};

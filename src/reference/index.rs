@@ -2,15 +2,20 @@
 
 use super::files;
 use super::manifest::DensityRecord;
-use super::score::{Duplicates, ScoreOptions, Scores, SetScores, score_set};
+use super::score::{Duplicates, ScoreOptions, Scores, SetScores, score_indexed};
 use super::store::{Reference, write_csv};
 use crate::density::{DensityPredictor, Pair, PredictorQuality};
 use crate::error::{Error, Result};
-use crate::formats::table::{Table, Values};
-use crate::neighbors::IndexKind;
+use crate::formats::FeatureRows;
+use crate::formats::table::{Table, Values, write_csv_in_pieces};
+use crate::neighbors::{IndexKind, IndexRecord};
 use crate::progress::Progress;
-use ndarray::ArcArray2;
+use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Rows of a table that are put together at a time.
+const TABLE_ROWS: usize = 1 << 14;
 
 /// What `pd index` is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -47,18 +52,20 @@ impl Default for IndexOptions {
 /// Adds neighbours, densities and predictor to a reference, replacing those it had.
 ///
 /// # Errors
-/// As [`score_set`]; what writing returns.
+/// As [`super::score::score_set`]; what writing returns.
 pub fn index(reference: &mut Reference, options: IndexOptions, progress: &dyn Progress) -> Result<Indexed> {
-    let features = reference.features()?.into_shared();
-    let found = score_set(&features, options.score, progress)?;
-    keep(reference, &features, found, options, progress)
+    let mut features = reference.features()?.into_shared();
+    let (found, index) = score_indexed(&features, options.score, progress)?;
+    keep(reference, &mut features, found, move |dir, record| index.save(dir, record), options, progress)
 }
 
-/// Writes what was found into the reference, and trains the predictor on it.
+/// Writes what was found into the reference, and trains the predictor on it, which takes all features. `place_index` puts the
+/// files of the index there, removes those of an earlier one, and notes them.
 pub(super) fn keep(
     reference: &mut Reference,
-    features: &ArcArray2<f32>,
+    features: &mut dyn FeatureRows,
     found: SetScores,
+    place_index: impl FnOnce(&Path, &mut IndexRecord) -> Result<()>,
     options: IndexOptions,
     progress: &dyn Progress,
 ) -> Result<Indexed> {
@@ -71,19 +78,27 @@ pub(super) fn keep(
         near_duplicates,
         median_pair_distance,
         intrinsic_dimension,
-        index,
         mut index_record,
     } = found;
     let dir = reference.dir.clone();
     // Until all is written there is no density: a reader never sees the constants of one run beside the scores of another.
     reference.manifest.density = None;
     reference.manifest.save(&dir)?;
-    index.save(&dir, &mut index_record)?;
-    drop(index);
-    write_csv(&dir.join(files::SCORES), &scores.table(&paths, &paths)?)?;
+    place_index(&dir, &mut index_record)?;
+    let pieces = (0..paths.len()).step_by(TABLE_ROWS).map(|first| {
+        let rows = first..(first + TABLE_ROWS).min(paths.len());
+        scores.table_of(rows.clone(), &paths[rows], &paths)
+    });
+    write_csv_in_pieces(&dir.join(files::SCORES), pieces)?;
     write_csv(&dir.join(files::DUPLICATES), &duplicate_table(&near_duplicates.pairs, &paths)?)?;
     let predictor = if options.predictor {
-        train_predictor(reference, features.view(), &scores.pseudo_density, options.score.seed, progress)?
+        train_predictor(
+            reference,
+            features.whole()?.view(),
+            &scores.pseudo_density,
+            options.score.seed,
+            progress,
+        )?
     } else {
         remove(&dir.join(files::PREDICTOR))?;
         None
@@ -108,7 +123,7 @@ pub(super) fn keep(
 
 fn train_predictor(
     reference: &Reference,
-    features: ndarray::ArrayView2<f32>,
+    features: ArrayView2<f32>,
     densities: &[f64],
     seed: u64,
     progress: &dyn Progress,
@@ -128,7 +143,7 @@ fn train_predictor(
     }
 }
 
-fn remove(path: &std::path::Path) -> Result<()> {
+fn remove(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
         _ => Ok(()),

@@ -3,6 +3,7 @@
 //! Every file is standard; the manifest says what it was made with, and anything made otherwise is refused.
 
 pub mod embed;
+mod findings;
 mod import;
 mod index;
 mod manifest;

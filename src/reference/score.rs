@@ -1,15 +1,16 @@
 //! Densities of a set within itself and against a reference, with the numbers that stand beside them in every table.
 
+use super::findings::Findings;
 use crate::density::{
-    Distribution, NearDuplicates, PseudoDensity, Quantiles, count_exact_duplicates, intrinsic_dimension,
-    mean_knn_distances, median_pair_distance, near_duplicate_threshold, near_duplicates, score_groups,
+    Distribution, NearDuplicates, PseudoDensity, Quantiles, mean_knn_distances, score_groups,
 };
 use crate::error::{Error, Result};
 use crate::formats::table::{Table, Values};
-use crate::neighbors::{self, BuiltIndex, IndexKind, IndexRecord, Neighbors, Search};
+use crate::neighbors::{self, BuiltIndex, IndexKind, IndexRecord, Search};
 use crate::progress::Progress;
 use ndarray::{ArcArray2, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// What is done about copies, which the published formula takes for typical.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
@@ -36,9 +37,6 @@ pub struct ScoreOptions {
     /// Key of every random draw (samples that statistics are estimated on).
     pub seed: u64,
 }
-
-/// Pairs of near-duplicates that are listed, the closest first; all are counted.
-const LISTED_PAIRS: usize = 100_000;
 
 /// One row per image, the columns of a score table.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -69,16 +67,30 @@ impl Scores {
     /// # Errors
     /// If the lengths do not fit.
     pub fn table(&self, paths: &[String], reference_paths: &[String]) -> Result<Table> {
+        self.table_of(0..self.pseudo_density.len(), paths, reference_paths)
+    }
+
+    /// Some of the rows of [`Scores::table`]; `paths` are theirs.
+    pub(super) fn table_of(
+        &self,
+        rows: Range<usize>,
+        paths: &[String],
+        reference_paths: &[String],
+    ) -> Result<Table> {
         let nearest = |row: &Option<u32>| row.and_then(|row| reference_paths.get(row as usize).cloned());
+        let floats = |column: &[f64]| Values::Float(column[rows.clone()].to_vec());
         let mut table = Table::new();
         table.push("path", Values::Text(paths.to_vec()))?;
-        table.push("pseudo_density", Values::Float(self.pseudo_density.clone()))?;
-        table.push("percentile", Values::Float(self.percentile.clone()))?;
-        table.push("mean_knn_distance", Values::Float(self.mean_knn_distance.clone()))?;
-        table.push("nearest", Values::OptionalText(self.nearest.iter().map(nearest).collect()))?;
-        table.push("nearest_distance", Values::Float(self.nearest_distance.clone()))?;
+        table.push("pseudo_density", floats(&self.pseudo_density))?;
+        table.push("percentile", floats(&self.percentile))?;
+        table.push("mean_knn_distance", floats(&self.mean_knn_distance))?;
+        table.push(
+            "nearest",
+            Values::OptionalText(self.nearest[rows.clone()].iter().map(nearest).collect()),
+        )?;
+        table.push("nearest_distance", floats(&self.nearest_distance))?;
         if !self.group.is_empty() {
-            table.push("group", Values::Text(self.group.clone()))?;
+            table.push("group", Values::Text(self.group[rows.clone()].to_vec()))?;
         }
         Ok(table)
     }
@@ -100,9 +112,7 @@ pub struct SetScores {
     pub median_pair_distance: f64,
     /// Levina-Bickel; `None` where all neighbours are copies.
     pub intrinsic_dimension: Option<f64>,
-    /// The index that found the neighbours.
-    pub index: BuiltIndex,
-    /// What is to be remembered of it.
+    /// What is to be remembered of the index that found the neighbours.
     pub index_record: IndexRecord,
 }
 
@@ -115,12 +125,30 @@ pub fn score_set(
     options: ScoreOptions,
     progress: &dyn Progress,
 ) -> Result<SetScores> {
+    Ok(score_indexed(features, options, progress)?.0)
+}
+
+/// [`score_set`], with the index that found the neighbours.
+///
+/// # Errors
+/// As [`score_set`].
+pub(super) fn score_indexed(
+    features: &ArcArray2<f32>,
+    options: ScoreOptions,
+    progress: &dyn Progress,
+) -> Result<(SetScores, BuiltIndex)> {
     neighbors::check_finite(features.view())?;
     check_enough(features.nrows(), options.k)?;
-    let (index, index_record) =
+    let (index, record) =
         neighbors::build(options.index, features.clone(), options.k, options.seed, progress)?;
-    let neighbors = index.search_self(Search { k: options.k, skip_zero: false }, progress)?;
-    score_found(features, neighbors, (index, index_record), options, progress)
+    let mut findings = Findings::new(&mut features.clone(), options)?;
+    findings.add(&index.search_self(Search { k: options.k, skip_zero: false }, progress)?);
+    let scores = findings.scores(record, |rows, search| {
+        let own: Vec<Option<u32>> = rows.iter().map(|&row| Some(row as u32)).collect();
+        let found = index.search(features.select(Axis(0), rows).view(), Some(&own), search, progress)?;
+        Ok(mean_knn_distances(&found))
+    })?;
+    Ok((scores, index))
 }
 
 /// Whether each of `rows` can have `k` neighbours among the others.
@@ -135,62 +163,6 @@ pub(super) fn check_enough(rows: usize, k: usize) -> Result<()> {
         format!("{rows} images are too few for {k} neighbours of each"),
         format!("use more images, or --k {}", rows.saturating_sub(1).max(1)),
     ))
-}
-
-/// Scores of rows whose neighbours among the others are known.
-pub(super) fn score_found(
-    features: &ArcArray2<f32>,
-    neighbors: Neighbors,
-    (index, index_record): (BuiltIndex, IndexRecord),
-    options: ScoreOptions,
-    progress: &dyn Progress,
-) -> Result<SetScores> {
-    let exact_duplicates = count_exact_duplicates(&neighbors);
-    let mean_distances = match options.duplicates {
-        Duplicates::Keep => mean_knn_distances(&neighbors),
-        Duplicates::Collapse => without_copies(&index, features.view(), &neighbors, progress)?,
-    };
-    let (model, pseudo_density) = PseudoDensity::fit(&mean_distances, options.k, options.exponent)?;
-    let distribution = Distribution::new(&pseudo_density)?;
-    let median = median_pair_distance(features.view(), options.seed)?;
-    Ok(SetScores {
-        scores: Scores {
-            percentile: pseudo_density.iter().map(|&rho| distribution.percentile(rho)).collect(),
-            pseudo_density,
-            mean_knn_distance: mean_distances,
-            nearest: (0..neighbors.len()).map(|q| neighbors.of(q).0.first().copied()).collect(),
-            nearest_distance: (0..neighbors.len()).map(|q| neighbors.of(q).1[0]).collect(),
-            group: Vec::new(),
-        },
-        quantiles: distribution.quantiles(),
-        model,
-        exact_duplicates,
-        near_duplicates: near_duplicates(&neighbors, near_duplicate_threshold(median), LISTED_PAIRS),
-        median_pair_distance: median,
-        intrinsic_dimension: intrinsic_dimension(&neighbors).ok(),
-        index,
-        index_record,
-    })
-}
-
-/// d_K over neighbours at a distance above 0: only rows with a copy among their neighbours are searched again.
-fn without_copies(
-    index: &BuiltIndex,
-    features: ArrayView2<f32>,
-    neighbors: &Neighbors,
-    progress: &dyn Progress,
-) -> Result<Vec<f64>> {
-    let mut means = mean_knn_distances(neighbors);
-    let rows: Vec<usize> = (0..neighbors.len()).filter(|&q| neighbors.of(q).1[0] == 0.0).collect();
-    if !rows.is_empty() {
-        let own: Vec<Option<u32>> = rows.iter().map(|&row| Some(row as u32)).collect();
-        let search = Search { k: neighbors.k, skip_zero: true };
-        let found = index.search(features.select(Axis(0), &rows).view(), Some(&own), search, progress)?;
-        for (row, mean) in rows.into_iter().zip(mean_knn_distances(&found)) {
-            means[row] = mean;
-        }
-    }
-    Ok(means)
 }
 
 /// Scores within groups: each has its own neighbours and its own constant.

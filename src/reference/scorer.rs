@@ -2,7 +2,7 @@
 
 use super::Reference;
 use super::row_name;
-use super::score::{Duplicates, ScoreOptions, Scores, score_set};
+use super::score::{Duplicates, ScoreOptions, Scores, score_indexed};
 use crate::density::{Distribution, PseudoDensity, mean_knn_distances};
 use crate::error::Result;
 use crate::neighbors::{self, BuiltIndex, Neighbors, Search};
@@ -55,16 +55,16 @@ impl Scorer {
     /// Returns their intrinsic dimension too.
     ///
     /// # Errors
-    /// As [`score_set`].
+    /// As [`super::score::score_set`].
     pub fn of_features(
         features: ArcArray2<f32>,
         options: ScoreOptions,
         progress: &dyn Progress,
     ) -> Result<(Self, Option<f64>)> {
-        let found = score_set(&features, options, progress)?;
+        let (found, index) = score_indexed(&features, options, progress)?;
         let scorer = Self {
             distribution: Distribution::new(&found.scores.pseudo_density)?,
-            index: found.index,
+            index,
             model: found.model,
             duplicates: options.duplicates,
             paths: (0..features.nrows()).map(row_name).collect(),

@@ -6,8 +6,9 @@ use super::score::ScoreOptions;
 use super::sharded_index::{file, groups, read, without_neighbors, write};
 use super::store::Reference;
 use crate::error::{Error, Result};
+use crate::formats::FeatureRows;
 use crate::formats::atomic::link_or_copy;
-use crate::neighbors::{self, BuiltIndex, GraphShard, IndexRecord, Merging, Neighbors};
+use crate::neighbors::{self, BuiltIndex, GraphShard, IndexRecord, Merging, Neighbors, Search};
 use crate::progress::{Progress, check_stop};
 use crate::shards::{self, CHUNK, Part, Partial};
 use ndarray::ArcArray2;
@@ -49,7 +50,7 @@ pub(super) fn make_graph(
         return Ok(());
     }
     let rows = reference.manifest.rows;
-    let mut features = reference.feature_rows()?;
+    let mut features = reference.feature_files()?;
     let content = features.read(own.clone())?.into_shared();
     let found_in = GraphShard::found(&own, k);
     let graph = match kept_graph(partial, rows, content.clone(), own.clone(), progress)? {
@@ -130,7 +131,7 @@ pub(super) fn merge_found(
     progress.start("merging neighbours", rows as u64, "rows");
     for group in all_groups(rows) {
         check_stop(String::new)?;
-        let mut merging = Merging::new(group.len(), k);
+        let mut merging = Merging::new(group.len(), Search { k, skip_zero: false });
         for part in with_rows(parts) {
             let path = part.file(&name(&group)).ok_or_else(|| without_neighbors(part))?;
             let inside = part.record.inputs.clone();

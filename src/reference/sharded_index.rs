@@ -1,15 +1,21 @@
 //! `pd index` in parts (`--shard I/N`): each part has the exact neighbours of some of the rows, and streams the whole reference.
-//! The merge puts neighbours one below the other and goes on as one run does: densities, quantiles, predictor.
+//! The merge takes the neighbours of one part after the other and goes on as one run does: densities, quantiles, predictor. It
+//! reads features as it wants them; only the predictor takes all.
 //! Graphs are cut the other way, by the rows that are found (`sharded_graphs`).
 
+use super::findings::Findings;
 use super::index::{IndexOptions, Indexed, keep};
-use super::score::{check_enough, score_found};
+use super::score::{ScoreOptions, SetScores, check_enough};
 use super::sharded_graphs::{fill, join_graphs, make_graph, merge_found};
 use super::store::Reference;
+use crate::density::mean_knn_distances;
 use crate::error::{Error, Result};
+use crate::formats::FeatureRows;
 use crate::formats::atomic::remove_directory_in_use;
 use crate::formats::npy::{read_npz_f64, write_npz_f64};
-use crate::neighbors::{self, IndexKind, Neighbors, search_in_blocks};
+use crate::neighbors::{
+    IndexKind, IndexRecord, Neighbors, Search, blocks_of, remove_graphs, search_in_blocks,
+};
 use crate::progress::{Progress, check_stop};
 use crate::shards::{self, CHUNK, Merged, Part, Partial, Run, Shard, check_whole, options_of};
 use ndarray::{Array2, ArrayD, ArrayView2};
@@ -27,8 +33,6 @@ const NEIGHBORS: &str = "neighbors.npz";
 const ARRAYS: [&str; 2] = ["rows", "distances"];
 /// Chunks whose neighbours are searched together, and kept when they are found.
 pub(super) const TOGETHER: usize = 64;
-/// Rows of the reference that are read together, at least: more than the most neighbours that can be asked for.
-const BLOCK: usize = 1 << 17;
 
 /// What identifies a run.
 #[derive(Serialize, Deserialize)]
@@ -107,18 +111,14 @@ fn find(
     partial: &Partial,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let rows = reference.manifest.rows;
-    let count = (rows / BLOCK).max(1);
-    let blocks: Vec<Range<usize>> = (0..count).map(|index| Shard { index, count }.range(rows)).collect();
     let missing: Vec<&Range<usize>> = groups.iter().filter(|g| !partial.has(g.start / CHUNK)).collect();
-    let total: usize = missing.iter().map(|group| group.len() * blocks.len()).sum();
-    let mut features = reference.feature_rows()?;
-    progress.start("nearest neighbours", total as u64, "rows of a block");
+    let total: usize = missing.iter().map(|group| group.len()).sum();
+    let mut features = reference.feature_files()?;
+    progress.start("nearest neighbours", (total * blocks_of(features.dim().0)) as u64, "rows of a block");
     for group in missing {
         check_stop(|| "what was found is kept; the same command continues".into())?;
-        let queries = features.read(group.clone())?;
-        let streamed = blocks.iter().map(|block| Ok((block.start, features.read(block.clone())?)));
-        let found = search_in_blocks(queries.view(), group.clone(), k, streamed, progress)?;
+        let own = Vec::from_iter(group.clone());
+        let found = search_in_blocks(&mut features, &own, Search { k, skip_zero: false }, progress)?;
         write(&file(partial, group), &found)?;
         partial.finish(group.start / CHUNK, &group.len())?;
     }
@@ -164,8 +164,8 @@ pub(super) fn read(path: &Path, (count, k): (usize, usize), among: Range<usize>)
     Ok(Neighbors { k, rows, distances: distances.into_iter().collect() })
 }
 
-/// Joins the parts of `pd index` and completes the reference: the bytes of one run, where neighbours are exact. Memory is that of
-/// one run.
+/// Joins the parts of `pd index` and completes the reference: the bytes of one run, where neighbours are exact. Memory is for some
+/// numbers and the path of each row, and for all features only where a predictor is trained.
 ///
 /// # Errors
 /// [`Error::Malformed`] if a file is not the one that its part was made with, or the features are no longer those that were
@@ -183,29 +183,67 @@ pub fn merge_indexed(dir: &Path, parts: &[Part], progress: &dyn Progress) -> Res
     }
     let rows = reference.manifest.rows;
     let merged = check_whole(&out, parts, rows)?;
-    let score = options.score;
-    let graphs = score.index.resolve(rows, reference.manifest.identity.dimension) == IndexKind::Hnsw;
-    let all =
-        if graphs { merge_found(parts, score.k, rows, progress)? } else { joined(parts, score.k, rows)? };
-    let features = reference.features()?.into_shared();
-    let index = match graphs {
-        true => join_graphs(parts, features.clone(), score, progress)?,
-        false => neighbors::build(IndexKind::Exact, features.clone(), score.k, score.seed, progress)?,
+    let mut features = reference.feature_files()?;
+    let kind = options.score.index.resolve(rows, reference.manifest.identity.dimension);
+    let indexed = if kind == IndexKind::Hnsw {
+        let all = merge_found(parts, options.score.k, rows, progress)?;
+        let (index, record) = join_graphs(parts, features.whole()?, options.score, progress)?;
+        let mut findings = Findings::new(&mut features, options.score)?;
+        findings.add(&all);
+        let found = findings.scores(record, |rows, search| {
+            let own: Vec<Option<u32>> = rows.iter().map(|&row| Some(row as u32)).collect();
+            let queries = features.select(rows)?;
+            Ok(mean_knn_distances(&index.search(queries.view(), Some(&own), search, progress)?))
+        })?;
+        keep(&mut reference, &mut features, found, |dir, record| index.save(dir, record), options, progress)?
+    } else {
+        let found = join_exact(&mut features, parts, options.score, progress)?;
+        keep(&mut reference, &mut features, found, |dir, _| remove_graphs(dir), options, progress)?
     };
-    let found = score_found(&features, all, index, score, progress)?;
-    let indexed = keep(&mut reference, &features, found, options, progress)?;
     remove_directory_in_use(&out)?;
     Ok((merged, indexed))
 }
 
-/// The neighbours of the rows of all parts, one below the other.
-fn joined(parts: &[Part], k: usize, rows: usize) -> Result<Neighbors> {
-    let mut all = Neighbors { k, rows: Vec::new(), distances: Vec::new() };
+/// Scores by the neighbours that the parts have found.
+fn join_exact(
+    features: &mut dyn FeatureRows,
+    parts: &[Part],
+    options: ScoreOptions,
+    progress: &dyn Progress,
+) -> Result<SetScores> {
+    let rows = features.dim().0;
+    let mut findings = Findings::new(features, options)?;
+    progress.start("merging neighbours", rows as u64, "rows");
     for part in parts {
+        check_stop(String::new)?;
         let path = part.file(NEIGHBORS).ok_or_else(|| without_neighbors(part))?;
-        append(&mut all, &path, part.record.inputs.len(), rows)?;
+        let count = part.record.inputs.len();
+        findings.add(&read(&path, (count, options.k), 0..rows)?);
+        progress.advance(count as u64);
     }
-    Ok(all)
+    progress.finish();
+    findings.scores(IndexRecord::exact(), |rows, search| search_again(features, rows, search, progress))
+}
+
+/// d_K of some rows of a set, in groups.
+fn search_again(
+    features: &mut dyn FeatureRows,
+    rows: &[usize],
+    search: Search,
+    progress: &dyn Progress,
+) -> Result<Vec<f64>> {
+    let mut means = Vec::with_capacity(rows.len());
+    progress.start(
+        "neighbours that are no copies",
+        (rows.len() * blocks_of(features.dim().0)) as u64,
+        "rows of a block",
+    );
+    for rows in rows.chunks(TOGETHER * CHUNK) {
+        check_stop(String::new)?;
+        means.extend(mean_knn_distances(&search_in_blocks(features, rows, search, progress)?));
+    }
+    progress.finish();
+    Ok(means)
 }
 
 /// The error of a part that lacks a file of neighbours.

@@ -4,6 +4,7 @@ use super::files;
 use super::manifest::{DensityRecord, Manifest};
 use crate::density::{DensityPredictor, Distribution};
 use crate::error::{Error, Result};
+use crate::formats::FeatureRows;
 use crate::formats::digest::{sha256, sha256_of_file};
 use crate::formats::npy::{NpyRows, read_npy};
 use crate::formats::table::{Table, Values, write_table};
@@ -64,7 +65,7 @@ impl Reference {
     ///
     /// # Errors
     /// [`Error::Malformed`] if they do not hold what the manifest says.
-    pub(super) fn feature_rows(&self) -> Result<FeatureRows> {
+    pub(super) fn feature_files(&self) -> Result<FeatureFiles> {
         let mut files = Vec::new();
         let mut rows = 0;
         for name in &self.manifest.features {
@@ -75,7 +76,7 @@ impl Reference {
         if rows != self.manifest.rows {
             return Err(self.unfit(format!("{rows} rows"), format!("{}", self.manifest.rows)));
         }
-        Ok(FeatureRows { files, columns: self.manifest.identity.dimension })
+        Ok(FeatureFiles { files, rows, columns: self.manifest.identity.dimension })
     }
 
     fn unfit(&self, found: String, expected: String) -> Error {
@@ -200,26 +201,34 @@ impl Reference {
 }
 
 /// Features `[N, D]` in files, of which rows are read as they are wanted.
-pub(super) struct FeatureRows {
+pub(super) struct FeatureFiles {
     files: Vec<NpyRows>,
+    rows: usize,
     columns: usize,
 }
 
-impl FeatureRows {
-    /// Some of the rows, `[n, D]`.
-    pub fn read(&mut self, range: Range<usize>) -> Result<Array2<f32>> {
-        let mut rows = Array2::zeros((range.len(), self.columns));
+impl FeatureRows for FeatureFiles {
+    fn dim(&self) -> (usize, usize) {
+        (self.rows, self.columns)
+    }
+
+    fn read(&mut self, range: Range<usize>) -> Result<Array2<f32>> {
+        let mut rows = None;
         let mut first = 0;
         for file in &mut self.files {
             let own = range.start.max(first)..range.end.min(first + file.rows());
+            if own == range {
+                return file.read(own.start - first..own.end - first);
+            }
             if !own.is_empty() {
                 let to = own.start - range.start..own.end - range.start;
                 let part = file.read(own.start - first..own.end - first)?;
+                let rows = rows.get_or_insert_with(|| Array2::zeros((range.len(), self.columns)));
                 rows.slice_mut(s![to, ..]).assign(&part);
             }
             first += file.rows();
         }
-        Ok(rows)
+        Ok(rows.unwrap_or_default())
     }
 }
 

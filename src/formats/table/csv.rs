@@ -1,8 +1,11 @@
 //! CSV: a heading, lines that end in `\n`, quotes where they are needed.
 
 use super::{Table, TableFormat, Values};
-use ::csv::{Terminator, WriterBuilder};
+use crate::error::{Error, Result};
+use crate::formats::atomic::AtomicFile;
+use ::csv::{Terminator, Writer, WriterBuilder};
 use std::io::{self, Write};
+use std::path::Path;
 
 /// `.csv`.
 pub(super) struct Csv;
@@ -13,16 +16,49 @@ impl TableFormat for Csv {
     }
 
     fn write(&self, table: &Table, out: &mut dyn Write) -> io::Result<()> {
-        let mut writer = WriterBuilder::new().terminator(Terminator::Any(b'\n')).from_writer(out);
-        writer.write_record(table.columns().iter().map(|column| &column.name))?;
-        for row in 0..table.rows() {
-            for column in table.columns() {
-                writer.write_field(cell(&column.values, row))?;
-            }
-            writer.write_record(None::<&[u8]>)?;
-        }
+        let mut writer = writer(out);
+        write_headings(table, &mut writer)?;
+        write_rows(table, &mut writer)?;
         writer.flush()
     }
+}
+
+/// Writes a table that comes in pieces, of the same headings: only one of them is in memory.
+///
+/// # Errors
+/// What making a piece returns; [`Error::Io`].
+pub fn write_csv_in_pieces(path: &Path, pieces: impl Iterator<Item = Result<Table>>) -> Result<()> {
+    let io = |error: io::Error| Error::io("write", path)(error);
+    let mut file = AtomicFile::create(path)?;
+    let mut writer = writer(file.writer());
+    for (number, piece) in pieces.enumerate() {
+        let piece = piece?;
+        if number == 0 {
+            write_headings(&piece, &mut writer).map_err(io)?;
+        }
+        write_rows(&piece, &mut writer).map_err(io)?;
+    }
+    writer.flush().map_err(io)?;
+    drop(writer);
+    file.commit()
+}
+
+fn writer<W: Write>(out: W) -> Writer<W> {
+    WriterBuilder::new().terminator(Terminator::Any(b'\n')).from_writer(out)
+}
+
+fn write_headings(table: &Table, writer: &mut Writer<impl Write>) -> io::Result<()> {
+    Ok(writer.write_record(table.columns().iter().map(|column| &column.name))?)
+}
+
+fn write_rows(table: &Table, writer: &mut Writer<impl Write>) -> io::Result<()> {
+    for row in 0..table.rows() {
+        for column in table.columns() {
+            writer.write_field(cell(&column.values, row))?;
+        }
+        writer.write_record(None::<&[u8]>)?;
+    }
+    Ok(())
 }
 
 fn cell(values: &Values, row: usize) -> String {
@@ -51,6 +87,19 @@ mod tests {
                         \"é\n.png\",,-1,x,,false\n\
                         ,0.1,9223372036854775807,,9,true\n";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn in_pieces_the_bytes_are_those_of_the_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.csv");
+        write_csv_in_pieces(&path, [example(), example()].into_iter().map(Ok)).unwrap();
+        let once = String::from_utf8(written("csv", &example())).unwrap();
+        let (heading, rows) = once.split_once('\n').unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{heading}\n{rows}{rows}"));
+        let broken = [Ok(example()), Err(Error::data("no more", ""))];
+        assert!(write_csv_in_pieces(&dir.path().join("b.csv"), broken.into_iter()).is_err());
+        assert!(!dir.path().join("b.csv").exists());
     }
 
     #[test]

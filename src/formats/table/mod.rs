@@ -10,6 +10,7 @@ mod parquet;
 
 pub use columns::Columns;
 pub use concat::concat_csv;
+pub use csv::write_csv_in_pieces;
 
 use super::atomic::AtomicFile;
 use crate::error::{Error, Result};
