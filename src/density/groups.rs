@@ -1,6 +1,6 @@
 //! Pseudo density within groups (class, product line): each has its own neighbours and its own normalising constant.
 
-use super::pseudo::{PseudoDensity, mean_knn_distances};
+use super::pseudo::PseudoDensity;
 use super::quantiles::Distribution;
 use crate::error::{Error, Result};
 use crate::neighbors::{NeighborIndex, Search};
@@ -118,7 +118,7 @@ where
     }
     let subset = features.select(Axis(0), rows);
     let neighbors = build(subset.view())?.search_self(search, progress)?;
-    let distances = mean_knn_distances(&neighbors);
+    let distances = neighbors.mean_distances();
     let (model, densities) = PseudoDensity::fit(&distances, search.k, exponent)?;
     let distribution = Distribution::new(&densities)?;
     for (i, (&row, &density)) in rows.iter().zip(&densities).enumerate() {
@@ -167,7 +167,7 @@ mod tests {
         for (group, scored) in found.scored.iter().enumerate() {
             let alone = features.slice(s![group..;3, ..]).to_owned();
             let neighbors = brute_force_self(&alone, 5);
-            let (model, densities) = PseudoDensity::fit(&mean_knn_distances(&neighbors), 5, 1.0).unwrap();
+            let (model, densities) = PseudoDensity::fit(&neighbors.mean_distances(), 5, 1.0).unwrap();
             assert_eq!(scored.model, model);
             let distribution = Distribution::new(&densities).unwrap();
             for (i, &density) in densities.iter().enumerate() {

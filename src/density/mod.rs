@@ -28,6 +28,6 @@ pub use importance::{
     log_ratio_weight,
 };
 pub use predictor::{DensityPredictor, PredictorQuality, TensorPredictor};
-pub use pseudo::{PseudoDensity, mean_knn_distances};
+pub use pseudo::PseudoDensity;
 pub use quantiles::{Distribution, Quantiles, quantile_linear, quantile_published};
 pub use threshold::Threshold;

@@ -1,15 +1,8 @@
-//! Rules 1 and 2: the mean distance to the K nearest real features, and the pseudo density made of it
+//! Rule 2: the pseudo density made of the mean distance to the K nearest real features (rule 1, `Neighbors::mean_distances`)
 //! (Li et al., *Controlling the Fidelity and Diversity of Deep Generative Models via Pseudo Density*, TMLR 2024, section 3.1).
 
 use crate::error::{Error, Result};
-use crate::neighbors::Neighbors;
 use serde::{Deserialize, Serialize};
-
-/// Rule 1: the mean Euclidean distance of each query to its K nearest neighbours, `[Q]`, summed in the order of rank.
-pub fn mean_knn_distances(neighbors: &Neighbors) -> Vec<f64> {
-    let k = neighbors.k.max(1);
-    neighbors.distances.chunks_exact(k).map(|row| row.iter().sum::<f64>() / k as f64).collect()
-}
 
 /// Rule 2, fitted to a reference: `rho(x) = raw(x) * N / sum_i raw(x_i)` with `raw(x) = (1 / d_K(x))^n`.
 ///
@@ -115,15 +108,12 @@ mod tests {
     fn both_sets_of_the_fixture_get_the_published_densities_at_k_10_and_20() {
         let fixture = Fixture::load();
         for k in [10, 20] {
-            let of_real = mean_knn_distances(&brute_force_self(&fixture.features("real_2000"), k));
+            let of_real = brute_force_self(&fixture.features("real_2000"), k).mean_distances();
             assert_close(&of_real, &fixture.per_sample(&format!("mean_distance_real_K{k}")), 1e-9);
             let (model, real) = PseudoDensity::fit(&of_real, k, 1.0).unwrap();
             assert_close(&real, &fixture.per_sample(&format!("density_real_K{k}")), 1e-9);
-            let of_fake = mean_knn_distances(&brute_force(
-                &fixture.features("real_2000"),
-                &fixture.features("fake_2000"),
-                k,
-            ));
+            let of_fake = brute_force(&fixture.features("real_2000"), &fixture.features("fake_2000"), k)
+                .mean_distances();
             let fake: Vec<f64> = of_fake.iter().map(|&d| model.density(d)).collect();
             assert_close(&fake, &fixture.per_sample(&format!("density_fake_K{k}")), 1e-9);
 
@@ -139,7 +129,7 @@ mod tests {
         let fixture = Fixture::load();
         let features = fixture.edge_input("duplicates.real");
         for (k, zeros) in [(1, 18), (4, 16), (10, 11), (20, 0)] {
-            let distances = mean_knn_distances(&brute_force_self(&features, k));
+            let distances = brute_force_self(&features, k).mean_distances();
             assert_close(
                 &distances,
                 &fixture.per_sample(&format!("edge.duplicates.mean_distance_K{k}")),
@@ -162,7 +152,7 @@ mod tests {
     fn tiny_huge_and_far_off_features_keep_their_densities() {
         let fixture = Fixture::load();
         for name in ["tiny.50x6", "huge.50x6", "large_offset.200x16", "few.11x4", "constant_column.50x6"] {
-            let distances = mean_knn_distances(&brute_force_self(&fixture.edge_input(name), 10));
+            let distances = brute_force_self(&fixture.edge_input(name), 10).mean_distances();
             let (_, densities) = PseudoDensity::fit(&distances, 10, 1.0).unwrap();
             let set = name.split('.').next().unwrap();
             let expected = match set {
@@ -176,8 +166,7 @@ mod tests {
 
     #[test]
     fn constant_features_are_refused_with_their_cause() {
-        let distances =
-            mean_knn_distances(&brute_force_self(&Fixture::load().edge_input("constant.30x6"), 10));
+        let distances = brute_force_self(&Fixture::load().edge_input("constant.30x6"), 10).mean_distances();
         let error = PseudoDensity::fit(&distances, 10, 1.0).unwrap_err();
         assert!(matches!(error, Error::Data { .. }));
         assert!(error.to_string().contains("constant"), "{error}");

@@ -2,7 +2,7 @@
 //! A file whose SHA-256 is not the recorded one is not read further, and what is read is checked all the same.
 //! The features are not in them: a dump names rows. The same index writes the same bytes, also after it was loaded.
 
-use super::graph::Graph;
+use super::graph::{Graph, Space};
 use super::graph_dump;
 use super::hnsw::{HnswIndex, HnswParameters, prepared, shares};
 use super::hnsw_shards::shares_of_shards;
@@ -43,16 +43,9 @@ impl HnswIndex {
     /// # Errors
     /// [`Error::Io`].
     pub fn save(&self, dir: &Path) -> Result<BTreeMap<String, String>> {
-        let HnswParameters { m, ef_construction, .. } = self.parameters;
         let mut digests = BTreeMap::new();
         for (part, graph) in self.graphs.iter().enumerate() {
-            let [data_name, links_name] = names(part);
-            let mut data = Output::create(dir.join(&data_name))?;
-            let mut links = Output::create(dir.join(&links_name))?;
-            graph_dump::write(graph, m, ef_construction, &self.space, &mut links, &mut data)
-                .map_err(Error::io("write", &links.path))?;
-            digests.insert(data_name, data.persist()?);
-            digests.insert(links_name, links.persist()?);
+            digests.extend(write_graph(dir, part, graph, &self.parameters, &self.space)?);
         }
         Ok(digests)
     }
@@ -93,6 +86,37 @@ impl HnswIndex {
         progress.finish();
         Ok(HnswIndex::of_parts(space, groups, parameters, graphs))
     }
+}
+
+/// Writes the graph `part`; gives the SHA-256 of its two files by their names.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(super) fn write_graph(
+    dir: &Path,
+    part: usize,
+    graph: &Graph,
+    parameters: &HnswParameters,
+    space: &Space,
+) -> Result<[(String, String); 2]> {
+    let [data_name, links_name] = names(part);
+    let mut data = Output::create(dir.join(&data_name))?;
+    let mut links = Output::create(dir.join(&links_name))?;
+    graph_dump::write(graph, parameters.m, parameters.ef_construction, space, &mut links, &mut data)
+        .map_err(Error::io("write", &links.path))?;
+    Ok([(data_name, data.persist()?), (links_name, links.persist()?)])
+}
+
+/// Gives the files of an index that was saved into `from` to `to`, on the same file system, for those that are there.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(super) fn move_files(from: &Path, to: &Path, files: &BTreeMap<String, String>) -> Result<()> {
+    for name in files.keys() {
+        let path = to.join(name);
+        fs::rename(from.join(name), &path).map_err(Error::io("rename", &path))?;
+    }
+    remove_others(to, Some(files))
 }
 
 /// The graph `part` of `rows`, with `m` connections, from its two files.

@@ -96,7 +96,7 @@ impl ExactIndex {
     fn copies(&self, queries: &[f32]) -> Vec<Option<u32>> {
         let groups = self.groups();
         let rows = queries.par_chunks_exact(self.features.ncols());
-        rows.map(|row| groups.find(self.features.view(), row)).collect()
+        rows.map(|row| groups.find(row)).collect()
     }
 
     /// How many rows count for a query without the copies whose first row is `copy`, and without the row `excluded`.
@@ -160,7 +160,7 @@ impl ExactIndex {
             open.into_iter().partition(|open| open.limit == 0.0 && !skip_zero);
 
         for Open { query, .. } in copies {
-            let first = self.groups().find(self.features.view(), queries.row(query, width));
+            let first = self.groups().find(queries.row(query, width));
             let same = first.as_ref().map_or(&[][..], |first| self.groups().members(first));
             let found: Vec<(f64, u32)> = same
                 .iter()

@@ -7,8 +7,6 @@ use crate::ops::gemm::multiplication_error;
 use ndarray::ArrayView2;
 use rayon::prelude::*;
 
-/// Rows summed as one piece of the mean.
-const MEAN_CHUNK: usize = 1024;
 /// Values projected at a time while packing: one stretch of every row of a panel stays in the first-level cache.
 const PACK_STRETCH: usize = 64;
 /// The largest magnitude that a projected query may have; rows of the set itself stay below 1.
@@ -25,42 +23,73 @@ pub(super) struct Frame {
     scale: f64,
 }
 
-impl Frame {
-    /// The frame of `features` `[N, D]`, finite, with `N` at least 1: every projected value is at most 1 in magnitude.
-    pub fn of(features: ArrayView2<f32>) -> Self {
-        let width = features.ncols();
-        let pieces: Vec<_> = (0..features.nrows().div_ceil(MEAN_CHUNK))
+/// Sums and limits of the columns of rows that have gone by.
+pub(super) struct Extent {
+    rows: usize,
+    sums: Vec<f64>,
+    lows: Vec<f32>,
+    highs: Vec<f32>,
+}
+
+impl Extent {
+    /// Rows that come in groups give the same bits as all at once if each group but the last is a multiple of this long.
+    pub const UNIT: usize = 1024;
+
+    /// Of no rows of `width` values yet.
+    pub fn new(width: usize) -> Self {
+        Self {
+            rows: 0,
+            sums: vec![0.0; width],
+            lows: vec![f32::INFINITY; width],
+            highs: vec![f32::NEG_INFINITY; width],
+        }
+    }
+
+    /// Takes further rows `[n, D]`, finite.
+    pub fn add(&mut self, rows: ArrayView2<f32>) {
+        let pieces: Vec<Extent> = (0..rows.nrows().div_ceil(Self::UNIT))
             .into_par_iter()
             .map(|piece| {
-                let first = piece * MEAN_CHUNK;
-                let mut sums = vec![0.0f64; width];
-                let mut lows = vec![f32::INFINITY; width];
-                let mut highs = vec![f32::NEG_INFINITY; width];
-                for row in first..features.nrows().min(first + MEAN_CHUNK) {
-                    let row = features.row(row);
-                    for (k, &value) in row.iter().enumerate() {
-                        sums[k] += f64::from(value);
-                        lows[k] = lows[k].min(value);
-                        highs[k] = highs[k].max(value);
+                let first = piece * Self::UNIT;
+                let mut extent = Extent::new(rows.ncols());
+                for row in first..rows.nrows().min(first + Self::UNIT) {
+                    for (k, &value) in rows.row(row).iter().enumerate() {
+                        extent.sums[k] += f64::from(value);
+                        extent.lows[k] = extent.lows[k].min(value);
+                        extent.highs[k] = extent.highs[k].max(value);
                     }
                 }
-                (sums, lows, highs)
+                extent
             })
             .collect();
-        let mut centre = vec![0.0f64; width];
-        for (sums, _, _) in &pieces {
-            centre.iter_mut().zip(sums).for_each(|(centre, sum)| *centre += sum);
+        for piece in pieces {
+            self.sums.iter_mut().zip(piece.sums).for_each(|(sum, of_piece)| *sum += of_piece);
+            self.lows.iter_mut().zip(piece.lows).for_each(|(low, of_piece)| *low = low.min(of_piece));
+            self.highs.iter_mut().zip(piece.highs).for_each(|(high, of_piece)| *high = high.max(of_piece));
         }
-        centre.iter_mut().for_each(|centre| *centre /= features.nrows() as f64);
+        self.rows += rows.nrows();
+    }
+
+    /// The frame of the rows, at least one: every projected value is at most 1 in magnitude.
+    pub fn frame(self) -> Frame {
+        let mut centre = self.sums;
+        centre.iter_mut().for_each(|centre| *centre /= self.rows as f64);
         let mut reach = 0.0f64;
-        for (_, lows, highs) in &pieces {
-            for ((&centre, &low), &high) in centre.iter().zip(lows).zip(highs) {
-                reach = reach.max(centre - f64::from(low)).max(f64::from(high) - centre);
-            }
+        for ((&centre, &low), &high) in centre.iter().zip(&self.lows).zip(&self.highs) {
+            reach = reach.max(centre - f64::from(low)).max(f64::from(high) - centre);
         }
         // One step more than the exponent asks for, so that rounding cannot lift a value above 1.
         let scale = if reach > 0.0 { 2f64.powi(-(reach.log2().floor() as i32) - 2) } else { 1.0 };
         Frame { centre, scale }
+    }
+}
+
+impl Frame {
+    /// The frame of `features` `[N, D]`, finite, with `N` at least 1.
+    pub fn of(features: ArrayView2<f32>) -> Self {
+        let mut extent = Extent::new(features.ncols());
+        extent.add(features);
+        extent.frame()
     }
 
     /// What distances are multiplied by in this frame: a power of two.
@@ -208,6 +237,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_set_that_comes_in_blocks_has_the_same_frame_to_the_bit() {
+        let features = Array2::from_shape_fn((5_000, 3), |(i, k)| ((i * 31 + k * 7) as f32).sin() / 3.0);
+        let whole = Frame::of(features.view());
+        let mut extent = Extent::new(3);
+        for block in features.axis_chunks_iter(ndarray::Axis(0), 2 * Extent::UNIT) {
+            extent.add(block);
+        }
+        let blocks = extent.frame();
+        assert_eq!((blocks.centre, blocks.scale), (whole.centre, whole.scale));
     }
 
     #[test]

@@ -19,13 +19,15 @@ const CHUNK: usize = 256;
 pub(super) struct Space {
     /// `[N, D]`, row-major.
     pub features: ArcArray2<f32>,
+    /// The number of the first of these rows.
+    pub first: u32,
     pub scale: f32,
 }
 
 impl Space {
     pub fn row(&self, row: u32) -> &[f32] {
         let width = self.features.ncols();
-        let start = row as usize * width;
+        let start = row.wrapping_sub(self.first) as usize * width;
         self.features.as_slice().and_then(|all| all.get(start..start + width)).unwrap_or_default()
     }
 
@@ -240,7 +242,7 @@ mod tests {
     use crate::neighbors::tests::cloud;
 
     fn space(rows: usize, width: usize) -> Space {
-        Space { features: cloud(rows, width, 11).into_shared(), scale: 1.0 }
+        Space { features: cloud(rows, width, 11).into_shared(), first: 0, scale: 1.0 }
     }
 
     #[test]

@@ -233,7 +233,7 @@ mod tests {
     }
 
     fn written(rows: usize) -> (Graph, Space, Vec<u8>, Vec<u8>) {
-        let space = Space { features: cloud(rows, 5, 21).into_shared(), scale: 1.0 };
+        let space = Space { features: cloud(rows, 5, 21).into_shared(), first: 0, scale: 1.0 };
         let rows = (0..rows as u32).collect();
         let graph = Graph::build(rows, 4, 20, space.clone(), |_| Ok(())).unwrap();
         let (mut links, mut data) = (Vec::new(), Vec::new());

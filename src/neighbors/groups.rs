@@ -1,12 +1,16 @@
 //! Rows with the same content: the pairs at distance exactly zero, found by hashing instead of by distance.
 //! A squared difference of two different float32 values never underflows float64, so equal content is the only way to 0.
 //! Exact search passes over them with `skip_zero`; the graph of HNSW holds one of each group.
+//! Rows are told apart by 128 bits of their SHA-256, so that content which has gone by need not be read again.
 
 use ndarray::ArrayView2;
 use rayon::prelude::*;
+use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hasher};
 use std::ops::Range;
+
+/// What stands for the content of a row.
+type Content = [u64; 2];
 
 /// Which rows of a set have the same content.
 pub(super) struct RowGroups {
@@ -14,36 +18,44 @@ pub(super) struct RowGroups {
     first: Vec<u32>,
     /// All rows of each group of at least two, ascending, by its first row.
     members: HashMap<u32, Vec<u32>>,
-    /// Hash and first row of each group, sorted.
-    by_hash: Vec<(u64, u32)>,
+    /// Content and first row of each group, sorted.
+    by_content: Vec<(Content, u32)>,
+}
+
+/// The rows of a set that have gone by, in order.
+#[derive(Default)]
+pub(super) struct Contents(Vec<(Content, u32)>);
+
+impl Contents {
+    /// Takes the rows that follow, `[n, D]`.
+    pub fn add(&mut self, rows: ArrayView2<f32>) {
+        let first = self.0.len();
+        let content = |row: usize| (content(rows.row(row).iter().copied()), (first + row) as u32);
+        self.0.par_extend((0..rows.nrows()).into_par_iter().map(content));
+    }
+
+    /// The groups of all rows.
+    pub fn grouped(self) -> RowGroups {
+        let mut by_content = self.0;
+        by_content.par_sort_unstable();
+        let mut first: Vec<u32> = (0..by_content.len() as u32).collect();
+        let mut members: HashMap<u32, Vec<u32>> = HashMap::new();
+        for group in by_content.chunk_by(|a, b| a.0 == b.0).filter(|group| group.len() > 1) {
+            let leader = group[0].1;
+            group.iter().for_each(|&(_, row)| first[row as usize] = leader);
+            members.insert(leader, group.iter().map(|&(_, row)| row).collect());
+        }
+        by_content.dedup_by_key(|(content, _)| *content);
+        RowGroups { first, members, by_content }
+    }
 }
 
 impl RowGroups {
     /// Groups the rows of `features` `[N, D]`.
     pub fn of(features: ArrayView2<f32>) -> Self {
-        let hashes: Vec<u64> = (0..features.nrows())
-            .into_par_iter()
-            .map(|row| content_hash(features.row(row).iter().copied()))
-            .collect();
-        let mut by_hash: Vec<(u64, u32)> = hashes.into_iter().zip(0..).collect();
-        by_hash.par_sort_unstable();
-        let mut first: Vec<u32> = (0..features.nrows() as u32).collect();
-        let mut members: HashMap<u32, Vec<u32>> = HashMap::new();
-        for run in by_hash.chunk_by(|a, b| a.0 == b.0) {
-            let mut leaders: Vec<u32> = Vec::new();
-            for &(_, row) in run {
-                let content = features.row(row as usize);
-                match leaders.iter().find(|&&leader| features.row(leader as usize) == content) {
-                    Some(&leader) => {
-                        first[row as usize] = leader;
-                        members.entry(leader).or_insert_with(|| vec![leader]).push(row);
-                    }
-                    None => leaders.push(row),
-                }
-            }
-        }
-        by_hash.retain(|&(_, row)| first[row as usize] == row);
-        RowGroups { first, members, by_hash }
+        let mut contents = Contents::default();
+        contents.add(features);
+        contents.grouped()
     }
 
     /// The first row with the content of `row`.
@@ -71,31 +83,38 @@ impl RowGroups {
         self.members.get(first).map_or(std::slice::from_ref(first), Vec::as_slice)
     }
 
-    /// The first row of `features` with the content of `query`.
-    pub fn find(&self, features: ArrayView2<f32>, query: &[f32]) -> Option<u32> {
-        let hash = content_hash(query.iter().copied());
-        let start = self.by_hash.partition_point(|&(other, _)| other < hash);
-        self.by_hash[start..]
-            .iter()
-            .take_while(|&&(other, _)| other == hash)
-            .map(|&(_, row)| row)
-            .find(|&row| features.row(row as usize).iter().eq(query))
+    /// The first row with the content of `query`.
+    pub fn find(&self, query: &[f32]) -> Option<u32> {
+        let content = content(query.iter().copied());
+        let at = self.by_content.binary_search_by(|(other, _)| other.cmp(&content)).ok()?;
+        Some(self.by_content[at].1)
     }
 }
 
-fn content_hash(row: impl Iterator<Item = f32>) -> u64 {
-    let mut hasher = DefaultHasher::new();
+fn content(row: impl Iterator<Item = f32>) -> Content {
+    const BUFFER: usize = 256;
+    let mut hasher = Sha256::new();
+    let mut buffer = [0; BUFFER];
+    let mut filled = 0;
     for value in row {
+        if filled == BUFFER {
+            hasher.update(buffer);
+            filled = 0;
+        }
         // Adding zero gives both zeros the same bits.
-        hasher.write_u32((value + 0.0).to_bits());
+        buffer[filled..filled + size_of::<f32>()].copy_from_slice(&(value + 0.0).to_le_bytes());
+        filled += size_of::<f32>();
     }
-    hasher.finish()
+    hasher.update(&buffer[..filled]);
+    let digest = hasher.finalize();
+    let (words, _) = digest.as_chunks::<8>();
+    [u64::from_le_bytes(words[0]), u64::from_le_bytes(words[1])]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ndarray::array;
+    use ndarray::{Array2, array};
 
     #[test]
     fn equal_rows_share_their_first_row_and_both_zeros_are_equal() {
@@ -107,7 +126,22 @@ mod tests {
         assert_eq!(groups.firsts_within(4..6).collect::<Vec<_>>(), [4, 5]);
         assert_eq!(groups.members(&0), [0, 2, 5]);
         assert_eq!(groups.members(&3), [3]);
-        assert_eq!(groups.find(features.view(), &[2.0, 3.0]), Some(1));
-        assert_eq!(groups.find(features.view(), &[2.0, 3.5]), None);
+        assert_eq!(groups.find(&[2.0, 3.0]), Some(1));
+        assert_eq!(groups.find(&[2.0, 3.5]), None);
+    }
+
+    #[test]
+    fn wide_rows_that_differ_in_their_last_value_are_apart_and_rows_may_come_in_blocks() {
+        let mut features = Array2::from_shape_fn((7, 131), |(i, j)| ((i % 3) * (j + 1)) as f32);
+        features[[6, 130]] += 1.0;
+        let whole = RowGroups::of(features.view());
+        assert_eq!((0..7).map(|row| whole.first(row)).collect::<Vec<_>>(), [0, 1, 2, 0, 1, 2, 6]);
+        let mut contents = Contents::default();
+        for block in features.axis_chunks_iter(ndarray::Axis(0), 2) {
+            contents.add(block);
+        }
+        let blocks = contents.grouped();
+        assert_eq!((blocks.first, blocks.members), (whole.first, whole.members));
+        assert_eq!(blocks.by_content, whole.by_content);
     }
 }

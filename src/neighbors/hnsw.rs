@@ -3,11 +3,10 @@
 //! Several graphs of fixed shares of the rows are built side by side, each in row order: the same at any thread count.
 //! The graphs may also be those of shards of the rows, built one by one by several machines (`hnsw_shards`).
 
-use super::distance::squared_l2;
 use super::frame::Frame;
 use super::graph::{Graph, Space, Walk};
 use super::groups::RowGroups;
-use super::top_k::Nearest;
+use super::met::Met;
 use super::{
     ExactIndex, NeighborIndex, Neighbors, Search, check_excluded, check_finite, check_search, check_width,
     standard_layout, too_few,
@@ -29,8 +28,6 @@ const MOST_EXPLORED: usize = 100_000;
 const LEAST_ROWS_OF_A_PART: usize = 1000;
 /// The most rows that a graph can name: a row number travels as the bits of a float that must not be NaN.
 const MOST_ROWS: usize = 1 << 30;
-/// Candidates taken beyond the query itself and its `k` neighbours: float32 may misorder the last ones.
-const SLACK: usize = 4;
 /// Rows answered by exact search at a time: their content is copied.
 const LOST_BATCH: usize = 4096;
 /// Rows searched between two looks at whether to stop.
@@ -139,60 +136,24 @@ impl HnswIndex {
     pub fn recall(&self, k: usize, sample: usize, seed: u64, progress: &dyn Progress) -> Result<f64> {
         let search = Search { k, skip_zero: false };
         check_search(search)?;
-        let rows = self.space.features.nrows();
-        let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let mut sampled = rand::seq::index::sample(&mut random, rows, sample.min(rows)).into_vec();
-        sampled.sort_unstable();
-        if sampled.is_empty() {
-            return Err(Error::usage("a recall cannot be measured on 0 rows", "Ask for at least 1."));
-        }
+        let sampled = sampled(self.space.features.nrows(), sample, seed)?;
         let found = self.search_rows(&sampled, search, &Silent)?;
         let queries: Array2<f32> = self.space.features.select(Axis(0), &sampled);
         let exclude: Vec<Option<u32>> = sampled.iter().map(|&row| Some(row as u32)).collect();
         let exact = self.exact()?.search(queries.view(), Some(&exclude), search, progress)?;
-        let hits: usize = (0..sampled.len())
-            .map(|q| {
-                let farthest = exact.of(q).1[k - 1];
-                found.of(q).1.iter().filter(|&&distance| distance <= farthest).count()
-            })
-            .sum();
-        Ok(hits as f64 / (sampled.len() * k) as f64)
+        Ok(share_found(&found, &exact))
     }
 
     /// Nearest first: what the graphs know of the neighbours of `query`, every row with the content of one that was found,
     /// with exact distances. `own` is the row whose content the query is. `None` where they do not know enough.
     fn walk(&self, query: Query<'_>, search: Search, walk: &mut Walk) -> Option<Vec<(f64, u32)>> {
-        let want = search.k + 1 + SLACK;
         let own = query.own.map(|row| self.groups.first(row));
-        let mut met: Vec<(f32, u32)> = Vec::with_capacity(want * self.graphs.len());
+        let mut met = Met::new(search);
         for graph in &self.graphs {
             let start = own.and_then(|row| graph.node(row));
-            let found =
-                graph.search(query.content, &self.space, start, self.parameters.ef_search.max(want), walk);
-            met.extend(found.iter().take(want));
+            met.walk(query.content, (graph, &self.space), start, self.parameters.ef_search, walk);
         }
-        if met.iter().any(|(distance, _)| !distance.is_finite()) {
-            return None;
-        }
-        // Graphs of shards may each hold a copy of the same row.
-        met.iter_mut().for_each(|(_, row)| *row = self.groups.first(*row));
-        met.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        met.dedup_by_key(|(_, first)| *first);
-        met.truncate(want);
-        let mut nearest = Nearest::new(search.k);
-        for (_, first) in met {
-            let squared = squared_l2(query.content, self.space.row(first));
-            if squared == 0.0 && search.skip_zero {
-                continue;
-            }
-            // One more than `k` copies are enough, one of them may be the excluded row.
-            for &row in self.groups.members(&first).iter().take(search.k + 1) {
-                if query.exclude != Some(row) {
-                    nearest.offer(squared.sqrt(), row);
-                }
-            }
-        }
-        nearest.worst().map(|_| nearest.into_sorted())
+        met.answer(&self.groups, query.exclude)
     }
 
     /// Walks for `count` queries at once, then searches exactly for those that came back with too little.
@@ -271,8 +232,7 @@ impl HnswIndex {
     /// Rows that count for a query.
     fn count_left(&self, content: &[f32], exclude: Option<u32>, search: Search) -> usize {
         let excluded = exclude.filter(|&row| (row as usize) < self.space.features.nrows());
-        let copies =
-            search.skip_zero.then(|| self.groups.find(self.space.features.view(), content)).flatten();
+        let copies = search.skip_zero.then(|| self.groups.find(content)).flatten();
         let apart = excluded.is_some_and(|row| copies.is_none_or(|first| self.groups.first(row) != first));
         let copies = copies.map_or(0, |first| self.groups.members(&first).len());
         self.space.features.nrows() - copies - usize::from(apart)
@@ -292,6 +252,26 @@ impl HnswIndex {
             Query { content: self.space.row(row), own: Some(row), exclude: Some(row) }
         })
     }
+}
+
+/// `sample` of `rows` rows drawn with `seed` (all, if there are not more), ascending.
+pub(super) fn sampled(rows: usize, sample: usize, seed: u64) -> Result<Vec<usize>> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut sampled = rand::seq::index::sample(&mut random, rows, sample.min(rows)).into_vec();
+    sampled.sort_unstable();
+    if sampled.is_empty() {
+        return Err(Error::usage("a recall cannot be measured on 0 rows", "Ask for at least 1."));
+    }
+    Ok(sampled)
+}
+
+/// The share of the neighbours `found` that are at most as far as the last of the true ones.
+pub(super) fn share_found(found: &Neighbors, exact: &Neighbors) -> f64 {
+    let hits = |q: usize| {
+        let farthest = exact.of(q).1[exact.k - 1];
+        found.of(q).1.iter().filter(|&&distance| distance <= farthest).count()
+    };
+    (0..found.len()).map(hits).sum::<usize>() as f64 / found.rows.len() as f64
 }
 
 /// What is looked for.
@@ -358,9 +338,13 @@ pub(super) fn prepared(features: ArcArray2<f32>) -> Result<(Space, RowGroups)> {
 /// `features` with the scale in which distances between them stay inside float32.
 fn space(features: ArcArray2<f32>) -> Space {
     let features = standard_layout(features);
-    let scale = Frame::of(features.view()).scale();
-    let scale = scale.clamp(f64::from(f32::MIN_POSITIVE), 1.0 / f64::from(f32::MIN_POSITIVE)) as f32;
-    Space { features, scale }
+    let scale = scale(&Frame::of(features.view()));
+    Space { features, first: 0, scale }
+}
+
+/// The scale of a space whose features have this frame.
+pub(super) fn scale(frame: &Frame) -> f32 {
+    frame.scale().clamp(f64::from(f32::MIN_POSITIVE), 1.0 / f64::from(f32::MIN_POSITIVE)) as f32
 }
 
 /// The rows of each graph: one row of each group of equal rows, dealt in turns so that every share is like the whole.

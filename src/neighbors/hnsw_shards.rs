@@ -2,10 +2,8 @@
 //! What the shards find is merged by (distance, row), and their graphs together are an [`HnswIndex`]; no graph is ever merged.
 //! Smaller graphs find more of the true neighbours: what is found depends on the number of shards, and on nothing else.
 
-use super::dump::read_graph;
-use super::graph::Graph;
 use super::groups::RowGroups;
-use super::hnsw::{HnswIndex, HnswParameters, Query, check_rows, prepared};
+use super::hnsw::{HnswIndex, HnswParameters, Query, check_rows};
 use super::{Neighbors, Search, check_finite, check_width};
 use crate::error::Result;
 use crate::progress::{Progress, Silent};
@@ -16,12 +14,12 @@ use std::ops::Range;
 use std::path::Path;
 
 /// One graph for each shard: the other machines are what works beside it.
-fn parameters() -> HnswParameters {
+pub(super) fn parameters() -> HnswParameters {
     HnswParameters { parts: 1, ..HnswParameters::default() }
 }
 
 /// The rows of the shards that have any, of `count` shards of `rows`.
-fn ranges(count: usize, rows: usize) -> impl Iterator<Item = Range<u32>> {
+pub(super) fn ranges(count: usize, rows: usize) -> impl Iterator<Item = Range<u32>> {
     (0..count)
         .map(move |index| shards::of_shard(Shard { index, count }, rows).1)
         .filter(|range| !range.is_empty())
@@ -94,29 +92,5 @@ impl GraphShard {
         })?;
         found.rows.iter_mut().for_each(|row| *row += self.rows.start as u32);
         Ok(found)
-    }
-}
-
-impl HnswIndex {
-    /// The index of `features` `[N, D]` whose graphs were built in `count` shards: `parts` are those that have rows, in order, with
-    /// the directory and the digests that [`GraphShard::save`] left.
-    ///
-    /// # Errors
-    /// As [`HnswIndex::load`].
-    pub fn of_shards(
-        features: ArcArray2<f32>,
-        count: usize,
-        parts: &[(&Path, &BTreeMap<String, String>)],
-    ) -> Result<Self> {
-        let (space, groups) = prepared(features)?;
-        let parameters = parameters();
-        let mut graphs = Vec::with_capacity(parts.len());
-        for (range, (dir, files)) in ranges(count, space.features.nrows()).zip(parts) {
-            let counted = groups.firsts_within(range.clone()).map(|row| row - range.start).collect();
-            let mut graph: Graph = read_graph(dir, 0, counted, parameters.m, files)?;
-            graph.rows.iter_mut().for_each(|row| *row += range.start);
-            graphs.push(graph);
-        }
-        Ok(HnswIndex::of_parts(space, groups, parameters, graphs))
     }
 }

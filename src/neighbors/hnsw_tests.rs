@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 const TEN: Search = Search { k: 10, skip_zero: false };
 
 /// `[rows, width]`: forty clusters, every ninth row a copy of its predecessor.
-fn clusters(rows: usize, width: usize, seed: u64) -> Array2<f32> {
+pub(super) fn clusters(rows: usize, width: usize, seed: u64) -> Array2<f32> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let centres = Array2::from_shape_simple_fn((40, width), || random.random_range(-2.0f32..2.0));
     let mut features = Array2::zeros((rows, width));

@@ -13,7 +13,7 @@ use std::ops::Deref;
 use std::path::Path;
 
 /// Rows on which the recall of a new graph is measured.
-const RECALL_SAMPLE: usize = 1000;
+pub(super) const RECALL_SAMPLE: usize = 1000;
 /// A recall below this is warned about.
 const GOOD_RECALL: f64 = 0.99;
 
@@ -153,36 +153,10 @@ pub fn build(
         return Ok((BuiltIndex::Exact(Box::new(ExactIndex::new(features)?)), IndexRecord::exact()));
     }
     let index = HnswIndex::build(features, HnswParameters::default(), progress)?;
-    measured(index, None, k, seed, progress)
-}
-
-/// The index of graphs that were built shard by shard: `parts` are the shards of `features` `[N, D]` that have rows, in order,
-/// with the directory and the digests that [`GraphShard::save`](super::GraphShard::save) left. The rest is as in [`build`].
-///
-/// # Errors
-/// [`crate::Error::Malformed`] if a file is not the one that its shard wrote; as [`build`].
-pub fn join(
-    features: ArcArray2<f32>,
-    shards: usize,
-    parts: &[(&Path, &BTreeMap<String, String>)],
-    k: usize,
-    seed: u64,
-    progress: &dyn Progress,
-) -> Result<(BuiltIndex, IndexRecord)> {
-    measured(HnswIndex::of_shards(features, shards, parts)?, Some(shards), k, seed, progress)
-}
-
-fn measured(
-    index: HnswIndex,
-    shards: Option<usize>,
-    k: usize,
-    seed: u64,
-    progress: &dyn Progress,
-) -> Result<(BuiltIndex, IndexRecord)> {
     let recall = index.recall(k, RECALL_SAMPLE, seed, progress)?;
     warn_of_recall(recall, progress);
     let (kind, parameters) = (IndexKind::Hnsw, Some(index.parameters()));
-    let record = IndexRecord { kind, parameters, shards, recall: Some(recall), files: None };
+    let record = IndexRecord { kind, parameters, shards: None, recall: Some(recall), files: None };
     Ok((BuiltIndex::Hnsw(Box::new(index)), record))
 }
 
@@ -201,6 +175,14 @@ pub(super) fn warn_of_recall(recall: f64, progress: &dyn Progress) {
 /// [`crate::Error::Io`].
 pub fn remove_graphs(dir: &Path) -> Result<()> {
     super::dump::remove_others(dir, None)
+}
+
+/// Gives the files of `record`, which were written into `from`, to `dir` on the same file system, for those of an earlier index.
+///
+/// # Errors
+/// [`crate::Error::Io`].
+pub fn move_graphs(from: &Path, dir: &Path, record: &IndexRecord) -> Result<()> {
+    super::dump::move_files(from, dir, record.files.as_ref().unwrap_or(&BTreeMap::new()))
 }
 
 /// Makes the index that `record` remembers for the same `features` `[N, D]`: an exact one anew, graphs from the files in `dir`.

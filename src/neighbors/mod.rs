@@ -15,12 +15,14 @@ mod graph;
 mod graph_dump;
 mod groups;
 mod hnsw;
+mod hnsw_in_turn;
 mod hnsw_shards;
 #[cfg(test)]
 mod hnsw_tests;
 mod in_blocks;
 mod kind;
 mod merging;
+mod met;
 mod top_k;
 
 #[cfg(test)]
@@ -30,10 +32,11 @@ pub use balls::Visit;
 pub use device::search_on;
 pub use exact::ExactIndex;
 pub use hnsw::{HnswIndex, HnswParameters};
+pub use hnsw_in_turn::GraphsInTurn;
 pub use hnsw_shards::GraphShard;
 pub use in_blocks::{blocks_of, search_in_blocks};
 pub use kind::{
-    BuiltIndex, IndexKind, IndexRecord, build, build_borrowed, choose, join, open, remove_graphs,
+    BuiltIndex, IndexKind, IndexRecord, build, build_borrowed, choose, move_graphs, open, remove_graphs,
 };
 pub use merging::Merging;
 
@@ -79,9 +82,10 @@ impl Neighbors {
         (&self.rows[range.clone()], &self.distances[range])
     }
 
-    /// Mean distance to the `k` neighbours of each query, `[Q]`: `d_K` of the pseudo density.
+    /// Mean distance to the `k` neighbours of each query, `[Q]`, summed in the order of rank: `d_K`, rule 1 of the pseudo density.
     pub fn mean_distances(&self) -> Vec<f64> {
-        self.distances.chunks_exact(self.k).map(|row| row.iter().sum::<f64>() / self.k as f64).collect()
+        let k = self.k.max(1);
+        self.distances.chunks_exact(k).map(|row| row.iter().sum::<f64>() / k as f64).collect()
     }
 
     /// Writes the answer of query `q`; `None` if there are fewer than `k`.

@@ -3,8 +3,8 @@
 
 use super::score::{Duplicates, ScoreOptions, Scores, SetScores};
 use crate::density::{
-    Distribution, IntrinsicDimension, NearDuplicateSearch, PseudoDensity, mean_knn_distances,
-    median_pair_distance, near_duplicate_threshold,
+    Distribution, IntrinsicDimension, NearDuplicateSearch, PseudoDensity, median_pair_distance,
+    near_duplicate_threshold,
 };
 use crate::error::Result;
 use crate::formats::FeatureRows;
@@ -45,7 +45,7 @@ impl Findings {
 
     /// Takes the neighbours of the rows that follow: each row's among the others, copies included.
     pub fn add(&mut self, neighbors: &Neighbors) {
-        self.mean_distances.extend(mean_knn_distances(neighbors));
+        self.mean_distances.extend(neighbors.mean_distances());
         for q in 0..neighbors.len() {
             let (rows, distances) = neighbors.of(q);
             self.nearest.push(rows.first().copied());

@@ -1,9 +1,7 @@
 //! Densities of a set within itself and against a reference, with the numbers that stand beside them in every table.
 
 use super::findings::Findings;
-use crate::density::{
-    Distribution, NearDuplicates, PseudoDensity, Quantiles, mean_knn_distances, score_groups,
-};
+use crate::density::{Distribution, NearDuplicates, PseudoDensity, Quantiles, score_groups};
 use crate::error::{Error, Result};
 use crate::formats::table::{Table, Values};
 use crate::neighbors::{self, BuiltIndex, IndexKind, IndexRecord, Search};
@@ -146,7 +144,7 @@ pub(super) fn score_indexed(
     let scores = findings.scores(record, |rows, search| {
         let own: Vec<Option<u32>> = rows.iter().map(|&row| Some(row as u32)).collect();
         let found = index.search(features.select(Axis(0), rows).view(), Some(&own), search, progress)?;
-        Ok(mean_knn_distances(&found))
+        Ok(found.mean_distances())
     })?;
     Ok((scores, index))
 }

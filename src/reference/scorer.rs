@@ -3,7 +3,7 @@
 use super::Reference;
 use super::row_name;
 use super::score::{Duplicates, ScoreOptions, Scores, score_indexed};
-use crate::density::{Distribution, PseudoDensity, mean_knn_distances};
+use crate::density::{Distribution, PseudoDensity};
 use crate::error::Result;
 use crate::neighbors::{self, BuiltIndex, Neighbors, Search};
 use crate::progress::Progress;
@@ -130,13 +130,10 @@ impl Scorer {
         let k = self.model.k;
         let nearest = self.index.search(queries, own, Search { k, skip_zero: false }, progress)?;
         let mean_knn_distance = match self.duplicates {
-            Duplicates::Keep => mean_knn_distances(&nearest),
-            Duplicates::Collapse => mean_knn_distances(&self.index.search(
-                queries,
-                own,
-                Search { k, skip_zero: true },
-                progress,
-            )?),
+            Duplicates::Keep => nearest.mean_distances(),
+            Duplicates::Collapse => {
+                self.index.search(queries, own, Search { k, skip_zero: true }, progress)?.mean_distances()
+            }
         };
         let pseudo_density: Vec<f64> = mean_knn_distance.iter().map(|&d| self.model.density(d)).collect();
         Ok(Scores {

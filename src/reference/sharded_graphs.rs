@@ -1,14 +1,15 @@
 //! The HNSW neighbours of `pd index` in parts: each part has the graph of its own rows, and what all rows find in there.
 //! The merge takes for each row the nearest of what all parts found, by (distance, row), and the graphs together as the index.
-//! A part holds features of its own rows only; the others go by in groups.
+//! A part holds features of its own rows only, and the merge those of one part at a time; the others go by in groups.
 
-use super::score::ScoreOptions;
+use super::findings::Findings;
+use super::score::{ScoreOptions, SetScores};
 use super::sharded_index::{file, groups, read, without_neighbors, write};
 use super::store::Reference;
 use crate::error::{Error, Result};
 use crate::formats::FeatureRows;
 use crate::formats::atomic::link_or_copy;
-use crate::neighbors::{self, BuiltIndex, GraphShard, IndexRecord, Merging, Neighbors, Search};
+use crate::neighbors::{GraphShard, GraphsInTurn, Merging, Neighbors, Search};
 use crate::progress::{Progress, check_stop};
 use crate::shards::{self, CHUNK, Part, Partial};
 use ndarray::ArcArray2;
@@ -119,15 +120,14 @@ fn with_rows(parts: &[Part]) -> impl Iterator<Item = &Part> {
     parts.iter().filter(|part| !part.record.inputs.is_empty())
 }
 
-/// The `k` nearest of each row out of what all parts found, one group of rows after the other.
-pub(super) fn merge_found(
+/// Gives the neighbours of each row out of what all parts found, one group of rows after the other.
+fn merge_found(
     parts: &[Part],
     k: usize,
     rows: usize,
     progress: &dyn Progress,
-) -> Result<Neighbors> {
-    let mut all =
-        Neighbors { k, rows: Vec::with_capacity(k * rows), distances: Vec::with_capacity(k * rows) };
+    mut found: impl FnMut(&Neighbors),
+) -> Result<()> {
     progress.start("merging neighbours", rows as u64, "rows");
     for group in all_groups(rows) {
         check_stop(String::new)?;
@@ -142,25 +142,28 @@ pub(super) fn merge_found(
                 merging.offer(q, others.filter(|&(row, _)| row as usize != own));
             }
         }
-        let merged = merging.finish()?;
-        all.rows.extend(merged.rows);
-        all.distances.extend(merged.distances);
+        found(&merging.finish()?);
         progress.advance(group.len() as u64);
     }
     progress.finish();
-    Ok(all)
+    Ok(())
 }
 
-/// The graphs of all parts as one index of `features` `[N, D]`, with its recall.
+/// Scores by the nearest of what all parts found. The graphs of all parts are written into `dir` as one index, with its recall.
 pub(super) fn join_graphs(
+    features: &mut dyn FeatureRows,
     parts: &[Part],
-    features: ArcArray2<f32>,
+    dir: &Path,
     options: ScoreOptions,
     progress: &dyn Progress,
-) -> Result<(BuiltIndex, IndexRecord)> {
+) -> Result<SetScores> {
+    let mut findings = Findings::new(features, options)?;
+    merge_found(parts, options.k, features.dim().0, progress, |found| findings.add(found))?;
     let graphs: Vec<(&Path, &Files)> =
         with_rows(parts).map(|part| (part.dir.as_path(), &part.record.files)).collect();
-    neighbors::join(features, parts.len(), &graphs, options.k, options.seed, progress)
+    let graphs = GraphsInTurn::open(features, parts.len(), &graphs)?;
+    let record = graphs.join(features, dir, options.k, options.seed, progress)?;
+    findings.scores(record, |rows, search| graphs.mean_distances(features, rows, search, progress))
 }
 
 #[cfg(test)]

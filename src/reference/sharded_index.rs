@@ -6,15 +6,14 @@
 use super::findings::Findings;
 use super::index::{IndexOptions, Indexed, keep};
 use super::score::{ScoreOptions, SetScores, check_enough};
-use super::sharded_graphs::{fill, join_graphs, make_graph, merge_found};
+use super::sharded_graphs::{fill, join_graphs, make_graph};
 use super::store::Reference;
-use crate::density::mean_knn_distances;
 use crate::error::{Error, Result};
 use crate::formats::FeatureRows;
 use crate::formats::atomic::remove_directory_in_use;
 use crate::formats::npy::{read_npz_f64, write_npz_f64};
 use crate::neighbors::{
-    IndexKind, IndexRecord, Neighbors, Search, blocks_of, remove_graphs, search_in_blocks,
+    IndexKind, IndexRecord, Neighbors, Search, blocks_of, move_graphs, remove_graphs, search_in_blocks,
 };
 use crate::progress::{Progress, check_stop};
 use crate::shards::{self, CHUNK, Merged, Part, Partial, Run, Shard, check_whole, options_of};
@@ -186,16 +185,11 @@ pub fn merge_indexed(dir: &Path, parts: &[Part], progress: &dyn Progress) -> Res
     let mut features = reference.feature_files()?;
     let kind = options.score.index.resolve(rows, reference.manifest.identity.dimension);
     let indexed = if kind == IndexKind::Hnsw {
-        let all = merge_found(parts, options.score.k, rows, progress)?;
-        let (index, record) = join_graphs(parts, features.whole()?, options.score, progress)?;
-        let mut findings = Findings::new(&mut features, options.score)?;
-        findings.add(&all);
-        let found = findings.scores(record, |rows, search| {
-            let own: Vec<Option<u32>> = rows.iter().map(|&row| Some(row as u32)).collect();
-            let queries = features.select(rows)?;
-            Ok(mean_knn_distances(&index.search(queries.view(), Some(&own), search, progress)?))
-        })?;
-        keep(&mut reference, &mut features, found, |dir, record| index.save(dir, record), options, progress)?
+        // Beside the parts, so that an attempt that is cut off leaves nothing in the reference.
+        let graphs = tempfile::tempdir_in(&out).map_err(Error::io("create", &out))?;
+        let found = join_graphs(&mut features, parts, graphs.path(), options.score, progress)?;
+        let place = |dir: &Path, record: &mut IndexRecord| move_graphs(graphs.path(), dir, record);
+        keep(&mut reference, &mut features, found, place, options, progress)?
     } else {
         let found = join_exact(&mut features, parts, options.score, progress)?;
         keep(&mut reference, &mut features, found, |dir, _| remove_graphs(dir), options, progress)?
@@ -240,7 +234,7 @@ fn search_again(
     );
     for rows in rows.chunks(TOGETHER * CHUNK) {
         check_stop(String::new)?;
-        means.extend(mean_knn_distances(&search_in_blocks(features, rows, search, progress)?));
+        means.extend(search_in_blocks(features, rows, search, progress)?.mean_distances());
     }
     progress.finish();
     Ok(means)
@@ -249,4 +243,57 @@ fn search_again(
 /// The error of a part that lacks a file of neighbours.
 pub(super) fn without_neighbors(part: &Part) -> Error {
     Error::malformed(&part.dir, "has no neighbours", "remove it and run its shard again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::import;
+    use super::super::index::index;
+    use super::*;
+    use crate::formats::npy::write_npy;
+    use crate::progress::Silent;
+    use ndarray::{ArcArray2, Array2};
+
+    /// Rows of which only single ones may be read.
+    struct Singles(ArcArray2<f32>);
+
+    impl FeatureRows for Singles {
+        fn dim(&self) -> (usize, usize) {
+            self.0.dim()
+        }
+
+        fn read(&mut self, range: Range<usize>) -> Result<Array2<f32>> {
+            panic!("{range:?} are read");
+        }
+
+        fn select(&mut self, rows: &[usize]) -> Result<Array2<f32>> {
+            self.0.select(rows)
+        }
+    }
+
+    #[test]
+    fn joining_exact_neighbours_reads_no_features_but_a_sample() {
+        const ROWS: usize = 2_500;
+        let dir = tempfile::tempdir().unwrap();
+        let features = Array2::from_shape_fn((ROWS, 3), |(i, j)| ((i * (7 + j * 5)) % 997) as f32);
+        let file = dir.path().join("features.npy");
+        write_npy(&file, &features).unwrap();
+        let place = dir.path().join("ref");
+        import(&place, &file, &features, false).unwrap();
+        let mut reference = Reference::open(&place).unwrap();
+        let mut options = IndexOptions::default();
+        options.predictor = false;
+        let parts: Vec<Part> = (0..4)
+            .map(|index| {
+                let shard = Shard { index, count: 4 };
+                index_shard(&reference, options, shard, &Silent).unwrap()
+            })
+            .collect();
+        let mut singles = Singles(features.into_shared());
+        let found = join_exact(&mut singles, &parts, options.score, &Silent).unwrap();
+        let whole = index(&mut reference, options, &Silent).unwrap();
+        assert_eq!(found.scores, whole.scores);
+        assert_eq!(found.near_duplicates.total, whole.record.near_duplicate_pairs);
+        assert!(found.near_duplicates.total > 0);
+    }
 }

@@ -3,7 +3,7 @@
 use super::acceptance::Acceptance;
 use crate::density::{
     Distribution, PseudoDensity, Rule, Threshold, TwoLevel, log_mean_weight, log_power_weight,
-    log_ratio_weight, mean_knn_distances,
+    log_ratio_weight,
 };
 use crate::error::{Error, Result};
 use crate::neighbors::{self, BuiltIndex, IndexKind, Search};
@@ -100,7 +100,7 @@ impl Pilot {
         }
         let (index, _) = neighbors::build(kind, features, reference.k, seed, progress)?;
         let found = index.search_self(Search { k: reference.k, skip_zero: false }, progress)?;
-        let (model, own) = PseudoDensity::fit(&mean_knn_distances(&found), reference.k, reference.exponent)?;
+        let (model, own) = PseudoDensity::fit(&found.mean_distances(), reference.k, reference.exponent)?;
         Ok(Self { index, model, own })
     }
 
@@ -116,7 +116,7 @@ impl Pilot {
     pub fn densities(&self, features: ArrayView2<f32>, progress: &dyn Progress) -> Result<Vec<f64>> {
         let search = Search { k: self.model.k, skip_zero: false };
         let found = self.index.search(features, None, search, progress)?;
-        Ok(mean_knn_distances(&found).iter().map(|&d| self.model.density(d)).collect())
+        Ok(found.mean_distances().iter().map(|&d| self.model.density(d)).collect())
     }
 }
 

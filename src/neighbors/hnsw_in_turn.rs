@@ -1,0 +1,300 @@
+//! Graphs of shards that are searched one after the other: only one of them is in memory, with the features of its rows.
+//! What is found, and what is written, is that of an [`HnswIndex`](super::HnswIndex) of all of them.
+
+use super::dump::{read_graph, write_graph};
+use super::frame::Extent;
+use super::graph::{Graph, Space, Walk};
+use super::groups::{Contents, RowGroups};
+use super::hnsw::{check_rows, sampled, scale, share_found};
+use super::hnsw_shards::{parameters, ranges};
+use super::kind::{IndexKind, IndexRecord, RECALL_SAMPLE, warn_of_recall};
+use super::met::Met;
+use super::{Neighbors, Search, blocks_of, check_search, search_in_blocks};
+use crate::error::Result;
+use crate::formats::FeatureRows;
+use crate::progress::{Progress, check_stop};
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+
+/// Rows that are read together.
+const READ: usize = 8 * Extent::UNIT;
+/// Rows that are looked for in one turn.
+const TURN: usize = 1 << 19;
+
+/// Digests of the files of a graph, by name.
+type Files = BTreeMap<String, String>;
+
+/// The graphs of the shards of a set of features `[N, D]`.
+pub struct GraphsInTurn<'a> {
+    /// Shards that there are, with or without rows.
+    count: usize,
+    /// The rows of each shard that has any, and where [`GraphShard::save`](super::GraphShard::save) left its graph.
+    shards: Vec<(Range<u32>, &'a Path, &'a Files)>,
+    groups: RowGroups,
+    scale: f32,
+}
+
+impl<'a> GraphsInTurn<'a> {
+    /// Of `features` in `count` shards: `parts` are those that have rows, in order. All rows go by, and 28 bytes of each stay.
+    ///
+    /// # Errors
+    /// What reading returns; [`crate::Error::Data`] if there are too many rows; [`crate::Error::Interrupted`].
+    pub fn open(
+        features: &mut dyn FeatureRows,
+        count: usize,
+        parts: &[(&'a Path, &'a Files)],
+    ) -> Result<Self> {
+        let (rows, width) = features.dim();
+        check_rows(rows)?;
+        let (mut extent, mut contents) = (Extent::new(width), Contents::default());
+        for first in (0..rows).step_by(READ) {
+            check_stop(String::new)?;
+            let block = features.read(first..(first + READ).min(rows))?;
+            extent.add(block.view());
+            contents.add(block.view());
+        }
+        let shards =
+            ranges(count, rows).zip(parts).map(|(range, &(dir, files))| (range, dir, files)).collect();
+        Ok(Self { count, shards, groups: contents.grouped(), scale: scale(&extent.frame()) })
+    }
+
+    /// Writes the graphs into `dir` as those of one index, and measures their recall for `k` neighbours on rows drawn with `seed`,
+    /// as [`super::build`] does. Gives what is to be remembered of the index.
+    ///
+    /// # Errors
+    /// [`crate::Error::Malformed`] if a file is not the one that its shard wrote; as [`super::build`]; [`crate::Error::Io`].
+    pub fn join(
+        &self,
+        features: &mut dyn FeatureRows,
+        dir: &Path,
+        k: usize,
+        seed: u64,
+        progress: &dyn Progress,
+    ) -> Result<IndexRecord> {
+        let search = Search { k, skip_zero: false };
+        check_search(search)?;
+        let sampled = sampled(features.dim().0, RECALL_SAMPLE, seed)?;
+        let mut met: Vec<Met> = sampled.iter().map(|_| Met::new(search)).collect();
+        let mut files = Files::new();
+        self.each(features, progress, |number, graph, features| {
+            files.extend(write_graph(dir, number, graph.0, &parameters(), graph.1)?);
+            self.walk(features, graph, &sampled, true, &mut met)
+        })?;
+        let found = self.answers(features, &sampled, met, search, progress)?;
+        let exact = exactly(features, &sampled, search, progress)?;
+        let recall = share_found(&found, &exact);
+        warn_of_recall(recall, progress);
+        Ok(IndexRecord {
+            kind: IndexKind::Hnsw,
+            parameters: Some(parameters()),
+            shards: Some(self.count),
+            recall: Some(recall),
+            files: Some(files),
+        })
+    }
+
+    /// The mean distance to the neighbours that [`super::NeighborIndex::search`] of the index finds for some rows of the set among
+    /// the others.
+    ///
+    /// # Errors
+    /// As [`super::NeighborIndex::search`]; what reading returns.
+    pub fn mean_distances(
+        &self,
+        features: &mut dyn FeatureRows,
+        rows: &[usize],
+        search: Search,
+        progress: &dyn Progress,
+    ) -> Result<Vec<f64>> {
+        check_search(search)?;
+        let mut means = Vec::with_capacity(rows.len());
+        for rows in rows.chunks(TURN) {
+            let mut met: Vec<Met> = rows.iter().map(|_| Met::new(search)).collect();
+            self.each(features, progress, |_, graph, features| {
+                self.walk(features, graph, rows, false, &mut met)
+            })?;
+            means.extend(self.answers(features, rows, met, search, progress)?.mean_distances());
+        }
+        Ok(means)
+    }
+
+    /// Visits the graphs.
+    fn each(
+        &self,
+        features: &mut dyn FeatureRows,
+        progress: &dyn Progress,
+        mut visit: impl FnMut(usize, (&Graph, &Space), &mut dyn FeatureRows) -> Result<()>,
+    ) -> Result<()> {
+        progress.start("neighbour graphs", self.shards.len() as u64, "graphs");
+        for (number, (range, dir, files)) in self.shards.iter().enumerate() {
+            check_stop(String::new)?;
+            // A shard counts its rows from 0.
+            let counted = self.groups.firsts_within(range.clone()).map(|row| row - range.start).collect();
+            let mut graph = read_graph(dir, 0, counted, parameters().m, files)?;
+            graph.rows.iter_mut().for_each(|row| *row += range.start);
+            let content = features.read(range.start as usize..range.end as usize)?.into_shared();
+            let space = Space { features: content, first: range.start, scale: self.scale };
+            visit(number, (&graph, &space), features)?;
+            progress.advance(1);
+        }
+        progress.finish();
+        Ok(())
+    }
+
+    /// Walks over a graph for some rows of the set, from their own node if `from_own` and there is one.
+    fn walk(
+        &self,
+        features: &mut dyn FeatureRows,
+        graph: (&Graph, &Space),
+        rows: &[usize],
+        from_own: bool,
+        met: &mut [Met],
+    ) -> Result<()> {
+        let ef = parameters().ef_search;
+        for (rows, met) in rows.chunks(READ).zip(met.chunks_mut(READ)) {
+            check_stop(String::new)?;
+            let queries = features.select(rows)?;
+            let queries = queries.as_slice().unwrap_or_default().par_chunks_exact(features.dim().1.max(1));
+            met.par_iter_mut().zip(rows).zip(queries).for_each_init(
+                Walk::default,
+                |walk, ((met, &row), query)| {
+                    let own = self.groups.first(row as u32);
+                    let start = if from_own { graph.0.node(own) } else { None };
+                    met.walk(query, graph, start, ef, walk);
+                    met.keep_nearest(&self.groups);
+                },
+            );
+        }
+        Ok(())
+    }
+
+    /// The answers for the rows; exactly, where the graphs do not know enough.
+    fn answers(
+        &self,
+        features: &mut dyn FeatureRows,
+        rows: &[usize],
+        met: Vec<Met>,
+        search: Search,
+        progress: &dyn Progress,
+    ) -> Result<Neighbors> {
+        let k = search.k;
+        let mut neighbors =
+            Neighbors { k, rows: vec![0; rows.len() * k], distances: vec![0.0; rows.len() * k] };
+        let mut lost = Vec::new();
+        for (q, (met, &row)) in met.into_iter().zip(rows).enumerate() {
+            let answer = met.answer(&self.groups, Some(row as u32));
+            if answer.and_then(|found| neighbors.set(q, &found)).is_none() {
+                lost.push(q);
+            }
+        }
+        for lost in lost.chunks(READ) {
+            let rows: Vec<usize> = lost.iter().map(|&q| rows[q]).collect();
+            let found = exactly(features, &rows, search, progress)?;
+            for (at, &q) in lost.iter().enumerate() {
+                let (rows, distances) = found.of(at);
+                neighbors.rows[q * k..][..k].copy_from_slice(rows);
+                neighbors.distances[q * k..][..k].copy_from_slice(distances);
+            }
+        }
+        Ok(neighbors)
+    }
+}
+
+/// [`search_in_blocks`], with progress.
+fn exactly(
+    features: &mut dyn FeatureRows,
+    rows: &[usize],
+    search: Search,
+    progress: &dyn Progress,
+) -> Result<Neighbors> {
+    progress.start(
+        "nearest neighbours",
+        (rows.len() * blocks_of(features.dim().0)) as u64,
+        "rows of a block",
+    );
+    let found = search_in_blocks(features, rows, search, progress)?;
+    progress.finish();
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::hnsw_tests::clusters;
+    use super::super::{GraphShard, HnswIndex, NeighborIndex, open};
+    use super::*;
+    use crate::progress::Silent;
+    use crate::shards::{Shard, of_shard};
+    use ndarray::{ArcArray2, Axis};
+    use tempfile::TempDir;
+
+    /// The graphs of `count` shards, those without rows left out.
+    fn graphs(features: &ArcArray2<f32>, count: usize) -> Vec<(TempDir, Files)> {
+        let shards = (0..count).map(|index| of_shard(Shard { index, count }, features.nrows()).1);
+        let made = shards.filter(|rows| !rows.is_empty()).map(|rows| {
+            let dir = tempfile::tempdir().unwrap();
+            let content = features.clone().read(rows.clone()).unwrap().into_shared();
+            let files = GraphShard::build(content, rows, &Silent).unwrap().save(dir.path()).unwrap();
+            (dir, files)
+        });
+        made.collect()
+    }
+
+    /// Of clusters with copies near each other and far apart, of which one is as large as float32 is; one row has more copies than
+    /// neighbours are wanted.
+    fn features() -> ArcArray2<f32> {
+        let mut features = clusters(3_500, 6, 31);
+        for row in 0..40 {
+            let copied = features.row(row * 3).to_owned();
+            features.row_mut(3_400 - row * 20).assign(&copied);
+        }
+        for row in (5..900).step_by(60) {
+            let copied = features.row(2_000).to_owned();
+            features.row_mut(row).assign(&copied);
+        }
+        features.row_mut(17).fill(3e38);
+        features.into_shared()
+    }
+
+    #[test]
+    fn what_is_written_and_found_in_turn_is_that_of_the_whole_index_in_memory() {
+        let mut features = features();
+        for count in [1, 3, 5] {
+            let made = graphs(&features, count);
+            let parts: Vec<(&Path, &Files)> = made.iter().map(|(dir, files)| (dir.path(), files)).collect();
+            let graphs = GraphsInTurn::open(&mut features, count, &parts).unwrap();
+            let (joined, again) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            let (k, seed) = (8, 3);
+            let record = graphs.join(&mut features, joined.path(), k, seed, &Silent).unwrap();
+            let load = (parameters(), Some(count));
+            let files = record.files.clone().unwrap();
+            let whole = HnswIndex::load(joined.path(), features.clone(), load, &files, &Silent).unwrap();
+            assert_eq!(whole.save(again.path()).unwrap(), files, "{count} shards");
+            assert_eq!(whole.recall(k, RECALL_SAMPLE, seed, &Silent).unwrap(), record.recall.unwrap());
+            assert!(open(joined.path(), &record, features.clone(), &Silent).is_ok());
+
+            let rows: Vec<usize> = (0..3_500).step_by(3).chain([3_499]).collect();
+            let own: Vec<Option<u32>> = rows.iter().map(|&row| Some(row as u32)).collect();
+            let queries = features.view().select(Axis(0), &rows);
+            // With 400 neighbours there are rows for which the graphs do not know enough.
+            for search in [(k, true), (k, false), (400, true)] {
+                let search = Search { k: search.0, skip_zero: search.1 };
+                let expected = whole.search(queries.view(), Some(&own), search, &Silent).unwrap();
+                let found = graphs.mean_distances(&mut features, &rows, search, &Silent).unwrap();
+                assert_eq!(found, expected.mean_distances(), "{count} shards, {search:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_its_shard_did_not_write_is_refused() {
+        let mut features = features();
+        let made = graphs(&features, 2);
+        let parts: Vec<(&Path, &Files)> = made.iter().map(|(dir, files)| (dir.path(), files)).collect();
+        std::fs::write(made[1].0.path().join("index.0.hnsw.graph"), "").unwrap();
+        let graphs = GraphsInTurn::open(&mut features, 2, &parts).unwrap();
+        let joined = tempfile::tempdir().unwrap();
+        let error = graphs.join(&mut features, joined.path(), 5, 1, &Silent).unwrap_err();
+        assert!(error.to_string().contains("SHA-256"), "{error}");
+    }
+}
