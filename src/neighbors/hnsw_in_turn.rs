@@ -221,7 +221,7 @@ fn exactly(
 #[cfg(test)]
 mod tests {
     use super::super::hnsw_tests::clusters;
-    use super::super::{GraphShard, HnswIndex, NeighborIndex, open};
+    use super::super::{ExactIndex, GraphShard, HnswIndex, NeighborIndex, open};
     use super::*;
     use crate::progress::Silent;
     use crate::shards::{Shard, of_shard};
@@ -276,13 +276,27 @@ mod tests {
             let rows: Vec<usize> = (0..3_500).step_by(3).chain([3_499]).collect();
             let own: Vec<Option<u32>> = rows.iter().map(|&row| Some(row as u32)).collect();
             let queries = features.view().select(Axis(0), &rows);
-            // With 400 neighbours there are rows for which the graphs do not know enough.
             for search in [(k, true), (k, false), (400, true)] {
                 let search = Search { k: search.0, skip_zero: search.1 };
                 let expected = whole.search(queries.view(), Some(&own), search, &Silent).unwrap();
                 let found = graphs.mean_distances(&mut features, &rows, search, &Silent).unwrap();
                 assert_eq!(found, expected.mean_distances(), "{count} shards, {search:?}");
             }
+        }
+    }
+
+    #[test]
+    fn rows_of_which_the_graphs_know_too_little_are_answered_exactly() {
+        let mut features = features();
+        let made = graphs(&features, 2);
+        let parts: Vec<(&Path, &Files)> = made.iter().map(|(dir, files)| (dir.path(), files)).collect();
+        let graphs = GraphsInTurn::open(&mut features, 2, &parts).unwrap();
+        let (rows, search) = ([5, 2_000, 3_400], Search { k: 4, skip_zero: true });
+        let met = rows.iter().map(|_| Met::new(search)).collect();
+        let found = graphs.answers(&mut features, &rows, met, search, &Silent).unwrap();
+        let exact = ExactIndex::new(features).unwrap().search_self(search, &Silent).unwrap();
+        for (q, row) in rows.into_iter().enumerate() {
+            assert_eq!(found.of(q), exact.of(row));
         }
     }
 

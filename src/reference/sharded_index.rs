@@ -281,8 +281,7 @@ mod tests {
         let place = dir.path().join("ref");
         import(&place, &file, &features, false).unwrap();
         let mut reference = Reference::open(&place).unwrap();
-        let mut options = IndexOptions::default();
-        options.predictor = false;
+        let options = IndexOptions { predictor: false, ..IndexOptions::default() };
         let parts: Vec<Part> = (0..4)
             .map(|index| {
                 let shard = Shard { index, count: 4 };

@@ -228,7 +228,7 @@ impl FeatureRows for FeatureFiles {
             }
             first += file.rows();
         }
-        Ok(rows.unwrap_or_default())
+        Ok(rows.unwrap_or_else(|| Array2::zeros((range.len(), self.columns))))
     }
 }
 
