@@ -7,6 +7,7 @@ use super::graph_dump;
 use super::hnsw::{HnswIndex, HnswParameters, prepared, shares};
 use super::hnsw_shards::shares_of_shards;
 use crate::error::{Error, Result};
+use crate::formats::atomic::link_or_copy;
 use crate::formats::digest::hex;
 use crate::progress::{Progress, check_stop};
 use crate::shards::Shard;
@@ -107,14 +108,13 @@ pub(super) fn write_graph(
     Ok([(data_name, data.persist()?), (links_name, links.persist()?)])
 }
 
-/// Gives the files of an index that was saved into `from` to `to`, on the same file system, for those that are there.
+/// Puts the files of an index that was saved into `from` into `to`, for those that are there.
 ///
 /// # Errors
 /// [`Error::Io`].
-pub(super) fn move_files(from: &Path, to: &Path, files: &BTreeMap<String, String>) -> Result<()> {
+pub(super) fn place_files(from: &Path, to: &Path, files: &BTreeMap<String, String>) -> Result<()> {
     for name in files.keys() {
-        let path = to.join(name);
-        fs::rename(from.join(name), &path).map_err(Error::io("rename", &path))?;
+        link_or_copy(&from.join(name), &to.join(name))?;
     }
     remove_others(to, Some(files))
 }

@@ -177,12 +177,12 @@ pub fn remove_graphs(dir: &Path) -> Result<()> {
     super::dump::remove_others(dir, None)
 }
 
-/// Gives the files of `record`, which were written into `from`, to `dir` on the same file system, for those of an earlier index.
+/// Puts the files of `record`, which were written into `from`, into `dir`, for those of an earlier index.
 ///
 /// # Errors
 /// [`crate::Error::Io`].
-pub fn move_graphs(from: &Path, dir: &Path, record: &IndexRecord) -> Result<()> {
-    super::dump::move_files(from, dir, record.files.as_ref().unwrap_or(&BTreeMap::new()))
+pub fn place_graphs(from: &Path, dir: &Path, record: &IndexRecord) -> Result<()> {
+    super::dump::place_files(from, dir, record.files.as_ref().unwrap_or(&BTreeMap::new()))
 }
 
 /// Makes the index that `record` remembers for the same `features` `[N, D]`: an exact one anew, graphs from the files in `dir`.

@@ -36,7 +36,7 @@ pub use hnsw_in_turn::GraphsInTurn;
 pub use hnsw_shards::GraphShard;
 pub use in_blocks::{blocks_of, search_in_blocks};
 pub use kind::{
-    BuiltIndex, IndexKind, IndexRecord, build, build_borrowed, choose, move_graphs, open, remove_graphs,
+    BuiltIndex, IndexKind, IndexRecord, build, build_borrowed, choose, open, place_graphs, remove_graphs,
 };
 pub use merging::Merging;
 

@@ -13,7 +13,7 @@ use crate::formats::FeatureRows;
 use crate::formats::atomic::remove_directory_in_use;
 use crate::formats::npy::{read_npz_f64, write_npz_f64};
 use crate::neighbors::{
-    IndexKind, IndexRecord, Neighbors, Search, blocks_of, move_graphs, remove_graphs, search_in_blocks,
+    IndexKind, IndexRecord, Neighbors, Search, blocks_of, place_graphs, remove_graphs, search_in_blocks,
 };
 use crate::progress::{Progress, check_stop};
 use crate::shards::{self, CHUNK, Merged, Part, Partial, Run, Shard, check_whole, options_of};
@@ -188,7 +188,7 @@ pub fn merge_indexed(dir: &Path, parts: &[Part], progress: &dyn Progress) -> Res
         // Beside the parts, so that an attempt that is cut off leaves nothing in the reference.
         let graphs = tempfile::tempdir_in(&out).map_err(Error::io("create", &out))?;
         let found = join_graphs(&mut features, parts, graphs.path(), options.score, progress)?;
-        let place = |dir: &Path, record: &mut IndexRecord| move_graphs(graphs.path(), dir, record);
+        let place = |dir: &Path, record: &mut IndexRecord| place_graphs(graphs.path(), dir, record);
         keep(&mut reference, &mut features, found, place, options, progress)?
     } else {
         let found = join_exact(&mut features, parts, options.score, progress)?;
