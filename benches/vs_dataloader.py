@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """From image files to features: a PyTorch DataLoader script and `pd embed`, whole commands in turns.
 
-    pip install torch pillow numpy
+    pip install torch pillow numpy timm
     cargo build --release
-    python benches/vs_dataloader.py IMAGES WEIGHTS [ROUNDS]
+    python benches/vs_dataloader.py IMAGES WEIGHTS [ROUNDS [NETWORK]]
 
-IMAGES is a directory of images, WEIGHTS the CIFAR ResNet-56 (names of akamaster/pytorch_resnet_cifar10). Two threads or
-workers each. Prints the ratio of the times (below 1: pd is faster) and the relative difference of the features.
+IMAGES is a directory of images. NETWORK is cifar-resnet56 (the default; WEIGHTS with the names of
+akamaster/pytorch_resnet_cifar10) or resnet50 (WEIGHTS a state dict of timm's, on images squashed to 224). Two threads or workers
+each. Prints the ratio of the times (below 1: pd is faster) and the relative difference of the features.
 """
 
 import glob
@@ -28,8 +29,13 @@ PD = os.path.join(os.path.dirname(__file__), "..", "target", "release", "pd")
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 
 
+# Side of the images and images of a batch.
+NETWORKS = {"cifar-resnet56": (32, 128), "resnet50": (224, 8)}
+
+
 class Images(torch.utils.data.Dataset):
-    def __init__(self, root):
+    def __init__(self, root, side):
+        self.size = (side, side)
         self.paths = sorted(glob.glob(root + "/**/*.*", recursive=True), key=lambda p: os.path.relpath(p, root).encode())
 
     def __len__(self):
@@ -37,8 +43,8 @@ class Images(torch.utils.data.Dataset):
 
     def __getitem__(self, i):
         image = Image.open(self.paths[i]).convert("RGB")
-        if image.size != (32, 32):
-            image = image.resize((32, 32), Image.BILINEAR)
+        if image.size != self.size:
+            image = image.resize(self.size, Image.BILINEAR)
         return torch.from_numpy((np.float32(image) / 255 - MEAN) / STD).permute(2, 0, 1)
 
 
@@ -71,15 +77,27 @@ class Network(nn.Module):
         return self.layer3(self.layer2(self.layer1(x))).mean((2, 3))
 
 
-def peer(root, weights):
-    torch.set_num_threads(THREADS)
+def network_of(name, weights):
     state = torch.load(weights, map_location="cpu")
-    state = {k.removeprefix("module."): v for k, v in state["state_dict"].items() if "linear" not in k}
-    network = Network().eval()
+    if name == "resnet50":
+        import timm
+
+        network = timm.create_model("resnet50", num_classes=0)
+        state = {k: v for k, v in state.items() if not k.startswith("fc.")}
+    else:
+        network = Network()
+        state = {k.removeprefix("module."): v for k, v in state["state_dict"].items() if "linear" not in k}
     network.load_state_dict(state)
-    loader = torch.utils.data.DataLoader(Images(root), batch_size=128, num_workers=THREADS)
+    return network.eval()
+
+
+def peer(root, weights, name, out):
+    torch.set_num_threads(THREADS)
+    side, batch = NETWORKS[name]
+    network = network_of(name, weights)
+    loader = torch.utils.data.DataLoader(Images(root, side), batch_size=batch, num_workers=THREADS)
     with torch.inference_mode():
-        np.save(sys.argv[4], torch.cat([network(batch) for batch in loader]).numpy())
+        np.save(out, torch.cat([network(batch) for batch in loader]).numpy())
 
 
 def timed(command):
@@ -91,12 +109,13 @@ def timed(command):
 def main():
     root, weights = sys.argv[1:3]
     rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 3
+    name = sys.argv[4] if len(sys.argv) > 4 else "cifar-resnet56"
     pairs = []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as out:
             theirs, ours = out + "/theirs.npy", out + "/ref"
-            options = ["--extractor", "cifar-resnet56", "--weights", weights, "--threads", str(THREADS), "-o", ours]
-            script = [sys.executable, __file__, root, weights, "peer", theirs]
+            options = ["--extractor", name, "--weights", weights, "--fit", "squash", "--threads", str(THREADS), "-o", ours]
+            script = [sys.executable, __file__, root, weights, "peer", name, theirs]
             pairs.append((timed(script), timed([PD, "embed", root, *options])))
             a, b = np.load(theirs), np.load(ours + "/features.npy")
             print(f"  PyTorch {pairs[-1][0]:.1f} s, pd {pairs[-1][1]:.1f} s", flush=True)
@@ -106,6 +125,6 @@ def main():
 
 if __name__ == "__main__":
     if sys.argv[3:4] == ["peer"]:
-        peer(sys.argv[1], sys.argv[2])
+        peer(*sys.argv[1:3], *sys.argv[4:6])
     else:
         main()
