@@ -82,12 +82,7 @@ impl Collective for Nccl {
         };
         let comm = &*comm;
         let exchange = |what| move |x: &Tensor| x.apply_op1_no_bwd(&Exchange { comm, what });
-        let add = |x: &Tensor| sum_in_blocks(x, self.size(), exchange(What::Deal), exchange(What::Gather));
-        match x.dtype() {
-            DType::F32 | DType::F64 => add(x),
-            other => add(&x.to_dtype(DType::F32)?)?.to_dtype(other),
-        }
-        .map(Some)
+        sum_in_blocks(x, self.size(), exchange(What::Deal), exchange(What::Gather)).map(Some)
     }
 
     fn abort(&self, code: u8) -> ! {

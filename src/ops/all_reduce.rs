@@ -5,7 +5,7 @@
 
 use super::composed::with_gradient;
 use crate::collective::Ranks;
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use std::sync::Arc;
 
 /// The sum over all ranks of a tensor that each has in the same shape.
@@ -33,21 +33,22 @@ pub fn mean(x: &Tensor, ranks: &Ranks) -> Result<Tensor> {
 
 /// On its device, or through the memory of the host: float64 as it is, every other type as float32.
 fn added_up(x: &Tensor, ranks: &Ranks) -> Result<Tensor> {
-    if let Some(total) = ranks.sum_on_device(x)? {
-        return Ok(total);
-    }
-    let flat = x.flatten_all()?;
-    let total = match x.dtype() {
-        DType::F64 => {
-            let mut values = flat.to_vec1::<f64>()?;
+    let wide = match x.dtype() {
+        DType::F64 => x.clone(),
+        _ => x.to_dtype(DType::F32)?,
+    };
+    let total = match (ranks.sum_on_device(&wide)?, wide.dtype()) {
+        (Some(total), _) => total,
+        (None, DType::F64) => {
+            let mut values = wide.flatten_all()?.to_vec1::<f64>()?;
             ranks.sum_f64(&mut values);
-            Tensor::from_vec(values, x.shape(), &Device::Cpu)?
+            Tensor::from_vec(values, x.shape(), x.device())?
         }
-        _ => {
-            let mut values = flat.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+        (None, _) => {
+            let mut values = wide.flatten_all()?.to_vec1::<f32>()?;
             ranks.sum_f32(&mut values);
-            Tensor::from_vec(values, x.shape(), &Device::Cpu)?
+            Tensor::from_vec(values, x.shape(), x.device())?
         }
     };
-    total.to_dtype(x.dtype())?.to_device(x.device())
+    total.to_dtype(x.dtype())
 }

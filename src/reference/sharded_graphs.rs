@@ -167,13 +167,14 @@ pub(super) fn join_graphs(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::import;
     use super::*;
     use crate::formats::npy::write_npy;
     use ndarray::Array2;
     use std::fs;
     use std::sync::Mutex;
+    use tempfile::TempDir;
 
     /// What was begun.
     #[derive(Default)]
@@ -188,16 +189,21 @@ mod tests {
         fn warn(&self, _: &str) {}
     }
 
-    #[test]
-    fn a_part_that_goes_on_keeps_its_graph_and_what_was_found() {
-        const ROWS: usize = 1_500;
+    /// A reference of so many rows, some of them copies, in a directory of its own; and its features.
+    pub fn imported(rows: usize) -> (TempDir, Reference, Array2<f32>) {
         let dir = tempfile::tempdir().unwrap();
-        let features = Array2::from_shape_fn((ROWS, 3), |(i, j)| ((i * (7 + j * 5)) % 997) as f32);
+        let features = Array2::from_shape_fn((rows, 3), |(i, j)| ((i * (7 + j * 5)) % 997) as f32);
         let file = dir.path().join("features.npy");
         write_npy(&file, &features).unwrap();
         let place = dir.path().join("ref");
         import(&place, &file, &features, false).unwrap();
-        let reference = Reference::open(&place).unwrap();
+        (dir, Reference::open(&place).unwrap(), features)
+    }
+
+    #[test]
+    fn a_part_that_goes_on_keeps_its_graph_and_what_was_found() {
+        const ROWS: usize = 1_500;
+        let (dir, reference, _) = imported(ROWS);
         let partial = Partial::open(dir.path().join("partial"), &"run").unwrap();
         let made = |own: &Range<usize>| {
             let begun = Begun::default();

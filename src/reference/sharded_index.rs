@@ -247,10 +247,9 @@ pub(super) fn without_neighbors(part: &Part) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::import;
     use super::super::index::index;
+    use super::super::sharded_graphs::tests::imported;
     use super::*;
-    use crate::formats::npy::write_npy;
     use crate::progress::Silent;
     use ndarray::{ArcArray2, Array2};
 
@@ -273,14 +272,7 @@ mod tests {
 
     #[test]
     fn joining_exact_neighbours_reads_no_features_but_a_sample() {
-        const ROWS: usize = 2_500;
-        let dir = tempfile::tempdir().unwrap();
-        let features = Array2::from_shape_fn((ROWS, 3), |(i, j)| ((i * (7 + j * 5)) % 997) as f32);
-        let file = dir.path().join("features.npy");
-        write_npy(&file, &features).unwrap();
-        let place = dir.path().join("ref");
-        import(&place, &file, &features, false).unwrap();
-        let mut reference = Reference::open(&place).unwrap();
+        let (_dir, mut reference, features) = imported(2_500);
         let options = IndexOptions { predictor: false, ..IndexOptions::default() };
         let parts: Vec<Part> = (0..4)
             .map(|index| {

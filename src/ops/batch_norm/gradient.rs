@@ -1,6 +1,6 @@
 //! The gradients of batch normalisation on the CPU: first the sums over each channel, then the input's, which needs them.
 
-use super::statistics::planes;
+use super::statistics::{by_channel, planes};
 use super::{Channel, Normalize};
 use crate::ops::activation::{Activation, with_activation};
 use crate::ops::host::{floats, written};
@@ -28,22 +28,16 @@ impl CustomOp3 for AffineGrad {
         let (_, channels, height, width) = xl.shape().dims4()?;
         let (x, dy, affine) = (floats(x, xl)?, floats(dy, dyl)?, floats(affine, al)?);
         let plane = height * width;
-        let mut rows: Vec<(f32, f32)> = Vec::new();
-        (0..channels)
-            .into_par_iter()
-            .map(|c| {
-                let (mut scale, mut shift) = (0f64, 0f64);
-                for (x, dy) in planes(x, c, channels, plane).zip(planes(dy, c, channels, plane)) {
-                    let sums = PlaneSums { channel: self.0.channel(affine, c), x, dy };
-                    let (products, values) = pulp::Arch::new().dispatch(sums);
-                    scale += products;
-                    shift += values;
-                }
-                ((scale * f64::from(self.0.inverse[c])) as f32, shift as f32)
-            })
-            .collect_into_vec(&mut rows);
-        let out = rows.iter().map(|r| r.0).chain(rows.iter().map(|r| r.1)).collect();
-        Ok((CpuStorage::F32(out), Shape::from((2, channels))))
+        Ok(by_channel(channels, |c| {
+            let (mut scale, mut shift) = (0f64, 0f64);
+            for (x, dy) in planes(x, c, channels, plane).zip(planes(dy, c, channels, plane)) {
+                let sums = PlaneSums { channel: self.0.channel(affine, c), x, dy };
+                let (products, values) = pulp::Arch::new().dispatch(sums);
+                scale += products;
+                shift += values;
+            }
+            ((scale * f64::from(self.0.inverse[c])) as f32, shift as f32)
+        }))
     }
 }
 

@@ -43,13 +43,9 @@ impl CustomOp1 for Statistics {
         let (batch, channels, height, width) = layout.shape().dims4()?;
         let x = floats(x, layout)?;
         let plane = height * width;
-        let mut rows: Vec<(f32, f32)> = Vec::new();
-        (0..channels)
-            .into_par_iter()
-            .map(|channel| pulp::Arch::new().dispatch(ChannelMoments { x, channel, channels, plane, batch }))
-            .collect_into_vec(&mut rows);
-        let out = rows.iter().map(|r| r.0).chain(rows.iter().map(|r| r.1)).collect();
-        Ok((CpuStorage::F32(out), Shape::from((2, channels))))
+        Ok(by_channel(channels, |channel| {
+            pulp::Arch::new().dispatch(ChannelMoments { x, channel, channels, plane, batch })
+        }))
     }
 }
 
@@ -78,6 +74,16 @@ impl pulp::WithSimd for ChannelMoments<'_> {
         }
         (mean as f32, (squares / (n * batch as f64)) as f32)
     }
+}
+
+/// `[2, C]` of two numbers for each channel.
+pub(super) fn by_channel(
+    channels: usize,
+    of: impl Fn(usize) -> (f32, f32) + Send + Sync,
+) -> (CpuStorage, Shape) {
+    let (mut rows, second): (Vec<f32>, Vec<f32>) = (0..channels).into_par_iter().map(of).unzip();
+    rows.extend(second);
+    (CpuStorage::F32(rows), Shape::from((2, channels)))
 }
 
 /// The planes of one channel, image by image.

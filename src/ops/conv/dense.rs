@@ -77,6 +77,18 @@ pub struct Task {
     pub channels: usize,
 }
 
+impl Task {
+    /// The place of a pixel of the task's image `image` and its output channel `channel`.
+    #[inline(always)]
+    pub fn place(&self, shape: &Shape, image: usize, channel: usize, pixel: usize) -> Place {
+        let plane = shape.out_plane();
+        let at = (image * self.channels + channel) * plane + pixel;
+        let channel = self.first_panel * MR + channel;
+        let whole = ((self.first_image + image) * shape.out_channels + channel) * plane + pixel;
+        Place { channel, at, whole, room: plane - pixel }
+    }
+}
+
 /// Deals the output of a convolution to the threads; an image is `plane` columns of work. `compute` is given the task's part of `out`.
 pub fn deal(
     shape: &Shape,
@@ -198,18 +210,11 @@ impl Block<'_> {
     /// Stores the tile of this task's panel `panel`.
     #[inline(always)]
     fn store(&self, store: &mut Store, tile: &Tile, segments: &Segments, panel: usize) {
-        let shape = self.shape;
-        let Task { first_image, first_panel, channels, .. } = self.task;
-        let plane = shape.out_plane();
         for segment in segments.iter() {
-            let pixel = segment.y * shape.out_width + segment.x;
-            for (i, row) in tile.iter().enumerate().take(channels - panel * MR) {
-                let local = panel * MR + i;
-                let channel = first_panel * MR + local;
-                let at = (segment.image * channels + local) * plane + pixel;
-                let image = first_image + segment.image;
-                let whole = (image * shape.out_channels + channel) * plane + pixel;
-                store.run(&row[segment.at..], segment.len, Place { channel, at, whole, room: plane - pixel });
+            let pixel = segment.y * self.shape.out_width + segment.x;
+            for (i, row) in tile.iter().enumerate().take(self.task.channels - panel * MR) {
+                let place = self.task.place(self.shape, segment.image, panel * MR + i, pixel);
+                store.run(&row[segment.at..], segment.len, place);
             }
         }
     }

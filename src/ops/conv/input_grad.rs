@@ -22,17 +22,8 @@ impl TransposedWeights {
             let rows = taps_of_phase(py, shape.kernel_height, stride);
             let columns = taps_of_phase(px, shape.kernel_width, stride);
             let taps = rows * columns;
-            let inner = Shape {
-                in_channels: shape.out_channels,
-                out_channels: shape.in_channels,
-                kernel_height: rows,
-                kernel_width: columns,
-                out_height: shape.height.div_ceil(stride),
-                out_width: shape.width.div_ceil(stride),
-                stride: 1,
-                ..*shape
-            };
-            Weights::new(&inner, usage, |channel, k| {
+            let dims = [shape.in_channels, shape.out_channels, rows, columns];
+            Weights::dense(dims, 1, usage, |channel, k| {
                 let (out, tap) = (k / taps, k % taps);
                 let ky = py + stride * (rows - 1 - tap / columns);
                 let kx = px + stride * (columns - 1 - tap % columns);

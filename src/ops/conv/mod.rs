@@ -87,10 +87,8 @@ struct Frozen {
 }
 
 struct HostWeights {
-    /// As given; empty where they are packed, since large layers would be kept once more.
-    depthwise: Vec<f32>,
+    weights: Weights,
     bias: Option<Vec<f32>>,
-    dense: Option<Weights>,
     transposed: OnceLock<TransposedWeights>,
 }
 
@@ -115,16 +113,15 @@ impl Conv2d {
         }
         let host = if weight.device().is_cpu() && weight.dtype() == DType::F32 {
             let values: Vec<f32> = weight.flatten_all()?.to_vec1()?;
-            let (dense, depthwise) = match config.groups {
+            let weights = match config.groups {
                 1 => {
-                    let depth = per_group * kh * kw;
-                    let shape = Shape::of_kernel((outs, per_group, kh, kw), config.stride);
-                    (Some(Weights::new(&shape, Usage::Kept, |row, k| values[row * depth + k])), Vec::new())
+                    let (dims, depth) = ([outs, per_group, kh, kw], per_group * kh * kw);
+                    Weights::dense(dims, config.stride, Usage::Kept, |row, k| values[row * depth + k])
                 }
-                _ => (None, values),
+                _ => Weights::Depthwise(values),
             };
             let bias = bias.as_ref().map(|bias| bias.to_vec1()).transpose()?;
-            Some(HostWeights { depthwise, bias, dense, transposed: OnceLock::new() })
+            Some(HostWeights { weights, bias, transposed: OnceLock::new() })
         } else {
             None
         };
@@ -231,12 +228,7 @@ impl Frozen {
         let epilogue = Epilogue { bias: host.bias.as_deref(), residual, activation };
         // SAFETY: the forward passes write every element: their tasks split the output without gaps, and the segments of a task
         // cover each of its columns for each of its channels.
-        let out = unsafe {
-            written(n, |out| match &host.dense {
-                Some(dense) => dense.forward(&shape, x, epilogue, out),
-                None => depthwise::forward(&shape, x, &host.depthwise, epilogue, out),
-            })
-        };
+        let out = unsafe { written(n, |out| host.weights.forward(&shape, x, epilogue, out)) };
         Ok((CpuStorage::F32(out), Dims::from(out_dims)))
     }
 }
@@ -328,8 +320,13 @@ impl CustomOp1 for FusedGrad {
         let Some(host) = &self.layer.host else { bail!("the weights are not on the CPU") };
         let shape = self.layer.shape(&self.dims)?;
         let dy = floats(dy, layout)?;
-        let dx = match self.layer.config.groups {
-            1 => {
+        let dx = match &host.weights {
+            Weights::Depthwise(weights) => {
+                let mut dx = vec![0f32; self.dims.iter().product()];
+                depthwise::input_grad(&shape, dy, weights, &mut dx);
+                dx
+            }
+            _ => {
                 let values = match host.transposed.get() {
                     Some(_) => Vec::new(),
                     None => self.layer.weight.flatten_all()?.to_vec1()?,
@@ -337,11 +334,6 @@ impl CustomOp1 for FusedGrad {
                 let weights =
                     host.transposed.get_or_init(|| TransposedWeights::new(&values, &shape, Usage::Kept));
                 input_grad::input_grad(&shape, dy, weights)
-            }
-            _ => {
-                let mut dx = vec![0f32; self.dims.iter().product()];
-                depthwise::input_grad(&shape, dy, &host.depthwise, &mut dx);
-                dx
             }
         };
         Ok((CpuStorage::F32(dx), Dims::from(self.dims.clone())))

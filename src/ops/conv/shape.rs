@@ -95,27 +95,6 @@ impl Shape {
         })
     }
 
-    /// Of weights `[out_channels, in_channels, kernel_height, kernel_width]` alone, on images of the kernel's size.
-    pub fn of_kernel(
-        (out_channels, in_channels, kernel_height, kernel_width): (usize, usize, usize, usize),
-        stride: usize,
-    ) -> Self {
-        Self {
-            batch: 1,
-            in_channels,
-            height: kernel_height,
-            width: kernel_width,
-            out_channels,
-            kernel_height,
-            kernel_width,
-            out_height: 1,
-            out_width: 1,
-            stride,
-            top: 0,
-            left: 0,
-        }
-    }
-
     /// A 1 x 1 convolution without stride sees each image as one long row: fewer, longer segments.
     pub fn flattened(mut self) -> Self {
         if self.pointwise() {

@@ -1,17 +1,20 @@
-//! Weights of a dense convolution as its forward pass takes them, and which way that pass goes.
+//! Weights of a convolution as its forward pass takes them, and which way that pass goes.
 
 use super::dense::{self, PackedWeights};
+use super::depthwise;
 use super::shape::Shape;
 use super::store::Epilogue;
 use super::winograd::{self, TransformedWeights};
 use std::mem::MaybeUninit;
 
-/// Weights `[O, depth]`, made ready.
+/// Weights made ready.
 pub enum Weights {
     /// For a product with the gathered image.
     Direct(PackedWeights),
     /// For products of transformed tiles.
     Winograd(TransformedWeights),
+    /// One kernel for each channel, as given.
+    Depthwise(Vec<f32>),
 }
 
 /// How often weights are used.
@@ -19,16 +22,22 @@ pub enum Weights {
 pub enum Usage {
     /// For many batches.
     Kept,
-    /// For one: making them ready counts.
-    Once,
+    /// For one, to this many output rows and columns: making them ready counts.
+    Once { height: usize, width: usize },
 }
 
 impl Weights {
-    /// From the weight of each output channel and depth.
-    pub fn new(shape: &Shape, usage: Usage, weight: impl Fn(usize, usize) -> f32 + Sync) -> Self {
-        match winograd::suits(shape, usage) {
-            true => Self::Winograd(TransformedWeights::from_fn(shape, weight)),
-            false => Self::Direct(PackedWeights::from_fn(shape.out_channels, shape.depth(), weight)),
+    /// Of a dense convolution with weights `dims` `[O, C, kh, kw]`, from the weight of each output channel and depth.
+    pub fn dense(
+        dims: [usize; 4],
+        stride: usize,
+        usage: Usage,
+        weight: impl Fn(usize, usize) -> f32 + Sync,
+    ) -> Self {
+        let [out_channels, in_channels, height, width] = dims;
+        match winograd::suits(dims, stride, usage) {
+            true => Self::Winograd(TransformedWeights::from_fn(out_channels, in_channels, width, weight)),
+            false => Self::Direct(PackedWeights::from_fn(out_channels, in_channels * height * width, weight)),
         }
     }
 
@@ -37,6 +46,7 @@ impl Weights {
         match self {
             Self::Direct(weights) => dense::forward(shape, x, weights, epilogue, out),
             Self::Winograd(weights) => winograd::forward(shape, x, weights, epilogue, out),
+            Self::Depthwise(weights) => depthwise::forward(shape, x, weights, epilogue, out),
         }
     }
 }

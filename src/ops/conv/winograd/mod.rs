@@ -8,7 +8,7 @@ mod transform;
 use super::dense::{Task, deal};
 use super::shape::{Segments, Shape};
 use super::staged::{Region, Staged};
-use super::store::{Epilogue, Place, Store};
+use super::store::{Epilogue, Store};
 use super::weights::Usage;
 use crate::ops::gemm::{self, MR, NR, Tile, ZERO_TILE};
 use rayon::prelude::*;
@@ -28,11 +28,15 @@ const HELD_FLOATS: usize = 512 * 1024;
 /// Channels that are staged together.
 const STAGED_CHANNELS: usize = 8;
 
-/// Whether a convolution of this shape is computed so. The number of images plays no part: no result depends on it.
-pub fn suits(shape: &Shape, usage: Usage) -> bool {
-    let kernel = matches!((shape.kernel_height, shape.kernel_width, shape.stride), (3, 3, 1) | (2, 2, 1));
-    let worth = usage == Usage::Kept || tiles(shape).out_plane() >= FEWEST_TILES;
-    kernel && worth && shape.in_channels.min(shape.out_channels) >= FEWEST_CHANNELS
+/// Whether a convolution with weights `[O, C, kh, kw]` is computed so. The number of images plays no part: no result depends on it.
+pub fn suits(dims: [usize; 4], stride: usize, usage: Usage) -> bool {
+    let [out_channels, in_channels, kernel_height, kernel_width] = dims;
+    let kernel = matches!((kernel_height, kernel_width, stride), (3, 3, 1) | (2, 2, 1));
+    let worth = match usage {
+        Usage::Kept => true,
+        Usage::Once { height, width } => height.div_ceil(OUTPUTS) * width.div_ceil(OUTPUTS) >= FEWEST_TILES,
+    };
+    kernel && worth && in_channels.min(out_channels) >= FEWEST_CHANNELS
 }
 
 /// The convolution as one with a kernel of a whole tile's inputs and a pixel for each tile.
@@ -61,19 +65,27 @@ pub struct TransformedWeights {
 
 impl TransformedWeights {
     /// From the weight of each output channel and depth of a convolution that this [suits].
-    pub fn from_fn(shape: &Shape, weight: impl Fn(usize, usize) -> f32 + Sync) -> Self {
-        match shape.kernel_width {
-            2 => Self::of_kernels::<2>(shape, weight),
-            _ => Self::of_kernels::<3>(shape, weight),
+    pub fn from_fn(
+        out_channels: usize,
+        in_channels: usize,
+        kernel: usize,
+        weight: impl Fn(usize, usize) -> f32 + Sync,
+    ) -> Self {
+        match kernel {
+            2 => Self::of_kernels::<2>(out_channels, in_channels, weight),
+            _ => Self::of_kernels::<3>(out_channels, in_channels, weight),
         }
     }
 
-    fn of_kernels<const K: usize>(shape: &Shape, weight: impl Fn(usize, usize) -> f32 + Sync) -> Self {
-        let in_channels = shape.in_channels;
+    fn of_kernels<const K: usize>(
+        out_channels: usize,
+        in_channels: usize,
+        weight: impl Fn(usize, usize) -> f32 + Sync,
+    ) -> Self {
         let panel = points(K) * in_channels * MR;
-        let mut packed = vec![0.0; shape.out_channels.div_ceil(MR) * panel];
+        let mut packed = vec![0.0; out_channels.div_ceil(MR) * panel];
         packed.par_chunks_exact_mut(panel.max(1)).enumerate().for_each(|(i, packed)| {
-            let rows = i * MR..shape.out_channels.min((i + 1) * MR);
+            let rows = i * MR..out_channels.min((i + 1) * MR);
             for channel in 0..in_channels {
                 let mut g = [[0.0; LANES]; POINTS];
                 for (lane, row) in rows.clone().enumerate() {
@@ -242,11 +254,8 @@ impl Block<'_> {
     /// Stores the outputs of a panel of tiles for the channels of the task's panel `panel`.
     #[inline(always)]
     fn store<const K: usize>(&self, store: &mut Store, products: &[Tile], segments: &Segments, panel: usize) {
-        let Task { first_image, first_panel, channels, .. } = self.task;
-        let (width, plane) = (self.shape.out_width, self.shape.out_plane());
-        for i in 0..MR.min(channels - panel * MR) {
-            let local = panel * MR + i;
-            let channel = first_panel * MR + local;
+        let width = self.shape.out_width;
+        for i in 0..MR.min(self.task.channels - panel * MR) {
             // With room for whole registers after the last run.
             let mut rows = [[0.0; OUTPUTS * NR + LANES]; OUTPUTS];
             for j in (0..NR).step_by(LANES) {
@@ -268,12 +277,12 @@ impl Block<'_> {
                 let len = (OUTPUTS * segment.len).min(width - x);
                 for (dy, row) in rows.iter().enumerate().take(self.shape.out_height - OUTPUTS * segment.y) {
                     let pixel = (OUTPUTS * segment.y + dy) * width + x;
-                    let at = (segment.image * channels + local) * plane + pixel;
-                    let image = first_image + segment.image;
-                    let whole = (image * self.shape.out_channels + channel) * plane + pixel;
-                    // The row below the first one is written already, but for a run from its beginning.
-                    let room = if dy + 1 < OUTPUTS && x > 0 { width - x } else { plane - pixel };
-                    store.run(&row[OUTPUTS * segment.at..], len, Place { channel, at, whole, room });
+                    let mut place = self.task.place(self.shape, segment.image, panel * MR + i, pixel);
+                    if dy + 1 < OUTPUTS && x > 0 {
+                        // The row below is written already, but for a run from its beginning.
+                        place.room = width - x;
+                    }
+                    store.run(&row[OUTPUTS * segment.at..], len, place);
                 }
             }
         }
