@@ -35,3 +35,20 @@ pub fn sum(values: &[f32], f: impl Fn(f64) -> f64) -> f64 {
     }
     lanes.iter().sum::<f64>() + rest.iter().map(|v| f(f64::from(*v))).sum::<f64>()
 }
+
+/// The sum of `f(a) * b` of two slices of one length, in float64 in eight fixed lanes.
+#[inline(always)]
+pub fn dot(a: &[f32], b: &[f32], f: impl Fn(f32) -> f32) -> f64 {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let mut lanes = [0f64; 8];
+    for (a, b) in a.iter().zip(b) {
+        for i in 0..8 {
+            lanes[i] += f64::from(f(a[i])) * f64::from(b[i]);
+        }
+    }
+    let mut total = lanes.iter().sum::<f64>();
+    for (a, b) in a_rest.iter().zip(b_rest) {
+        total += f64::from(f(*a)) * f64::from(*b);
+    }
+    total
+}

@@ -1,90 +1,20 @@
-//! The gradients of batch normalisation on the CPU: first the sums over each channel, then the input's, which needs them.
+//! The gradients of batch normalisation on the CPU, all of one channel after the other.
 
-use super::statistics::{by_channel, planes};
+use super::statistics::planes;
 use super::{Channel, Normalize};
 use crate::ops::activation::{Activation, with_activation};
-use crate::ops::host::{floats, written};
+use crate::ops::host::{dot, floats, sum, written};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, bail};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
-/// `[2, C]` from (x, dy, `[2, C]` of scale and shift): sums of `g * normalised x` and of `g`, the gradient before the activation.
-pub(super) struct AffineGrad(pub Normalize);
+/// From (x, dy, `[2, C]` of scale and shift), in one row: the gradient of x, then `[2, C]` of those of scale and shift on this rank.
+/// The gradient of x needs the sums over a channel, and is taken while the channel is still near.
+pub(super) struct Gradients(pub Normalize);
 
-impl CustomOp3 for AffineGrad {
+impl CustomOp3 for Gradients {
     fn name(&self) -> &'static str {
-        "batch-norm-affine-grad"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        xl: &Layout,
-        dy: &CpuStorage,
-        dyl: &Layout,
-        affine: &CpuStorage,
-        al: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (_, channels, height, width) = xl.shape().dims4()?;
-        let (x, dy, affine) = (floats(x, xl)?, floats(dy, dyl)?, floats(affine, al)?);
-        let plane = height * width;
-        Ok(by_channel(channels, |c| {
-            let (mut scale, mut shift) = (0f64, 0f64);
-            for (x, dy) in planes(x, c, channels, plane).zip(planes(dy, c, channels, plane)) {
-                let sums = PlaneSums { channel: self.0.channel(affine, c), x, dy };
-                let (products, values) = pulp::Arch::new().dispatch(sums);
-                scale += products;
-                shift += values;
-            }
-            ((scale * f64::from(self.0.inverse[c])) as f32, shift as f32)
-        }))
-    }
-}
-
-/// The sums of `g * (x - mean)` and of `g` in one plane.
-struct PlaneSums<'a> {
-    channel: Channel,
-    x: &'a [f32],
-    dy: &'a [f32],
-}
-
-impl PlaneSums<'_> {
-    #[inline(always)]
-    fn run(self, activation: Activation) -> (f64, f64) {
-        const LANES: usize = 8;
-        let ((x, x_rest), (dy, dy_rest)) = (self.x.as_chunks::<LANES>(), self.dy.as_chunks::<LANES>());
-        let (mut products, mut values) = ([0f64; LANES], [0f64; LANES]);
-        for (x, dy) in x.iter().zip(dy) {
-            for i in 0..LANES {
-                let g = activation.masked(self.channel.before(x[i]), dy[i]);
-                products[i] += f64::from(x[i] - self.channel.mean) * f64::from(g);
-                values[i] += f64::from(g);
-            }
-        }
-        for (i, (x, dy)) in x_rest.iter().zip(dy_rest).enumerate() {
-            let g = activation.masked(self.channel.before(*x), *dy);
-            products[i] += f64::from(x - self.channel.mean) * f64::from(g);
-            values[i] += f64::from(g);
-        }
-        (products.iter().sum(), values.iter().sum())
-    }
-}
-
-impl pulp::WithSimd for PlaneSums<'_> {
-    type Output = (f64, f64);
-
-    #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) -> (f64, f64) {
-        with_activation!(self.channel.activation, activation => self.run(activation))
-    }
-}
-
-/// The gradient of the input from (x, dy, `[4, C]` of scale, shift and the sums over all ranks of their gradients).
-pub(super) struct InputGrad(pub Normalize);
-
-impl CustomOp3 for InputGrad {
-    fn name(&self) -> &'static str {
-        "batch-norm-input-grad"
+        "batch-norm-grad"
     }
 
     fn cpu_fwd(
@@ -98,24 +28,93 @@ impl CustomOp3 for InputGrad {
     ) -> Result<(CpuStorage, Shape)> {
         let (batch, channels, height, width) = xl.shape().dims4()?;
         let (x, dy, affine) = (floats(x, xl)?, floats(dy, dyl)?, floats(affine, al)?);
-        let plane = (height * width).max(1);
-        let count = (batch * plane * self.0.ranks.size()) as f32;
         if dy.len() != x.len() {
             bail!("batch norm: the gradient does not have the shape of the input");
         }
-        let write = |dx: &mut [MaybeUninit<f32>]| {
-            let planes = dx.par_chunks_mut(plane).zip(x.par_chunks(plane)).zip(dy.par_chunks(plane));
-            planes.enumerate().for_each(|(i, ((dx, x), dy))| {
-                let c = i % channels;
-                let slope = affine[2 * channels + c] * self.0.inverse[c] / count;
-                let offset = affine[3 * channels + c] / count;
+        let plane = (height * width).max(1);
+        let count = (batch * plane * self.0.ranks.size()) as f32;
+        let pairs = |c| planes(x, c, channels, plane).zip(planes(dy, c, channels, plane));
+        let sums = |c| {
+            let (mut scale, mut shift) = (0f64, 0f64);
+            for (x, dy) in pairs(c) {
+                let (products, values) =
+                    pulp::Arch::new().dispatch(PlaneSums { channel: self.0.channel(affine, c), x, dy });
+                scale += products;
+                shift += values;
+            }
+            [(scale * f64::from(self.0.inverse[c])) as f32, shift as f32]
+        };
+        // The statistics are those of all ranks, and so are the sums by which the gradient goes through them.
+        let over_ranks = (self.0.ranks.size() > 1).then(|| {
+            let own: Vec<[f32; 2]> = (0..channels).into_par_iter().map(sums).collect();
+            let mut all = own.clone();
+            self.0.ranks.sum_f32(all.as_flattened_mut());
+            (own, all)
+        });
+        let write = |out: &mut [MaybeUninit<f32>]| {
+            let (dx, d_affine) = out.split_at_mut(x.len());
+            let (d_scale, d_shift) = d_affine.split_at_mut(channels);
+            let mut of_channel: Vec<Vec<_>> = (0..channels).map(|_| Vec::with_capacity(batch)).collect();
+            for (i, dx) in dx.chunks_mut(plane).enumerate() {
+                of_channel[i % channels].push(dx);
+            }
+            let outputs = of_channel.into_par_iter().zip(d_scale.par_iter_mut().zip(d_shift));
+            outputs.enumerate().for_each(|(c, (dx, (d_scale, d_shift)))| {
+                let (own, all) = match &over_ranks {
+                    Some((own, all)) => (own[c], all[c]),
+                    None => {
+                        let own = sums(c);
+                        (own, own)
+                    }
+                };
+                d_scale.write(own[0]);
+                d_shift.write(own[1]);
                 let channel = self.0.channel(affine, c);
-                pulp::Arch::new().dispatch(PlaneGrad { channel, slope, offset, x, dy, dx });
+                let (slope, offset) = (all[0] * self.0.inverse[c] / count, all[1] / count);
+                for (dx, (x, dy)) in dx.into_iter().zip(pairs(c)) {
+                    pulp::Arch::new().dispatch(PlaneGrad { channel, slope, offset, x, dy, dx });
+                }
             });
         };
-        // SAFETY: input and gradients have the same planes, all of which are written.
-        let dx = unsafe { written(x.len(), write) };
-        Ok((CpuStorage::F32(dx), xl.shape().clone()))
+        let n = x.len() + 2 * channels;
+        // SAFETY: every plane of the input is one of a channel, and every channel writes its planes and its two sums.
+        let out = unsafe { written(n, write) };
+        Ok((CpuStorage::F32(out), Shape::from(n)))
+    }
+}
+
+/// The sums of `g * (x - mean)` and of `g` in one plane.
+struct PlaneSums<'a> {
+    channel: Channel,
+    x: &'a [f32],
+    dy: &'a [f32],
+}
+
+impl PlaneSums<'_> {
+    #[inline(always)]
+    fn run(self, activation: Activation) -> (f64, f64) {
+        // A block of gradients at a time, in float32: what is summed under a condition does not become vector code.
+        const BLOCK: usize = 256;
+        let mut block = [0f32; BLOCK];
+        let (mut products, mut values) = (0f64, 0f64);
+        for (x, dy) in self.x.chunks(BLOCK).zip(self.dy.chunks(BLOCK)) {
+            let g = &mut block[..x.len()];
+            for ((g, x), dy) in g.iter_mut().zip(x).zip(dy) {
+                *g = activation.masked(self.channel.before(*x), *dy);
+            }
+            products += dot(x, g, |x| x - self.channel.mean);
+            values += sum(g, |g| g);
+        }
+        (products, values)
+    }
+}
+
+impl pulp::WithSimd for PlaneSums<'_> {
+    type Output = (f64, f64);
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> (f64, f64) {
+        with_activation!(self.channel.activation, activation => self.run(activation))
     }
 }
 

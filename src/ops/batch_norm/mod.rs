@@ -12,7 +12,7 @@ use super::all_reduce;
 use super::host::{floats, written};
 use crate::collective::Ranks;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
-use gradient::{AffineGrad, InputGrad};
+use gradient::Gradients;
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
@@ -122,11 +122,10 @@ impl Normalize {
             bail!("batch norm has no gradient through a GELU: apply it on its own");
         }
         let (x, dy, affine) = (x.contiguous()?, dy.contiguous()?, affine.contiguous()?);
-        let d_affine = x.apply_op3_no_bwd(&dy, &affine, &AffineGrad(self.clone()))?;
-        // The statistics are those of all ranks, and so are the sums by which the gradient goes through them.
-        let sums = all_reduce::sum(&d_affine, &self.ranks)?;
-        let affine = Tensor::cat(&[&affine, &sums], 0)?;
-        Ok([x.apply_op3_no_bwd(&dy, &affine, &InputGrad(self.clone()))?, d_affine])
+        let row = x.apply_op3_no_bwd(&dy, &affine, &Gradients(self.clone()))?;
+        let n = x.elem_count();
+        let d_affine = row.narrow(0, n, affine.elem_count())?.reshape(affine.dims())?;
+        Ok([row.narrow(0, 0, n)?.reshape(x.dims())?, d_affine])
     }
 }
 
