@@ -1,15 +1,18 @@
 //! Pooling: overlapping max-pool and average pool, and the global average, with gradients.
 
 mod average;
+mod reduce;
 
 pub use average::average_pool2d;
 
 use super::composed::{wide, with_gradient};
 use super::conv::{Padding, PaddingRule};
-use super::host::floats;
+use super::host::{floats, sum, written};
 use super::taps::{Grid, Taps};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
+use reduce::{Largest, Reducer, Reduction};
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Max-pool of `[B, C, H, W]` with a square window; padding never wins. The gradient goes to the first maximum of a window, as in PyTorch.
@@ -69,6 +72,16 @@ impl Window {
 
     fn out_plane(&self) -> usize {
         self.out.0 * self.out.1
+    }
+
+    /// `[planes, out height, out width]` of `[planes, height, width]`.
+    fn reduce<R: Reduction>(&self, x: &[f32], planes: usize) -> Vec<f32> {
+        let write = |out: &mut [MaybeUninit<f32>]| {
+            let planes = out.par_chunks_exact_mut(self.out_plane()).zip(x.par_chunks_exact(self.in_plane()));
+            planes.for_each_init(|| Reducer::new(self), |reducer, (out, x)| reducer.plane::<R>(x, out));
+        };
+        // SAFETY: each plane of the output has one of the input, and every element of a plane is written.
+        unsafe { written(planes * self.out_plane(), write) }
     }
 
     fn taps(&self) -> Taps {
@@ -144,11 +157,7 @@ impl CustomOp1 for MaxPool {
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (batch, channels, ..) = layout.shape().dims4()?;
         let x = floats(x, layout)?;
-        let (plane, out_plane) = (self.0.in_plane(), self.0.out_plane());
-        let mut out = vec![0f32; batch * channels * out_plane];
-        out.par_chunks_mut(out_plane)
-            .zip(x.par_chunks(plane))
-            .for_each(|(out, x)| self.scan(x, |to, _, value| out[to] = value));
+        let out = self.0.reduce::<Largest>(x, batch * channels);
         Ok((CpuStorage::F32(out), Shape::from((batch, channels, self.0.out.0, self.0.out.1))))
     }
 
@@ -204,10 +213,8 @@ impl CustomOp1 for GlobalAverage {
         let (batch, channels, height, width) = layout.shape().dims4()?;
         let x = floats(x, layout)?;
         let plane = (height * width).max(1);
-        let out: Vec<f32> = x
-            .par_chunks(plane)
-            .map(|plane| (plane.iter().map(|&v| f64::from(v)).sum::<f64>() / plane.len() as f64) as f32)
-            .collect();
+        let out: Vec<f32> =
+            x.par_chunks(plane).map(|plane| (sum(plane, |v| v) / plane.len() as f64) as f32).collect();
         Ok((CpuStorage::F32(out), Shape::from((batch, channels))))
     }
 

@@ -1,6 +1,7 @@
 //! Average pool that counts the pixels of the image only, not the padding (PyTorch's `count_include_pad=False`).
 
 use super::Window;
+use super::reduce::Mean;
 use crate::ops::composed::{wide, with_gradient};
 use crate::ops::conv::PaddingRule;
 use crate::ops::host::floats;
@@ -47,25 +48,6 @@ fn composed(x: &Tensor, window: Window) -> Result<Tensor> {
 struct AveragePool(Window);
 
 impl AveragePool {
-    /// One plane: rows are added up first, so that the inner loops run along memory.
-    fn forward(&self, x: &[f32], out: &mut [f32]) {
-        let window = &self.0;
-        let width = window.size.1;
-        let mut sums = vec![0f32; width];
-        for (oy, out) in out.chunks_exact_mut(window.out.1).enumerate() {
-            let rows = window.rows(oy);
-            sums.fill(0.0);
-            for row in x[rows.start * width..rows.end * width].chunks_exact(width) {
-                sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += v);
-            }
-            for (ox, out) in out.iter_mut().enumerate() {
-                let columns = window.columns(ox);
-                let count = rows.len() * columns.len();
-                *out = sums[columns].iter().sum::<f32>() / count as f32;
-            }
-        }
-    }
-
     fn backward(&self, dy: &[f32], dx: &mut [f32]) {
         let window = &self.0;
         let width = window.size.1;
@@ -93,10 +75,7 @@ impl CustomOp1 for AveragePool {
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (batch, channels, ..) = layout.shape().dims4()?;
         let x = floats(x, layout)?;
-        let mut out = vec![0f32; batch * channels * self.0.out_plane()];
-        out.par_chunks_mut(self.0.out_plane())
-            .zip(x.par_chunks(self.0.in_plane()))
-            .for_each(|(out, x)| self.forward(x, out));
+        let out = self.0.reduce::<Mean>(x, batch * channels);
         Ok((CpuStorage::F32(out), Shape::from((batch, channels, self.0.out.0, self.0.out.1))))
     }
 
