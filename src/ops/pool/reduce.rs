@@ -1,7 +1,11 @@
 //! Pooling of a plane in vector code: the rows under an output row become one, then the columns of that one, all along memory.
 
 use super::Window;
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
+
+/// Values of a step: a register of AVX2, half of one of AVX-512.
+const LANES: usize = 8;
 
 /// What the values under a window become.
 pub trait Reduction {
@@ -22,7 +26,8 @@ impl Reduction for Largest {
 
     #[inline(always)]
     fn combine(so_far: f32, value: f32) -> f32 {
-        if value > so_far || value.is_nan() { value } else { so_far }
+        // Without a branch.
+        if (value > so_far) | value.is_nan() { value } else { so_far }
     }
 
     #[inline(always)]
@@ -51,24 +56,51 @@ impl Reduction for Mean {
 /// Reduces one plane after the other.
 pub struct Reducer<'a> {
     window: &'a Window,
-    /// A row of the input between its padding.
+    /// The rows under an output row as one, between its padding.
     line: Vec<f32>,
-    /// A row of the output.
-    row: Vec<f32>,
+    /// The same, `[stride, phase]`: column `c` lies in phase `c % stride` at `c / stride`. Empty without a stride.
+    phases: Vec<f32>,
+    phase: usize,
+    /// The place of each column of the window in the phases.
+    taps: Vec<usize>,
     /// Columns of the image under each output column.
     columns: Vec<f32>,
 }
 
 impl<'a> Reducer<'a> {
     pub fn new(window: &'a Window) -> Self {
-        let padded = window.padding.left + window.size.1 + window.padding.right;
-        let columns = (0..window.out.1).map(|at| window.columns(at).len() as f32).collect();
-        Self { window, line: vec![0.0; padded], row: vec![0.0; window.out.1], columns }
+        let &Window { kernel, stride, .. } = window;
+        // Steps are whole: there is room for what they read and write past the end.
+        let outs = window.out.1.next_multiple_of(LANES);
+        let phase = outs + kernel / stride;
+        let padded = window.padding.left + window.size.1 + LANES;
+        let phases = if stride == 1 { Vec::new() } else { vec![0.0; stride * phase] };
+        let taps = (0..kernel).map(|tap| tap % stride * phase + tap / stride).collect();
+        let columns = (0..outs).map(|at| window.columns(at).len() as f32).collect();
+        Self { window, line: vec![0.0; padded.max(stride * phase)], phases, phase, taps, columns }
     }
 
     /// `[out height, out width]` of `[height, width]`; writes every element.
     pub fn plane<R: Reduction>(&mut self, x: &[f32], out: &mut [MaybeUninit<f32>]) {
-        pulp::Arch::new().dispatch(Plane::<R> { reducer: self, x, out, reduction: std::marker::PhantomData });
+        pulp::Arch::new().dispatch(Plane::<R> { reducer: self, x, out, reduction: PhantomData });
+    }
+
+    /// Sorts the line into its phases.
+    #[inline(always)]
+    fn sort(&mut self) {
+        let (stride, line) = (self.window.stride, &self.line);
+        for (p, phase) in self.phases.chunks_exact_mut(self.phase).enumerate() {
+            if stride == 2 {
+                // In pairs: the compiler makes shuffles of whole registers of that.
+                for (value, pair) in phase.iter_mut().zip(line.as_chunks::<2>().0) {
+                    *value = pair[p];
+                }
+            } else {
+                for (value, column) in phase.iter_mut().zip(line[p..].iter().step_by(stride)) {
+                    *value = *column;
+                }
+            }
+        }
     }
 }
 
@@ -76,7 +108,7 @@ struct Plane<'r, 'w, 'a, R> {
     reducer: &'r mut Reducer<'w>,
     x: &'a [f32],
     out: &'a mut [MaybeUninit<f32>],
-    reduction: std::marker::PhantomData<R>,
+    reduction: PhantomData<R>,
 }
 
 impl<R: Reduction> pulp::WithSimd for Plane<'_, '_, '_, R> {
@@ -84,52 +116,58 @@ impl<R: Reduction> pulp::WithSimd for Plane<'_, '_, '_, R> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
-        let Reducer { window, line, row, columns } = self.reducer;
-        let (width, left) = (window.size.1, window.padding.left);
-        line.fill(R::START);
-        for (oy, out) in self.out.chunks_exact_mut(window.out.1).enumerate() {
+        let window = self.reducer.window;
+        let (width, left, out_width) = (window.size.1, window.padding.left, window.out.1);
+        self.reducer.line.fill(R::START);
+        for oy in 0..window.out.0 {
             let rows = window.rows(oy);
-            let inside = &mut line[left..left + width];
-            inside.fill(R::START);
-            for x in self.x[rows.start * width..rows.end * width].chunks_exact(width) {
-                for (so_far, value) in inside.iter_mut().zip(x) {
-                    *so_far = R::combine(*so_far, *value);
+            let line = &mut self.reducer.line;
+            for at in (0..width).step_by(LANES) {
+                let mut all = [R::START; LANES];
+                for y in rows.clone() {
+                    all = combine::<R>(all, &self.x[y * width + at..]);
                 }
+                line[left + at..][..LANES].copy_from_slice(&all);
             }
-            row.fill(R::START);
-            for tap in 0..window.kernel {
-                take::<R>(row, &line[tap..], window.stride);
-            }
-            for ((out, all), columns) in out.iter_mut().zip(&*row).zip(&*columns) {
-                out.write(R::finish(*all, rows.len() as f32 * columns));
+            line[left + width..][..LANES].fill(R::START);
+            self.reducer.sort();
+            let Reducer { line, phases, taps, columns, .. } = &*self.reducer;
+            let phases = if window.stride == 1 { line } else { phases };
+            for at in (0..out_width).step_by(LANES) {
+                let mut all = [R::START; LANES];
+                for tap in taps {
+                    all = combine::<R>(all, &phases[tap + at..]);
+                }
+                for (all, columns) in all.iter_mut().zip(&columns[at..]) {
+                    *all = R::finish(*all, rows.len() as f32 * columns);
+                }
+                // Whole steps where there is room: the next row is written later.
+                let out = &mut self.out[oy * out_width + at..];
+                if let Some(out) = out.first_chunk_mut::<LANES>() {
+                    out.write_copy_of_slice(&all);
+                } else {
+                    let len = out.len().min(out_width - at);
+                    out[..len].write_copy_of_slice(&all[..len]);
+                }
             }
         }
     }
 }
 
-/// Takes every `stride`-th value of `line` into `row`.
+/// Takes the first values of `more`; where it ends before, nothing changes. (By value: in memory, every step would wait for the last.)
 #[inline(always)]
-fn take<R: Reduction>(row: &mut [f32], line: &[f32], stride: usize) {
-    match stride {
-        1 => {
-            for (so_far, value) in row.iter_mut().zip(line) {
-                *so_far = R::combine(*so_far, *value);
-            }
-        }
-        2 => {
-            // In pairs: the compiler makes shuffles of whole registers of that.
-            let (pairs, last) = line.as_chunks::<2>();
-            for (so_far, pair) in row.iter_mut().zip(pairs) {
-                *so_far = R::combine(*so_far, pair[0]);
-            }
-            if let (Some(so_far), Some(value)) = (row.get_mut(pairs.len()), last.first()) {
-                *so_far = R::combine(*so_far, *value);
-            }
-        }
-        _ => {
-            for (so_far, value) in row.iter_mut().zip(line.iter().step_by(stride)) {
-                *so_far = R::combine(*so_far, *value);
-            }
-        }
+fn combine<R: Reduction>(all: [f32; LANES], more: &[f32]) -> [f32; LANES] {
+    let more = more.first_chunk().copied().unwrap_or_else(
+        #[cold]
+        || {
+            let mut last = [R::START; LANES];
+            last[..more.len()].copy_from_slice(more);
+            last
+        },
+    );
+    let mut combined = all;
+    for i in 0..LANES {
+        combined[i] = R::combine(all[i], more[i]);
     }
+    combined
 }
