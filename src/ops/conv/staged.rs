@@ -212,6 +212,15 @@ fn stage_phase(source: &[f32], target: &mut [f32], skip: usize, first: usize, st
                 *t = *v;
             }
         }
+        4 => {
+            let (fours, last) = source.as_chunks::<4>();
+            for (t, four) in target.iter_mut().zip(fours) {
+                *t = four[0];
+            }
+            if let (Some(t), Some(v)) = (target.get_mut(fours.len()), last.first()) {
+                *t = *v;
+            }
+        }
         _ => {
             for (t, v) in target.iter_mut().zip(source.iter().step_by(stride)) {
                 *t = *v;

@@ -35,9 +35,11 @@ impl Weights {
         weight: impl Fn(usize, usize) -> f32 + Sync,
     ) -> Self {
         let [out_channels, in_channels, height, width] = dims;
-        match winograd::suits(dims, stride, usage) {
-            true => Self::Winograd(TransformedWeights::from_fn(out_channels, in_channels, width, weight)),
-            false => Self::Direct(PackedWeights::from_fn(out_channels, in_channels * height * width, weight)),
+        match winograd::side(dims, stride, usage) {
+            Some(side) => {
+                Self::Winograd(TransformedWeights::from_fn(out_channels, in_channels, side, weight))
+            }
+            None => Self::Direct(PackedWeights::from_fn(out_channels, in_channels * height * width, weight)),
         }
     }
 

@@ -143,11 +143,17 @@ impl<R: Reduction> pulp::WithSimd for Plane<'_, '_, '_, R> {
                 }
                 // Whole steps where there is room: the next row is written later.
                 let out = &mut self.out[oy * out_width + at..];
-                if let Some(out) = out.first_chunk_mut::<LANES>() {
-                    out.write_copy_of_slice(&all);
-                } else {
-                    let len = out.len().min(out_width - at);
-                    out[..len].write_copy_of_slice(&all[..len]);
+                match out.first_chunk_mut::<LANES>() {
+                    Some(out) => {
+                        for i in 0..LANES {
+                            out[i].write(all[i]);
+                        }
+                    }
+                    None => {
+                        for (out, value) in out.iter_mut().zip(all).take(out_width - at) {
+                            out.write(value);
+                        }
+                    }
                 }
             }
         }

@@ -1,7 +1,7 @@
-//! Convolutions of 3 x 3 or 2 x 2 without stride by Winograd's minimal filtering: 2 x 2 outputs of a channel take 16 products with
-//! each channel of the input instead of 36, or 9 instead of 16. F(2 x 2, K x K) of Lavin and Gray, 2015,
-//! <https://arxiv.org/abs/1509.09308>, whose names are used here: `V = Bᵀ d B` of a tile `d` of (K + 1)² inputs, `U = G g Gᵀ` of a
-//! kernel `g`, `Y = Aᵀ (U ⊙ V) A`.
+//! Convolutions of 3 x 3 or 2 x 2 without stride by Winograd's minimal filtering: of a channel of the input, 4 x 4 outputs take 36
+//! products instead of 144, or 2 x 2 outputs 16 instead of 36, or 9 instead of 16. F(M x M, K x K) of Lavin and Gray, 2015,
+//! <https://arxiv.org/abs/1509.09308>, whose names are used here: `V = Bᵀ d B` of a tile `d` of (M + K - 1)² inputs,
+//! `U = G g Gᵀ` of a kernel `g`, `Y = Aᵀ (U ⊙ V) A`.
 
 mod transform;
 
@@ -15,10 +15,8 @@ use rayon::prelude::*;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
 use std::ops::Range;
-use transform::{LANES, POINTS, input_transform, output_transform, weight_transform};
+use transform::{LANES, input_transform, kernel, output_transform, outputs, weight_transform};
 
-/// Pixels of an output tile along an axis.
-const OUTPUTS: usize = 2;
 /// Channels of either side below which the transforms cost more than they save.
 const FEWEST_CHANNELS: usize = 16;
 /// Tiles of an image below which weights that are used once are not worth transforming.
@@ -27,83 +25,107 @@ const FEWEST_TILES: usize = 64;
 const HELD_FLOATS: usize = 512 * 1024;
 /// Channels that are staged together.
 const STAGED_CHANNELS: usize = 8;
+/// Pixels of a row of the largest output tiles of a panel, with room for whole registers after the last run.
+const ROW: usize = outputs(6) * NR + LANES;
 
-/// Whether a convolution with weights `[O, C, kh, kw]` is computed so. The number of images plays no part: no result depends on it.
-pub fn suits(dims: [usize; 4], stride: usize, usage: Usage) -> bool {
+/// The side of the tiles by which a convolution with weights `[O, C, kh, kw]` is computed, if by any. The number of images plays no
+/// part: no result depends on it.
+pub fn side(dims: [usize; 4], stride: usize, usage: Usage) -> Option<usize> {
     let [out_channels, in_channels, kernel_height, kernel_width] = dims;
-    let kernel = matches!((kernel_height, kernel_width, stride), (3, 3, 1) | (2, 2, 1));
-    let worth = match usage {
-        Usage::Kept => true,
-        Usage::Once { height, width } => height.div_ceil(OUTPUTS) * width.div_ceil(OUTPUTS) >= FEWEST_TILES,
-    };
-    kernel && worth && in_channels.min(out_channels) >= FEWEST_CHANNELS
+    if stride != 1 || kernel_height != kernel_width || in_channels.min(out_channels) < FEWEST_CHANNELS {
+        return None;
+    }
+    [6, 4, 3].into_iter().find(|&side| {
+        let worth = match usage {
+            Usage::Kept => true,
+            Usage::Once { height, width } => {
+                height.div_ceil(outputs(side)) * width.div_ceil(outputs(side)) >= FEWEST_TILES
+            }
+        };
+        kernel(side) == kernel_width && worth
+    })
 }
 
 /// The convolution as one with a kernel of a whole tile's inputs and a pixel for each tile.
-fn tiles(shape: &Shape) -> Shape {
+fn tiles(shape: &Shape, side: usize) -> Shape {
     Shape {
-        kernel_height: OUTPUTS + shape.kernel_height - 1,
-        kernel_width: OUTPUTS + shape.kernel_width - 1,
-        out_height: shape.out_height.div_ceil(OUTPUTS),
-        out_width: shape.out_width.div_ceil(OUTPUTS),
-        stride: OUTPUTS,
+        kernel_height: side,
+        kernel_width: side,
+        out_height: shape.out_height.div_ceil(outputs(side)),
+        out_width: shape.out_width.div_ceil(outputs(side)),
+        stride: outputs(side),
         ..*shape
     }
 }
 
-/// Values of a transformed tile.
-const fn points(kernel: usize) -> usize {
-    (OUTPUTS + kernel - 1) * (OUTPUTS + kernel - 1)
-}
-
-/// Transformed weights `[O / MR, points, C, MR]`.
+/// Transformed weights `[O / MR, SIDE * SIDE, C, MR]`.
 pub struct TransformedWeights {
     packed: Vec<f32>,
     in_channels: usize,
-    kernel: usize,
+    side: usize,
 }
 
 impl TransformedWeights {
-    /// From the weight of each output channel and depth of a convolution that this [suits].
+    /// From the weight of each output channel and depth of a convolution with tiles of this [side].
     pub fn from_fn(
         out_channels: usize,
         in_channels: usize,
-        kernel: usize,
+        side: usize,
         weight: impl Fn(usize, usize) -> f32 + Sync,
     ) -> Self {
-        match kernel {
-            2 => Self::of_kernels::<2>(out_channels, in_channels, weight),
-            _ => Self::of_kernels::<3>(out_channels, in_channels, weight),
+        match side {
+            3 => Self::of_side::<3>(out_channels, in_channels, weight),
+            4 => Self::of_side::<4>(out_channels, in_channels, weight),
+            _ => Self::of_side::<6>(out_channels, in_channels, weight),
         }
     }
 
-    fn of_kernels<const K: usize>(
+    fn of_side<const SIDE: usize>(
         out_channels: usize,
         in_channels: usize,
         weight: impl Fn(usize, usize) -> f32 + Sync,
     ) -> Self {
-        let panel = points(K) * in_channels * MR;
+        let panel = SIDE * SIDE * in_channels * MR;
         let mut packed = vec![0.0; out_channels.div_ceil(MR) * panel];
         packed.par_chunks_exact_mut(panel.max(1)).enumerate().for_each(|(i, packed)| {
             let rows = i * MR..out_channels.min((i + 1) * MR);
-            for channel in 0..in_channels {
-                let mut g = [[0.0; LANES]; POINTS];
-                for (lane, row) in rows.clone().enumerate() {
-                    for (tap, g) in g.iter_mut().enumerate().take(K * K) {
-                        g[lane] = weight(row, channel * K * K + tap);
-                    }
-                }
-                for (point, u) in weight_transform::<K>(&g).iter().enumerate().take(points(K)) {
-                    packed[(point * in_channels + channel) * MR..][..MR].copy_from_slice(&u[..MR]);
-                }
-            }
+            let weight = |lane, depth| weight(rows.start + lane, depth);
+            pulp::Arch::new().dispatch(Panel::<SIDE, _> { packed, rows: rows.len(), in_channels, weight });
         });
-        Self { packed, in_channels, kernel: K }
+        Self { packed, in_channels, side: SIDE }
     }
 
     fn of(&self, panel: usize, point: usize) -> &[f32] {
         let len = self.in_channels * MR;
-        &self.packed[(panel * points(self.kernel) + point) * len..][..len]
+        &self.packed[(panel * self.side * self.side + point) * len..][..len]
+    }
+}
+
+/// The transformed weights of a panel of output channels.
+struct Panel<'a, const SIDE: usize, F> {
+    packed: &'a mut [f32],
+    rows: usize,
+    in_channels: usize,
+    weight: F,
+}
+
+impl<const SIDE: usize, F: Fn(usize, usize) -> f32> pulp::WithSimd for Panel<'_, SIDE, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let taps = kernel(SIDE) * kernel(SIDE);
+        for channel in 0..self.in_channels {
+            let mut g = [[0.0; LANES]; 9];
+            for lane in 0..self.rows {
+                for (tap, g) in g.iter_mut().enumerate().take(taps) {
+                    g[lane] = (self.weight)(lane, channel * taps + tap);
+                }
+            }
+            for (point, u) in weight_transform::<SIDE>(&g).as_flattened().iter().enumerate() {
+                self.packed[(point * self.in_channels + channel) * MR..][..MR].copy_from_slice(&u[..MR]);
+            }
+        }
     }
 }
 
@@ -114,6 +136,10 @@ struct Scratch {
     inputs: Vec<f32>,
     products: Vec<Tile>,
     segments: Vec<Segments>,
+    /// Of a panel's tiles and one channel: `[SIDE, SIDE, NR]`, and as much again that is overwritten.
+    gathered: Vec<f32>,
+    /// Rows of the output.
+    rows: Vec<[f32; ROW]>,
 }
 
 const _: () = assert!(MR <= LANES, "a panel's channels are transformed together");
@@ -130,7 +156,7 @@ pub fn forward(
     epilogue: Epilogue,
     out: &mut [MaybeUninit<f32>],
 ) {
-    let tiles = tiles(shape);
+    let tiles = tiles(shape, weights.side);
     deal(shape, tiles.out_plane(), out, |task, out| {
         SCRATCH.with_borrow_mut(|scratch| {
             let block = Block { shape, tiles: &tiles, x, weights, task };
@@ -161,21 +187,23 @@ impl pulp::WithSimd for Compute<'_> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
-        match self.block.weights.kernel {
-            2 => self.block.compute::<2>(self.scratch, self.store),
-            _ => self.block.compute::<3>(self.scratch, self.store),
+        match self.block.weights.side {
+            3 => self.block.compute::<3>(self.scratch, self.store),
+            4 => self.block.compute::<4>(self.scratch, self.store),
+            _ => self.block.compute::<6>(self.scratch, self.store),
         }
     }
 }
 
 impl Block<'_> {
     #[inline(always)]
-    fn compute<const K: usize>(&self, scratch: &mut Scratch, mut store: Store) {
+    fn compute<const SIDE: usize>(&self, scratch: &mut Scratch, mut store: Store) {
         let Task { panels, channels, .. } = self.task;
+        let points = SIDE * SIDE;
         let images = store.out.len() / (channels * self.shape.out_plane());
         let columns = images * self.tiles.out_plane();
         let line = self.shape.in_channels * NR;
-        let held = HELD_FLOATS / (points(K) * (line + panels * MR * NR));
+        let held = HELD_FLOATS / (points * (line + panels * MR * NR));
         let width = held.max(1) * NR;
         // Transformed tiles lie a line apart from a power of two, which all fall on the same lines of the caches; and transforms
         // write whole registers.
@@ -185,65 +213,64 @@ impl Block<'_> {
             let column_panels = (end - first).div_ceil(NR);
             scratch.segments.clear();
             scratch.segments.extend((0..column_panels).map(|p| self.tiles.segments(first + p * NR, end)));
-            if scratch.inputs.len() < column_panels * points(K) * stride {
-                scratch.inputs.resize(column_panels * points(K) * stride, 0.0);
+            if scratch.inputs.len() < column_panels * points * stride {
+                scratch.inputs.resize(column_panels * points * stride, 0.0);
             }
-            if scratch.products.len() < panels * column_panels * points(K) {
-                scratch.products.resize(panels * column_panels * points(K), ZERO_TILE);
+            if scratch.products.len() < panels * column_panels * points {
+                scratch.products.resize(panels * column_panels * points, ZERO_TILE);
             }
-            self.transform_inputs::<K>(first..end, stride, scratch);
-            for point in 0..points(K) {
+            self.transform_inputs::<SIDE>(first..end, stride, scratch);
+            for point in 0..points {
                 for m in 0..panels {
                     let u = self.weights.of(self.task.first_panel + m, point);
                     for p in 0..column_panels {
-                        let v = &scratch.inputs[(p * points(K) + point) * stride..][..line];
-                        let product = &mut scratch.products[(m * column_panels + p) * points(K) + point];
+                        let v = &scratch.inputs[(p * points + point) * stride..][..line];
+                        let product = &mut scratch.products[(m * column_panels + p) * points + point];
                         *product = ZERO_TILE;
                         let columns = end - first - p * NR;
                         gemm::multiply_columns(columns, self.shape.in_channels, u, v, product);
                     }
                 }
             }
-            for (i, products) in
-                scratch.products[..panels * column_panels * points(K)].chunks(points(K)).enumerate()
-            {
-                self.store::<K>(
-                    &mut store,
-                    products,
-                    &scratch.segments[i % column_panels],
-                    i / column_panels,
-                );
+            let products = &scratch.products[..panels * column_panels * points];
+            for (i, products) in products.chunks(points).enumerate() {
+                let segments = &scratch.segments[i % column_panels];
+                self.store::<SIDE>(&mut store, products, segments, i / column_panels, &mut scratch.rows);
             }
         }
     }
 
     /// `V` of tiles `columns`, `[panel, points, C, NR]` with `stride` values between points.
     #[inline(always)]
-    fn transform_inputs<const K: usize>(&self, columns: Range<usize>, stride: usize, scratch: &mut Scratch) {
-        let Scratch { staged: buffer, offsets, inputs, segments, .. } = scratch;
+    fn transform_inputs<const SIDE: usize>(
+        &self,
+        columns: Range<usize>,
+        stride: usize,
+        scratch: &mut Scratch,
+    ) {
+        let points = SIDE * SIDE;
+        let Scratch { staged: buffer, offsets, inputs, segments, gathered, .. } = scratch;
+        gathered.resize((points + 1) * NR, 0.0);
         let x = &self.x[self.task.first_image * self.shape.in_channels * self.shape.in_plane()..];
         let ins = self.shape.in_channels;
         for first in (0..ins).step_by(STAGED_CHANNELS) {
             let channels = first..ins.min(first + STAGED_CHANNELS);
             let region = Region::of(self.tiles, columns.clone(), channels.clone());
-            let staged = Staged::copied(self.tiles, x, region, buffer);
+            let staged = Staged::new(self.tiles, x, region, buffer);
             staged.offsets(offsets);
             for (panel, segments) in segments.iter().enumerate() {
-                let inputs = &mut inputs[panel * points(K) * stride..][..points(K) * stride];
-                for (channel, offsets) in channels.clone().zip(offsets.chunks_exact(points(K))) {
-                    // In order: each run overwrites what the one before left beyond its own end.
-                    for segment in segments.iter() {
-                        let place = staged.place(segment);
-                        for j in (0..segment.len).step_by(LANES) {
-                            let mut d = [[0.0; LANES]; POINTS];
-                            for (d, offset) in d.iter_mut().zip(offsets) {
-                                *d = *staged.run::<LANES>(place + offset + j);
-                            }
-                            let at = channel * NR + segment.at + j;
-                            let v = input_transform::<K>(&d);
-                            for (point, v) in v.iter().enumerate().take(points(K)) {
-                                inputs[point * stride + at..][..LANES].copy_from_slice(v);
-                            }
+                let inputs = &mut inputs[panel * points * stride..][..points * stride];
+                for (channel, offsets) in channels.clone().zip(offsets.chunks_exact(points)) {
+                    staged.pack(segments, offsets, gathered);
+                    let (lines, _) = gathered.as_chunks::<NR>();
+                    for j in (0..NR).step_by(LANES) {
+                        let mut d = [[[0.0; LANES]; SIDE]; SIDE];
+                        for (d, line) in d.as_flattened_mut().iter_mut().zip(lines) {
+                            d.copy_from_slice(&line[j..j + LANES]);
+                        }
+                        let v = input_transform::<SIDE>(&d);
+                        for (v, input) in v.as_flattened().iter().zip(inputs.chunks_exact_mut(stride)) {
+                            input[channel * NR + j..][..LANES].copy_from_slice(v);
                         }
                     }
                 }
@@ -253,36 +280,43 @@ impl Block<'_> {
 
     /// Stores the outputs of a panel of tiles for the channels of the task's panel `panel`.
     #[inline(always)]
-    fn store<const K: usize>(&self, store: &mut Store, products: &[Tile], segments: &Segments, panel: usize) {
-        let width = self.shape.out_width;
+    fn store<const SIDE: usize>(
+        &self,
+        store: &mut Store,
+        products: &[Tile],
+        segments: &Segments,
+        panel: usize,
+        rows: &mut Vec<[f32; ROW]>,
+    ) {
+        let (outs, width) = (outputs(SIDE), self.shape.out_width);
+        rows.resize(outs, [0.0; ROW]);
         for i in 0..MR.min(self.task.channels - panel * MR) {
-            // With room for whole registers after the last run.
-            let mut rows = [[0.0; OUTPUTS * NR + LANES]; OUTPUTS];
             for j in (0..NR).step_by(LANES) {
-                let mut product = [[0.0; LANES]; POINTS];
-                for (product, tile) in product.iter_mut().zip(products) {
-                    product.copy_from_slice(&tile[i][j..j + LANES]);
+                let mut m = [[[0.0; LANES]; SIDE]; SIDE];
+                for (m, tile) in m.as_flattened_mut().iter_mut().zip(products) {
+                    m.copy_from_slice(&tile[i][j..j + LANES]);
                 }
-                let y = output_transform::<K>(&product);
-                for (row, [left, right]) in rows.iter_mut().zip(&y) {
-                    let row = &mut row[OUTPUTS * j..][..OUTPUTS * LANES];
+                let y = output_transform::<SIDE>(&m);
+                for (row, y) in rows.iter_mut().zip(&y) {
+                    let row = &mut row[outs * j..][..outs * LANES];
                     for lane in 0..LANES {
-                        row[OUTPUTS * lane] = left[lane];
-                        row[OUTPUTS * lane + 1] = right[lane];
+                        for x in 0..outs {
+                            row[outs * lane + x] = y[x][lane];
+                        }
                     }
                 }
             }
             for segment in segments.iter() {
-                let x = OUTPUTS * segment.x;
-                let len = (OUTPUTS * segment.len).min(width - x);
-                for (dy, row) in rows.iter().enumerate().take(self.shape.out_height - OUTPUTS * segment.y) {
-                    let pixel = (OUTPUTS * segment.y + dy) * width + x;
+                let x = outs * segment.x;
+                let len = (outs * segment.len).min(width - x);
+                for (dy, row) in rows.iter().enumerate().take(self.shape.out_height - outs * segment.y) {
+                    let pixel = (outs * segment.y + dy) * width + x;
                     let mut place = self.task.place(self.shape, segment.image, panel * MR + i, pixel);
-                    if dy + 1 < OUTPUTS && x > 0 {
+                    if dy + 1 < outs && x > 0 {
                         // The row below is written already, but for a run from its beginning.
                         place.room = width - x;
                     }
-                    store.run(&row[OUTPUTS * segment.at..], len, place);
+                    store.run(&row[outs * segment.at..], len, place);
                 }
             }
         }
