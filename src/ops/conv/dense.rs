@@ -2,7 +2,7 @@
 //! while it is packed, so that no column matrix lies in memory. Bias, addition and activation happen as a tile is stored.
 
 use super::shape::{Segments, Shape};
-use super::staged::{Region, Staged};
+use super::staged::{Places, Region, Staged};
 use super::store::{Epilogue, Place, Store};
 use crate::ops::gemm::{self, MR, NR, Tile, ZERO_TILE};
 use rayon::prelude::*;
@@ -43,6 +43,7 @@ struct Scratch {
     tiles: Vec<Tile>,
     offsets: Vec<usize>,
     segments: Vec<Segments>,
+    places: Places,
 }
 
 thread_local! {
@@ -164,14 +165,14 @@ impl Block<'_> {
         let shape = self.shape;
         let Task { first_image, first_panel, panels, channels } = self.task;
         let x = &self.x[first_image * shape.in_channels * shape.in_plane()..];
-        let Scratch { staged: buffer, packed, tiles, offsets, segments } = scratch;
+        let Scratch { staged: buffer, packed, tiles, offsets, segments, places } = scratch;
         let columns = out.len() / channels;
         let depth = shape.depth();
         // Whole channels, the passes as equal as can be.
         let passes = depth.div_ceil(DEPTH_BLOCK).min(shape.in_channels).max(1);
         let pass_depth = shape.in_channels.div_ceil(passes) * shape.taps();
         let width = (PACKED_FLOATS / pass_depth.max(1) / NR * NR).max(NR);
-        packed.resize(pass_depth * width + NR, 0.0);
+        packed.resize((pass_depth + 1) * width, 0.0);
         let mut store = Store { epilogue: self.epilogue, out };
         for first in (0..columns).step_by(width) {
             let end = columns.min(first + width);
@@ -187,13 +188,13 @@ impl Block<'_> {
                 let region = Region::of(shape, first..end, k / shape.taps()..(k + block) / shape.taps());
                 let staged = Staged::new(shape, x, region, buffer);
                 staged.offsets(offsets);
-                for (p, segments) in segments.iter().enumerate() {
-                    staged.pack(segments, offsets, &mut packed[p * block * NR..(p + 1) * block * NR + NR]);
-                }
+                let stride = (block + 1) * NR;
+                staged.places(segments, stride, places);
+                staged.pack(places, offsets, packed);
                 for m in 0..panels {
                     let a = self.weights.block(first_panel + m, depth, k, block);
                     for (p, segments) in segments.iter().enumerate() {
-                        let b = &packed[p * block * NR..][..block * NR];
+                        let b = &packed[p * stride..][..block * NR];
                         let mut tile = if pass == 0 { ZERO_TILE } else { tiles[m * column_panels + p] };
                         gemm::multiply_columns(end - first - p * NR, block, a, b, &mut tile);
                         if pass + 1 < passes {

@@ -68,11 +68,14 @@ impl<'a> Staged<'a> {
         let row = phases * phase;
         let channel = rows * row;
         let image = region.channels.len() * channel;
-        // Copies of whole registers may read up to a panel's width past the last value.
+        // Copies of whole registers may read up to a panel's width past the last value. After that, room for one padded line.
         let size = region.images.len() * image + NR;
-        if buffer.len() < size {
-            buffer.resize(size, 0.0);
+        let line = if stride == 1 { 0 } else { stride * phase };
+        if buffer.len() < size + line {
+            buffer.resize(size + line, 0.0);
         }
+        let (buffer, line) = buffer[..size + line].split_at_mut(size);
+        line.fill(0.0);
         let mut planes = buffer.chunks_exact_mut(channel.max(1));
         for b in region.images.clone() {
             for (c, target) in region.channels.clone().zip(&mut planes) {
@@ -83,7 +86,11 @@ impl<'a> Staged<'a> {
                     }
                     match (region.rows.start * stride + r).checked_sub(shape.top) {
                         Some(y) if y < shape.height => {
-                            stage_row(shape, &source[y * shape.width..][..shape.width], target, phase);
+                            let source = &source[y * shape.width..][..shape.width];
+                            match stride {
+                                1 => pad(source, shape.left, target),
+                                _ => sort(source, shape, line, target, phase),
+                            }
                         }
                         _ => target.fill(0.0),
                     }
@@ -130,101 +137,109 @@ impl<'a> Staged<'a> {
         self.values[from..].first_chunk().expect("a copy is longer by the width of a panel")
     }
 
-    /// Packs the depths at `offsets` of the column matrix for one panel of output pixels into `[depths, NR]`.
-    /// Columns beyond the panel's own hold anything, and up to `NR` values after the panel are overwritten.
+    /// Where the pixels of panels come from, if these are packed `stride` values apart.
     #[inline(always)]
-    pub fn pack(&self, segments: &Segments, offsets: &[usize], panel: &mut [f32]) {
-        let mut places = [(0, 0, 0); NR];
-        let mut longest = 0;
-        for (place, segment) in places.iter_mut().zip(segments.iter()) {
-            *place = (segment.at, self.place(segment), segment.len);
-            longest = longest.max(segment.len);
-        }
-        let places = &places[..segments.iter().len()];
-        // In order of columns: each copy overwrites what the one before left beyond its own end.
-        match longest {
-            0..=8 => self.copy::<8>(places, offsets, panel),
-            9..=16 => self.copy::<16>(places, offsets, panel),
-            _ => self.copy::<NR>(places, offsets, panel),
+    pub fn places(&self, panels: &[Segments], stride: usize, places: &mut Places) {
+        places.list.clear();
+        places.longest = 0;
+        for (panel, segments) in panels.iter().enumerate() {
+            for segment in segments.iter() {
+                let (from, to) = (self.place(segment), panel * stride + segment.at);
+                places.list.push(Place { from, to, len: segment.len });
+                places.longest = places.longest.max(segment.len);
+            }
         }
     }
 
+    /// Packs the depths at `offsets` of the column matrix into `[panels, depths, NR]`. Columns beyond a panel's own hold anything, and
+    /// up to `NR` values after a panel are overwritten.
     #[inline(always)]
-    fn copy<const WIDTH: usize>(
-        &self,
-        places: &[(usize, usize, usize)],
-        offsets: &[usize],
-        panel: &mut [f32],
-    ) {
+    pub fn pack(&self, places: &Places, offsets: &[usize], packed: &mut [f32]) {
+        match places.longest {
+            0..=8 => self.copy::<8>(&places.list, offsets, packed),
+            9..=16 => self.copy::<16>(&places.list, offsets, packed),
+            _ => self.copy::<NR>(&places.list, offsets, packed),
+        }
+    }
+
+    /// A depth of all panels after the other: where the input lies itself, that is one run through memory.
+    #[inline(always)]
+    fn copy<const WIDTH: usize>(&self, places: &[Place], offsets: &[usize], packed: &mut [f32]) {
         for (k, &offset) in offsets.iter().enumerate() {
-            let line = &mut panel[k * NR..][..2 * NR];
-            for &(at, base, len) in places {
-                let (values, line) = (&self.values[base + offset..], &mut line[at..]);
-                match (values.first_chunk::<WIDTH>(), line.first_chunk_mut::<WIDTH>()) {
-                    (Some(values), Some(line)) => *line = *values,
-                    _ => line[..len].copy_from_slice(&values[..len]),
+            let packed = &mut packed[k * NR..];
+            // In order of columns: each copy overwrites what the one before left beyond its own end.
+            for &Place { from, to, len } in places {
+                let (values, target) = (&self.values[from + offset..], &mut packed[to..]);
+                match (values.first_chunk::<WIDTH>(), target.first_chunk_mut::<WIDTH>()) {
+                    (Some(values), Some(target)) => *target = *values,
+                    _ => target[..len].copy_from_slice(&values[..len]),
                 }
             }
         }
     }
 }
 
-/// One row into its phases, with the columns of padding.
+/// Where panels are packed from.
+#[derive(Default)]
+pub struct Places {
+    list: Vec<Place>,
+    /// Values of the longest run.
+    longest: usize,
+}
+
+/// A run of values and where it is packed.
+struct Place {
+    from: usize,
+    to: usize,
+    len: usize,
+}
+
+/// A row between its padding.
 #[inline(always)]
-fn stage_row(shape: &Shape, source: &[f32], target: &mut [f32], phase: usize) {
-    if shape.stride == 1 {
-        return stage_phase(source, target, shape.left, 0, 1);
+fn pad(source: &[f32], left: usize, target: &mut [f32]) {
+    let (before, target) = target.split_at_mut(left.min(target.len()));
+    before.fill(0.0);
+    let len = source.len().min(target.len());
+    let (target, after) = target.split_at_mut(len);
+    after.fill(0.0);
+    let (targets, rest) = target.as_chunks_mut::<8>();
+    let (sources, source_rest) = source[..len].as_chunks::<8>();
+    for (t, s) in targets.iter_mut().zip(sources) {
+        *t = *s;
     }
-    for (p, target) in target.chunks_exact_mut(phase.max(1)).enumerate() {
-        let skip = shape.left.saturating_sub(p).div_ceil(shape.stride);
-        let first = skip * shape.stride + p - shape.left;
-        stage_phase(source, target, skip, first, shape.stride);
+    for (t, s) in rest.iter_mut().zip(source_rest) {
+        *t = *s;
     }
 }
 
-/// `skip` zeros, then every `stride`-th value from `first` on, then zeros.
+/// A row sorted into its phases. `line` has room for it between its padding, which is zero and stays so.
 #[inline(always)]
-fn stage_phase(source: &[f32], target: &mut [f32], skip: usize, first: usize, stride: usize) {
-    let (before, target) = target.split_at_mut(skip.min(target.len()));
-    before.fill(0.0);
-    let source = &source[first.min(source.len())..];
-    let len = if stride == 1 { source.len() } else { source.len().div_ceil(stride) }.min(target.len());
-    let (target, after) = target.split_at_mut(len);
-    after.fill(0.0);
-    match stride {
-        1 => {
-            let (targets, rest) = target.as_chunks_mut::<8>();
-            let (sources, source_rest) = source[..len].as_chunks::<8>();
-            for (t, s) in targets.iter_mut().zip(sources) {
-                *t = *s;
-            }
-            for (t, s) in rest.iter_mut().zip(source_rest) {
-                *t = *s;
+fn sort(source: &[f32], shape: &Shape, line: &mut [f32], target: &mut [f32], phase: usize) {
+    if let Some(inside) = line.get_mut(shape.left..) {
+        for (value, source) in inside.iter_mut().zip(source) {
+            *value = *source;
+        }
+    }
+    match shape.stride {
+        2 => sort_by::<2>(line, target, phase),
+        4 => sort_by::<4>(line, target, phase),
+        stride => {
+            for (p, target) in target.chunks_exact_mut(phase.max(1)).enumerate() {
+                for (value, column) in target.iter_mut().zip(line[p..].iter().step_by(stride)) {
+                    *value = *column;
+                }
             }
         }
-        2 => {
-            // In pairs: the compiler makes shuffles of whole registers of that.
-            let (pairs, last) = source.as_chunks::<2>();
-            for (t, pair) in target.iter_mut().zip(pairs) {
-                *t = pair[0];
-            }
-            if let (Some(t), Some(v)) = (target.get_mut(pairs.len()), last.first()) {
-                *t = *v;
-            }
-        }
-        4 => {
-            let (fours, last) = source.as_chunks::<4>();
-            for (t, four) in target.iter_mut().zip(fours) {
-                *t = four[0];
-            }
-            if let (Some(t), Some(v)) = (target.get_mut(fours.len()), last.first()) {
-                *t = *v;
-            }
-        }
-        _ => {
-            for (t, v) in target.iter_mut().zip(source.iter().step_by(stride)) {
-                *t = *v;
-            }
+    }
+}
+
+/// In groups of a stride: the compiler makes shuffles of whole registers of that.
+#[inline(always)]
+fn sort_by<const STRIDE: usize>(line: &[f32], target: &mut [f32], phase: usize) {
+    let (groups, _) = line.as_chunks::<STRIDE>();
+    for (p, target) in target.chunks_exact_mut(phase.max(1)).enumerate().take(STRIDE) {
+        for (value, group) in target.iter_mut().zip(groups) {
+            *value = group[p];
         }
     }
 }

@@ -1,6 +1,7 @@
 //! From sums to the output: bias, addition and activation as the values are stored.
 
 use crate::ops::activation::{Activation, with_activation};
+use crate::ops::gemm::NR;
 use std::mem::MaybeUninit;
 
 /// Values of one step: a register of AVX2, half of one of AVX-512.
@@ -49,44 +50,60 @@ impl Store<'_> {
         let target = &mut self.out[at..at + room];
         match self.epilogue.residual {
             Some(residual) => {
-                write(target, sums, &residual[whole..whole + room], len, |v, r| {
-                    activation.apply(v + bias + r)
-                });
+                let finish = Finish::<true> { bias, activation };
+                finish.write(target, sums, &residual[whole..whole + room], len);
             }
-            None => write(target, sums, sums, len, |v, _| activation.apply(v + bias)),
+            None => Finish::<false> { bias, activation }.write(target, sums, sums, len),
         }
     }
 }
 
-/// Whole registers wherever there is room: value by value, an activation of many operations would take longer than the rest.
-#[inline(always)]
-fn write(
-    target: &mut [MaybeUninit<f32>],
-    sums: &[f32],
-    added: &[f32],
-    len: usize,
-    value: impl Fn(f32, f32) -> f32,
-) {
-    for at in (0..len).step_by(WIDTH) {
-        let (target, sums, added) = (&mut target[at..], &sums[at..], &added[at..]);
-        if let (Some(target), Some(sums), Some(added)) =
-            (target.first_chunk_mut::<WIDTH>(), sums.first_chunk::<WIDTH>(), added.first_chunk::<WIDTH>())
+/// `activation(sum + bias + added)`, the last where something is `ADDED`. (Not a closure: those are not always inlined into what pulp
+/// compiles for the instruction set.)
+struct Finish<const ADDED: bool> {
+    bias: f32,
+    activation: Activation,
+}
+
+impl<const ADDED: bool> Finish<ADDED> {
+    #[inline(always)]
+    fn value(&self, sum: f32, added: f32) -> f32 {
+        let sum = sum + self.bias;
+        self.activation.apply(if ADDED { sum + added } else { sum })
+    }
+
+    /// Whole registers wherever there is room: value by value, an activation of many operations would take longer than the rest.
+    #[inline(always)]
+    fn write(&self, target: &mut [MaybeUninit<f32>], sums: &[f32], added: &[f32], len: usize) {
+        if let (NR, Some(target), Some(sums), Some(added)) =
+            (len, target.first_chunk_mut::<NR>(), sums.first_chunk::<NR>(), added.first_chunk::<NR>())
         {
-            for i in 0..WIDTH {
-                target[i].write(value(sums[i], added[i]));
+            for i in 0..NR {
+                target[i].write(self.value(sums[i], added[i]));
             }
-        } else {
-            let (mut step, mut more) = ([0.0; WIDTH], [0.0; WIDTH]);
-            for ((step, more), (sum, add)) in
-                step.iter_mut().zip(&mut more).zip(sums.iter().zip(added)).take(len - at)
+            return;
+        }
+        for at in (0..len).step_by(WIDTH) {
+            let (target, sums, added) = (&mut target[at..], &sums[at..], &added[at..]);
+            if let (Some(target), Some(sums), Some(added)) =
+                (target.first_chunk_mut::<WIDTH>(), sums.first_chunk::<WIDTH>(), added.first_chunk::<WIDTH>())
             {
-                (*step, *more) = (*sum, *add);
-            }
-            for i in 0..WIDTH {
-                step[i] = value(step[i], more[i]);
-            }
-            for (target, value) in target.iter_mut().zip(step).take(len - at) {
-                target.write(value);
+                for i in 0..WIDTH {
+                    target[i].write(self.value(sums[i], added[i]));
+                }
+            } else {
+                let (mut step, mut more) = ([0.0; WIDTH], [0.0; WIDTH]);
+                for ((step, more), (sum, add)) in
+                    step.iter_mut().zip(&mut more).zip(sums.iter().zip(added)).take(len - at)
+                {
+                    (*step, *more) = (*sum, *add);
+                }
+                for i in 0..WIDTH {
+                    step[i] = self.value(step[i], more[i]);
+                }
+                for (target, value) in target.iter_mut().zip(step).take(len - at) {
+                    target.write(value);
+                }
             }
         }
     }

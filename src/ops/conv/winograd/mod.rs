@@ -7,7 +7,7 @@ mod transform;
 
 use super::dense::{Task, deal};
 use super::shape::{Segments, Shape};
-use super::staged::{Region, Staged};
+use super::staged::{Places, Region, Staged};
 use super::store::{Epilogue, Store};
 use super::weights::Usage;
 use crate::ops::gemm::{self, MR, NR, Tile, ZERO_TILE};
@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
 use std::ops::Range;
-use transform::{LANES, input_transform, kernel, output_transform, outputs, weight_transform};
+use transform::{LANES, ROW, input_transform, kernel, output_transform, outputs, weight_transform};
 
 /// Channels of either side below which the transforms cost more than they save.
 const FEWEST_CHANNELS: usize = 16;
@@ -25,9 +25,6 @@ const FEWEST_TILES: usize = 64;
 const HELD_FLOATS: usize = 512 * 1024;
 /// Channels that are staged together.
 const STAGED_CHANNELS: usize = 8;
-/// Pixels of a row of the largest output tiles of a panel, with room for whole registers after the last run.
-const ROW: usize = outputs(6) * NR + LANES;
-
 /// The side of the tiles by which a convolution with weights `[O, C, kh, kw]` is computed, if by any. The number of images plays no
 /// part: no result depends on it.
 pub fn side(dims: [usize; 4], stride: usize, usage: Usage) -> Option<usize> {
@@ -138,6 +135,7 @@ struct Scratch {
     segments: Vec<Segments>,
     /// Of a panel's tiles and one channel: `[SIDE, SIDE, NR]`, and as much again that is overwritten.
     gathered: Vec<f32>,
+    places: Places,
     /// Rows of the output.
     rows: Vec<[f32; ROW]>,
 }
@@ -249,8 +247,9 @@ impl Block<'_> {
         scratch: &mut Scratch,
     ) {
         let points = SIDE * SIDE;
-        let Scratch { staged: buffer, offsets, inputs, segments, gathered, .. } = scratch;
+        let Scratch { staged: buffer, offsets, inputs, segments, gathered, places, .. } = scratch;
         gathered.resize((points + 1) * NR, 0.0);
+        let mut between = [[[0.0; LANES]; SIDE]; SIDE];
         let x = &self.x[self.task.first_image * self.shape.in_channels * self.shape.in_plane()..];
         let ins = self.shape.in_channels;
         for first in (0..ins).step_by(STAGED_CHANNELS) {
@@ -258,20 +257,15 @@ impl Block<'_> {
             let region = Region::of(self.tiles, columns.clone(), channels.clone());
             let staged = Staged::new(self.tiles, x, region, buffer);
             staged.offsets(offsets);
-            for (panel, segments) in segments.iter().enumerate() {
+            for (panel, segments) in segments.chunks(1).enumerate() {
+                staged.places(segments, 0, places);
                 let inputs = &mut inputs[panel * points * stride..][..points * stride];
                 for (channel, offsets) in channels.clone().zip(offsets.chunks_exact(points)) {
-                    staged.pack(segments, offsets, gathered);
-                    let (lines, _) = gathered.as_chunks::<NR>();
+                    staged.pack(places, offsets, gathered);
+                    let (lines, _) = gathered.as_chunks();
                     for j in (0..NR).step_by(LANES) {
-                        let mut d = [[[0.0; LANES]; SIDE]; SIDE];
-                        for (d, line) in d.as_flattened_mut().iter_mut().zip(lines) {
-                            d.copy_from_slice(&line[j..j + LANES]);
-                        }
-                        let v = input_transform::<SIDE>(&d);
-                        for (v, input) in v.as_flattened().iter().zip(inputs.chunks_exact_mut(stride)) {
-                            input[channel * NR + j..][..LANES].copy_from_slice(v);
-                        }
+                        let v = &mut inputs[channel * NR + j..];
+                        input_transform::<SIDE>((&lines[j / LANES..], NR / LANES), &mut between, (v, stride));
                     }
                 }
             }
@@ -290,21 +284,10 @@ impl Block<'_> {
     ) {
         let (outs, width) = (outputs(SIDE), self.shape.out_width);
         rows.resize(outs, [0.0; ROW]);
+        let mut between = [[[0.0; LANES]; SIDE]; SIDE];
         for i in 0..MR.min(self.task.channels - panel * MR) {
             for j in (0..NR).step_by(LANES) {
-                let mut m = [[[0.0; LANES]; SIDE]; SIDE];
-                for (m, tile) in m.as_flattened_mut().iter_mut().zip(products) {
-                    m.copy_from_slice(&tile[i][j..j + LANES]);
-                }
-                let y = output_transform::<SIDE>(&m);
-                for (row, y) in rows.iter_mut().zip(&y) {
-                    let row = &mut row[outs * j..][..outs * LANES];
-                    for lane in 0..LANES {
-                        for x in 0..outs {
-                            row[outs * lane + x] = y[x][lane];
-                        }
-                    }
-                }
+                output_transform::<SIDE>((products, i, j), &mut between, rows);
             }
             for segment in segments.iter() {
                 let x = outs * segment.x;

@@ -4,12 +4,16 @@
 //! The last one's points are 0, +-1/sqrt(2), +-sqrt(2) and infinity: half the error of the usual 0, +-1, +-2 (1.0e-6 against 2.0e-6 of
 //! 128 channels, where the plain sum has 0.4e-6).
 
+use crate::ops::gemm::{NR, Tile};
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 
 /// Tiles or kernels that are transformed together: a register of AVX2, half of one of AVX-512.
 pub const LANES: usize = 8;
 
 pub type Lanes = [f32; LANES];
+
+/// Pixels of a row of the largest output tiles of a panel, with room for whole registers after the last run.
+pub const ROW: usize = outputs(6) * NR + LANES;
 
 /// Pixels of an output tile along an axis.
 pub const fn outputs(side: usize) -> usize {
@@ -159,70 +163,102 @@ pub fn weight_transform<const SIDE: usize>(g: &[Lanes; 9]) -> [[Lanes; SIDE]; SI
     u
 }
 
-/// `V = Bᵀ d B` of tiles of inputs.
+/// What is between the two axes of a transform. Given from outside: clearing it would take as long as an axis.
+pub type Between<const SIDE: usize> = [[Lanes; SIDE]; SIDE];
+
+/// `V = Bᵀ d B` of tiles of inputs: `d` holds a value of the tiles every `step`, `v` is given one every `stride`, both row by row.
 #[inline(always)]
-pub fn input_transform<const SIDE: usize>(d: &[[Lanes; SIDE]; SIDE]) -> [[Lanes; SIDE]; SIDE] {
-    let mut columns = [[[0.0; LANES]; SIDE]; SIDE];
+pub fn input_transform<const SIDE: usize>(
+    (d, step): (&[Lanes], usize),
+    between: &mut Between<SIDE>,
+    (v, stride): (&mut [f32], usize),
+) {
     for x in 0..SIDE {
-        let mut axis = [&d[0][x]; SIDE];
+        let mut axis = [&d[x * step]; SIDE];
         for y in 1..SIDE {
-            axis[y] = &d[y][x];
+            axis[y] = &d[(y * SIDE + x) * step];
         }
         let column = input_axis::<SIDE>(axis);
         for y in 0..SIDE {
-            columns[y][x] = column[y];
+            between[y][x] = column[y];
         }
     }
-    let mut v = [[[0.0; LANES]; SIDE]; SIDE];
-    for y in 0..SIDE {
-        v[y] = input_axis::<SIDE>(columns[y].each_ref());
+    for (y, between) in between.iter().enumerate() {
+        let row = input_axis::<SIDE>(between.each_ref());
+        for x in 0..SIDE {
+            v[(y * SIDE + x) * stride..][..LANES].copy_from_slice(&row[x]);
+        }
     }
-    v
 }
 
-/// `Y = Aᵀ m A` of products `m`: the first [`outputs`] of each axis.
+/// `Y = Aᵀ m A` of the products at `[row][first..first + LANES]` of the tiles `m`: the pixels of tile after tile to `y`, a slice for
+/// each of the [`outputs`] rows.
 #[inline(always)]
-pub fn output_transform<const SIDE: usize>(m: &[[Lanes; SIDE]; SIDE]) -> [[Lanes; 4]; 4] {
-    let mut rows = [[[0.0; LANES]; SIDE]; 4];
+pub fn output_transform<const SIDE: usize>(
+    (m, row, first): (&[Tile], usize, usize),
+    between: &mut Between<SIDE>,
+    y: &mut [[f32; ROW]],
+) {
+    let outs = outputs(SIDE);
     for x in 0..SIDE {
-        let mut axis = [&m[0][x]; SIDE];
-        for y in 1..SIDE {
-            axis[y] = &m[y][x];
+        let mut axis = [&[0.0; LANES]; SIDE];
+        for y in 0..SIDE {
+            axis[y] = lanes(&m[y * SIDE + x][row], first);
         }
         let column = output_axis::<SIDE>(axis);
-        for y in 0..outputs(SIDE) {
-            rows[y][x] = column[y];
+        for y in 0..outs {
+            between[y][x] = column[y];
         }
     }
-    let mut y = [[[0.0; LANES]; 4]; 4];
-    for i in 0..outputs(SIDE) {
-        y[i] = output_axis::<SIDE>(rows[i].each_ref());
+    for (between, y) in between.iter().zip(y) {
+        let pixels = output_axis::<SIDE>(between.each_ref());
+        let y = &mut y[outs * first..][..outs * LANES];
+        for lane in 0..LANES {
+            for x in 0..outs {
+                y[outs * lane + x] = pixels[x][lane];
+            }
+        }
     }
-    y
+}
+
+#[inline(always)]
+fn lanes(row: &[f32; NR], first: usize) -> &Lanes {
+    &row.as_chunks().0[first / LANES]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::gemm::{MR, ZERO_TILE};
     use proptest::prelude::*;
 
     /// Small integers: exact but for F(4 x 4, 3 x 3), whose points are not rational.
     fn check<const SIDE: usize>(g: [i8; 9], d: [i8; 36]) {
         let (k, outs) = (kernel(SIDE), outputs(SIDE));
-        let lanes = |value: i8| std::array::from_fn(|lane| f32::from(value) * (lane as f32 + 1.0));
+        let tile: Vec<Lanes> = d[..SIDE * SIDE]
+            .iter()
+            .map(|&d| std::array::from_fn(|lane| f32::from(d) * (lane as f32 + 1.0)))
+            .collect();
+        let mut between = [[[0.0; LANES]; SIDE]; SIDE];
+        let mut v = vec![0.0; SIDE * SIDE * LANES];
+        input_transform::<SIDE>((&tile, 1), &mut between, (&mut v, LANES));
         let u = weight_transform::<SIDE>(&g.map(|g| [f32::from(g); LANES]));
-        let tile: [[Lanes; SIDE]; SIDE] =
-            std::array::from_fn(|y| std::array::from_fn(|x| lanes(d[y * SIDE + x])));
-        let mut product = input_transform::<SIDE>(&tile);
-        for (product, u) in product.as_flattened_mut().iter_mut().zip(u.as_flattened()) {
-            product.iter_mut().zip(u).for_each(|(product, u)| *product *= u);
+        // In the last lanes of one row of a tile.
+        let (row, first) = (MR - 1, NR - LANES);
+        let mut products = vec![ZERO_TILE; SIDE * SIDE];
+        for ((tile, u), v) in products.iter_mut().zip(u.as_flattened()).zip(v.chunks(LANES)) {
+            for (lane, (u, v)) in u.iter().zip(v).enumerate() {
+                tile[row][first + lane] = u * v;
+            }
         }
-        let result = output_transform::<SIDE>(&product);
+        let mut result = vec![[0.0; ROW]; outs];
+        output_transform::<SIDE>((&products, row, first), &mut between, &mut result);
         let bound = if SIDE == 6 { 1e-3 } else { 0.0 };
         for (y, x) in (0..outs).flat_map(|y| (0..outs).map(move |x| (y, x))) {
             let at = |tap: usize| (y + tap / k) * SIDE + x + tap % k;
             let sum: i32 = (0..k * k).map(|tap| i32::from(g[tap]) * i32::from(d[at(tap)])).sum();
-            for (lane, value) in result[y][x].iter().enumerate() {
+            for lane in 0..LANES {
+                let value = result[y][outs * (first + lane) + x];
                 assert!((value - (sum * (lane as i32 + 1)) as f32).abs() <= bound, "{value} and {sum}");
             }
         }
