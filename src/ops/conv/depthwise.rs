@@ -9,8 +9,8 @@ use rayon::prelude::*;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
 
-/// Planes below this many pixels are grouped, so that a task is worth its dispatch.
-const MIN_PIXELS: usize = 4096;
+/// Pixels, of input or output, that are worth a task: what a first-level cache holds.
+const TASK_PIXELS: usize = 4096;
 
 #[derive(Default)]
 struct Scratch {
@@ -29,75 +29,81 @@ pub fn forward(shape: &Shape, x: &[f32], weights: &[f32], epilogue: Epilogue, ou
     if plane == 0 {
         return;
     }
-    out.par_chunks_mut(plane).with_min_len(MIN_PIXELS.div_ceil(plane)).enumerate().for_each(|(i, out)| {
+    let group = (TASK_PIXELS / plane.max(shape.in_plane())).max(1);
+    out.par_chunks_mut(group * plane).enumerate().for_each(|(i, out)| {
         SCRATCH.with_borrow_mut(|scratch| {
-            let channel = i % shape.out_channels;
-            let weights = &weights[channel * shape.taps()..][..shape.taps()];
-            pulp::Arch::new().dispatch(Plane { shape, x, weights, epilogue, index: i, scratch, out });
+            let planes = Planes { shape, x, weights, epilogue, first: i * group, scratch, out };
+            pulp::Arch::new().dispatch(planes);
         });
     });
 }
 
-/// One output plane; a struct for the reason given at `dense::Compute`.
-struct Plane<'a> {
+/// Some output planes; a struct for the reason given at `dense::Compute`.
+struct Planes<'a> {
     shape: &'a Shape,
     x: &'a [f32],
     weights: &'a [f32],
     epilogue: Epilogue<'a>,
-    /// Among the planes of the batch.
-    index: usize,
+    /// Of the planes of the batch.
+    first: usize,
     scratch: &'a mut Scratch,
     out: &'a mut [MaybeUninit<f32>],
 }
 
-impl pulp::WithSimd for Plane<'_> {
+impl pulp::WithSimd for Planes<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
-        let Self { shape, x, weights, epilogue, index, scratch, out } = self;
-        let channel = index % shape.out_channels;
-        let x = &x[index * shape.in_plane()..][..shape.in_plane()];
+        let Self { shape, x, weights, epilogue, first, scratch, out } = self;
         let Scratch { staged, offsets } = scratch;
-        let region = Region { images: 0..1, channels: 0..1, rows: 0..shape.out_height };
-        let staged = Staged::copied(shape, x, region, staged);
+        let images = 0..out.len() / shape.out_plane();
+        let region = Region { images: images.clone(), channels: 0..1, rows: 0..shape.out_height };
+        let staged = Staged::copied(shape, &x[first * shape.in_plane()..], region, staged);
         staged.offsets(offsets);
-        let rows = Rows { staged, shape, weights, offsets, channel, first: index * shape.out_plane() };
-        let store = Store { epilogue, out };
-        // Four registers of AVX2, whatever the width: enough sums at a time to hide how long one takes.
-        match shape.out_width {
-            0..=8 => rows.compute::<8, 4>(store),
-            9..=16 => rows.compute::<16, 2>(store),
-            _ => rows.compute::<NR, 1>(store),
+        let mut store = Store { epilogue, out };
+        for image in images {
+            let channel = (first + image) % shape.out_channels;
+            let weights = &weights[channel * shape.taps()..][..shape.taps()];
+            let rows = Rows { staged: &staged, shape, weights, offsets, channel, first, image };
+            // Four registers of AVX2, whatever the width: enough sums at a time to hide how long one takes.
+            match shape.out_width {
+                0..=8 => rows.compute::<8, 4>(&mut store),
+                9..=16 => rows.compute::<16, 2>(&mut store),
+                _ => rows.compute::<NR, 1>(&mut store),
+            }
         }
     }
 }
 
 /// How the pixels of an output plane come from a staged one.
 struct Rows<'a> {
-    staged: Staged<'a>,
+    staged: &'a Staged<'a>,
     shape: &'a Shape,
     weights: &'a [f32],
     /// Of the taps.
     offsets: &'a [usize],
     channel: usize,
-    /// The plane's first pixel in the output of the layer.
+    /// The first plane that is staged, and which of them this is.
     first: usize,
+    image: usize,
 }
 
 impl Rows<'_> {
     /// Computes `ROWS` rows of `WIDTH` pixels at a time.
     #[inline(always)]
-    fn compute<const WIDTH: usize, const ROWS: usize>(&self, mut store: Store) {
+    fn compute<const WIDTH: usize, const ROWS: usize>(&self, store: &mut Store) {
         let (height, width) = (self.shape.out_height, self.shape.out_width);
         for top in (0..height).step_by(ROWS) {
             for left in (0..width).step_by(WIDTH) {
                 let len = WIDTH.min(width - left);
                 let sums = self.sums::<WIDTH, ROWS>(top, left);
                 for (sums, y) in sums.iter().zip(top..height) {
-                    let at = y * width + left;
-                    let room = height * width - at;
-                    store.run(sums, len, Place { channel: self.channel, at, whole: self.first + at, room });
+                    let pixel = y * width + left;
+                    let (plane, room) = (height * width, height * width - pixel);
+                    let at = self.image * plane + pixel;
+                    let whole = self.first * plane + at;
+                    store.run(sums, len, Place { channel: self.channel, at, whole, room });
                 }
             }
         }
@@ -109,7 +115,7 @@ impl Rows<'_> {
         let mut bases = [0; ROWS];
         for (base, y) in bases.iter_mut().zip(top..) {
             let y = y.min(self.shape.out_height - 1);
-            *base = self.staged.place(&Segment { at: 0, len: 1, image: 0, y, x: left });
+            *base = self.staged.place(&Segment { at: 0, len: 1, image: self.image, y, x: left });
         }
         let mut sums = [[0.0; WIDTH]; ROWS];
         for (&weight, &offset) in self.weights.iter().zip(self.offsets) {
@@ -130,7 +136,7 @@ pub fn input_grad(shape: &Shape, dy: &[f32], weights: &[f32], dx: &mut [f32]) {
     if in_plane == 0 {
         return;
     }
-    dx.par_chunks_mut(in_plane).with_min_len(MIN_PIXELS.div_ceil(in_plane)).enumerate().for_each(
+    dx.par_chunks_mut(in_plane).with_min_len(TASK_PIXELS.div_ceil(in_plane)).enumerate().for_each(
         |(i, dx)| {
             let weights = &weights[i % shape.out_channels * shape.taps()..][..shape.taps()];
             pulp::Arch::new().dispatch(PlaneGrad { shape, dy: &dy[i * plane..][..plane], weights, dx });
