@@ -27,7 +27,16 @@ pub const ZERO_TILE: Tile = [[0.0; NR]; MR];
 /// If a panel is shorter than `depth` groups.
 #[inline]
 pub fn multiply_panels(depth: usize, a: &[f32], b: &[f32], tile: &mut Tile) {
-    multiply_columns(NR, depth, a, b, tile);
+    multiply_columns(NR, Start::Tile, depth, a, b, tile);
+}
+
+/// What products are added to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// What the tile holds.
+    Tile,
+    /// Zeros.
+    Zeros,
 }
 
 /// [`multiply_panels`] of which only the first `columns` are of use: those in the other half of the tile may be left out.
@@ -35,23 +44,28 @@ pub fn multiply_panels(depth: usize, a: &[f32], b: &[f32], tile: &mut Tile) {
 /// # Panics
 /// If a panel is shorter than `depth` groups.
 #[inline]
-pub fn multiply_columns(columns: usize, depth: usize, a: &[f32], b: &[f32], tile: &mut Tile) {
+pub fn multiply_columns(columns: usize, start: Start, depth: usize, a: &[f32], b: &[f32], tile: &mut Tile) {
     assert!(a.len() >= depth * MR && b.len() >= depth * NR, "a packed panel is shorter than its depth");
     match kernel() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the feature was just detected, and the lengths were checked above.
         Kernel::Avx512 if columns <= HALF => unsafe {
-            x86::tile_avx512::<1>(depth, a.as_ptr(), b.as_ptr(), tile);
+            x86::tile_avx512::<1>(start, depth, a.as_ptr(), b.as_ptr(), tile);
         },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Kernel::Avx512 => unsafe { x86::tile_avx512::<2>(depth, a.as_ptr(), b.as_ptr(), tile) },
+        Kernel::Avx512 => unsafe { x86::tile_avx512::<2>(start, depth, a.as_ptr(), b.as_ptr(), tile) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Kernel::Avx2 => unsafe {
-            x86::tile_avx2(columns.div_ceil(HALF), depth, a.as_ptr(), b.as_ptr(), tile)
+            x86::tile_avx2(columns.div_ceil(HALF), start, depth, a.as_ptr(), b.as_ptr(), tile)
         },
-        _ => tile_portable(depth, a, b, tile),
+        _ => {
+            if start == Start::Zeros {
+                *tile = ZERO_TILE;
+            }
+            tile_portable(depth, a, b, tile);
+        }
     }
 }
 
@@ -94,7 +108,7 @@ fn tile_portable(depth: usize, a: &[f32], b: &[f32], tile: &mut Tile) {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{HALF, MR, NR, Tile};
+    use super::{HALF, MR, NR, Start, Tile};
     use std::arch::x86_64::*;
 
     /// The first `HALVES` halves.
@@ -103,6 +117,7 @@ mod x86 {
     /// Needs AVX-512F; `a` and `b` must hold `depth` groups of `MR` and `NR` values.
     #[target_feature(enable = "avx512f")]
     pub unsafe fn tile_avx512<const HALVES: usize>(
+        start: Start,
         depth: usize,
         mut a: *const f32,
         mut b: *const f32,
@@ -111,9 +126,11 @@ mod x86 {
         // SAFETY: the pointers advance `depth` times over the groups that the caller vouches for.
         unsafe {
             let mut acc = [[_mm512_setzero_ps(); HALVES]; MR];
-            for (acc, row) in acc.iter_mut().zip(tile.iter()) {
-                for (half, acc) in acc.iter_mut().enumerate() {
-                    *acc = _mm512_loadu_ps(row.as_ptr().add(half * HALF));
+            if start == Start::Tile {
+                for (acc, row) in acc.iter_mut().zip(tile.iter()) {
+                    for (half, acc) in acc.iter_mut().enumerate() {
+                        *acc = _mm512_loadu_ps(row.as_ptr().add(half * HALF));
+                    }
                 }
             }
             for _ in 0..depth {
@@ -143,14 +160,23 @@ mod x86 {
     /// # Safety
     /// Needs AVX2 and FMA; `a` and `b` must hold `depth` groups of `MR` and `NR` values.
     #[target_feature(enable = "avx2,fma")]
-    pub unsafe fn tile_avx2(halves: usize, depth: usize, a: *const f32, b: *const f32, tile: &mut Tile) {
+    pub unsafe fn tile_avx2(
+        halves: usize,
+        start: Start,
+        depth: usize,
+        a: *const f32,
+        b: *const f32,
+        tile: &mut Tile,
+    ) {
         // SAFETY: every offset stays inside the groups that the caller vouches for.
         unsafe {
             for first in [0, HALF].into_iter().take(halves) {
                 let mut acc = [[_mm256_setzero_ps(); 2]; MR];
-                for (acc, row) in acc.iter_mut().zip(tile.iter()) {
-                    let c = row.as_ptr().add(first);
-                    *acc = [_mm256_loadu_ps(c), _mm256_loadu_ps(c.add(8))];
+                if start == Start::Tile {
+                    for (acc, row) in acc.iter_mut().zip(tile.iter()) {
+                        let c = row.as_ptr().add(first);
+                        *acc = [_mm256_loadu_ps(c), _mm256_loadu_ps(c.add(8))];
+                    }
                 }
                 let (mut a, mut b) = (a, b.add(first));
                 for _ in 0..depth {
@@ -228,19 +254,24 @@ mod tests {
             let mut tile = start;
             multiply_panels(depth, &a, &b, &mut tile);
             assert_eq!(tile, expected);
-            for columns in [0, 1, HALF, HALF + 1] {
-                let mut tile = start;
-                multiply_columns(columns, depth, &a, &b, &mut tile);
-                assert!(
+            let mut from_zeros = ZERO_TILE;
+            tile_portable(depth, &a, &b, &mut from_zeros);
+            for (begin, expected) in [(Start::Tile, expected), (Start::Zeros, from_zeros)] {
+                let agrees = |tile: &Tile, columns: usize| {
                     tile.iter().zip(&expected).all(|(row, expected)| row[..columns] == expected[..columns])
-                );
-            }
-            #[cfg(target_arch = "x86_64")]
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                let mut tile = start;
-                // SAFETY: detected; the panels are as long as `depth` says.
-                unsafe { x86::tile_avx2(2, depth, a.as_ptr(), b.as_ptr(), &mut tile) };
-                assert_eq!(tile, expected);
+                };
+                for columns in [0, 1, HALF, HALF + 1, NR] {
+                    let mut tile = start;
+                    multiply_columns(columns, begin, depth, &a, &b, &mut tile);
+                    assert!(agrees(&tile, columns));
+                }
+                #[cfg(target_arch = "x86_64")]
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                    let mut tile = start;
+                    // SAFETY: detected; the panels are as long as `depth` says.
+                    unsafe { x86::tile_avx2(2, begin, depth, a.as_ptr(), b.as_ptr(), &mut tile) };
+                    assert!(agrees(&tile, NR));
+                }
             }
         }
     }

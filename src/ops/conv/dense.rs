@@ -4,7 +4,7 @@
 use super::shape::{Segments, Shape};
 use super::staged::{Places, Region, Staged};
 use super::store::{Epilogue, Place, Store};
-use crate::ops::gemm::{self, MR, NR, Tile, ZERO_TILE};
+use crate::ops::gemm::{self, MR, NR, Start, Tile, ZERO_TILE};
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
@@ -172,8 +172,11 @@ impl Block<'_> {
         let passes = depth.div_ceil(DEPTH_BLOCK).min(shape.in_channels).max(1);
         let pass_depth = shape.in_channels.div_ceil(passes) * shape.taps();
         let width = (PACKED_FLOATS / pass_depth.max(1) / NR * NR).max(NR);
-        packed.resize((pass_depth + 1) * width, 0.0);
+        if packed.len() < (pass_depth + 1) * width {
+            packed.resize((pass_depth + 1) * width, 0.0);
+        }
         let mut store = Store { epilogue: self.epilogue, out };
+        let mut tile = ZERO_TILE;
         for first in (0..columns).step_by(width) {
             let end = columns.min(first + width);
             let column_panels = (end - first).div_ceil(NR);
@@ -195,12 +198,12 @@ impl Block<'_> {
                     let a = self.weights.block(first_panel + m, depth, k, block);
                     for (p, segments) in segments.iter().enumerate() {
                         let b = &packed[p * stride..][..block * NR];
-                        let mut tile = if pass == 0 { ZERO_TILE } else { tiles[m * column_panels + p] };
-                        gemm::multiply_columns(end - first - p * NR, block, a, b, &mut tile);
-                        if pass + 1 < passes {
-                            tiles[m * column_panels + p] = tile;
-                        } else {
-                            self.store(&mut store, &tile, segments, m);
+                        let start = if pass == 0 { Start::Zeros } else { Start::Tile };
+                        let columns = end - first - p * NR;
+                        let tile = if passes == 1 { &mut tile } else { &mut tiles[m * column_panels + p] };
+                        gemm::multiply_columns(columns, start, block, a, b, tile);
+                        if pass + 1 == passes {
+                            self.store(&mut store, tile, segments, m);
                         }
                     }
                 }

@@ -10,7 +10,7 @@ use super::shape::{Segments, Shape};
 use super::staged::{Places, Region, Staged};
 use super::store::{Epilogue, Store};
 use super::weights::Usage;
-use crate::ops::gemm::{self, MR, NR, Tile, ZERO_TILE};
+use crate::ops::gemm::{self, MR, NR, Start, Tile, ZERO_TILE};
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
@@ -224,9 +224,8 @@ impl Block<'_> {
                     for p in 0..column_panels {
                         let v = &scratch.inputs[(p * points + point) * stride..][..line];
                         let product = &mut scratch.products[(m * column_panels + p) * points + point];
-                        *product = ZERO_TILE;
                         let columns = end - first - p * NR;
-                        gemm::multiply_columns(columns, self.shape.in_channels, u, v, product);
+                        gemm::multiply_columns(columns, Start::Zeros, self.shape.in_channels, u, v, product);
                     }
                 }
             }
