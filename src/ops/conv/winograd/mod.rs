@@ -19,10 +19,18 @@ use transform::{LANES, ROW, input_transform, kernel, output_transform, outputs, 
 
 /// Channels of either side below which the transforms cost more than they save.
 const FEWEST_CHANNELS: usize = 16;
-/// Tiles of an image below which weights that are used once are not worth transforming.
-const FEWEST_TILES: usize = 64;
+/// Tiles of an image below which weights that are used once are not worth transforming. The large tiles have four times the error of the
+/// small ones, which samplers of diffusion magnify: they are for images where they save much.
+const fn fewest_tiles(side: usize) -> usize {
+    match side {
+        6 => 1024,
+        _ => 64,
+    }
+}
 /// Floats of transformed tiles and their products that are held at once: what a core has of the caches, about.
 const HELD_FLOATS: usize = 512 * 1024;
+/// Input channels whose kernels are transformed together.
+const KERNELS: usize = 16;
 /// Channels that are staged together.
 const STAGED_CHANNELS: usize = 8;
 /// The side of the tiles by which a convolution with weights `[O, C, kh, kw]` is computed, if by any. The number of images plays no
@@ -36,7 +44,7 @@ pub fn side(dims: [usize; 4], stride: usize, usage: Usage) -> Option<usize> {
         let worth = match usage {
             Usage::Kept => true,
             Usage::Once { height, width } => {
-                height.div_ceil(outputs(side)) * width.div_ceil(outputs(side)) >= FEWEST_TILES
+                height.div_ceil(outputs(side)) * width.div_ceil(outputs(side)) >= fewest_tiles(side)
             }
         };
         kernel(side) == kernel_width && worth
@@ -82,12 +90,23 @@ impl TransformedWeights {
         in_channels: usize,
         weight: impl Fn(usize, usize) -> f32 + Sync,
     ) -> Self {
-        let panel = SIDE * SIDE * in_channels * MR;
+        let (panel, taps) = (SIDE * SIDE * in_channels * MR, kernel(SIDE) * kernel(SIDE));
         let mut packed = vec![0.0; out_channels.div_ceil(MR) * panel];
         packed.par_chunks_exact_mut(panel.max(1)).enumerate().for_each(|(i, packed)| {
             let rows = i * MR..out_channels.min((i + 1) * MR);
-            let weight = |lane, depth| weight(rows.start + lane, depth);
-            pulp::Arch::new().dispatch(Panel::<SIDE, _> { packed, rows: rows.len(), in_channels, weight });
+            let mut kernels = [[[0.0; LANES]; 9]; KERNELS];
+            for first in (0..in_channels).step_by(KERNELS) {
+                let channels = first..in_channels.min(first + KERNELS);
+                for (g, channel) in kernels.iter_mut().zip(channels.clone()) {
+                    for (lane, row) in rows.clone().enumerate() {
+                        for (tap, g) in g.iter_mut().enumerate().take(taps) {
+                            g[lane] = weight(row, channel * taps + tap);
+                        }
+                    }
+                }
+                let kernels = &kernels[..channels.len()];
+                pulp::Arch::new().dispatch(Panel::<SIDE> { packed, kernels, first, in_channels });
+            }
         });
         Self { packed, in_channels, side: SIDE }
     }
@@ -98,29 +117,27 @@ impl TransformedWeights {
     }
 }
 
-/// The transformed weights of a panel of output channels.
-struct Panel<'a, const SIDE: usize, F> {
+/// The transformed weights of a panel of output channels, from the kernels of the input channels from `first` on.
+struct Panel<'a, const SIDE: usize> {
     packed: &'a mut [f32],
-    rows: usize,
+    kernels: &'a [[[f32; LANES]; 9]],
+    first: usize,
     in_channels: usize,
-    weight: F,
 }
 
-impl<const SIDE: usize, F: Fn(usize, usize) -> f32> pulp::WithSimd for Panel<'_, SIDE, F> {
+impl<const SIDE: usize> pulp::WithSimd for Panel<'_, SIDE> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
-        let taps = kernel(SIDE) * kernel(SIDE);
-        for channel in 0..self.in_channels {
-            let mut g = [[0.0; LANES]; 9];
-            for lane in 0..self.rows {
-                for (tap, g) in g.iter_mut().enumerate().take(taps) {
-                    g[lane] = (self.weight)(lane, channel * taps + tap);
+        let (mut between, mut u) = ([[[0.0; LANES]; 3]; SIDE], [[[0.0; LANES]; SIDE]; SIDE]);
+        for (channel, g) in (self.first..).zip(self.kernels) {
+            weight_transform::<SIDE>(g, &mut between, &mut u);
+            let (rows, _) = self.packed[channel * MR..].as_chunks_mut::<MR>();
+            for (row, u) in rows.iter_mut().step_by(self.in_channels).zip(u.as_flattened()) {
+                for i in 0..MR {
+                    row[i] = u[i];
                 }
-            }
-            for (point, u) in weight_transform::<SIDE>(&g).as_flattened().iter().enumerate() {
-                self.packed[(point * self.in_channels + channel) * MR..][..MR].copy_from_slice(&u[..MR]);
             }
         }
     }

@@ -144,33 +144,33 @@ fn output_axis<const SIDE: usize>(m: [&Lanes; SIDE]) -> [Lanes; 4] {
     }
 }
 
+/// Tiles, row by row. What is between the two axes of a transform is given from outside: clearing it would take as long as an axis.
+pub type Square<const SIDE: usize> = [[Lanes; SIDE]; SIDE];
+
 /// `U = G g Gᵀ` of kernels `g`, the taps row by row.
 #[inline(always)]
-pub fn weight_transform<const SIDE: usize>(g: &[Lanes; 9]) -> [[Lanes; SIDE]; SIDE] {
+pub fn weight_transform<const SIDE: usize>(
+    g: &[Lanes; 9],
+    between: &mut [[Lanes; 3]; SIDE],
+    u: &mut Square<SIDE>,
+) {
     let k = kernel(SIDE);
-    let mut columns = [[[0.0; LANES]; 3]; SIDE];
     for x in 0..k {
         let column = weight_axis::<SIDE>([&g[x], &g[k + x], &g[(2 * k + x) % 9]]);
         for y in 0..SIDE {
-            columns[y][x] = column[y];
+            between[y][x] = column[y];
         }
     }
-    let mut u = [[[0.0; LANES]; SIDE]; SIDE];
-    for y in 0..SIDE {
-        let [left, middle, right] = &columns[y];
-        u[y] = weight_axis::<SIDE>([left, middle, right]);
+    for (u, [left, middle, right]) in u.iter_mut().zip(between) {
+        *u = weight_axis::<SIDE>([left, middle, right]);
     }
-    u
 }
-
-/// What is between the two axes of a transform. Given from outside: clearing it would take as long as an axis.
-pub type Between<const SIDE: usize> = [[Lanes; SIDE]; SIDE];
 
 /// `V = Bᵀ d B` of tiles of inputs: `d` holds a value of the tiles every `step`, `v` is given one every `stride`, both row by row.
 #[inline(always)]
 pub fn input_transform<const SIDE: usize>(
     (d, step): (&[Lanes], usize),
-    between: &mut Between<SIDE>,
+    between: &mut Square<SIDE>,
     (v, stride): (&mut [f32], usize),
 ) {
     for x in 0..SIDE {
@@ -196,7 +196,7 @@ pub fn input_transform<const SIDE: usize>(
 #[inline(always)]
 pub fn output_transform<const SIDE: usize>(
     (m, row, first): (&[Tile], usize, usize),
-    between: &mut Between<SIDE>,
+    between: &mut Square<SIDE>,
     y: &mut [[f32; ROW]],
 ) {
     let outs = outputs(SIDE);
@@ -242,7 +242,9 @@ mod tests {
         let mut between = [[[0.0; LANES]; SIDE]; SIDE];
         let mut v = vec![0.0; SIDE * SIDE * LANES];
         input_transform::<SIDE>((&tile, 1), &mut between, (&mut v, LANES));
-        let u = weight_transform::<SIDE>(&g.map(|g| [f32::from(g); LANES]));
+        let mut u = between;
+        let g_lanes = g.map(|g| [f32::from(g); LANES]);
+        weight_transform::<SIDE>(&g_lanes, &mut [[[0.0; LANES]; 3]; SIDE], &mut u);
         // In the last lanes of one row of a tile.
         let (row, first) = (MR - 1, NR - LANES);
         let mut products = vec![ZERO_TILE; SIDE * SIDE];
