@@ -135,9 +135,7 @@ impl<const SIDE: usize> pulp::WithSimd for Panel<'_, SIDE> {
             weight_transform::<SIDE>(g, &mut between, &mut u);
             let (rows, _) = self.packed[channel * MR..].as_chunks_mut::<MR>();
             for (row, u) in rows.iter_mut().step_by(self.in_channels).zip(u.as_flattened()) {
-                for i in 0..MR {
-                    row[i] = u[i];
-                }
+                row.copy_from_slice(&u[..MR]);
             }
         }
     }

@@ -128,8 +128,8 @@ fn output_axis<const SIDE: usize>(m: [&Lanes; SIDE]) -> [Lanes; 4] {
     match SIDE {
         3 => [add(m[0], m[1]), add(m[1], m[2]), *m[0], *m[0]],
         4 => {
-            let (sum, difference) = (add(m[1], m[2]), subtract(m[1], m[2]));
-            [add(m[0], &sum), subtract(&difference, m[3]), *m[0], *m[0]]
+            let (sum, difference) = (add(m[0], m[1]), subtract(m[1], m[2]));
+            [add(&sum, m[2]), subtract(&difference, m[3]), *m[0], *m[0]]
         }
         _ => {
             let (near, far) = (add(m[1], m[2]), add(m[3], m[4]));
