@@ -78,7 +78,7 @@ pub(super) fn convolution(
     mode: Mode,
 ) -> Result<Tensor> {
     if !mode.trains() {
-        let frozen = conv::Conv2d::new(weight.clone(), bias.cloned(), config)?;
+        let frozen = conv::Conv2d::once(weight.clone(), bias.cloned(), config, x.dims())?;
         return Ok(match residual {
             Some(residual) => frozen.forward_add(x, residual)?,
             None => frozen.forward(x)?,

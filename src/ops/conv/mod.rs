@@ -82,6 +82,8 @@ struct Frozen {
     /// `[O]`
     bias: Option<Tensor>,
     config: ConvConfig,
+    /// Whether this is for more than one batch.
+    kept: bool,
     /// `None` where candle's operations are used.
     host: Option<HostWeights>,
 }
@@ -98,6 +100,19 @@ impl Conv2d {
     /// # Errors
     /// If the shapes do not fit each other, or `groups` is neither 1 nor the number of channels.
     pub fn new(weight: Tensor, bias: Option<Tensor>, config: ConvConfig) -> Result<Self> {
+        Self::for_usage(weight, bias, config, Usage::Kept)
+    }
+
+    /// [`Conv2d::new`] for one batch of the shape `dims`: not more is made of the weights than that is worth.
+    ///
+    /// # Errors
+    /// Likewise, or if such a batch does not fit.
+    pub fn once(weight: Tensor, bias: Option<Tensor>, config: ConvConfig, dims: &[usize]) -> Result<Self> {
+        let usage = Usage::once(&shape_of(dims, &weight, &config)?);
+        Self::for_usage(weight, bias, config, usage)
+    }
+
+    fn for_usage(weight: Tensor, bias: Option<Tensor>, config: ConvConfig, usage: Usage) -> Result<Self> {
         let (outs, per_group, kh, kw) = weight.dims4()?;
         if config.groups != 1 && (config.groups != outs || per_group != 1) {
             bail!(
@@ -116,7 +131,7 @@ impl Conv2d {
             let weights = match config.groups {
                 1 => {
                     let (dims, depth) = ([outs, per_group, kh, kw], per_group * kh * kw);
-                    Weights::dense(dims, config.stride, Usage::Kept, |row, k| values[row * depth + k])
+                    Weights::dense(dims, config.stride, usage, |row, k| values[row * depth + k])
                 }
                 _ => Weights::Depthwise(values),
             };
@@ -125,7 +140,7 @@ impl Conv2d {
         } else {
             None
         };
-        Ok(Self(Arc::new(Frozen { weight, bias, config, host })))
+        Ok(Self(Arc::new(Frozen { weight, bias, config, kept: usage == Usage::Kept, host })))
     }
 
     /// `[B, C, H, W]` to `[B, O, H', W']`.
@@ -331,8 +346,8 @@ impl CustomOp1 for FusedGrad {
                     Some(_) => Vec::new(),
                     None => self.layer.weight.flatten_all()?.to_vec1()?,
                 };
-                let weights =
-                    host.transposed.get_or_init(|| TransposedWeights::new(&values, &shape, Usage::Kept));
+                let usage = if self.layer.kept { Usage::Kept } else { Usage::once_for_input_grad(&shape) };
+                let weights = host.transposed.get_or_init(|| TransposedWeights::new(&values, &shape, usage));
                 input_grad::input_grad(&shape, dy, weights)
             }
         };

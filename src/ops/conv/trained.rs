@@ -147,16 +147,14 @@ impl CustomOp2 for Map {
         let out = match self.kind {
             Kind::Output => {
                 let epilogue = Epilogue { bias: None, residual: None, activation: Activation::Identity };
-                let usage = Usage::Once { height: s.out_height, width: s.out_width };
-                let weights = Weights::dense(weights, s.stride, usage, |row, k| b[row * s.depth() + k]);
+                let weights =
+                    Weights::dense(weights, s.stride, Usage::once(s), |row, k| b[row * s.depth() + k]);
                 // SAFETY: a forward pass writes every element.
                 unsafe { written(n, |out| weights.forward(s, a, epilogue, out)) }
             }
             Kind::InputGrad => {
-                // Of each phase's convolution.
-                let usage =
-                    Usage::Once { height: s.height.div_ceil(s.stride), width: s.width.div_ceil(s.stride) };
-                input_grad::input_grad(s, a, &TransposedWeights::new(b, s, usage))
+                let weights = TransposedWeights::new(b, s, Usage::once_for_input_grad(s));
+                input_grad::input_grad(s, a, &weights)
             }
             Kind::WeightGrad => {
                 let mut out = vec![0f32; n];

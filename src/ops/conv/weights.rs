@@ -26,6 +26,18 @@ pub enum Usage {
     Once { height: usize, width: usize },
 }
 
+impl Usage {
+    /// For one forward pass of this shape.
+    pub fn once(shape: &Shape) -> Self {
+        Self::Once { height: shape.out_height, width: shape.out_width }
+    }
+
+    /// For the gradient of one forward pass of this shape with respect to its input, as each phase of the stride takes it.
+    pub fn once_for_input_grad(shape: &Shape) -> Self {
+        Self::Once { height: shape.height.div_ceil(shape.stride), width: shape.width.div_ceil(shape.stride) }
+    }
+}
+
 impl Weights {
     /// Of a dense convolution with weights `dims` `[O, C, kh, kw]`, from the weight of each output channel and depth.
     pub fn dense(
