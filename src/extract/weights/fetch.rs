@@ -60,7 +60,8 @@ pub(super) fn fetch_into(
         From::Release => {
             let wanted = source.release.ok_or_else(elsewhere)?;
             let file = release::download(cache, name, &wanted, progress)?;
-            cache.adopt(&file, name, extension(wanted.url), &sha256_of_file(&file)?)
+            let digest = verify(cache, name, &file, None, progress)?;
+            cache.adopt(&file, name, extension(wanted.url), &digest)
         }
         From::Hub => {
             let wanted = source.hub.ok_or_else(elsewhere)?;
