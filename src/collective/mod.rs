@@ -44,8 +44,8 @@ pub trait Collective: Debug + Send + Sync {
     /// Each value becomes its sum over all ranks.
     fn sum_f64(&self, values: &mut [f64]);
 
-    /// The sum over all ranks of a tensor of float32 or float64 that each has in the same shape, where its device can take it; `None` where it has to go
-    /// through the memory of the host.
+    /// The sum over all ranks of a tensor of float32 or float64 that each has in the same shape, where its device can take it; `None`
+    /// where it has to go through the memory of the host.
     ///
     /// # Errors
     /// What the device's library returns.

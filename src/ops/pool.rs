@@ -129,8 +129,8 @@ fn composed_max_pool(x: &Tensor, window: Window) -> Result<Tensor> {
 struct MaxPool(Window);
 
 impl MaxPool {
-    /// The first maximum under each output pixel of one plane: `found(output pixel, input pixel, value)`.
-    fn scan(&self, x: &[f32], mut found: impl FnMut(usize, usize, f32)) {
+    /// The first maximum under each output pixel of one plane: `found(output pixel, input pixel)`.
+    fn scan(&self, x: &[f32], mut found: impl FnMut(usize, usize)) {
         let window = &self.0;
         for oy in 0..window.out.0 {
             for ox in 0..window.out.1 {
@@ -143,7 +143,7 @@ impl MaxPool {
                         }
                     }
                 }
-                found(oy * window.out.1 + ox, best.0, best.1);
+                found(oy * window.out.1 + ox, best.0);
             }
         }
     }
@@ -186,7 +186,7 @@ impl CustomOp2 for MaxPoolGrad {
         dx.par_chunks_mut(window.in_plane())
             .zip(x.par_chunks(window.in_plane()))
             .zip(dy.par_chunks(window.out_plane()))
-            .for_each(|((dx, x), dy)| self.0.scan(x, |from, to, _| dx[to] += dy[from]));
+            .for_each(|((dx, x), dy)| self.0.scan(x, |from, to| dx[to] += dy[from]));
         Ok((CpuStorage::F32(dx), x_layout.shape().clone()))
     }
 }

@@ -77,10 +77,7 @@ impl pulp::WithSimd for ChannelMoments<'_> {
 }
 
 /// `[2, C]` of two numbers for each channel.
-pub(super) fn by_channel(
-    channels: usize,
-    of: impl Fn(usize) -> (f32, f32) + Send + Sync,
-) -> (CpuStorage, Shape) {
+fn by_channel(channels: usize, of: impl Fn(usize) -> (f32, f32) + Send + Sync) -> (CpuStorage, Shape) {
     let (mut rows, second): (Vec<f32>, Vec<f32>) = (0..channels).into_par_iter().map(of).unzip();
     rows.extend(second);
     (CpuStorage::F32(rows), Shape::from((2, channels)))

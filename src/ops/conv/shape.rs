@@ -66,6 +66,11 @@ impl Segments {
     pub fn iter(&self) -> std::slice::Iter<'_, Segment> {
         self.list[..self.count].iter()
     }
+
+    /// Columns of the panel that are of use.
+    pub fn columns(&self) -> usize {
+        self.iter().last().map_or(0, |last| last.at + last.len)
+    }
 }
 
 impl Shape {

@@ -3,6 +3,7 @@
 
 use super::shape::{Segment, Segments, Shape};
 use crate::ops::gemm::NR;
+use crate::ops::host::{LANES, sort_into_phases};
 use std::ops::Range;
 
 /// What is staged at once.
@@ -202,8 +203,8 @@ fn pad(source: &[f32], left: usize, target: &mut [f32]) {
     let len = source.len().min(target.len());
     let (target, after) = target.split_at_mut(len);
     after.fill(0.0);
-    let (targets, rest) = target.as_chunks_mut::<8>();
-    let (sources, source_rest) = source[..len].as_chunks::<8>();
+    let (targets, rest) = target.as_chunks_mut::<LANES>();
+    let (sources, source_rest) = source[..len].as_chunks::<LANES>();
     for (t, s) in targets.iter_mut().zip(sources) {
         *t = *s;
     }
@@ -220,26 +221,5 @@ fn sort(source: &[f32], shape: &Shape, line: &mut [f32], target: &mut [f32], pha
             *value = *source;
         }
     }
-    match shape.stride {
-        2 => sort_by::<2>(line, target, phase),
-        4 => sort_by::<4>(line, target, phase),
-        stride => {
-            for (p, target) in target.chunks_exact_mut(phase.max(1)).enumerate() {
-                for (value, column) in target.iter_mut().zip(line[p..].iter().step_by(stride)) {
-                    *value = *column;
-                }
-            }
-        }
-    }
-}
-
-/// In groups of a stride: the compiler makes shuffles of whole registers of that.
-#[inline(always)]
-fn sort_by<const STRIDE: usize>(line: &[f32], target: &mut [f32], phase: usize) {
-    let (groups, _) = line.as_chunks::<STRIDE>();
-    for (p, target) in target.chunks_exact_mut(phase.max(1)).enumerate().take(STRIDE) {
-        for (value, group) in target.iter_mut().zip(groups) {
-            *value = group[p];
-        }
-    }
+    sort_into_phases(line, shape.stride, target, phase);
 }

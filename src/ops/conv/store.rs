@@ -2,10 +2,8 @@
 
 use crate::ops::activation::{Activation, with_activation};
 use crate::ops::gemm::NR;
+use crate::ops::host::LANES;
 use std::mem::MaybeUninit;
-
-/// Values of one step: a register of AVX2, half of one of AVX-512.
-const WIDTH: usize = 8;
 
 /// What happens to a product before it is stored.
 #[derive(Clone, Copy)]
@@ -83,22 +81,22 @@ impl<const ADDED: bool> Finish<ADDED> {
             }
             return;
         }
-        for at in (0..len).step_by(WIDTH) {
+        for at in (0..len).step_by(LANES) {
             let (target, sums, added) = (&mut target[at..], &sums[at..], &added[at..]);
             if let (Some(target), Some(sums), Some(added)) =
-                (target.first_chunk_mut::<WIDTH>(), sums.first_chunk::<WIDTH>(), added.first_chunk::<WIDTH>())
+                (target.first_chunk_mut::<LANES>(), sums.first_chunk::<LANES>(), added.first_chunk::<LANES>())
             {
-                for i in 0..WIDTH {
+                for i in 0..LANES {
                     target[i].write(self.value(sums[i], added[i]));
                 }
             } else {
-                let (mut step, mut more) = ([0.0; WIDTH], [0.0; WIDTH]);
+                let (mut step, mut more) = ([0.0; LANES], [0.0; LANES]);
                 for ((step, more), (sum, add)) in
                     step.iter_mut().zip(&mut more).zip(sums.iter().zip(added)).take(len - at)
                 {
                     (*step, *more) = (*sum, *add);
                 }
-                for i in 0..WIDTH {
+                for i in 0..LANES {
                     step[i] = self.value(step[i], more[i]);
                 }
                 for (target, value) in target.iter_mut().zip(step).take(len - at) {

@@ -1,11 +1,9 @@
 //! Pooling of a plane in vector code: the rows under an output row become one, then the columns of that one, all along memory.
 
 use super::Window;
+use crate::ops::host::{LANES, sort_into_phases};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
-
-/// Values of a step: a register of AVX2, half of one of AVX-512.
-const LANES: usize = 8;
 
 /// What the values under a window become.
 pub trait Reduction {
@@ -84,24 +82,6 @@ impl<'a> Reducer<'a> {
     pub fn plane<R: Reduction>(&mut self, x: &[f32], out: &mut [MaybeUninit<f32>]) {
         pulp::Arch::new().dispatch(Plane::<R> { reducer: self, x, out, reduction: PhantomData });
     }
-
-    /// Sorts the line into its phases.
-    #[inline(always)]
-    fn sort(&mut self) {
-        let (stride, line) = (self.window.stride, &self.line);
-        for (p, phase) in self.phases.chunks_exact_mut(self.phase).enumerate() {
-            if stride == 2 {
-                // In pairs: the compiler makes shuffles of whole registers of that.
-                for (value, pair) in phase.iter_mut().zip(line.as_chunks::<2>().0) {
-                    *value = pair[p];
-                }
-            } else {
-                for (value, column) in phase.iter_mut().zip(line[p..].iter().step_by(stride)) {
-                    *value = *column;
-                }
-            }
-        }
-    }
 }
 
 struct Plane<'r, 'w, 'a, R> {
@@ -130,12 +110,16 @@ impl<R: Reduction> pulp::WithSimd for Plane<'_, '_, '_, R> {
                 line[left + at..][..LANES].copy_from_slice(&all);
             }
             line[left + width..][..LANES].fill(R::START);
-            self.reducer.sort();
-            let Reducer { line, phases, taps, columns, .. } = &*self.reducer;
-            let phases = if window.stride == 1 { line } else { phases };
+            let Reducer { line, phases, phase, taps, columns, .. } = &mut *self.reducer;
+            let phases = if window.stride == 1 {
+                line
+            } else {
+                sort_into_phases(line, window.stride, phases, *phase);
+                phases
+            };
             for at in (0..out_width).step_by(LANES) {
                 let mut all = [R::START; LANES];
-                for tap in taps {
+                for tap in &*taps {
                     all = combine::<R>(all, &phases[tap + at..]);
                 }
                 for (all, columns) in all.iter_mut().zip(&columns[at..]) {

@@ -11,11 +11,12 @@ use super::staged::{Places, Region, Staged};
 use super::store::{Epilogue, Store};
 use super::weights::Usage;
 use crate::ops::gemm::{self, MR, NR, Start, Tile, ZERO_TILE};
+use crate::ops::host::LANES;
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
 use std::ops::Range;
-use transform::{LANES, ROW, input_transform, kernel, output_transform, outputs, weight_transform};
+use transform::{ROW, input_transform, kernel, output_transform, outputs, weight_transform};
 
 /// Channels of either side below which the transforms cost more than they save.
 const FEWEST_CHANNELS: usize = 16;
@@ -27,12 +28,14 @@ const fn fewest_tiles(side: usize) -> usize {
         _ => 64,
     }
 }
+
 /// Floats of transformed tiles and their products that are held at once: what a core has of the caches, about.
 const HELD_FLOATS: usize = 512 * 1024;
 /// Input channels whose kernels are transformed together.
 const KERNELS: usize = 16;
 /// Channels that are staged together.
 const STAGED_CHANNELS: usize = 8;
+
 /// The side of the tiles by which a convolution with weights `[O, C, kh, kw]` is computed, if by any. The number of images plays no
 /// part: no result depends on it.
 pub fn side(dims: [usize; 4], stride: usize, usage: Usage) -> Option<usize> {
@@ -271,13 +274,13 @@ impl Block<'_> {
             let region = Region::of(self.tiles, columns.clone(), channels.clone());
             let staged = Staged::new(self.tiles, x, region, buffer);
             staged.offsets(offsets);
-            for (panel, segments) in segments.chunks(1).enumerate() {
-                staged.places(segments, 0, places);
+            for (panel, segments) in segments.iter().enumerate() {
+                staged.places(std::slice::from_ref(segments), 0, places);
                 let inputs = &mut inputs[panel * points * stride..][..points * stride];
                 for (channel, offsets) in channels.clone().zip(offsets.chunks_exact(points)) {
                     staged.pack(places, offsets, gathered);
                     let (lines, _) = gathered.as_chunks();
-                    for j in (0..NR).step_by(LANES) {
+                    for j in (0..segments.columns()).step_by(LANES) {
                         let v = &mut inputs[channel * NR + j..];
                         input_transform::<SIDE>((&lines[j / LANES..], NR / LANES), &mut between, (v, stride));
                     }
@@ -300,7 +303,7 @@ impl Block<'_> {
         rows.resize(outs, [0.0; ROW]);
         let mut between = [[[0.0; LANES]; SIDE]; SIDE];
         for i in 0..MR.min(self.task.channels - panel * MR) {
-            for j in (0..NR).step_by(LANES) {
+            for j in (0..segments.columns()).step_by(LANES) {
                 output_transform::<SIDE>((products, i, j), &mut between, rows);
             }
             for segment in segments.iter() {

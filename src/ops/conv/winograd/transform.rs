@@ -5,11 +5,10 @@
 //! 128 channels, where the plain sum has 0.4e-6).
 
 use crate::ops::gemm::{NR, Tile};
+use crate::ops::host::LANES;
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 
-/// Tiles or kernels that are transformed together: a register of AVX2, half of one of AVX-512.
-pub const LANES: usize = 8;
-
+/// Of tiles or kernels that are transformed together.
 pub type Lanes = [f32; LANES];
 
 /// Pixels of a row of the largest output tiles of a panel, with room for whole registers after the last run.
