@@ -1,8 +1,8 @@
 //! Depthwise convolution (one filter per channel) on the CPU, forward and with respect to the input.
-//! There is no product to pack: an output row is a few shifted rows of the staged plane, multiplied and added in registers.
+//! There is no product to pack: an output row is a few shifted rows of the padded plane, multiplied and added in registers.
 
+use super::padded::Padded;
 use super::shape::{Segment, Shape};
-use super::staged::{Region, Staged};
 use super::store::{Epilogue, Place, Store};
 use crate::ops::gemm::NR;
 use rayon::prelude::*;
@@ -14,8 +14,9 @@ const TASK_PIXELS: usize = 4096;
 
 #[derive(Default)]
 struct Scratch {
-    staged: Vec<f32>,
-    offsets: Vec<usize>,
+    padded: Vec<f32>,
+    /// Of one plane of the output.
+    sums: Vec<f32>,
 }
 
 thread_local! {
@@ -55,55 +56,82 @@ impl pulp::WithSimd for Planes<'_> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
+        // The usual ones as constants: their taps become one run of instructions.
+        match (self.shape.kernel_height, self.shape.kernel_width, self.shape.stride) {
+            (3, 3, 1) => self.convolve((3, 3), 1),
+            (3, 3, 2) => self.convolve((3, 3), 2),
+            (5, 5, 1) => self.convolve((5, 5), 1),
+            (5, 5, 2) => self.convolve((5, 5), 2),
+            (height, width, stride) => self.convolve((height, width), stride),
+        }
+    }
+}
+
+impl Planes<'_> {
+    #[inline(always)]
+    fn convolve(self, kernel: (usize, usize), stride: usize) {
         let Self { shape, x, weights, epilogue, first, scratch, out } = self;
-        let Scratch { staged, offsets } = scratch;
-        let images = 0..out.len() / shape.out_plane();
-        let region = Region { images: images.clone(), channels: 0..1, rows: 0..shape.out_height };
-        let staged = Staged::copied(shape, &x[first * shape.in_plane()..], region, staged);
-        staged.offsets(offsets);
+        let Scratch { padded, sums } = scratch;
+        let (plane, in_plane) = (shape.out_plane(), shape.in_plane());
+        let count = out.len() / plane;
+        let padded = Padded::new(shape, stride, &x[first * in_plane..][..count * in_plane], padded);
+        // Tiles are written whole.
+        sums.resize(plane + NR, 0.0);
         let mut store = Store { epilogue, out };
-        for image in images {
-            let channel = (first + image) % shape.out_channels;
+        for index in 0..count {
+            let channel = (first + index) % shape.out_channels;
             let weights = &weights[channel * shape.taps()..][..shape.taps()];
-            let rows = Rows { staged: &staged, shape, weights, offsets, channel, first, image };
-            // Four registers of AVX2, whatever the width: enough sums at a time to hide how long one takes.
-            match shape.out_width {
-                0..=8 => rows.compute::<8, 4>(&mut store),
-                9..=16 => rows.compute::<16, 2>(&mut store),
-                _ => rows.compute::<NR, 1>(&mut store),
+            Plane { padded: &padded, shape, weights, index }.tiles(kernel, stride, sums);
+            for pixel in (0..plane).step_by(NR) {
+                let (at, room) = (index * plane + pixel, plane - pixel);
+                store.run(
+                    &sums[pixel..],
+                    NR.min(room),
+                    Place { channel, at, whole: first * plane + at, room },
+                );
             }
         }
     }
 }
 
-/// How the pixels of an output plane come from a staged one.
-struct Rows<'a> {
-    staged: &'a Staged<'a>,
+/// How the pixels of an output plane come from a padded one.
+struct Plane<'a> {
+    padded: &'a Padded<'a>,
     shape: &'a Shape,
     weights: &'a [f32],
-    /// Of the taps.
-    offsets: &'a [usize],
-    channel: usize,
-    /// The first plane that is staged, and which of them this is.
-    first: usize,
-    image: usize,
+    /// Which of the padded planes this is.
+    index: usize,
 }
 
-impl Rows<'_> {
+impl Plane<'_> {
+    /// The sums of all pixels, in about eight registers of AVX2 whatever the width: enough of them at a time to hide how long one takes.
+    /// What comes after the plane is of no use.
+    #[inline(always)]
+    fn tiles(&self, kernel: (usize, usize), stride: usize, sums: &mut [f32]) {
+        match self.shape.out_width {
+            0..=8 => self.compute::<8, 7>(kernel, stride, sums),
+            9..=16 => self.compute::<16, 4>(kernel, stride, sums),
+            _ => self.compute::<NR, 2>(kernel, stride, sums),
+        }
+    }
+
     /// Computes `ROWS` rows of `WIDTH` pixels at a time.
     #[inline(always)]
-    fn compute<const WIDTH: usize, const ROWS: usize>(&self, store: &mut Store) {
+    fn compute<const WIDTH: usize, const ROWS: usize>(
+        &self,
+        kernel: (usize, usize),
+        stride: usize,
+        sums: &mut [f32],
+    ) {
         let (height, width) = (self.shape.out_height, self.shape.out_width);
         for top in (0..height).step_by(ROWS) {
-            for left in (0..width).step_by(WIDTH) {
-                let len = WIDTH.min(width - left);
-                let sums = self.sums::<WIDTH, ROWS>(top, left);
-                for (sums, y) in sums.iter().zip(top..height) {
-                    let pixel = y * width + left;
-                    let (plane, room) = (height * width, height * width - pixel);
-                    let at = self.image * plane + pixel;
-                    let whole = self.first * plane + at;
-                    store.run(sums, len, Place { channel: self.channel, at, whole, room });
+            // From the right: what a tile writes beyond the end of a row is written over by the first tile of the next.
+            for left in (0..width).step_by(WIDTH).rev() {
+                let tile = self.tile::<WIDTH, ROWS>((top, left), kernel, stride);
+                for (y, tile) in (top..height).zip(&tile) {
+                    if let Some(sums) = sums[y * width + left..].first_chunk_mut::<WIDTH>() {
+                        *sums = *tile;
+                    }
                 }
             }
         }
@@ -111,22 +139,34 @@ impl Rows<'_> {
 
     /// The sums of the pixels from (`top`, `left`) on; those beyond the plane are of no use.
     #[inline(always)]
-    fn sums<const WIDTH: usize, const ROWS: usize>(&self, top: usize, left: usize) -> [[f32; WIDTH]; ROWS] {
-        let mut bases = [0; ROWS];
-        for (base, y) in bases.iter_mut().zip(top..) {
-            let y = y.min(self.shape.out_height - 1);
-            *base = self.staged.place(&Segment { at: 0, len: 1, image: self.image, y, x: left });
-        }
-        let mut sums = [[0.0; WIDTH]; ROWS];
-        for (&weight, &offset) in self.weights.iter().zip(self.offsets) {
-            for (sums, base) in sums.iter_mut().zip(bases) {
-                let values = self.staged.run::<WIDTH>(base + offset);
-                for i in 0..WIDTH {
-                    sums[i] = weight.mul_add(values[i], sums[i]);
+    fn tile<const WIDTH: usize, const ROWS: usize>(
+        &self,
+        (top, left): (usize, usize),
+        (kernel_height, kernel_width): (usize, usize),
+        stride: usize,
+    ) -> [[f32; WIDTH]; ROWS] {
+        let mut tile = [[0.0; WIDTH]; ROWS];
+        for ky in 0..kernel_height {
+            let weights = &self.weights[ky * kernel_width..][..kernel_width];
+            for phase in 0..stride.min(kernel_width) {
+                let steps = (kernel_width - phase).div_ceil(stride);
+                let mut lines = [&[][..]; ROWS];
+                for (line, y) in lines.iter_mut().zip(top..) {
+                    let row = y.min(self.shape.out_height - 1) * stride + ky;
+                    *line = self.padded.line(self.index, row, phase, left, WIDTH + steps - 1);
+                }
+                for step in 0..steps {
+                    let weight = weights[step * stride + phase];
+                    for (tile, line) in tile.iter_mut().zip(lines) {
+                        let line = &line[step..][..WIDTH];
+                        for i in 0..WIDTH {
+                            tile[i] = weight.mul_add(line[i], tile[i]);
+                        }
+                    }
                 }
             }
         }
-        sums
+        tile
     }
 }
 

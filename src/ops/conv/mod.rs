@@ -6,6 +6,7 @@ mod composed;
 mod dense;
 mod depthwise;
 mod input_grad;
+mod padded;
 mod shape;
 mod staged;
 mod store;

@@ -129,15 +129,6 @@ impl<'a> Staged<'a> {
             + segment.x
     }
 
-    /// `WIDTH` (up to [`NR`]) values of a copy.
-    ///
-    /// # Panics
-    /// If the input was not [copied](Staged::copied).
-    #[inline(always)]
-    pub fn run<const WIDTH: usize>(&self, from: usize) -> &[f32; WIDTH] {
-        self.values[from..].first_chunk().expect("a copy is longer by the width of a panel")
-    }
-
     /// Where the pixels of panels come from, if these are packed `stride` values apart.
     #[inline(always)]
     pub fn places(&self, panels: &[Segments], stride: usize, places: &mut Places) {

@@ -76,33 +76,48 @@ impl<const ADDED: bool> Finish<ADDED> {
         if let (NR, Some(target), Some(sums), Some(added)) =
             (len, target.first_chunk_mut::<NR>(), sums.first_chunk::<NR>(), added.first_chunk::<NR>())
         {
-            for i in 0..NR {
-                target[i].write(self.value(sums[i], added[i]));
-            }
+            self.step(target, sums, added);
             return;
         }
         for at in (0..len).step_by(LANES) {
+            // The last step lies over the one before it, so that no values are left.
+            let at = at.min(len.saturating_sub(LANES));
             let (target, sums, added) = (&mut target[at..], &sums[at..], &added[at..]);
             if let (Some(target), Some(sums), Some(added)) =
                 (target.first_chunk_mut::<LANES>(), sums.first_chunk::<LANES>(), added.first_chunk::<LANES>())
             {
-                for i in 0..LANES {
-                    target[i].write(self.value(sums[i], added[i]));
-                }
+                self.step(target, sums, added);
             } else {
-                let (mut step, mut more) = ([0.0; LANES], [0.0; LANES]);
-                for ((step, more), (sum, add)) in
-                    step.iter_mut().zip(&mut more).zip(sums.iter().zip(added)).take(len - at)
-                {
-                    (*step, *more) = (*sum, *add);
-                }
-                for i in 0..LANES {
-                    step[i] = self.value(step[i], more[i]);
-                }
-                for (target, value) in target.iter_mut().zip(step).take(len - at) {
-                    target.write(value);
-                }
+                self.few(target, sums, added, len);
             }
+        }
+    }
+
+    /// Fewer values than a register.
+    #[inline(always)]
+    fn few(&self, target: &mut [MaybeUninit<f32>], sums: &[f32], added: &[f32], len: usize) {
+        let (mut all_sums, mut all_added) = ([0.0; LANES], [0.0; LANES]);
+        for ((all_sums, all_added), (sum, added)) in
+            all_sums.iter_mut().zip(&mut all_added).zip(sums.iter().zip(added)).take(len)
+        {
+            (*all_sums, *all_added) = (*sum, *added);
+        }
+        let mut values = [MaybeUninit::uninit(); LANES];
+        self.step(&mut values, &all_sums, &all_added);
+        for (target, value) in target.iter_mut().zip(values).take(len) {
+            *target = value;
+        }
+    }
+
+    #[inline(always)]
+    fn step<const WIDTH: usize>(
+        &self,
+        target: &mut [MaybeUninit<f32>; WIDTH],
+        sums: &[f32; WIDTH],
+        added: &[f32; WIDTH],
+    ) {
+        for i in 0..WIDTH {
+            target[i].write(self.value(sums[i], added[i]));
         }
     }
 }
