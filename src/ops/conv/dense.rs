@@ -214,12 +214,11 @@ impl Block<'_> {
     /// Stores the tile of this task's panel `panel`.
     #[inline(always)]
     fn store(&self, store: &mut Store, tile: &Tile, segments: &Segments, panel: usize) {
+        let channels = self.task.channels - panel * MR;
         for segment in segments.iter() {
             let pixel = segment.y * self.shape.out_width + segment.x;
-            for (i, row) in tile.iter().enumerate().take(self.task.channels - panel * MR) {
-                let place = self.task.place(self.shape, segment.image, panel * MR + i, pixel);
-                store.run(&row[segment.at..], segment.len, place);
-            }
+            let place = self.task.place(self.shape, segment.image, panel * MR, pixel);
+            store.tile(tile, (segment.at, segment.len), channels, place, self.shape.out_plane());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! From sums to the output: bias, addition and activation as the values are stored.
 
 use crate::ops::activation::{Activation, with_activation};
-use crate::ops::gemm::NR;
+use crate::ops::gemm::{NR, Tile};
 use crate::ops::host::LANES;
 use std::mem::MaybeUninit;
 
@@ -39,6 +39,26 @@ impl Store<'_> {
     #[inline(always)]
     pub fn run(&mut self, sums: &[f32], len: usize, place: Place) {
         with_activation!(self.epilogue.activation, activation => self.apply(sums, len, place, activation));
+    }
+
+    /// Stores `len` columns of the first `channels` rows of a tile from column `from` on. `place` is where the first row goes; a channel
+    /// is `plane` pixels.
+    #[inline(always)]
+    pub fn tile(
+        &mut self,
+        tile: &Tile,
+        (from, len): (usize, usize),
+        channels: usize,
+        place: Place,
+        plane: usize,
+    ) {
+        with_activation!(self.epilogue.activation, activation => {
+            for (i, row) in tile.iter().enumerate().take(channels) {
+                let (at, whole) = (place.at + i * plane, place.whole + i * plane);
+                let place = Place { channel: place.channel + i, at, whole, ..place };
+                self.apply(&row[from..], len, place, activation);
+            }
+        });
     }
 
     #[inline(always)]
