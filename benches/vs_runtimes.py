@@ -3,10 +3,10 @@
 
     pip install torch timm onnx onnxruntime onnxscript
     cargo build --release --example time_network
-    python benches/vs_runtimes.py [ROUNDS [BATCHES [NETWORK ...]]]
+    python benches/vs_runtimes.py [ROUNDS [SECONDS [NETWORK ...]]]
 
-Prints the medians over the rounds, and the medians of the ratios to each peer (below 1: ours is faster). Two threads each;
-random weights, as time does not depend on values. timm's networks, exported to ONNX for the other runtime.
+In a round each runs as many batches as ONNX Runtime does in that many seconds, at least three. Prints the medians over the rounds, and
+the medians of the ratios to each peer (below 1: ours is faster). Two threads each; random weights, as time does not depend on values. timm's networks, exported to ONNX for the other runtime.
 """
 
 import json
@@ -18,6 +18,7 @@ import tempfile
 import time
 
 THREADS = 2
+FEWEST_BATCHES = 3
 os.environ["OMP_NUM_THREADS"] = str(THREADS)
 
 import onnxruntime  # noqa: E402
@@ -98,7 +99,7 @@ def session(network, images):
 
 def main():
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    batches = int(sys.argv[2]) if len(sys.argv) > 2 else 5
+    seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 2.0
     wanted = sys.argv[3:]
     torch.set_num_threads(THREADS)
     for name, size, batch, build in NETWORKS:
@@ -106,6 +107,8 @@ def main():
             continue
         network, images = build().eval(), torch.randn(batch, 3, size, size)
         exported, feed = session(network, images), {"images": images.numpy()}
+        # A process that has just begun is slow for its first tenths of a second.
+        batches = max(FEWEST_BATCHES, round(1e3 * seconds / timed(lambda: exported.run(None, feed), FEWEST_BATCHES)))
         times = []
         with torch.inference_mode():
             for _ in range(rounds):

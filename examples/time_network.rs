@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// On the CPU: a device answers before it is done.
+/// On the CPU: a device answers before it is done. From a thread of the pool, as `pd embed` has it: others wake for nothing.
 fn features(network: &dyn Extractor, images: &Tensor) -> pseudo_density::Result<Vec<f32>> {
-    Ok(network.forward(images)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+    rayon::scope(|_| Ok(network.forward(images)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?))
 }
