@@ -74,7 +74,7 @@ impl Planes<'_> {
         let Scratch { padded, sums } = scratch;
         let (plane, in_plane) = (shape.out_plane(), shape.in_plane());
         let count = out.len() / plane;
-        let padded = Padded::new(shape, stride, &x[first * in_plane..][..count * in_plane], padded);
+        let padded = Padded::new(shape, stride, &x[first * in_plane..], count, padded);
         // Tiles are written whole.
         sums.resize(plane + NR, 0.0);
         let mut store = Store { epilogue, out };
@@ -84,11 +84,8 @@ impl Planes<'_> {
             Plane { padded: &padded, shape, weights, index }.tiles(kernel, stride, sums);
             for pixel in (0..plane).step_by(NR) {
                 let (at, room) = (index * plane + pixel, plane - pixel);
-                store.run(
-                    &sums[pixel..],
-                    NR.min(room),
-                    Place { channel, at, whole: first * plane + at, room },
-                );
+                let place = Place { channel, at, whole: first * plane + at, room };
+                store.run(&sums[pixel..], NR.min(room), place);
             }
         }
     }

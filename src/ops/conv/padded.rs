@@ -15,21 +15,23 @@ pub struct Padded<'a> {
 }
 
 impl<'a> Padded<'a> {
-    /// What the convolution sees of the planes `x`, in `buffer`. `stride` is that of the shape, once more: a constant where it is known.
+    /// What the convolution sees of the first `planes` planes of `x`, in `buffer`; there have to be outputs. `stride` is that of the
+    /// shape, once more: a constant where it is known.
     #[inline(always)]
-    pub fn new(shape: &Shape, stride: usize, x: &[f32], buffer: &'a mut Vec<f32>) -> Self {
+    pub fn new(shape: &Shape, stride: usize, x: &[f32], planes: usize, buffer: &'a mut Vec<f32>) -> Self {
         let wanted = shape.out_width + (shape.kernel_width - 1) / stride;
         // Rows are sorted by whole registers.
         let phase = if stride == 2 { wanted.next_multiple_of(LANES) } else { wanted };
         let row = stride.min(shape.kernel_width) * phase;
         let rows = (shape.out_height - 1) * stride + shape.kernel_height;
-        let (plane, planes) = (rows * row, x.len() / shape.in_plane());
+        let (plane, in_plane) = (rows * row, shape.in_plane());
         // Lines may be read up to a panel's width past the last value.
         let size = planes * plane + NR;
         if buffer.len() < size {
             buffer.resize(size, 0.0);
         }
-        for (values, target) in x.chunks_exact(shape.in_plane()).zip(buffer.chunks_exact_mut(plane)) {
+        for (index, target) in buffer.chunks_exact_mut(plane).enumerate().take(planes) {
+            let values = &x[index * in_plane..][..in_plane];
             for (r, target) in target.chunks_exact_mut(row).enumerate() {
                 match r.checked_sub(shape.top) {
                     Some(y) if y < shape.height => match stride {
@@ -194,7 +196,7 @@ mod tests {
             };
             let x: Vec<f32> = (0..3 * shape.in_plane()).map(|i| i as f32 + 1.0).collect();
             let mut buffer = vec![f32::NAN; 7];
-            let padded = Padded::new(&shape, stride, &x, &mut buffer);
+            let padded = Padded::new(&shape, stride, &x, 3, &mut buffer);
             for plane in 0..3 {
                 for (y, ky) in (0..shape.out_height).flat_map(|y| (0..kernel.0).map(move |ky| (y, ky))) {
                     for kx in 0..kernel.1 {
