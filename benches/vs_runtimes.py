@@ -5,8 +5,9 @@
     cargo build --release --example time_network
     python benches/vs_runtimes.py [ROUNDS [SECONDS [NETWORK ...]]]
 
-In a round each runs as many batches as ONNX Runtime does in that many seconds, at least three. Prints the medians over the rounds, and
-the medians of the ratios to each peer (below 1: ours is faster). Two threads each; random weights, as time does not depend on values. timm's networks, exported to ONNX for the other runtime.
+In a round each runs as many batches as ONNX Runtime does in that many seconds, at least three. Prints the medians over the
+rounds, and the medians of the ratios to each peer (below 1: ours is faster). Two threads each; random weights, as time does not
+depend on values. timm's networks, exported to ONNX for the other runtime.
 """
 
 import json

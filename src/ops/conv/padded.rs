@@ -3,7 +3,7 @@
 
 use super::shape::Shape;
 use crate::ops::gemm::NR;
-use crate::ops::host::LANES;
+use crate::ops::host::{LANES, sort_into_phases};
 
 /// Planes `[plane, row, phase, column]`: padded column `c` lies in phase `c % stride` at `c / stride`.
 pub struct Padded<'a> {
@@ -25,11 +25,12 @@ impl<'a> Padded<'a> {
         let row = stride.min(shape.kernel_width) * phase;
         let rows = (shape.out_height - 1) * stride + shape.kernel_height;
         let (plane, in_plane) = (rows * row, shape.in_plane());
-        // Lines may be read up to a panel's width past the last value.
-        let size = planes * plane + NR;
-        if buffer.len() < size {
-            buffer.resize(size, 0.0);
+        // Lines may be read up to a panel's width past the last value. After that, room for one padded row.
+        let (size, line) = (planes * plane + NR, if stride > 2 { stride * phase } else { 0 });
+        if buffer.len() < size + line {
+            buffer.resize(size + line, 0.0);
         }
+        let (buffer, line) = buffer[..size + line].split_at_mut(size);
         for (index, target) in buffer.chunks_exact_mut(plane).enumerate().take(planes) {
             let values = &x[index * in_plane..][..in_plane];
             for (r, target) in target.chunks_exact_mut(row).enumerate() {
@@ -45,18 +46,16 @@ impl<'a> Padded<'a> {
                                 }
                             }
                         }
-                        _ => sort(
-                            &values[y * shape.width..][..shape.width],
-                            (shape.left, stride),
-                            target,
-                            phase,
-                        ),
+                        _ => {
+                            pad(&values[y * shape.width..][..shape.width], shape.left, line);
+                            sort_into_phases(line, stride, target, phase);
+                        }
                     },
                     _ => clear(target),
                 }
             }
         }
-        Self { values: &buffer[..size], phase, row, plane }
+        Self { values: buffer, phase, row, plane }
     }
 
     /// `len` values of a row from column `from` of a phase on; those up to [`NR`] after the last are of no use.
@@ -68,7 +67,7 @@ impl<'a> Padded<'a> {
 
 /// A row between its padding.
 #[inline(always)]
-fn pad(row: &[f32], left: usize, target: &mut [f32]) {
+pub fn pad(row: &[f32], left: usize, target: &mut [f32]) {
     let len = row.len().min(target.len().saturating_sub(left));
     let right = target.len().saturating_sub(left + len);
     match (target.first_chunk_mut::<LANES>(), left.max(right) <= LANES) {
@@ -166,16 +165,6 @@ fn deinterleaved(values: &[f32; 2 * LANES]) -> [[f32; LANES]; 2] {
         (low[i], high[i]) = (f32::from_bits(pairs[i] as u32), f32::from_bits((pairs[i] >> 32) as u32));
     }
     if cfg!(target_endian = "little") { [low, high] } else { [high, low] }
-}
-
-/// A row sorted into its phases between its padding, at any stride.
-fn sort(row: &[f32], (left, stride): (usize, usize), target: &mut [f32], phase: usize) {
-    target.fill(0.0);
-    for (column, value) in (left..).zip(row) {
-        if column % stride * phase < target.len() && column / stride < phase {
-            target[column % stride * phase + column / stride] = *value;
-        }
-    }
 }
 
 #[cfg(test)]

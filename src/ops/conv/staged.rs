@@ -1,9 +1,10 @@
 //! The padded copy of a piece of the input that panels are packed from. With the padding in memory and the columns
 //! sorted by their place in the stride, every line of the column matrix is a plain run of values: no case is special.
 
+use super::padded::pad;
 use super::shape::{Segment, Segments, Shape};
 use crate::ops::gemm::NR;
-use crate::ops::host::{LANES, sort_into_phases};
+use crate::ops::host::sort_into_phases;
 use std::ops::Range;
 
 /// What is staged at once.
@@ -56,9 +57,9 @@ impl<'a> Staged<'a> {
         Self { values, shape, region, phase: 0, row, channel, image }
     }
 
-    /// [`Staged::new`], always in `buffer`.
+    /// In `buffer`.
     #[inline(always)]
-    pub fn copied(shape: &'a Shape, x: &'a [f32], region: Region, buffer: &'a mut Vec<f32>) -> Self {
+    fn copied(shape: &'a Shape, x: &'a [f32], region: Region, buffer: &'a mut Vec<f32>) -> Self {
         let plane = shape.in_plane();
         let (stride, phases) = (shape.stride, shape.stride.min(shape.kernel_width));
         let rows = match region.rows.len() {
@@ -184,24 +185,6 @@ struct Place {
     from: usize,
     to: usize,
     len: usize,
-}
-
-/// A row between its padding.
-#[inline(always)]
-fn pad(source: &[f32], left: usize, target: &mut [f32]) {
-    let (before, target) = target.split_at_mut(left.min(target.len()));
-    before.fill(0.0);
-    let len = source.len().min(target.len());
-    let (target, after) = target.split_at_mut(len);
-    after.fill(0.0);
-    let (targets, rest) = target.as_chunks_mut::<LANES>();
-    let (sources, source_rest) = source[..len].as_chunks::<LANES>();
-    for (t, s) in targets.iter_mut().zip(sources) {
-        *t = *s;
-    }
-    for (t, s) in rest.iter_mut().zip(source_rest) {
-        *t = *s;
-    }
 }
 
 /// A row sorted into its phases. `line` has room for it between its padding, which is zero and stays so.
