@@ -3,7 +3,6 @@
 
 use crate::error::{Error, Result};
 use candle_core::{DType, Device};
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::panic::{self, AssertUnwindSafe};
 use std::str::FromStr;
@@ -102,7 +101,8 @@ impl DeviceChoice {
 }
 
 /// The numbers that networks compute with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// float32

@@ -17,7 +17,7 @@
 //! | [`report`] | plots and pages for people |
 //! | [`collective`] | the ranks of a data-parallel run: one process, or several that speak MPI |
 //! | [`ops`] | fast and differentiable tensor operations |
-//! | [`device`], [`memory`] | where networks and exact neighbours are computed; how the process keeps its memory |
+//! | [`device`] | where networks and exact neighbours are computed |
 //! | [`formats`] | npy, npz, safetensors, torch checkpoints, tables |
 //! | [`shards`] | how work is cut into chunks and put together again |
 //!
@@ -44,6 +44,9 @@
 
 #![warn(missing_docs)]
 
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 pub mod collective;
 pub mod density;
 pub mod device;
@@ -53,7 +56,6 @@ pub mod finetune;
 pub mod formats;
 pub mod generate;
 pub mod images;
-pub mod memory;
 pub mod metrics;
 pub mod neighbors;
 pub mod ops;

@@ -1,8 +1,5 @@
-//! `pd`: parse, dispatch, print the error chain, exit code.
+//! The allocator, and one call into the command line.
 
-mod cli;
-
-use clap::Parser;
 use std::process::ExitCode;
 
 /// Large blocks come and go with every layer of a network: without this each would be mapped and zeroed anew.
@@ -10,13 +7,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    pseudo_density::memory::keep_freed_memory();
-    let cli = cli::Cli::parse();
-    match cli.run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            cli::complain(&error);
-            ExitCode::from(error.exit_code())
-        }
-    }
+    pseudo_density::cli::main()
 }

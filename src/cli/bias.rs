@@ -1,10 +1,10 @@
 //! `--bias`, and what it stands for: defaults are here and nowhere else.
 
 use super::similar;
+use crate::density::{Rule, Threshold};
+use crate::error::{Error, Result};
+use crate::sampling::WeightOptions;
 use clap::{Args, ValueEnum};
-use pseudo_density::density::{Rule, Threshold};
-use pseudo_density::error::{Error, Result};
-use pseudo_density::sampling::WeightOptions;
 
 /// Draws for each kept image on average, where weights have no acceptance of their own.
 pub const BUDGET: f64 = 4.0;
@@ -32,19 +32,19 @@ pub enum Bias {
 #[derive(Args)]
 #[command(next_help_heading = "Weights")]
 pub struct BiasArgs {
-    /// Where to steer the output [default: none]
+    /// What to steer the output towards [default: none]
     #[arg(long)]
     bias: Option<Bias>,
-    /// How weights are made: two-level (the paper's), power:B (rho^B) or ratio:B (what the generator under-produces, times rho^B) [default: of --bias]
+    /// Importance weights: two-level (the paper's), power:B (density to the power B) or ratio:B (what the generator makes too rarely, times density to the power B) [default: follows --bias]
     #[arg(long, value_name = "RULE", allow_hyphen_values = true, value_parser = similar::rule)]
     rule: Option<Rule>,
-    /// tau of the two-level rule: a density (1.18) or a percentile of the reference (p80) [default: p90 towards fidelity, p20 towards diversity]
+    /// Threshold tau of the two-level rule: a density (1.18) or a percentile of the reference (p80) [default: p90 towards fidelity, p20 towards diversity]
     #[arg(long, value_name = "TAU")]
     threshold: Option<Threshold>,
-    /// w of the two-level rule, the weight above tau [default: 33 towards fidelity, 0.03 towards diversity]
+    /// Weight w of images above the threshold, for the two-level rule [default: 33 towards fidelity, 0.03 towards diversity]
     #[arg(long, value_name = "W")]
     weight: Option<f64>,
-    /// m of the ratio rule [default: the reference's Levina-Bickel dimension]
+    /// Exponent m of the ratio rule [default: the intrinsic dimension of the reference, estimated by Levina and Bickel's method]
     #[arg(long, value_name = "M")]
     dimension: Option<f64>,
 }

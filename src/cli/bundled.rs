@@ -3,14 +3,14 @@
 
 use super::generator_args::GeneratorArgs;
 use super::terminal::Terminal;
-use pseudo_density::error::{Error, Result};
-use pseudo_density::extract::weights::Cache;
-use pseudo_density::extract::{ExtractorRequest, LoadedExtractor};
-use pseudo_density::formats::atomic::write_atomic;
-use pseudo_density::formats::digest::sha256;
-use pseudo_density::images::ImageSet;
-use pseudo_density::reference::embed::{EmbedOptions, embed_into};
-use pseudo_density::reference::{IndexOptions, Reference, index, is_reference};
+use crate::error::{Error, Result};
+use crate::extract::weights::Cache;
+use crate::extract::{ExtractorRequest, LoadedExtractor};
+use crate::formats::atomic::write_atomic;
+use crate::formats::digest::sha256;
+use crate::images::ImageSet;
+use crate::reference::embed::{EmbedOptions, embed_into};
+use crate::reference::{IndexOptions, Reference, index, is_reference};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};

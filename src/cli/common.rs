@@ -2,16 +2,16 @@
 
 use super::similar;
 use super::terminal::Terminal;
+use crate::device::{DeviceChoice, Precision};
+use crate::error::{Error, Result};
+use crate::extract::{ExtractorRequest, OnnxRequest};
+use crate::images::{Alpha, Fit};
+use crate::neighbors::{self, IndexKind};
+use crate::reference::embed::EmbedOptions;
+use crate::reference::score::{Duplicates, ScoreOptions};
+use crate::shards::ShardRequest;
 use candle_core::Device;
 use clap::Args;
-use pseudo_density::device::{DeviceChoice, Precision};
-use pseudo_density::error::{Error, Result};
-use pseudo_density::extract::{ExtractorRequest, OnnxRequest};
-use pseudo_density::images::{Alpha, Fit};
-use pseudo_density::neighbors::{self, IndexKind};
-use pseudo_density::reference::embed::EmbedOptions;
-use pseudo_density::reference::score::{Duplicates, ScoreOptions};
-use pseudo_density::shards::ShardRequest;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -19,13 +19,13 @@ use std::sync::OnceLock;
 #[derive(Args)]
 #[command(next_help_heading = "Running")]
 pub struct RunArgs {
-    /// Threads [default: all cores]
+    /// Number of threads [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
-    /// Where networks and exact neighbours are computed: auto, cpu, cuda or cuda:N
+    /// Device for networks and exact nearest neighbours: auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
-    /// No progress and no warnings
+    /// Show no progress and no warnings
     #[arg(long, short)]
     quiet: bool,
     /// Print the summary as one JSON object
@@ -89,28 +89,28 @@ pub struct ExtractorArgs {
     /// Mean of the colours an .onnx file takes, of values in 0..1; one or three [default: preprocessor_config.json beside it, or ImageNet's]
     #[arg(long, value_name = "R,G,B", value_delimiter = ',', allow_negative_numbers = true)]
     mean: Option<Vec<f32>>,
-    /// Standard deviation of the colours an .onnx file takes; as --mean
+    /// Standard deviation of the colours an .onnx file takes, of values in 0..1; one or three [default: preprocessor_config.json beside it, or ImageNet's]
     #[arg(long, value_name = "R,G,B", value_delimiter = ',')]
     std: Option<Vec<f32>>,
-    /// How an image is brought into the network's shape [default: the network's own]
+    /// How an image is resized to the network's input shape [default: the network's own way]
     #[arg(long)]
     fit: Option<Fit>,
-    /// What becomes of transparency [default: white]
+    /// What replaces transparent pixels [default: white]
     #[arg(long)]
     alpha: Option<Alpha>,
-    /// Put features on the unit sphere, so that distances are those of directions [default: the network's own]
+    /// Scale every feature vector to length 1, so that distances compare directions [default: the network's own setting]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub normalize: Option<bool>,
-    /// Images per forward pass; no result depends on it
+    /// Images per forward pass; results do not depend on it
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
-    /// Numbers that the network computes with [default: f32, or the reference's]
+    /// Number format that the network computes in [default: f32, or the reference's]
     #[arg(long, value_name = "f32|bf16", hide_possible_values = true)]
     dtype: Option<Precision>,
     /// Stop at the first image that cannot be used (exit code 3) instead of skipping it
     #[arg(long)]
     pub strict: bool,
-    /// Name of the array, in a features file that holds several
+    /// Name of the array to read from a features file that holds several
     #[arg(long, value_name = "NAME")]
     pub key: Option<String>,
 }
@@ -182,19 +182,19 @@ impl ExtractorArgs {
 #[derive(Args)]
 #[command(next_help_heading = "Pseudo density")]
 pub struct DensityArgs {
-    /// Neighbours K
+    /// Number K of nearest neighbours
     #[arg(long, value_name = "K", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     k: u32,
-    /// Exponent n of the density
+    /// Exponent n of the pseudo density
     #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = positive)]
     exponent: f64,
-    /// What to do about copies: the published formula takes them for typical
+    /// How exact copies count: the published formula rates them as typical
     #[arg(long, default_value = "keep")]
     duplicates: Duplicates,
-    /// What finds the neighbours
+    /// Method that finds the nearest neighbours
     #[arg(long, default_value = "auto")]
     index: IndexKind,
-    /// Key of every random draw
+    /// Random seed
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 }

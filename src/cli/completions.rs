@@ -1,10 +1,10 @@
 //! `pd completions` and `pd man`: what shells and `man` want to know of the command line.
 
 use super::{Cli, output};
+use crate::error::{Error, Result};
+use crate::formats::atomic::write_atomic;
 use clap::{Args, Command, CommandFactory};
 use clap_complete::Shell;
-use pseudo_density::error::{Error, Result};
-use pseudo_density::formats::atomic::write_atomic;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ Examples:
   pd man ~/.local/share/man/man1 && man pd-score
   pd man man/")]
 pub struct Man {
-    /// Directory to write pd.1, pd-score.1, … into; made if need be
+    /// Directory to write pd.1, pd-score.1, … into; created if it does not exist
     #[arg(value_name = "DIR")]
     directory: PathBuf,
 }

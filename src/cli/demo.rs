@@ -6,12 +6,12 @@ use super::bundled;
 use super::finetune::allow_second_order;
 use super::output;
 use super::terminal::Terminal;
+use crate::error::{Error, Result};
+use crate::formats::atomic::write_atomic;
+use crate::images::ImageSet;
+use crate::progress::check_stop;
+use crate::report::{Exhibit, Stage, story};
 use clap::{Args, Parser};
-use pseudo_density::error::{Error, Result};
-use pseudo_density::formats::atomic::write_atomic;
-use pseudo_density::images::ImageSet;
-use pseudo_density::progress::check_stop;
-use pseudo_density::report::{Exhibit, Stage, story};
 use serde_json::Value;
 use std::fs;
 use std::io::Write;
@@ -25,10 +25,10 @@ Examples:
   pd demo
   pd demo -o /tmp/demo")]
 pub struct Demo {
-    /// Directory for everything that is made, report.html among it
+    /// Directory to write everything into, including report.html
     #[arg(long, short, value_name = "DIR", default_value = "demo")]
     output: PathBuf,
-    /// No progress on stderr
+    /// Show no progress
     #[arg(long, short)]
     quiet: bool,
 }

@@ -1,14 +1,14 @@
 //! `pd doctor`: whether everything that `pd` needs is there and works on this machine.
 
 use super::output;
+use crate::device::{self, DeviceChoice};
+use crate::error::{Error, Result};
+use crate::extract::weights::{Cache, CachedWeights, Digest};
+use crate::extract::{ARCHITECTURES, Architecture, ExtractorRequest, LoadedExtractor};
+use crate::images::{Prepared, RgbImage};
+use crate::ops::cpu;
 use candle_core::Device;
 use clap::Args;
-use pseudo_density::device::{self, DeviceChoice};
-use pseudo_density::error::{Error, Result};
-use pseudo_density::extract::weights::{Cache, CachedWeights, Digest};
-use pseudo_density::extract::{ARCHITECTURES, Architecture, ExtractorRequest, LoadedExtractor};
-use pseudo_density::images::{Prepared, RgbImage};
-use pseudo_density::ops::cpu;
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::Path;
@@ -29,7 +29,7 @@ Examples:
   pd doctor
   pd doctor --json")]
 pub struct Doctor {
-    /// As one JSON object
+    /// Print the findings as one JSON object
     #[arg(long)]
     json: bool,
 }
@@ -281,7 +281,7 @@ fn free_bytes(directory: &Path) -> Option<u64> {
 
 /// The command that brings the weights of an extractor back.
 fn fetch_command(name: &str) -> String {
-    use pseudo_density::extract::weights::sources::SOURCES;
+    use crate::extract::weights::sources::SOURCES;
     match SOURCES.iter().find(|source| source.name == name) {
         Some(source) if source.hub.is_some() || source.release.is_some() => {
             format!("pd weights fetch {name}")

@@ -2,16 +2,16 @@
 
 use super::common::{self, ExtractorArgs, RunArgs};
 use super::{input, merge, output};
+use crate::error::Result;
+use crate::extract::LoadedExtractor;
+use crate::formats::is_features_file;
+use crate::images::ImageSet;
+use crate::progress::Progress;
+use crate::reference::embed::embed_into;
+use crate::reference::sharded::embed_shard;
+use crate::reference::{Manifest, import, read_skipped};
+use crate::shards::ShardRequest;
 use clap::Args;
-use pseudo_density::error::Result;
-use pseudo_density::extract::LoadedExtractor;
-use pseudo_density::formats::is_features_file;
-use pseudo_density::images::ImageSet;
-use pseudo_density::progress::Progress;
-use pseudo_density::reference::embed::embed_into;
-use pseudo_density::reference::sharded::embed_shard;
-use pseudo_density::reference::{Manifest, import, read_skipped};
-use pseudo_density::shards::ShardRequest;
 use std::path::PathBuf;
 
 /// Features of an image set, kept as a reference directory; continues where it stopped if run again
@@ -21,13 +21,13 @@ Examples:
   pd embed photos/ -o ref/
   pd embed images.zip --extractor resnet50 --shard 3/16 -o ref/")]
 pub struct Embed {
-    /// Directory (with all below it), .zip, .tar, image, or features file (.npy, .npz, .safetensors)
+    /// Images: a directory (searched recursively), .zip, .tar or image file; or a features file (.npy, .npz, .safetensors)
     #[arg(value_name = "IMAGES")]
     images: PathBuf,
-    /// Reference directory to make
+    /// Reference directory to write
     #[arg(long, short, value_name = "REF")]
     output: PathBuf,
-    /// Do one part of the work: I/N with I from 0, auto/N or auto; `pd merge` joins the parts
+    /// Do one shard of the work: I/N with I from 0, auto/N or auto; `pd merge REF` joins the shards
     #[arg(long, value_name = "I/N", value_parser = common::shard)]
     shard: Option<ShardRequest>,
     #[command(flatten)]

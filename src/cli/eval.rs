@@ -6,15 +6,15 @@ use super::eval_summary::EvalSummary;
 use super::input;
 use super::output;
 use super::terminal::Terminal;
+use crate::error::{Error, Result};
+use crate::formats::is_features_file;
+use crate::formats::table::{format_of, write_table};
+use crate::images::ImageSet;
+use crate::metrics::{METRICS, Statistics};
+use crate::reference::{Reference, is_reference};
+use crate::shards::ShardRequest;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use pseudo_density::error::{Error, Result};
-use pseudo_density::formats::is_features_file;
-use pseudo_density::formats::table::{format_of, write_table};
-use pseudo_density::images::ImageSet;
-use pseudo_density::metrics::{METRICS, Statistics};
-use pseudo_density::reference::{Reference, is_reference};
-use pseudo_density::shards::ShardRequest;
 use std::path::{Path, PathBuf};
 
 /// Compare generated sets with a real one: FID, KID, precision, recall, density, coverage, ...
@@ -27,13 +27,13 @@ pub struct Eval {
     /// Real set: images (directory, .zip, .tar), features file, reference directory, or for the Frechet distance alone an .npz with mu and sigma
     #[arg(long, value_name = "X")]
     pub real: PathBuf,
-    /// Generated sets, each of the same kinds
+    /// Generated sets to compare: images, features files or reference directories
     #[arg(long, value_name = "Y", num_args = 1.., required = true)]
     pub generated: Vec<PathBuf>,
-    /// Metrics to compute; fid is fd [default: all but kid-subsets]
+    /// Metrics to compute; fid is another name for fd [default: all but kid-subsets]
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = metric_names())]
     metrics: Vec<String>,
-    /// Do one part of the work: I/N with I from 0, auto/N or auto; `pd merge OUT` writes OUT/eval.json and OUT/eval.csv
+    /// Do one shard of the work: I/N with I from 0, auto/N or auto; `pd merge OUT` writes OUT/eval.json and OUT/eval.csv
     #[arg(long, value_name = "I/N", value_parser = common::shard, requires = "output", conflicts_with_all = ["per_sample", "save_stats"])]
     shard: Option<ShardRequest>,
     /// Write a row per generated set to FILE (.csv, .jsonl, .parquet; .json: the whole summary) instead of printing it; with --shard, a directory
@@ -148,7 +148,7 @@ impl Eval {
     fn deliver(&self, summary: &EvalSummary, terminal: &Terminal) -> Result<()> {
         if let Some(path) = &self.output {
             if format_of(path)?.extension() == "json" {
-                pseudo_density::formats::atomic::write_atomic(path, |out| {
+                crate::formats::atomic::write_atomic(path, |out| {
                     std::io::Write::write_all(out, summary.json().as_bytes())
                 })?;
             } else {

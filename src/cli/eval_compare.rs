@@ -2,18 +2,18 @@
 
 use super::eval_summary::{EvalSummary, RealRow, Row};
 use super::terminal::Terminal;
-use clap::Args;
-use ndarray::{ArcArray2, Axis};
-use pseudo_density::error::{Error, Result};
-use pseudo_density::extract::Identity;
-use pseudo_density::formats::table::{Table, Values};
-use pseudo_density::metrics::prdc::Boundary;
-use pseudo_density::metrics::rarity::rarity;
-use pseudo_density::metrics::realism::realism;
-use pseudo_density::metrics::{
+use crate::error::{Error, Result};
+use crate::extract::Identity;
+use crate::formats::table::{Table, Values};
+use crate::metrics::prdc::Boundary;
+use crate::metrics::rarity::rarity;
+use crate::metrics::realism::realism;
+use crate::metrics::{
     Comparison, Draws, FeatureSet, METRICS, Metric, Needs, Options, Statistics, authenticity, evaluate,
     halves, metric,
 };
+use clap::Args;
+use ndarray::{ArcArray2, Axis};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -21,28 +21,28 @@ use std::path::Path;
 #[derive(Args, Clone, Serialize, Deserialize)]
 #[command(next_help_heading = "Metrics")]
 pub struct MetricArgs {
-    /// Neighbours k of precision, recall, realism and rarity
+    /// Number k of nearest neighbours for precision, recall, realism and rarity
     #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     k: u32,
-    /// Neighbours k of density and coverage, clipped or not
+    /// Number k of nearest neighbours for density and coverage, clipped or not
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     k_density: u32,
-    /// What a sample is whose distance equals a sphere's radius
+    /// Whether a sample lies inside a neighbourhood whose radius equals its distance
     #[arg(long, default_value = "excluded")]
     boundary: Boundary,
-    /// Subsets of kid-subsets
+    /// Number of subsets for the metric kid-subsets
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     kid_subsets: u32,
-    /// Rows of each
+    /// Rows in each subset for the metric kid-subsets
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
     kid_subset_size: u32,
-    /// Add a row of one random half of the real set against the other: what the values can be at best at that size
+    /// Also compare one random half of the real set with the other half, which shows the best values possible at that size
     #[arg(long)]
     self_check: bool,
-    /// Give 95 % intervals from B resampled sets
+    /// Compute 95 % intervals from B bootstrap samples
     #[arg(long, value_name = "B", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     bootstrap: Option<u32>,
-    /// Key of every random draw
+    /// Random seed
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 }

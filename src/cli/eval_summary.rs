@@ -1,11 +1,11 @@
 //! What `pd eval` found, for a person, as JSON or as a table.
 
 use super::terminal::Terminal;
-use pseudo_density::error::Result;
-use pseudo_density::extract::Identity;
-use pseudo_density::formats::table::{Table, Values};
-use pseudo_density::metrics::{Better, Estimate, Metric, Options};
-use pseudo_density::progress::Progress;
+use crate::error::Result;
+use crate::extract::Identity;
+use crate::formats::table::{Table, Values};
+use crate::metrics::{Better, Estimate, Metric, Options};
+use crate::progress::Progress;
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 

@@ -6,10 +6,10 @@ use super::finetune_options::{Model, Setup, setup};
 use super::finetune_settings::Settings;
 use super::output;
 use super::terminal::{Terminal, complain};
+use crate::collective::{self, Ranks};
+use crate::error::{Error, Result};
+use crate::finetune::{Finished, RunDirectory, SECOND_ORDER_VARIABLE, assist, run, snapshot_name};
 use clap::Args;
-use pseudo_density::collective::{self, Ranks};
-use pseudo_density::error::{Error, Result};
-use pseudo_density::finetune::{Finished, RunDirectory, SECOND_ORDER_VARIABLE, assist, run, snapshot_name};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -24,16 +24,16 @@ Examples:
 pub struct Finetune {
     #[command(flatten)]
     settings: Settings,
-    /// Settings of an earlier run (its options.json); flags go before them
+    /// Settings of an earlier run (its options.json); flags override them
     #[arg(long, value_name = "FILE")]
     options: Option<PathBuf>,
-    /// The run directory; the same command again continues it
+    /// Run directory; the same command again continues the run
     #[arg(long, short, value_name = "RUN", default_value = "pd-finetune")]
     output: PathBuf,
-    /// Says what the same command does anyway: continue
+    /// Continue the run in --output, which the same command does by itself
     #[arg(long)]
     resume: bool,
-    /// Print what would be done, with the time and memory of a few steps, and write nothing
+    /// Measure time and memory of a few steps, print the plan, and write nothing
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]

@@ -2,23 +2,23 @@
 
 use super::finetune_settings::{INPUTS, LossChoice, Settings, Sides, default};
 use super::terminal::Terminal;
-use candle_core::{DType, Device};
-use pseudo_density::collective::Ranks;
-use pseudo_density::density::{Rule, TwoLevel};
-use pseudo_density::error::{Error, Result};
-use pseudo_density::extract::{ExtractorRequest, LoadedExtractor};
-use pseudo_density::finetune::{
+use crate::collective::Ranks;
+use crate::density::{Rule, TwoLevel};
+use crate::error::{Error, Result};
+use crate::extract::{ExtractorRequest, LoadedExtractor};
+use crate::finetune::{
     AdamConfig, DiffusionConfig, DiffusionTrainer, EmaConfig, Evaluator, GanConfig, GanNetworks, GanTrainer,
     Judge, MEMORY_BYTES, Origin, PathLengthConfig, R1, RealBatches, RealImages, Rejection, Schedule, Sheet,
     Trainer, Truncated, WeightedRows, Weighting, classes, densities,
 };
-use pseudo_density::formats::digest::sha256;
-use pseudo_density::generate::{
+use crate::formats::digest::sha256;
+use crate::generate::{
     Discriminator, GanLoss, Generator, GeneratorRequest, Network, SamplerRequest, Training, Variables,
     family, initialise, initialise_discriminator, load, load_discriminator,
 };
-use pseudo_density::images::{Fit, ImageSet};
-use pseudo_density::reference::{DensityBy, Reference};
+use crate::images::{Fit, ImageSet};
+use crate::reference::{DensityBy, Reference};
+use candle_core::{DType, Device};
 use serde_json::{Map, Value};
 
 /// Any objective.
@@ -410,10 +410,10 @@ fn digest(variables: &Variables) -> Result<String> {
     for (name, tensor) in variables.state_dict("")?.iter() {
         bytes.extend(name.as_bytes());
         match &tensor.data {
-            pseudo_density::formats::TensorData::F32(values) => {
+            crate::formats::TensorData::F32(values) => {
                 values.iter().for_each(|value| bytes.extend(value.to_le_bytes()));
             }
-            pseudo_density::formats::TensorData::I64(values) => {
+            crate::formats::TensorData::I64(values) => {
                 values.iter().for_each(|value| bytes.extend(value.to_le_bytes()));
             }
         }

@@ -1,12 +1,12 @@
 //! What was typed for `pd finetune`, and what options.json holds of a run.
 
 use super::similar;
+use crate::density::{Rule, Threshold};
+use crate::error::{Error, Result};
+use crate::generate::{Training, family, written_family};
+use crate::images::Fit;
+use crate::reference::DensityBy;
 use clap::{Args, ValueEnum};
-use pseudo_density::density::{Rule, Threshold};
-use pseudo_density::error::{Error, Result};
-use pseudo_density::generate::{Training, family, written_family};
-use pseudo_density::images::Fit;
-use pseudo_density::reference::DensityBy;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -54,40 +54,40 @@ pub enum Sides {
 #[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Generator to go on from: a directory, a diffusers pipeline or a weights file
+    /// Generator to fine-tune: a directory, a diffusers pipeline or a weights file
     #[arg(long, value_name = "G", help_heading = "Model")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generator: Option<PathBuf>,
-    /// Its discriminator [default: d.safetensors of the generator's directory]
+    /// Discriminator of the generator [default: d.safetensors in the generator's directory]
     #[arg(long, value_name = "D", help_heading = "Model")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub discriminator: Option<PathBuf>,
-    /// Start from random weights of these sizes instead
+    /// Start from random weights, with the sizes that this file gives
     #[arg(long, value_name = "CONFIG.json", conflicts_with_all = ["generator", "discriminator"], help_heading = "Model")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
-    /// Architecture, where the files do not say
+    /// Architecture of the networks, where their files do not say
     #[arg(long, value_name = "NAME", value_parser = similar::arch, help_heading = "Model")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arch: Option<String>,
-    /// Configuration of the generator, where its file does not say
+    /// Configuration file of the generator, where its weights file does not hold one
     #[arg(long, value_name = "FILE", conflicts_with = "init", help_heading = "Model")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config: Option<PathBuf>,
-    /// Denoising steps of a diffusion model's sheets and evaluations
+    /// Denoising steps of a diffusion model for contact sheets and evaluations
     #[arg(long, value_name = "N", help_heading = "Model")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ddim_steps: Option<usize>,
 
-    /// Real images: directory, .zip or .tar
+    /// Real images to train on: a directory, .zip or .tar
     #[arg(long, value_name = "IMAGES", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
-    /// How images of another shape are brought into the generator's [default: crop]
+    /// How real images are resized to the generator's image shape [default: crop]
     #[arg(long, help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fit: Option<Fit>,
-    /// Mirror half of the real images
+    /// Mirror each real image with probability one half
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mirror: Option<bool>,
@@ -96,92 +96,92 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strict: Option<bool>,
 
-    /// Indexed reference that densities come from [default where no network and no --data is named either: the demonstration that pd carries]
+    /// Reference directory that gives the densities, made by `pd embed` and `pd index` [default, if no network and no --data is named: the built-in demonstration]
     #[arg(long, value_name = "REF", help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference: Option<PathBuf>,
-    /// Weights file of the reference's extractor
+    /// Weights file of the extractor that the reference was made with
     #[arg(long, value_name = "FILE", help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<PathBuf>,
-    /// Weight and threshold in one word
+    /// Preset of importance weight and threshold
     #[arg(long, help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bias: Option<Bias>,
-    /// two-level (a weight above a threshold) or power:B (weight rho^B) [default: two-level]
+    /// Importance weights: two-level (a weight above a threshold) or power:B (density to the power B) [default: two-level]
     #[arg(long, value_name = "RULE", value_parser = similar::rule, help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<Rule>,
-    /// Weight of images above the threshold; 1 is the control
+    /// Importance weight of images above the threshold; 1 trains without weights, as a control
     #[arg(long, value_name = "W", value_parser = positive, help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<f64>,
-    /// Threshold: a density (1.18) or a percentile of the reference (p80)
+    /// Threshold of the two-level rule: a density (1.18) or a percentile of the reference (p80)
     #[arg(long, value_name = "TAU", help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold: Option<Threshold>,
-    /// Weight the real batches only, or the generated ones too [default: real]
+    /// Which batches are drawn by weight: the real ones only, or the generated ones too [default: real]
     #[arg(long, help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sides: Option<Sides>,
-    /// Weight of the real side alone
+    /// Importance weight of real images above the threshold, instead of --weight
     #[arg(long, value_name = "W", value_parser = positive, help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_real: Option<f64>,
-    /// Threshold of the real side alone
+    /// Threshold for real images, instead of --threshold
     #[arg(long, value_name = "TAU", help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold_real: Option<Threshold>,
-    /// Weight of the generated side alone: its batches are drawn with the inverse
+    /// Importance weight for generated images, instead of --weight; their batches are drawn with its inverse
     #[arg(long, value_name = "W", value_parser = positive, help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_fake: Option<f64>,
-    /// Threshold of the generated side alone
+    /// Threshold for generated images, instead of --threshold
     #[arg(long, value_name = "TAU", help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold_fake: Option<Threshold>,
-    /// How generated images are scored [default: knn]
+    /// How the density of generated images is found: by nearest neighbours or by the predictor [default: knn]
     #[arg(long, help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub density: Option<DensityBy>,
-    /// Most draws for each accepted generated image [default: 100]
+    /// Largest number of draws for each accepted generated image [default: 100]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=60_000), help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_rejection: Option<u32>,
-    /// Largest weight of rule power:B, in means [default: 100]
+    /// Largest weight of the rule power:B, as a multiple of the mean weight [default: 100]
     #[arg(long, value_name = "C", value_parser = at_least_1, help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip: Option<f64>,
-    /// Least effective sample size of rule power:B, as a share of the images; weights are cut until it is met [default: 0.3]
+    /// Smallest effective sample size of the rule power:B, as a share of the images; weights are clipped until it is reached [default: 0.3]
     #[arg(long, value_name = "SHARE", value_parser = share, help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_ess: Option<f64>,
 
-    /// Steps in all
+    /// Total number of training steps
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000), help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
-    /// Thousands of real images in all, instead of --steps
+    /// Total training length in thousands of real images, instead of --steps
     #[arg(long, value_name = "N", conflicts_with = "steps", value_parser = positive, help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kimg: Option<f64>,
-    /// Images per step [default: 64]
+    /// Images per training step [default: 64]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=65_536), help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch: Option<u32>,
-    /// Loss of a GAN: the family's unless given
+    /// Loss function of a GAN [default: the family's]
     #[arg(long, help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss: Option<LossChoice>,
-    /// Weight of R1 [default: the family's]
+    /// Weight of the R1 gradient penalty [default: the family's]
     #[arg(long, value_name = "GAMMA", value_parser = not_negative, help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gamma: Option<f64>,
-    /// Steps from one R1 penalty to the next [default: 16]
+    /// Number of steps between R1 gradient penalties [default: 16]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub r1_interval: Option<u32>,
-    /// How often the styles of two latents are mixed, where a generator has a latent for each layer [default: the family's]
+    /// Probability of mixing the styles of two latents, where a generator has a latent for each layer [default: the family's]
     #[arg(long, value_name = "SHARE", value_parser = share, help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub style_mixing: Option<f64>,
@@ -189,7 +189,7 @@ pub struct Settings {
     #[arg(long, value_name = "WEIGHT", value_parser = not_negative, help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path_length: Option<f64>,
-    /// Steps from one path-length penalty to the next [default: 4]
+    /// Number of steps between path-length penalties [default: 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path_length_interval: Option<u32>,
@@ -205,48 +205,48 @@ pub struct Settings {
     #[arg(long, value_name = "BETA", value_parser = decay, help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub beta2: Option<f64>,
-    /// Steps over which the learning rate rises [default: the family's]
+    /// Number of steps over which the learning rate rises to its full value [default: the family's]
     #[arg(long, value_name = "N", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup: Option<u64>,
-    /// Half-life of the averaged generator, in thousands of images [default: 10]
+    /// Half-life of the exponential moving average (EMA) of the generator, in thousands of images [default: 10]
     #[arg(long, value_name = "KIMG", value_parser = not_negative, help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema_kimg: Option<f64>,
-    /// Half-life at most this share of the images seen so far; 0 for no such bound [default: 0.05 with --init, else 0]
+    /// Upper bound of the EMA's half-life, as a share of the images seen so far; 0 for no bound [default: 0.05 with --init, else 0]
     #[arg(long, value_name = "SHARE", value_parser = not_negative, help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema_rampup: Option<f64>,
-    /// Key of every random draw [default: 0]
+    /// Random seed [default: 0]
     #[arg(long, value_name = "N", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
 
-    /// Steps from one snapshot, sheet and saved state to the next [default: 500]
+    /// Number of steps between snapshots; each saves the networks, a contact sheet and the state [default: 500]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Watching")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snap: Option<u64>,
-    /// Steps from one line of the log to the next [default: 10]
+    /// Number of steps between lines of the log [default: 10]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Watching")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_every: Option<u64>,
-    /// Images per row and column of the sample sheets [default: 8, diffusion models 4]
+    /// Images per row and column of the contact sheets [default: 8, diffusion models 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Watching")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sheet: Option<u32>,
-    /// Steps from one evaluation (fd, precision, recall against the reference) to the next [default: none]
+    /// Number of steps between evaluations: Frechet distance, precision and recall against the reference [default: no evaluations]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Watching")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_every: Option<u64>,
-    /// Generated images of an evaluation [default: 2000]
+    /// Number of generated images in an evaluation [default: 2000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(8..=1_000_000), help_heading = "Watching")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_images: Option<u32>,
-    /// Keep the snapshot of the lowest fd as snapshot-best, and stop when it no longer falls
+    /// Keep the snapshot of the lowest Frechet distance as snapshot-best, and stop when the distance no longer falls
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Watching")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_best: Option<bool>,
-    /// Evaluations without a lower fd after which --keep-best stops [default: 5]
+    /// Number of evaluations without a lower Frechet distance after which --keep-best stops [default: 5]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Watching")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<u64>,

@@ -1,16 +1,16 @@
 //! Arguments that say which generator makes the images, and from what: for every command that generates.
 
 use super::similar;
-use candle_core::{DType, Tensor};
-use clap::{Args, ValueEnum};
-use pseudo_density::error::{Error, Result};
-use pseudo_density::formats::digest::sha256_of_file;
-use pseudo_density::generate::{
+use crate::error::{Error, Result};
+use crate::formats::digest::sha256_of_file;
+use crate::generate::{
     self, Conditions, Generator, GeneratorRequest, LatentSpace, NoiseMode, SamplerRequest, Seeds, Truncation,
     find_space, latents_of_seeds, read_latents,
 };
-use pseudo_density::perturb::Latents;
-use pseudo_density::sampling::{self, Source};
+use crate::perturb::Latents;
+use crate::sampling::{self, Source};
+use candle_core::{DType, Tensor};
+use clap::{Args, ValueEnum};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -21,16 +21,16 @@ pub struct GeneratorArgs {
     /// Generator directory (config.json and safetensors), diffusers pipeline, or weights file
     #[arg(long, value_name = "G")]
     generator: Option<PathBuf>,
-    /// Its architecture, where the file does not say
+    /// Architecture of the generator, where its file does not say
     #[arg(long, value_name = "NAME", value_parser = similar::arch)]
     arch: Option<String>,
-    /// Its sizes, where they cannot be told from the weights
+    /// Configuration file of the generator (its sizes), where the weights do not tell them
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Seeds of the latents: `numpy.random.RandomState(seed).randn(1, z_dim)`
+    /// Seeds of the latents, which are `numpy.random.RandomState(seed).randn(1, z_dim)`
     #[arg(long, value_name = "0-99,200", conflicts_with = "latents")]
     seeds: Option<Seeds>,
-    /// Latents from a file instead, [n, z_dim] or [n, C, H, W]
+    /// File of latents to use instead of seeds, [n, z_dim] or [n, C, H, W]
     #[arg(long, value_name = "FILE.npy")]
     latents: Option<PathBuf>,
     /// Class of the images, where the generator has classes
@@ -39,13 +39,13 @@ pub struct GeneratorArgs {
     /// Denoising steps of a diffusion model [default: 50]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     ddim_steps: Option<u32>,
-    /// Truncation: what is left of a latent's distance from the middle [default: 1]
+    /// Truncation psi: factor on the distance of a latent from the mean latent [default: 1]
     #[arg(long, value_name = "PSI", allow_negative_numbers = true)]
     trunc: Option<f64>,
-    /// Noise between the layers, where the generator has any
+    /// Noise inputs of the layers, where the generator has them
     #[arg(long, default_value = "const")]
     noise_mode: NoiseChoice,
-    /// Latent space to work in [default: the generator's first]
+    /// Latent space to work in, such as z or w [default: the generator's first]
     #[arg(long, value_name = "NAME")]
     space: Option<String>,
 }

@@ -3,11 +3,11 @@
 use super::common::{self, DensityArgs, RunArgs};
 use super::summary::{Summary, extremes, pairs};
 use super::{merge, output};
+use crate::error::Result;
+use crate::reference::sharded_index::index_shard;
+use crate::reference::{IndexOptions, Reference, index, read_skipped};
+use crate::shards::ShardRequest;
 use clap::Args;
-use pseudo_density::error::Result;
-use pseudo_density::reference::sharded_index::index_shard;
-use pseudo_density::reference::{IndexOptions, Reference, index, read_skipped};
-use pseudo_density::shards::ShardRequest;
 use std::path::PathBuf;
 
 /// Adds the neighbour index, the pseudo densities and the density predictor to a reference
@@ -17,11 +17,11 @@ Examples:
   pd index ref/
   pd index ref/ --index exact --shard 3/16")]
 pub struct Index {
-    /// Reference directory that `pd embed` made
+    /// Reference directory written by `pd embed`
     #[arg(value_name = "REF")]
     reference: PathBuf,
-    /// Do one part of the work: I/N with I from 0, auto/N or auto; `pd merge REF` completes the reference. With HNSW a part is a
-    /// graph of its own, and what is found depends on N
+    /// Do one shard of the work: I/N with I from 0, auto/N or auto; `pd merge REF` completes the reference. With HNSW each shard
+    /// builds its own graph, so the neighbours found depend on N
     #[arg(long, value_name = "I/N", value_parser = common::shard)]
     shard: Option<ShardRequest>,
     #[command(flatten)]

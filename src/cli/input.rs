@@ -2,15 +2,15 @@
 
 use super::common::ExtractorArgs;
 use super::terminal::Terminal;
+use crate::error::{Error, Result};
+use crate::extract::{Identity, LoadedExtractor, normalize_rows};
+use crate::formats::{is_features_file, read_features};
+use crate::images::{ImageSet, Skipped};
+use crate::neighbors::check_finite;
+use crate::progress::Progress;
+use crate::reference::embed::{Embedded, ImageRow, embed};
+use crate::reference::{Reference, is_reference, row_name};
 use ndarray::Array2;
-use pseudo_density::error::{Error, Result};
-use pseudo_density::extract::{Identity, LoadedExtractor, normalize_rows};
-use pseudo_density::formats::{is_features_file, read_features};
-use pseudo_density::images::{ImageSet, Skipped};
-use pseudo_density::neighbors::check_finite;
-use pseudo_density::progress::Progress;
-use pseudo_density::reference::embed::{Embedded, ImageRow, embed};
-use pseudo_density::reference::{Reference, is_reference, row_name};
 use std::path::Path;
 
 /// Features and what they belong to.

@@ -6,14 +6,14 @@ use super::output;
 use super::perturb::merge_perturb;
 use super::sample_shard::merge_sample;
 use super::terminal::Terminal;
+use crate::error::{Error, Result};
+use crate::perturb::sharded::PERTURB;
+use crate::progress::Progress;
+use crate::reference::sharded::{EMBED, SCORE, merge_embedded, merge_scores};
+use crate::reference::sharded_index::{self, INDEX, merge_indexed};
+use crate::sampling::sharded::SAMPLE;
+use crate::shards::{Merged, PARTS, Part, Shard, ShardRequest, all_parts, remove_parts};
 use clap::Args;
-use pseudo_density::error::{Error, Result};
-use pseudo_density::perturb::sharded::PERTURB;
-use pseudo_density::progress::Progress;
-use pseudo_density::reference::sharded::{EMBED, SCORE, merge_embedded, merge_scores};
-use pseudo_density::reference::sharded_index::{self, INDEX, merge_indexed};
-use pseudo_density::sampling::sharded::SAMPLE;
-use pseudo_density::shards::{Merged, PARTS, Part, Shard, ShardRequest, all_parts, remove_parts};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -24,10 +24,10 @@ Examples:
   pd merge ref/
   sbatch --dependency=afterok:$ARRAY --wrap 'pd merge ref/'")]
 pub struct Merge {
-    /// Directory that the parts are in (OUT/parts/)
+    /// Output directory of the `--shard` runs (it contains parts/)
     #[arg(value_name = "OUT")]
     out: PathBuf,
-    /// Leave features where they are; the manifest lists the parts
+    /// Leave the features in their parts, which the manifest then lists
     #[arg(long)]
     in_place: bool,
     #[command(flatten)]

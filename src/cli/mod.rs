@@ -19,6 +19,7 @@ mod finetune_settings;
 mod generator_args;
 mod index;
 mod input;
+mod memory;
 mod merge;
 mod output;
 mod perturb;
@@ -37,15 +38,28 @@ mod sweep_judge;
 mod terminal;
 mod weights;
 
-pub use terminal::complain;
+pub use memory::keep_freed_memory;
 
+use crate::error::Result;
 use clap::{Parser, Subcommand};
-use pseudo_density::error::Result;
+use std::process::ExitCode;
+
+/// `pd`: parse, dispatch, print the error chain, exit code.
+pub fn main() -> ExitCode {
+    keep_freed_memory();
+    match Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            terminal::complain(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
 
 /// Measure how typical each image is (pseudo density).
 #[derive(Parser)]
 #[command(name = "pd", version, max_term_width = 80, after_help = AFTER_HELP)]
-pub struct Cli {
+struct Cli {
     #[command(subcommand)]
     command: Command,
 }
@@ -75,7 +89,7 @@ enum Command {
 }
 
 impl Cli {
-    pub fn run(self) -> Result<()> {
+    fn run(self) -> Result<()> {
         terminal::handle_interrupts()?;
         self.dispatch()
     }

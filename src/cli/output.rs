@@ -1,8 +1,8 @@
 //! What goes to stdout, and tables that go to files.
 
-use pseudo_density::error::{Error, Result};
-use pseudo_density::formats::table::{Table, Values, format_of, write_table};
-use pseudo_density::images::Skipped;
+use crate::error::{Error, Result};
+use crate::formats::table::{Table, Values, format_of, write_table};
+use crate::images::Skipped;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};

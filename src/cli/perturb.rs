@@ -4,16 +4,14 @@ use super::bundled::Bundled;
 use super::common::{self, ExtractorArgs, RunArgs};
 use super::generator_args::{GeneratorArgs, named};
 use super::{merge, output};
+use crate::error::{Error, Result};
+use crate::extract::LoadedExtractor;
+use crate::generate::Seeds;
+use crate::perturb::sharded::{PerturbRun, merge_perturbed, perturb_shard};
+use crate::perturb::{Bias, Models, Norm, Output, PredictedDensity, Report, RunOptions, SearchOptions, run};
+use crate::reference::{DensityBy, Reference, Scorer};
+use crate::shards::{Merged, Part, ShardRequest};
 use clap::Args;
-use pseudo_density::error::{Error, Result};
-use pseudo_density::extract::LoadedExtractor;
-use pseudo_density::generate::Seeds;
-use pseudo_density::perturb::sharded::{PerturbRun, merge_perturbed, perturb_shard};
-use pseudo_density::perturb::{
-    Bias, Models, Norm, Output, PredictedDensity, Report, RunOptions, SearchOptions, run,
-};
-use pseudo_density::reference::{DensityBy, Reference, Scorer};
-use pseudo_density::shards::{Merged, Part, ShardRequest};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -25,16 +23,16 @@ Examples:
   pd perturb --generator g.pth --reference ref/ --bias diversity -o out/
   pd perturb --generator ddpm/ --reference ref/ --bias fidelity --eps 0.1,0.2")]
 pub struct Perturb {
-    /// Reference directory that `pd embed` and `pd index` made [default where no --generator is named either: the demonstration that pd carries]
+    /// Reference directory, made by `pd embed` and `pd index` [default, if no --generator is named either: the built-in demonstration]
     #[arg(long, value_name = "REF")]
     reference: Option<PathBuf>,
-    /// Towards higher density (fidelity) or lower (diversity)
+    /// Direction: towards higher density (fidelity) or lower density (diversity)
     #[arg(long)]
     bias: Bias,
-    /// Do one part of the latents: I/N with I from 0, auto/N or auto; `pd merge OUT` joins the parts
+    /// Do one shard of the latents: I/N with I from 0, auto/N or auto; `pd merge OUT` joins the shards
     #[arg(long, value_name = "I/N", value_parser = common::shard)]
     shard: Option<ShardRequest>,
-    /// Directory to write; one that holds another run is refused
+    /// Output directory; a directory that holds another run is refused
     #[arg(long, short, value_name = "OUT", default_value = "pd-perturb")]
     output: PathBuf,
     #[command(flatten)]
@@ -51,31 +49,31 @@ pub struct Perturb {
 #[derive(Args)]
 #[command(next_help_heading = "Search")]
 struct SearchArgs {
-    /// How far a latent may move; several strengths in one run
+    /// Largest distance eps that a latent may move; several values are tried in one run
     #[arg(long, value_name = "EPS", value_delimiter = ',', default_value = "0.1")]
     eps: Vec<f64>,
-    /// Gradient steps
+    /// Number T of gradient steps
     #[arg(long, value_name = "T", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,
-    /// Size of a step [default: a quarter of --eps]
+    /// Step size alpha [default: a quarter of --eps]
     #[arg(long, value_name = "ALPHA")]
     step_size: Option<f64>,
-    /// What both are measured by
+    /// Norm that measures --eps and --step-size
     #[arg(long, default_value = "linf")]
     norm: Norm,
-    /// Start anywhere within --eps instead of at the latent itself
+    /// Start at a random point within --eps instead of at the latent itself
     #[arg(long)]
     random_start: bool,
-    /// The density that is followed: of the neighbours at each step, or as the reference's predictor sees it
+    /// Density that the gradient is taken of: by nearest neighbours (knn) or by the reference's predictor
     #[arg(long, default_value = "knn")]
     density: DensityBy,
-    /// Also measure a random sign direction of the same size
+    /// Also measure a step of the same size in a random direction, as a control
     #[arg(long)]
     control: bool,
-    /// Samples shown in grid.png, in both directions; 0 for no grid
+    /// Number of samples in grid.png, each moved in both directions; 0 for no grid
     #[arg(long, value_name = "N", default_value_t = 8)]
     grid: u16,
-    /// Key of every random draw
+    /// Random seed
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 }

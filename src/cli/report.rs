@@ -3,12 +3,12 @@
 use super::bundled::Bundled;
 use super::common::RunArgs;
 use super::output;
+use crate::error::{Error, Result};
+use crate::formats::atomic::write_atomic;
+use crate::images::ImageSet;
+use crate::reference::Reference;
+use crate::report::{Pictures, Subject, report, subject_of};
 use clap::Args;
-use pseudo_density::error::{Error, Result};
-use pseudo_density::formats::atomic::write_atomic;
-use pseudo_density::images::ImageSet;
-use pseudo_density::reference::Reference;
-use pseudo_density::report::{Pictures, Subject, report, subject_of};
 use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
@@ -20,16 +20,16 @@ Examples:
   pd report ref/ --images photos/
   pd report pd-sample/ -o sample.html")]
 pub struct Report {
-    /// Directory that pd embed and index, sample, sweep, perturb or finetune made
+    /// Directory written by `pd embed` and `pd index`, or by sample, sweep, perturb or finetune
     #[arg(value_name = "PATH")]
     path: PathBuf,
-    /// File to write [default: PATH/report.html]
+    /// HTML file to write [default: PATH/report.html]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Images of the reference: a directory, .zip or .tar; a reference holds their names only
+    /// Images that the reference was made from: a directory, .zip or .tar. A reference holds their names only
     #[arg(long, value_name = "IMAGES")]
     images: Option<PathBuf>,
-    /// The reference of a sample, for its thresholds and the distance of copies
+    /// Reference directory that a sample was scored against, for its thresholds and distances
     #[arg(long, value_name = "REF")]
     reference: Option<PathBuf>,
     #[command(flatten)]

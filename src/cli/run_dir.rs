@@ -1,8 +1,8 @@
 //! An output directory that belongs to one run: finished, begun or new, and never another's.
 
-use pseudo_density::error::{Error, Result};
-use pseudo_density::formats::atomic::write_atomic;
-use pseudo_density::shards::PARTIAL;
+use crate::error::{Error, Result};
+use crate::formats::atomic::write_atomic;
+use crate::shards::PARTIAL;
 use serde::Serialize;
 use serde_json::Value;
 use std::fs;

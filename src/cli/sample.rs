@@ -10,15 +10,15 @@ use super::sample_end::Ending;
 use super::sample_pool;
 use super::sample_summary::SampleSummary;
 use super::terminal::Terminal;
+use crate::density::DensityPredictor;
+use crate::error::{Error, Result};
+use crate::extract::LoadedExtractor;
+use crate::generate::Seeds;
+use crate::reference::{DensityBy, Reference, Scorer};
+use crate::sampling::draw::{DrawOptions, Terms, draw};
+use crate::sampling::{Judge, Judgement, Making, Source, Spacing, WeightOptions};
+use crate::shards::{PARTIAL, Partial, ShardRequest};
 use clap::Args;
-use pseudo_density::density::DensityPredictor;
-use pseudo_density::error::{Error, Result};
-use pseudo_density::extract::LoadedExtractor;
-use pseudo_density::generate::Seeds;
-use pseudo_density::reference::{DensityBy, Reference, Scorer};
-use pseudo_density::sampling::draw::{DrawOptions, Terms, draw};
-use pseudo_density::sampling::{Judge, Judgement, Making, Source, Spacing, WeightOptions};
-use pseudo_density::shards::{PARTIAL, Partial, ShardRequest};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -29,51 +29,51 @@ Examples:
   pd sample --generator g.pth --reference ref/ --bias diversity -n 500 -o out/
   pd sample --pool photos/ --reference ref/ --bias fidelity -n 100 --distinct 10")]
 pub struct Sample {
-    /// Choose from these images (or features) instead, without replacement
+    /// Images (or features) to choose from, instead of a generator's; each is chosen at most once
     #[arg(long, value_name = "IMAGES", conflicts_with_all = ["generator", "budget", "pilot", "max_draws", "seeds", "latents"])]
     pool: Option<PathBuf>,
-    /// Reference that says what is typical; not needed where everything is kept [default where no --generator is named either: the demonstration that pd carries]
+    /// Reference directory to score candidates against; not needed if every candidate is kept [default, if no --generator is named either: the built-in demonstration]
     #[arg(long, value_name = "REF")]
     pub reference: Option<PathBuf>,
-    /// Images wanted [default: 64; all that are accepted where --seeds or --latents lists candidates]
+    /// Number of images to keep [default: 64; with --seeds or --latents, all that are accepted]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub n: Option<u64>,
-    /// Do one part of the candidates that --seeds or --latents lists: I/N with I from 0, auto/N or auto; `pd merge OUT` decides
+    /// Score one shard of the candidates that --seeds or --latents lists: I/N with I from 0, auto/N or auto; `pd merge OUT` then chooses among all
     #[arg(long, value_name = "I/N", value_parser = common::shard, conflicts_with = "pool")]
     pub shard: Option<ShardRequest>,
-    /// Directory for images, samples.csv, latents.npy and summary.json
+    /// Output directory for images, samples.csv, latents.npy and summary.json
     #[arg(long, short, value_name = "OUT", default_value = "pd-sample")]
     pub output: PathBuf,
     #[command(flatten)]
     pub bias: BiasArgs,
-    /// Draws for each kept image on average, at most [default: 4; the two-level rule has its own acceptance]
+    /// Average number of candidates drawn for each kept image [default: 4; the two-level rule has its own acceptance rate]
     #[arg(long, value_name = "R")]
     budget: Option<f64>,
-    /// Candidates that the acceptance is estimated on; part of the draws [default: N times the budget, 1000 to 10000]
+    /// Number of candidates that the acceptance rate is estimated on; they count as draws [default: N times the budget, 1000 to 10000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pilot: Option<u64>,
-    /// Candidates at most [default: 100 for each image wanted]
+    /// Largest number of candidates [default: 100 for each image to keep]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_draws: Option<u64>,
-    /// Keep images only that are as far from each other as P percent of the real ones are from their nearest
+    /// Minimum distance between kept images: the P-th percentile of the distances of real images to their nearest neighbours
     #[arg(long, value_name = "P", value_parser = percentile)]
     pub distinct: Option<f64>,
-    /// Keep images only whose nearest real one is at least that far
+    /// Minimum distance of a kept image to every real image: the P-th percentile of the distances of real images to their nearest neighbours
     #[arg(long, value_name = "P", value_parser = percentile)]
     pub novel: Option<f64>,
-    /// Whose densities weigh the images
+    /// How the density of candidates is found: by nearest neighbours or by the reference's predictor
     #[arg(long, default_value = "knn")]
     pub density: DensityBy,
-    /// Pool: draw with replacement
+    /// With --pool: an image may be chosen several times
     #[arg(long, requires = "pool", conflicts_with = "distinct")]
     pub replace: bool,
-    /// Pool: link the chosen files instead of copying them
+    /// With --pool: link the chosen files instead of copying them
     #[arg(long, requires = "pool")]
     pub link: bool,
-    /// Write grid.png, a sheet of the first kept images
+    /// Write grid.png, a contact sheet of the first kept images
     #[arg(long)]
     grid: bool,
-    /// Key of every random draw beside the latents
+    /// Random seed of the choice; the seeds of latents are separate
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
     #[command(flatten)]

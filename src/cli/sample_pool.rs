@@ -6,15 +6,15 @@ use super::run_dir::RunDir;
 use super::sample::Sample;
 use super::sample_summary::{push_scores, write_quantiles};
 use super::terminal::Terminal;
-use pseudo_density::density::{Distribution, Quantiles};
-use pseudo_density::error::{Error, Result};
-use pseudo_density::formats::atomic::write_atomic;
-use pseudo_density::formats::is_features_file;
-use pseudo_density::formats::table::{Table, Values, write_table};
-use pseudo_density::images::ImageSet;
-use pseudo_density::reference::{Scorer, is_reference};
-use pseudo_density::sampling::pool::{Chosen, PoolOptions, choose_from_pool};
-use pseudo_density::sampling::{Decision, Judge, WeightOptions};
+use crate::density::{Distribution, Quantiles};
+use crate::error::{Error, Result};
+use crate::formats::atomic::write_atomic;
+use crate::formats::is_features_file;
+use crate::formats::table::{Table, Values, write_table};
+use crate::images::ImageSet;
+use crate::reference::{Scorer, is_reference};
+use crate::sampling::pool::{Chosen, PoolOptions, choose_from_pool};
+use crate::sampling::{Decision, Judge, WeightOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::HashMap;
@@ -73,7 +73,7 @@ pub fn run(args: &Sample, pool: &Path, terminal: &Terminal) -> Result<()> {
         "link": args.link,
         "seed": args.seed,
     });
-    let run = json!({ "pool": pseudo_density::formats::digest::sha256(run.to_string().as_bytes()) });
+    let run = json!({ "pool": crate::formats::digest::sha256(run.to_string().as_bytes()) });
     let dir = match RunDir::open(&args.output, &run)? {
         RunDir::Finished(summary) => {
             terminal.say(&format!("{} is finished already", args.output.display()));

@@ -1,10 +1,10 @@
 //! What `pd sample` writes about its candidates, and says in the end.
 
-use pseudo_density::density::{Distribution, Quantiles};
-use pseudo_density::error::{Error, Result};
-use pseudo_density::formats::table::{Table, Values};
-use pseudo_density::sampling::draw::{Drawn, PilotReport};
-use pseudo_density::sampling::{Candidates, Decision, WeightOptions};
+use crate::density::{Distribution, Quantiles};
+use crate::error::{Error, Result};
+use crate::formats::table::{Table, Values};
+use crate::sampling::draw::{Drawn, PilotReport};
+use crate::sampling::{Candidates, Decision, WeightOptions};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::path::Path;
@@ -105,14 +105,14 @@ impl SampleSummary {
             complete: drawn.complete,
             output: output.display().to_string(),
             rule: match (rule, weights) {
-                (Some(pseudo_density::density::Rule::TwoLevel), Some(w)) => {
+                (Some(crate::density::Rule::TwoLevel), Some(w)) => {
                     format!("two-level, weight {} above {}", w.weight, w.threshold)
                 }
                 (Some(rule), _) => rule.to_string(),
                 (None, _) => "none: everything is kept".into(),
             },
             dimension: match (rule, weights) {
-                (Some(pseudo_density::density::Rule::Ratio(_)), Some(w)) => Some(w.dimension),
+                (Some(crate::density::Rule::Ratio(_)), Some(w)) => Some(w.dimension),
                 _ => None,
             },
             kept: count(Decision::Kept),

@@ -6,17 +6,17 @@ use super::input::{self, Input};
 use super::summary::{Summary, extremes, pairs};
 use super::terminal::Terminal;
 use super::{merge, output};
+use crate::density::Grouping;
+use crate::error::{Error, Result};
+use crate::extract::LoadedExtractor;
+use crate::formats::is_features_file;
+use crate::formats::table::write_table;
+use crate::images::ImageSet;
+use crate::reference::score::{Scores, score_set, score_set_in_groups};
+use crate::reference::sharded::score_shard;
+use crate::reference::{Reference, Scorer, is_reference};
+use crate::shards::ShardRequest;
 use clap::Args;
-use pseudo_density::density::Grouping;
-use pseudo_density::error::{Error, Result};
-use pseudo_density::extract::LoadedExtractor;
-use pseudo_density::formats::is_features_file;
-use pseudo_density::formats::table::write_table;
-use pseudo_density::images::ImageSet;
-use pseudo_density::reference::score::{Scores, score_set, score_set_in_groups};
-use pseudo_density::reference::sharded::score_shard;
-use pseudo_density::reference::{Reference, Scorer, is_reference};
-use pseudo_density::shards::ShardRequest;
 use std::path::{Path, PathBuf};
 
 /// Pseudo density of each image: within the set (leave-one-out), or against a reference
@@ -26,16 +26,16 @@ Examples:
   pd score photos/ -o scores.csv
   pd score generated/ --reference ref/ -o scores.parquet")]
 pub struct Score {
-    /// Directory (with all below it), .zip, .tar, image, features file (.npy, .npz, .safetensors), or reference directory [default: the digits that pd carries]
+    /// Images: a directory (searched recursively), .zip, .tar or image file; or a features file (.npy, .npz, .safetensors), or a reference directory [default: the built-in digits]
     #[arg(value_name = "IMAGES")]
     images: Option<PathBuf>,
-    /// Score against this reference instead of within the set
+    /// Reference directory to score against, instead of scoring the images among themselves
     #[arg(long, value_name = "REF", conflicts_with_all = ["k", "exponent", "duplicates", "index", "seed", "groups"])]
     reference: Option<PathBuf>,
-    /// Score within groups: `folder`, or a table with the columns path and group
+    /// Score each group by itself: `folder`, or a table with the columns path and group
     #[arg(long, value_name = "folder|FILE.csv")]
     groups: Option<Grouping>,
-    /// Do one part of the work (needs --reference): I/N with I from 0, auto/N or auto; `pd merge OUT` writes OUT/scores.csv
+    /// Do one shard of the work (needs --reference): I/N with I from 0, auto/N or auto; `pd merge OUT` writes OUT/scores.csv
     #[arg(long, value_name = "I/N", value_parser = common::shard, requires_all = ["images", "reference", "output"])]
     shard: Option<ShardRequest>,
     /// Write a row per image to FILE (.csv, .jsonl, .json, .parquet) instead of printing a summary; with --shard, a directory

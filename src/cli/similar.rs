@@ -1,8 +1,8 @@
 //! "Did you mean": names that are typed, and the known one that is most like them.
 
-use pseudo_density::density::Rule;
-use pseudo_density::extract::{ARCHITECTURES, is_onnx};
-use pseudo_density::generate::FAMILIES;
+use crate::density::Rule;
+use crate::extract::{ARCHITECTURES, is_onnx};
+use crate::generate::FAMILIES;
 use std::path::Path;
 
 /// Likeness from which on a name is suggested: that of clap for its flags.

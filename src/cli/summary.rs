@@ -1,8 +1,8 @@
 //! The summary of scores, for a person or as JSON.
 
-use pseudo_density::density::Quantiles;
-use pseudo_density::images::Skipped;
-use pseudo_density::reference::score::Scores;
+use crate::density::Quantiles;
+use crate::images::Skipped;
+use crate::reference::score::Scores;
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -33,7 +33,7 @@ pub struct Summary {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intrinsic_dimension: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub predictor: Option<pseudo_density::density::PredictorQuality>,
+    pub predictor: Option<crate::density::PredictorQuality>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub groups: Option<usize>,
     #[serde(skip_serializing_if = "Vec::is_empty")]

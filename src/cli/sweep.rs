@@ -7,24 +7,24 @@ use super::output;
 use super::run_dir::RunDir;
 use super::sweep_judge::{Features, JudgeArgs};
 use super::terminal::Terminal;
-use clap::Args;
-use ndarray::{ArcArray2, Array2, s};
-use pseudo_density::error::{Error, Result};
-use pseudo_density::extract::LoadedExtractor;
-use pseudo_density::formats::atomic::write_atomic;
-use pseudo_density::formats::npy::{read_npy, write_npy};
-use pseudo_density::formats::table::{Table, Values, write_table};
-use pseudo_density::generate::{Generator, Seeds, Truncation};
-use pseudo_density::neighbors::IndexKind;
-use pseudo_density::progress::Progress;
-use pseudo_density::reference::Reference;
-use pseudo_density::reference::score::ScoreOptions;
-use pseudo_density::report::{Point, frontier_plot};
-use pseudo_density::sampling::Source;
-use pseudo_density::sampling::sweep::{
+use crate::error::{Error, Result};
+use crate::extract::LoadedExtractor;
+use crate::formats::atomic::write_atomic;
+use crate::formats::npy::{read_npy, write_npy};
+use crate::formats::table::{Table, Values, write_table};
+use crate::generate::{Generator, Seeds, Truncation};
+use crate::neighbors::IndexKind;
+use crate::progress::Progress;
+use crate::reference::Reference;
+use crate::reference::score::ScoreOptions;
+use crate::report::{Point, frontier_plot};
+use crate::sampling::Source;
+use crate::sampling::sweep::{
     Judged, LARGEST_BUDGET, LEAST_JUDGED, Outcome, Pool, Setting, Space, grid, mark_frontier, sweep,
 };
-use pseudo_density::shards::{PARTIAL, Partial};
+use crate::shards::{PARTIAL, Partial};
+use clap::Args;
+use ndarray::{ArcArray2, Array2, s};
 use serde::Serialize;
 use serde_json::json;
 use std::fmt::Write as _;
@@ -40,13 +40,13 @@ Examples:
   pd sweep --generator g.pth --reference ref/ --judge-extractor resnet50 \\
     --images photos/")]
 pub struct Sweep {
-    /// Reference; one random half of it scores, the other judges [default where no --generator is named either: the demonstration that pd carries]
+    /// Reference directory; one random half of it scores candidates, the other half evaluates [default, if no --generator is named either: the built-in demonstration]
     #[arg(long, value_name = "REF")]
     reference: Option<PathBuf>,
-    /// Candidates, drawn once for all settings
+    /// Number of candidates; all settings choose from the same ones
     #[arg(long, short, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(16..))]
     n: u32,
-    /// Images that each setting is judged on [default: an eighth of the candidates]
+    /// Number of images that each setting is evaluated on [default: an eighth of the candidates]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(LEAST_JUDGED as i64..))]
     judged: Option<u32>,
     /// Print the setting of the highest precision among those with at least this recall
@@ -55,10 +55,10 @@ pub struct Sweep {
     /// Print the setting of the highest recall among those with at least this precision
     #[arg(long, value_name = "P")]
     min_precision: Option<f64>,
-    /// Directory for sweep.csv, sweep.svg and summary.json
+    /// Output directory for sweep.csv, sweep.svg and summary.json
     #[arg(long, short, value_name = "OUT", default_value = "pd-sweep")]
     output: PathBuf,
-    /// Key of every random draw beside the latents
+    /// Random seed of the choices; the seeds of latents are separate
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// What was named, as printed commands repeat it.
@@ -333,7 +333,7 @@ impl Blocks<'_> {
             let path = self.partial.data(self.next);
             let rows = start - range.start..block.end - range.start;
             if !self.partial.has(self.next) {
-                pseudo_density::progress::check_stop(|| {
+                crate::progress::check_stop(|| {
                     "finished blocks are kept; the same command continues".into()
                 })?;
                 let parts = self.source.features(block.clone(), &extractors, self.batch)?;

@@ -4,29 +4,29 @@ use super::bundled::Bundled;
 use super::common::{ExtractorArgs, device};
 use super::similar;
 use super::terminal::Terminal;
+use crate::error::{Error, Result};
+use crate::extract::{ExtractorRequest, LoadedExtractor};
+use crate::images::ImageSet;
+use crate::reference::Reference;
+use crate::reference::embed::{EmbedOptions, embed};
 use clap::Args;
 use ndarray::ArcArray2;
-use pseudo_density::error::{Error, Result};
-use pseudo_density::extract::{ExtractorRequest, LoadedExtractor};
-use pseudo_density::images::ImageSet;
-use pseudo_density::reference::Reference;
-use pseudo_density::reference::embed::{EmbedOptions, embed};
 use std::path::PathBuf;
 
 /// A second feature space, so that no rule is judged only by the one that scored.
 #[derive(Args)]
 #[command(next_help_heading = "Judge")]
 pub struct JudgeArgs {
-    /// Judge in a second feature space: a reference of the same images made with another extractor
+    /// Evaluate in a second feature space: a reference directory of the same images, made with another extractor
     #[arg(long, value_name = "REF2")]
     judge_reference: Option<PathBuf>,
-    /// Judge in the feature space of this extractor, for which --images are embedded
+    /// Evaluate in the feature space of this extractor; --images are embedded for it
     #[arg(long, value_name = "NAME", value_parser = similar::extractor, conflicts_with = "judge_reference")]
     judge_extractor: Option<String>,
-    /// Weights file of the judging extractor [default: embedded, or from the cache]
+    /// Weights file of the extractor that evaluates [default: embedded, or from the cache]
     #[arg(long, value_name = "FILE")]
     judge_weights: Option<PathBuf>,
-    /// The images of the reference, for --judge-extractor [default: those of the demonstration, where it is the reference]
+    /// Images that the reference was made from, for --judge-extractor [default: the built-in ones, with the built-in reference]
     #[arg(long, value_name = "IMAGES", requires = "judge_extractor")]
     images: Option<PathBuf>,
 }

@@ -1,10 +1,10 @@
 //! What goes to stderr: progress bars and warnings; and what comes from the keyboard and from schedulers: signals.
 
 use super::output;
+use crate::error::{Error, Result};
+use crate::images::Skipped;
+use crate::progress::{Progress, stop_flag};
 use indicatif::{ProgressBar, ProgressStyle};
-use pseudo_density::error::{Error, Result};
-use pseudo_density::images::Skipped;
-use pseudo_density::progress::{Progress, stop_flag};
 use signal_hook::{consts, flag};
 use std::error::Error as _;
 use std::io::IsTerminal;

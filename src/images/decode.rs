@@ -19,7 +19,8 @@ pub const MAX_SIDE: u64 = 1 << 18;
 const MAX_ALLOCATION: u64 = 4 * MAX_PIXELS;
 
 /// What becomes of transparency.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Alpha {
     /// Composited on white, as a page shows it.

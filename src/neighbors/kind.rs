@@ -5,7 +5,6 @@
 use super::{ExactIndex, HnswIndex, HnswParameters, NeighborIndex};
 use crate::error::Result;
 use crate::progress::Progress;
-use clap::ValueEnum;
 use ndarray::{ArcArray2, ArrayView2};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -18,7 +17,8 @@ pub(super) const RECALL_SAMPLE: usize = 1000;
 const GOOD_RECALL: f64 = 0.99;
 
 /// How neighbours are found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum IndexKind {
     /// Exact, or HNSW where the set is so large that it is faster

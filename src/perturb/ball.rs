@@ -5,7 +5,8 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 /// What distance is measured by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Norm {
     /// The largest coordinate; a step goes along the sign of the gradient (the paper's).

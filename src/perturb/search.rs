@@ -13,7 +13,8 @@ use ndarray::{Array1, Array2};
 use serde::{Deserialize, Serialize};
 
 /// Which way samples are moved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Bias {
     /// Towards higher density: the common, the typical.

@@ -7,13 +7,13 @@ use crate::density::{Distribution, PseudoDensity};
 use crate::error::Result;
 use crate::neighbors::{self, BuiltIndex, Neighbors, Search};
 use crate::progress::Progress;
-use clap::ValueEnum;
 use ndarray::{ArcArray2, ArrayView2};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
 /// How the density of an image that is not of the reference is found (`--density`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum DensityBy {
     /// Rules 1 and 2, by the nearest real images: cannot be fooled
