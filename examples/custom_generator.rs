@@ -6,46 +6,29 @@ use ndarray::Array2;
 use pseudo_density::error::Result;
 use pseudo_density::extract::{ExtractorRequest, LoadedExtractor};
 use pseudo_density::generate::{
-    Builder, Conditions, Generator, ImageShape, LatentSpace, Variables, latents_of_seeds, pixels,
+    ForwardOptions, Generator, GeneratorInfo, LatentSpace, Variables, latents_of_seeds, pixels,
 };
 use pseudo_density::progress::Silent;
 use pseudo_density::reference::{IndexOptions, Scorer};
-use std::path::Path;
 
 const SIDE: usize = 32;
 
 struct Discs {
-    variables: Variables,
-    spaces: [LatentSpace; 1],
+    info: GeneratorInfo,
 }
 
 impl Generator for Discs {
-    fn family(&self) -> &'static str {
-        "discs"
+    fn info(&self) -> &GeneratorInfo {
+        &self.info
     }
 
-    fn config(&self) -> serde_json::Value {
-        serde_json::json!({})
-    }
-
-    fn variables(&self) -> &Variables {
-        &self.variables
-    }
-
-    fn image_shape(&self) -> ImageShape {
-        ImageShape { channels: 1, height: SIDE, width: SIDE }
-    }
-
-    fn spaces(&self) -> &[LatentSpace] {
-        &self.spaces
-    }
-
-    fn truncates(&self) -> bool {
-        false
+    /// There is nothing to train.
+    fn variables(&self) -> Option<&Variables> {
+        None
     }
 
     /// `z` `[B, 3]` (x, y, size) to images `[B, 1, 32, 32]` in -1..=1, differentiable.
-    fn stage(&self, _: usize, z: &Tensor, _: &Conditions) -> Result<Tensor> {
+    fn stage(&self, _: usize, z: &Tensor, _: &ForwardOptions) -> Result<Tensor> {
         let at = |i: usize| -> Result<Tensor> { Ok(z.narrow(1, i, 1)?.reshape(((), 1, 1, 1))?) };
         let line: Vec<f32> = (0..SIDE).map(|i| 6.0 * i as f32 / (SIDE - 1) as f32 - 3.0).collect();
         let x = Tensor::from_slice(&line, (1, 1, 1, SIDE), z.device())?;
@@ -57,12 +40,13 @@ impl Generator for Discs {
 }
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let variables = Builder::from_nothing(0, Path::new("discs"), DType::F32, &Device::Cpu).finish(&[])?;
-    let discs = Discs { variables, spaces: [LatentSpace::normal("z", &[3])] };
+    let z = LatentSpace::normal("z", &[3]);
+    let info = GeneratorInfo::new("discs", serde_json::json!({}), [1, SIDE, SIDE], [z]);
+    let discs: &dyn Generator = &Discs { info };
     let extractor = LoadedExtractor::load(&ExtractorRequest::default())?;
     let scored = |seeds: &[u32]| -> Result<(Tensor, Array2<f32>)> {
-        let latents = latents_of_seeds(&discs.spaces[0], seeds, DType::F32, &Device::Cpu)?;
-        let images = discs.generate(&latents, &Conditions::default())?;
+        let latents = latents_of_seeds(&discs.info().spaces[0], seeds, DType::F32, &Device::Cpu)?;
+        let images = discs.generate(&latents, &ForwardOptions::default())?;
         let features = extractor.features_of_images(&pixels::to_unit_rgb(&images)?)?;
         let shape = features.dims2()?;
         let features = Array2::from_shape_vec(shape, features.flatten_all()?.to_vec1()?);

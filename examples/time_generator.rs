@@ -2,7 +2,7 @@
 //! Prints the milliseconds of each image after a first, uncounted one, and the process's peak of memory in MiB (Linux), as JSON.
 
 use candle_core::{DType, Device};
-use pseudo_density::generate::{Conditions, GeneratorRequest, initialise, latents_of_seeds};
+use pseudo_density::generate::{ForwardOptions, GeneratorRequest, initialise, latents_of_seeds};
 use std::error::Error;
 use std::time::Instant;
 
@@ -22,10 +22,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let generator = initialise(config, 0, &GeneratorRequest::default())?;
     let mut times = Vec::new();
     for seed in 0..=repeats {
-        let latents = latents_of_seeds(&generator.spaces()[0], &[seed], DType::F32, &Device::Cpu)?;
+        let latents = latents_of_seeds(&generator.info().spaces[0], &[seed], DType::F32, &Device::Cpu)?;
         let keys = [seed.into()];
         let start = Instant::now();
-        generator.generate(&latents, &Conditions { keys: Some(&keys), ..Conditions::default() })?;
+        generator.generate(&latents, &ForwardOptions { keys: Some(&keys), ..ForwardOptions::default() })?;
         times.push(format!("{:.1}", start.elapsed().as_secs_f64() * 1e3));
     }
     let peak = std::fs::read_to_string("/proc/self/status").ok().and_then(|status| {

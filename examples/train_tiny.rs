@@ -10,7 +10,6 @@
 
 use candle_core::backprop::GradStore;
 use candle_core::{D, DType, Device, Result, Tensor, Var};
-use pseudo_density::collective::single;
 use pseudo_density::extract::tiny;
 use pseudo_density::images::{Alpha, Color, Filter, Fit, ImageSet, Preprocessing, load};
 use pseudo_density::ops::activation::Activation::{self, Identity, Relu};
@@ -319,7 +318,7 @@ impl Network {
         let weight = &self.variables[&format!("{name}.weight")];
         let config = ConvConfig { stride, ..ConvConfig::padded(weight.dim(2)? / 2) };
         let y = conv2d(x, weight, config)?;
-        let statistics = batch_statistics(&y, &single())?;
+        let statistics = batch_statistics(&y, None)?;
         if let Some(record) = record {
             let sum = match record.remove(name) {
                 Some(sum) => (sum + &statistics)?,
@@ -328,7 +327,7 @@ impl Network {
             record.insert(name.to_string(), sum);
         }
         let affine = self.variables[&format!("{name}.affine")].as_tensor();
-        batch_norm(&y, affine, residual, &statistics, NORM_EPS, activation, &single())
+        batch_norm(&y, affine, residual, &statistics, NORM_EPS, activation, None)
     }
 
     fn features(&self, images: &Tensor, mut record: Option<&mut Statistics>) -> Result<Tensor> {

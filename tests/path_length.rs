@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use pseudo_density::finetune::{
     PathLength, PathLengthConfig, Paths, SECOND_ORDER_VARIABLE, check_layers, check_second_order,
 };
-use pseudo_density::generate::{Conditions, Generator, GeneratorRequest, Mode, initialise};
+use pseudo_density::generate::{ForwardOptions, Generator, GeneratorRequest, Mode, initialise};
 
 const CONFIG: &str = r#"{"family": "stylegan2", "generator": {"z_dim": 6, "w_dim": 6, "img_channels": 1, "channels": [6, 4],
     "mapping": {"num_layers": 2}}}"#;
@@ -33,7 +33,7 @@ fn the_gradient_of_the_penalty_is_its_slope_in_both_networks() {
     let generator = initialise(&path, 1, &request).unwrap();
     check_layers(generator.as_ref(), "--path-length").unwrap();
     let paths = Paths { latents: values(&[3, 6], 1), noise: values(&[3, 1, 8, 8], 2) };
-    let conditions = Conditions { mode: Mode::TrainSecondOrder, ..Conditions::default() };
+    let conditions = ForwardOptions { mode: Mode::train().second_order(), ..ForwardOptions::default() };
     let config = PathLengthConfig { weight: 2.0, interval: 4 };
     // Each time from a running mean of 0.
     let penalty = |generator: &dyn Generator| {
@@ -49,7 +49,7 @@ fn the_gradient_of_the_penalty_is_its_slope_in_both_networks() {
         "synthesis.b8.torgb.weight",
         "synthesis.b4.const",
     ] {
-        let variable = generator.variables().get(name).unwrap();
+        let variable = generator.weights().unwrap().get(name).unwrap();
         let start = variable.as_detached_tensor().copy().unwrap();
         let direction = values(start.dims(), 3);
         let gradient = found.gradients.get(variable).unwrap_or_else(|| panic!("{name} has none"));

@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use pseudo_density::finetune::{SECOND_ORDER_VARIABLE, check_second_order, r1_penalty};
-use pseudo_density::generate::{Conditions, GeneratorRequest, Mode, initialise_discriminator};
+use pseudo_density::generate::{ForwardOptions, GeneratorRequest, Mode, initialise_discriminator};
 
 /// Of D(x) = w . x + b the gradient is w for every image: R1 is gamma / 2 |w|^2, and its gradient gamma w.
 #[test]
@@ -19,7 +19,7 @@ fn r1_of_a_linear_discriminator_is_the_norm_of_its_weights() {
     let request = GeneratorRequest { dtype: DType::F64, ..GeneratorRequest::default() };
     let d = initialise_discriminator(&config, 3, &request).unwrap();
     let images = Tensor::arange(0f64, 80.0, &Device::Cpu).unwrap().reshape((5, 1, 4, 4)).unwrap();
-    let penalty = r1_penalty(d.as_ref(), &images, &Conditions::default(), GAMMA).unwrap();
+    let penalty = r1_penalty(d.as_ref(), &images, &ForwardOptions::default(), GAMMA).unwrap();
     let w = d.variables().get("0.weight").unwrap();
     let numbers = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f64>().unwrap();
     let norm: f64 = numbers(w).iter().map(|w| w * w).sum();
@@ -28,6 +28,7 @@ fn r1_of_a_linear_discriminator_is_the_norm_of_its_weights() {
     for (gradient, w) in numbers(gradients.get(w).unwrap()).iter().zip(numbers(w)) {
         assert!((gradient - GAMMA * w).abs() < 1e-12);
     }
-    let logits = d.logits(&images, &Conditions { mode: Mode::Train, ..Conditions::default() }).unwrap();
+    let logits =
+        d.logits(&images, &ForwardOptions { mode: Mode::train(), ..ForwardOptions::default() }).unwrap();
     assert_eq!(logits.dims(), [5]);
 }

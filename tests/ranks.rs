@@ -4,7 +4,6 @@
 mod support;
 
 use candle_core::{DType, Device, Tensor, Var};
-use pseudo_density::collective::single;
 use pseudo_density::density::TwoLevel;
 use pseudo_density::extract::{ExtractorRequest, LoadedExtractor};
 use pseudo_density::finetune::{
@@ -13,7 +12,7 @@ use pseudo_density::finetune::{
 };
 use pseudo_density::generate::ImageShape;
 use pseudo_density::ops::activation::Activation;
-use pseudo_density::ops::all_reduce;
+use pseudo_density::ops::all_reduce::{self, Reducer};
 use pseudo_density::ops::batch_norm::{batch_norm, batch_statistics};
 use pseudo_density::progress::Silent;
 use pseudo_density::reference::{DensityBy, Reference};
@@ -55,9 +54,10 @@ fn the_gradient_of_a_sum_over_ranks_counts_the_losses_of_all() {
     let gradients = on_ranks(3, |ranks| {
         let (x, w) = ([1.0, -4.0, 2.5][ranks.rank()], [0.5, 2.0, 3.0][ranks.rank()]);
         let x = Var::new(&[x], &Device::Cpu).unwrap();
-        let sum = all_reduce::sum(&x, ranks).unwrap();
+        let reducer: Reducer = ranks.clone();
+        let sum = all_reduce::sum(&x, Some(&reducer)).unwrap();
         assert_eq!(numbers(&sum), [-0.5]);
-        assert_eq!(numbers(&all_reduce::mean(&x, ranks).unwrap()), [-0.5 / 3.0]);
+        assert_eq!(numbers(&all_reduce::mean(&x, Some(&reducer)).unwrap()), [-0.5 / 3.0]);
         let gradients = (sum.sqr().unwrap() * w).unwrap().backward().unwrap();
         numbers(gradients.get(&x).unwrap())
     });
@@ -70,20 +70,22 @@ fn batch_norm_over_ranks_is_that_of_the_whole_batch() {
     for (dtype, tolerance) in [(DType::F32, 2e-5), (DType::F64, 1e-12)] {
         let x = values(&[BATCH, 5, 7, 3], 1, dtype);
         let (affine, probe) = (values(&[2, 5], 2, dtype), values(&[BATCH, 5, 7, 3], 3, dtype));
-        let normalised = |ranks: &_, rows: std::ops::Range<usize>| {
+        let normalised = |reducer: Option<Reducer>, rows: std::ops::Range<usize>| {
             let part = |t: &Tensor| t.narrow(0, rows.start, rows.len()).unwrap().contiguous().unwrap();
             let (x, affine) = (Var::from_tensor(&part(&x)).unwrap(), Var::from_tensor(&affine).unwrap());
-            let statistics = batch_statistics(&x, ranks).unwrap();
-            let y = batch_norm(&x, &affine, None, &statistics, 1e-5, Activation::Relu, ranks).unwrap();
+            let statistics = batch_statistics(&x, reducer.as_ref()).unwrap();
+            let y =
+                batch_norm(&x, &affine, None, &statistics, 1e-5, Activation::Relu, reducer.as_ref()).unwrap();
             let gradients = (&y * part(&probe)).unwrap().sum_all().unwrap().backward().unwrap();
             let gradient = |v: &Var| numbers(gradients.get(v).unwrap());
             [numbers(&statistics), numbers(&y), gradient(&x), gradient(&affine)]
         };
-        let [statistics, y, dx, d_affine] = normalised(&single(), 0..BATCH);
+        let [statistics, y, dx, d_affine] = normalised(None, 0..BATCH);
         for size in [2, 3] {
             let rows = BATCH / size;
-            let parts =
-                on_ranks(size, |ranks| normalised(ranks, rows * ranks.rank()..rows * (ranks.rank() + 1)));
+            let parts = on_ranks(size, |ranks| {
+                normalised(Some(ranks.clone()), rows * ranks.rank()..rows * (ranks.rank() + 1))
+            });
             let joined = |i: usize| parts.iter().flat_map(|part| part[i].clone()).collect::<Vec<_>>();
             assert!(relative(&joined(1), &y) < tolerance && relative(&joined(2), &dx) < tolerance);
             let mut sum = vec![0.0; d_affine.len()];

@@ -31,7 +31,7 @@ fn stage() -> TempDir {
     fs::write(dir.path().join("gan.json"), GAN).unwrap();
     for (name, seed) in [("g", 1), ("real", 2)] {
         let network = initialise(dir.path().join("gan.json"), seed, &GeneratorRequest::default()).unwrap();
-        let snapshot = Snapshot { average: Some(network.as_ref()), ..Snapshot::default() };
+        let snapshot = Snapshot { ema: Some(network.as_ref()), ..Snapshot::default() };
         snapshot.save(dir.path().join(name)).unwrap();
     }
     run(&dir, "sample --generator real --seeds 0-199 -o photos");

@@ -22,7 +22,7 @@ fn generator(dir: &TempDir, name: &str, seed: u64) -> PathBuf {
     fs::write(&config, text).unwrap();
     let network = initialise(&config, seed, &GeneratorRequest::default()).unwrap();
     let out = dir.path().join(name);
-    Snapshot { average: Some(network.as_ref()), ..Snapshot::default() }.save(&out).unwrap();
+    Snapshot { ema: Some(network.as_ref()), ..Snapshot::default() }.save(&out).unwrap();
     out
 }
 

@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use pseudo_density::generate::{
-    Conditions, Discriminator, GeneratorRequest, Mode, initialise_discriminator, load_discriminator,
+    Discriminator, ForwardOptions, GeneratorRequest, Mode, initialise_discriminator, load_discriminator,
 };
 use std::path::Path;
 
@@ -16,7 +16,7 @@ fn images(dims: &[usize], dtype: DType) -> Tensor {
 /// R1 without its factor: the sum of squares of the gradient of the logits with respect to the images.
 fn penalty(d: &dyn Discriminator, images: &Tensor) -> Tensor {
     let images = candle_core::Var::from_tensor(images).unwrap();
-    let conditions = Conditions { mode: Mode::TrainSecondOrder, ..Conditions::default() };
+    let conditions = ForwardOptions { mode: Mode::train().second_order(), ..ForwardOptions::default() };
     let logits = d.logits(&images, &conditions).unwrap();
     let grads = logits.sum_all().unwrap().backward().unwrap();
     grads.get(&images).unwrap().sqr().unwrap().sum_all().unwrap()
@@ -29,7 +29,7 @@ fn number(t: &Tensor) -> f64 {
 fn check(make: impl Fn(DType) -> Box<dyn Discriminator>, parameters: &[&str]) {
     const STEP: f64 = 1e-6;
     let exact = make(DType::F64);
-    let [channels, height, width] = exact.image_shape().dims();
+    let [channels, height, width] = exact.info().image_shape.dims();
     let x = images(&[3, channels, height, width], DType::F64);
     for dtype in [DType::F64, DType::F32] {
         let d = make(dtype);

@@ -5,7 +5,7 @@
 use candle_core::{DType, Device, Tensor, Var};
 use pseudo_density::finetune::{SECOND_ORDER_VARIABLE, check_second_order, r1_penalty};
 use pseudo_density::formats::{HostTensor, StateDict, TensorData, read_state_dict};
-use pseudo_density::generate::{Conditions, GeneratorRequest, Mode, load_discriminator};
+use pseudo_density::generate::{ForwardOptions, GeneratorRequest, Mode, load_discriminator};
 use std::path::Path;
 
 fn expected(io: &StateDict, name: &str) -> Tensor {
@@ -44,10 +44,10 @@ fn r1_and_its_gradients_agree_in_both_precisions() {
             let d = load_discriminator(fixture.join("snapshot.pkl"), &request).unwrap();
             let images = expected(&io, "d_images").to_dtype(dtype).unwrap();
             let var = Var::from_tensor(&images).unwrap();
-            let conditions = Conditions {
+            let conditions = ForwardOptions {
                 classes: classes.as_deref(),
-                mode: Mode::TrainSecondOrder,
-                ..Conditions::default()
+                mode: Mode::train().second_order(),
+                ..ForwardOptions::default()
             };
             let logits = d.logits(&var, &conditions).unwrap();
             let grads = logits.sum_all().unwrap().backward().unwrap();

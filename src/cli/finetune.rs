@@ -158,7 +158,7 @@ pub fn allow_second_order() {
 fn dry_run(trainer: &mut Model, steps: u64, notes: &[String]) -> Result<Value> {
     const BYTES_PER_MIB: f64 = 1024.0 * 1024.0;
     let parameters: Map<String, Value> = trainer
-        .networks()
+        .networks()?
         .iter()
         .map(|(name, variables)| (name, variables.parameters().map(|(_, v)| v.elem_count()).sum::<usize>()))
         .filter(|(_, count)| *count > 0)

@@ -67,7 +67,7 @@ pub fn setup(mut settings: Settings, ranks: &Ranks, terminal: &Terminal) -> Resu
         true => diffusion_trainer(&mut settings, networks, real, batch, ranks)?,
         false => gan_trainer(&mut settings, networks, real, rejection, (batch, ranks))?,
     };
-    for (name, variables) in trainer.networks() {
+    for (name, variables) in trainer.networks()? {
         inputs.insert(format!("{name}_sha256"), digest(variables)?.into());
     }
     let (evaluator, patience) = evaluation(&mut settings, reference.as_ref(), seed, &device)?;
@@ -105,7 +105,7 @@ fn data(
     let set = ImageSet::open(&place, terminal)?;
     let fit = *settings.fit.get_or_insert(Fit::Crop);
     let strict = *settings.strict.get_or_insert(false);
-    let images = RealImages::open(set, generator.image_shape(), fit, strict, MEMORY_BYTES, terminal)?;
+    let images = RealImages::open(set, generator.info().image_shape, fit, strict, MEMORY_BYTES, terminal)?;
     terminal.report_skipped(images.skipped());
     let densities = match reference {
         Some(reference) => {
@@ -127,7 +127,7 @@ fn data(
             "weights are cut at {cut:.3} means so that the effective sample size is met (--min-ess)"
         ));
     }
-    let classes = match generator.class_count() {
+    let classes = match generator.info().class_count {
         0 => None,
         count => Some(classes(&place, &images.paths(), count)?),
     };
@@ -180,7 +180,7 @@ fn diffusion_trainer(
         ],
         "a diffusion model has no adversary",
     )?;
-    let (adam, warmup, ema) = optimisation(settings, family(live.family())?.training);
+    let (adam, warmup, ema) = optimisation(settings, family(live.info().family)?.training);
     let config = DiffusionConfig { batch, adam, warmup, ema };
     Ok(Box::new(DiffusionTrainer::new(live, average, real, config, ranks)?))
 }
@@ -210,7 +210,8 @@ fn gan_trainer(
     (batch, ranks): (usize, &Ranks),
 ) -> Result<Box<Model>> {
     let discriminator = discriminator(settings, real.seed, &real.device)?;
-    let family = Training::of(family(live.family())?.training, family(discriminator.family())?.training);
+    let family =
+        Training::of(family(live.info().family)?.training, family(discriminator.info().family)?.training);
     let gamma = *settings.gamma.get_or_insert(family.gamma);
     let unused = ("--r1-interval", "there is no R1 without --gamma");
     let r1 = interval(settings, gamma, |s| &mut s.r1_interval, default::R1_INTERVAL, unused)?
@@ -250,7 +251,7 @@ fn generators(settings: &Settings, seed: u64, device: &Device) -> Result<[Box<dy
         Some(config) => initialise(config, seed, &request(network)),
         None => load(required(&settings.generator, "--generator (or --init)")?, &request(network)),
     };
-    Ok([make(Network::Live)?, make(Network::Average)?])
+    Ok([make(Network::Generator)?, make(Network::Ema)?])
 }
 
 fn discriminator(settings: &Settings, seed: u64, device: &Device) -> Result<Box<dyn Discriminator>> {

@@ -4,8 +4,8 @@ use super::similar;
 use crate::error::{Error, Result};
 use crate::formats::digest::sha256_of_file;
 use crate::generate::{
-    self, Conditions, Generator, GeneratorRequest, LatentSpace, NoiseMode, SamplerRequest, Seeds, Truncation,
-    find_space, latents_of_seeds, read_latents,
+    self, ForwardOptions, Generator, GeneratorRequest, LatentSpace, NoiseMode, SamplerRequest, Seeds,
+    Truncation, latents_of_seeds, read_latents,
 };
 use crate::perturb::Latents;
 use crate::sampling::{self, Source};
@@ -109,16 +109,15 @@ impl GeneratorArgs {
 
     /// The space that latents are in.
     pub fn space<'g>(&self, generator: &'g dyn Generator) -> Result<&'g LatentSpace> {
-        find_space(generator.spaces(), self.space.as_deref())
+        generator.info().space(self.space.as_deref())
     }
 
     /// What every image has in common; classes and keys come with each batch of [`Latents`]. Fails where the generator does not take it.
-    pub fn conditions(&self, generator: &dyn Generator) -> Result<Conditions<'_>> {
+    pub fn conditions(&self, generator: &dyn Generator) -> Result<ForwardOptions<'_>> {
         let conditions = self.first_conditions();
         // Latents that are brought into another space arrive there truncated.
-        let mapped =
-            self.latents.is_none() && self.space(generator)? != find_space(generator.spaces(), None)?;
-        let conditions = Conditions {
+        let mapped = self.latents.is_none() && self.space(generator)? != generator.info().space(None)?;
+        let conditions = ForwardOptions {
             space: self.space.as_deref(),
             truncation: conditions.truncation.filter(|_| !mapped),
             ..conditions
@@ -127,19 +126,19 @@ impl GeneratorArgs {
         let one = Tensor::zeros(dims, DType::F32, &self.request().device)?;
         let classes = self.class.map(|class| [class]);
         let classes = classes.as_ref().map(|classes| classes.as_slice());
-        generator.check(&one, &Conditions { classes, keys: Some(&[0]), ..conditions })?;
+        generator.info().check(&one, &ForwardOptions { classes, keys: Some(&[0]), ..conditions })?;
         Ok(conditions)
     }
 
-    fn first_conditions(&self) -> Conditions<'static> {
-        Conditions {
+    fn first_conditions(&self) -> ForwardOptions<'static> {
+        ForwardOptions {
             truncation: self.trunc.map(|psi| Truncation { psi, cutoff: None }),
             noise: match self.noise_mode {
                 NoiseChoice::Const => NoiseMode::Const,
                 NoiseChoice::None => NoiseMode::None,
                 NoiseChoice::Random => NoiseMode::Random,
             },
-            ..Conditions::default()
+            ..ForwardOptions::default()
         }
     }
 
@@ -179,7 +178,7 @@ impl GeneratorArgs {
             });
             return Ok(Box::new(batches));
         }
-        let first_space = find_space(generator.spaces(), None)?;
+        let first_space = generator.info().space(None)?;
         let mut rest = self.seeds.as_ref().unwrap_or(default_seeds).at(range);
         let batches = std::iter::from_fn(move || {
             let seeds: Vec<u32> = rest.by_ref().take(size.max(1)).collect();
@@ -190,8 +189,11 @@ impl GeneratorArgs {
             let classes = classes(seeds.len());
             let mut latents = latents_of_seeds(first_space, &seeds, DType::F32, &device)?;
             if space != first_space {
-                let conditions =
-                    Conditions { classes: classes.as_deref(), keys: Some(&keys), ..self.first_conditions() };
+                let conditions = ForwardOptions {
+                    classes: classes.as_deref(),
+                    keys: Some(&keys),
+                    ..self.first_conditions()
+                };
                 latents = generator.map_latents(&latents, space.name, &conditions)?;
             }
             Ok(Latents { values: latents, seeds: Some(seeds), keys, classes })
@@ -244,9 +246,9 @@ impl GeneratorArgs {
     pub fn describe(&self, generator: &dyn Generator, default_seeds: &Seeds) -> Result<serde_json::Value> {
         let noise = self.noise_mode.to_possible_value().map(|value| value.get_name().to_owned());
         Ok(serde_json::json!({
-            "family": generator.family(),
-            "weights_sha256": generator.variables().digest()?,
-            "stages": generator.stages(),
+            "family": generator.info().family,
+            "weights_sha256": generator.weights()?.digest()?,
+            "stages": generator.info().stages,
             "seeds": match self.latents {
                 Some(_) => None,
                 None => Some(self.seeds.as_ref().unwrap_or(default_seeds).to_string()),

@@ -165,7 +165,7 @@ impl Sweep {
                 settings.len() - outcomes.len()
             ));
         }
-        if generator.truncates() {
+        if generator.info().truncates {
             outcomes.extend(self.truncation_curve(
                 generator.as_ref(),
                 &mut blocks,

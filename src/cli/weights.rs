@@ -112,7 +112,7 @@ impl Weights {
                 }
                 // Of a directory it is what images are made with.
                 let dict = match file.is_dir() {
-                    true => load(&file, &GeneratorRequest::default())?.variables().state_dict(&file)?,
+                    true => load(&file, &GeneratorRequest::default())?.weights()?.state_dict(&file)?,
                     false => read_state_dict(&file)?,
                 };
                 write(&output, &dict)?;
@@ -140,11 +140,11 @@ fn convert_generator(
     networks.snapshot().save(output)?;
     let parts = [
         Some("averaged generator"),
-        networks.live.as_ref().map(|_| "trained generator"),
+        networks.generator.as_ref().map(|_| "trained generator"),
         networks.discriminator.as_ref().map(|_| "discriminator"),
     ];
     let parts: Vec<&str> = parts.into_iter().flatten().collect();
-    let family = networks.average.family();
+    let family = networks.ema.info().family;
     output::print(&format!("{family}: {} in {}\n", parts.join(", "), output.display()))
 }
 

@@ -15,42 +15,23 @@ pub use self::mpi::Mpi;
 pub use self::nccl::Nccl;
 
 use crate::error::{Error, Result};
+use crate::ops::all_reduce::AllReduce;
 use crate::shards::{RankSource, Shard};
-use candle_core::Tensor;
-use std::fmt::Debug;
 use std::sync::Arc;
 
 /// The ranks of this run, as everything that reduces over them holds them.
 pub type Ranks = Arc<dyn Collective>;
 
-/// What the ranks do together. Every rank has to call the same methods in the same order, with as many values.
+/// What the ranks do together: sums, and what a run needs beside them. Every rank has to call the same methods in the same order, with as many values.
 ///
 /// Nothing here returns an error: a rank that cannot reach the others ends the process.
-pub trait Collective: Debug + Send + Sync {
+pub trait Collective: AllReduce {
     /// The number of this one, from 0.
     fn rank(&self) -> usize;
-
-    /// How many there are.
-    fn size(&self) -> usize;
 
     /// The number of this one among those on the same machine, from 0.
     fn local(&self) -> usize {
         0
-    }
-
-    /// Each value becomes its sum over all ranks.
-    fn sum_f32(&self, values: &mut [f32]);
-
-    /// Each value becomes its sum over all ranks.
-    fn sum_f64(&self, values: &mut [f64]);
-
-    /// The sum over all ranks of a tensor of float32 or float64 that each has in the same shape, where its device can take it; `None`
-    /// where it has to go through the memory of the host.
-    ///
-    /// # Errors
-    /// What the device's library returns.
-    fn sum_on_device(&self, _: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        Ok(None)
     }
 
     /// Ends the processes of all ranks, also of those that wait for this one.
@@ -77,11 +58,7 @@ pub trait Collective: Debug + Send + Sync {
 #[derive(Debug, Clone, Copy)]
 pub struct Single;
 
-impl Collective for Single {
-    fn rank(&self) -> usize {
-        0
-    }
-
+impl AllReduce for Single {
     fn size(&self) -> usize {
         1
     }
@@ -89,6 +66,12 @@ impl Collective for Single {
     fn sum_f32(&self, _: &mut [f32]) {}
 
     fn sum_f64(&self, _: &mut [f64]) {}
+}
+
+impl Collective for Single {
+    fn rank(&self) -> usize {
+        0
+    }
 
     fn abort(&self, code: u8) -> ! {
         std::process::exit(code.into())

@@ -2,6 +2,7 @@
 
 use super::Collective;
 use crate::error::{Error, Result};
+use crate::ops::all_reduce::AllReduce;
 use mpi::Threading;
 use mpi::environment::{Universe, initialize_with_threading};
 use mpi::traits::{Communicator, CommunicatorCollectives, Equivalence};
@@ -87,17 +88,9 @@ impl Number for f64 {
     }
 }
 
-impl Collective for Mpi {
-    fn rank(&self) -> usize {
-        self.universe.world().rank() as usize
-    }
-
+impl AllReduce for Mpi {
     fn size(&self) -> usize {
         self.universe.world().size() as usize
-    }
-
-    fn local(&self) -> usize {
-        self.local
     }
 
     fn sum_f32(&self, values: &mut [f32]) {
@@ -106,6 +99,16 @@ impl Collective for Mpi {
 
     fn sum_f64(&self, values: &mut [f64]) {
         self.sum(values);
+    }
+}
+
+impl Collective for Mpi {
+    fn rank(&self) -> usize {
+        self.universe.world().rank() as usize
+    }
+
+    fn local(&self) -> usize {
+        self.local
     }
 
     fn abort(&self, code: u8) -> ! {

@@ -3,6 +3,7 @@
 use super::blocks::sum_in_blocks;
 use super::{Collective, Mpi};
 use crate::device::quietly;
+use crate::ops::all_reduce::AllReduce;
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
 use candle_core::cuda_backend::cudarc::nccl::result::NcclError;
@@ -52,17 +53,9 @@ fn failed(error: NcclError) -> Error {
     Error::msg(format!("NCCL: {}", said(error)))
 }
 
-impl Collective for Nccl {
-    fn rank(&self) -> usize {
-        self.mpi.rank()
-    }
-
+impl AllReduce for Nccl {
     fn size(&self) -> usize {
         self.mpi.size()
-    }
-
-    fn local(&self) -> usize {
-        self.mpi.local()
     }
 
     fn sum_f32(&self, values: &mut [f32]) {
@@ -83,6 +76,16 @@ impl Collective for Nccl {
         let comm = &*comm;
         let exchange = |what| move |x: &Tensor| x.apply_op1_no_bwd(&Exchange { comm, what });
         sum_in_blocks(x, self.size(), exchange(What::Deal), exchange(What::Gather)).map(Some)
+    }
+}
+
+impl Collective for Nccl {
+    fn rank(&self) -> usize {
+        self.mpi.rank()
+    }
+
+    fn local(&self) -> usize {
+        self.mpi.local()
     }
 
     fn abort(&self, code: u8) -> ! {

@@ -5,7 +5,7 @@ use crate::collective::{Ranks, single};
 use crate::error::{Error, Result};
 use crate::formats::{HostTensor, StateDict, TensorData};
 use crate::generate::Variables;
-use crate::ops::all_reduce;
+use crate::ops::all_reduce::{self, Reducer};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use serde::{Deserialize, Serialize};
@@ -114,7 +114,8 @@ impl Adam {
             return Ok(own);
         }
         let flat = own.iter().flatten().map(Tensor::flatten_all).collect::<candle_core::Result<Vec<_>>>()?;
-        let packed = all_reduce::mean(&Tensor::cat(&flat, 0)?, &self.ranks)?;
+        let reducer: Reducer = self.ranks.clone();
+        let packed = all_reduce::mean(&Tensor::cat(&flat, 0)?, Some(&reducer))?;
         let mut start = 0;
         own.iter()
             .map(|gradient| {

@@ -7,7 +7,7 @@ use super::share::Share;
 use super::weighting::WeightedRows;
 use crate::density::TwoLevel;
 use crate::error::{Error, Result};
-use crate::generate::{Conditions, Generator, find_space};
+use crate::generate::{ForwardOptions, Generator};
 use candle_core::{DType, Device, Tensor};
 use rand::RngExt;
 
@@ -159,13 +159,16 @@ fn accepted(
 /// The densities of candidates' images. These are made in eval mode: whether one is accepted must not depend on the others of its
 /// round.
 fn score(generator: &dyn Generator, judge: &Judge, candidates: &Batch, keys: &[u64]) -> Result<Vec<f64>> {
-    let conditions =
-        Conditions { classes: candidates.classes.as_deref(), keys: Some(keys), ..Conditions::default() };
+    let conditions = ForwardOptions {
+        classes: candidates.classes.as_deref(),
+        keys: Some(keys),
+        ..ForwardOptions::default()
+    };
     judge.densities(&generator.generate(&candidates.values, &conditions)?)
 }
 
 fn candidates(generator: &dyn Generator, real: &RealBatches, item: u64, count: usize) -> Result<Batch> {
-    let shape = &find_space(generator.spaces(), None)?.shape;
+    let shape = &generator.info().space(None)?.shape;
     let values = normals(keyed(real.seed, Purpose::Latents, item), count * shape.iter().product::<usize>());
     Ok(Batch {
         values: to_latents(values, count, shape, &real.device)?.to_dtype(real.dtype)?,
@@ -190,7 +193,7 @@ pub fn fixed_latents(
     images: &[u64],
     device: &Device,
 ) -> Result<Tensor> {
-    let shape = &find_space(generator.spaces(), None)?.shape;
+    let shape = &generator.info().space(None)?.shape;
     to_latents(normals_of_images(seed, purpose, images, shape), images.len(), shape, device)
 }
 

@@ -8,7 +8,7 @@ use super::share::Share;
 use super::trainer::{Scalars, Trainer, mean_over_ranks, warmup_rate};
 use crate::collective::Ranks;
 use crate::error::{Error, Result};
-use crate::generate::{Conditions, Discriminator, Generator, Mode};
+use crate::generate::{Discriminator, ForwardOptions, Generator, Mode, TrainContext};
 use candle_core::{DType, Device, Tensor};
 use rand::RngExt;
 
@@ -48,10 +48,10 @@ impl DiffusionTrainer {
         ranks: &Ranks,
     ) -> Result<Self> {
         if live.denoiser().is_none() {
-            return Err(Error::usage(format!("{} is no diffusion model", live.family()), ""));
+            return Err(Error::usage(format!("{} is no diffusion model", live.info().family), ""));
         }
         let share = Share::new(config.batch, 1, ranks)?;
-        let adam = Adam::new(live.variables(), config.adam)?.across(ranks);
+        let adam = Adam::new(live.weights()?, config.adam)?.across(ranks);
         Ok(Self { live, average, adam, real, config, share })
     }
 }
@@ -62,7 +62,7 @@ impl Trainer for DiffusionTrainer {
         let denoiser = self.live.denoiser().ok_or_else(|| Error::usage("this is no diffusion model", ""))?;
         let Batch { values: images, classes } = self.real.of_step(step, &self.share)?;
         let seed = self.real.seed;
-        let [channels, height, width] = self.live.image_shape().dims();
+        let [channels, height, width] = self.live.info().image_shape.dims();
         let noise = normals(keyed(seed, Purpose::Noise, step), batch * channels * height * width);
         let noise = Tensor::from_vec(noise, (batch, channels, height, width), &Device::Cpu)?;
         let noise = self.share.of_tensor(&noise)?.to_device(images.device())?.to_dtype(images.dtype())?;
@@ -70,17 +70,19 @@ impl Trainer for DiffusionTrainer {
         let timesteps: Vec<usize> =
             (0..batch).map(|_| levels.random_range(0..denoiser.timesteps() as u32) as usize).collect();
         let timesteps = self.share.of(&timesteps);
-        let conditions = Conditions {
+        let conditions = ForwardOptions {
             classes: classes.as_deref(),
             keys: Some(&self.share.images_of_step(step)),
-            mode: Mode::Train,
-            ranks: Some(self.share.ranks()),
-            ..Conditions::default()
+            mode: Mode::Train(TrainContext {
+                reducer: Some(&self.share.reducer()),
+                ..TrainContext::default()
+            }),
+            ..ForwardOptions::default()
         };
         let loss = denoiser.losses(&images, &noise, &timesteps, &conditions)?.mean_all()?;
         self.adam.step(&loss.backward()?, warmup_rate(step, warmup))?;
         let seen = (step + 1) * batch as u64;
-        follow(self.average.variables(), self.live.variables(), ema.decay(batch as u64, seen))?;
+        follow(self.average.weights()?, self.live.weights()?, ema.decay(batch as u64, seen))?;
         if !report {
             return Ok(Vec::new());
         }

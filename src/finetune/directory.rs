@@ -112,7 +112,7 @@ impl RunDirectory {
         fs::create_dir_all(&states).map_err(Error::io("create", &states))?;
         let target = states.join(state_name(step));
         self.replace(&target, |directory| {
-            for (name, variables) in trainer.networks() {
+            for (name, variables) in trainer.networks()? {
                 let file = directory.join(format!("{name}.safetensors"));
                 write_safetensors(&file, &variables.state_dict(&file)?)?;
             }
@@ -146,7 +146,7 @@ impl RunDirectory {
         if record.step != step {
             return Err(Error::malformed(&file, format!("is the state of step {}", record.step), hint));
         }
-        for (name, variables) in trainer.networks() {
+        for (name, variables) in trainer.networks()? {
             variables.load(&read_state_dict(directory.join(format!("{name}.safetensors")))?)?;
         }
         for (name, adam) in trainer.optimizers() {

@@ -6,7 +6,7 @@ use super::random::Purpose;
 use super::trainer::{Scalars, Trainer};
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
-use crate::generate::Conditions;
+use crate::generate::ForwardOptions;
 use crate::metrics::{Comparison, FeatureSet, Options, evaluate, metric};
 use crate::progress::{Progress, Silent, check_stop};
 use crate::reference::Reference;
@@ -57,12 +57,15 @@ impl Evaluator {
             let rows = trainer.batch().min(self.images - start);
             let keys: Vec<u64> = (start as u64..).take(rows).collect();
             let latents = fixed_latents(generator, self.seed, Purpose::Evaluation, &keys, &self.device)?;
-            let classes: Option<Vec<u32>> = match generator.class_count() {
+            let classes: Option<Vec<u32>> = match generator.info().class_count {
                 0 => None,
                 count => Some(keys.iter().map(|key| (key % count as u64) as u32).collect()),
             };
-            let conditions =
-                Conditions { classes: classes.as_deref(), keys: Some(&keys), ..Conditions::default() };
+            let conditions = ForwardOptions {
+                classes: classes.as_deref(),
+                keys: Some(&keys),
+                ..ForwardOptions::default()
+            };
             let images = generator.generate(&latents, &conditions)?;
             parts.push(features_of_generated(&self.extractor, &images)?);
             progress.advance(rows as u64);

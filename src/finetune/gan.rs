@@ -9,7 +9,9 @@ use super::share::Share;
 use super::trainer::{Scalars, Trainer, mean_over_ranks, warmup_rate};
 use crate::collective::Ranks;
 use crate::error::{Error, Result};
-use crate::generate::{Conditions, Discriminator, GanLoss, Generator, Mode, NoiseMode, Variables};
+use crate::generate::{
+    Discriminator, ForwardOptions, GanLoss, Generator, Mode, NoiseMode, TrainContext, Variables,
+};
 use candle_core::{DType, Device, Tensor};
 
 /// R1, computed at every `interval`-th step and weighted up for it (lazy regularisation, StyleGAN2 appendix B).
@@ -82,15 +84,14 @@ impl Adversaries {
         ranks: &Ranks,
     ) -> Result<Self> {
         let GanNetworks { live, discriminator, .. } = &networks;
-        if live.image_shape() != discriminator.image_shape()
-            || live.class_count() != discriminator.class_count()
-        {
+        let (made, taken) = (live.info(), discriminator.info());
+        if made.image_shape != taken.image_shape || made.class_count != taken.class_count {
             let reason = format!(
                 "the generator makes {:?} of {} classes, the discriminator takes {:?} of {}",
-                live.image_shape().dims(),
-                live.class_count(),
-                discriminator.image_shape().dims(),
-                discriminator.class_count()
+                made.image_shape.dims(),
+                made.class_count,
+                taken.image_shape.dims(),
+                taken.class_count
             );
             return Err(Error::usage(reason, "are they of one model?"));
         }
@@ -115,7 +116,7 @@ impl Adversaries {
             None => None,
         };
         let share = Share::new(config.batch, group, ranks)?;
-        let adam_g = Adam::new(live.variables(), adam_of_g)?.across(ranks);
+        let adam_g = Adam::new(live.weights()?, adam_of_g)?.across(ranks);
         let adam_d = Adam::new(discriminator.variables(), adam_of_d)?.across(ranks);
         Ok(Self { networks, adam_g, adam_d, config, path_length, seed, share })
     }
@@ -125,14 +126,15 @@ impl Adversaries {
         let GanConfig { batch, loss, r1, warmup, ema, .. } = self.config;
         let GanNetworks { live, average, discriminator } = &self.networks;
         let rate = warmup_rate(step, warmup);
-        let ranks = Some(self.share.ranks());
-        let with = |classes, mode| Conditions { classes, mode, ranks, ..Conditions::default() };
+        let reducer = self.share.reducer();
+        let training = Mode::Train(TrainContext { reducer: Some(&reducer), ..TrainContext::default() });
+        let with = |classes, mode| ForwardOptions { classes, mode, ..ForwardOptions::default() };
         let (of_real, of_fake) = (real.classes.as_deref(), z.classes.as_deref());
 
         // As in DCGAN's program one batch of generated images serves both networks.
         // Noise between the layers, where there is any, is new for each image: what is stored would be learnt by heart.
         let keys = self.share.images_of_step(step);
-        let noisy = Conditions { noise: NoiseMode::Random, keys: Some(&keys), ..with(of_fake, Mode::Train) };
+        let noisy = ForwardOptions { noise: NoiseMode::Random, keys: Some(&keys), ..with(of_fake, training) };
         let at = (self.seed, step);
         let mixing = Mixing::of_step(live.as_ref(), self.config.style_mixing, &self.share, at, &z.values)?;
         let images = images_of(live.as_ref(), &z.values, mixing.as_ref(), &noisy)?;
@@ -140,9 +142,9 @@ impl Adversaries {
         const PASSES: u64 = 3;
         let [for_real, for_fake, for_generator] =
             [0, 1, 2].map(|pass| keys.iter().map(|key| key * PASSES + pass).collect::<Vec<u64>>());
-        let judged = |classes, mode, keys| Conditions { keys: Some(keys), ..with(classes, mode) };
-        let logits_real = discriminator.logits(&real.values, &judged(of_real, Mode::Train, &for_real))?;
-        let logits_fake = discriminator.logits(&images.detach(), &judged(of_fake, Mode::Train, &for_fake))?;
+        let judged = |classes, mode, keys| ForwardOptions { keys: Some(keys), ..with(classes, mode) };
+        let logits_real = discriminator.logits(&real.values, &judged(of_real, training, &for_real))?;
+        let logits_fake = discriminator.logits(&images.detach(), &judged(of_fake, training, &for_fake))?;
         let d_loss = loss.discriminator(&logits_real, &logits_fake)?;
         self.adam_d.step(&d_loss.backward()?, rate)?;
 
@@ -153,14 +155,14 @@ impl Adversaries {
             let r1 = r1_penalty(
                 discriminator.as_ref(),
                 &real.values,
-                &with(of_real, Mode::TrainSecondOrder),
+                &with(of_real, training.second_order()),
                 gamma,
             )?;
             self.adam_d.step(&(&r1 * interval as f64)?.backward()?, rate)?;
             penalty = Some(r1.detach());
         }
 
-        let through = judged(of_fake, Mode::Through, &for_generator);
+        let through = judged(of_fake, training.inputs_only(), &for_generator);
         let g_loss = loss.generator(&discriminator.logits(&images, &through)?)?;
         self.adam_g.step(&g_loss.backward()?, rate)?;
         let path_length = match &self.path_length {
@@ -168,7 +170,7 @@ impl Adversaries {
                 let draws = path.draws(live.as_ref(), &self.share, at, &z.values)?;
                 let rows = draws.latents.dim(0)?;
                 let (classes, keys) = (of_fake.map(|classes| &classes[..rows]), Some(&keys[..rows]));
-                let still = Conditions { classes, keys, mode: Mode::TrainSecondOrder, ..noisy };
+                let still = ForwardOptions { classes, keys, mode: training.second_order(), ..noisy };
                 let Penalty { value, gradients } =
                     path.penalty(live.as_ref(), &draws, mixing.as_ref(), &still)?;
                 self.adam_g.step(&gradients, rate)?;
@@ -177,7 +179,7 @@ impl Adversaries {
             _ => None,
         };
         let seen = (step + 1) * batch as u64;
-        follow(average.variables(), live.variables(), ema.decay(batch as u64, seen))?;
+        follow(average.weights()?, live.weights()?, ema.decay(batch as u64, seen))?;
         Ok(Measured { d_loss, g_loss, logits_real, logits_fake, r1: penalty, path_length })
     }
 }
@@ -264,12 +266,12 @@ impl Trainer for GanTrainer {
         Some(self.adversaries.networks.discriminator.as_ref())
     }
 
-    fn networks(&self) -> Vec<(&'static str, &Variables)> {
+    fn networks(&self) -> Result<Vec<(&'static str, &Variables)>> {
         let GanNetworks { live, average, discriminator } = &self.adversaries.networks;
         let mut networks =
-            vec![("g", live.variables()), ("g_ema", average.variables()), ("d", discriminator.variables())];
+            vec![("g", live.weights()?), ("g_ema", average.weights()?), ("d", discriminator.variables())];
         networks.extend(self.adversaries.path_length.as_ref().map(PathLength::state));
-        networks
+        Ok(networks)
     }
 
     fn optimizers(&mut self) -> Vec<(&'static str, &mut Adam)> {
@@ -340,12 +342,12 @@ mod tests {
             assert!(difference(found, &expected(&format!("train.after_adam.D.{name}"))) < 2e-4, "{name}");
         }
         for name in ["main.1.running_mean", "main.1.running_var"] {
-            let found = live.variables().get(name).unwrap();
+            let found = live.weights().unwrap().get(name).unwrap();
             assert!(difference(found, &expected(&format!("train.after_g_step.G.{name}"))) < 2e-5, "{name}");
         }
         // Without a half-life the average is the generator itself, statistics of batch norm included.
         for name in ["main.0.weight", "main.1.running_var"] {
-            let (a, b) = (average.variables().get(name).unwrap(), live.variables().get(name).unwrap());
+            let [a, b] = [average, live].map(|g| g.weights().unwrap().get(name).unwrap());
             assert_eq!(difference(a, b), 0.0);
         }
     }

@@ -4,7 +4,7 @@
 //! logistic loss: `-log sigmoid(x) = softplus(-x)` and `-log(1 - sigmoid(x)) = softplus(x)`. Both names mean one formula here.
 
 use crate::error::{Error, Result};
-use crate::generate::{Conditions, Discriminator, GanLoss, Mode};
+use crate::generate::{Discriminator, ForwardOptions, GanLoss};
 use candle_core::{Device, Tensor, Var};
 
 /// `log(1 + exp(x))` of each element, without overflow.
@@ -74,11 +74,11 @@ pub fn check_second_order() -> Result<()> {
 pub fn r1_penalty(
     discriminator: &dyn Discriminator,
     images: &Tensor,
-    conditions: &Conditions,
+    conditions: &ForwardOptions,
     gamma: f64,
 ) -> Result<Tensor> {
     let images = Var::from_tensor(&images.detach())?;
-    let conditions = Conditions { mode: Mode::TrainSecondOrder, ..*conditions };
+    let conditions = ForwardOptions { mode: conditions.mode.second_order(), ..*conditions };
     let logits = discriminator.logits(&images, &conditions)?;
     let gradients = logits.sum_all()?.backward()?;
     let gradient = gradients

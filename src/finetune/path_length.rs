@@ -5,8 +5,7 @@ use super::batches::{fixed_latents, normals_of_images};
 use super::random::{Purpose, keyed};
 use super::share::Share;
 use crate::error::{Error, Result};
-use crate::generate::{Builder, Conditions, Generator, Init, Mode, Variables, find_space};
-use crate::ops::all_reduce;
+use crate::generate::{Builder, ForwardOptions, Generator, Init, Variables};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use rand::RngExt;
@@ -23,7 +22,7 @@ const MEAN: &str = "pl_mean";
 
 /// How many vectors the space `w` has, where a generator has such a space.
 fn layers(generator: &dyn Generator) -> Option<usize> {
-    match find_space(generator.spaces(), Some(SPACE)).ok()?.shape.as_slice() {
+    match generator.info().space(Some(SPACE)).ok()?.shape.as_slice() {
         &[layers, _] => Some(layers),
         _ => None,
     }
@@ -37,7 +36,8 @@ pub fn check_layers(generator: &dyn Generator, what: &str) -> Result<()> {
     match layers(generator) {
         Some(_) => Ok(()),
         None => {
-            let reason = format!("{} has no latents for each layer, which {what} needs", generator.family());
+            let reason =
+                format!("{} has no latents for each layer, which {what} needs", generator.info().family);
             Err(Error::usage(reason, format!("leave {what} out")))
         }
     }
@@ -83,7 +83,7 @@ pub fn images_of(
     generator: &dyn Generator,
     latents: &Tensor,
     mixing: Option<&Mixing>,
-    conditions: &Conditions,
+    conditions: &ForwardOptions,
 ) -> Result<Tensor> {
     match mixing {
         Some(_) => images_of_ws(generator, &mixed_ws(generator, latents, mixing, conditions)?, conditions),
@@ -96,18 +96,18 @@ fn mixed_ws(
     generator: &dyn Generator,
     latents: &Tensor,
     mixing: Option<&Mixing>,
-    conditions: &Conditions,
+    conditions: &ForwardOptions,
 ) -> Result<Tensor> {
     let ws = generator.map_latents(latents, SPACE, conditions)?;
     let Some(Mixing { latents, first }) = mixing else { return Ok(ws) };
     let (rows, layers, _) = ws.dims3()?;
-    let still = Conditions { mode: Mode::TrainSecondOrder, ..*conditions };
+    let still = ForwardOptions { mode: conditions.mode.second_order(), ..*conditions };
     let others = generator.map_latents(&latents.narrow(0, 0, rows)?, SPACE, &still)?;
     Ok(Tensor::cat(&[ws.narrow(1, 0, *first)?, others.narrow(1, *first, layers - first)?], 1)?)
 }
 
-fn images_of_ws(generator: &dyn Generator, ws: &Tensor, conditions: &Conditions) -> Result<Tensor> {
-    generator.generate(ws, &Conditions { space: Some(SPACE), ..*conditions })
+fn images_of_ws(generator: &dyn Generator, ws: &Tensor, conditions: &ForwardOptions) -> Result<Tensor> {
+    generator.generate(ws, &ForwardOptions { space: Some(SPACE), ..*conditions })
 }
 
 /// How the penalty is applied.
@@ -183,7 +183,7 @@ impl PathLength {
         like: &Tensor,
     ) -> Result<Paths> {
         let images = share.first((share.batch() / SHRINK).max(1)).images_of_step(step);
-        let dims = generator.image_shape().dims();
+        let dims = generator.info().image_shape.dims();
         let noise = normals_of_images(seed, Purpose::PathNoise, &images, &dims);
         let noise = Tensor::from_vec(noise, [&[images.len()], dims.as_slice()].concat(), &Device::Cpu)?;
         let latents = fixed_latents(generator, seed, Purpose::PathLatents, &images, like.device())?;
@@ -202,7 +202,7 @@ impl PathLength {
         generator: &dyn Generator,
         Paths { latents, noise }: &Paths,
         mixing: Option<&Mixing>,
-        conditions: &Conditions,
+        conditions: &ForwardOptions,
     ) -> Result<Penalty> {
         let ws = mixed_ws(generator, latents, mixing, conditions)?;
         let at = Var::from_tensor(&ws.detach())?;
@@ -217,14 +217,14 @@ impl PathLength {
         let lengths = slope.sqr()?.sum(2)?.mean(1)?.sqrt()?;
         let variable = self.mean.get(MEAN).ok_or_else(|| Error::data("there is no running mean", ""))?;
         let before = variable.as_detached_tensor().to_dtype(lengths.dtype())?;
-        let now = all_reduce::mean(&lengths.detach().mean_all()?, &conditions.ranks())?;
+        let now = conditions.mode.mean_over_processes(&lengths.detach().mean_all()?)?;
         let mean = ((&before * (1.0 - DECAY))? + (now * DECAY)?)?;
         variable.set(&mean.to_dtype(variable.dtype())?)?;
         let value = lengths.broadcast_sub(&mean)?.sqr()?.mean_all()?;
         let mut gradients = (&value * (self.config.weight * self.config.interval as f64))?.backward()?;
         if let Some(into_ws) = gradients.get(&at).map(Tensor::detach) {
             let mapping = (ws * into_ws)?.sum_all()?.backward()?;
-            for (_, parameter) in generator.variables().parameters() {
+            for (_, parameter) in generator.weights()?.parameters() {
                 if let Some(gradient) = mapping.get(parameter) {
                     let sum = match gradients.get(parameter) {
                         Some(other) => (other.detach() + gradient)?,

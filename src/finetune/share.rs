@@ -3,6 +3,7 @@
 
 use crate::collective::Ranks;
 use crate::error::{Error, Result};
+use crate::ops::all_reduce::Reducer;
 use crate::shards::Shard;
 use candle_core::Tensor;
 
@@ -54,6 +55,11 @@ impl Share {
         &self.ranks
     }
 
+    /// The same as networks take them, for statistics of the whole batch.
+    pub fn reducer(&self) -> Reducer {
+        self.ranks.clone()
+    }
+
     /// The own images of a step, counted over the run.
     pub fn images_of_step(&self, step: u64) -> Vec<u64> {
         self.rows.iter().map(|&row| step * self.batch as u64 + row as u64).collect()
@@ -91,6 +97,7 @@ impl Share {
 mod tests {
     use super::*;
     use crate::collective::Collective;
+    use crate::ops::all_reduce::AllReduce;
     use proptest::prelude::*;
     use std::sync::Arc;
 
@@ -101,15 +108,18 @@ mod tests {
         size: usize,
     }
 
-    impl Collective for Mute {
-        fn rank(&self) -> usize {
-            self.rank
-        }
+    impl AllReduce for Mute {
         fn size(&self) -> usize {
             self.size
         }
         fn sum_f32(&self, _: &mut [f32]) {}
         fn sum_f64(&self, _: &mut [f64]) {}
+    }
+
+    impl Collective for Mute {
+        fn rank(&self) -> usize {
+            self.rank
+        }
         fn abort(&self, _: u8) -> ! {
             panic!("aborted")
         }

@@ -4,7 +4,7 @@ use super::batches::fixed_latents;
 use super::random::Purpose;
 use super::trainer::Trainer;
 use crate::error::Result;
-use crate::generate::{Conditions, pixels};
+use crate::generate::{ForwardOptions, pixels};
 use crate::images::write_png_bytes;
 use candle_core::Device;
 use std::path::Path;
@@ -28,22 +28,22 @@ impl Sheet {
         let count = self.side * self.side;
         let keys: Vec<u64> = (0..count as u64).collect();
         let latents = fixed_latents(generator, self.seed, Purpose::Sheet, &keys, device)?;
-        let classes: Option<Vec<u32>> = match generator.class_count() {
+        let classes: Option<Vec<u32>> = match generator.info().class_count {
             0 => None,
             classes => Some((0..count).map(|i| (i % self.side % classes) as u32).collect()),
         };
         let mut images = Vec::with_capacity(count);
         for start in (0..count).step_by(trainer.batch()) {
             let rows = trainer.batch().min(count - start);
-            let conditions = Conditions {
+            let conditions = ForwardOptions {
                 classes: classes.as_ref().map(|classes| &classes[start..start + rows]),
                 keys: Some(&keys[start..start + rows]),
-                ..Conditions::default()
+                ..ForwardOptions::default()
             };
             let batch = generator.generate(&latents.narrow(0, start, rows)?, &conditions)?;
-            images.extend(pixels::to_bytes(&batch, generator.quantization())?);
+            images.extend(pixels::to_bytes(&batch, generator.info().quantization)?);
         }
-        let [channels, height, width] = generator.image_shape().dims();
+        let [channels, height, width] = generator.info().image_shape.dims();
         let (row, line) = (width * channels, self.side * width * channels);
         let mut grid = vec![0; self.side * height * line];
         for (i, image) in images.iter().enumerate() {

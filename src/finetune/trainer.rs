@@ -42,17 +42,20 @@ pub trait Trainer {
     fn optimizers(&mut self) -> Vec<(&'static str, &mut Adam)>;
 
     /// The networks, named as in a generator directory.
-    fn networks(&self) -> Vec<(&'static str, &Variables)> {
-        let mut networks = vec![("g", self.live().variables()), ("g_ema", self.average().variables())];
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a generator without weights.
+    fn networks(&self) -> Result<Vec<(&'static str, &Variables)>> {
+        let mut networks = vec![("g", self.live().weights()?), ("g_ema", self.average().weights()?)];
         networks.extend(self.discriminator().map(|d| ("d", d.variables())));
-        networks
+        Ok(networks)
     }
 
     /// The networks as a generator directory.
     fn snapshot(&self) -> Snapshot<'_> {
         Snapshot {
-            live: Some(self.live()),
-            average: Some(self.average()),
+            generator: Some(self.live()),
+            ema: Some(self.average()),
             discriminator: self.discriminator(),
         }
     }
@@ -62,7 +65,7 @@ pub trait Trainer {
     /// # Errors
     /// [`Error::Data`] naming the first.
     fn check_finite(&self) -> Result<()> {
-        for (network, variables) in self.networks() {
+        for (network, variables) in self.networks()? {
             for (name, variable) in variables.parameters().chain(variables.buffers()) {
                 let sum = variable.to_dtype(candle_core::DType::F64)?.sum_all()?.to_scalar::<f64>()?;
                 if !sum.is_finite() {

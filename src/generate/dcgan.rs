@@ -5,10 +5,14 @@
 //! convolutions of stride 2 with batch norm (but the first) and LeakyReLU(0.2), down to 4 x 4 and one logit.
 
 use super::config::{Config, MAX_LAYERS, bounded};
+use super::family::{Family, Role};
+use super::info::{DiscriminatorInfo, GeneratorInfo, ImageShape, LatentSpace};
 use super::layers::{BatchNorm, Conv2d, ConvTranspose2d};
-use super::traits::{Conditions, Discriminator, Generator, ImageShape, LatentSpace, Truncation};
+use super::options::{ForwardOptions, Truncation};
+use super::sampler::SamplerRequest;
+use super::training;
+use super::traits::{Discriminator, Generator};
 use super::variables::{Builder, Init, Variables};
-use super::{Family, Role, SamplerRequest, training};
 use crate::error::{Error, Result};
 use crate::formats::StateDict;
 use crate::ops::activation::Activation::{Identity, Relu};
@@ -17,14 +21,14 @@ use crate::ops::leaky_relu::leaky_relu;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-/// The line of the registry.
+/// Tensors are `main.0.weight`, …
 pub(super) const FAMILY: Family = Family {
     name: "dcgan",
-    about: "DCGAN in the layout of PyTorch's example (main.0.weight, …)",
     recognise,
     generator: build_generator,
     discriminator: Some(build_discriminator),
     official: None,
+    directory: None,
     training: training::GAN,
 };
 
@@ -97,15 +101,14 @@ fn undecided(builder: &Builder, what: &str) -> Error {
 }
 
 struct DcganGenerator {
-    config: GeneratorConfig,
+    info: GeneratorInfo,
     layers: Vec<(ConvTranspose2d, BatchNorm)>,
     last: ConvTranspose2d,
     variables: Variables,
-    spaces: Vec<LatentSpace>,
 }
 
 fn build_generator(config: &Config, mut builder: Builder, _: &SamplerRequest) -> Result<Box<dyn Generator>> {
-    let config = match config.part() {
+    let config: GeneratorConfig = match config.part() {
         Some(_) => config.parse()?,
         None => match convolutions(&builder, generator_module).split_last() {
             Some((&[_, image_channels, ..], rest @ [[z_dim, ..], ..])) => GeneratorConfig {
@@ -131,47 +134,35 @@ fn build_generator(config: &Config, mut builder: Builder, _: &SamplerRequest) ->
         ins = outs;
     }
     let last = conv(&mut builder, at, ins, config.image_channels)?;
-    let spaces = vec![LatentSpace::normal("z", &[config.z_dim])];
-    Ok(Box::new(DcganGenerator { config, layers, last, variables: builder.finish(&[])?, spaces }))
+    let shape = ImageShape::square(config.image_channels, side(config.channels.len()));
+    let z = LatentSpace::normal("z", &[config.z_dim]);
+    let info = GeneratorInfo {
+        truncates: true,
+        ..GeneratorInfo::new(FAMILY.name, serde_json::json!(config), shape, [z])
+    };
+    Ok(Box::new(DcganGenerator { info, layers, last, variables: builder.finish(&[])? }))
 }
 
 impl Generator for DcganGenerator {
-    fn family(&self) -> &'static str {
-        FAMILY.name
+    fn info(&self) -> &GeneratorInfo {
+        &self.info
     }
 
-    fn config(&self) -> serde_json::Value {
-        serde_json::json!(self.config)
+    fn variables(&self) -> Option<&Variables> {
+        Some(&self.variables)
     }
 
-    fn variables(&self) -> &Variables {
-        &self.variables
-    }
-
-    fn image_shape(&self) -> ImageShape {
-        let side = side(self.config.channels.len());
-        ImageShape { channels: self.config.image_channels, height: side, width: side }
-    }
-
-    fn spaces(&self) -> &[LatentSpace] {
-        &self.spaces
-    }
-
-    fn truncates(&self) -> bool {
-        true
-    }
-
-    fn stage(&self, _: usize, state: &Tensor, conditions: &Conditions) -> Result<Tensor> {
-        let mut x = Truncation::scale(conditions.truncation, state)?.unsqueeze(2)?.unsqueeze(3)?;
+    fn stage(&self, _: usize, state: &Tensor, options: &ForwardOptions) -> Result<Tensor> {
+        let mut x = Truncation::scale(options.truncation, state)?.unsqueeze(2)?.unsqueeze(3)?;
         for (conv, norm) in &self.layers {
-            x = norm.forward(&conv.forward(&x, conditions.mode)?, Relu, conditions)?;
+            x = norm.forward(&conv.forward(&x, options.mode)?, Relu, options.mode)?;
         }
-        Ok(self.last.forward(&x, conditions.mode)?.tanh()?)
+        Ok(self.last.forward(&x, options.mode)?.tanh()?)
     }
 }
 
 struct DcganDiscriminator {
-    config: DiscriminatorConfig,
+    info: DiscriminatorInfo,
     first: Conv2d,
     layers: Vec<(Conv2d, BatchNorm)>,
     last: Conv2d,
@@ -179,7 +170,7 @@ struct DcganDiscriminator {
 }
 
 fn build_discriminator(config: &Config, mut builder: Builder) -> Result<Box<dyn Discriminator>> {
-    let config = match config.part() {
+    let config: DiscriminatorConfig = match config.part() {
         Some(_) => config.parse()?,
         None => match convolutions(&builder, discriminator_module).split_last() {
             Some((_, rest @ [[_, image_channels, ..], ..])) => DiscriminatorConfig {
@@ -206,33 +197,26 @@ fn build_discriminator(config: &Config, mut builder: Builder) -> Result<Box<dyn 
         ins = outs;
     }
     let last = conv(&mut builder, config.channels.len(), ins, 1, ConvConfig::padded(0))?;
-    Ok(Box::new(DcganDiscriminator { config, first, layers, last, variables: builder.finish(&[])? }))
+    let shape = ImageShape::square(config.image_channels, side(config.channels.len()));
+    let info = DiscriminatorInfo::new(FAMILY.name, serde_json::json!(config), shape);
+    Ok(Box::new(DcganDiscriminator { info, first, layers, last, variables: builder.finish(&[])? }))
 }
 
 impl Discriminator for DcganDiscriminator {
-    fn family(&self) -> &'static str {
-        FAMILY.name
-    }
-
-    fn config(&self) -> serde_json::Value {
-        serde_json::json!(self.config)
+    fn info(&self) -> &DiscriminatorInfo {
+        &self.info
     }
 
     fn variables(&self) -> &Variables {
         &self.variables
     }
 
-    fn image_shape(&self) -> ImageShape {
-        let side = side(self.config.channels.len());
-        ImageShape { channels: self.config.image_channels, height: side, width: side }
-    }
-
-    fn logits(&self, images: &Tensor, conditions: &Conditions) -> Result<Tensor> {
-        self.check(images, conditions)?;
-        let mode = conditions.mode;
+    fn logits(&self, images: &Tensor, options: &ForwardOptions) -> Result<Tensor> {
+        self.info.check(images, options)?;
+        let mode = options.mode;
         let mut x = leaky_relu(&self.first.forward(images, mode)?, SLOPE)?;
         for (conv, norm) in &self.layers {
-            x = leaky_relu(&norm.forward(&conv.forward(&x, mode)?, Identity, conditions)?, SLOPE)?;
+            x = leaky_relu(&norm.forward(&conv.forward(&x, mode)?, Identity, mode)?, SLOPE)?;
         }
         Ok(self.last.forward(&x, mode)?.flatten_all()?)
     }

@@ -14,14 +14,13 @@ fn discriminator(dtype: DType) -> Box<dyn Discriminator> {
     load_discriminator(fixture("dcgan/weights_d.safetensors"), &request).unwrap()
 }
 
-const TRAIN: Conditions<'static> = Conditions {
+const TRAIN: ForwardOptions<'static> = ForwardOptions {
     classes: None,
     space: None,
     truncation: None,
     noise: NoiseMode::Const,
     keys: None,
-    mode: Mode::Train,
-    ranks: None,
+    mode: Mode::train(),
 };
 
 #[test]
@@ -29,13 +28,13 @@ fn images_logits_and_the_gradient_of_z_agree_with_pytorch() {
     let io = Expected::read("dcgan/io.safetensors");
     for (dtype, tolerance) in [(DType::F32, 2e-5), (DType::F64, 5e-6)] {
         let (g, d) = (generator(dtype), discriminator(dtype));
-        assert_eq!(g.image_shape(), ImageShape { channels: 3, height: 32, width: 32 });
-        assert_eq!(d.image_shape(), g.image_shape());
+        assert_eq!(g.info().image_shape, ImageShape { channels: 3, height: 32, width: 32 });
+        assert_eq!(d.info().image_shape, g.info().image_shape);
         let z = io.get("z", dtype).flatten_from(1).unwrap();
-        let conditions = Conditions::default();
-        io.assert("d_logits_real", &d.logits(&io.get("real", dtype), &conditions).unwrap(), tolerance);
+        let options = ForwardOptions::default();
+        io.assert("d_logits_real", &d.logits(&io.get("real", dtype), &options).unwrap(), tolerance);
         let result =
-            value_and_gradient(g.as_ref(), &z, &conditions, |images| d.logits(images, &conditions)).unwrap();
+            value_and_gradient(g.as_ref(), &z, &options, |images| d.logits(images, &options)).unwrap();
         io.assert("img", &result.images, tolerance);
         io.assert("d_logits", &result.value, tolerance);
         io.assert("grad_z", &result.gradient, 10.0 * tolerance);
@@ -78,20 +77,20 @@ fn the_gradients_of_a_training_step_agree_with_pytorch() {
         for name in ["main.3.running_mean", "main.3.running_var"] {
             io.assert(&format!("train.after_d_step.D.{name}"), d.variables().get(name).unwrap(), 2e-5);
         }
-        let through = Conditions { mode: Mode::Through, ..TRAIN };
+        let through = ForwardOptions { mode: Mode::train().inputs_only(), ..TRAIN };
         let loss = cross_entropy(&d.logits(&images, &through).unwrap());
         io.assert("train.g_loss", &loss, 2e-5);
         let grads = loss.backward().unwrap();
         assert!(d.variables().parameters().all(|(_, var)| grads.get(var).is_none()));
         for name in ["main.0.weight", "main.6.weight", "main.4.weight"] {
-            let var = g.variables().get(name).unwrap();
+            let var = g.weights().unwrap().get(name).unwrap();
             io.assert(&format!("train.grad_g_loss.G.{name}"), grads.get(var).unwrap(), 1e-3);
             io.assert(&format!("train.after_adam.G.{name}"), &adam_step(var, grads.get(var).unwrap()), 1e-3);
         }
         for name in ["main.1.running_mean", "main.1.running_var"] {
-            io.assert(&format!("train.after_g_step.G.{name}"), g.variables().get(name).unwrap(), 2e-5);
+            io.assert(&format!("train.after_g_step.G.{name}"), g.weights().unwrap().get(name).unwrap(), 2e-5);
         }
-        let counter = g.variables().get("main.1.num_batches_tracked").unwrap();
+        let counter = g.weights().unwrap().get("main.1.num_batches_tracked").unwrap();
         let before =
             Expected::read("dcgan/weights.safetensors").get("main.1.num_batches_tracked", DType::I64);
         assert_eq!(counter.to_scalar::<i64>().unwrap(), before.to_scalar::<i64>().unwrap() + 1);
@@ -102,10 +101,10 @@ fn the_gradients_of_a_training_step_agree_with_pytorch() {
 fn an_image_and_its_gradient_are_the_same_bits_alone_and_in_a_batch() {
     let (g, d) = (generator(DType::F32), discriminator(DType::F32));
     let z = values(&[5, 16], 3, DType::F32);
-    let conditions = Conditions::default();
+    let options = ForwardOptions::default();
     let run = |z: &Tensor| {
         let result =
-            value_and_gradient(g.as_ref(), z, &conditions, |images| d.logits(images, &conditions)).unwrap();
+            value_and_gradient(g.as_ref(), z, &options, |images| d.logits(images, &options)).unwrap();
         [result.images, result.value, result.gradient].map(|t| t.flatten_from(1.min(t.rank() - 1)).unwrap())
     };
     let together = run(&z);
@@ -122,7 +121,7 @@ fn truncation_scales_the_latent() {
     let g = generator(DType::F32);
     let z = values(&[2, 16], 3, DType::F32);
     let truncation = Some(Truncation { psi: 0.5, cutoff: None });
-    let truncated = g.generate(&z, &Conditions { truncation, ..Conditions::default() }).unwrap();
-    let scaled = g.generate(&(z * 0.5).unwrap(), &Conditions::default()).unwrap();
+    let truncated = g.generate(&z, &ForwardOptions { truncation, ..ForwardOptions::default() }).unwrap();
+    let scaled = g.generate(&(z * 0.5).unwrap(), &ForwardOptions::default()).unwrap();
     assert_eq!(relative(&truncated, &scaled), 0.0);
 }

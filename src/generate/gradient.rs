@@ -1,6 +1,7 @@
 //! Gradients with respect to latents through any number of stages in the memory of one.
 
-use super::traits::{Conditions, Generator};
+use super::options::ForwardOptions;
+use super::traits::Generator;
 use crate::error::Result;
 use candle_core::{Tensor, Var};
 
@@ -24,22 +25,23 @@ pub struct ValueAndGradient {
 pub fn value_and_gradient(
     generator: &dyn Generator,
     latents: &Tensor,
-    conditions: &Conditions,
+    options: &ForwardOptions,
     objective: impl Fn(&Tensor) -> Result<Tensor>,
 ) -> Result<ValueAndGradient> {
-    generator.check(latents, conditions)?;
-    let last = generator.stages().saturating_sub(1);
+    let info = generator.info();
+    info.check(latents, options)?;
+    let last = info.stages.saturating_sub(1);
     let mut states = vec![latents.detach()];
     for index in 0..last {
-        states.push(generator.stage(index, &states[index], conditions)?.detach());
+        states.push(generator.stage(index, &states[index], options)?.detach());
     }
     let state = Var::from_tensor(&states[last])?;
-    let images = generator.stage(last, &state, conditions)?;
+    let images = generator.stage(last, &state, options)?;
     let value = objective(&images)?;
     let mut gradient = gradient_of(&value, &state)?;
     for (index, state) in states[..last].iter().enumerate().rev() {
         let state = Var::from_tensor(state)?;
-        let next = generator.stage(index, &state, conditions)?;
+        let next = generator.stage(index, &state, options)?;
         gradient = gradient_of(&(next * gradient)?, &state)?;
     }
     Ok(ValueAndGradient { images: images.detach(), value: value.detach(), gradient })

@@ -1,7 +1,7 @@
 //! Latents: drawn from seeds as numpy draws them, or read from a .npy file.
 
+use super::info::{LatentSpace, Prior};
 use super::numpy::RandomState;
-use super::traits::{LatentSpace, Prior};
 use crate::error::{Error, Result};
 use crate::formats::npy::read_npy_array;
 use candle_core::{DType, Device, Tensor};

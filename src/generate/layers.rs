@@ -1,10 +1,11 @@
 //! Layers that several families share, on [`Parameter`]s: names and initial values as in `torch.nn`.
 
+use super::options::Mode;
 use super::random::{Purpose, normals};
-use super::traits::{Conditions, Mode};
 use super::variables::{Builder, Init, Parameter};
 use crate::error::{Error, Result};
 use crate::ops::activation::Activation;
+use crate::ops::all_reduce::processes;
 use crate::ops::batch_norm::{self, batch_norm, batch_statistics};
 use crate::ops::channels::{add_to_channels, scale_channels};
 use crate::ops::conv::{self, ConvConfig, conv_transpose2d, conv2d};
@@ -251,28 +252,27 @@ impl RunningStatistics {
     }
 
     /// `activation` of the normalised `[B, C, H, W]` times `weight` plus `bias`, both `[C]`: by the running statistics in
-    /// [`Mode::Eval`], else by those of the batch, on all ranks, which move the running ones.
+    /// [`Mode::Eval`], else by those of the batch, on all processes, which move the running ones.
     pub fn normalize(
         &self,
         x: &Tensor,
         (weight, bias): (&Tensor, &Tensor),
         activation: Activation,
-        conditions: &Conditions,
+        mode: Mode,
     ) -> Result<Tensor> {
-        let mode = conditions.mode;
         if !mode.batch_statistics() {
             let deviation = (self.var.as_detached_tensor() + Self::EPS)?.sqrt()?;
             let scale = (weight / deviation)?;
             let shift = (bias - (self.mean.as_detached_tensor() * &scale)?)?;
             return Ok(scale_channels(x, &scale, &shift, activation)?);
         }
-        let ranks = conditions.ranks();
-        let statistics = batch_statistics(&x.detach(), &ranks)?;
-        self.track(x.elem_count() / x.dim(1)?.max(1) * ranks.size(), &statistics)?;
+        let reducer = mode.reducer();
+        let statistics = batch_statistics(&x.detach(), reducer)?;
+        self.track(x.elem_count() / x.dim(1)?.max(1) * processes(reducer), &statistics)?;
         let affine = Tensor::stack(&[weight, bias], 0)?;
-        Ok(match mode {
-            Mode::TrainSecondOrder => batch_norm::plain(x, &affine, None, Self::EPS, activation, &ranks)?,
-            _ => batch_norm(x, &affine, None, &statistics, Self::EPS, activation, &ranks)?,
+        Ok(match mode.is_second_order() {
+            true => batch_norm::plain(x, &affine, None, Self::EPS, activation, reducer)?,
+            false => batch_norm(x, &affine, None, &statistics, Self::EPS, activation, reducer)?,
         })
     }
 
@@ -316,14 +316,9 @@ impl BatchNorm {
     }
 
     /// `activation` of the normalised `[B, C, H, W]`: see [`RunningStatistics::normalize`].
-    pub fn forward(&self, x: &Tensor, activation: Activation, conditions: &Conditions) -> Result<Tensor> {
-        let trains = conditions.mode.trains();
-        self.running.normalize(
-            x,
-            (self.weight.tensor(trains), self.bias.tensor(trains)),
-            activation,
-            conditions,
-        )
+    pub fn forward(&self, x: &Tensor, activation: Activation, mode: Mode) -> Result<Tensor> {
+        let trains = mode.trains();
+        self.running.normalize(x, (self.weight.tensor(trains), self.bias.tensor(trains)), activation, mode)
     }
 }
 

@@ -1,65 +1,36 @@
-//! From a path to a network, and back: generator directories (`config.json` and safetensors), diffusers pipelines, weights files,
-//! random beginnings.
+//! From a path to a network: generator directories (`config.json` and safetensors), directories and pickles of other programs,
+//! weights files, random initialisation.
 
 use super::config::{Config, read_json};
+use super::directory::{CONFIG, DISCRIMINATOR, DISCRIMINATOR_FAMILY, EMA, FAMILY, GENERATOR, Snapshot};
+use super::family::{BuildDiscriminator, DirectoryLayout, Family, Role};
+use super::registry::{FAMILIES, family, family_names, find};
+use super::sampler::SamplerRequest;
 use super::traits::{Discriminator, Generator};
-use super::variables::{Builder, Variables};
-use super::{FAMILIES, Family, Role, diffusers, family, names};
+use super::variables::Builder;
 use crate::error::{Error, Result};
-use crate::formats::atomic::write_atomic;
-use crate::formats::safetensors::write_safetensors;
 use crate::formats::{StateDict, read_state_dict, torch};
 use candle_core::{DType, Device};
 use serde_json::Value;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
-
-/// The configuration in a generator directory.
-const CONFIG: &str = "config.json";
-/// The averaged generator, preferred where images are made.
-const AVERAGE: &str = "g_ema.safetensors";
-/// The generator as it is trained.
-const LIVE: &str = "g.safetensors";
-/// The discriminator.
-const DISCRIMINATOR: &str = "d.safetensors";
-/// The key of the family in a configuration, and of the discriminator's where that is another.
-const FAMILY: &str = "family";
-const DISCRIMINATOR_FAMILY: &str = "discriminator_family";
 
 /// Which generator of a directory that holds two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Network {
-    /// The average of its weights over training (`g_ema`); the trained one where there is no average.
+    /// The running average of its weights over training (`g_ema`); the trained one where there is no average.
     #[default]
-    Average,
+    Ema,
     /// The one that is trained (`g`); the average where there is no other.
-    Live,
-}
-
-/// How a diffusion model is sampled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sampler {
-    /// DDIM with eta 0 (Song et al. 2021): deterministic and differentiable.
-    Ddim,
-    /// Ancestral sampling (Ho et al. 2020), its noise keyed by [`super::Conditions::keys`].
-    Ddpm,
-}
-
-/// What is asked of the sampler of a diffusion model; everything left out is the default.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct SamplerRequest {
-    /// DDIM unless given.
-    pub sampler: Option<Sampler>,
-    /// Number of denoising steps: 50 for DDIM, as many as in training for DDPM, unless given.
-    pub steps: Option<usize>,
+    Generator,
 }
 
 /// What a user asks for beside a path.
 #[derive(Debug, Clone)]
 pub struct GeneratorRequest {
-    /// Name of the family (`--arch`), where the file does not say.
+    /// Name of the family, where the file does not say.
     pub arch: Option<String>,
-    /// A configuration (`--config`), where the sizes cannot be told from the tensors: the family's part, or a whole `config.json`.
+    /// A configuration, where the sizes cannot be told from the tensors: the family's part, or a whole `config.json`.
     pub config: Option<PathBuf>,
     /// Which generator of a directory.
     pub network: Network,
@@ -114,10 +85,10 @@ pub fn load_discriminator(
 
 /// Every network that a path holds.
 pub struct Networks {
-    /// The generator that is trained, where it is apart from its average.
-    pub live: Option<Box<dyn Generator>>,
-    /// Its average, or the only generator.
-    pub average: Box<dyn Generator>,
+    /// The generator that is trained, where its average is stored beside it.
+    pub generator: Option<Box<dyn Generator>>,
+    /// The running average of its weights, or the only generator.
+    pub ema: Box<dyn Generator>,
     /// The discriminator, where it is known.
     pub discriminator: Option<Box<dyn Discriminator>>,
 }
@@ -126,8 +97,8 @@ impl Networks {
     /// To be written as a generator directory.
     pub fn snapshot(&self) -> Snapshot<'_> {
         Snapshot {
-            live: self.live.as_deref(),
-            average: Some(self.average.as_ref()),
+            generator: self.generator.as_deref(),
+            ema: Some(self.ema.as_ref()),
             discriminator: self.discriminator.as_deref(),
         }
     }
@@ -140,8 +111,8 @@ impl Networks {
 pub fn load_all(path: impl AsRef<Path>, request: &GeneratorRequest) -> Result<Networks> {
     let path = path.as_ref();
     let of = |network| GeneratorRequest { network, ..request.clone() };
-    let (live, discriminator) = if path.is_dir() {
-        (path.join(LIVE).is_file() && path.join(AVERAGE).is_file(), path.join(DISCRIMINATOR).is_file())
+    let (generator, discriminator) = if path.is_dir() {
+        (path.join(GENERATOR).is_file() && path.join(EMA).is_file(), path.join(DISCRIMINATOR).is_file())
     } else if is_pickled_network(path)? {
         let names = torch::module_names(path)?;
         let has = |name: &str| names.iter().any(|held| held == name);
@@ -150,8 +121,8 @@ pub fn load_all(path: impl AsRef<Path>, request: &GeneratorRequest) -> Result<Ne
         (false, false)
     };
     Ok(Networks {
-        average: load(path, &of(Network::Average))?,
-        live: if live { Some(load(path, &of(Network::Live))?) } else { None },
+        ema: load(path, &of(Network::Ema))?,
+        generator: if generator { Some(load(path, &of(Network::Generator))?) } else { None },
         discriminator: if discriminator { Some(load_discriminator(path, request)?) } else { None },
     })
 }
@@ -187,40 +158,48 @@ pub fn initialise_discriminator(
 
 fn check_sampler(generator: Box<dyn Generator>, request: &GeneratorRequest) -> Result<Box<dyn Generator>> {
     if generator.denoiser().is_none() && request.sampler != SamplerRequest::default() {
-        let reason = format!("{} is no diffusion model and has no sampler", generator.family());
+        let reason = format!("{} is no diffusion model and has no sampler", generator.info().family);
         return Err(Error::usage(reason, "leave --ddim-steps out"));
     }
     Ok(generator)
 }
 
-fn discriminator_of(family: &Family) -> Result<super::BuildDiscriminator> {
+fn discriminator_of(family: &Family) -> Result<BuildDiscriminator> {
     family.discriminator.ok_or_else(|| Error::usage(format!("{} has no discriminator", family.name), ""))
 }
 
 /// What a path holds, whatever its layout.
-pub(super) struct Source {
-    pub family: &'static Family,
-    pub config: Config,
-    pub weights: StateDict,
+struct Source {
+    family: &'static Family,
+    config: Config,
+    weights: StateDict,
+}
+
+/// The directories of other programs that are read.
+fn layouts() -> impl Iterator<Item = (&'static Family, &'static DirectoryLayout)> {
+    FAMILIES.iter().filter_map(|family| Some((family, family.directory.as_ref()?)))
 }
 
 fn open(path: &Path, request: &GeneratorRequest, role: Role) -> Result<Source> {
     let arch = request.arch.as_deref();
     if path.is_dir() {
-        if path.join(diffusers::INDEX).is_file() {
-            if arch.is_some_and(|arch| arch != diffusers::FAMILY.name) || request.config.is_some() {
-                let reason =
-                    format!("{} is a diffusers pipeline and brings its configuration", path.display());
+        if let Some((family, layout)) = layouts().find(|(_, layout)| path.join(layout.index).is_file()) {
+            if arch.is_some_and(|arch| arch != family.name) || request.config.is_some() {
+                let reason = format!("{} is a {} and brings its configuration", path.display(), layout.name);
                 return Err(Error::usage(reason, "leave --arch and --config out"));
             }
-            let (config, weights) = diffusers::open_pipeline(path)?;
-            return Ok(Source { family: &diffusers::FAMILY, config, weights });
+            let (config, weights) = (layout.open)(path)?;
+            return Ok(Source { family, config, weights });
         }
         let config_path = path.join(CONFIG);
         if !config_path.is_file() {
-            let reason = format!("holds neither {CONFIG} nor {}", diffusers::INDEX);
-            let hint = "name the weights file itself, a generator directory or a diffusers pipeline";
-            return Err(Error::malformed(path, reason, hint));
+            let indexes: String = layouts().map(|(_, layout)| format!(" nor {}", layout.index)).collect();
+            let names: String = layouts().map(|(_, layout)| format!(" or a {}", layout.name)).collect();
+            return Err(Error::malformed(
+                path,
+                format!("holds neither {CONFIG}{indexes}"),
+                format!("name the weights file itself, a generator directory{names}"),
+            ));
         }
         let (family, config) = configured(request.config.as_deref().unwrap_or(&config_path), arch, role)?;
         let weights = read_state_dict(weights_file(path, request.network, role))?;
@@ -259,8 +238,8 @@ fn open_pickled(path: &Path, request: &GeneratorRequest, role: Role) -> Result<S
     }
     let name = match (role, request.network) {
         (Role::Discriminator, _) => "D",
-        (Role::Generator, Network::Average) => "G_ema",
-        (Role::Generator, Network::Live) => "G",
+        (Role::Generator, Network::Ema) => "G_ema",
+        (Role::Generator, Network::Generator) => "G",
     };
     let (weights, module) = torch::read_module(path, &[name])?;
     let family = match &request.arch {
@@ -281,8 +260,8 @@ fn open_pickled(path: &Path, request: &GeneratorRequest, role: Role) -> Result<S
 fn weights_file(directory: &Path, network: Network, role: Role) -> PathBuf {
     let candidates: &[&str] = match (role, network) {
         (Role::Discriminator, _) => &[DISCRIMINATOR],
-        (Role::Generator, Network::Average) => &[AVERAGE, LIVE],
-        (Role::Generator, Network::Live) => &[LIVE, AVERAGE],
+        (Role::Generator, Network::Ema) => &[EMA, GENERATOR],
+        (Role::Generator, Network::Generator) => &[GENERATOR, EMA],
     };
     let existing = candidates.iter().map(|name| directory.join(name)).find(|path| path.is_file());
     existing.unwrap_or_else(|| directory.join(candidates[0]))
@@ -302,10 +281,9 @@ fn configured(path: &Path, arch: Option<&str>, role: Role) -> Result<(&'static F
             "leave --arch out",
         )),
         (Some(written), _) => {
-            let known = FAMILIES.iter().find(|family| family.name == written);
-            let family = known.ok_or_else(|| {
+            let family = find(written).ok_or_else(|| {
                 let reason = format!("names an architecture `{written}` that is not known");
-                Error::malformed(path, reason, format!("known are {}", names()))
+                Error::malformed(path, reason, format!("known are {}", family_names()))
             })?;
             match value.get(key) {
                 Some(part) => Ok((family, Config::new(path, Some(part.clone())))),
@@ -322,8 +300,7 @@ pub fn written_family(path: impl AsRef<Path>) -> Option<&'static Family> {
     let path = path.as_ref();
     let config = if path.is_dir() { path.join(CONFIG) } else { path.to_path_buf() };
     let value = read_json(&config).ok()?;
-    let written = value.get(FAMILY)?.as_str()?;
-    FAMILIES.iter().find(|family| family.name == written)
+    find(value.get(FAMILY)?.as_str()?)
 }
 
 fn recognise(weights: &StateDict, role: Role) -> Result<&'static Family> {
@@ -343,62 +320,7 @@ fn recognise(weights: &StateDict, role: Role) -> Result<&'static Family> {
         _ => {
             let reason =
                 format!("the architecture of {} cannot be told from its tensors", weights.path().display());
-            Err(Error::usage(reason, format!("give it with --arch: {}", names())))
+            Err(Error::usage(reason, format!("give it with --arch: {}", family_names())))
         }
-    }
-}
-
-/// Networks that are written together as a generator directory.
-#[derive(Clone, Copy, Default)]
-pub struct Snapshot<'a> {
-    /// The generator that is trained.
-    pub live: Option<&'a dyn Generator>,
-    /// Its average.
-    pub average: Option<&'a dyn Generator>,
-    /// The discriminator.
-    pub discriminator: Option<&'a dyn Discriminator>,
-}
-
-impl Snapshot<'_> {
-    /// Writes `config.json` and the weights into `directory`, which is made if it is not there; each file appears when it is whole.
-    ///
-    /// # Errors
-    /// [`Error::Io`]; [`Error::Usage`] if there is none, or the generators are of two families.
-    pub fn save(&self, directory: impl AsRef<Path>) -> Result<()> {
-        let directory = directory.as_ref();
-        std::fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
-        let generator = self.average.or(self.live);
-        let families = [self.live, self.average].map(|network| network.map(|network| network.family()));
-        if let [Some(live), Some(average)] = families
-            && live != average
-        {
-            return Err(Error::usage(format!("{average} is no average of {live}"), ""));
-        }
-        let judged = self.discriminator.map(|network| network.family());
-        let Some(family) = generator.map(|network| network.family()).or(judged) else {
-            return Err(Error::usage("there is no network to be written", ""));
-        };
-        let write = |name: &str, variables: &Variables| {
-            let path = directory.join(name);
-            write_safetensors(&path, &variables.state_dict(&path)?)
-        };
-        if let Some(network) = self.live {
-            write(LIVE, network.variables())?;
-        }
-        if let Some(network) = self.average {
-            write(AVERAGE, network.variables())?;
-        }
-        if let Some(network) = self.discriminator {
-            write(DISCRIMINATOR, network.variables())?;
-        }
-        let mut config = serde_json::Map::from_iter([(FAMILY.to_owned(), Value::from(family))]);
-        if let Some(judged) = judged.filter(|judged| *judged != family) {
-            config.insert(DISCRIMINATOR_FAMILY.to_owned(), judged.into());
-        }
-        config.extend(generator.map(|network| ("generator".to_owned(), network.config())));
-        config.extend(self.discriminator.map(|network| ("discriminator".to_owned(), network.config())));
-        let text = serde_json::to_string_pretty(&config)
-            .map_err(|e| Error::data(format!("the configuration cannot be written: {e}"), ""))?;
-        write_atomic(directory.join(CONFIG), |w| writeln!(w, "{text}"))
     }
 }

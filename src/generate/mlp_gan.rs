@@ -3,24 +3,28 @@
 //! G: Linear, ReLU, …, Linear, Tanh; D: Linear, LeakyReLU(0.2), …, Linear, Sigmoid (left out here: logits).
 
 use super::config::{Config, MAX_LAYERS, bounded, image_of, square_image};
+use super::family::{Family, Role};
+use super::info::{DiscriminatorInfo, GeneratorInfo, LatentSpace};
 use super::layers::Linear;
-use super::traits::{Conditions, Discriminator, Generator, ImageShape, LatentSpace, Mode, Truncation};
+use super::options::{ForwardOptions, Mode, Truncation};
+use super::sampler::SamplerRequest;
+use super::training::{self, Training};
+use super::traits::{Discriminator, Generator};
 use super::variables::{Builder, Variables};
-use super::{Family, Role, SamplerRequest, Training, training};
 use crate::error::Result;
 use crate::formats::StateDict;
 use crate::ops::leaky_relu::leaky_relu;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-/// The line of the registry.
+/// Tensors are `0.weight`, `2.weight`, …
 pub(super) const FAMILY: Family = Family {
     name: "mlp-gan",
-    about: "fully connected GAN: Sequential of Linear layers (0.weight, 2.weight, …)",
     recognise,
     generator: build_generator,
     discriminator: Some(build_discriminator),
     official: None,
+    directory: None,
     training: Training { beta1: 0.9, ..training::GAN },
 };
 
@@ -90,11 +94,6 @@ fn build(config: &Config, mut builder: Builder, role: Role) -> Result<Network> {
 }
 
 impl Network {
-    fn image_shape(&self) -> ImageShape {
-        let [channels, height, width] = self.config.image;
-        ImageShape { channels, height, width }
-    }
-
     /// `activation` between the layers, none after the last.
     fn forward(&self, x: &Tensor, mode: Mode, activation: fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
         let mut x = x.clone();
@@ -109,75 +108,62 @@ impl Network {
 }
 
 struct MlpGenerator {
+    info: GeneratorInfo,
     network: Network,
-    spaces: Vec<LatentSpace>,
 }
 
 fn build_generator(config: &Config, builder: Builder, _: &SamplerRequest) -> Result<Box<dyn Generator>> {
     let network = build(config, builder, Role::Generator)?;
-    let spaces = vec![LatentSpace::normal("z", &network.config.widths[..1])];
-    Ok(Box::new(MlpGenerator { network, spaces }))
+    let config = &network.config;
+    let z = LatentSpace::normal("z", &config.widths[..1]);
+    let info = GeneratorInfo {
+        truncates: true,
+        ..GeneratorInfo::new(FAMILY.name, serde_json::json!(config), config.image, [z])
+    };
+    Ok(Box::new(MlpGenerator { info, network }))
 }
 
 impl Generator for MlpGenerator {
-    fn family(&self) -> &'static str {
-        FAMILY.name
+    fn info(&self) -> &GeneratorInfo {
+        &self.info
     }
 
-    fn config(&self) -> serde_json::Value {
-        serde_json::json!(self.network.config)
+    fn variables(&self) -> Option<&Variables> {
+        Some(&self.network.variables)
+    }
+
+    fn stage(&self, _: usize, state: &Tensor, options: &ForwardOptions) -> Result<Tensor> {
+        let z = Truncation::scale(options.truncation, state)?;
+        let x = self.network.forward(&z, options.mode, |x| Ok(x.relu()?))?.tanh()?;
+        let [channels, height, width] = self.info.image_shape.dims();
+        Ok(x.reshape((x.dim(0)?, channels, height, width))?)
+    }
+}
+
+struct MlpDiscriminator {
+    info: DiscriminatorInfo,
+    network: Network,
+}
+
+fn build_discriminator(config: &Config, builder: Builder) -> Result<Box<dyn Discriminator>> {
+    let network = build(config, builder, Role::Discriminator)?;
+    let info = DiscriminatorInfo::new(FAMILY.name, serde_json::json!(network.config), network.config.image);
+    Ok(Box::new(MlpDiscriminator { info, network }))
+}
+
+impl Discriminator for MlpDiscriminator {
+    fn info(&self) -> &DiscriminatorInfo {
+        &self.info
     }
 
     fn variables(&self) -> &Variables {
         &self.network.variables
     }
 
-    fn image_shape(&self) -> ImageShape {
-        self.network.image_shape()
-    }
-
-    fn spaces(&self) -> &[LatentSpace] {
-        &self.spaces
-    }
-
-    fn truncates(&self) -> bool {
-        true
-    }
-
-    fn stage(&self, _: usize, state: &Tensor, conditions: &Conditions) -> Result<Tensor> {
-        let z = Truncation::scale(conditions.truncation, state)?;
-        let x = self.network.forward(&z, conditions.mode, |x| Ok(x.relu()?))?.tanh()?;
-        let [channels, height, width] = self.network.config.image;
-        Ok(x.reshape((x.dim(0)?, channels, height, width))?)
-    }
-}
-
-struct MlpDiscriminator(Network);
-
-fn build_discriminator(config: &Config, builder: Builder) -> Result<Box<dyn Discriminator>> {
-    Ok(Box::new(MlpDiscriminator(build(config, builder, Role::Discriminator)?)))
-}
-
-impl Discriminator for MlpDiscriminator {
-    fn family(&self) -> &'static str {
-        FAMILY.name
-    }
-
-    fn config(&self) -> serde_json::Value {
-        serde_json::json!(self.0.config)
-    }
-
-    fn variables(&self) -> &Variables {
-        &self.0.variables
-    }
-
-    fn image_shape(&self) -> ImageShape {
-        self.0.image_shape()
-    }
-
-    fn logits(&self, images: &Tensor, conditions: &Conditions) -> Result<Tensor> {
-        self.check(images, conditions)?;
-        let x = self.0.forward(&images.flatten_from(1)?, conditions.mode, |x| Ok(leaky_relu(x, SLOPE)?))?;
+    fn logits(&self, images: &Tensor, options: &ForwardOptions) -> Result<Tensor> {
+        self.info.check(images, options)?;
+        let x =
+            self.network.forward(&images.flatten_from(1)?, options.mode, |x| Ok(leaky_relu(x, SLOPE)?))?;
         Ok(x.squeeze(1)?)
     }
 }

@@ -1,6 +1,6 @@
 //! From a generator's images in -1..=1 to what is scored (0..=1, RGB) and to what is written (bytes).
 
-use super::traits::Quantization;
+use super::info::Quantization;
 use crate::error::{Error, Result};
 use candle_core::{DType, Tensor};
 

@@ -1,8 +1,8 @@
-//! Random streams of this room, keyed by what they are for: (seed, purpose, item), never by a place in a common stream.
+//! Random streams of generators, keyed by what they are for: (seed, purpose, item), never by a place in a common stream.
 
 use rand_chacha::ChaCha8Rng;
 
-/// What a stream is for. The numbers are part of the results; other rooms have their own.
+/// What a stream is for. The numbers are part of the results; other modules have their own.
 #[derive(Debug, Clone, Copy)]
 pub enum Purpose {
     /// The initial weights of a layer.
@@ -11,7 +11,7 @@ pub enum Purpose {
     SamplerNoise = 0x6702,
     /// Noise between the layers of an image; the seed is the image's key.
     LayerNoise = 0x6703,
-    /// How an image is augmented before it is judged; the seed is the image's key.
+    /// How an image is augmented before a discriminator takes it; the seed is the image's key.
     Augmentation = 0x6704,
     /// What a layer drops in training; the seed is the image's key.
     Dropout = 0x6705,

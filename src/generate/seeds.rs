@@ -1,4 +1,4 @@
-//! `--seeds 0-99,200`: lists of seeds, kept as ranges however long they are.
+//! Lists of seeds such as `0-99,200`, kept as ranges however long they are.
 
 use crate::error::{Error, Result};
 use std::fmt;

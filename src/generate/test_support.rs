@@ -1,8 +1,16 @@
-//! Fixtures and comparisons for the tests of this room.
+//! Fixtures and comparisons for the tests of the generators.
 
+use super::options::ForwardOptions;
+use super::traits::Generator;
+use crate::error::Result;
 use crate::formats::{HostTensor, StateDict, TensorData, read_state_dict};
 use candle_core::{DType, Device, Tensor};
 use std::path::PathBuf;
+
+/// Images of a network that is not yet behind the trait.
+pub fn images(generator: &dyn Generator, latents: &Tensor, options: &ForwardOptions) -> Result<Tensor> {
+    generator.generate(latents, options)
+}
 
 /// A file or directory of `tests/fixtures/generators`.
 pub fn fixture(name: &str) -> PathBuf {

@@ -2,8 +2,9 @@
 
 use super::test_support::{fixture, relative, values, weights};
 use super::*;
+use crate::error::Result;
 use crate::formats::safetensors::write_safetensors;
-use crate::formats::{HostTensor, TensorData};
+use crate::formats::{HostTensor, StateDict, TensorData};
 use candle_core::{DType, Device, Tensor, Var};
 use std::path::Path;
 
@@ -60,12 +61,12 @@ fn the_fully_connected_families_compute_their_definition() {
     let z = [0.5, -1.25, 2.0];
 
     let g = load(write(directory.path(), "g.safetensors", &MLP), &request(DType::F64)).unwrap();
-    assert_eq!((g.family(), g.image_shape().dims()), ("mlp-gan", [1, 4, 4]));
+    assert_eq!((g.info().family, g.info().image_shape.dims()), ("mlp-gan", [1, 4, 4]));
     let dict = weights(&MLP);
     let expected = affine(&dict, "4", &relu(affine(&dict, "2", &relu(affine(&dict, "0", &z)))));
     let expected = Tensor::new(expected.iter().map(|v| v.tanh()).collect::<Vec<_>>(), &Device::Cpu).unwrap();
     let latent = Tensor::new(&[z], &Device::Cpu).unwrap();
-    let images = g.generate(&latent, &Conditions::default()).unwrap();
+    let images = g.generate(&latent, &ForwardOptions::default()).unwrap();
     assert_eq!(images.dims(), [1, 1, 4, 4]);
     assert!(relative(&images, &expected) < 1e-12);
 
@@ -79,15 +80,16 @@ fn the_fully_connected_families_compute_their_definition() {
     let hidden =
         affine(&dict, "0", &flat).into_iter().map(|v| if v > 0.0 { v } else { 0.2 * v }).collect::<Vec<_>>();
     let expected = Tensor::new(affine(&dict, "2", &hidden), &Device::Cpu).unwrap();
-    assert!(relative(&d.logits(&images, &Conditions::default()).unwrap(), &expected) < 1e-12);
+    assert!(relative(&d.logits(&images, &ForwardOptions::default()).unwrap(), &expected) < 1e-12);
 
     let vae = load(write(directory.path(), "vae.safetensors", &VAE), &request(DType::F64)).unwrap();
-    assert_eq!((vae.family(), vae.image_shape().dims()), ("vae", [1, 3, 3]));
+    assert_eq!((vae.info().family, vae.info().image_shape.dims()), ("vae", [1, 3, 3]));
     let dict = weights(&VAE);
     let expected = affine(&dict, "fc4", &relu(affine(&dict, "fc3", &z[..2])));
     let expected: Vec<f64> = expected.iter().map(|v| 2.0 / (1.0 + (-v).exp()) - 1.0).collect();
-    let images =
-        vae.generate(&Tensor::new(&[[z[0], z[1]]], &Device::Cpu).unwrap(), &Conditions::default()).unwrap();
+    let images = vae
+        .generate(&Tensor::new(&[[z[0], z[1]]], &Device::Cpu).unwrap(), &ForwardOptions::default())
+        .unwrap();
     assert!(relative(&images, &Tensor::new(expected, &Device::Cpu).unwrap()) < 1e-12);
 }
 
@@ -98,7 +100,12 @@ fn images_alone_and_in_a_batch_are_the_same_bits() {
         let g = load(write(directory.path(), "g.safetensors", tensors), &request(DType::F32)).unwrap();
         let z = values(&[5, width], 1, DType::F32);
         let bits = |z: &Tensor| {
-            g.generate(z, &Conditions::default()).unwrap().flatten_from(1).unwrap().to_vec2::<f32>().unwrap()
+            g.generate(z, &ForwardOptions::default())
+                .unwrap()
+                .flatten_from(1)
+                .unwrap()
+                .to_vec2::<f32>()
+                .unwrap()
         };
         let together = bits(&z);
         for (row, together) in together.iter().enumerate() {
@@ -114,7 +121,7 @@ fn gradients_of_latents_agree_with_central_differences_in_float64() {
         let g = load(write(directory.path(), "g.safetensors", tensors), &request(DType::F64)).unwrap();
         let z = values(&[2, width], 4, DType::F64);
         let objective = |images: &Tensor| Ok((images.sqr()? * images)?.sum_all()?);
-        let result = value_and_gradient(g.as_ref(), &z, &Conditions::default(), objective).unwrap();
+        let result = value_and_gradient(g.as_ref(), &z, &ForwardOptions::default(), objective).unwrap();
         let gradient: Vec<f64> = result.gradient.flatten_all().unwrap().to_vec1().unwrap();
         let flat: Vec<f64> = z.flatten_all().unwrap().to_vec1().unwrap();
         const STEP: f64 = 1e-6;
@@ -123,7 +130,7 @@ fn gradients_of_latents_agree_with_central_differences_in_float64() {
                 let mut moved = flat.clone();
                 moved[i] += step;
                 let moved = Tensor::from_vec(moved, z.dims(), &Device::Cpu).unwrap();
-                objective(&g.generate(&moved, &Conditions::default()).unwrap())
+                objective(&g.generate(&moved, &ForwardOptions::default()).unwrap())
                     .unwrap()
                     .to_scalar::<f64>()
                     .unwrap()
@@ -139,7 +146,7 @@ fn a_snapshot_is_read_back_bit_for_bit_with_all_its_networks() {
     let directory = directory();
     let live = load(write(directory.path(), "a.safetensors", &MLP), &request(DType::F32)).unwrap();
     let average = load(write(directory.path(), "a.safetensors", &MLP), &request(DType::F32)).unwrap();
-    for (_, var) in average.variables().parameters() {
+    for (_, var) in average.weights().unwrap().parameters() {
         var.set(&(var.as_tensor() * 0.5).unwrap()).unwrap();
     }
     let d = load_discriminator(
@@ -149,27 +156,27 @@ fn a_snapshot_is_read_back_bit_for_bit_with_all_its_networks() {
     .unwrap();
     let run = directory.path().join("run/snapshot");
     let snapshot = Snapshot {
-        live: Some(live.as_ref()),
-        average: Some(average.as_ref()),
+        generator: Some(live.as_ref()),
+        ema: Some(average.as_ref()),
         discriminator: Some(d.as_ref()),
     };
     snapshot.save(&run).unwrap();
     let z = values(&[2, 3], 1, DType::F32);
-    for (network, written) in [(Network::Average, &average), (Network::Live, &live)] {
+    for (network, written) in [(Network::Ema, &average), (Network::Generator, &live)] {
         let read = load(&run, &GeneratorRequest { network, ..GeneratorRequest::default() }).unwrap();
-        let images = |g: &dyn Generator| g.generate(&z, &Conditions::default()).unwrap();
+        let images = |g: &dyn Generator| g.generate(&z, &ForwardOptions::default()).unwrap();
         assert_eq!(relative(&images(read.as_ref()), &images(written.as_ref())), 0.0);
     }
     let read = load_discriminator(&run, &GeneratorRequest::default()).unwrap();
     let x = values(&[2, 1, 4, 4], 1, DType::F32);
-    let logits = |d: &dyn Discriminator| d.logits(&x, &Conditions::default()).unwrap();
+    let logits = |d: &dyn Discriminator| d.logits(&x, &ForwardOptions::default()).unwrap();
     assert_eq!(relative(&logits(read.as_ref()), &logits(d.as_ref())), 0.0);
     // What was set in one network is seen by those that share nothing with it only after loading.
-    live.variables().load(&average.variables().state_dict("average").unwrap()).unwrap();
+    live.weights().unwrap().load(&average.weights().unwrap().state_dict("average").unwrap()).unwrap();
     assert_eq!(
         relative(
-            &live.generate(&z, &Conditions::default()).unwrap(),
-            &average.generate(&z, &Conditions::default()).unwrap()
+            &live.generate(&z, &ForwardOptions::default()).unwrap(),
+            &average.generate(&z, &ForwardOptions::default()).unwrap()
         ),
         0.0
     );
@@ -186,12 +193,12 @@ fn every_family_comes_back_from_its_own_directory() {
     ];
     for (family, path) in FAMILIES.iter().zip(files) {
         let g = load(path, &GeneratorRequest::default()).unwrap();
-        assert_eq!(g.family(), family.name);
+        assert_eq!(g.info().family, family.name);
         let out = directory.path().join(family.name);
-        Snapshot { average: Some(g.as_ref()), ..Snapshot::default() }.save(&out).unwrap();
+        Snapshot { ema: Some(g.as_ref()), ..Snapshot::default() }.save(&out).unwrap();
         let read = load(&out, &GeneratorRequest::default()).unwrap();
-        assert_eq!(read.config(), g.config());
-        let dicts = [&g, &read].map(|g| g.variables().state_dict("").unwrap());
+        assert_eq!(read.info().config, g.info().config);
+        let dicts = [&g, &read].map(|g| g.weights().unwrap().state_dict("").unwrap());
         assert_eq!(dicts[0].len(), dicts[1].len());
         for (name, tensor) in dicts[0].iter() {
             assert_eq!(dicts[1].get(name), Some(tensor), "{name}");
@@ -209,24 +216,28 @@ fn random_beginnings_follow_their_seed_and_train() {
     std::fs::write(&path, config).unwrap();
     let make = |seed| initialise(&path, seed, &GeneratorRequest::default()).unwrap();
     let (g, same, other) = (make(1), make(1), make(2));
-    let weight = |g: &dyn Generator| g.variables().get("main.0.weight").unwrap().as_tensor().clone();
+    let weight = |g: &dyn Generator| g.weights().unwrap().get("main.0.weight").unwrap().as_tensor().clone();
     assert_eq!(relative(&weight(g.as_ref()), &weight(same.as_ref())), 0.0);
     assert!(relative(&weight(other.as_ref()), &weight(g.as_ref())) > 0.1);
-    assert_eq!(g.image_shape().dims(), [1, 16, 16]);
+    assert_eq!(g.info().image_shape.dims(), [1, 16, 16]);
     let d = initialise_discriminator(&path, 1, &GeneratorRequest::default()).unwrap();
-    let train = Conditions { mode: Mode::Train, ..Conditions::default() };
+    let train = ForwardOptions { mode: Mode::train(), ..ForwardOptions::default() };
     let images = g.generate(&values(&[4, 6], 1, DType::F32), &train).unwrap();
     let grads = d.logits(&images, &train).unwrap().sum_all().unwrap().backward().unwrap();
     let moved = |var: &Var| {
         grads.get(var).unwrap().abs().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap() > 0.0
     };
     assert!(
-        g.variables().parameters().filter(|(name, _)| name.starts_with("main.0")).all(|(_, var)| moved(var))
+        g.weights()
+            .unwrap()
+            .parameters()
+            .filter(|(name, _)| name.starts_with("main.0"))
+            .all(|(_, var)| moved(var))
     );
     assert!(
         d.variables().parameters().filter(|(name, _)| name.starts_with("main.0")).all(|(_, var)| moved(var))
     );
-    assert!(g.variables().buffers().any(|(name, _)| name == "main.1.running_mean"));
+    assert!(g.weights().unwrap().buffers().any(|(name, _)| name == "main.1.running_mean"));
 }
 
 #[test]
@@ -311,14 +322,14 @@ fn latents_and_conditions_of_another_generator_are_refused() {
     let directory = directory();
     let g = load(write(directory.path(), "g.safetensors", &MLP), &request(DType::F32)).unwrap();
     let z = values(&[2, 3], 1, DType::F32);
-    let with = |conditions: Conditions| refusal(g.generate(&z, &conditions));
-    let none = Conditions::default();
+    let with = |options: ForwardOptions| refusal(g.generate(&z, &options));
+    let none = ForwardOptions::default();
     assert!(refusal(g.generate(&values(&[2, 4], 1, DType::F32), &none)).contains("[n, 3]"));
     assert!(refusal(g.generate(&values(&[3], 1, DType::F32), &none)).contains("[n, 3]"));
-    assert!(with(Conditions { space: Some("w"), ..none }).contains("known are z"));
-    assert!(with(Conditions { classes: Some(&[0, 1]), ..none }).contains("no classes"));
-    assert!(with(Conditions { keys: Some(&[0]), ..none }).contains("1 keys"));
-    assert!(with(Conditions { noise: NoiseMode::Random, ..none }).contains("key"));
+    assert!(with(ForwardOptions { space: Some("w"), ..none }).contains("known are z"));
+    assert!(with(ForwardOptions { classes: Some(&[0, 1]), ..none }).contains("no classes"));
+    assert!(with(ForwardOptions { keys: Some(&[0]), ..none }).contains("1 keys"));
+    assert!(with(ForwardOptions { noise: NoiseMode::Random, ..none }).contains("key"));
     assert!(refusal(g.map_latents(&z, "w", &none)).contains("w"));
     assert_eq!(relative(&g.map_latents(&z, "z", &none).unwrap(), &z), 0.0);
 }
@@ -349,9 +360,9 @@ fn a_weights_file_is_read_with_a_configuration_of_its_own() {
         load(&weights, &GeneratorRequest { arch, config, ..GeneratorRequest::default() })
     };
     let part = r#"{"widths": [3, 5, 7, 16], "image": [1, 2, 8]}"#;
-    assert_eq!(with(part, Some("mlp-gan")).unwrap().image_shape().dims(), [1, 2, 8]);
+    assert_eq!(with(part, Some("mlp-gan")).unwrap().info().image_shape.dims(), [1, 2, 8]);
     let whole = format!(r#"{{"family": "mlp-gan", "generator": {part}}}"#);
-    assert_eq!(with(&whole, None).unwrap().image_shape().dims(), [1, 2, 8]);
+    assert_eq!(with(&whole, None).unwrap().info().image_shape.dims(), [1, 2, 8]);
     assert!(refusal(with(&whole, Some("vae"))).contains("mlp-gan"));
     assert!(refusal(with(part, None)).contains("--arch"));
 }

@@ -33,21 +33,21 @@ pub struct Training {
     pub path_length: f64,
     /// How often styles of two latents are mixed.
     pub style_mixing: f64,
-    /// Whether its discriminator judges generators of other families too, which are then trained as those of this one.
-    pub judges_others: bool,
+    /// Whether its discriminator also trains generators of other families, which are then trained as those of this one.
+    pub trains_others: bool,
 }
 
 impl Training {
     /// For a generator and a discriminator of these families: the discriminator's, but for the step size, where it says so.
     pub fn of(generator: Training, discriminator: Training) -> Training {
-        match discriminator.judges_others {
+        match discriminator.trains_others {
             true => Training { lr: generator.lr, ..discriminator },
             false => generator,
         }
     }
 }
 
-/// DCGAN's.
+/// DCGAN's, from which other families say how they differ.
 pub(super) const GAN: Training = Training {
     loss: GanLoss::Logistic,
     gamma: 0.0,
@@ -57,21 +57,5 @@ pub(super) const GAN: Training = Training {
     warmup: 0,
     path_length: 0.0,
     style_mixing: 0.0,
-    judges_others: false,
+    trains_others: false,
 };
-
-/// StyleGAN2-ada's and StyleGAN3's, whose R1 weight is chosen by resolution and data: 0.01 (32 x 32) to 10 and more.
-pub(super) const STYLEGAN: Training = Training { gamma: 1.0, lr: 2e-3, beta1: 0.0, beta2: 0.99, ..GAN };
-
-/// StyleGAN2-ada's: regularised and mixed, which StyleGAN3 gave up.
-pub(super) const STYLEGAN2: Training = Training { path_length: 2.0, style_mixing: 0.9, ..STYLEGAN };
-
-/// ProjectedGAN's, for FastGAN and for StyleGAN2 (its `stylegan2` configuration).
-pub(super) const PROJECTED: Training =
-    Training { loss: GanLoss::Hinge, beta1: 0.0, beta2: 0.99, judges_others: true, ..GAN };
-
-/// The training example of diffusers, with a shorter warm-up.
-pub(super) const DIFFUSERS: Training = Training { beta1: 0.9, warmup: 100, ..GUIDED };
-
-/// OpenAI's.
-pub(super) const GUIDED: Training = Training { lr: 1e-4, beta1: 0.9, ..GAN };

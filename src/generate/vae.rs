@@ -4,23 +4,27 @@
 //! <https://github.com/pytorch/examples/tree/main/vae>
 
 use super::config::{Config, image_of, square_image};
+use super::family::{Family, Role};
+use super::info::{GeneratorInfo, LatentSpace};
 use super::layers::Linear;
-use super::traits::{Conditions, Generator, ImageShape, LatentSpace, Truncation};
+use super::options::{ForwardOptions, Truncation};
+use super::sampler::SamplerRequest;
+use super::training;
+use super::traits::Generator;
 use super::variables::{Builder, Variables};
-use super::{Family, Role, SamplerRequest, training};
 use crate::error::Result;
 use crate::formats::StateDict;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-/// The line of the registry.
+/// Tensors are `fc3.weight`, `fc4.weight`, …
 pub(super) const FAMILY: Family = Family {
     name: "vae",
-    about: "decoder of a fully connected variational autoencoder (fc3, fc4)",
     recognise,
     generator: build,
     discriminator: None,
     official: None,
+    directory: None,
     training: training::GAN,
 };
 
@@ -54,11 +58,10 @@ fn infer(builder: &Builder) -> Result<VaeConfig> {
 }
 
 struct Vae {
-    config: VaeConfig,
+    info: GeneratorInfo,
     fc3: Linear,
     fc4: Linear,
     variables: Variables,
-    spaces: Vec<LatentSpace>,
 }
 
 fn build(config: &Config, mut builder: Builder, _: &SamplerRequest) -> Result<Box<dyn Generator>> {
@@ -69,43 +72,30 @@ fn build(config: &Config, mut builder: Builder, _: &SamplerRequest) -> Result<Bo
     let pixels = image_of(builder.path(), config.image, None)?;
     let fc3 = Linear::new(&mut builder, "fc3", config.z_dim, config.hidden)?;
     let fc4 = Linear::new(&mut builder, "fc4", config.hidden, pixels)?;
-    let spaces = vec![LatentSpace::normal("z", &[config.z_dim])];
-    Ok(Box::new(Vae { config, fc3, fc4, variables: builder.finish(&ENCODER)?, spaces }))
+    let z = LatentSpace::normal("z", &[config.z_dim]);
+    let info = GeneratorInfo {
+        truncates: true,
+        ..GeneratorInfo::new(FAMILY.name, serde_json::json!(config), config.image, [z])
+    };
+    Ok(Box::new(Vae { info, fc3, fc4, variables: builder.finish(&ENCODER)? }))
 }
 
 impl Generator for Vae {
-    fn family(&self) -> &'static str {
-        FAMILY.name
+    fn info(&self) -> &GeneratorInfo {
+        &self.info
     }
 
-    fn config(&self) -> serde_json::Value {
-        serde_json::json!(self.config)
+    fn variables(&self) -> Option<&Variables> {
+        Some(&self.variables)
     }
 
-    fn variables(&self) -> &Variables {
-        &self.variables
-    }
-
-    fn image_shape(&self) -> ImageShape {
-        let [channels, height, width] = self.config.image;
-        ImageShape { channels, height, width }
-    }
-
-    fn spaces(&self) -> &[LatentSpace] {
-        &self.spaces
-    }
-
-    fn truncates(&self) -> bool {
-        true
-    }
-
-    fn stage(&self, _: usize, state: &Tensor, conditions: &Conditions) -> Result<Tensor> {
-        let z = Truncation::scale(conditions.truncation, state)?;
-        let hidden = self.fc3.forward(&z, conditions.mode)?.relu()?;
-        let logits = self.fc4.forward(&hidden, conditions.mode)?;
+    fn stage(&self, _: usize, state: &Tensor, options: &ForwardOptions) -> Result<Tensor> {
+        let z = Truncation::scale(options.truncation, state)?;
+        let hidden = self.fc3.forward(&z, options.mode)?.relu()?;
+        let logits = self.fc4.forward(&hidden, options.mode)?;
         // 2 sigmoid(x) - 1
         let images = (logits * 0.5)?.tanh()?;
-        let [channels, height, width] = self.config.image;
+        let [channels, height, width] = self.info.image_shape.dims();
         Ok(images.reshape((images.dim(0)?, channels, height, width))?)
     }
 }

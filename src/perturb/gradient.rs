@@ -3,7 +3,7 @@
 
 use super::objective::Objective;
 use crate::error::{Error, Result};
-use crate::generate::{Conditions, Generator, pixels, value_and_gradient};
+use crate::generate::{ForwardOptions, Generator, pixels, value_and_gradient};
 use candle_core::{DType, Tensor};
 use ndarray::Array2;
 
@@ -24,13 +24,13 @@ pub struct DensityGradient {
 pub fn density_gradient(
     generator: &dyn Generator,
     latents: &Tensor,
-    conditions: &Conditions,
+    conditions: &ForwardOptions,
     features: impl Fn(&Tensor) -> Result<Tensor>,
     objective: &dyn Objective,
 ) -> Result<DensityGradient> {
     let result = value_and_gradient(generator, latents, conditions, |images| {
         if !images.track_op() {
-            return Err(without_gradient(&format!("the generator {}", generator.family())));
+            return Err(without_gradient(&format!("the generator {}", generator.info().family)));
         }
         let features = features(&pixels::to_unit_rgb(images)?)?;
         if !features.track_op() {

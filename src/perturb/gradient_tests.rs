@@ -6,7 +6,7 @@ use crate::density::PseudoDensity;
 use crate::error::Result;
 use crate::extract::{ExtractorRequest, LoadedExtractor};
 use crate::generate::{
-    Conditions, Generator, GeneratorRequest, SamplerRequest, initialise, latents_of_seeds, load, pixels,
+    ForwardOptions, Generator, GeneratorRequest, SamplerRequest, initialise, latents_of_seeds, load, pixels,
 };
 use candle_core::{DType, Device, Tensor};
 use ndarray::{Array2, ArrayView2};
@@ -78,9 +78,9 @@ fn the_whole_chain_has_the_gradient_of_central_differences_in_every_family() {
         for (family, generator) in generators() {
             let generator = generator.as_ref();
             let latents = |seeds: &[u32]| {
-                latents_of_seeds(&generator.spaces()[0], seeds, DType::F64, &Device::Cpu).unwrap()
+                latents_of_seeds(&generator.info().spaces[0], seeds, DType::F64, &Device::Cpu).unwrap()
             };
-            let conditions = Conditions::default();
+            let conditions = ForwardOptions::default();
             let images = |latents: &Tensor| generator.generate(latents, &conditions).unwrap();
             let rows = features(&extractor, &images(&latents(&[11, 12, 13]))).mapv(|v| v as f32);
             let model = PseudoDensity { k: 3, exponent: 1.5, rows: 50, floor: 0.7, scaled_sum: 9.0 };
@@ -116,11 +116,12 @@ fn the_whole_chain_has_the_gradient_of_central_differences_in_every_family() {
 #[test]
 fn networks_without_a_gradient_are_named_and_what_to_use_instead() {
     let (_, generator) = generators().remove(0);
-    let z = latents_of_seeds(&generator.spaces()[0], &[0, 1], DType::F64, &Device::Cpu).unwrap();
+    let z = latents_of_seeds(&generator.info().spaces[0], &[0, 1], DType::F64, &Device::Cpu).unwrap();
     let model = PseudoDensity { k: 3, exponent: 1.0, rows: 50, floor: 0.7, scaled_sum: 9.0 };
     let objective = FixedNeighbors { rows: Array2::zeros((3, 2)), model };
     let ask = |features: &dyn Fn(&Tensor) -> Result<Tensor>| {
-        density_gradient(generator.as_ref(), &z, &Conditions::default(), features, &objective).unwrap_err()
+        density_gradient(generator.as_ref(), &z, &ForwardOptions::default(), features, &objective)
+            .unwrap_err()
     };
     let two = |images: &Tensor| -> Result<Tensor> { Ok(images.flatten_from(1)?.narrow(1, 0, 2)?) };
     // As a runtime of another program returns them.

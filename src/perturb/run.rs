@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::formats::npy::write_npy;
 use crate::formats::table::write_table;
-use crate::generate::{Conditions, Generator, find_space};
+use crate::generate::{ForwardOptions, Generator};
 use crate::progress::{Progress, check_stop};
 use crate::reference::{DensityBy, Scorer};
 use ndarray::{ArrayD, IxDyn};
@@ -37,7 +37,7 @@ pub struct Models<'a> {
     /// Makes the images.
     pub generator: &'a dyn Generator,
     /// Space, truncation and noise.
-    pub conditions: Conditions<'a>,
+    pub conditions: ForwardOptions<'a>,
     /// The one that the reference was made with.
     pub extractor: &'a LoadedExtractor,
     /// The reference.
@@ -261,7 +261,7 @@ impl Run<'_> {
     fn finish(self) -> Result<Report> {
         let Self { models, options, output, rows, latents, columns, .. } = self;
         write_table(output.path(SAMPLES), &table(&rows)?)?;
-        let space = find_space(models.generator.spaces(), models.conditions.space)?;
+        let space = models.generator.info().space(models.conditions.space)?;
         let shape: Vec<usize> = [rows.len()].into_iter().chain(space.shape.iter().copied()).collect();
         let latents = ArrayD::from_shape_vec(IxDyn(&shape), latents)
             .map_err(|e| Error::data(format!("latents cannot be written: {e}"), ""))?;

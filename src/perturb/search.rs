@@ -7,7 +7,7 @@ use super::picture::Picture;
 use super::random::{Purpose, keyed};
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
-use crate::generate::{Conditions, Generator, LatentSpace, find_space};
+use crate::generate::{ForwardOptions, Generator, LatentSpace};
 use candle_core::{DType, Tensor};
 use ndarray::{Array1, Array2};
 use serde::{Deserialize, Serialize};
@@ -147,7 +147,7 @@ pub struct Search<'a> {
     /// The density that is followed.
     pub objective: &'a dyn Objective,
     /// Space, truncation and noise; classes and keys come with the latents.
-    pub conditions: Conditions<'a>,
+    pub conditions: ForwardOptions<'a>,
     /// How it goes.
     pub options: SearchOptions,
 }
@@ -159,9 +159,12 @@ impl Search<'_> {
     /// [`Error::Usage`] if the latents are not those of the generator, or a network gives no gradient; [`Error::Data`] naming the
     /// first image or gradient that is not finite.
     pub fn start(&self, latents: &Latents) -> Result<Start> {
-        let conditions =
-            Conditions { classes: latents.classes.as_deref(), keys: Some(&latents.keys), ..self.conditions };
-        self.generator.check(&latents.values, &conditions)?;
+        let conditions = ForwardOptions {
+            classes: latents.classes.as_deref(),
+            keys: Some(&latents.keys),
+            ..self.conditions
+        };
+        self.generator.info().check(&latents.values, &conditions)?;
         let rows = latents.keys.len();
         let values = latents.values.to_dtype(DType::F32)?.reshape((rows, ()))?.to_vec2::<f32>()?;
         self.evaluate(latents, values, true)
@@ -227,9 +230,12 @@ impl Search<'_> {
 
     /// Images of the latents `[B][L]`, measured as written, and with the gradients at them if asked for.
     fn evaluate(&self, latents: &Latents, values: Vec<Vec<f32>>, with_gradient: bool) -> Result<Start> {
-        let conditions =
-            Conditions { classes: latents.classes.as_deref(), keys: Some(&latents.keys), ..self.conditions };
-        let tensor = self.tensor(&values, find_space(self.generator.spaces(), conditions.space)?)?;
+        let conditions = ForwardOptions {
+            classes: latents.classes.as_deref(),
+            keys: Some(&latents.keys),
+            ..self.conditions
+        };
+        let tensor = self.tensor(&values, self.generator.info().space(conditions.space)?)?;
         let (images, gradients) = if with_gradient {
             let features = |images: &Tensor| self.extractor.features_of_images(images);
             let DensityGradient { images, gradient } =
@@ -246,7 +252,7 @@ impl Search<'_> {
         } else {
             (self.generator.generate(&tensor, &conditions)?, Vec::new())
         };
-        let pictures = Picture::of_images(&images, self.generator.quantization())?;
+        let pictures = Picture::of_images(&images, self.generator.info().quantization)?;
         let preprocessing = self.extractor.preprocessing();
         let prepared: Vec<_> = pictures.iter().map(|picture| picture.prepared(preprocessing)).collect();
         let features = self.extractor.features(&prepared.iter().map(Some).collect::<Vec<_>>())?;
@@ -263,7 +269,11 @@ impl Search<'_> {
 
     fn tensor(&self, values: &[Vec<f32>], space: &LatentSpace) -> Result<Tensor> {
         let dims: Vec<usize> = [values.len()].into_iter().chain(space.shape.iter().copied()).collect();
-        let device = self.generator.variables().parameters().next().map(|(_, var)| var.device().clone());
+        let device = self
+            .generator
+            .variables()
+            .and_then(|variables| variables.parameters().next())
+            .map(|(_, var)| var.device().clone());
         let device = device.unwrap_or(candle_core::Device::Cpu);
         Ok(Tensor::from_vec(values.concat(), dims, &device)?)
     }

@@ -31,7 +31,7 @@ fn generator() -> Box<dyn Generator> {
 
 fn latents(generator: &dyn Generator, seeds: &[u32]) -> Latents {
     Latents {
-        values: latents_of_seeds(&generator.spaces()[0], seeds, DType::F32, &Device::Cpu).unwrap(),
+        values: latents_of_seeds(&generator.info().spaces[0], seeds, DType::F32, &Device::Cpu).unwrap(),
         seeds: Some(seeds.to_vec()),
         keys: seeds.iter().map(|&seed| seed.into()).collect(),
         classes: None,
@@ -45,7 +45,7 @@ fn with_search<T>(objective: &dyn Objective, options: SearchOptions, ask: impl F
         generator: generator.as_ref(),
         extractor: &extractor,
         objective,
-        conditions: Conditions::default(),
+        conditions: ForwardOptions::default(),
         options,
     })
 }

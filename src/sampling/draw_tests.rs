@@ -6,7 +6,7 @@ use crate::density::{Rule, Threshold};
 use crate::error::{Error, Result};
 use crate::extract::{ExtractorRequest, LoadedExtractor};
 use crate::generate::{
-    Conditions, Generator, GeneratorRequest, ImageShape, LatentSpace, NoiseMode, Variables, initialise,
+    ForwardOptions, Generator, GeneratorInfo, GeneratorRequest, NoiseMode, Variables, initialise,
 };
 use crate::neighbors::IndexKind;
 use crate::progress::Silent;
@@ -25,31 +25,15 @@ struct Failing {
 }
 
 impl Generator for Failing {
-    fn family(&self) -> &'static str {
-        self.inner.family()
+    fn info(&self) -> &GeneratorInfo {
+        self.inner.info()
     }
 
-    fn config(&self) -> serde_json::Value {
-        self.inner.config()
-    }
-
-    fn variables(&self) -> &Variables {
+    fn variables(&self) -> Option<&Variables> {
         self.inner.variables()
     }
 
-    fn image_shape(&self) -> ImageShape {
-        self.inner.image_shape()
-    }
-
-    fn spaces(&self) -> &[LatentSpace] {
-        self.inner.spaces()
-    }
-
-    fn truncates(&self) -> bool {
-        self.inner.truncates()
-    }
-
-    fn stage(&self, index: usize, state: &Tensor, conditions: &Conditions) -> Result<Tensor> {
+    fn stage(&self, index: usize, state: &Tensor, conditions: &ForwardOptions) -> Result<Tensor> {
         let left = self.left.load(Ordering::Relaxed);
         if left == 0 {
             return Err(Error::data("the generator broke off", ""));

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
-use crate::generate::{Conditions, Generator, NoiseMode, Seeds, Truncation, latents_of_seeds, pixels};
+use crate::generate::{ForwardOptions, Generator, NoiseMode, Seeds, Truncation, latents_of_seeds, pixels};
 use crate::images::{Prepared, RgbImage, gray_or_rgb};
 use crate::neighbors::check_finite;
 use candle_core::{DType, Device, Tensor};
@@ -84,7 +84,7 @@ impl Source<'_> {
         match &self.latents {
             Latents::Seeds(_) => {
                 let seeds: Vec<u32> = self.seeds(range).into_iter().flatten().collect();
-                let space = crate::generate::find_space(self.generator.spaces(), self.space.as_deref())?;
+                let space = self.generator.info().space(self.space.as_deref())?;
                 latents_of_seeds(space, &seeds, self.dtype, &self.device)
             }
             Latents::Given(latents) => Ok(latents.narrow(0, range.start, range.len())?),
@@ -98,18 +98,18 @@ impl Source<'_> {
     pub fn images(&self, range: Range<usize>) -> Result<Vec<RgbImage>> {
         let keys = self.keys(range.clone());
         let classes = self.class.map(|class| vec![class; range.len()]);
-        let conditions = Conditions {
+        let conditions = ForwardOptions {
             classes: classes.as_deref(),
             space: self.space.as_deref(),
             truncation: self.truncation,
             noise: self.noise,
             keys: Some(&keys),
-            ..Conditions::default()
+            ..ForwardOptions::default()
         };
         let images = self.generator.generate(&self.latents(range)?, &conditions)?;
-        let shape = self.generator.image_shape();
+        let shape = self.generator.info().image_shape;
         let size = (shape.width as u32, shape.height as u32);
-        let bytes = pixels::to_bytes(&images, self.generator.quantization())?;
+        let bytes = pixels::to_bytes(&images, self.generator.info().quantization)?;
         bytes.into_iter().map(|pixels| gray_or_rgb(size, pixels)).collect()
     }
 

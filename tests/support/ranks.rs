@@ -10,6 +10,7 @@ use pseudo_density::generate::{
     GanLoss, Generator, GeneratorRequest, ImageShape, initialise, initialise_discriminator,
 };
 use pseudo_density::images::{Fit, ImageSet};
+use pseudo_density::ops::all_reduce::AllReduce;
 use pseudo_density::progress::Silent;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -30,11 +31,7 @@ struct Meeting {
     barrier: Barrier,
 }
 
-impl Collective for Thread {
-    fn rank(&self) -> usize {
-        self.rank
-    }
-
+impl AllReduce for Thread {
     fn size(&self) -> usize {
         self.meeting.values.lock().unwrap().len()
     }
@@ -54,6 +51,12 @@ impl Collective for Thread {
         for (i, value) in values.iter_mut().enumerate() {
             *value = all.iter().map(|rank| rank[i]).sum();
         }
+    }
+}
+
+impl Collective for Thread {
+    fn rank(&self) -> usize {
+        self.rank
     }
 
     fn abort(&self, code: u8) -> ! {
@@ -166,7 +169,7 @@ pub fn numbers(t: &Tensor) -> Vec<f64> {
 fn trained(mut trainer: Box<dyn Trainer>, steps: u64) -> Trained {
     let scalars = (0..steps).map(|step| trainer.step(step, true).unwrap()).collect();
     let mut variables = BTreeMap::new();
-    for (network, of_network) in trainer.networks() {
+    for (network, of_network) in trainer.networks().unwrap() {
         for (name, variable) in of_network.parameters().chain(of_network.buffers()) {
             variables.insert(format!("{network}.{name}"), numbers(variable));
         }

@@ -10,11 +10,14 @@ mod tests;
 mod unet;
 
 use super::config::{Config, read_json};
-use super::diffusion::{Denoised, Diffusion, Process};
-use super::load::{Sampler, SamplerRequest};
-use super::traits::{Conditions, Generator, ImageShape, Quantization};
+use super::diffusion::{Denoised, Diffusion, Process, noise_space};
+use super::family::{DirectoryLayout, Family};
+use super::info::{GeneratorInfo, Quantization};
+use super::options::ForwardOptions;
+use super::sampler::{Sampler, SamplerRequest};
+use super::training::{self, Training};
+use super::traits::Generator;
 use super::variables::Builder;
-use super::{Family, training};
 use crate::error::{Error, Result};
 use crate::formats::{StateDict, read_state_dict};
 use candle_core::Tensor;
@@ -23,26 +26,27 @@ use schedule::{Schedule, Step};
 use std::path::Path;
 use unet::UNet;
 
-/// The line of the registry.
+/// Read from a directory with a `model_index.json`.
 pub(super) const FAMILY: Family = Family {
     name: "diffusers",
-    about: "diffusers pipeline directory with a UNet2DModel (model_index.json)",
     // A UNet's tensors say neither the number of heads nor the schedule.
     recognise: |_| None,
     generator: build,
     discriminator: None,
     official: None,
-    training: training::DIFFUSERS,
+    directory: Some(DirectoryLayout { name: "diffusers pipeline", index: INDEX, open: open_pipeline }),
+    // The training example of the library, with a shorter warm-up.
+    training: Training { lr: 1e-4, beta1: 0.9, warmup: 100, ..training::GAN },
 };
 
 /// The file that makes a directory a pipeline.
-pub(super) const INDEX: &str = "model_index.json";
+const INDEX: &str = "model_index.json";
 
 /// Configuration and weights of a pipeline directory.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Malformed`] if it is another kind of pipeline or a file is missing.
-pub(super) fn open_pipeline(directory: &Path) -> Result<(Config, StateDict)> {
+fn open_pipeline(directory: &Path) -> Result<(Config, StateDict)> {
     const WEIGHTS: [&str; 2] = ["diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"];
     let index_path = directory.join(INDEX);
     let index = read_json(&index_path)?;
@@ -63,7 +67,6 @@ pub(super) fn open_pipeline(directory: &Path) -> Result<(Config, StateDict)> {
 
 /// `UNet2DModel` with a schedule and a sampler.
 struct Pipeline {
-    config: PipelineConfig,
     unet: UNet,
     schedule: Schedule,
     sampler: Sampler,
@@ -86,7 +89,7 @@ fn model(config: &Config, mut builder: Builder, request: &SamplerRequest) -> Res
     let config: PipelineConfig = config.parse()?;
     config.unet.check(path)?;
     let (height, width) = config.unet.size(path)?;
-    let shape = ImageShape { channels: config.unet.in_channels, height, width };
+    let image = [config.unet.in_channels, height, width];
     let schedule = Schedule::new(&config.scheduler, path)?;
     let sampler = request.sampler.unwrap_or(Sampler::Ddim);
     let steps = match sampler {
@@ -94,43 +97,26 @@ fn model(config: &Config, mut builder: Builder, request: &SamplerRequest) -> Res
         Sampler::Ddpm => schedule.ddpm_steps(request.steps, path)?,
     };
     let unet = UNet::new(&mut builder, &config.unet)?;
-    Ok(Diffusion::new(Pipeline { config, unet, schedule, sampler, steps }, shape, builder.finish(&[])?))
+    let info = GeneratorInfo {
+        class_count: config.unet.num_class_embeds.unwrap_or(0),
+        needs_keys: sampler == Sampler::Ddpm,
+        quantization: Quantization::HalfToEven,
+        stages: steps.len(),
+        ..GeneratorInfo::new(FAMILY.name, serde_json::json!(config), image, [noise_space(image)])
+    };
+    Ok(Diffusion::new(info, Pipeline { unet, schedule, sampler, steps }, builder.finish(&[])?))
 }
 
 impl Pipeline {
-    fn predict(&self, x: &Tensor, timesteps: &[usize], conditions: &Conditions) -> Result<Tensor> {
-        self.unet.forward(x, timesteps, conditions)
+    fn predict(&self, x: &Tensor, timesteps: &[usize], options: &ForwardOptions) -> Result<Tensor> {
+        self.unet.forward(x, timesteps, options)
     }
 }
 
 impl Process for Pipeline {
-    fn family(&self) -> &'static str {
-        FAMILY.name
-    }
-
-    fn config(&self) -> serde_json::Value {
-        serde_json::json!(self.config)
-    }
-
-    fn class_count(&self) -> usize {
-        self.config.unet.num_class_embeds.unwrap_or(0)
-    }
-
-    fn quantization(&self) -> Quantization {
-        Quantization::HalfToEven
-    }
-
-    fn sampler(&self) -> Sampler {
-        self.sampler
-    }
-
-    fn steps(&self) -> usize {
-        self.steps.len()
-    }
-
-    fn step(&self, index: usize, x: &Tensor, conditions: &Conditions) -> Result<(Denoised, usize)> {
+    fn step(&self, index: usize, x: &Tensor, options: &ForwardOptions) -> Result<(Denoised, usize)> {
         let step = self.steps[index];
-        let output = self.predict(x, &vec![step.timestep; x.dim(0)?], conditions)?;
+        let output = self.predict(x, &vec![step.timestep; x.dim(0)?], options)?;
         let denoised = match self.sampler {
             Sampler::Ddim => Denoised { mean: self.schedule.ddim_step(x, &output, step)?, deviation: None },
             Sampler::Ddpm => {
@@ -151,10 +137,10 @@ impl Process for Pipeline {
         images: &Tensor,
         noise: &Tensor,
         timesteps: &[usize],
-        conditions: &Conditions,
+        options: &ForwardOptions,
     ) -> Result<Tensor> {
         let (noisy, target) = self.schedule.training_pair(images, noise, timesteps)?;
-        let output = self.predict(&noisy, timesteps, conditions)?;
+        let output = self.predict(&noisy, timesteps, options)?;
         Ok((output - target)?.sqr()?.flatten_from(1)?.mean(1)?)
     }
 }

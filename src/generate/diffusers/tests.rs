@@ -1,7 +1,7 @@
 //! The network, its samplers and its training objective against diffusers.
 
 use super::*;
-use crate::generate::test_support::{Expected, fixture, relative, values};
+use crate::generate::test_support::{Expected, fixture, images, relative, values};
 use crate::generate::{GeneratorRequest, Mode, initialise, load, value_and_gradient};
 use candle_core::{DType, Device, Var};
 
@@ -31,7 +31,8 @@ fn usizes(t: &Tensor) -> Vec<usize> {
 fn the_schedule_and_the_time_embedding_agree_with_diffusers() {
     let io = Expected::read("diffusers-ddpm/io.safetensors");
     let model = model(DType::F32, Sampler::Ddim, 5);
-    let betas = schedule::betas(&model.process.config.scheduler, 1000);
+    let config: PipelineConfig = serde_json::from_value(model.info().config.clone()).unwrap();
+    let betas = schedule::betas(&config.scheduler, 1000);
     io.assert("betas", &Tensor::new(betas, &Device::Cpu).unwrap(), 0.0);
     io.assert(
         "alphas_cumprod",
@@ -51,18 +52,18 @@ fn the_schedule_and_the_time_embedding_agree_with_diffusers() {
 #[test]
 fn predictions_and_ddim_trajectories_agree_with_diffusers() {
     let io = Expected::read("diffusers-ddpm/io.safetensors");
-    let conditions = Conditions::default();
+    let options = ForwardOptions::default();
     for dtype in [DType::F32, DType::F64] {
         let model = model(dtype, Sampler::Ddim, 5);
         let timesteps = usizes(&io.get("t", DType::I64));
-        let eps = model.process.predict(&io.get("x_t", dtype), &timesteps, &conditions).unwrap();
+        let eps = model.process.predict(&io.get("x_t", dtype), &timesteps, &options).unwrap();
         io.assert("eps", &eps, 2e-5);
         let start = io.get("x_T", dtype);
-        io.assert("ddim.step0.sample", &model.stage(0, &start, &conditions).unwrap(), 2e-5);
-        io.assert("ddim.final", &model.generate(&start, &conditions).unwrap(), 1e-4);
+        io.assert("ddim.step0.sample", &model.stage(0, &start, &options).unwrap(), 2e-5);
+        io.assert("ddim.final", &images(&model, &start, &options).unwrap(), 1e-4);
         let unclipped = |part: &mut serde_json::Value| part["scheduler"]["clip_sample"] = false.into();
         let unclipped = parts(dtype, unclipped, SamplerRequest { sampler: None, steps: Some(5) }).unwrap();
-        io.assert("ddim_unclipped.final", &unclipped.generate(&start, &conditions).unwrap(), 1e-4);
+        io.assert("ddim_unclipped.final", &images(&unclipped, &start, &options).unwrap(), 1e-4);
     }
 }
 
@@ -78,7 +79,7 @@ fn ddpm_steps_agree_with_diffusers() {
         for t in [999, 500, 1, 0] {
             let step = model.process.steps[999 - t];
             assert_eq!((step.timestep, step.previous), (t, t.checked_sub(1)));
-            let output = model.process.predict(&x, &[t; 3], &Conditions::default()).unwrap();
+            let output = model.process.predict(&x, &[t; 3], &ForwardOptions::default()).unwrap();
             let (mean, variance) = model.process.schedule.ddpm_posterior(&x, &output, step).unwrap();
             let prefix = format!("ddpm_fixed_{name}.t{t}");
             if t > 0 {
@@ -102,8 +103,8 @@ fn the_training_objective_and_its_gradients_agree_with_diffusers() {
         let (images, noise) = (io.get("x_0", dtype), io.get("noise", dtype));
         let (noisy, _) = model.process.schedule.training_pair(&images, &noise, &timesteps).unwrap();
         io.assert("add_noise", &noisy, 1e-6);
-        let conditions = Conditions { mode: Mode::Train, ..Conditions::default() };
-        let losses = model.denoiser().unwrap().losses(&images, &noise, &timesteps, &conditions).unwrap();
+        let options = ForwardOptions { mode: Mode::train(), ..ForwardOptions::default() };
+        let losses = model.denoiser().unwrap().losses(&images, &noise, &timesteps, &options).unwrap();
         let loss = losses.mean_all().unwrap();
         io.assert("train_mse", &loss, 2e-5);
         let grads = loss.backward().unwrap();
@@ -113,10 +114,10 @@ fn the_training_objective_and_its_gradients_agree_with_diffusers() {
             "mid_block.attentions.0.to_q.weight",
             "down_blocks.0.downsamplers.0.conv.weight",
         ] {
-            let var = model.variables().get(name).unwrap();
+            let var = model.variables().unwrap().get(name).unwrap();
             io.assert(&format!("grad_train_mse.{name}"), grads.get(var).unwrap(), 1e-3);
         }
-        assert!(model.denoiser().unwrap().losses(&images, &noise, &[1000, 0, 0], &conditions).is_err());
+        assert!(model.denoiser().unwrap().losses(&images, &noise, &[1000, 0, 0], &options).is_err());
     }
 }
 
@@ -125,11 +126,11 @@ fn the_gradient_of_a_trajectory_is_the_same_in_stages_and_at_once_and_agrees_wit
     let model = model(DType::F64, Sampler::Ddim, 3);
     let noise = values(&[1, 3, 32, 32], 5, DType::F64);
     let probe = values(&[1, 3, 32, 32], 6, DType::F64);
-    let conditions = Conditions::default();
+    let options = ForwardOptions::default();
     let objective = |images: &Tensor| Ok((images * &probe)?.sum_all()?);
-    let staged = value_and_gradient(&model, &noise, &conditions, objective).unwrap();
+    let staged = value_and_gradient(&model, &noise, &options, objective).unwrap();
     let variable = Var::from_tensor(&noise).unwrap();
-    let value = objective(&model.generate(&variable, &conditions).unwrap()).unwrap();
+    let value = objective(&images(&model, &variable, &options).unwrap()).unwrap();
     assert!(relative(&staged.gradient, value.backward().unwrap().get(&variable).unwrap()) < 1e-12);
 
     // Along one direction; 1e-5 stays on one side of nearly every clipping.
@@ -137,7 +138,7 @@ fn the_gradient_of_a_trajectory_is_the_same_in_stages_and_at_once_and_agrees_wit
     let direction = values(&[1, 3, 32, 32], 7, DType::F64);
     let at = |step: f64| {
         let moved = (&noise + (&direction * step).unwrap()).unwrap();
-        objective(&model.generate(&moved, &conditions).unwrap()).unwrap().to_scalar::<f64>().unwrap()
+        objective(&images(&model, &moved, &options).unwrap()).unwrap().to_scalar::<f64>().unwrap()
     };
     let slope = (staged.gradient * &direction).unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap();
     let difference = (at(STEP) - at(-STEP)) / (2.0 * STEP);
@@ -151,8 +152,8 @@ fn an_image_is_the_same_bits_alone_and_in_a_batch_for_either_sampler() {
     for sampler in [Sampler::Ddim, Sampler::Ddpm] {
         let model = model(DType::F32, sampler, 2);
         let bits = |noise: &Tensor, keys: &[u64]| {
-            let conditions = Conditions { keys: Some(keys), ..Conditions::default() };
-            model.generate(noise, &conditions).unwrap().flatten_from(1).unwrap().to_vec2::<f32>().unwrap()
+            let options = ForwardOptions { keys: Some(keys), ..ForwardOptions::default() };
+            images(&model, noise, &options).unwrap().flatten_from(1).unwrap().to_vec2::<f32>().unwrap()
         };
         let together = bits(&noise, &keys);
         for row in 0..3 {
@@ -160,7 +161,7 @@ fn an_image_is_the_same_bits_alone_and_in_a_batch_for_either_sampler() {
         }
     }
     let ddpm = model(DType::F32, Sampler::Ddpm, 2);
-    assert!(ddpm.generate(&noise, &Conditions::default()).unwrap_err().to_string().contains("key"));
+    assert!(images(&ddpm, &noise, &ForwardOptions::default()).unwrap_err().to_string().contains("key"));
 }
 
 #[test]
@@ -253,7 +254,7 @@ fn older_names_of_attention_and_pickled_weights_are_read() {
     crate::formats::safetensors::write_safetensors(root.join("unet/diffusion_pytorch_model.bin"), &old)
         .unwrap();
     let model = load(root, &request).unwrap();
-    assert!(model.variables().get("mid_block.attentions.0.to_out.0.bias").is_some());
+    assert!(model.weights().unwrap().get("mid_block.attentions.0.to_out.0.bias").is_some());
     std::fs::write(root.join(INDEX), r#"{"unet": ["diffusers", "UNet2DConditionModel"]}"#).unwrap();
     assert!(load(root, &request).err().unwrap().to_string().contains("UNet2DConditionModel"));
 }
@@ -280,12 +281,12 @@ fn a_conditional_network_of_every_option_agrees_with_candle_in_float64_and_minds
         initialise(&path, 11, &request).unwrap()
     };
     let images = |model: &dyn Generator, dtype, classes: &[u32]| {
-        let conditions = Conditions { classes: Some(classes), ..Conditions::default() };
+        let options = ForwardOptions { classes: Some(classes), ..ForwardOptions::default() };
         let noise = values(&[2, 1, 8, 12], 9, dtype);
-        value_and_gradient(model, &noise, &conditions, |images| Ok(images.sqr()?)).unwrap()
+        value_and_gradient(model, &noise, &options, |images| Ok(images.sqr()?)).unwrap()
     };
     let (single, double) = (make(DType::F32), make(DType::F64));
-    assert_eq!(single.class_count(), 3);
+    assert_eq!(single.info().class_count, 3);
     let fast = images(single.as_ref(), DType::F32, &[0, 2]);
     let slow = images(double.as_ref(), DType::F64, &[0, 2]);
     assert!(relative(&fast.images, &slow.images) < 1e-4);
@@ -296,7 +297,7 @@ fn a_conditional_network_of_every_option_agrees_with_candle_in_float64_and_minds
     assert!(relative(&row(&other.images, 1), &row(&slow.images, 1)) > 1e-3);
     let noise = values(&[2, 1, 8, 12], 9, DType::F32);
     for classes in [None, Some(&[0u32][..]), Some(&[0, 3][..])] {
-        let conditions = Conditions { classes, ..Conditions::default() };
-        assert_eq!(single.generate(&noise, &conditions).unwrap_err().exit_code(), 2);
+        let options = ForwardOptions { classes, ..ForwardOptions::default() };
+        assert_eq!(single.generate(&noise, &options).unwrap_err().exit_code(), 2);
     }
 }

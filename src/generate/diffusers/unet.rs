@@ -7,7 +7,7 @@ use crate::generate::diffusion::blocks::{
     AttentionBlock, BlockContext, ResnetBlock, ResnetNames, conv, downsampler,
 };
 use crate::generate::layers::{Conv2d, Embedding, GroupNorm, Linear, double};
-use crate::generate::traits::{Conditions, Mode};
+use crate::generate::options::{ForwardOptions, Mode};
 use crate::generate::variables::Builder;
 use candle_core::{DType, Device, Tensor};
 
@@ -30,10 +30,10 @@ struct Level {
 }
 
 impl Level {
-    fn layer(&self, i: usize, x: &Tensor, time: &Tensor, conditions: &Conditions) -> Result<Tensor> {
-        let x = self.resnets[i].forward(x, time, conditions)?;
+    fn layer(&self, i: usize, x: &Tensor, time: &Tensor, options: &ForwardOptions) -> Result<Tensor> {
+        let x = self.resnets[i].forward(x, time, options)?;
         match self.attentions.get(i) {
-            Some(attention) => attention.forward(&x, conditions.mode),
+            Some(attention) => attention.forward(&x, options.mode),
             None => Ok(x),
         }
     }
@@ -154,8 +154,8 @@ impl UNet {
     ///
     /// # Errors
     /// If the shapes do not fit.
-    pub fn forward(&self, x: &Tensor, timesteps: &[usize], conditions: &Conditions) -> Result<Tensor> {
-        let Conditions { classes, mode, .. } = *conditions;
+    pub fn forward(&self, x: &Tensor, timesteps: &[usize], options: &ForwardOptions) -> Result<Tensor> {
+        let ForwardOptions { classes, mode, .. } = *options;
         let x = if self.config.center_input_sample { ((x * 2.0)? - 1.0)? } else { x.clone() };
         let mut time = self.embed(timesteps, x.dtype(), x.device(), mode)?;
         if let (Some(embedding), Some(classes)) = (&self.class_embedding, classes) {
@@ -166,7 +166,7 @@ impl UNet {
         let mut skips = vec![x.clone()];
         for level in &self.down {
             for i in 0..level.resnets.len() {
-                x = level.layer(i, &x, &time, conditions)?;
+                x = level.layer(i, &x, &time, options)?;
                 skips.push(x.clone());
             }
             if let Some(conv) = &level.resize {
@@ -174,17 +174,17 @@ impl UNet {
                 skips.push(x.clone());
             }
         }
-        x = self.middle[0].forward(&x, &time, conditions)?;
+        x = self.middle[0].forward(&x, &time, options)?;
         if let Some(attention) = &self.middle_attention {
             x = attention.forward(&x, mode)?;
         }
-        x = self.middle[1].forward(&x, &time, conditions)?;
+        x = self.middle[1].forward(&x, &time, options)?;
         for level in &self.up {
             for i in 0..level.resnets.len() {
                 if let Some(skip) = skips.pop() {
                     x = Tensor::cat(&[&x, &skip], 1)?;
                 }
-                x = level.layer(i, &x, &time, conditions)?;
+                x = level.layer(i, &x, &time, options)?;
             }
             if let Some(conv) = &level.resize {
                 x = conv.forward(&double(&x)?, mode)?;

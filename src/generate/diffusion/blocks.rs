@@ -4,7 +4,7 @@
 use super::dropout::Dropout;
 use crate::error::{Error, Result};
 use crate::generate::layers::{Conv2d, GroupNorm, Linear, double};
-use crate::generate::traits::{Conditions, Mode};
+use crate::generate::options::{ForwardOptions, Mode};
 use crate::generate::variables::{Builder, Init};
 use crate::ops::attention::attention;
 use crate::ops::channels::add_to_channels;
@@ -133,8 +133,8 @@ impl ResnetBlock {
     }
 
     /// `x` `[B, C, H, W]` with the time embedding after its SiLU, `[B, T]`.
-    pub fn forward(&self, x: &Tensor, time: &Tensor, conditions: &Conditions) -> Result<Tensor> {
-        let mode = conditions.mode;
+    pub fn forward(&self, x: &Tensor, time: &Tensor, options: &ForwardOptions) -> Result<Tensor> {
+        let mode = options.mode;
         let resized = |x: Tensor| match self.resize {
             Some(resize) => resize.apply(&x),
             None => Ok(x),
@@ -148,7 +148,7 @@ impl ResnetBlock {
         } else {
             self.norm2.forward(&add_to_channels(&h, &embedding)?, mode)?
         };
-        let h = self.dropout.forward(h, conditions)?;
+        let h = self.dropout.forward(h, options)?;
         let x = resized(x.clone())?;
         let shortcut = match &self.shortcut {
             Some(conv) => conv.forward(&x, mode)?,

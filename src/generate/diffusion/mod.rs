@@ -1,13 +1,14 @@
-//! What every diffusion model shares: the blocks of its UNet, the time embedding, and the walk from noise to image step by step.
+//! What every diffusion model shares: the blocks of its UNet, the time embedding, and the steps from noise to image.
 //! A family brings its network and its arithmetic as a [`Process`]; [`Diffusion`] makes a [`Generator`] of it.
 //! The latent is the initial noise; each denoising step is one stage.
 
 pub mod blocks;
 mod dropout;
 
-use super::load::Sampler;
+use super::info::{GeneratorInfo, LatentSpace};
+use super::options::ForwardOptions;
 use super::random::{Purpose, normals};
-use super::traits::{Conditions, Denoiser, Generator, ImageShape, LatentSpace, Quantization};
+use super::traits::{Denoiser, Generator};
 use super::variables::Variables;
 use crate::error::{Error, Result};
 use candle_core::{DType, Device, Tensor};
@@ -63,31 +64,13 @@ pub struct Denoised {
     pub deviation: Option<Tensor>,
 }
 
-/// The network of a family with its schedule and its sampler.
+/// The network of a family with its schedule and its sampler; their numbers are in the model's [`GeneratorInfo`].
 pub trait Process: Send + Sync {
-    /// Name of the family in [`super::FAMILIES`].
-    fn family(&self) -> &'static str;
-
-    /// Its part of `config.json`.
-    fn config(&self) -> serde_json::Value;
-
-    /// Number of classes; 0 where it is unconditional.
-    fn class_count(&self) -> usize;
-
-    /// How its images become bytes.
-    fn quantization(&self) -> Quantization;
-
-    /// How it is sampled.
-    fn sampler(&self) -> Sampler;
-
-    /// Number of denoising steps.
-    fn steps(&self) -> usize;
-
     /// Step `index` from `x` `[B, C, H, W]`, and the timestep that its noise is keyed by.
     ///
     /// # Errors
     /// What the network returns.
-    fn step(&self, index: usize, x: &Tensor, conditions: &Conditions) -> Result<(Denoised, usize)>;
+    fn step(&self, index: usize, x: &Tensor, options: &ForwardOptions) -> Result<(Denoised, usize)>;
 
     /// Number of noise levels in training.
     fn timesteps(&self) -> usize;
@@ -101,28 +84,32 @@ pub trait Process: Send + Sync {
         images: &Tensor,
         noise: &Tensor,
         timesteps: &[usize],
-        conditions: &Conditions,
+        options: &ForwardOptions,
     ) -> Result<Tensor>;
 }
 
 /// A diffusion model as a generator.
 pub struct Diffusion<P> {
+    info: GeneratorInfo,
     /// What is particular to its family.
     pub process: P,
-    shape: ImageShape,
     variables: Variables,
-    spaces: Vec<LatentSpace>,
+}
+
+/// The space of the initial noise of images `[C, H, W]`.
+pub fn noise_space(image: [usize; 3]) -> LatentSpace {
+    LatentSpace::normal("noise", &image)
 }
 
 impl<P: Process> Diffusion<P> {
-    /// The model that makes images of this shape.
-    pub fn new(process: P, shape: ImageShape, variables: Variables) -> Self {
-        Self { process, shape, variables, spaces: vec![LatentSpace::normal("noise", &shape.dims())] }
+    /// The model that is described by `info`, with [`noise_space`] for its only space.
+    pub fn new(info: GeneratorInfo, process: P, variables: Variables) -> Self {
+        Self { info, process, variables }
     }
 
     /// What a random sampler adds at a step: standard normal noise of each row, from its own key.
     fn noise(&self, keys: &[u64], timestep: usize, like: &Tensor) -> Result<Tensor> {
-        let count: usize = self.shape.dims().iter().product();
+        let count: usize = self.info.image_shape.dims().iter().product();
         let values: Vec<f64> = keys
             .iter()
             .flat_map(|&key| normals(key, Purpose::SamplerNoise, timestep as u64).take(count))
@@ -134,50 +121,18 @@ impl<P: Process> Diffusion<P> {
 }
 
 impl<P: Process> Generator for Diffusion<P> {
-    fn family(&self) -> &'static str {
-        self.process.family()
+    fn info(&self) -> &GeneratorInfo {
+        &self.info
     }
 
-    fn config(&self) -> serde_json::Value {
-        self.process.config()
+    fn variables(&self) -> Option<&Variables> {
+        Some(&self.variables)
     }
 
-    fn variables(&self) -> &Variables {
-        &self.variables
-    }
-
-    fn image_shape(&self) -> ImageShape {
-        self.shape
-    }
-
-    fn spaces(&self) -> &[LatentSpace] {
-        &self.spaces
-    }
-
-    fn class_count(&self) -> usize {
-        self.process.class_count()
-    }
-
-    fn truncates(&self) -> bool {
-        false
-    }
-
-    fn needs_keys(&self) -> bool {
-        self.process.sampler() == Sampler::Ddpm
-    }
-
-    fn quantization(&self) -> Quantization {
-        self.process.quantization()
-    }
-
-    fn stages(&self) -> usize {
-        self.process.steps()
-    }
-
-    fn stage(&self, index: usize, state: &Tensor, conditions: &Conditions) -> Result<Tensor> {
-        let (Denoised { mean, deviation }, timestep) = self.process.step(index, state, conditions)?;
+    fn stage(&self, index: usize, state: &Tensor, options: &ForwardOptions) -> Result<Tensor> {
+        let (Denoised { mean, deviation }, timestep) = self.process.step(index, state, options)?;
         let Some(deviation) = deviation else { return Ok(mean) };
-        let keys = conditions
+        let keys = options
             .keys
             .ok_or_else(|| Error::usage("random noise needs a key for each image", "give seeds"))?;
         Ok((mean + self.noise(keys, timestep, state)?.broadcast_mul(&deviation)?)?)
@@ -198,12 +153,12 @@ impl<P: Process> Denoiser for Diffusion<P> {
         images: &Tensor,
         noise: &Tensor,
         timesteps: &[usize],
-        conditions: &Conditions,
+        options: &ForwardOptions,
     ) -> Result<Tensor> {
         let rows = images.dims().first().copied().unwrap_or(0);
         let fits = rows == timesteps.len()
             && images.dims() == noise.dims()
-            && images.dims()[1..] == self.shape.dims();
+            && images.dims()[1..] == self.info.image_shape.dims();
         if !fits || timesteps.iter().any(|&t| t >= self.process.timesteps()) {
             let reason = format!(
                 "images {:?}, noise {:?} and {} timesteps do not fit this model",
@@ -213,6 +168,6 @@ impl<P: Process> Denoiser for Diffusion<P> {
             );
             return Err(Error::usage(reason, ""));
         }
-        self.process.losses(images, noise, timesteps, conditions)
+        self.process.losses(images, noise, timesteps, options)
     }
 }

@@ -11,11 +11,14 @@ mod tests;
 mod unet;
 
 use super::config::Config;
-use super::diffusion::{Denoised, Diffusion, Process};
-use super::load::{Sampler, SamplerRequest};
-use super::traits::{Conditions, Generator, ImageShape, Quantization};
+use super::diffusion::{Denoised, Diffusion, Process, noise_space};
+use super::family::Family;
+use super::info::{GeneratorInfo, Quantization};
+use super::options::ForwardOptions;
+use super::sampler::{Sampler, SamplerRequest};
+use super::training::{self, Training};
+use super::traits::Generator;
 use super::variables::Builder;
-use super::{Family, training};
 use crate::error::{Error, Result};
 use candle_core::Tensor;
 use flags::{Flags, Program};
@@ -23,22 +26,21 @@ use respacing::Respacing;
 use schedule::{RESCALED_STEPS, Schedule, VarianceType};
 use unet::UNet;
 
-/// The line of IDDPM in the registry.
+/// IDDPM: a `.pt` of improved-diffusion, with its flags as configuration.
 pub(super) const IDDPM: Family = Family {
     name: "iddpm",
-    about: "IDDPM: a .pt of OpenAI's improved-diffusion, with its flags in --config",
     // Neither heads nor schedule can be told from the tensors, nor one program from the other.
     recognise: |_| None,
     generator: |config, builder, request| build(Program::Iddpm, config, builder, request),
     discriminator: None,
     official: None,
-    training: training::GUIDED,
+    directory: None,
+    training: Training { lr: 1e-4, beta1: 0.9, ..training::GAN },
 };
 
-/// The line of ADM in the registry.
+/// ADM: a `.pt` of guided-diffusion, with its flags as configuration.
 pub(super) const ADM: Family = Family {
     name: "adm",
-    about: "ADM: a .pt of OpenAI's guided-diffusion, with its flags in --config",
     generator: |config, builder, request| build(Program::Adm, config, builder, request),
     ..IDDPM
 };
@@ -48,7 +50,6 @@ const DDIM_STEPS: usize = 50;
 
 /// A network with the schedule that it was trained with, and the shorter one that it is sampled with.
 struct Guided {
-    program: Program,
     flags: Flags,
     unet: UNet,
     trained: Schedule,
@@ -97,9 +98,15 @@ fn model(
     };
     let sampled = Schedule::new(&flags, kept, path)?;
     let unet = UNet::new(&mut builder, program, &flags)?;
-    let shape = ImageShape { channels: flags::CHANNELS, height: flags.image_size, width: flags.image_size };
-    let process = Guided { program, flags, unet, trained, sampled, sampler };
-    Ok(Diffusion::new(process, shape, builder.finish(&[])?))
+    let image = [flags::CHANNELS, flags.image_size, flags.image_size];
+    let info = GeneratorInfo {
+        class_count: flags.class_count(),
+        needs_keys: sampler == Sampler::Ddpm,
+        quantization: Quantization::Floor,
+        stages: sampled.len(),
+        ..GeneratorInfo::new(program.name(), serde_json::json!(flags), image, [noise_space(image)])
+    };
+    Ok(Diffusion::new(info, Guided { flags, unet, trained, sampled, sampler }, builder.finish(&[])?))
 }
 
 impl Guided {
@@ -109,42 +116,18 @@ impl Guided {
         schedule: &Schedule,
         x: &Tensor,
         timesteps: &[usize],
-        conditions: &Conditions,
+        options: &ForwardOptions,
     ) -> Result<Tensor> {
         let times: Vec<f32> = timesteps.iter().map(|&t| schedule.seen_time(t)).collect();
-        self.unet.forward(x, &times, conditions)
+        self.unet.forward(x, &times, options)
     }
 }
 
 impl Process for Guided {
-    fn family(&self) -> &'static str {
-        self.program.name()
-    }
-
-    fn config(&self) -> serde_json::Value {
-        serde_json::json!(self.flags)
-    }
-
-    fn class_count(&self) -> usize {
-        self.flags.class_count()
-    }
-
-    fn quantization(&self) -> Quantization {
-        Quantization::Floor
-    }
-
-    fn sampler(&self) -> Sampler {
-        self.sampler
-    }
-
-    fn steps(&self) -> usize {
-        self.sampled.len()
-    }
-
-    fn step(&self, index: usize, x: &Tensor, conditions: &Conditions) -> Result<(Denoised, usize)> {
+    fn step(&self, index: usize, x: &Tensor, options: &ForwardOptions) -> Result<(Denoised, usize)> {
         let t = self.sampled.len() - 1 - index;
         let timesteps = vec![t; x.dim(0)?];
-        let output = self.predict(&self.sampled, x, &timesteps, conditions)?;
+        let output = self.predict(&self.sampled, x, &timesteps, options)?;
         let prediction = self.sampled.prediction(x, &output, &timesteps, self.flags.clip_denoised)?;
         let denoised = match self.sampler {
             Sampler::Ddim => Denoised { mean: self.sampled.ddim(x, &prediction.image, t)?, deviation: None },
@@ -168,10 +151,10 @@ impl Process for Guided {
         images: &Tensor,
         noise: &Tensor,
         timesteps: &[usize],
-        conditions: &Conditions,
+        options: &ForwardOptions,
     ) -> Result<Tensor> {
         let noisy = self.trained.noisy(images, noise, timesteps)?;
-        let output = self.predict(&self.trained, &noisy, timesteps, conditions)?;
+        let output = self.predict(&self.trained, &noisy, timesteps, options)?;
         let steps = self.trained.len() as f64;
         if self.flags.use_kl {
             // Of the whole bound one step is drawn.

@@ -70,7 +70,7 @@ impl Case {
     fn measure(&mut self, dtype: DType) {
         let model = self.model(dtype, json!({"timestep_respacing": "ddim5"}));
         let Guided { trained, unet, flags, .. } = &model.process;
-        let conditions = Conditions::default();
+        let options = ForwardOptions::default();
         let t = self.timesteps("t");
         let times: Vec<f32> = t.iter().map(|&t| trained.seen_time(t)).collect();
         self.note("t_model", &Tensor::new(times.as_slice(), &Device::Cpu).unwrap());
@@ -78,13 +78,13 @@ impl Case {
         self.note("timestep_embedding", &rows);
         let (images, noise, x_t) = (self.get("x_0", dtype), self.get("noise", dtype), self.get("x_t", dtype));
         self.note("q_sample.x_t", &trained.noisy(&images, &noise, &t).unwrap());
-        let output = model.process.predict(trained, &x_t, &t, &conditions).unwrap();
+        let output = model.process.predict(trained, &x_t, &t, &options).unwrap();
         self.note("model_out", &output);
         self.note("eps", &output.narrow(1, 0, 3).unwrap());
         self.note("var_values", &output.narrow(1, 3, 3).unwrap());
 
         let t_mid = self.timesteps("t_mid");
-        let output = model.process.predict(trained, &x_t, &t_mid, &conditions).unwrap();
+        let output = model.process.predict(trained, &x_t, &t_mid, &options).unwrap();
         let unclipped = trained.prediction(&x_t, &output, &t_mid, false).unwrap();
         self.note("p_mean_variance.pred_xstart_unclipped", &unclipped.image);
         let clipped = trained.prediction(&x_t, &output, &t_mid, true).unwrap();
@@ -103,10 +103,10 @@ impl Case {
             let mut x = self.get("x_T", dtype);
             for step in 0..5 {
                 let t = vec![4 - step; x.dim(0).unwrap()];
-                let output = model.process.predict(&model.process.sampled, &x, &t, &conditions).unwrap();
+                let output = model.process.predict(&model.process.sampled, &x, &t, &options).unwrap();
                 let image = model.process.sampled.prediction(&x, &output, &t, clip).unwrap().image;
                 self.note(&format!("{name}.step{step}.pred_xstart"), &image);
-                x = model.stage(step, &x, &conditions).unwrap();
+                x = model.stage(step, &x, &options).unwrap();
                 self.note(&format!("{name}.step{step}.sample"), &x);
             }
             self.note(&format!("{name}.final"), &x);
@@ -122,23 +122,23 @@ impl Case {
         let bits = kl.flatten_from(1).unwrap().mean(1).unwrap();
         self.note("prior_bpd", &(bits / std::f64::consts::LN_2).unwrap());
 
-        let conditions = Conditions { mode: Mode::Train, ..conditions };
+        let options = ForwardOptions { mode: Mode::train(), ..options };
         let own_rescales = flags.rescale_learned_sigmas == Some(true);
         for (name, rescale) in [("MSE", false), ("RESCALED_MSE", true)] {
             let model = self.model(dtype, json!({"rescale_learned_sigmas": rescale}));
-            let losses = model.denoiser().unwrap().losses(&images, &noise, &t, &conditions).unwrap();
+            let losses = model.denoiser().unwrap().losses(&images, &noise, &t, &options).unwrap();
             self.note(&format!("train.{name}.loss"), &losses);
             let noisy = trained.noisy(&images, &noise, &t).unwrap();
-            let output = model.process.predict(trained, &noisy, &t, &conditions).unwrap();
+            let output = model.process.predict(trained, &noisy, &t, &options).unwrap();
             let error = losses::squared_error(trained, &images, &noise, &output).unwrap();
             self.note(&format!("train.{name}.vb"), &(&losses - &error).unwrap());
             self.note(&format!("train.{name}.mse"), &error);
             if rescale == own_rescales {
                 let grads = losses.mean_all().unwrap().backward().unwrap();
                 let names: Vec<String> =
-                    model.variables().parameters().map(|(name, _)| name.to_owned()).collect();
+                    model.variables().unwrap().parameters().map(|(name, _)| name.to_owned()).collect();
                 for name in names {
-                    let var = model.variables().get(&name).unwrap();
+                    let var = model.variables().unwrap().get(&name).unwrap();
                     self.note(&format!("grad_mean_loss.{name}"), grads.get(var).unwrap());
                 }
             }
@@ -260,10 +260,10 @@ fn every_option_makes_a_model_that_minds_its_class_and_whose_trajectory_has_the_
         let (_directory, path) = small(family, changes);
         let request = GeneratorRequest { dtype: DType::F64, ..GeneratorRequest::default() };
         let model = initialise(&path, 3, &request).unwrap();
-        assert_eq!((model.class_count(), model.stages()), (3, 4));
+        assert_eq!((model.info().class_count, model.info().stages), (3, 4));
         let noise = values(&[2, 3, 8, 8], 1, DType::F64);
         let probe = values(&[2, 3, 8, 8], 2, DType::F64);
-        let with = |classes| Conditions { classes: Some(classes), ..Conditions::default() };
+        let with = |classes| ForwardOptions { classes: Some(classes), ..ForwardOptions::default() };
         let objective = |images: &Tensor| Ok((images * &probe)?.sum_all()?);
         let found = value_and_gradient(model.as_ref(), &noise, &with(&[0, 1]), objective).unwrap();
         let other = model.generate(&noise, &with(&[0, 2])).unwrap();
@@ -287,16 +287,16 @@ fn ancestral_sampling_draws_from_the_key_of_an_image_alone() {
     let (_directory, path) =
         small("adm", json!({"use_ddim": false, "timestep_respacing": "3", "learn_sigma": true}));
     let model = initialise(&path, 3, &GeneratorRequest::default()).unwrap();
-    assert_eq!(model.stages(), 3);
+    assert_eq!(model.info().stages, 3);
     let noise = values(&[2, 3, 8, 8], 1, DType::F32);
     let bits = |noise: &Tensor, keys: &[u64]| {
-        let conditions = Conditions { keys: Some(keys), ..Conditions::default() };
-        model.generate(noise, &conditions).unwrap().flatten_from(1).unwrap().to_vec2::<f32>().unwrap()
+        let options = ForwardOptions { keys: Some(keys), ..ForwardOptions::default() };
+        model.generate(noise, &options).unwrap().flatten_from(1).unwrap().to_vec2::<f32>().unwrap()
     };
     let both = bits(&noise, &[5, 6]);
     assert_eq!(bits(&noise.narrow(0, 1, 1).unwrap(), &[6])[0], both[1]);
     assert_ne!(bits(&noise.narrow(0, 1, 1).unwrap(), &[7])[0], both[1]);
-    assert!(model.generate(&noise, &Conditions::default()).is_err());
+    assert!(model.generate(&noise, &ForwardOptions::default()).is_err());
 }
 
 #[test]
@@ -306,11 +306,11 @@ fn the_whole_bound_is_the_objective_where_it_is_asked_for() {
         let model = initialise(&path, 3, &GeneratorRequest::default()).unwrap();
         let (images, noise) = (values(&[2, 3, 8, 8], 1, DType::F32), values(&[2, 3, 8, 8], 2, DType::F32));
         let images = images.clamp(-1f32, 1f32).unwrap();
-        let conditions = Conditions { mode: Mode::Train, ..Conditions::default() };
-        let loss = model.denoiser().unwrap().losses(&images, &noise, &[0, 7], &conditions).unwrap();
+        let options = ForwardOptions { mode: Mode::train(), ..ForwardOptions::default() };
+        let loss = model.denoiser().unwrap().losses(&images, &noise, &[0, 7], &options).unwrap();
         let loss = loss.mean_all().unwrap();
         let grads = loss.backward().unwrap();
-        let out = grads.get(model.variables().get("out.2.weight").unwrap()).unwrap();
+        let out = grads.get(model.variables().unwrap().get("out.2.weight").unwrap()).unwrap();
         let mean = out.narrow(0, 0, 3).unwrap().abs().unwrap().sum_all().unwrap();
         (loss.to_scalar::<f32>().unwrap(), mean.to_scalar::<f32>().unwrap())
     };

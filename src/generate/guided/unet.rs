@@ -7,7 +7,7 @@ use crate::generate::diffusion::blocks::{
     AttentionBlock, BlockContext, Resize, ResnetBlock, ResnetNames, conv, downsampler,
 };
 use crate::generate::layers::{Conv2d, Embedding, GroupNorm, Linear, double};
-use crate::generate::traits::Conditions;
+use crate::generate::options::ForwardOptions;
 use crate::generate::variables::Builder;
 use crate::ops::group_norm;
 use candle_core::Tensor;
@@ -34,10 +34,10 @@ enum Layer {
 }
 
 impl Layer {
-    fn forward(&self, x: &Tensor, time: &Tensor, conditions: &Conditions) -> Result<Tensor> {
-        let mode = conditions.mode;
+    fn forward(&self, x: &Tensor, time: &Tensor, options: &ForwardOptions) -> Result<Tensor> {
+        let mode = options.mode;
         match self {
-            Layer::Residual(block) => block.forward(x, time, conditions),
+            Layer::Residual(block) => block.forward(x, time, options),
             Layer::Attention(block) => block.forward(x, mode),
             Layer::Conv(conv) => conv.forward(x, mode),
             Layer::DoubleConv(conv) => conv.forward(&double(x)?, mode),
@@ -188,8 +188,8 @@ impl UNet {
     ///
     /// # Errors
     /// If the shapes do not fit.
-    pub fn forward(&self, x: &Tensor, times: &[f32], conditions: &Conditions) -> Result<Tensor> {
-        let Conditions { classes, mode, .. } = *conditions;
+    pub fn forward(&self, x: &Tensor, times: &[f32], options: &ForwardOptions) -> Result<Tensor> {
+        let ForwardOptions { classes, mode, .. } = *options;
         let rows = self.sinusoids().rows(times, x.dtype(), x.device())?;
         let [first, second] = &self.time_embed;
         let mut time = second.forward(&first.forward(&rows, mode)?.silu()?, mode)?;
@@ -198,7 +198,7 @@ impl UNet {
         }
         let time = time.silu()?;
         let run = |block: &[Layer], x: Tensor| -> Result<Tensor> {
-            block.iter().try_fold(x, |x, layer| layer.forward(&x, &time, conditions))
+            block.iter().try_fold(x, |x, layer| layer.forward(&x, &time, options))
         };
         let mut x = x.clone();
         let mut skips = Vec::new();

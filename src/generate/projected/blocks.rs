@@ -3,7 +3,7 @@
 use super::layers::{SpectralConv, SpectralLinear, SpectralWeight, glu, sigmoid};
 use crate::error::{Error, Result};
 use crate::generate::layers::{BatchNorm, RunningStatistics, double, layer_noise};
-use crate::generate::traits::{Conditions, Mode, NoiseMode};
+use crate::generate::options::{ForwardOptions, Mode, NoiseMode};
 use crate::generate::variables::{Builder, Init, Parameter};
 use crate::ops::activation::Activation;
 use crate::ops::channels::add_to_channels;
@@ -32,10 +32,10 @@ impl InitLayer {
     }
 
     /// `[B, z]` to `[B, C, 4, 4]`.
-    pub fn forward(&self, z: &Tensor, conditions: &Conditions) -> Result<Tensor> {
+    pub fn forward(&self, z: &Tensor, mode: Mode) -> Result<Tensor> {
         let z = z.unsqueeze(2)?.unsqueeze(3)?;
-        let y = conv_transpose2d(&z, &self.weight.weight(conditions.mode)?, 1, 0)?;
-        glu(&self.norm.forward(&y, Activation::Identity, conditions)?)
+        let y = conv_transpose2d(&z, &self.weight.weight(mode)?, 1, 0)?;
+        glu(&self.norm.forward(&y, Activation::Identity, mode)?)
     }
 }
 
@@ -61,11 +61,10 @@ impl ConditionalNorm {
     }
 
     /// `[B, C, H, W]` of classes with embeddings `[B, width]`.
-    fn forward(&self, x: &Tensor, class: &Tensor, conditions: &Conditions) -> Result<Tensor> {
-        let mode = conditions.mode;
+    fn forward(&self, x: &Tensor, class: &Tensor, mode: Mode) -> Result<Tensor> {
         let one = Tensor::ones(self.channels, x.dtype(), x.device())?;
         let zero = one.zeros_like()?;
-        let y = self.running.normalize(x, (&one, &zero), Activation::Identity, conditions)?;
+        let y = self.running.normalize(x, (&one, &zero), Activation::Identity, mode)?;
         let y = scale_images(&y, &(self.gain.forward(class, mode)? + 1.0)?)?;
         Ok(add_to_channels(&y, &self.bias.forward(class, mode)?)?)
     }
@@ -86,23 +85,17 @@ struct Gated {
 }
 
 impl Gated {
-    fn forward(
-        &self,
-        x: &Tensor,
-        class: Option<&Tensor>,
-        noise: &Noise,
-        conditions: &Conditions,
-    ) -> Result<Tensor> {
-        let mut y = self.conv.forward(x, conditions.mode)?;
+    fn forward(&self, x: &Tensor, class: Option<&Tensor>, noise: &Noise, mode: Mode) -> Result<Tensor> {
+        let mut y = self.conv.forward(x, mode)?;
         if let Some((strength, index)) = &self.noise
             && let Some(map) = noise.map(*index, &y)?
         {
-            let strength = strength.tensor(conditions.mode.trains()).reshape((1, 1, 1, 1))?;
+            let strength = strength.tensor(mode.trains()).reshape((1, 1, 1, 1))?;
             y = y.broadcast_add(&map.broadcast_mul(&strength)?)?;
         }
         glu(&match (&self.norm, class) {
-            (Norm::Batch(norm), _) => norm.forward(&y, Activation::Identity, conditions)?,
-            (Norm::Conditional(norm), Some(class)) => norm.forward(&y, class, conditions)?,
+            (Norm::Batch(norm), _) => norm.forward(&y, Activation::Identity, mode)?,
+            (Norm::Conditional(norm), Some(class)) => norm.forward(&y, class, mode)?,
             (Norm::Conditional(_), None) => {
                 return Err(Error::usage("the classes of the images are not given", ""));
             }
@@ -122,9 +115,9 @@ pub enum Noise<'a> {
 }
 
 impl<'a> Noise<'a> {
-    /// What the conditions ask for.
-    pub fn of(conditions: &Conditions<'a>) -> Self {
-        match (conditions.noise, conditions.keys) {
+    /// What the options ask for.
+    pub fn of(options: &ForwardOptions<'a>) -> Self {
+        match (options.noise, options.keys) {
             (NoiseMode::Const | NoiseMode::Random, Some(keys)) => Noise::Keyed(keys),
             _ => Noise::Absent,
         }
@@ -188,14 +181,8 @@ impl UpBlock {
     }
 
     /// `[B, C, H, W]` to `[B, O, 2 H, 2 W]`; `class` are embeddings `[B, width]`, where there are classes.
-    pub fn forward(
-        &self,
-        x: &Tensor,
-        class: Option<&Tensor>,
-        noise: &Noise,
-        conditions: &Conditions,
-    ) -> Result<Tensor> {
-        self.layers.iter().try_fold(double(x)?, |x, layer| layer.forward(&x, class, noise, conditions))
+    pub fn forward(&self, x: &Tensor, class: Option<&Tensor>, noise: &Noise, mode: Mode) -> Result<Tensor> {
+        self.layers.iter().try_fold(double(x)?, |x, layer| layer.forward(&x, class, noise, mode))
     }
 }
 

@@ -4,8 +4,8 @@
 use super::blocks::{Noise, UpBlock, UpBlocks};
 use super::heads::{ClassWidths, Head, HeadConfig};
 use crate::formats::{HostTensor, StateDict, TensorData};
+use crate::generate::options::{ForwardOptions, Mode};
 use crate::generate::test_support::{relative, values};
-use crate::generate::traits::{Conditions, Mode};
 use crate::generate::variables::{Builder, Variables};
 use candle_core::{DType, Device, Tensor, Var};
 use std::collections::HashMap;
@@ -304,14 +304,13 @@ fn conditional_blocks_are_those_of_the_definition_in_both_modes() {
             let kind = UpBlocks { lite, class_width: Some(WIDTH) };
             let block = UpBlock::new(&mut builder, "b", (ins, outs), kind, 5).unwrap();
             let variables = builder.finish(&[]).unwrap();
-            let mode = if train { Mode::Train } else { Mode::Eval };
-            let conditions = Conditions { mode, ..Conditions::default() };
+            let mode = if train { Mode::train() } else { Mode::Eval };
             let given = |index: u64| drawn[index as usize - 10].clone();
-            let found = block.forward(&x, Some(&classes), &Noise::Given(&given), &conditions).unwrap();
+            let found = block.forward(&x, Some(&classes), &Noise::Given(&given), mode).unwrap();
             let difference = relative(&found, &expected);
             assert!(difference < tolerance, "{dtype:?}, lite {lite}, train {train}: {difference:e}");
             loops.assert_buffers(&variables, tolerance);
-            assert!(block.forward(&x, None, &Noise::Absent, &conditions).is_err());
+            assert!(block.forward(&x, None, &Noise::Absent, mode).is_err());
         }
     }
 }
@@ -332,8 +331,7 @@ fn gradients_reach_images_classes_and_what_they_are_scaled_by() {
     let value = |x: &Tensor, classes: &Tensor| {
         // Each pass moves the buffers.
         start.iter().for_each(|(buffer, before)| buffer.set(before).unwrap());
-        let conditions = Conditions { mode: Mode::Train, keys: None, ..Conditions::default() };
-        let y = block.forward(x, Some(classes), &Noise::Absent, &conditions).unwrap();
+        let y = block.forward(x, Some(classes), &Noise::Absent, Mode::train()).unwrap();
         (y * &probe).unwrap().sum_all().unwrap()
     };
     let number = |t: Tensor| t.to_scalar::<f64>().unwrap();
@@ -403,11 +401,11 @@ fn heads_with_classes_and_separable_heads_are_those_of_the_definition_in_both_mo
                 HeadConfig { ndf: Some(channels), separable, classes: conditional.then_some(widths) };
             let head = Head::new(&mut builder, 2, ins, config).unwrap();
             let variables = builder.finish(&[]).unwrap();
-            let mode = if train { Mode::Train } else { Mode::Eval };
+            let mode = if train { Mode::train() } else { Mode::Eval };
             let classes = classes.map(|class| class as u32);
             let known = conditional.then_some(&classes[..]);
-            let conditions = Conditions { mode, classes: known, ..Conditions::default() };
-            let found = head.forward(&x, &conditions).unwrap();
+            let options = ForwardOptions { mode, classes: known, ..ForwardOptions::default() };
+            let found = head.forward(&x, &options).unwrap();
             assert_eq!(found.dims(), [ROWS, 25]);
             let difference = relative(&found, &expected);
             assert!(difference < tolerance, "{dtype:?}, {separable}, {conditional}, {train}: {difference:e}");

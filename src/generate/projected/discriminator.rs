@@ -1,13 +1,14 @@
 //! `ProjectedDiscriminator`: four small discriminators, each on one map of a frozen network.
 
-use super::FAMILY;
 use super::augment::augment;
 use super::features::{FeatureNetwork, PRETRAINED};
-use super::generator::{check_classes, num_classes};
+use super::generator::{FAMILY, check_classes, num_classes};
 use super::heads::{ClassWidths, Head, HeadConfig};
 use crate::error::{Error, Result};
 use crate::generate::config::{Config, bounded};
-use crate::generate::traits::{Conditions, Discriminator, ImageShape, Mode};
+use crate::generate::info::{DiscriminatorInfo, ImageShape};
+use crate::generate::options::ForwardOptions;
+use crate::generate::traits::Discriminator;
 use crate::generate::variables::{Builder, Variables};
 use crate::ops::resize::{Corners, bilinear};
 use candle_core::Tensor;
@@ -101,6 +102,7 @@ impl DiscriminatorConfig {
 }
 
 struct Projected {
+    info: DiscriminatorInfo,
     config: DiscriminatorConfig,
     features: FeatureNetwork,
     heads: Vec<Head>,
@@ -122,35 +124,27 @@ pub fn build(config: &Config, mut builder: Builder) -> Result<Box<dyn Discrimina
         .collect::<Result<Vec<_>>>()?;
     // Counters of the frozen network's batch norms.
     let variables = builder.finish(&[PRETRAINED])?;
-    Ok(Box::new(Projected { config, features, heads, variables }))
+    let shape = ImageShape::square(config.img_channels, config.img_resolution);
+    let info = DiscriminatorInfo {
+        class_count: config.c_dim,
+        ..DiscriminatorInfo::new(FAMILY, serde_json::json!(config), shape)
+    };
+    Ok(Box::new(Projected { info, config, features, heads, variables }))
 }
 
 impl Discriminator for Projected {
-    fn family(&self) -> &'static str {
-        FAMILY.name
-    }
-
-    fn config(&self) -> serde_json::Value {
-        serde_json::json!(self.config)
+    fn info(&self) -> &DiscriminatorInfo {
+        &self.info
     }
 
     fn variables(&self) -> &Variables {
         &self.variables
     }
 
-    fn image_shape(&self) -> ImageShape {
-        let side = self.config.img_resolution;
-        ImageShape { channels: self.config.img_channels, height: side, width: side }
-    }
-
-    fn class_count(&self) -> usize {
-        self.config.c_dim
-    }
-
-    fn logits(&self, images: &Tensor, conditions: &Conditions) -> Result<Tensor> {
-        self.check(images, conditions)?;
-        let images = match conditions.keys {
-            Some(keys) if self.config.diffaug && conditions.mode != Mode::Eval => augment(images, keys)?,
+    fn logits(&self, images: &Tensor, options: &ForwardOptions) -> Result<Tensor> {
+        self.info.check(images, options)?;
+        let images = match options.keys {
+            Some(keys) if self.config.diffaug && options.mode.batch_statistics() => augment(images, keys)?,
             _ => images.clone(),
         };
         let enlarge = self.config.interp224.unwrap_or(self.config.img_resolution < ENLARGED);
@@ -159,7 +153,7 @@ impl Discriminator for Projected {
             false => images,
         };
         let maps = self.features.forward(&images)?;
-        let logits = maps.iter().zip(&self.heads).map(|(map, head)| head.forward(map, conditions));
+        let logits = maps.iter().zip(&self.heads).map(|(map, head)| head.forward(map, options));
         Ok(Tensor::cat(&logits.collect::<Result<Vec<_>>>()?, 1)?)
     }
 }

@@ -1,18 +1,22 @@
 //! `FastganSynthesis`: from a latent on the hypersphere through doubling blocks, some of them gated by earlier, smaller maps.
 
-use super::FAMILY;
 use super::blocks::{InitLayer, Noise, SqueezeExcitation, UpBlock, UpBlocks};
 use super::layers::SpectralConv;
 use crate::error::{Error, Result};
 use crate::generate::config::{Config, bounded};
+use crate::generate::info::{GeneratorInfo, ImageShape, LatentSpace, Quantization};
 use crate::generate::layers::{Embedding, normalize_2nd_moment};
-use crate::generate::load::SamplerRequest;
-use crate::generate::traits::{Conditions, Generator, ImageShape, LatentSpace, Quantization};
+use crate::generate::options::ForwardOptions;
+use crate::generate::sampler::SamplerRequest;
+use crate::generate::traits::Generator;
 use crate::generate::variables::{Builder, Variables};
 use crate::ops::conv::ConvConfig;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
+
+/// Name of the family.
+pub const FAMILY: &str = "projected-gan";
 
 /// Most channels of the widest layer over [`MOST`].
 const MAX_WIDTH: usize = 1 << 12;
@@ -109,6 +113,7 @@ impl GeneratorConfig {
 
 /// The network.
 pub struct FastGan {
+    info: GeneratorInfo,
     config: GeneratorConfig,
     init: InitLayer,
     /// By side.
@@ -119,7 +124,6 @@ pub struct FastGan {
     /// Of classes.
     embed: Option<Embedding>,
     variables: Variables,
-    spaces: Vec<LatentSpace>,
 }
 
 pub fn build(config: &Config, builder: Builder, _: &SamplerRequest) -> Result<Box<dyn Generator>> {
@@ -169,21 +173,30 @@ impl FastGan {
             0 => None,
             _ => Some(Embedding::new(builder_ref, "synthesis.embed", config.num_classes, config.z_dim)?),
         };
-        let spaces = vec![LatentSpace::normal("z", &[config.z_dim])];
-        Ok(Self { config, init, blocks, excitations, to_big, embed, variables: builder.finish(&[])?, spaces })
+        let shape = ImageShape::square(config.img_channels, config.img_resolution);
+        let z = LatentSpace::normal("z", &[config.z_dim]);
+        let info = GeneratorInfo {
+            class_count: config.c_dim,
+            // Noise is drawn in every mode but that without.
+            needs_keys: !config.lite,
+            // As `gen_images.py`, which has no tanh before it.
+            quantization: Quantization::Truncated,
+            ..GeneratorInfo::new(FAMILY, serde_json::json!(config), shape, [z])
+        };
+        Ok(Self { info, config, init, blocks, excitations, to_big, embed, variables: builder.finish(&[])? })
     }
 
     /// Images of latents `[B, z]`.
-    pub fn synthesis(&self, z: &Tensor, noise: &Noise, conditions: &Conditions) -> Result<Tensor> {
-        let mode = conditions.mode;
-        let class = match (&self.embed, conditions.classes) {
+    pub fn synthesis(&self, z: &Tensor, noise: &Noise, options: &ForwardOptions) -> Result<Tensor> {
+        let mode = options.mode;
+        let class = match (&self.embed, options.classes) {
             (Some(embed), Some(classes)) => Some(embed.forward(classes, mode)?),
             _ => None,
         };
-        let mut x = self.init.forward(&normalize_2nd_moment(z)?, conditions)?;
+        let mut x = self.init.forward(&normalize_2nd_moment(z)?, mode)?;
         let mut smaller = vec![(4, x.clone())];
         for (side, block) in self.blocks.iter().filter(|(side, _)| *side <= self.config.img_resolution) {
-            x = block.forward(&x, class.as_ref(), noise, conditions)?;
+            x = block.forward(&x, class.as_ref(), noise, mode)?;
             if let Some((small, _, gate)) = self.excitations.iter().find(|(_, large, _)| large == side)
                 && let Some((_, driving)) = smaller.iter().find(|(side, _)| side == small)
             {
@@ -196,46 +209,15 @@ impl FastGan {
 }
 
 impl Generator for FastGan {
-    fn family(&self) -> &'static str {
-        FAMILY.name
+    fn info(&self) -> &GeneratorInfo {
+        &self.info
     }
 
-    fn config(&self) -> serde_json::Value {
-        serde_json::json!(self.config)
+    fn variables(&self) -> Option<&Variables> {
+        Some(&self.variables)
     }
 
-    fn variables(&self) -> &Variables {
-        &self.variables
-    }
-
-    fn image_shape(&self) -> ImageShape {
-        let side = self.config.img_resolution;
-        ImageShape { channels: self.config.img_channels, height: side, width: side }
-    }
-
-    fn spaces(&self) -> &[LatentSpace] {
-        &self.spaces
-    }
-
-    fn class_count(&self) -> usize {
-        self.config.c_dim
-    }
-
-    fn truncates(&self) -> bool {
-        false
-    }
-
-    /// Noise is drawn in every mode but that without.
-    fn needs_keys(&self) -> bool {
-        !self.config.lite
-    }
-
-    /// As `gen_images.py`, which has no tanh before it.
-    fn quantization(&self) -> Quantization {
-        Quantization::Truncated
-    }
-
-    fn stage(&self, _: usize, state: &Tensor, conditions: &Conditions) -> Result<Tensor> {
-        self.synthesis(state, &Noise::of(conditions), conditions)
+    fn stage(&self, _: usize, state: &Tensor, options: &ForwardOptions) -> Result<Tensor> {
+        self.synthesis(state, &Noise::of(options), options)
     }
 }

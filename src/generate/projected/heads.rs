@@ -4,7 +4,7 @@ use super::features::DEPTHS;
 use super::layers::SpectralConv;
 use crate::error::{Error, Result};
 use crate::generate::layers::{BatchNorm, Embedding, Linear};
-use crate::generate::traits::{Conditions, Mode};
+use crate::generate::options::{ForwardOptions, Mode};
 use crate::generate::variables::{Builder, Init};
 use crate::ops::activation::Activation;
 use crate::ops::conv::{ConvConfig, Padding, PaddingRule};
@@ -92,15 +92,14 @@ impl Down {
         Ok(Self { conv, norm: BatchNorm::new(builder, &format!("{name}.1"), outs, Init::Constant(1.0))? })
     }
 
-    fn forward(&self, x: &Tensor, conditions: &Conditions) -> Result<Tensor> {
-        let mode = conditions.mode;
+    fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         let y = match &self.conv {
             Halving::Strided(conv) => conv.forward(x, mode)?,
             Halving::Separable { depthwise, pointwise } => {
                 pointwise.forward(&depthwise.forward(x, mode)?, mode)?
             }
         };
-        let y = leaky_relu(&self.norm.forward(&y, Activation::Identity, conditions)?, SLOPE)?;
+        let y = leaky_relu(&self.norm.forward(&y, Activation::Identity, mode)?, SLOPE)?;
         match self.conv {
             Halving::Strided(_) => Ok(y),
             Halving::Separable { .. } => Ok(average_pool2d(&y, 2, 2, PaddingRule::Fixed(Padding::same(0)))?),
@@ -163,13 +162,13 @@ impl Head {
     }
 
     /// Logits `[B, P]` of a map, one for each of its places.
-    pub fn forward(&self, map: &Tensor, conditions: &Conditions) -> Result<Tensor> {
-        let mode = conditions.mode;
-        let x = self.down.iter().try_fold(map.clone(), |x, block| block.forward(&x, conditions))?;
+    pub fn forward(&self, map: &Tensor, options: &ForwardOptions) -> Result<Tensor> {
+        let mode = options.mode;
+        let x = self.down.iter().try_fold(map.clone(), |x, block| block.forward(&x, mode))?;
         let y = self.last.forward(&x, mode)?;
         let Some(known) = &self.classes else { return Ok(y.flatten_from(1)?) };
         let classes =
-            conditions.classes.ok_or_else(|| Error::usage("the classes of the images are not given", ""))?;
+            options.classes.ok_or_else(|| Error::usage("the classes of the images are not given", ""))?;
         let agreement = scale_images(&y, &known.forward(classes, mode)?)?.sum(1)?.flatten_from(1)?;
         Ok((agreement * (1.0 / (known.width as f64).sqrt()))?)
     }

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::generate::layers::{convolution, linear};
-use crate::generate::traits::Mode;
+use crate::generate::options::Mode;
 use crate::generate::variables::{Builder, Init, Parameter};
 use crate::ops::conv::ConvConfig;
 use crate::ops::spectral_norm::{power_iteration, spectral_norm};
@@ -33,7 +33,8 @@ impl SpectralWeight {
         Ok(Self { original, u: vector("weight_u", rows)?, v: vector("weight_v", columns)?, axis })
     }
 
-    /// The normalised weight. In training its vectors come one iteration nearer to the singular ones first, at every use.
+    /// The normalised weight. In training each use first runs one step of the power iteration, which moves the vectors towards the
+    /// singular ones.
     pub fn weight(&self, mode: Mode) -> Result<Tensor> {
         let original = self.original.tensor(mode.trains());
         if !mode.batch_statistics() {

@@ -15,12 +15,13 @@ mod official;
 #[cfg(test)]
 mod tests;
 
-use super::{Family, Role, training};
+use super::family::{Family, Role};
+use super::training::{self, GanLoss, Training};
 
-/// The line of the registry.
+/// `fastgan`, `fastgan_lite`, and the discriminator of the `stylegan2` configuration: a `.pkl`, or tensors
+/// `synthesis.init.init.0.weight_orig`, …
 pub(super) const FAMILY: Family = Family {
-    name: "projected-gan",
-    about: "ProjectedGAN (fastgan, fastgan_lite, and the discriminator of stylegan2): .pkl, or tensors synthesis.init.init.0.weight_orig, …",
+    name: generator::FAMILY,
     recognise: |weights| {
         let has = |name: &str| weights.get(name).is_some();
         if has("synthesis.init.init.0.weight_orig") {
@@ -33,5 +34,13 @@ pub(super) const FAMILY: Family = Family {
     generator: generator::build,
     discriminator: Some(discriminator::build),
     official: Some(official::describe),
-    training: training::PROJECTED,
+    directory: None,
+    // For FastGAN, and for StyleGAN2 in the program's `stylegan2` configuration.
+    training: Training {
+        loss: GanLoss::Hinge,
+        beta1: 0.0,
+        beta2: 0.99,
+        trains_others: true,
+        ..training::GAN
+    },
 };

@@ -5,7 +5,7 @@ use super::generator::{GeneratorConfig, MOST, num_classes};
 use crate::error::{Error, Result};
 use crate::formats::StateDict;
 use crate::formats::torch::ModuleDescription;
-use crate::generate::Role;
+use crate::generate::family::Role;
 use serde_json::Value;
 
 /// The part of `config.json` of a network.
@@ -20,7 +20,7 @@ pub fn describe(
 ) -> Result<Value> {
     let malformed =
         |reason: String| Error::malformed(weights.path(), reason, "is this another architecture?");
-    // A discriminator does not say which images it judges: the generator beside it does.
+    // A discriminator does not say the size of its images: the generator beside it does.
     let size = |name: &str| {
         let module = generator.unwrap_or(root);
         let number = module.attribute(name).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());

@@ -9,8 +9,9 @@ use super::official::describe;
 use crate::formats::torch::ModuleDescription;
 use crate::formats::{StateDict, TensorData, read_state_dict};
 use crate::generate::config::Config;
+use crate::generate::options::{ForwardOptions, Mode};
 use crate::generate::test_support::{fixture, relative, values};
-use crate::generate::traits::{Conditions, Generator, Mode};
+use crate::generate::traits::Generator;
 use crate::generate::variables::{Builder, Variables};
 use crate::generate::{GeneratorRequest, Role, load};
 use candle_core::{DType, Device, Tensor, Var};
@@ -88,11 +89,11 @@ impl Case {
         let noises = self.noises();
         let given = |index: u64| noises[index as usize].clone().unwrap();
         let noise = Noise::Given(&given);
-        let img = generator.synthesis(&some, &noise, &Conditions::default()).unwrap();
-        let silent = generator.synthesis(&some, &Noise::Absent, &Conditions::default()).unwrap();
+        let img = generator.synthesis(&some, &noise, &ForwardOptions::default()).unwrap();
+        let silent = generator.synthesis(&some, &Noise::Absent, &ForwardOptions::default()).unwrap();
         let probed = self.get("proj").map(|proj| {
             let z = Var::from_tensor(&z).unwrap();
-            let sum = (generator.synthesis(&z, &noise, &Conditions::default()).unwrap() * proj)
+            let sum = (generator.synthesis(&z, &noise, &ForwardOptions::default()).unwrap() * proj)
                 .unwrap()
                 .sum_all()
                 .unwrap();
@@ -101,7 +102,7 @@ impl Case {
         });
         // Training: a forward pass of the whole batch.
         let train = self.generator(lite);
-        let training = Conditions { mode: Mode::Train, ..Conditions::default() };
+        let training = ForwardOptions { mode: Mode::train(), ..ForwardOptions::default() };
         let in_training = match rows == z.dim(0).unwrap() {
             true => train.synthesis(&z, &noise, &training).unwrap(),
             false => train.synthesis(&z, &Noise::Absent, &training).unwrap(),
@@ -116,13 +117,13 @@ impl Case {
         if with_noise {
             self.note("img_train", &in_training);
         }
-        self.note_state("after_train_forward", train.variables());
+        self.note_state("after_train_forward", train.variables().unwrap());
         if let (DType::F64, Some(proj)) = (self.dtype, self.get("proj")) {
             let sum = |generator: &FastGan| {
-                let images = generator.synthesis(&z, &noise, &Conditions::default()).unwrap();
+                let images = generator.synthesis(&z, &noise, &ForwardOptions::default()).unwrap();
                 (images * &proj).unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap()
             };
-            self.note_slopes("grad_proj_sum.G.", generator.variables(), || sum(&generator));
+            self.note_slopes("grad_proj_sum.G.", generator.variables().unwrap(), || sum(&generator));
         }
     }
 
@@ -162,9 +163,9 @@ impl Case {
                 channels.map(|(i, ins)| Head::new(&mut builder, i, ins, narrow).unwrap()).collect();
             let variables = builder.finish(&[]).unwrap();
             let mixed = mixing.forward(maps).unwrap();
-            let conditions = Conditions { mode, ..Conditions::default() };
+            let options = ForwardOptions { mode, ..ForwardOptions::default() };
             let logits: Vec<Tensor> =
-                mixed.iter().zip(&heads).map(|(map, head)| head.forward(map, &conditions).unwrap()).collect();
+                mixed.iter().zip(&heads).map(|(map, head)| head.forward(map, &options).unwrap()).collect();
             (Tensor::cat(&logits, 1).unwrap(), mixed, variables, heads)
         };
         // The official hinge losses of one batch, taken for real and for generated.
@@ -175,14 +176,14 @@ impl Case {
         let (of_maps, ..) = logits(Mode::Eval, &tracked);
         let loss_g = of_maps.mean_all().unwrap().neg().unwrap();
         let grads = loss_g.backward().unwrap();
-        let (train, _, after, _) = logits(Mode::Train, &maps);
+        let (train, _, after, _) = logits(Mode::train(), &maps);
         let train_grads = fake(&train).backward().unwrap();
         if self.dtype == DType::F64 {
             let eval = |heads: &[Head]| {
                 let logits: Vec<Tensor> = mixed
                     .iter()
                     .zip(heads)
-                    .map(|(map, head)| head.forward(map, &Conditions::default()).unwrap())
+                    .map(|(map, head)| head.forward(map, &ForwardOptions::default()).unwrap())
                     .collect();
                 fake(&Tensor::cat(&logits, 1).unwrap()).to_scalar::<f64>().unwrap()
             };
@@ -248,10 +249,10 @@ fn every_tensor_agrees_with_the_official_program() {
             crate::generate::load_all(root.join(name).join("snapshot.pkl"), &GeneratorRequest::default());
         let networks = networks.unwrap();
         let weights = read_state_dict(root.join(name).join("weights.safetensors")).unwrap();
-        let read = networks.average.variables().state_dict("").unwrap();
+        let read = networks.ema.weights().unwrap().state_dict("").unwrap();
         assert_eq!(read.len(), weights.len());
         assert!(weights.iter().all(|(name, tensor)| read.get(name) == Some(tensor)));
-        assert!(networks.live.is_some() && networks.discriminator.is_some());
+        assert!(networks.generator.is_some() && networks.discriminator.is_some());
     }
 }
 
@@ -262,7 +263,7 @@ fn an_image_does_not_depend_on_its_batch_and_its_noise_only_on_its_key() {
     let z = case.get("z").unwrap();
     let bits = |z: &Tensor, keys: &[u64]| {
         generator
-            .synthesis(z, &Noise::Keyed(keys), &Conditions::default())
+            .synthesis(z, &Noise::Keyed(keys), &ForwardOptions::default())
             .unwrap()
             .flatten_from(1)
             .unwrap()
@@ -302,7 +303,8 @@ fn the_layout_of_the_first_publication_has_small_blocks_between_whole_ones() {
         let builder = Builder::from_weights(dict.clone(), DType::F32, &Device::Cpu);
         FastGan::new(&Config::new("config.json", Some(part)), builder)
     };
-    let image = build(part.clone()).unwrap().synthesis(&z, &Noise::Absent, &Conditions::default()).unwrap();
+    let image =
+        build(part.clone()).unwrap().synthesis(&z, &Noise::Absent, &ForwardOptions::default()).unwrap();
     assert_eq!(image.dims(), [1, 3, 128, 128]);
     assert!(image.sqr().unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap() > 1e-4);
     let mut other = part;

@@ -5,8 +5,10 @@ use super::layers::{Connected, EPS, FullyConnected, activation, bias_act, resamp
 use super::mapping::Mapping;
 use crate::error::{Error, Result};
 use crate::generate::config::Config;
+use crate::generate::info::{DiscriminatorInfo, ImageShape};
 use crate::generate::layers::convolution;
-use crate::generate::traits::{Conditions, Discriminator, ImageShape, Mode};
+use crate::generate::options::{ForwardOptions, Mode};
+use crate::generate::traits::Discriminator;
 use crate::generate::variables::{Builder, Init, Parameter, Variables};
 use crate::ops::conv::{ConvConfig, Padding, PaddingRule};
 use crate::ops::leaky_relu::LeakyRelu;
@@ -93,7 +95,7 @@ struct Block {
 
 /// The discriminator itself.
 pub struct StyleDiscriminator {
-    family: &'static str,
+    info: DiscriminatorInfo,
     config: DiscriminatorConfig,
     blocks: Vec<Block>,
     mapping: Option<Mapping>,
@@ -149,7 +151,12 @@ pub fn assemble(config: &Config, mut builder: Builder, family: &'static str) -> 
     let outs = if config.c_dim > 0 { config.cmap_dim } else { 1 };
     let out = FullyConnected::new(b, "b4.out", width, outs, Connected::LINEAR)?;
     let variables = builder.finish(&[])?;
-    Ok(StyleDiscriminator { family, config, blocks, mapping, conv, fc, out, variables })
+    let image = ImageShape::square(config.img_channels, side(config.channels.len() - 1));
+    let info = DiscriminatorInfo {
+        class_count: config.c_dim,
+        ..DiscriminatorInfo::new(family, serde_json::json!(config), image)
+    };
+    Ok(StyleDiscriminator { info, config, blocks, mapping, conv, fc, out, variables })
 }
 
 impl StyleDiscriminator {
@@ -164,7 +171,7 @@ impl StyleDiscriminator {
         if !batch.is_multiple_of(group) {
             return Err(Error::usage(
                 format!(
-                    "{batch} images do not fall into groups of {group}, by which the discriminator judges them"
+                    "{batch} images do not fall into groups of {group}, over which the discriminator takes statistics"
                 ),
                 format!("let --batch be below {group} or a multiple of it"),
             ));
@@ -177,13 +184,7 @@ impl StyleDiscriminator {
     }
 
     /// Logits of images and labels `[B, c_dim]`.
-    pub fn of_labels(
-        &self,
-        images: &Tensor,
-        labels: Option<&Tensor>,
-        conditions: &Conditions,
-    ) -> Result<Tensor> {
-        let mode = conditions.mode;
+    pub fn of_labels(&self, images: &Tensor, labels: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
         let mut x = images.clone();
         for block in &self.blocks {
             if let Some(fromrgb) = &block.fromrgb {
@@ -197,7 +198,7 @@ impl StyleDiscriminator {
         match &self.mapping {
             None => Ok(x.flatten_all()?),
             Some(mapping) => {
-                let cmap = mapping.forward(None, labels, conditions)?;
+                let cmap = mapping.forward(None, labels, mode)?;
                 Ok(((x * cmap)?.sum(1)? / (self.config.cmap_dim as f64).sqrt())?)
             }
         }
@@ -205,25 +206,12 @@ impl StyleDiscriminator {
 }
 
 impl Discriminator for StyleDiscriminator {
-    fn family(&self) -> &'static str {
-        self.family
-    }
-
-    fn config(&self) -> serde_json::Value {
-        serde_json::json!(self.config)
+    fn info(&self) -> &DiscriminatorInfo {
+        &self.info
     }
 
     fn variables(&self) -> &Variables {
         &self.variables
-    }
-
-    fn image_shape(&self) -> ImageShape {
-        let side = side(self.config.channels.len() - 1);
-        ImageShape { channels: self.config.img_channels, height: side, width: side }
-    }
-
-    fn class_count(&self) -> usize {
-        self.config.c_dim
     }
 
     fn group(&self, batch: usize) -> usize {
@@ -233,12 +221,12 @@ impl Discriminator for StyleDiscriminator {
         }
     }
 
-    fn logits(&self, images: &Tensor, conditions: &Conditions) -> Result<Tensor> {
-        self.check(images, conditions)?;
+    fn logits(&self, images: &Tensor, options: &ForwardOptions) -> Result<Tensor> {
+        self.info.check(images, options)?;
         let labels = match &self.mapping {
-            Some(mapping) => mapping.labels(conditions.classes, images)?,
+            Some(mapping) => mapping.labels(options.classes, images)?,
             None => None,
         };
-        self.of_labels(images, labels.as_ref(), conditions)
+        self.of_labels(images, labels.as_ref(), options.mode)
     }
 }

@@ -2,84 +2,82 @@
 
 use super::mapping::Mapping;
 use crate::error::{Error, Result};
-use crate::generate::traits::{Conditions, Generator, ImageShape, LatentSpace, Quantization, find_space};
+use crate::generate::info::{GeneratorInfo, ImageShape, LatentSpace, Quantization};
+use crate::generate::options::ForwardOptions;
+use crate::generate::traits::Generator;
 use crate::generate::variables::Variables;
 use candle_core::Tensor;
 
 /// From ws to images.
 pub trait Synthesis: Send + Sync {
     /// Images `[B, C, H, W]` of ws `[B, num_ws, w_dim]`.
-    fn forward(&self, ws: &Tensor, conditions: &Conditions) -> Result<Tensor>;
+    fn forward(&self, ws: &Tensor, options: &ForwardOptions) -> Result<Tensor>;
 }
 
 /// A generator in two parts.
 pub struct StyleGenerator<S> {
-    pub family: &'static str,
-    pub config: serde_json::Value,
-    pub mapping: Mapping,
-    pub synthesis: S,
-    pub variables: Variables,
+    info: GeneratorInfo,
+    mapping: Mapping,
+    synthesis: S,
+    variables: Variables,
+}
+
+/// Sizes of a generator as they are seen from outside.
+pub struct Sizes {
     pub image: ImageShape,
     pub class_count: usize,
-    /// z, then w.
-    pub spaces: [LatentSpace; 2],
+    pub z_dim: usize,
+    /// Number of layers that take a w.
+    pub num_ws: usize,
+    pub w_dim: usize,
 }
 
-/// z `[z_dim]` and w `[num_ws, w_dim]`: one w for each layer, so that styles may be mixed.
-pub fn spaces(z_dim: usize, num_ws: usize, w_dim: usize) -> [LatentSpace; 2] {
-    [LatentSpace::normal("z", &[z_dim]), LatentSpace { name: "w", shape: vec![num_ws, w_dim], prior: None }]
-}
+/// The space of one w for each layer, `[num_ws, w_dim]`, so that styles may be mixed.
+const W: &str = "w";
 
 impl<S: Synthesis> StyleGenerator<S> {
-    fn ws(&self, latents: &Tensor, conditions: &Conditions) -> Result<Tensor> {
-        let [z, w] = &self.spaces;
-        if find_space(&self.spaces, conditions.space)? == z {
-            return self.mapping.ws(latents, conditions, w.shape[0]);
+    /// A generator with the spaces z `[z_dim]` and w.
+    pub fn new(
+        family: &'static str,
+        config: serde_json::Value,
+        sizes: Sizes,
+        (mapping, synthesis): (Mapping, S),
+        variables: Variables,
+    ) -> Self {
+        let Sizes { image, class_count, z_dim, num_ws, w_dim } = sizes;
+        let w = LatentSpace { name: W, shape: vec![num_ws, w_dim], prior: None };
+        let info = GeneratorInfo {
+            class_count,
+            truncates: true,
+            // As `generate.py`: `x * 127.5 + 128`, cut and truncated.
+            quantization: Quantization::Truncated,
+            ..GeneratorInfo::new(family, config, image, [LatentSpace::normal("z", &[z_dim]), w])
+        };
+        Self { info, mapping, synthesis, variables }
+    }
+
+    fn ws(&self, latents: &Tensor, options: &ForwardOptions) -> Result<Tensor> {
+        if self.info.space(options.space)?.name == W {
+            return self.mapping.truncate(latents, options.truncation);
         }
-        self.mapping.truncate(latents, conditions.truncation)
+        self.mapping.ws(latents, options, self.info.space(Some(W))?.shape[0])
     }
 }
 
 impl<S: Synthesis> Generator for StyleGenerator<S> {
-    fn family(&self) -> &'static str {
-        self.family
+    fn info(&self) -> &GeneratorInfo {
+        &self.info
     }
 
-    fn config(&self) -> serde_json::Value {
-        self.config.clone()
+    fn variables(&self) -> Option<&Variables> {
+        Some(&self.variables)
     }
 
-    fn variables(&self) -> &Variables {
-        &self.variables
-    }
-
-    fn image_shape(&self) -> ImageShape {
-        self.image
-    }
-
-    fn spaces(&self) -> &[LatentSpace] {
-        &self.spaces
-    }
-
-    fn class_count(&self) -> usize {
-        self.class_count
-    }
-
-    fn truncates(&self) -> bool {
-        true
-    }
-
-    /// As `generate.py`: `x * 127.5 + 128`, cut and truncated.
-    fn quantization(&self) -> Quantization {
-        Quantization::Truncated
-    }
-
-    fn map_latents(&self, latents: &Tensor, space: &str, conditions: &Conditions) -> Result<Tensor> {
-        let from = Conditions { space: None, ..*conditions };
-        self.check(latents, &from)?;
-        let target = find_space(&self.spaces, Some(space))?;
-        if target == &self.spaces[0] {
-            return match conditions.truncation {
+    fn map_latents(&self, latents: &Tensor, space: &str, options: &ForwardOptions) -> Result<Tensor> {
+        let from = ForwardOptions { space: None, ..*options };
+        self.info.check(latents, &from)?;
+        if self.info.space(Some(space))?.name != W {
+            return match options.truncation {
                 None => Ok(latents.clone()),
                 Some(_) => {
                     Err(Error::usage("truncation leads to w, not to z", "--space w, or leave --trunc out"))
@@ -89,7 +87,7 @@ impl<S: Synthesis> Generator for StyleGenerator<S> {
         self.ws(latents, &from)
     }
 
-    fn stage(&self, _: usize, state: &Tensor, conditions: &Conditions) -> Result<Tensor> {
-        self.synthesis.forward(&self.ws(state, conditions)?, conditions)
+    fn stage(&self, _: usize, state: &Tensor, options: &ForwardOptions) -> Result<Tensor> {
+        self.synthesis.forward(&self.ws(state, options)?, options)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::generate::layers::linear;
-use crate::generate::traits::Mode;
+use crate::generate::options::Mode;
 use crate::generate::variables::{Builder, Init, Parameter};
 use crate::ops::channels::add_to_channels;
 use crate::ops::leaky_relu::LeakyRelu;

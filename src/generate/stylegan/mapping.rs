@@ -4,9 +4,8 @@ use super::config::MappingConfig;
 use super::layers::{Connected, FullyConnected};
 use crate::error::Result;
 use crate::generate::layers::normalize_2nd_moment;
-use crate::generate::traits::{Conditions, Mode, Truncation};
+use crate::generate::options::{ForwardOptions, Mode, Truncation};
 use crate::generate::variables::{Builder, Init};
-use crate::ops::all_reduce;
 use candle_core::{Tensor, Var};
 
 /// `MappingNetwork`.
@@ -63,15 +62,9 @@ impl Mapping {
         Ok(Some(labels.to_dtype(like.dtype())?))
     }
 
-    /// `[B, w_dim]` of z `[B, z_dim]` and labels `[B, c_dim]`, whichever there are. In [`Mode::Train`] the running average moves, by
-    /// the batch of all ranks.
-    pub fn forward(
-        &self,
-        z: Option<&Tensor>,
-        labels: Option<&Tensor>,
-        conditions: &Conditions,
-    ) -> Result<Tensor> {
-        let mode = conditions.mode;
+    /// `[B, w_dim]` of z `[B, z_dim]` and labels `[B, c_dim]`, whichever there are. The pass of a training step moves the running
+    /// average, by the batch of all processes.
+    pub fn forward(&self, z: Option<&Tensor>, labels: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
         let mut parts = Vec::new();
         if let Some(z) = z {
             parts.push(normalize_2nd_moment(z)?);
@@ -83,9 +76,9 @@ impl Mapping {
         for layer in &self.layers {
             x = layer.forward(&x, mode)?;
         }
-        if let (Mode::Train, Some(w_avg)) = (mode, &self.w_avg) {
+        if let Some(w_avg) = self.w_avg.as_ref().filter(|_| mode.is_first_order()) {
             let beta = self.w_avg_beta;
-            let now = all_reduce::mean(&x.detach().mean(0)?, &conditions.ranks())?;
+            let now = mode.mean_over_processes(&x.detach().mean(0)?)?;
             let moved = ((w_avg.as_detached_tensor() * beta)? + (now * (1.0 - beta))?)?;
             w_avg.set(&moved)?;
         }
@@ -93,14 +86,11 @@ impl Mapping {
     }
 
     /// One w for each layer, `[B, num_ws, w_dim]`.
-    pub fn ws(&self, z: &Tensor, conditions: &Conditions, num_ws: usize) -> Result<Tensor> {
-        let labels = self.labels(conditions.classes, z)?;
-        let w = self.forward(Some(z), labels.as_ref(), conditions)?;
+    pub fn ws(&self, z: &Tensor, options: &ForwardOptions, num_ws: usize) -> Result<Tensor> {
+        let labels = self.labels(options.classes, z)?;
+        let w = self.forward(Some(z), labels.as_ref(), options.mode)?;
         let (rows, width) = w.dims2()?;
-        self.truncate(
-            &w.unsqueeze(1)?.broadcast_as((rows, num_ws, width))?.contiguous()?,
-            conditions.truncation,
-        )
+        self.truncate(&w.unsqueeze(1)?.broadcast_as((rows, num_ws, width))?.contiguous()?, options.truncation)
     }
 
     /// `[B, num_ws, w_dim]` moved towards the average, the first `cutoff` entries only where one is given.

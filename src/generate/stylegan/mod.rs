@@ -14,33 +14,38 @@ mod synthesis3;
 #[cfg(test)]
 mod tests;
 
-use super::{Family, Role, training};
+use super::family::{Family, Role};
+use super::training::{self, Training};
 use crate::formats::StateDict;
 
-/// The line of StyleGAN2 in the registry.
+/// StyleGAN2: a `.pkl`, or tensors `mapping.fc0.weight`, `synthesis.b4.const`, …
 pub(super) const STYLEGAN2: Family = Family {
-    name: "stylegan2",
-    about: "StyleGAN2 as in NVIDIA's PyTorch programs: .pkl, or tensors mapping.fc0.weight, synthesis.b4.const, …",
+    name: synthesis2::FAMILY,
     recognise: |weights| match is_discriminator(weights) {
         true => Some(Role::Discriminator),
         false => recognise(weights, "synthesis.b4.const"),
     },
     generator: synthesis2::build_generator,
-    discriminator: Some(|config, builder| discriminator::build(config, builder, "stylegan2")),
+    discriminator: Some(|config, builder| discriminator::build(config, builder, STYLEGAN2.name)),
     official: Some(official::stylegan2),
-    training: training::STYLEGAN2,
+    directory: None,
+    // Regularised and mixed, which StyleGAN3 gave up.
+    training: Training { path_length: 2.0, style_mixing: 0.9, ..TRAINING },
 };
 
-/// The line of StyleGAN3 in the registry; it is trained with StyleGAN2's discriminator.
+/// StyleGAN3: a `.pkl`, or tensors `mapping.fc0.weight`, `synthesis.input.freqs`, … It is trained with StyleGAN2's discriminator.
 pub(super) const STYLEGAN3: Family = Family {
-    name: "stylegan3",
-    about: "StyleGAN3 as in NVIDIA's program: .pkl, or tensors mapping.fc0.weight, synthesis.input.freqs, …",
+    name: synthesis3::FAMILY,
     recognise: |weights| recognise(weights, "synthesis.input.freqs"),
     generator: synthesis3::build_generator,
-    discriminator: Some(|config, builder| discriminator::build(config, builder, "stylegan3")),
+    discriminator: Some(|config, builder| discriminator::build(config, builder, STYLEGAN3.name)),
     official: Some(official::stylegan3),
-    training: training::STYLEGAN,
+    directory: None,
+    training: TRAINING,
 };
+
+/// StyleGAN2-ada's and StyleGAN3's, whose R1 weight is chosen by resolution and data: 0.01 (32 x 32) to 10 and more.
+const TRAINING: Training = Training { gamma: 1.0, lr: 2e-3, beta1: 0.0, beta2: 0.99, ..training::GAN };
 
 fn recognise(weights: &StateDict, synthesis: &str) -> Option<Role> {
     (weights.get("mapping.fc0.weight").is_some() && weights.get(synthesis).is_some())

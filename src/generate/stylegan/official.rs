@@ -7,7 +7,7 @@ use super::config::{
 use crate::error::{Error, Result};
 use crate::formats::StateDict;
 use crate::formats::torch::ModuleDescription;
-use crate::generate::Role;
+use crate::generate::family::Role;
 use serde_json::Value;
 use std::path::Path;
 

@@ -1,19 +1,24 @@
 //! StyleGAN2's synthesis network with skip connections (`architecture='skip'`): each size adds to an image that grows with it.
 
 use super::config::{GeneratorConfig, side};
-use super::generator::{StyleGenerator, Synthesis, spaces};
+use super::generator::{Sizes, StyleGenerator, Synthesis};
 use super::layers::{FullyConnected, Modulated, activation, bound, resample_filter};
 use super::mapping::Mapping;
 use crate::error::{Error, Result};
-use crate::generate::SamplerRequest;
 use crate::generate::config::Config;
+use crate::generate::info::ImageShape;
 use crate::generate::layers::{convolution, layer_noise};
-use crate::generate::traits::{Conditions, Generator, ImageShape, Mode, NoiseMode};
+use crate::generate::options::{ForwardOptions, Mode, NoiseMode};
+use crate::generate::sampler::SamplerRequest;
+use crate::generate::traits::Generator;
 use crate::generate::variables::{Builder, Init, Parameter};
 use crate::ops::conv::{ConvConfig, conv_transpose2d};
 use crate::ops::modulate::Finish;
 use crate::ops::upfirdn::{Filter, Resample, upfirdn2d};
 use candle_core::{Tensor, Var};
+
+/// Name of the family.
+pub const FAMILY: &str = "stylegan2";
 
 const KERNEL: usize = 3;
 /// Gain of filters that follow zero-insertion by 2 along both axes.
@@ -56,8 +61,8 @@ impl Layer {
         })
     }
 
-    fn forward(&self, x: &Tensor, w: &Tensor, conditions: &Conditions) -> Result<Tensor> {
-        let mode = conditions.mode;
+    fn forward(&self, x: &Tensor, w: &Tensor, options: &ForwardOptions) -> Result<Tensor> {
+        let mode = options.mode;
         let styles = self.affine.forward(w, mode)?;
         let weight = self.weight.tensor(mode.trains());
         let modulated = Modulated { weight, styles: &styles, demodulate: true };
@@ -69,7 +74,7 @@ impl Layer {
                 Ok(upfirdn2d(&y, &self.filter, resample)?)
             }
         })?;
-        let map = match self.noise(&y, conditions)? {
+        let map = match self.noise(&y, options)? {
             Some(noise) => {
                 let strength = self.noise_strength.tensor(mode.trains()).reshape((1, 1, 1, 1))?;
                 Some(noise.broadcast_mul(&strength)?)
@@ -82,8 +87,8 @@ impl Layer {
     }
 
     /// `[1, 1, H, W]` or `[B, 1, H, W]`.
-    fn noise(&self, like: &Tensor, conditions: &Conditions) -> Result<Option<Tensor>> {
-        match (conditions.noise, conditions.keys) {
+    fn noise(&self, like: &Tensor, options: &ForwardOptions) -> Result<Option<Tensor>> {
+        match (options.noise, options.keys) {
             (NoiseMode::None, _) => Ok(None),
             (NoiseMode::Const, _) => {
                 Ok(Some(self.noise_const.as_detached_tensor().unsqueeze(0)?.unsqueeze(0)?))
@@ -183,8 +188,8 @@ impl Synthesis2 {
 }
 
 impl Synthesis for Synthesis2 {
-    fn forward(&self, ws: &Tensor, conditions: &Conditions) -> Result<Tensor> {
-        let mode = conditions.mode;
+    fn forward(&self, ws: &Tensor, options: &ForwardOptions) -> Result<Tensor> {
+        let mode = options.mode;
         let mut rest = 0..ws.dim(1)?;
         let mut next = || -> Result<Tensor> {
             let place = rest.next().ok_or_else(|| Error::data("there are fewer ws than layers", ""))?;
@@ -197,10 +202,10 @@ impl Synthesis for Synthesis2 {
         let mut w = next()?;
         for block in &self.blocks {
             if let Some(conv0) = &block.conv0 {
-                x = conv0.forward(&x, &w, conditions)?;
+                x = conv0.forward(&x, &w, options)?;
                 w = next()?;
             }
-            x = block.conv1.forward(&x, &w, conditions)?;
+            x = block.conv1.forward(&x, &w, options)?;
             w = next()?;
             let y = block.torgb.forward(&x, &w, mode)?;
             image = Some(match image {
@@ -226,17 +231,15 @@ pub fn build_generator(
     let dims = (config.z_dim, config.c_dim, config.w_dim);
     let mapping = Mapping::new(&mut builder, &config.mapping, dims, true)?;
     let synthesis = Synthesis2::new(&mut builder, &config)?;
-    let side = side(config.channels.len() - 1);
-    Ok(Box::new(StyleGenerator {
-        family: "stylegan2",
-        mapping,
-        synthesis,
-        variables: builder.finish(&[])?,
-        image: ImageShape { channels: config.img_channels, height: side, width: side },
+    let sizes = Sizes {
+        image: ImageShape::square(config.img_channels, side(config.channels.len() - 1)),
         class_count: config.c_dim,
-        spaces: spaces(config.z_dim, config.num_ws(), config.w_dim),
-        config: serde_json::json!(config),
-    }))
+        z_dim: config.z_dim,
+        num_ws: config.num_ws(),
+        w_dim: config.w_dim,
+    };
+    let (config, variables) = (serde_json::json!(config), builder.finish(&[])?);
+    Ok(Box::new(StyleGenerator::new(FAMILY, config, sizes, (mapping, synthesis), variables)))
 }
 
 /// From `config.json`, or a checkpoint's own constructor arguments.

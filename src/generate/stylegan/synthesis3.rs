@@ -1,17 +1,18 @@
 //! StyleGAN3's synthesis network: Fourier features, then layers whose signals stay band-limited around each non-linearity.
 
 use super::config::{Stylegan3Config, positive};
-use super::generator::{StyleGenerator, Synthesis, spaces};
+use super::generator::{Sizes, StyleGenerator, Synthesis};
 use super::geometry::{LayerGeometry, Lowpass, geometry};
 use super::layers::{FullyConnected, Modulated, SLOPE};
 use super::mapping::Mapping;
 use crate::error::{Error, Result};
-use crate::generate::SamplerRequest;
 use crate::generate::config::Config;
+use crate::generate::info::ImageShape;
 use crate::generate::layers::convolution;
-use crate::generate::traits::{Conditions, Generator, ImageShape, Mode};
+use crate::generate::options::{ForwardOptions, Mode};
+use crate::generate::sampler::SamplerRequest;
+use crate::generate::traits::Generator;
 use crate::generate::variables::{Builder, Init, Parameter};
-use crate::ops::all_reduce;
 use crate::ops::conv::{ConvConfig, Padding, PaddingRule};
 use crate::ops::filtered_lrelu::{FilteredLrelu, filtered_lrelu};
 use crate::ops::leaky_relu::LeakyRelu;
@@ -19,6 +20,9 @@ use crate::ops::modulate::Finish;
 use crate::ops::upfirdn::Filter;
 use candle_core::{DType, Device, Tensor, Var};
 use std::f64::consts::{SQRT_2, TAU};
+
+/// Name of the family.
+pub const FAMILY: &str = "stylegan3";
 
 const WEIGHTS: Init = Init::Normal { mean: 0.0, std: 1.0 };
 
@@ -182,11 +186,11 @@ impl Layer {
         })
     }
 
-    fn forward(&self, x: &Tensor, w: &Tensor, conditions: &Conditions) -> Result<Tensor> {
-        let (g, mode) = (&self.geometry, conditions.mode);
-        if mode == Mode::Train {
+    fn forward(&self, x: &Tensor, w: &Tensor, mode: Mode) -> Result<Tensor> {
+        let g = &self.geometry;
+        if mode.is_first_order() {
             let beta = self.magnitude_ema_beta;
-            let now = all_reduce::mean(&x.detach().sqr()?.mean_all()?, &conditions.ranks())?;
+            let now = mode.mean_over_processes(&x.detach().sqr()?.mean_all()?)?;
             let now = now.to_dtype(self.magnitude_ema.dtype())?;
             self.magnitude_ema
                 .set(&((self.magnitude_ema.as_detached_tensor() * beta)? + (now * (1.0 - beta))?)?)?;
@@ -244,11 +248,11 @@ pub struct Synthesis3 {
 }
 
 impl Synthesis for Synthesis3 {
-    fn forward(&self, ws: &Tensor, conditions: &Conditions) -> Result<Tensor> {
+    fn forward(&self, ws: &Tensor, options: &ForwardOptions) -> Result<Tensor> {
         let w = |place: usize| -> Result<Tensor> { Ok(ws.narrow(1, place, 1)?.squeeze(1)?.contiguous()?) };
-        let mut x = self.input.forward(&w(0)?, conditions.mode)?;
+        let mut x = self.input.forward(&w(0)?, options.mode)?;
         for (i, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(&x, &w(i + 1)?, conditions)?;
+            x = layer.forward(&x, &w(i + 1)?, options.mode)?;
         }
         Ok((x * self.output_scale)?)
     }
@@ -281,17 +285,16 @@ pub fn build_generator(
     for layer in layers {
         built.push(Layer::new(&mut builder, &config, layer)?);
     }
-    let side = config.img_resolution;
-    Ok(Box::new(StyleGenerator {
-        family: super::STYLEGAN3.name,
-        mapping,
-        synthesis: Synthesis3 { input, layers: built, output_scale: config.synthesis.output_scale },
-        variables: builder.finish(&[])?,
-        image: ImageShape { channels: config.img_channels, height: side, width: side },
+    let sizes = Sizes {
+        image: ImageShape::square(config.img_channels, config.img_resolution),
         class_count: config.c_dim,
-        spaces: spaces(config.z_dim, num_ws, config.w_dim),
-        config: serde_json::json!(config),
-    }))
+        z_dim: config.z_dim,
+        num_ws,
+        w_dim: config.w_dim,
+    };
+    let synthesis = Synthesis3 { input, layers: built, output_scale: config.synthesis.output_scale };
+    let (config, variables) = (serde_json::json!(config), builder.finish(&[])?);
+    Ok(Box::new(StyleGenerator::new(FAMILY, config, sizes, (mapping, synthesis), variables)))
 }
 
 #[cfg(test)]
@@ -305,7 +308,7 @@ pub mod probes {
         let w = |place: usize| ws.narrow(1, place, 1).unwrap().squeeze(1).unwrap().contiguous().unwrap();
         let mut all = vec![network.input.forward(&w(0), Mode::Eval).unwrap()];
         for (i, layer) in network.layers.iter().enumerate() {
-            let y = layer.forward(all.last().unwrap(), &w(i + 1), &Conditions::default()).unwrap();
+            let y = layer.forward(all.last().unwrap(), &w(i + 1), Mode::Eval).unwrap();
             all.push(y);
         }
         all

@@ -50,29 +50,27 @@ fn images_of_both_spaces_agree_under_truncation_and_noise_modes() {
         let classes = classes(&io, conditional);
         for dtype in [DType::F32, DType::F64] {
             let g = generator(name, dtype);
-            assert_eq!((g.family(), g.image_shape().dims()), ("stylegan2", [3, 32, 32]));
-            assert_eq!(g.class_count(), if conditional { 4 } else { 0 });
+            assert_eq!((g.info().family, g.info().image_shape.dims()), ("stylegan2", [3, 32, 32]));
+            assert_eq!(g.info().class_count, if conditional { 4 } else { 0 });
             let z = io.get("z", dtype);
-            let plain = Conditions { classes: classes.as_deref(), ..Conditions::default() };
-            let cut = |cutoff| Conditions { truncation: Some(Truncation { psi: 0.7, cutoff }), ..plain };
-            for (suffix, conditions) in
-                [("", plain), ("_psi0.7", cut(None)), ("_psi0.7_cutoff", cut(Some(3)))]
-            {
-                io.assert(&format!("img{suffix}"), &g.generate(&z, &conditions).unwrap(), VALUES);
-                let ws = g.map_latents(&z, "w", &conditions).unwrap();
+            let plain = ForwardOptions { classes: classes.as_deref(), ..ForwardOptions::default() };
+            let cut = |cutoff| ForwardOptions { truncation: Some(Truncation { psi: 0.7, cutoff }), ..plain };
+            for (suffix, options) in [("", plain), ("_psi0.7", cut(None)), ("_psi0.7_cutoff", cut(Some(3)))] {
+                io.assert(&format!("img{suffix}"), &g.generate(&z, &options).unwrap(), VALUES);
+                let ws = g.map_latents(&z, "w", &options).unwrap();
                 io.assert(&format!("ws{suffix}"), &ws, VALUES);
-                let from_w = Conditions { space: Some("w"), truncation: None, ..conditions };
+                let from_w = ForwardOptions { space: Some("w"), truncation: None, ..options };
                 io.assert(&format!("img{suffix}"), &g.generate(&ws, &from_w).unwrap(), VALUES);
             }
-            let none = Conditions { noise: NoiseMode::None, ..plain };
+            let none = ForwardOptions { noise: NoiseMode::None, ..plain };
             io.assert("img_noise_none", &g.generate(&z, &none).unwrap(), VALUES);
-            let mixed = Conditions { space: Some("w"), ..plain };
+            let mixed = ForwardOptions { space: Some("w"), ..plain };
             io.assert("img_ws_mixed", &g.generate(&io.get("ws_mixed", dtype), &mixed).unwrap(), VALUES);
             let d = discriminator(name, dtype);
-            assert_eq!((d.family(), d.image_shape()), ("stylegan2", g.image_shape()));
+            assert_eq!((d.info().family, d.info().image_shape), ("stylegan2", g.info().image_shape));
             let images = io.get("d_images", dtype);
             io.assert("d_logits_images", &d.logits(&images, &plain).unwrap(), VALUES);
-            let first = Conditions { classes: classes.as_ref().map(|c| &c[..3]), ..plain };
+            let first = ForwardOptions { classes: classes.as_ref().map(|c| &c[..3]), ..plain };
             let made = io.get("img", dtype);
             io.assert("d_logits", &d.logits(&made, &plain).unwrap(), VALUES);
             let three = made.narrow(0, 0, 3).unwrap();
@@ -89,16 +87,16 @@ fn gradients_of_latents_and_of_both_losses_agree() {
         for dtype in [DType::F32, DType::F64] {
             let (g, d) = (generator(name, dtype), discriminator(name, dtype));
             let (z, proj) = (io.get("z", dtype), io.get("proj", dtype));
-            let eval = Conditions { classes: classes.as_deref(), ..Conditions::default() };
+            let eval = ForwardOptions { classes: classes.as_deref(), ..ForwardOptions::default() };
             let result =
                 value_and_gradient(g.as_ref(), &z, &eval, |images| Ok((images * &proj)?.sum_all()?)).unwrap();
             io.assert("proj_sum", &result.value, VALUES);
             io.assert("grad_z", &result.gradient, GRADIENTS);
 
-            let train = Conditions { mode: Mode::Train, ..eval };
+            let train = ForwardOptions { mode: Mode::train(), ..eval };
             let images = g.generate(&z, &train).unwrap();
-            io.assert("w_avg_after_train_step", g.variables().get("mapping.w_avg").unwrap(), VALUES);
-            let through = Conditions { mode: Mode::Through, ..eval };
+            io.assert("w_avg_after_train_step", g.weights().unwrap().get("mapping.w_avg").unwrap(), VALUES);
+            let through = ForwardOptions { mode: Mode::train().inputs_only(), ..eval };
             let loss = softplus(&d.logits(&images, &through).unwrap().neg().unwrap());
             io.assert("g_loss", &loss, VALUES);
             let grads = loss.backward().unwrap();
@@ -110,7 +108,7 @@ fn gradients_of_latents_and_of_both_losses_agree() {
                 "synthesis.b32.torgb.affine.weight",
                 "synthesis.b4.const",
             ] {
-                let gradient = grads.get(g.variables().get(parameter).unwrap()).unwrap();
+                let gradient = grads.get(g.weights().unwrap().get(parameter).unwrap()).unwrap();
                 io.assert(&format!("grad_g_loss.G.{parameter}"), gradient, GRADIENTS);
             }
 
@@ -138,7 +136,7 @@ fn soft_labels_reach_both_mapping_networks() {
         let config = Official { root: &module, weights: &weights }.mapping().unwrap();
         let mut builder = Builder::from_weights(weights, dtype, &Device::Cpu);
         let mapping = Mapping::new(&mut builder, &config, (32, 4, 32), true).unwrap();
-        let w = mapping.forward(Some(&io.get("z", dtype)), Some(&labels), &Conditions::default()).unwrap();
+        let w = mapping.forward(Some(&io.get("z", dtype)), Some(&labels), Mode::Eval).unwrap();
         let ws = io.get("ws_c_soft", DType::F64);
         for layer in 0..8 {
             assert!(relative(&w, &ws.narrow(1, layer, 1).unwrap()) < VALUES);
@@ -148,7 +146,7 @@ fn soft_labels_reach_both_mapping_networks() {
         let builder = Builder::from_weights(weights, dtype, &Device::Cpu);
         let d = networks::assemble(&Config::new(&path, Some(part)), builder, "stylegan2").unwrap();
         for images in ["img", "d_images"] {
-            let logits = d.of_labels(&io.get(images, dtype), Some(&labels), &Conditions::default()).unwrap();
+            let logits = d.of_labels(&io.get(images, dtype), Some(&labels), Mode::Eval).unwrap();
             if images == "img" {
                 io.assert("d_logits_c_soft", &logits, VALUES);
             }
@@ -161,22 +159,22 @@ fn stylegan3_agrees_in_images_activations_gradient_and_running_averages() {
     let io = expected("stylegan3-t");
     for dtype in [DType::F32, DType::F64] {
         let g = generator("stylegan3-t", dtype);
-        assert_eq!((g.family(), g.image_shape().dims()), ("stylegan3", [3, 32, 32]));
+        assert_eq!((g.info().family, g.info().image_shape.dims()), ("stylegan3", [3, 32, 32]));
         let z = io.get("z", dtype);
-        let plain = Conditions::default();
-        let cut = |cutoff| Conditions { truncation: Some(Truncation { psi: 0.7, cutoff }), ..plain };
-        for (suffix, conditions) in [("", plain), ("_psi0.7", cut(None)), ("_psi0.7_cutoff", cut(Some(3)))] {
-            io.assert(&format!("ws{suffix}"), &g.map_latents(&z, "w", &conditions).unwrap(), VALUES);
-            io.assert(&format!("img{suffix}"), &g.generate(&z, &conditions).unwrap(), VALUES);
+        let plain = ForwardOptions::default();
+        let cut = |cutoff| ForwardOptions { truncation: Some(Truncation { psi: 0.7, cutoff }), ..plain };
+        for (suffix, options) in [("", plain), ("_psi0.7", cut(None)), ("_psi0.7_cutoff", cut(Some(3)))] {
+            io.assert(&format!("ws{suffix}"), &g.map_latents(&z, "w", &options).unwrap(), VALUES);
+            io.assert(&format!("img{suffix}"), &g.generate(&z, &options).unwrap(), VALUES);
         }
         let mixed = io.get("ws_mixed", dtype);
-        let in_w = Conditions { space: Some("w"), ..plain };
+        let in_w = ForwardOptions { space: Some("w"), ..plain };
         io.assert("img_ws_mixed", &g.generate(&mixed, &in_w).unwrap(), VALUES);
 
         let path = fixture("stylegan3-t").join("snapshot.pkl");
-        let weights = g.variables().state_dict(&path).unwrap();
+        let weights = g.weights().unwrap().state_dict(&path).unwrap();
         let builder = Builder::from_weights(weights, dtype, &Device::Cpu);
-        let network = synthesis3::probes::build(&Config::new(&path, Some(g.config())), builder);
+        let network = synthesis3::probes::build(&Config::new(&path, Some(g.info().config.clone())), builder);
         let activations = synthesis3::probes::activations(&network, &mixed);
         io.assert("ws_mixed.fourier", &activations[0], VALUES);
         for (name, place) in [("L0_36_32", 1), ("L3_52_20", 4)] {
@@ -190,10 +188,11 @@ fn stylegan3_agrees_in_images_activations_gradient_and_running_averages() {
         io.assert("proj_sum", &result.value, VALUES);
         io.assert("grad_z", &result.gradient, GRADIENTS);
 
-        g.generate(&z, &Conditions { mode: Mode::Train, ..plain }).unwrap();
-        io.assert("w_avg_after_update", g.variables().get("mapping.w_avg").unwrap(), VALUES);
+        g.generate(&z, &ForwardOptions { mode: Mode::train(), ..plain }).unwrap();
+        io.assert("w_avg_after_update", g.weights().unwrap().get("mapping.w_avg").unwrap(), VALUES);
         let averages: Vec<Tensor> = g
-            .variables()
+            .weights()
+            .unwrap()
             .buffers()
             .filter(|(name, _)| name.ends_with("magnitude_ema"))
             .map(|(_, var)| var.as_detached_tensor())
@@ -208,22 +207,23 @@ fn filters_made_anew_are_those_of_the_official_program() {
     let g = generator("stylegan3-t", DType::F64);
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("config.json");
-    let config = serde_json::json!({"family": "stylegan3", "generator": g.config()});
+    let config = serde_json::json!({"family": "stylegan3", "generator": g.info().config});
     std::fs::write(&path, config.to_string()).unwrap();
     let fresh = initialise(&path, 1, &request(DType::F64)).unwrap();
     let mut filters = 0;
-    for (name, filter) in g.variables().buffers().filter(|(name, _)| name.ends_with("filter")) {
-        assert!(relative(fresh.variables().get(name).unwrap(), filter) < 1e-6, "{name}");
+    for (name, filter) in g.weights().unwrap().buffers().filter(|(name, _)| name.ends_with("filter")) {
+        assert!(relative(fresh.weights().unwrap().get(name).unwrap(), filter) < 1e-6, "{name}");
         filters += 1;
     }
     assert_eq!(filters, 12);
     let names = |g: &dyn Generator| {
-        let mut names: Vec<String> = g.variables().parameters().map(|(name, _)| name.to_owned()).collect();
+        let mut names: Vec<String> =
+            g.weights().unwrap().parameters().map(|(name, _)| name.to_owned()).collect();
         names.sort();
         names
     };
     assert_eq!(names(fresh.as_ref()), names(g.as_ref()));
-    let image = fresh.generate(&values(&[1, 32], 1, DType::F64), &Conditions::default()).unwrap();
+    let image = fresh.generate(&values(&[1, 32], 1, DType::F64), &ForwardOptions::default()).unwrap();
     let largest = image.abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap();
     assert!(largest > 1e-3 && largest < 100.0, "{largest}");
     for (from, to) in [
@@ -236,8 +236,8 @@ fn filters_made_anew_are_those_of_the_official_program() {
     }
 }
 
-fn keyed(noise: NoiseMode, keys: &[u64]) -> Conditions<'_> {
-    Conditions { noise, keys: Some(keys), ..Conditions::default() }
+fn keyed(noise: NoiseMode, keys: &[u64]) -> ForwardOptions<'_> {
+    ForwardOptions { noise, keys: Some(keys), ..ForwardOptions::default() }
 }
 
 fn bits(t: &Tensor) -> Vec<f32> {
@@ -267,7 +267,7 @@ fn random_noise_belongs_to_the_key_of_its_image() {
     let of = |key| bits(&g.generate(&z, &keyed(NoiseMode::Random, &[key])).unwrap());
     assert_eq!(of(1), of(1));
     assert_ne!(of(1), of(2));
-    let keyless = Conditions { noise: NoiseMode::Random, ..Conditions::default() };
+    let keyless = ForwardOptions { noise: NoiseMode::Random, ..ForwardOptions::default() };
     assert!(g.generate(&z, &keyless).is_err());
 }
 
@@ -275,21 +275,24 @@ fn random_noise_belongs_to_the_key_of_its_image() {
 fn every_protocol_holds_the_same_network_and_a_directory_keeps_it() {
     let g = generator("stylegan2", DType::F32);
     let older = load(fixture("stylegan2/snapshot_protocol3.pkl"), &request(DType::F32)).unwrap();
-    let digest = g.variables().digest().unwrap();
-    assert_eq!(older.variables().digest().unwrap(), digest);
+    let digest = g.weights().unwrap().digest().unwrap();
+    assert_eq!(older.weights().unwrap().digest().unwrap(), digest);
     let directory = tempfile::tempdir().unwrap();
     for name in ["stylegan2", "stylegan2-cond", "stylegan3-t"] {
         let all = load_all(fixture(name).join("snapshot.pkl"), &request(DType::F32)).unwrap();
         let out = directory.path().join(name);
         all.snapshot().save(&out).unwrap();
         let again = load_all(&out, &request(DType::F32)).unwrap();
-        assert_eq!(again.live.is_some(), all.live.is_some());
-        assert_eq!(again.average.config(), all.average.config());
-        assert_eq!(again.average.variables().digest().unwrap(), all.average.variables().digest().unwrap());
+        assert_eq!(again.generator.is_some(), all.generator.is_some());
+        assert_eq!(again.ema.info().config, all.ema.info().config);
+        assert_eq!(
+            again.ema.weights().unwrap().digest().unwrap(),
+            all.ema.weights().unwrap().digest().unwrap()
+        );
         let (d, kept) = (all.discriminator, again.discriminator);
         assert_eq!(d.is_some(), kept.is_some());
         if let (Some(d), Some(kept)) = (d, kept) {
-            assert_eq!((d.config(), d.family()), (kept.config(), kept.family()));
+            assert_eq!((&d.info().config, d.info().family), (&kept.info().config, kept.info().family));
             assert_eq!(d.variables().digest().unwrap(), kept.variables().digest().unwrap());
         }
     }
@@ -313,11 +316,12 @@ fn radial_filters_that_are_products_do_what_separable_ones_do_and_real_ones_do_n
         synthesis3::build_generator(&configuration_r(radial), builder, &SamplerRequest::default()).unwrap()
     };
     let z = values(&[2, 8], 7, DType::F32);
-    let images = |g: &dyn Generator| g.generate(&z, &Conditions::default()).unwrap();
+    let images = |g: &dyn Generator| g.generate(&z, &ForwardOptions::default()).unwrap();
     let (separable, radial) = (build(false, None), build(true, None));
-    let mut products = separable.variables().state_dict("g.safetensors").unwrap();
+    let mut products = separable.weights().unwrap().state_dict("g.safetensors").unwrap();
     let squares: Vec<(String, usize)> = radial
-        .variables()
+        .weights()
+        .unwrap()
         .buffers()
         .filter(|(name, buffer)| name.ends_with("down_filter") && buffer.rank() == 2)
         .map(|(name, buffer)| (name.to_owned(), buffer.dims()[0]))
@@ -335,7 +339,7 @@ fn radial_filters_that_are_products_do_what_separable_ones_do_and_real_ones_do_n
     assert!(relative(&images(by_products.as_ref()), &expected) < 1e-5);
     // The filters of a network that is made anew are those of the definition.
     assert!(relative(&images(radial.as_ref()), &expected) > 1e-3);
-    let saved = radial.variables().state_dict("g.safetensors").unwrap();
+    let saved = radial.weights().unwrap().state_dict("g.safetensors").unwrap();
     assert_eq!(relative(&images(build(true, Some(saved)).as_ref()), &images(radial.as_ref())), 0.0);
 }
 
@@ -378,15 +382,18 @@ fn what_is_no_such_network_is_refused_in_words() {
     assert!(refusal(load_discriminator(&snapshot, &request(DType::F32))).contains("`D`"));
     let g = generator("stylegan2", DType::F32);
     let bare = directory.path().join("g.safetensors");
-    crate::formats::safetensors::write_safetensors(&bare, &g.variables().state_dict(&bare).unwrap()).unwrap();
+    crate::formats::safetensors::write_safetensors(&bare, &g.weights().unwrap().state_dict(&bare).unwrap())
+        .unwrap();
     assert!(refusal(load(&bare, &request(DType::F32))).contains("--config"));
     let z = values(&[1, 32], 5, DType::F32);
-    let truncated =
-        Conditions { truncation: Some(Truncation { psi: 0.5, cutoff: None }), ..Conditions::default() };
+    let truncated = ForwardOptions {
+        truncation: Some(Truncation { psi: 0.5, cutoff: None }),
+        ..ForwardOptions::default()
+    };
     assert!(refusal(g.map_latents(&z, "z", &truncated)).contains("truncation"));
     let d = discriminator("stylegan2", DType::F32);
     let images = values(&[5, 3, 32, 32], 5, DType::F32);
-    assert!(refusal(d.logits(&images, &Conditions::default())).contains("groups of 4"));
+    assert!(refusal(d.logits(&images, &ForwardOptions::default())).contains("groups of 4"));
     assert!(!Path::new("owned").exists());
 }
 

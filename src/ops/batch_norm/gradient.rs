@@ -3,12 +3,13 @@
 use super::statistics::planes;
 use super::{Channel, Normalize};
 use crate::ops::activation::{Activation, with_activation};
+use crate::ops::all_reduce::processes;
 use crate::ops::host::{dot, floats, sum, written};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, bail};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
-/// From (x, dy, `[2, C]` of scale and shift), in one row: the gradient of x, then `[2, C]` of those of scale and shift on this rank.
+/// From (x, dy, `[2, C]` of scale and shift), in one row: the gradient of x, then `[2, C]` of those of scale and shift on this process.
 /// The gradient of x needs the sums over a channel, and is taken while the channel is still near.
 pub(super) struct Gradients(pub Normalize);
 
@@ -32,7 +33,8 @@ impl CustomOp3 for Gradients {
             bail!("batch norm: the gradient does not have the shape of the input");
         }
         let plane = (height * width).max(1);
-        let count = (batch * plane * self.0.ranks.size()) as f32;
+        let several = processes(self.0.reducer.as_ref());
+        let count = (batch * plane * several) as f32;
         let pairs = |c| planes(x, c, channels, plane).zip(planes(dy, c, channels, plane));
         let sums = |c| {
             let (mut scale, mut shift) = (0f64, 0f64);
@@ -44,11 +46,11 @@ impl CustomOp3 for Gradients {
             }
             [(scale * f64::from(self.0.inverse[c])) as f32, shift as f32]
         };
-        // The statistics are those of all ranks, and so are the sums by which the gradient goes through them.
-        let over_ranks = (self.0.ranks.size() > 1).then(|| {
+        // The statistics are those of all processes, and so are the sums by which the gradient goes through them.
+        let over_processes = self.0.reducer.as_ref().filter(|reducer| reducer.size() > 1).map(|reducer| {
             let own: Vec<[f32; 2]> = (0..channels).into_par_iter().map(sums).collect();
             let mut all = own.clone();
-            self.0.ranks.sum_f32(all.as_flattened_mut());
+            reducer.sum_f32(all.as_flattened_mut());
             (own, all)
         });
         let write = |out: &mut [MaybeUninit<f32>]| {
@@ -60,7 +62,7 @@ impl CustomOp3 for Gradients {
             }
             let outputs = of_channel.into_par_iter().zip(d_scale.par_iter_mut().zip(d_shift));
             outputs.enumerate().for_each(|(c, (dx, (d_scale, d_shift)))| {
-                let (own, all) = match &over_ranks {
+                let (own, all) = match &over_processes {
                     Some((own, all)) => (own[c], all[c]),
                     None => {
                         let own = sums(c);

@@ -8,17 +8,15 @@ mod statistics;
 pub use statistics::batch_statistics;
 
 use super::activation::{self, Activation, with_activation};
-use super::all_reduce;
+use super::all_reduce::{self, Reducer};
 use super::host::{floats, written};
-use crate::collective::Ranks;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
 use gradient::Gradients;
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
-use std::sync::Arc;
 
 /// `activation(scale * (x - mean) / sqrt(variance + eps) + shift + residual)` per channel. `affine` is `[2, C]` (scale, shift),
-/// `statistics` what [`batch_statistics`] says of the same `x` and ranks: the gradient takes them as functions of `x`, on every rank.
+/// `statistics` what [`batch_statistics`] says of the same `x` and processes: the gradient takes them as functions of `x`, on every process.
 ///
 /// # Errors
 /// If the shapes do not fit.
@@ -29,18 +27,18 @@ pub fn batch_norm(
     statistics: &Tensor,
     eps: f64,
     activation: Activation,
-    ranks: &Ranks,
+    reducer: Option<&Reducer>,
 ) -> Result<Tensor> {
     let channels = x.dim(1)?;
     if affine.dims() != [2, channels] || statistics.dims() != [2, channels] {
         bail!("batch norm of {channels} channels was given {:?} and {:?}", affine.dims(), statistics.dims());
     }
     if !x.device().is_cpu() || x.dtype() != DType::F32 {
-        return plain(x, affine, residual, eps, activation, ranks);
+        return plain(x, affine, residual, eps, activation, reducer);
     }
     let rows: Vec<Vec<f32>> = statistics.to_vec2()?;
     let inverse = rows[1].iter().map(|v| (1.0 / (f64::from(*v) + eps).sqrt()) as f32).collect();
-    let op = Normalize { mean: rows[0].clone(), inverse, activation, ranks: Arc::clone(ranks) };
+    let op = Normalize { mean: rows[0].clone(), inverse, activation, reducer: reducer.cloned() };
     let (x, affine) = (x.contiguous()?, affine.contiguous()?);
     match residual {
         Some(residual) => x.apply_op3(&affine, &residual.contiguous()?, op),
@@ -58,12 +56,12 @@ pub fn plain(
     residual: Option<&Tensor>,
     eps: f64,
     activation: Activation,
-    ranks: &Ranks,
+    reducer: Option<&Reducer>,
 ) -> Result<Tensor> {
     let channel = |t: Tensor| t.reshape((1, (), 1, 1));
     let flat = x.transpose(0, 1)?.flatten_from(1)?;
-    let mean = all_reduce::mean(&flat.mean_keepdim(1)?, ranks)?;
-    let variance = all_reduce::mean(&flat.broadcast_sub(&mean)?.sqr()?.mean(1)?, ranks)?;
+    let mean = all_reduce::mean(&flat.mean_keepdim(1)?, reducer)?;
+    let variance = all_reduce::mean(&flat.broadcast_sub(&mean)?.sqr()?.mean(1)?, reducer)?;
     let normal = x
         .broadcast_sub(&channel(mean)?)?
         .broadcast_div(&channel((variance + eps)?.sqrt()?)?)?
@@ -81,7 +79,7 @@ struct Normalize {
     mean: Vec<f32>,
     inverse: Vec<f32>,
     activation: Activation,
-    ranks: Ranks,
+    reducer: Option<Reducer>,
 }
 
 impl Normalize {
@@ -244,7 +242,6 @@ impl CustomOp3 for Normalize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collective::single;
     use candle_core::{Device, Var};
 
     fn values(dims: &[usize], seed: usize) -> Var {
@@ -271,10 +268,10 @@ mod tests {
             let (x, affine, residual) =
                 (values(&[3, 5, 7, 3], 1), values(&[2, 5], 2), values(&[3, 5, 7, 3], 3));
             let probe = values(&[3, 5, 7, 3], 4);
-            let (statistics, ranks) = (batch_statistics(&x, &single()).unwrap(), single());
+            let statistics = batch_statistics(&x, None).unwrap();
             let branch = (residual.as_tensor() - 2.0).unwrap();
             let residual_of_x = with_residual.then_some(&branch);
-            let fast = batch_norm(&x, &affine, residual_of_x, &statistics, 1e-5, activation, &ranks).unwrap();
+            let fast = batch_norm(&x, &affine, residual_of_x, &statistics, 1e-5, activation, None).unwrap();
             let double = |t: &Tensor| t.to_dtype(DType::F64).unwrap();
             let double_branch = double(&branch);
             let slow = plain(
@@ -283,7 +280,7 @@ mod tests {
                 with_residual.then_some(&double_branch),
                 1e-5,
                 activation,
-                &ranks,
+                None,
             )
             .unwrap();
             assert_close(&fast, &slow);

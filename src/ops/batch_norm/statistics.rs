@@ -1,17 +1,16 @@
 //! Mean and variance of the channels of a batch.
 
-use super::all_reduce;
+use super::all_reduce::{self, Reducer, processes};
 use super::floats;
-use crate::collective::Ranks;
 use crate::ops::host::sum;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-/// Mean and biased variance of each channel, `[2, C]`, from `[B, C, H, W]` of each rank; not differentiable.
+/// Mean and biased variance of each channel, `[2, C]`, from `[B, C, H, W]` of each process; not differentiable.
 ///
 /// # Errors
 /// If `x` is not a batch of images.
-pub fn batch_statistics(x: &Tensor, ranks: &Ranks) -> Result<Tensor> {
+pub fn batch_statistics(x: &Tensor, reducer: Option<&Reducer>) -> Result<Tensor> {
     let own = if !x.device().is_cpu() || x.dtype() != DType::F32 {
         let x = x.detach().transpose(0, 1)?.flatten_from(1)?;
         let mean = x.mean_keepdim(1)?;
@@ -20,13 +19,13 @@ pub fn batch_statistics(x: &Tensor, ranks: &Ranks) -> Result<Tensor> {
     } else {
         x.contiguous()?.apply_op1_no_bwd(&Statistics)?
     };
-    if ranks.size() == 1 {
+    if processes(reducer) == 1 {
         return Ok(own);
     }
     // In float64, where nothing is lost to the difference: the square of a float32 is exact.
     let wide = own.to_dtype(DType::F64)?;
     let (mean, variance) = (wide.get(0)?, wide.get(1)?);
-    let moments = all_reduce::mean(&Tensor::stack(&[&mean, &(variance + mean.sqr()?)?], 0)?, ranks)?;
+    let moments = all_reduce::mean(&Tensor::stack(&[&mean, &(variance + mean.sqr()?)?], 0)?, reducer)?;
     let mean = moments.get(0)?;
     let variance = (moments.get(1)? - mean.sqr()?)?.relu()?;
     Tensor::stack(&[mean, variance], 0)?.to_dtype(own.dtype())

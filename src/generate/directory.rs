@@ -1,0 +1,78 @@
+//! The files of a generator directory, and how networks are written as one.
+
+use super::traits::{Discriminator, Generator};
+use super::variables::Variables;
+use crate::error::{Error, Result};
+use crate::formats::atomic::write_atomic;
+use crate::formats::safetensors::write_safetensors;
+use serde_json::Value;
+use std::io::Write;
+use std::path::Path;
+
+/// The configuration.
+pub const CONFIG: &str = "config.json";
+/// The running average of the generator's weights, preferred where images are made.
+pub const EMA: &str = "g_ema.safetensors";
+/// The generator as it is trained.
+pub const GENERATOR: &str = "g.safetensors";
+/// The discriminator.
+pub const DISCRIMINATOR: &str = "d.safetensors";
+/// The key of the family in a configuration, and of the discriminator's where that is another.
+pub const FAMILY: &str = "family";
+pub const DISCRIMINATOR_FAMILY: &str = "discriminator_family";
+
+/// Networks that are written together as a generator directory.
+#[derive(Clone, Copy, Default)]
+pub struct Snapshot<'a> {
+    /// The generator that is trained.
+    pub generator: Option<&'a dyn Generator>,
+    /// The running average of its weights.
+    pub ema: Option<&'a dyn Generator>,
+    /// The discriminator.
+    pub discriminator: Option<&'a dyn Discriminator>,
+}
+
+impl Snapshot<'_> {
+    /// Writes `config.json` and the weights into `directory`, which is made if it is not there; each file appears when it is whole.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Usage`] if there is no network or one without weights, or the generators are of two families.
+    pub fn save(&self, directory: impl AsRef<Path>) -> Result<()> {
+        let directory = directory.as_ref();
+        std::fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
+        let generator = self.ema.or(self.generator).map(Generator::info);
+        let families = [self.generator, self.ema].map(|network| network.map(|network| network.info().family));
+        if let [Some(trained), Some(ema)] = families
+            && trained != ema
+        {
+            return Err(Error::usage(format!("{ema} is no average of {trained}"), ""));
+        }
+        let discriminator = self.discriminator.map(Discriminator::info);
+        let family = generator.map(|info| info.family).or(discriminator.map(|info| info.family));
+        let Some(family) = family else {
+            return Err(Error::usage("there is no network to be written", ""));
+        };
+        let write = |name: &str, variables: &Variables| {
+            let path = directory.join(name);
+            write_safetensors(&path, &variables.state_dict(&path)?)
+        };
+        if let Some(network) = self.generator {
+            write(GENERATOR, network.weights()?)?;
+        }
+        if let Some(network) = self.ema {
+            write(EMA, network.weights()?)?;
+        }
+        if let Some(network) = self.discriminator {
+            write(DISCRIMINATOR, network.variables())?;
+        }
+        let mut config = serde_json::Map::from_iter([(FAMILY.to_owned(), Value::from(family))]);
+        if let Some(info) = discriminator.filter(|info| info.family != family) {
+            config.insert(DISCRIMINATOR_FAMILY.to_owned(), info.family.into());
+        }
+        config.extend(generator.map(|info| ("generator".to_owned(), info.config.clone())));
+        config.extend(discriminator.map(|info| ("discriminator".to_owned(), info.config.clone())));
+        let text = serde_json::to_string_pretty(&config)
+            .map_err(|e| Error::data(format!("the configuration cannot be written: {e}"), ""))?;
+        write_atomic(directory.join(CONFIG), |w| writeln!(w, "{text}"))
+    }
+}

@@ -1,0 +1,58 @@
+//! What a family of networks brings: how it is recognised, built and trained.
+
+use super::config::Config;
+use super::sampler::SamplerRequest;
+use super::training::Training;
+use super::traits::{Discriminator, Generator};
+use super::variables::Builder;
+use crate::error::Result;
+use crate::formats::StateDict;
+use crate::formats::torch::ModuleDescription;
+use std::path::Path;
+
+/// Which of a family's networks a file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It makes images.
+    Generator,
+    /// It tells real images from generated ones.
+    Discriminator,
+}
+
+/// Makes a generator from its configuration, its numbers and, for diffusion models, the wanted sampler.
+pub type BuildGenerator = fn(&Config, Builder, &SamplerRequest) -> Result<Box<dyn Generator>>;
+
+/// Makes a discriminator from its configuration and its numbers.
+pub type BuildDiscriminator = fn(&Config, Builder) -> Result<Box<dyn Discriminator>>;
+
+/// The part of `config.json` from a pickled module, the tensors in it, and for a discriminator the generator beside it.
+pub type Describe =
+    fn(&ModuleDescription, &StateDict, Role, Option<&ModuleDescription>) -> Result<serde_json::Value>;
+
+/// A directory as another program writes it, which brings its own configuration.
+pub struct DirectoryLayout {
+    /// What such a directory is called.
+    pub name: &'static str,
+    /// The file by which it is told from others.
+    pub index: &'static str,
+    /// Reads the configuration and the weights of the generator.
+    pub open: fn(&Path) -> Result<(Config, StateDict)>,
+}
+
+/// A family of networks.
+pub struct Family {
+    /// Its name among the architectures, and that of `family` in `config.json`.
+    pub name: &'static str,
+    /// What a weights file holds, where the names of its tensors leave no doubt.
+    pub recognise: fn(&StateDict) -> Option<Role>,
+    /// Makes the generator.
+    pub generator: BuildGenerator,
+    /// Makes the discriminator, where the family has one.
+    pub discriminator: Option<BuildDiscriminator>,
+    /// The configuration that an official checkpoint's description of its modules amounts to, where such files are read.
+    pub official: Option<Describe>,
+    /// The directories of its own program, where such are read.
+    pub directory: Option<DirectoryLayout>,
+    /// How its program trains it.
+    pub training: Training,
+}

@@ -1,0 +1,148 @@
+//! What a forward pass is asked for beside its latents or images.
+
+use crate::error::Result;
+use crate::ops::all_reduce::{self, Reducer};
+use candle_core::Tensor;
+
+/// How a network is run.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Mode<'a> {
+    /// Stored statistics; parameters are constants; an image never depends on its batch.
+    #[default]
+    Eval,
+    /// Statistics of the batch, which also move the stored ones.
+    Train(TrainContext<'a>),
+}
+
+/// What a training pass is differentiated for, and which processes hold the rest of its batch.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TrainContext<'a> {
+    /// What gradients are taken with respect to.
+    pub gradients: Gradients,
+    /// Adds up over the processes that hold one batch together, which its statistics are taken over; `None` where this process holds
+    /// the whole batch.
+    pub reducer: Option<&'a Reducer>,
+}
+
+/// What the gradients of a training pass reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Gradients {
+    /// Parameters and inputs, once.
+    #[default]
+    FirstOrder,
+    /// The same on operations that can be differentiated once more: for penalties on a gradient, such as R1. Running averages of
+    /// StyleGAN stay, as they are moved by the step itself.
+    SecondOrder,
+    /// Inputs alone; parameters are constants: a discriminator that the generator's step goes through.
+    InputsOnly,
+}
+
+impl<'a> Mode<'a> {
+    /// A training pass over a batch that this process holds whole.
+    pub const fn train() -> Self {
+        Mode::Train(TrainContext { gradients: Gradients::FirstOrder, reducer: None })
+    }
+
+    /// The same pass on operations that can be differentiated twice: see [`Gradients::SecondOrder`].
+    pub fn second_order(self) -> Self {
+        self.with(Gradients::SecondOrder)
+    }
+
+    /// The same pass with constant parameters: see [`Gradients::InputsOnly`].
+    pub fn inputs_only(self) -> Self {
+        self.with(Gradients::InputsOnly)
+    }
+
+    /// In [`Mode::Eval`] the pass becomes one of training, over a batch that this process holds whole.
+    fn with(self, gradients: Gradients) -> Self {
+        Mode::Train(TrainContext { gradients, reducer: self.reducer() })
+    }
+
+    /// Whether normalisation takes its statistics from the batch.
+    pub fn batch_statistics(self) -> bool {
+        matches!(self, Mode::Train(_))
+    }
+
+    /// Whether gradients reach the parameters.
+    pub fn trains(self) -> bool {
+        matches!(
+            self,
+            Mode::Train(TrainContext { gradients: Gradients::FirstOrder | Gradients::SecondOrder, .. })
+        )
+    }
+
+    /// Whether this is the pass that a step of an optimiser is taken from, rather than one for a penalty or through a constant network.
+    pub fn is_first_order(self) -> bool {
+        matches!(self, Mode::Train(TrainContext { gradients: Gradients::FirstOrder, .. }))
+    }
+
+    /// Whether operations have to be differentiable twice.
+    pub fn is_second_order(self) -> bool {
+        matches!(self, Mode::Train(TrainContext { gradients: Gradients::SecondOrder, .. }))
+    }
+
+    /// Adds up over the processes that hold the rest of the batch, if there are any.
+    pub fn reducer(self) -> Option<&'a Reducer> {
+        match self {
+            Mode::Eval => None,
+            Mode::Train(context) => context.reducer,
+        }
+    }
+
+    /// The mean over the processes of what each has found on its equal share of the batch.
+    ///
+    /// # Errors
+    /// What candle's operations return.
+    pub fn mean_over_processes(self, x: &Tensor) -> Result<Tensor> {
+        Ok(all_reduce::mean(x, self.reducer())?)
+    }
+}
+
+/// Moves latents towards the middle of their distribution.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Truncation {
+    /// What is left of the distance from the middle: 1 changes nothing, 0 gives the middle.
+    pub psi: f64,
+    /// How many layers it concerns, where a latent has several.
+    pub cutoff: Option<usize>,
+}
+
+impl Truncation {
+    /// For a space whose middle is 0: `psi` times the latents.
+    pub(super) fn scale(truncation: Option<Truncation>, latents: &Tensor) -> Result<Tensor> {
+        match truncation {
+            Some(Truncation { psi, .. }) => Ok((latents * psi)?),
+            None => Ok(latents.clone()),
+        }
+    }
+}
+
+/// Noise that enters between the layers of some generators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NoiseMode {
+    /// Stored with the weights.
+    #[default]
+    Const,
+    /// None.
+    None,
+    /// Drawn for each image, keyed by [`ForwardOptions::keys`].
+    Random,
+}
+
+/// Everything but latents that an image depends on. The default is an unconditional image in eval mode.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ForwardOptions<'a> {
+    /// One class for each row.
+    pub classes: Option<&'a [u32]>,
+    /// Name of the space that the latents are in; the first of [`super::GeneratorInfo::spaces`] if not given.
+    pub space: Option<&'a str>,
+    /// Truncation.
+    pub truncation: Option<Truncation>,
+    /// Noise between the layers.
+    pub noise: NoiseMode,
+    /// For each row what its own random streams are keyed by (its seed): needed where noise is drawn. A discriminator that augments
+    /// its images in training does so by them.
+    pub keys: Option<&'a [u64]>,
+    /// How the network is run.
+    pub mode: Mode<'a>,
+}

@@ -1,0 +1,39 @@
+//! Every family of networks, by name.
+
+use super::family::Family;
+use super::{dcgan, diffusers, guided, mlp_gan, projected, stylegan, vae};
+use crate::error::{Error, Result};
+
+/// Every family that is known.
+pub const FAMILIES: &[Family] = &[
+    mlp_gan::FAMILY,
+    vae::FAMILY,
+    dcgan::FAMILY,
+    diffusers::FAMILY,
+    guided::IDDPM,
+    guided::ADM,
+    stylegan::STYLEGAN2,
+    stylegan::STYLEGAN3,
+    projected::FAMILY,
+];
+
+/// The family of this name.
+///
+/// # Errors
+/// [`Error::Usage`] with the known names.
+pub fn family(name: &str) -> Result<&'static Family> {
+    find(name).ok_or_else(|| {
+        let hint = format!("known are {}", family_names());
+        Error::usage(format!("there is no generator architecture `{name}`"), hint)
+    })
+}
+
+/// The same, if there is one.
+pub(super) fn find(name: &str) -> Option<&'static Family> {
+    FAMILIES.iter().find(|family| family.name == name)
+}
+
+/// All names, for messages.
+pub(super) fn family_names() -> String {
+    FAMILIES.iter().map(|family| family.name).collect::<Vec<_>>().join(", ")
+}
