@@ -23,13 +23,9 @@ use serde::{Deserialize, Serialize};
 
 /// Tensors are `main.0.weight`, …
 pub(super) const FAMILY: Family = Family {
-    name: "dcgan",
     recognise,
-    generator: build_generator,
     discriminator: Some(build_discriminator),
-    official: None,
-    directory: None,
-    training: training::GAN,
+    ..Family::new("dcgan", build_generator, training::GAN)
 };
 
 const KERNEL: usize = 4;

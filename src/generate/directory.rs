@@ -1,7 +1,6 @@
 //! The files of a generator directory, and how networks are written as one.
 
 use super::traits::{Discriminator, Generator};
-use super::variables::Variables;
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomic;
 use crate::formats::safetensors::write_safetensors;
@@ -39,7 +38,6 @@ impl Snapshot<'_> {
     /// [`Error::Io`]; [`Error::Usage`] if there is no network or one without weights, or the generators are of two families.
     pub fn save(&self, directory: impl AsRef<Path>) -> Result<()> {
         let directory = directory.as_ref();
-        std::fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
         let generator = self.ema.or(self.generator).map(Generator::info);
         let families = [self.generator, self.ema].map(|network| network.map(|network| network.info().family));
         if let [Some(trained), Some(ema)] = families
@@ -52,18 +50,18 @@ impl Snapshot<'_> {
         let Some(family) = family else {
             return Err(Error::usage("there is no network to be written", ""));
         };
-        let write = |name: &str, variables: &Variables| {
-            let path = directory.join(name);
-            write_safetensors(&path, &variables.state_dict(&path)?)
-        };
+        let mut files = Vec::new();
         if let Some(network) = self.generator {
-            write(GENERATOR, network.weights()?)?;
+            files.push((GENERATOR, network.weights()?));
         }
         if let Some(network) = self.ema {
-            write(EMA, network.weights()?)?;
+            files.push((EMA, network.weights()?));
         }
-        if let Some(network) = self.discriminator {
-            write(DISCRIMINATOR, network.variables())?;
+        files.extend(self.discriminator.map(|network| (DISCRIMINATOR, network.variables())));
+        std::fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
+        for (name, variables) in files {
+            let path = directory.join(name);
+            write_safetensors(&path, &variables.state_dict(&path)?)?;
         }
         let mut config = serde_json::Map::from_iter([(FAMILY.to_owned(), Value::from(family))]);
         if let Some(info) = discriminator.filter(|info| info.family != family) {

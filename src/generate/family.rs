@@ -56,3 +56,18 @@ pub struct Family {
     /// How its program trains it.
     pub training: Training,
 }
+
+impl Family {
+    /// A family with a generator alone, which no file is recognised as.
+    pub const fn new(name: &'static str, generator: BuildGenerator, training: Training) -> Self {
+        Self {
+            name,
+            recognise: |_| None,
+            generator,
+            discriminator: None,
+            official: None,
+            directory: None,
+            training,
+        }
+    }
+}

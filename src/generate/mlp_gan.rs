@@ -19,13 +19,9 @@ use serde::{Deserialize, Serialize};
 
 /// Tensors are `0.weight`, `2.weight`, …
 pub(super) const FAMILY: Family = Family {
-    name: "mlp-gan",
     recognise,
-    generator: build_generator,
     discriminator: Some(build_discriminator),
-    official: None,
-    directory: None,
-    training: Training { beta1: 0.9, ..training::GAN },
+    ..Family::new("mlp-gan", build_generator, Training { beta1: 0.9, ..training::GAN })
 };
 
 const SLOPE: f64 = 0.2;

@@ -30,8 +30,7 @@ pub enum Gradients {
     /// Parameters and inputs, once.
     #[default]
     FirstOrder,
-    /// The same on operations that can be differentiated once more: for penalties on a gradient, such as R1. Running averages of
-    /// StyleGAN stay, as they are moved by the step itself.
+    /// The same on operations that can be differentiated once more: for penalties on a gradient, such as R1.
     SecondOrder,
     /// Inputs alone; parameters are constants: a discriminator that the generator's step goes through.
     InputsOnly,
@@ -71,7 +70,8 @@ impl<'a> Mode<'a> {
         )
     }
 
-    /// Whether this is the pass that a step of an optimiser is taken from, rather than one for a penalty or through a constant network.
+    /// Whether this is the main pass of a training step, rather than one for a penalty or through a constant network: StyleGAN moves
+    /// its running averages, and dropout drops values, in this pass alone.
     pub fn is_first_order(self) -> bool {
         matches!(self, Mode::Train(TrainContext { gradients: Gradients::FirstOrder, .. }))
     }
@@ -145,4 +145,53 @@ pub struct ForwardOptions<'a> {
     pub keys: Option<&'a [u64]>,
     /// How the network is run.
     pub mode: Mode<'a>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::all_reduce::AllReduce;
+    use candle_core::Device;
+    use std::sync::Arc;
+
+    /// Two processes, of which the other one has 1 wherever it is asked.
+    #[derive(Debug)]
+    struct Pair;
+
+    impl AllReduce for Pair {
+        fn size(&self) -> usize {
+            2
+        }
+        fn sum_f32(&self, values: &mut [f32]) {
+            values.iter_mut().for_each(|value| *value += 1.0);
+        }
+        fn sum_f64(&self, values: &mut [f64]) {
+            values.iter_mut().for_each(|value| *value += 1.0);
+        }
+    }
+
+    #[test]
+    fn every_pass_of_a_training_step_is_taken_over_the_same_processes() {
+        let reducer: Reducer = Arc::new(Pair);
+        let step = Mode::Train(TrainContext { reducer: Some(&reducer), ..TrainContext::default() });
+        let x = Tensor::new(&[3f32, -1.0], &Device::Cpu).unwrap();
+        let mean = |mode: Mode| mode.mean_over_processes(&x).unwrap().to_vec1::<f32>().unwrap();
+        for mode in [step, step.second_order(), step.inputs_only(), step.second_order().inputs_only()] {
+            assert_eq!(mean(mode), [2.0, 0.0]);
+        }
+        for mode in [Mode::Eval, Mode::train(), Mode::Eval.second_order()] {
+            assert_eq!(mean(mode), [3.0, -1.0]);
+        }
+    }
+
+    #[test]
+    fn gradients_reach_the_parameters_in_training_and_averages_move_in_its_main_pass_alone() {
+        let of = |mode: Mode| {
+            [mode.batch_statistics(), mode.trains(), mode.is_first_order(), mode.is_second_order()]
+        };
+        assert_eq!(of(Mode::Eval), [false; 4]);
+        assert_eq!(of(Mode::train()), [true, true, true, false]);
+        assert_eq!(of(Mode::train().second_order()), [true, true, false, true]);
+        assert_eq!(of(Mode::train().inputs_only()), [true, false, false, false]);
+    }
 }

@@ -1,20 +1,19 @@
 //! Every family of networks, by name.
 
 use super::family::Family;
-use super::{dcgan, diffusers, guided, mlp_gan, projected, stylegan, vae};
 use crate::error::{Error, Result};
 
 /// Every family that is known.
 pub const FAMILIES: &[Family] = &[
-    mlp_gan::FAMILY,
-    vae::FAMILY,
-    dcgan::FAMILY,
-    diffusers::FAMILY,
-    guided::IDDPM,
-    guided::ADM,
-    stylegan::STYLEGAN2,
-    stylegan::STYLEGAN3,
-    projected::FAMILY,
+    super::mlp_gan::FAMILY,
+    super::vae::FAMILY,
+    super::dcgan::FAMILY,
+    super::diffusers::FAMILY,
+    super::guided::IDDPM,
+    super::guided::ADM,
+    super::stylegan::STYLEGAN2,
+    super::stylegan::STYLEGAN3,
+    super::projected::FAMILY,
 ];
 
 /// The family of this name.

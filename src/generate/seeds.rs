@@ -30,7 +30,7 @@ impl Seeds {
         self.0.iter().map(|range| u64::from(*range.end()) - u64::from(*range.start()) + 1).sum()
     }
 
-    /// Those at places `range` (fewer where there are not as many), without passing over the ones before.
+    /// Those at places `range` of the list, fewer where it ends before; the time does not grow with the start of the range.
     pub fn at(&self, range: Range<usize>) -> impl Iterator<Item = u32> {
         let (mut skip, mut left) = (range.start as u64, range.len() as u64);
         self.0.iter().flat_map(move |seeds| {

@@ -144,9 +144,9 @@ fn gradients_of_latents_agree_with_central_differences_in_float64() {
 #[test]
 fn a_snapshot_is_read_back_bit_for_bit_with_all_its_networks() {
     let directory = directory();
-    let live = load(write(directory.path(), "a.safetensors", &MLP), &request(DType::F32)).unwrap();
-    let average = load(write(directory.path(), "a.safetensors", &MLP), &request(DType::F32)).unwrap();
-    for (_, var) in average.weights().unwrap().parameters() {
+    let trained = load(write(directory.path(), "a.safetensors", &MLP), &request(DType::F32)).unwrap();
+    let ema = load(write(directory.path(), "a.safetensors", &MLP), &request(DType::F32)).unwrap();
+    for (_, var) in ema.weights().unwrap().parameters() {
         var.set(&(var.as_tensor() * 0.5).unwrap()).unwrap();
     }
     let d = load_discriminator(
@@ -156,13 +156,13 @@ fn a_snapshot_is_read_back_bit_for_bit_with_all_its_networks() {
     .unwrap();
     let run = directory.path().join("run/snapshot");
     let snapshot = Snapshot {
-        generator: Some(live.as_ref()),
-        ema: Some(average.as_ref()),
+        generator: Some(trained.as_ref()),
+        ema: Some(ema.as_ref()),
         discriminator: Some(d.as_ref()),
     };
     snapshot.save(&run).unwrap();
     let z = values(&[2, 3], 1, DType::F32);
-    for (network, written) in [(Network::Ema, &average), (Network::Generator, &live)] {
+    for (network, written) in [(Network::Ema, &ema), (Network::Generator, &trained)] {
         let read = load(&run, &GeneratorRequest { network, ..GeneratorRequest::default() }).unwrap();
         let images = |g: &dyn Generator| g.generate(&z, &ForwardOptions::default()).unwrap();
         assert_eq!(relative(&images(read.as_ref()), &images(written.as_ref())), 0.0);
@@ -171,12 +171,12 @@ fn a_snapshot_is_read_back_bit_for_bit_with_all_its_networks() {
     let x = values(&[2, 1, 4, 4], 1, DType::F32);
     let logits = |d: &dyn Discriminator| d.logits(&x, &ForwardOptions::default()).unwrap();
     assert_eq!(relative(&logits(read.as_ref()), &logits(d.as_ref())), 0.0);
-    // What was set in one network is seen by those that share nothing with it only after loading.
-    live.weights().unwrap().load(&average.weights().unwrap().state_dict("average").unwrap()).unwrap();
+    // Networks share no memory: the values of one reach another by loading alone.
+    trained.weights().unwrap().load(&ema.weights().unwrap().state_dict("ema").unwrap()).unwrap();
     assert_eq!(
         relative(
-            &live.generate(&z, &ForwardOptions::default()).unwrap(),
-            &average.generate(&z, &ForwardOptions::default()).unwrap()
+            &trained.generate(&z, &ForwardOptions::default()).unwrap(),
+            &ema.generate(&z, &ForwardOptions::default()).unwrap()
         ),
         0.0
     );
@@ -365,4 +365,36 @@ fn a_weights_file_is_read_with_a_configuration_of_its_own() {
     assert_eq!(with(&whole, None).unwrap().info().image_shape.dims(), [1, 2, 8]);
     assert!(refusal(with(&whole, Some("vae"))).contains("mlp-gan"));
     assert!(refusal(with(part, None)).contains("--arch"));
+}
+
+/// A generator that is no network of this program: each image is its latent.
+struct Outside(GeneratorInfo);
+
+impl Generator for Outside {
+    fn info(&self) -> &GeneratorInfo {
+        &self.0
+    }
+
+    fn variables(&self) -> Option<&Variables> {
+        None
+    }
+
+    fn stage(&self, _: usize, state: &Tensor, _: &ForwardOptions) -> Result<Tensor> {
+        Ok(state.reshape(((), 1, 2, 2))?)
+    }
+}
+
+#[test]
+fn a_generator_without_weights_makes_images_and_is_refused_where_weights_are_written() {
+    let info =
+        GeneratorInfo::new("outside", serde_json::json!({}), [1, 2, 2], [LatentSpace::normal("z", &[4])]);
+    let generator: &dyn Generator = &Outside(info);
+    let z = values(&[3, 4], 1, DType::F32);
+    let images = generator.generate(&z, &ForwardOptions::default()).unwrap();
+    assert_eq!(relative(&images, &z), 0.0);
+    assert_eq!(generator.weights().unwrap_err().exit_code(), 2);
+    let directory = directory();
+    let out = directory.path().join("run");
+    let error = Snapshot { ema: Some(generator), ..Snapshot::default() }.save(&out).unwrap_err();
+    assert!(error.to_string().contains("outside has no weights") && !out.exists(), "{error}");
 }

@@ -18,15 +18,7 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 /// Tensors are `fc3.weight`, `fc4.weight`, …
-pub(super) const FAMILY: Family = Family {
-    name: "vae",
-    recognise,
-    generator: build,
-    discriminator: None,
-    official: None,
-    directory: None,
-    training: training::GAN,
-};
+pub(super) const FAMILY: Family = Family { recognise, ..Family::new("vae", build, training::GAN) };
 
 const ENCODER: [&str; 4] = ["fc1.", "fc2.", "fc21.", "fc22."];
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// Largest number of elements that random initialisation makes of one network: 4 GiB of float32.
 const MAX_INITIALISED: usize = 1 << 30;
 
-/// How a parameter starts when a network is made from nothing.
+/// How a parameter is initialised.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Init {
     /// Normal numbers.
@@ -171,7 +171,7 @@ impl Builder {
         Self { source, dtype, device: device.clone(), used: HashSet::new(), entries: Vec::new() }
     }
 
-    /// How many tensors there are so far: a number of its own for each layer, the same whenever the network is built.
+    /// How many tensors have been asked for so far. A layer may use it as a number of its own: it is the same whenever the network is built.
     pub fn place(&self) -> usize {
         self.entries.len()
     }
@@ -231,7 +231,7 @@ impl Builder {
         self.register(name, value, false)
     }
 
-    /// A buffer with a value of its own where a network is made from nothing.
+    /// A buffer that has the value `start` where the network is initialised rather than read.
     ///
     /// # Errors
     /// As [`Builder::parameter`].
@@ -248,7 +248,7 @@ impl Builder {
         self.register(name, value.to_dtype(self.dtype)?, false)
     }
 
-    /// A parameter with a value of its own where a network is made from nothing.
+    /// A parameter that has the value `start` where the network is initialised rather than read.
     ///
     /// # Errors
     /// As [`Builder::parameter`].
@@ -328,8 +328,8 @@ impl Builder {
         Ok(variable)
     }
 
-    /// Everything that was asked for. What the file holds beyond it must begin with one of `others` (parts that making
-    /// images has no use for); these are kept, so that they are there when the network is written again.
+    /// The variables that the network has asked for. Names of further tensors in the file must begin with one of `others` (parts that
+    /// no image depends on); these tensors are kept, so that the network is written with them again.
     ///
     /// # Errors
     /// [`Error::Malformed`] naming the first tensor that has no place in this network: leaving it out would give other images.

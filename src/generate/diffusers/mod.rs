@@ -26,18 +26,14 @@ use schedule::{Schedule, Step};
 use std::path::Path;
 use unet::UNet;
 
-/// Read from a directory with a `model_index.json`.
+/// Read from a directory with a `model_index.json`: a UNet's tensors say neither the number of heads nor the schedule.
 pub(super) const FAMILY: Family = Family {
-    name: "diffusers",
-    // A UNet's tensors say neither the number of heads nor the schedule.
-    recognise: |_| None,
-    generator: build,
-    discriminator: None,
-    official: None,
     directory: Some(DirectoryLayout { name: "diffusers pipeline", index: INDEX, open: open_pipeline }),
-    // The training example of the library, with a shorter warm-up.
-    training: Training { lr: 1e-4, beta1: 0.9, warmup: 100, ..training::GAN },
+    ..Family::new("diffusers", build, TRAINING)
 };
+
+/// The training example of the library, with a shorter warm-up.
+const TRAINING: Training = Training { lr: 1e-4, beta1: 0.9, warmup: 100, ..training::GAN };
 
 /// The file that makes a directory a pipeline.
 const INDEX: &str = "model_index.json";

@@ -21,7 +21,7 @@ const MAX_PERIOD: f32 = 10_000.0;
 pub struct Sinusoids {
     /// Length of a row; the last number is 0 where it is odd.
     pub width: usize,
-    /// What the number of frequencies is lowered by where they are spaced.
+    /// Subtracted from the number of frequencies in the denominator of their spacing (`downscale_freq_shift` of diffusers).
     pub shift: f32,
     /// Whether the cosines come first.
     pub cosines_first: bool,

@@ -33,7 +33,7 @@ pub enum Program {
 
 impl Program {
     /// The name of its family.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Program::Iddpm => "iddpm",
             Program::Adm => "adm",

@@ -26,24 +26,23 @@ use respacing::Respacing;
 use schedule::{RESCALED_STEPS, Schedule, VarianceType};
 use unet::UNet;
 
-/// IDDPM: a `.pt` of improved-diffusion, with its flags as configuration.
-pub(super) const IDDPM: Family = Family {
-    name: "iddpm",
-    // Neither heads nor schedule can be told from the tensors, nor one program from the other.
-    recognise: |_| None,
-    generator: |config, builder, request| build(Program::Iddpm, config, builder, request),
-    discriminator: None,
-    official: None,
-    directory: None,
-    training: Training { lr: 1e-4, beta1: 0.9, ..training::GAN },
-};
+/// IDDPM: a `.pt` of improved-diffusion, with its flags as configuration. Neither family is recognised: the tensors say neither
+/// heads nor schedule, nor which of the two programs wrote them.
+pub(super) const IDDPM: Family = Family::new(
+    Program::Iddpm.name(),
+    |config, builder, request| build(Program::Iddpm, config, builder, request),
+    TRAINING,
+);
 
 /// ADM: a `.pt` of guided-diffusion, with its flags as configuration.
-pub(super) const ADM: Family = Family {
-    name: "adm",
-    generator: |config, builder, request| build(Program::Adm, config, builder, request),
-    ..IDDPM
-};
+pub(super) const ADM: Family = Family::new(
+    Program::Adm.name(),
+    |config, builder, request| build(Program::Adm, config, builder, request),
+    TRAINING,
+);
+
+/// Of both programs.
+const TRAINING: Training = Training { lr: 1e-4, beta1: 0.9, ..training::GAN };
 
 /// DDIM steps unless asked otherwise.
 const DDIM_STEPS: usize = 50;
@@ -157,7 +156,7 @@ impl Process for Guided {
         let output = self.predict(&self.trained, &noisy, timesteps, options)?;
         let steps = self.trained.len() as f64;
         if self.flags.use_kl {
-            // Of the whole bound one step is drawn.
+            // One term of the bound is drawn, so it is multiplied by the number of terms.
             return Ok((losses::bound(&self.trained, images, &noisy, &output, timesteps)? * steps)?);
         }
         let error = losses::squared_error(&self.trained, images, noise, &output)?;

@@ -10,7 +10,7 @@ use std::path::Path;
 /// Betas of the linear schedule at [`LINEAR_STEPS`] steps; others are scaled.
 const LINEAR: (f64, f64) = (1e-4, 0.02);
 const LINEAR_STEPS: f64 = 1000.0;
-/// Cosine betas stop here.
+/// Upper limit of the betas of the cosine schedule.
 const MAX_BETA: f64 = 0.999;
 /// What `rescale_timesteps` and `rescale_learned_sigmas` take for the usual number of timesteps.
 pub const RESCALED_STEPS: f64 = 1000.0;

@@ -160,7 +160,7 @@ fn everything_agrees_with_the_official_programs_as_far_as_half_precision_weights
     for (name, program) in SYSTEMS {
         let mut case = Case::new(&fixture(name), "weights.safetensors", program);
         case.measure(DType::F32);
-        // Cutting every step's image to -1..=1 makes much of little.
+        // Clipping the image at every step amplifies small differences.
         case.found.retain(|(name, _)| !name.starts_with("ddim."));
         case.assert(HALF.0, HALF.1);
     }
@@ -239,7 +239,7 @@ fn small(family: &str, changes: serde_json::Value) -> (tempfile::TempDir, PathBu
 #[test]
 fn every_option_makes_a_model_that_minds_its_class_and_whose_trajectory_has_the_right_gradient() {
     for (family, changes) in [
-        // Two channels a group: what is added to a lone one before its norm is taken away again.
+        // Two channels a group: the norm of a single channel would remove what the time embedding adds to it.
         (
             "iddpm",
             json!({"num_channels": 64, "class_cond": true, "num_classes": 3, "use_scale_shift_norm": false}),

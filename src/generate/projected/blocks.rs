@@ -107,7 +107,7 @@ impl Gated {
 pub enum Noise<'a> {
     /// None.
     Absent,
-    /// From the key of each image. What is stored nowhere cannot be constant: each seed has its own.
+    /// Drawn from the key of each image, in [`NoiseMode::Const`] too: these networks store no noise.
     Keyed(&'a [u64]),
     /// Given, by the number of the layer.
     #[cfg(test)]

@@ -177,7 +177,7 @@ impl FastGan {
         let z = LatentSpace::normal("z", &[config.z_dim]);
         let info = GeneratorInfo {
             class_count: config.c_dim,
-            // Noise is drawn in every mode but that without.
+            // Noise is drawn in every noise mode but `NoiseMode::None`.
             needs_keys: !config.lite,
             // As `gen_images.py`, which has no tanh before it.
             quantization: Quantization::Truncated,

@@ -21,7 +21,6 @@ use super::training::{self, GanLoss, Training};
 /// `fastgan`, `fastgan_lite`, and the discriminator of the `stylegan2` configuration: a `.pkl`, or tensors
 /// `synthesis.init.init.0.weight_orig`, …
 pub(super) const FAMILY: Family = Family {
-    name: generator::FAMILY,
     recognise: |weights| {
         let has = |name: &str| weights.get(name).is_some();
         if has("synthesis.init.init.0.weight_orig") {
@@ -31,16 +30,11 @@ pub(super) const FAMILY: Family = Family {
         let convolutions = ["weight_orig", "pointwise.weight_orig"].map(|part| format!("{first}.{part}"));
         convolutions.iter().any(|name| has(name)).then_some(Role::Discriminator)
     },
-    generator: generator::build,
     discriminator: Some(discriminator::build),
     official: Some(official::describe),
-    directory: None,
-    // For FastGAN, and for StyleGAN2 in the program's `stylegan2` configuration.
-    training: Training {
-        loss: GanLoss::Hinge,
-        beta1: 0.0,
-        beta2: 0.99,
-        trains_others: true,
-        ..training::GAN
-    },
+    ..Family::new(generator::FAMILY, generator::build, TRAINING)
 };
+
+/// For FastGAN, and for StyleGAN2 in the program's `stylegan2` configuration.
+const TRAINING: Training =
+    Training { loss: GanLoss::Hinge, beta1: 0.0, beta2: 0.99, trains_others: true, ..training::GAN };

@@ -68,7 +68,7 @@ impl Conv {
         };
         let y = match &self.filter {
             None => convolution(x, &weight, None, None, stride(1), mode)?,
-            // One pixel reads one place: the image is made smaller first.
+            // A 1 x 1 kernel commutes with taking every second pixel, so the image is downsampled first.
             Some(filter) if self.kernel == 1 => {
                 let resample = Resample { up: 1, down: 2, padding: (1, 1), gain: 1.0 };
                 convolution(&upfirdn2d(x, filter, resample)?, &weight, None, None, stride(1), mode)?

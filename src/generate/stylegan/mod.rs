@@ -20,28 +20,26 @@ use crate::formats::StateDict;
 
 /// StyleGAN2: a `.pkl`, or tensors `mapping.fc0.weight`, `synthesis.b4.const`, …
 pub(super) const STYLEGAN2: Family = Family {
-    name: synthesis2::FAMILY,
     recognise: |weights| match is_discriminator(weights) {
         true => Some(Role::Discriminator),
         false => recognise(weights, "synthesis.b4.const"),
     },
-    generator: synthesis2::build_generator,
-    discriminator: Some(|config, builder| discriminator::build(config, builder, STYLEGAN2.name)),
+    discriminator: Some(|config, builder| discriminator::build(config, builder, synthesis2::FAMILY)),
     official: Some(official::stylegan2),
-    directory: None,
-    // Regularised and mixed, which StyleGAN3 gave up.
-    training: Training { path_length: 2.0, style_mixing: 0.9, ..TRAINING },
+    ..Family::new(
+        synthesis2::FAMILY,
+        synthesis2::build_generator,
+        // Regularised and mixed, which StyleGAN3 gave up.
+        Training { path_length: 2.0, style_mixing: 0.9, ..TRAINING },
+    )
 };
 
 /// StyleGAN3: a `.pkl`, or tensors `mapping.fc0.weight`, `synthesis.input.freqs`, … It is trained with StyleGAN2's discriminator.
 pub(super) const STYLEGAN3: Family = Family {
-    name: synthesis3::FAMILY,
     recognise: |weights| recognise(weights, "synthesis.input.freqs"),
-    generator: synthesis3::build_generator,
-    discriminator: Some(|config, builder| discriminator::build(config, builder, STYLEGAN3.name)),
+    discriminator: Some(|config, builder| discriminator::build(config, builder, synthesis3::FAMILY)),
     official: Some(official::stylegan3),
-    directory: None,
-    training: TRAINING,
+    ..Family::new(synthesis3::FAMILY, synthesis3::build_generator, TRAINING)
 };
 
 /// StyleGAN2-ada's and StyleGAN3's, whose R1 weight is chosen by resolution and data: 0.01 (32 x 32) to 10 and more.

@@ -46,7 +46,7 @@ impl Input {
         let channels = first.in_channels;
         let name = "synthesis.input";
         let identity = Tensor::eye(3, DType::F64, &Device::Cpu)?;
-        // Turned by nothing, shifted by nothing, whatever w is, until training says otherwise.
+        // At the start the transformation is the identity for every w.
         let affine = FullyConnected::constant(
             builder,
             &format!("{name}.affine"),
@@ -65,7 +65,7 @@ impl Input {
         };
         let phases = {
             let draws = builder.draw(&format!("{name}.phases"), channels)?;
-            // Any uniform number serves: the fraction of a wide normal one is.
+            // The fractional part of a wide normal number is uniform.
             let uniform = draws.iter().map(|v| (v * WIDE).rem_euclid(1.0) - 0.5).collect::<Vec<_>>();
             Tensor::from_vec(uniform, channels, &Device::Cpu)?
         };
@@ -104,7 +104,7 @@ impl Input {
         let moved = freqs.matmul(&of(transforms.narrow(1, 0, 2)?.narrow(2, 2, 1)?)?)?.squeeze(2)?;
         let phases = moved.broadcast_add(&self.phases.as_detached_tensor().unsqueeze(0)?)?;
         let freqs = freqs.matmul(&of(transforms.narrow(1, 0, 2)?.narrow(2, 0, 2)?)?)?;
-        // What the transformation takes beyond the band is damped.
+        // Frequencies that the transformation moves out of the band are damped.
         let excess = (freqs.sqr()?.sum(2)?.sqrt()? - self.bandwidth)?;
         let amplitudes = excess.affine(-1.0 / (self.sampling_rate / 2.0 - self.bandwidth), 1.0)?;
         let amplitudes = amplitudes.maximum(0.0)?.minimum(1.0)?;
@@ -204,7 +204,7 @@ impl Layer {
                 weight.clone()
             }
             false => {
-                // The original takes the mean over the batch as well: it cancels, but for what is under the root below.
+                // The original also divides by the mean over the batch, which cancels but for the epsilon of the demodulation.
                 styles = styles.broadcast_mul(&styles.sqr()?.mean_keepdim(1)?.sqrt()?.recip()?)?;
                 let squares = weight.sqr()?.flatten_from(1)?.mean(1)?;
                 weight.broadcast_mul(&squares.sqrt()?.recip()?.reshape(((), 1, 1, 1))?)?

@@ -125,7 +125,7 @@ fn gradients_of_latents_and_of_both_losses_agree() {
     }
 }
 
-/// Labels that are no class, for which the traits have no words.
+/// Labels between classes, which the options of a forward pass cannot express.
 #[test]
 fn soft_labels_reach_both_mapping_networks() {
     let path = fixture("stylegan2-cond").join("snapshot.pkl");
