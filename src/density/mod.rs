@@ -1,5 +1,6 @@
-//! How typical an image is: mean neighbour distance, pseudo density (rules 1 and 2) and the predictor trained on it (rule 3).
-//! Around them: the importance weights of rules 5 and 7, quantiles and thresholds of a reference, scoring within groups, duplicates, intrinsic dimension.
+//! How typical an image is: its pseudo density, made of the mean distance to its nearest neighbours, and the predictor trained on it
+//! (Li et al., TMLR 2024, sections 3.1 and 3.2). Around them: importance rules and presets, quantiles and thresholds of a reference,
+//! scoring within groups, duplicates, intrinsic dimension.
 //! Works on features and neighbour lists only; which index found the neighbours is not its business.
 
 mod correlation;
@@ -7,11 +8,13 @@ mod dimension;
 mod duplicates;
 mod group_labels;
 mod groups;
-mod importance;
+mod log_weights;
 pub mod predictor;
+mod preset;
 mod pseudo;
 mod quantiles;
 pub(crate) mod random;
+mod rule;
 #[cfg(test)]
 pub(crate) mod test_support;
 mod threshold;
@@ -23,11 +26,10 @@ pub use duplicates::{
 };
 pub use group_labels::{Grouping, parent_folder};
 pub use groups::{GroupScores, RowScore, ScoredGroup, UnscoredGroup, score_groups};
-pub use importance::{
-    Rule, TwoLevel, cumulative_weights, effective_sample_size, log_mean_weight, log_power_weight,
-    log_ratio_weight,
-};
+pub use log_weights::{cumulative_weights, effective_sample_size, log_mean_weight};
 pub use predictor::{DensityPredictor, PredictorQuality, TensorPredictor};
+pub use preset::{Meaning, Preset, TwoLevelNumbers};
 pub use pseudo::PseudoDensity;
 pub use quantiles::{Distribution, Quantiles, quantile_linear, quantile_published};
+pub use rule::{Rule, RuleChoice};
 pub use threshold::Threshold;
