@@ -220,28 +220,15 @@ impl Run<'_> {
         drop(features);
 
         let DrawOptions { rule, budget, seed, .. } = *self.options;
+        let of_pilot = || first.slice(ndarray::s![..pilot, ..]).to_owned().into_shared();
+        let kind = (IndexKind::Auto, seed);
+        let generated = Pilot::for_rule(rule, of_pilot, &reference.model, kind, self.progress)?;
+        let own = generated.as_ref().map_or(&[][..], Pilot::own);
         let rho = &candidates.densities()[..pilot];
-        let (generated, weights, mut log_weights) = match rule {
-            None => (None, ImportanceWeights::uniform(), vec![0.0; pilot]),
-            Some(rule) => {
-                let generated = match rule.needs_generated_density() {
-                    true => {
-                        let of_pilot = first.slice(ndarray::s![..pilot, ..]).to_owned().into_shared();
-                        let kind = (IndexKind::Auto, seed);
-                        Some(Pilot::new(of_pilot, &reference.model, kind, self.progress)?)
-                    }
-                    false => None,
-                };
-                let generated_density = generated.as_ref().map_or(&[][..], Pilot::own);
-                let (weights, log_weights) = ImportanceWeights::new(rule, budget, rho, generated_density)?;
-                (generated, weights, log_weights)
-            }
-        };
+        let (weights, mut log_weights) = ImportanceWeights::new(rule, budget, rho, own)?;
         let report = self.report(&weights, &log_weights, rho, candidates.agreement());
         let mut generated_density = match &generated {
-            Some(pilot_images) => {
-                pilot_images.densities(first.slice(ndarray::s![pilot.., ..]), self.progress)?
-            }
+            Some(generated) => generated.densities(first.slice(ndarray::s![pilot.., ..]), self.progress)?,
             None => Vec::new(),
         };
         log_weights.extend(weights.log_weights(&candidates.densities()[pilot..], &generated_density)?);

@@ -1,6 +1,6 @@
 //! The pilot: generated images that tell how dense the generator's own output is around an image.
 
-use crate::density::PseudoDensity;
+use crate::density::{PseudoDensity, Rule};
 use crate::error::{Error, Result};
 use crate::neighbors::{self, BuiltIndex, IndexKind, Search};
 use crate::progress::Progress;
@@ -40,6 +40,23 @@ impl Pilot {
         let found = index.search_self(Search { k: reference.k, skip_zero: false }, progress)?;
         let (model, own) = PseudoDensity::fit(&found.mean_distances(), reference.k, reference.exponent)?;
         Ok(Self { index, model, own })
+    }
+
+    /// The pilot that a rule needs, from its features as in [`Pilot::new`]; `None` if it needs none.
+    ///
+    /// # Errors
+    /// As [`Pilot::new`].
+    pub fn for_rule(
+        rule: Option<Rule>,
+        features: impl FnOnce() -> ArcArray2<f32>,
+        reference: &PseudoDensity,
+        index: (IndexKind, u64),
+        progress: &dyn Progress,
+    ) -> Result<Option<Self>> {
+        match rule.is_some_and(|rule| rule.needs_generated_density()) {
+            true => Self::new(features(), reference, index, progress).map(Some),
+            false => Ok(None),
+        }
     }
 
     /// Densities of the pilot's own images among the others, `[M]`.

@@ -57,19 +57,12 @@ pub fn choose_from_pool(
         rule.check(judge.scorer.distribution().bounds())?;
     }
     let candidates = judge.judge(features.view(), Some(own))?;
-    let generated_density = match options.rule {
-        Some(rule) if rule.needs_generated_density() => {
-            let kind = (IndexKind::Auto, options.seed);
-            Pilot::new(features.clone(), judge.scorer.model(), kind, progress)?.own().to_vec()
-        }
-        _ => Vec::new(),
-    };
-    let rho = candidates.densities();
-    let (importance, log_weights) = match options.rule {
-        // The order of the draws is by weight: no budget, and no acceptance.
-        Some(rule) => ImportanceWeights::new(rule, None, rho, &generated_density)?,
-        None => (ImportanceWeights::uniform(), vec![0.0; rows]),
-    };
+    let kind = (IndexKind::Auto, options.seed);
+    let pilot = Pilot::for_rule(options.rule, || features.clone(), judge.scorer.model(), kind, progress)?;
+    let generated_density = pilot.as_ref().map_or(&[][..], Pilot::own);
+    // Weights order the draws from a pool: there is no budget.
+    let (importance, log_weights) =
+        ImportanceWeights::new(options.rule, None, candidates.densities(), generated_density)?;
     let weights = log_weights.iter().map(|&w| importance.shown(w)).collect();
     let mut copies = vec![0; rows];
     let decisions = if options.replace {

@@ -211,7 +211,8 @@ impl Pool {
         let distribution = self.scorer.distribution();
         let rule = rule.resolve(distribution);
         rule.check(distribution.bounds())?;
-        let (weights, log_weights) = ImportanceWeights::new(rule, budget, rho, &self.generated_density)?;
+        let (weights, log_weights) =
+            ImportanceWeights::new(Some(rule), budget, rho, &self.generated_density)?;
         let probability = |i: usize| weights.probability(log_weights[i], rho[i]);
         let accepted: Vec<usize> =
             (0..rho.len()).filter(|&i| uniform(seed, Purpose::Accept, i as u64) < probability(i)).collect();

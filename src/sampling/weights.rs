@@ -15,23 +15,21 @@ pub struct ImportanceWeights {
 }
 
 impl ImportanceWeights {
-    /// Uniform weights: everything is accepted.
-    pub fn uniform() -> Self {
-        Self { rule: None, log_mean: 0.0, acceptance: None }
-    }
-
     /// Solves the acceptance of a rule for a budget (draws for each kept image on average) on a pilot of densities `rho` `[M]` and,
     /// for the ratio rule, densities among the generated images `generated_density` `[M]`. Without a budget the two-level rule has
-    /// its own acceptance. Returns the log weights of the pilot too.
+    /// its own acceptance; without a rule weights are uniform and everything is accepted. Returns the log weights of the pilot too.
     ///
     /// # Errors
     /// As [`Rule::log_weights`].
     pub fn new(
-        rule: Rule,
+        rule: Option<Rule>,
         budget: Option<f64>,
         rho: &[f64],
         generated_density: &[f64],
     ) -> Result<(Self, Vec<f64>)> {
+        let Some(rule) = rule else {
+            return Ok((Self { rule: None, log_mean: 0.0, acceptance: None }, vec![0.0; rho.len()]));
+        };
         let log_weights = rule.log_weights(rho, generated_density)?;
         let log_mean = match rule {
             Rule::TwoLevel { .. } => 0.0,
@@ -89,10 +87,10 @@ mod tests {
     fn the_two_level_rule_has_its_own_acceptance_unless_a_budget_is_given() {
         let rho = [0.9, 1.1];
         let rule = Rule::TwoLevel { threshold: 1.0, weight: 33.0 };
-        let (own, weights) = ImportanceWeights::new(rule, None, &rho, &[]).unwrap();
+        let (own, weights) = ImportanceWeights::new(Some(rule), None, &rho, &[]).unwrap();
         assert_eq!((own.shown(weights[0]), own.shown(weights[1]).round()), (1.0, 33.0));
         assert_eq!((own.probability(weights[0], 0.9), own.probability(weights[1], 1.1)), (1.0 / 33.0, 1.0));
-        let (budgeted, weights) = ImportanceWeights::new(rule, Some(1.5), &rho, &[]).unwrap();
+        let (budgeted, weights) = ImportanceWeights::new(Some(rule), Some(1.5), &rho, &[]).unwrap();
         let mean = (budgeted.probability(weights[0], 0.9) + budgeted.probability(weights[1], 1.1)) / 2.0;
         assert!((mean - 1.0 / 1.5).abs() < 1e-12);
     }
@@ -102,7 +100,8 @@ mod tests {
         let rho = [0.5, 1.0, 2.0, 4.0];
         let (power, ratio) = (Rule::Power { b: 2.0 }, Rule::Ratio { b: -1.0, dimension: 4.0 });
         for (rule, generated) in [(power, vec![]), (ratio, vec![1.0, 2.0, 0.5, 1.0])] {
-            let (weights, log_weights) = ImportanceWeights::new(rule, Some(4.0), &rho, &generated).unwrap();
+            let (weights, log_weights) =
+                ImportanceWeights::new(Some(rule), Some(4.0), &rho, &generated).unwrap();
             let mean = log_weights.iter().map(|&w| weights.shown(w)).sum::<f64>() / 4.0;
             assert!((mean - 1.0).abs() < 1e-12, "{rule:?}: {mean}");
             let accepted =
@@ -113,8 +112,8 @@ mod tests {
 
     #[test]
     fn uniform_weights_accept_everything() {
-        let uniform = ImportanceWeights::uniform();
-        assert_eq!(uniform.log_weights(&[0.0, 2.0], &[]).unwrap(), [0.0, 0.0]);
+        let (uniform, log_weights) = ImportanceWeights::new(None, None, &[0.0, 2.0], &[]).unwrap();
+        assert_eq!(log_weights, uniform.log_weights(&[0.0, 2.0], &[]).unwrap());
         assert_eq!((uniform.shown(0.0), uniform.probability(0.0, 0.0)), (1.0, 1.0));
     }
 }
