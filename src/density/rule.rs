@@ -14,7 +14,7 @@ use std::str::FromStr;
 /// a reference, until [`Rule::resolve`] looks it up.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rule<T = f64> {
-    /// The two-level rule (Li et al., TMLR 2024, section 3.4): one weight above a threshold, 1 below.
+    /// The two-level rule (Li et al., TMLR 2024, section 3.4): one weight above a threshold, 1 below, the smaller of both at it.
     TwoLevel {
         /// tau.
         threshold: T,
@@ -147,8 +147,10 @@ impl Rule {
     }
 }
 
+/// At the threshold itself the smaller of the two weights holds, since the paper accepts for certain only what lies beyond it:
+/// above it where the weight is above 1, below it where the weight is below 1.
 fn two_level_weight(rho: f64, threshold: f64, weight: f64) -> f64 {
-    if rho > threshold { weight } else { 1.0 }
+    if rho > threshold || (rho == threshold && weight < 1.0) { weight } else { 1.0 }
 }
 
 /// A rule as a person types it: `two-level`, `power:B` or `ratio:B`. Its other numbers come from other flags, presets and the
@@ -239,6 +241,9 @@ mod tests {
         assert_eq!((fidelity.acceptance(1.3), fidelity.acceptance(1.2)), (Some(1.0), Some(1.0 / 33.0)));
         let diversity = Rule::TwoLevel { threshold: 0.8, weight: 0.03 };
         assert_eq!((diversity.acceptance(0.7), diversity.acceptance(0.9)), (Some(1.0), Some(0.03)));
+        assert_eq!(diversity.acceptance(0.8), Some(0.03));
+        assert_eq!(diversity.log_weight(0.8, None), Some(0.03f64.ln()));
+        assert_eq!(fidelity.log_weight(1.2, None), Some(0.0));
         assert_eq!(Rule::TwoLevel { threshold: 1.0, weight: 1.0 }.acceptance(5.0), Some(1.0));
         assert_eq!(Rule::Power { b: 2.0 }.acceptance(5.0), None);
     }

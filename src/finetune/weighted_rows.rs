@@ -140,6 +140,16 @@ mod tests {
     }
 
     #[test]
+    fn a_row_at_the_threshold_has_the_smaller_weight() {
+        for (weight, effective) in [(0.5, 4.0 / 1.5), (2.0, 16.0 / 6.0)] {
+            // Weights 1, w, w and 1, 1, w.
+            let rule = Rule::TwoLevel { threshold: 1.0, weight };
+            let rows = WeightedRows::new(&[0.5, 1.0, 1.5], Some(rule), None).unwrap();
+            assert!((rows.effective_sample_size() - effective).abs() < 1e-12, "{weight}");
+        }
+    }
+
+    #[test]
     fn a_batch_belongs_to_its_seed_and_step() {
         let rows = WeightedRows::new(&[1.0; 50], None, None).unwrap();
         assert_eq!(rows.draw(1, 7, 20), rows.draw(1, 7, 20));
