@@ -4,7 +4,7 @@
 mod support;
 
 use candle_core::{DType, Device, Tensor, Var};
-use pseudo_density::density::TwoLevel;
+use pseudo_density::density::Rule;
 use pseudo_density::extract::{ExtractorRequest, LoadedExtractor};
 use pseudo_density::finetune::{
     DiffusionConfig, DiffusionTrainer, GanConfig, GanTrainer, Judge, Rejection, RunDirectory, Schedule,
@@ -137,7 +137,7 @@ fn candidates_are_dealt_and_accepted_as_by_one_process() {
         let request = ExtractorRequest::default();
         let extractor = LoadedExtractor::for_identity(&reference.manifest.identity, &request).unwrap();
         let rejection = Rejection {
-            rule: TwoLevel { threshold: 0.5, weight: 0.2 },
+            rule: Rule::TwoLevel { threshold: 0.5, weight: 0.2 },
             judge: Judge::open(&reference, extractor, DensityBy::Knn, &Silent).unwrap(),
             max_draws: 100,
         };

@@ -1,43 +1,24 @@
-//! `--bias`, and what it stands for: defaults are here and nowhere else.
+//! `--bias`, `--rule` and the numbers of a rule, as `pd sample` takes them.
 
-use super::similar;
-use crate::density::{Rule, Threshold};
+use super::{presets, similar};
+use crate::density::{Preset, Rule, RuleChoice, Threshold};
 use crate::error::{Error, Result};
-use crate::sampling::WeightOptions;
-use clap::{Args, ValueEnum};
+use crate::sampling::WeightRecord;
+use clap::Args;
 
 /// Draws for each kept image on average, where weights have no acceptance of their own.
 pub const BUDGET: f64 = 4.0;
-/// B of `ratio:B` towards fidelity; its negative towards diversity.
-const TILT: f64 = 2.0;
-/// w and the percentile of the two-level rule towards fidelity.
-const FIDELITY: (f64, f64) = (33.0, 90.0);
-/// The same towards diversity.
-const DIVERSITY: (f64, f64) = (0.03, 20.0);
-
-/// Where the output is steered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Bias {
-    /// Typical, realistic images: ratio:2
-    Fidelity,
-    /// Rare, varied images: ratio:-2
-    Diversity,
-    /// Towards the real distribution: ratio:0
-    Match,
-    /// Everything is kept
-    None,
-}
 
 /// How images are weighed.
 #[derive(Args)]
 #[command(next_help_heading = "Weights")]
 pub struct BiasArgs {
     /// What to steer the output towards [default: none]
-    #[arg(long)]
-    bias: Option<Bias>,
+    #[arg(long, value_parser = presets::of_sampling())]
+    bias: Option<Preset>,
     /// Importance weights: two-level (the paper's), power:B (density to the power B) or ratio:B (what the generator makes too rarely, times density to the power B) [default: follows --bias]
     #[arg(long, value_name = "RULE", allow_hyphen_values = true, value_parser = similar::rule)]
-    rule: Option<Rule>,
+    rule: Option<RuleChoice>,
     /// Threshold tau of the two-level rule: a density (1.18) or a percentile of the reference (p80) [default: p90 towards fidelity, p20 towards diversity]
     #[arg(long, value_name = "TAU")]
     threshold: Option<Threshold>,
@@ -52,68 +33,78 @@ pub struct BiasArgs {
 impl BiasArgs {
     /// Whether images are weighed at all.
     pub fn weighs(&self) -> bool {
-        self.rule.is_some() || self.bias.is_some_and(|bias| bias != Bias::None)
+        self.choice().is_some()
     }
 
-    /// The options of the library; `None` if everything is kept. `dimension` is the reference's.
-    pub fn options(&self, budget: Option<f64>, dimension: Option<f64>) -> Result<Option<WeightOptions>> {
-        let bias = self.bias.unwrap_or(Bias::None);
-        let rule = match (self.rule, bias) {
-            (Some(Rule::TwoLevel), Bias::Match) => {
-                return Err(Error::usage(
-                    "--bias match needs the densities of the generated images, which the two-level rule does not know",
-                    "leave --rule out, or use --rule ratio:0",
-                ));
-            }
-            (Some(rule), _) => rule,
-            (None, Bias::Fidelity) => Rule::Ratio(TILT),
-            (None, Bias::Diversity) => Rule::Ratio(-TILT),
-            (None, Bias::Match) => Rule::Ratio(0.0),
-            (None, Bias::None) => {
-                return self.refuse_leftovers(budget).map(|()| None);
+    fn preset(&self) -> Preset {
+        self.bias.unwrap_or(Preset::None)
+    }
+
+    fn choice(&self) -> Option<RuleChoice> {
+        self.rule.or(self.preset().meaning().sampling)
+    }
+
+    /// Rule and budget with all numbers; `None` if everything is kept. `intrinsic_dimension` is the reference's.
+    pub fn weights(
+        &self,
+        budget: Option<f64>,
+        intrinsic_dimension: Option<f64>,
+    ) -> Result<Option<WeightRecord>> {
+        let Some(choice) = self.choice() else {
+            return self.refuse_leftovers(budget).map(|()| None);
+        };
+        self.refuse_numbers_of_other_rules(choice)?;
+        let rule = match choice {
+            RuleChoice::TwoLevel => self.two_level()?,
+            RuleChoice::Power(b) => Rule::Power { b },
+            RuleChoice::Ratio(b) => {
+                let dimension = self.dimension.or(intrinsic_dimension).ok_or_else(|| {
+                    Error::data(
+                        "the reference has no intrinsic dimension: all neighbours are copies",
+                        "give one with --dimension, or use --rule power:B",
+                    )
+                })?;
+                Rule::Ratio { b, dimension }
             }
         };
-        let two_level = rule == Rule::TwoLevel;
-        if !two_level && (self.threshold.is_some() || self.weight.is_some()) {
+        let budget = match choice {
+            RuleChoice::TwoLevel => budget,
+            RuleChoice::Power(_) | RuleChoice::Ratio(_) => Some(budget.unwrap_or(BUDGET)),
+        };
+        Ok(Some(WeightRecord::new(rule, budget, intrinsic_dimension)))
+    }
+
+    fn two_level(&self) -> Result<Rule<Threshold>> {
+        if self.bias == Some(Preset::Match) {
             return Err(Error::usage(
-                format!("--threshold and --weight belong to --rule two-level, not to {rule}"),
+                "--bias match needs the densities of the generated images, which the two-level rule does not know",
+                "leave --rule out, or use --rule ratio:0",
+            ));
+        }
+        let published = self.preset().meaning().two_level_sampling;
+        let missing = || {
+            Error::usage(
+                "--rule two-level needs --weight and --threshold",
+                "or --bias fidelity or diversity, which stand for the published ones",
+            )
+        };
+        let weight = self.weight.or(published.map(|numbers| numbers.weight)).ok_or_else(missing)?;
+        let threshold =
+            self.threshold.or(published.map(|numbers| numbers.threshold())).ok_or_else(missing)?;
+        Ok(Rule::TwoLevel { threshold, weight })
+    }
+
+    fn refuse_numbers_of_other_rules(&self, choice: RuleChoice) -> Result<()> {
+        if choice != RuleChoice::TwoLevel && (self.threshold.is_some() || self.weight.is_some()) {
+            return Err(Error::usage(
+                format!("--threshold and --weight belong to --rule two-level, not to {choice}"),
                 "leave them out, or add --rule two-level",
             ));
         }
-        if self.dimension.is_some() && !matches!(rule, Rule::Ratio(_)) {
-            return Err(Error::usage(format!("--dimension belongs to --rule ratio:B, not to {rule}"), ""));
+        if self.dimension.is_some() && !matches!(choice, RuleChoice::Ratio(_)) {
+            return Err(Error::usage(format!("--dimension belongs to --rule ratio:B, not to {choice}"), ""));
         }
-        let preset = match bias {
-            Bias::Fidelity => Some(FIDELITY),
-            Bias::Diversity => Some(DIVERSITY),
-            Bias::Match | Bias::None => None,
-        };
-        let (weight, threshold) = match (two_level, preset) {
-            (false, _) => (1.0, Threshold::Percentile(0.0)),
-            (true, preset) => {
-                let missing = || {
-                    Error::usage(
-                        "--rule two-level needs --weight and --threshold",
-                        "or --bias fidelity or diversity, which stand for the published ones",
-                    )
-                };
-                let weight = self.weight.or(preset.map(|p| p.0)).ok_or_else(missing)?;
-                let threshold =
-                    self.threshold.or(preset.map(|p| Threshold::Percentile(p.1))).ok_or_else(missing)?;
-                (weight, threshold)
-            }
-        };
-        let dimension = match (rule, self.dimension.or(dimension)) {
-            (Rule::Ratio(_), None) => {
-                return Err(Error::data(
-                    "the reference has no intrinsic dimension: all neighbours are copies",
-                    "give one with --dimension, or use --rule power:B",
-                ));
-            }
-            (_, dimension) => dimension.unwrap_or(1.0),
-        };
-        let budget = if two_level { budget } else { Some(budget.unwrap_or(BUDGET)) };
-        Ok(Some(WeightOptions { rule: Some(rule), threshold, weight, dimension, budget }))
+        Ok(())
     }
 
     fn refuse_leftovers(&self, budget: Option<f64>) -> Result<()> {

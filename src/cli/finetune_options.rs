@@ -1,15 +1,14 @@
 //! From the settings of `pd finetune` to a run that is ready: defaults filled in, networks, images and densities read.
 
 use super::finetune_settings::{INPUTS, LossChoice, Settings, Sides, default};
+use super::finetune_weights::{Weights, weights};
 use super::terminal::Terminal;
 use crate::collective::Ranks;
-use crate::density::{Rule, TwoLevel};
 use crate::error::{Error, Result};
-use crate::extract::{ExtractorRequest, LoadedExtractor};
 use crate::finetune::{
     AdamConfig, DiffusionConfig, DiffusionTrainer, EmaConfig, Evaluator, GanConfig, GanNetworks, GanTrainer,
-    Judge, MEMORY_BYTES, Origin, PathLengthConfig, R1, RealBatches, RealImages, Rejection, Schedule, Sheet,
-    Trainer, Truncated, WeightedRows, Weighting, classes, densities,
+    MEMORY_BYTES, Origin, PathLengthConfig, R1, RealBatches, RealImages, Rejection, Schedule, Sheet, Trainer,
+    WeightedRows, classes, densities,
 };
 use crate::formats::digest::sha256;
 use crate::generate::{
@@ -17,7 +16,7 @@ use crate::generate::{
     family, initialise, initialise_discriminator, load, load_discriminator,
 };
 use crate::images::{Fit, ImageSet};
-use crate::reference::{DensityBy, Reference};
+use crate::reference::Reference;
 use candle_core::{DType, Device};
 use serde_json::{Map, Value};
 
@@ -101,7 +100,7 @@ fn data(
     terminal: &Terminal,
 ) -> Result<Data> {
     let place = required(&settings.data, "--data")?;
-    let (weighting, rejection) = weighting(settings, reference, terminal)?;
+    let Weights { real, truncation, rejection } = weights(settings, reference, terminal)?;
     let set = ImageSet::open(&place, terminal)?;
     let fit = *settings.fit.get_or_insert(Fit::Crop);
     let strict = *settings.strict.get_or_insert(false);
@@ -109,7 +108,7 @@ fn data(
     terminal.report_skipped(images.skipped());
     let densities = match reference {
         Some(reference) => {
-            let extractor = || extractor(settings, reference);
+            let extractor = || settings.extractor(reference);
             let (densities, origin) = densities(&images, reference, extractor, terminal)?;
             notes.push(match origin {
                 Origin::Reference => format!("densities of {} images from the reference", images.len()),
@@ -119,7 +118,7 @@ fn data(
         }
         None => vec![1.0; images.len()],
     };
-    let rows = WeightedRows::new(&densities, weighting)?;
+    let rows = WeightedRows::new(&densities, real, truncation)?;
     let effective = rows.effective_sample_size();
     notes.push(format!("effective sample size {effective:.0} of {} real images", images.len()));
     if let Some(cut) = rows.lowered_clip() {
@@ -134,16 +133,6 @@ fn data(
     let mirror = *settings.mirror.get_or_insert(false);
     let real = RealBatches { images, rows, classes, mirror, seed, device: device.clone(), dtype: DType::F32 };
     Ok(Data { real, rejection })
-}
-
-/// The extractor that a reference was made with.
-fn extractor(settings: &Settings, reference: &Reference) -> Result<LoadedExtractor> {
-    let request = ExtractorRequest {
-        weights: settings.weights.clone(),
-        device: super::common::device(),
-        ..ExtractorRequest::default()
-    };
-    LoadedExtractor::for_identity(&reference.manifest.identity, &request)
 }
 
 /// Adam, warm-up and average: what was typed, else the family's.
@@ -274,105 +263,6 @@ fn discriminator(settings: &Settings, seed: u64, device: &Device) -> Result<Box<
     }
 }
 
-/// The rules of both sides.
-fn weighting(
-    settings: &mut Settings,
-    reference: Option<&Reference>,
-    terminal: &Terminal,
-) -> Result<(Weighting, Option<Rejection>)> {
-    let sides = *settings.sides.get_or_insert(Sides::Real);
-    let Some(reference) = reference else {
-        settings.refuse(
-            &[
-                ("--bias", settings.bias.is_some()),
-                ("--rule", settings.rule.is_some()),
-                ("--weight", settings.weight.is_some()),
-                ("--threshold", settings.threshold.is_some()),
-                ("--weight-real", settings.weight_real.is_some()),
-                ("--threshold-real", settings.threshold_real.is_some()),
-                ("--weight-fake", settings.weight_fake.is_some()),
-                ("--threshold-fake", settings.threshold_fake.is_some()),
-                ("--sides both", sides == Sides::Both),
-                ("--density", settings.density.is_some()),
-                ("--max-rejection", settings.max_rejection.is_some()),
-                ("--clip", settings.clip.is_some()),
-                ("--min-ess", settings.min_ess.is_some()),
-                ("--weights", settings.weights.is_some()),
-            ],
-            "there are no densities without --reference",
-        )?;
-        return match settings.init {
-            Some(_) => Ok((Weighting::Uniform, None)),
-            None => Err(Error::usage(
-                "--reference is missing",
-                "`pd embed` and `pd index` make one; --init does without",
-            )),
-        };
-    };
-    let distribution = reference.distribution()?;
-    let rule = *settings.rule.get_or_insert(Rule::TwoLevel);
-    if sides == Sides::Real {
-        settings.refuse(
-            &[
-                ("--weight-fake", settings.weight_fake.is_some()),
-                ("--threshold-fake", settings.threshold_fake.is_some()),
-                ("--density", settings.density.is_some()),
-                ("--max-rejection", settings.max_rejection.is_some()),
-            ],
-            "the generated side is weighted with --sides both",
-        )?;
-    }
-    let exponent = match rule {
-        Rule::TwoLevel => None,
-        Rule::Power(exponent) => Some(exponent),
-        Rule::Ratio(_) => {
-            let reason =
-                "ratio weights compare with what a generator makes, which changes while it is trained";
-            return Err(Error::usage(reason, "take --rule two-level or power:B"));
-        }
-    };
-    if let Some(exponent) = exponent {
-        settings.refuse(
-            &[
-                ("--bias", settings.bias.is_some()),
-                ("--weight", settings.weight.is_some()),
-                ("--threshold", settings.threshold.is_some()),
-                ("--weight-real", settings.weight_real.is_some()),
-                ("--threshold-real", settings.threshold_real.is_some()),
-                ("--sides both", sides == Sides::Both),
-            ],
-            "power:B weights the real side by a power of the density",
-        )?;
-        let truncated = Truncated {
-            exponent,
-            clip: *settings.clip.get_or_insert(default::CLIP),
-            min_ess: *settings.min_ess.get_or_insert(default::MIN_ESS),
-        };
-        return Ok((Weighting::Power(truncated), None));
-    }
-    settings.refuse(
-        &[("--clip", settings.clip.is_some()), ("--min-ess", settings.min_ess.is_some())],
-        "they belong to --rule power:B",
-    )?;
-    let (weight, threshold) = settings.two_level(|s| (&mut s.weight_real, &mut s.threshold_real))?;
-    let real = Weighting::TwoLevel(TwoLevel { weight, threshold: threshold.resolve(&distribution) });
-    let rejection = match sides {
-        Sides::Both => {
-            let (weight, threshold) = settings.two_level(|s| (&mut s.weight_fake, &mut s.threshold_fake))?;
-            let by = *settings.density.get_or_insert(DensityBy::Knn);
-            Some(Rejection {
-                rule: TwoLevel { weight: weight.recip(), threshold: threshold.resolve(&distribution) },
-                judge: Judge::open(reference, extractor(settings, reference)?, by, terminal)?,
-                max_draws: *settings.max_rejection.get_or_insert(default::MAX_REJECTION),
-            })
-        }
-        Sides::Real => None,
-    };
-    // What both sides got is said by side from here on.
-    (settings.bias, settings.weight, settings.threshold) = (None, None, None);
-    Ok((real, rejection))
-}
-
 fn evaluation(
     settings: &mut Settings,
     reference: Option<&Reference>,
@@ -402,7 +292,7 @@ fn evaluation(
             None
         }
     };
-    Ok((Some(Evaluator::new(reference, extractor(settings, reference)?, images, seed, device)?), patience))
+    Ok((Some(Evaluator::new(reference, settings.extractor(reference)?, images, seed, device)?), patience))
 }
 
 /// SHA-256 over names and numbers.

@@ -1,11 +1,12 @@
 //! What was typed for `pd finetune`, and what options.json holds of a run.
 
-use super::similar;
-use crate::density::{Rule, Threshold};
+use super::{presets, similar};
+use crate::density::{Preset, RuleChoice, Threshold};
 use crate::error::{Error, Result};
+use crate::extract::{ExtractorRequest, LoadedExtractor};
 use crate::generate::{Training, family, written_family};
 use crate::images::Fit;
-use crate::reference::DensityBy;
+use crate::reference::{DensityBy, Reference};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -28,16 +29,6 @@ pub mod default {
     pub const DIFFUSION_SHEET: u32 = 4;
     pub const EVAL_IMAGES: u32 = 2000;
     pub const PATIENCE: u64 = 5;
-}
-
-/// Which way training leans.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Bias {
-    /// Towards the typical: weight 33 above the 80th percentile
-    Fidelity,
-    /// Towards the rare: weight 0.03 above the 20th percentile
-    Diversity,
 }
 
 /// Whose batches are weighted.
@@ -105,13 +96,13 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<PathBuf>,
     /// Preset of importance weight and threshold
-    #[arg(long, help_heading = "Importance sampling")]
+    #[arg(long, value_parser = presets::of_finetuning(), help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub bias: Option<Bias>,
+    pub bias: Option<Preset>,
     /// Importance weights: two-level (a weight above a threshold) or power:B (density to the power B) [default: two-level]
     #[arg(long, value_name = "RULE", value_parser = similar::rule, help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rule: Option<Rule>,
+    pub rule: Option<RuleChoice>,
     /// Importance weight of images above the threshold; 1 trains without weights, as a control
     #[arg(long, value_name = "W", value_parser = positive, help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -373,44 +364,21 @@ impl Settings {
             || asked(self.path_length, |training| training.path_length)
     }
 
+    /// The extractor that the reference was made with.
+    pub fn extractor(&self, reference: &Reference) -> Result<LoadedExtractor> {
+        let request = ExtractorRequest {
+            weights: self.weights.clone(),
+            device: super::common::device(),
+            ..ExtractorRequest::default()
+        };
+        LoadedExtractor::for_identity(&reference.manifest.identity, &request)
+    }
+
     /// Refuses settings that would have no effect.
     pub fn refuse(&self, given: &[(&str, bool)], because: &str) -> Result<()> {
         match given.iter().find(|(_, given)| *given) {
             Some((name, _)) => Err(Error::usage(format!("{name} has no effect: {because}"), "leave it out")),
             None => Ok(()),
         }
-    }
-
-    /// Weight and threshold of one side, from its own settings, those of both, or the bias.
-    pub fn two_level(
-        &mut self,
-        side: fn(&mut Settings) -> (&mut Option<f64>, &mut Option<Threshold>),
-    ) -> Result<(f64, Threshold)> {
-        const FIDELITY: (f64, f64) = (33.0, 80.0);
-        const DIVERSITY: (f64, f64) = (0.03, 20.0);
-        let preset = match self.bias {
-            Some(Bias::Fidelity) => Some(FIDELITY),
-            Some(Bias::Diversity) => Some(DIVERSITY),
-            None => None,
-        };
-        let weight = self.weight.or(preset.map(|(weight, _)| weight));
-        // A weight that was typed alone goes with the threshold of its direction.
-        let of_weight = |weight: f64| if weight < 1.0 { DIVERSITY.1 } else { FIDELITY.1 };
-        let (typed_weight, typed_threshold) = {
-            let (weight, threshold) = side(self);
-            (*weight, *threshold)
-        };
-        let Some(weight) = typed_weight.or(weight) else {
-            return Err(Error::usage(
-                "nothing says which way to train",
-                "give --bias fidelity or diversity, --weight W with --threshold TAU (W 1 is the control), or --rule power:B",
-            ));
-        };
-        let threshold = typed_threshold
-            .or(self.threshold)
-            .unwrap_or(Threshold::Percentile(preset.map_or(of_weight(weight), |(_, percentile)| percentile)));
-        let (to_weight, to_threshold) = side(self);
-        (*to_weight, *to_threshold) = (Some(weight), Some(threshold));
-        Ok((weight, threshold))
     }
 }

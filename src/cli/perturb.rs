@@ -1,14 +1,17 @@
-//! `pd perturb`: single samples moved towards the common or the unique (rule 4).
+//! `pd perturb`: single samples moved towards the common or the unique.
 
 use super::bundled::Bundled;
 use super::common::{self, ExtractorArgs, RunArgs};
 use super::generator_args::{GeneratorArgs, named};
-use super::{merge, output};
+use super::{merge, output, presets};
+use crate::density::Preset;
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::generate::Seeds;
 use crate::perturb::sharded::{PerturbRun, merge_perturbed, perturb_shard};
-use crate::perturb::{Bias, Models, Norm, Output, PredictedDensity, Report, RunOptions, SearchOptions, run};
+use crate::perturb::{
+    Direction, Models, Norm, Output, PredictedDensity, Report, RunOptions, SearchOptions, run,
+};
 use crate::reference::{DensityBy, Reference, Scorer};
 use crate::shards::{Merged, Part, ShardRequest};
 use clap::Args;
@@ -27,8 +30,8 @@ pub struct Perturb {
     #[arg(long, value_name = "REF")]
     reference: Option<PathBuf>,
     /// Direction: towards higher density (fidelity) or lower density (diversity)
-    #[arg(long)]
-    bias: Bias,
+    #[arg(long, value_parser = presets::of_perturbation())]
+    bias: Preset,
     /// Do one shard of the latents: I/N with I from 0, auto/N or auto; `pd merge OUT` joins the shards
     #[arg(long, value_name = "I/N", value_parser = common::shard)]
     shard: Option<ShardRequest>,
@@ -96,7 +99,7 @@ impl Perturb {
         let batch = self.extractor.embed_options().batch;
         let all_batches = |range| self.generator.latents(generator.as_ref(), batch, &default_seeds, range);
         let count = self.generator.count(generator.as_ref(), &default_seeds)?;
-        let options = self.search.options(self.bias);
+        let options = self.search.options(self.bias.try_into()?);
         options.check()?;
         let scorer = Scorer::open(&reference, &terminal)?;
         let predictor = PredictedDensity::open(&reference)?;
@@ -153,7 +156,7 @@ pub fn merge_perturb(out: &Path, parts: &[Part]) -> Result<Merged> {
 }
 
 impl SearchArgs {
-    fn options(&self, bias: Bias) -> RunOptions {
+    fn options(&self, bias: Direction) -> RunOptions {
         RunOptions {
             bias,
             epsilons: self.eps.clone(),
@@ -174,8 +177,8 @@ impl SearchArgs {
 /// The report for a person.
 fn text(report: &Report) -> String {
     let (way, higher) = match report.bias {
-        Bias::Fidelity => ("fidelity", "higher"),
-        Bias::Diversity => ("diversity", "lower"),
+        Direction::Higher => ("fidelity", "higher"),
+        Direction::Lower => ("diversity", "lower"),
     };
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);
     let change = |share: f64| format!("{:+.1} %", 100.0 * share);

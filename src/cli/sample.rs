@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::generate::Seeds;
 use crate::reference::{DensityBy, Reference, Scorer};
-use crate::sampling::draw::{DrawOptions, Terms, draw};
-use crate::sampling::{Judge, Judgement, Making, Source, Spacing, WeightOptions};
+use crate::sampling::draw::draw;
+use crate::sampling::{DrawRecord, Judge, Judgement, Making, ReferenceStats, Source, Spacing, WeightRecord};
 use crate::shards::{PARTIAL, Partial, ShardRequest};
 use clap::Args;
 use serde_json::json;
@@ -141,7 +141,7 @@ impl Sample {
             ));
         }
         let dimension = reference.as_ref().and_then(|r| r.manifest.density.as_ref()?.intrinsic_dimension);
-        let weights = self.bias.options(self.budget, dimension)?;
+        let weights = self.bias.weights(self.budget, dimension)?;
         if weights.is_none() && self.pilot.is_some() {
             return Err(Error::usage(
                 "--pilot estimates weights, and everything is kept",
@@ -151,27 +151,29 @@ impl Sample {
         let generator = self.candidates.open()?;
         let all_seeds = Seeds::consecutive(0, u64::from(u32::MAX))?;
         let source = self.candidates.source(generator.as_ref(), &all_seeds)?;
-        let options = self.draw_options(weights.as_ref(), &source);
+        let mut record = self.draw_record(weights.as_ref(), &source);
         let run = json!({
             "candidates": self.candidates.describe(generator.as_ref(), &all_seeds)?,
             "reference": reference.as_ref().map(|r| r.digest()).transpose()?,
             "density": format!("{:?}", self.density).to_lowercase(),
-            "options": options,
+            "options": record,
             "distinct": self.distinct,
             "novel": self.novel,
         });
         let ending = Ending { weights, n: self.n, grid: self.grid };
         let judging = reference.as_ref().map(|reference| self.judging(reference, terminal)).transpose()?;
         let judgement = judging.as_ref().map(Judging::judgement);
-        let terms = judging.as_ref().map(|judging| &judging.terms);
+        let stats = judging.as_ref().map(|judging| &judging.stats);
+        if let Some(judging) = &judging {
+            record.resolve(judging.scorer.distribution());
+        }
         let paths = judging.as_ref().map_or(&[][..], |judging| judging.scorer.paths());
         let batch = self.extractor.embed_options().batch;
         if let Some(shard) = self.shard {
-            let width = judging.as_ref().map(|judging| judging.extractor.identity().dimension);
-            let known = terms.zip(width);
             let work = (&source, judgement.as_ref(), batch);
-            return self.run_shard(shard, work, (known, paths), (run, options, ending), terminal);
+            return self.run_shard(shard, work, (stats, paths), (run, record, ending), terminal);
         }
+        let options = record.options()?;
         let dir = match RunDir::open(&self.output, &run)? {
             RunDir::Finished(summary) => {
                 terminal.say(&format!("{} is finished already", self.output.display()));
@@ -181,7 +183,7 @@ impl Sample {
         };
         let partial = Partial::open(dir.join(PARTIAL), &run)?;
         let making = Making::new(&source, judgement.as_ref(), batch, partial);
-        let drawn = draw(&making, terms, &options, &dir, terminal)?;
+        let drawn = draw(&making, stats, &options, &dir, terminal)?;
         ending.write(&dir, &making, &drawn, paths)?;
         making.finish()?;
         let summary = ending.finish(&dir, &drawn, &run)?;
@@ -189,26 +191,26 @@ impl Sample {
         ending.check_complete(&drawn, source.len(), &dir)
     }
 
-    fn draw_options(&self, weights: Option<&WeightOptions>, source: &Source) -> DrawOptions {
+    fn draw_record(&self, weights: Option<&WeightRecord>, source: &Source) -> DrawRecord {
         let n = match (self.n, self.candidates.lists_candidates()) {
             (Some(n), _) => Some(n),
             (None, true) => None,
             (None, false) => Some(DEFAULT_N),
         };
         let wanted = n.unwrap_or(source.len());
-        let budget = weights.and_then(|w| w.budget).unwrap_or(BUDGET);
+        let budget = weights.and_then(WeightRecord::budget).unwrap_or(BUDGET);
         let draws = if n.is_some() { wanted as f64 * budget } else { wanted as f64 };
         let pilot = match (self.pilot, weights) {
             (Some(pilot), _) => pilot,
             (None, Some(_)) => draws.clamp(*PILOT.start(), *PILOT.end()) as u64,
-            // Where all weigh alike there is nothing to estimate.
+            // Uniform weights leave nothing to estimate.
             (None, None) => 1,
         };
-        DrawOptions {
+        DrawRecord {
             n: n.map(|n| n as usize),
             pilot: pilot as usize,
             max_draws: self.max_draws.unwrap_or(wanted.saturating_mul(MAX_DRAWS)),
-            weights: weights.cloned().unwrap_or_else(WeightOptions::alike),
+            weights: weights.cloned().unwrap_or_else(WeightRecord::uniform),
             seed: self.seed,
         }
     }
@@ -222,11 +224,7 @@ impl Sample {
                 &self.extractor.request(),
             )?,
             predictor: self.predictor(reference)?,
-            terms: Terms {
-                model: scorer.model().clone(),
-                distribution: scorer.distribution().clone(),
-                spacing: self.spacing(reference)?,
-            },
+            stats: ReferenceStats::new(&scorer, self.spacing(reference)?),
             scorer,
         })
     }
@@ -237,7 +235,7 @@ struct Judging {
     extractor: LoadedExtractor,
     scorer: Scorer,
     predictor: Option<DensityPredictor>,
-    terms: Terms,
+    stats: ReferenceStats,
 }
 
 impl Judging {

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::formats::npy::write_npy;
 use crate::formats::table::write_table;
 use crate::images::{Alpha, contact_sheet, decode, write_png};
-use crate::sampling::WeightOptions;
+use crate::sampling::WeightRecord;
 use crate::sampling::draw::{Drawn, Stock};
 use ndarray::{Array2, ArrayD};
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ const GRID_COLUMNS: usize = 8;
 #[derive(Serialize, Deserialize)]
 pub struct Ending {
     /// Weights as they were asked for.
-    pub weights: Option<WeightOptions>,
+    pub weights: Option<WeightRecord>,
     /// Images that were asked for.
     pub n: Option<u64>,
     /// Whether a sheet is made.
@@ -71,7 +71,7 @@ impl Ending {
 
     /// Writes the summary: the last file of a run.
     pub fn finish(&self, dir: &Path, drawn: &Drawn, run: &Value) -> Result<SampleSummary> {
-        let summary = SampleSummary::new(drawn, self.weights.as_ref(), dir);
+        let summary = SampleSummary::new(drawn, self.weights.as_ref().and_then(WeightRecord::rule), dir);
         RunDir::finish(dir, &summary, run)?;
         Ok(summary)
     }

@@ -6,7 +6,7 @@ use super::run_dir::RunDir;
 use super::sample::Sample;
 use super::sample_summary::{push_scores, write_quantiles};
 use super::terminal::Terminal;
-use crate::density::{Distribution, Quantiles};
+use crate::density::{Distribution, Quantiles, RuleChoice};
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomic;
 use crate::formats::is_features_file;
@@ -14,7 +14,7 @@ use crate::formats::table::{Table, Values, write_table};
 use crate::images::ImageSet;
 use crate::reference::{Scorer, is_reference};
 use crate::sampling::pool::{Chosen, PoolOptions, choose_from_pool};
-use crate::sampling::{Decision, Judge, WeightOptions};
+use crate::sampling::{Decision, Judge, WeightRecord};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::HashMap;
@@ -50,22 +50,15 @@ pub fn run(args: &Sample, pool: &Path, terminal: &Terminal) -> Result<()> {
         return Err(Error::usage("how many images are wanted from the pool?", "add -n 100"));
     };
     let record = reference.density()?;
-    let weights = args.bias.options(None, record.intrinsic_dimension)?;
+    let weights = args.bias.weights(None, record.intrinsic_dimension)?;
     input::refuse_unused(&[pool], &args.extractor)?;
     let input = input::read(pool, &args.extractor, Some(&reference), terminal)?;
     terminal.report_skipped(&input.skipped);
-    let options = PoolOptions {
-        n: n as usize,
-        weights: weights.clone().unwrap_or_else(WeightOptions::alike),
-        spacing: args.spacing(&reference)?,
-        replace: args.replace,
-        seed: args.seed,
-    };
     let run = json!({
         "pool": input.paths,
         "reference": reference.digest()?,
         "density": format!("{:?}", args.density).to_lowercase(),
-        "weights": options.weights,
+        "weights": weights.clone().unwrap_or_else(WeightRecord::uniform),
         "n": n,
         "distinct": args.distinct,
         "novel": args.novel,
@@ -93,6 +86,14 @@ pub fn run(args: &Sample, pool: &Path, terminal: &Terminal) -> Result<()> {
         ));
     }
     let scorer = Scorer::open(&reference, terminal)?;
+    let rule = weights.as_ref().and_then(WeightRecord::rule);
+    let options = PoolOptions {
+        n: n as usize,
+        rule: rule.map(|rule| rule.resolve(scorer.distribution())),
+        spacing: args.spacing(&reference)?,
+        replace: args.replace,
+        seed: args.seed,
+    };
     let predictor = args.predictor(&reference)?;
     let judge = Judge { scorer: &scorer, predictor: predictor.as_ref() };
     let features = input.features.into_shared();
@@ -109,7 +110,7 @@ pub fn run(args: &Sample, pool: &Path, terminal: &Terminal) -> Result<()> {
         dir.join("samples.csv"),
         &table(&input.paths, &chosen, files, args.replace, scorer.paths())?,
     )?;
-    let summary = summarise(&chosen, weights.as_ref(), files);
+    let summary = summarise(&chosen, rule.map(|rule| rule.choice()), files);
     RunDir::finish(&dir, &summary, &run)?;
     output::print(&render(&summary, args))
 }
@@ -195,7 +196,7 @@ fn table(
     Ok(table)
 }
 
-fn summarise(chosen: &Chosen, weights: Option<&WeightOptions>, files: bool) -> PoolSummary {
+fn summarise(chosen: &Chosen, rule: Option<RuleChoice>, files: bool) -> PoolSummary {
     let rho = &chosen.candidates.scores.pseudo_density;
     let count = |decision| chosen.decisions.iter().filter(|d| **d == decision).count();
     let quantiles = |values: &[f64]| Distribution::new(values).ok().map(|d| d.quantiles());
@@ -205,7 +206,7 @@ fn summarise(chosen: &Chosen, weights: Option<&WeightOptions>, files: bool) -> P
         complete: true,
         pool: rho.len(),
         kept: kept.len(),
-        rule: weights.and_then(|w| w.rule).map_or("none: all alike".into(), |rule| rule.to_string()),
+        rule: rule.map_or("none: all alike".into(), |rule| rule.to_string()),
         effective_sample_size: chosen.effective_sample_size,
         not_distinct: count(Decision::NotDistinct),
         not_novel: count(Decision::NotNovel),

@@ -5,9 +5,9 @@ use super::sample::Sample;
 use super::sample_end::Ending;
 use super::terminal::Terminal;
 use crate::error::{Error, Result};
-use crate::sampling::draw::{DrawOptions, Stock as _, Terms, draw};
-use crate::sampling::sharded::{Known, Parts, SAMPLE, SampleRun, sample_shard};
-use crate::sampling::{Judgement, Source};
+use crate::sampling::draw::{Stock as _, draw};
+use crate::sampling::sharded::{Parts, SAMPLE, SampleRun, sample_shard};
+use crate::sampling::{DrawRecord, Judgement, ReferenceStats, Source};
 use crate::shards::{Merged, Part, Run, ShardRequest, check_whole, options_of, remove_parts};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -25,8 +25,8 @@ impl Sample {
         &self,
         shard: ShardRequest,
         work: (&Source, Option<&Judgement>, usize),
-        (known, paths): (Option<(&Terms, usize)>, &[String]),
-        (run, mut options, ending): (Value, DrawOptions, Ending),
+        (reference, paths): (Option<&ReferenceStats>, &[String]),
+        (run, record, ending): (Value, DrawRecord, Ending),
         terminal: &Terminal,
     ) -> Result<()> {
         let shard = merge::resolve(shard)?;
@@ -36,17 +36,18 @@ impl Sample {
                 "list them: --seeds 0-99999 (-n says how many of them are kept)",
             ));
         }
-        if let Some((terms, _)) = known {
-            options.weights.check(&terms.distribution)?;
+        let options = record.options()?;
+        if let Some(reference) = reference {
+            options.check(reference)?;
         }
         let (source, ..) = work;
         let candidates = options.limit(source.len());
-        let reference = known.map(|(terms, width)| Known::new(terms, width, &mut options));
         let latent = match candidates {
             0 => return Err(Error::usage("there are no candidates", "give --seeds")),
             _ => source.latents(0..1)?.dims().get(1..).unwrap_or_default().to_vec(),
         };
-        let drawing = SampleRun { run, options, reference, candidates, latent };
+        let reference = reference.cloned();
+        let drawing = SampleRun { run, options: record, reference, candidates, latent };
         let run = Run::new(SAMPLE, &Record { drawing, ending })?;
         let part = sample_shard(&self.output, work, paths, (&run, candidates, shard), terminal)?;
         merge::report(&self.output, &part, terminal, self.run.json)
@@ -58,7 +59,8 @@ pub fn merge_sample(out: &Path, parts: &[Part], terminal: &Terminal) -> Result<M
     let Record { drawing, ending } = options_of(parts)?;
     let merged = check_whole(out, parts, drawing.candidates)?;
     let stock = Parts::new(parts, &drawing);
-    let drawn = draw(&stock, drawing.terms()?.as_ref(), &drawing.options, out, terminal)?;
+    let options = drawing.options.options()?;
+    let drawn = draw(&stock, drawing.reference.as_ref(), &options, out, terminal)?;
     ending.write(out, &stock, &drawn, &stock.nearest())?;
     ending.finish(out, &drawn, &drawing.run)?;
     remove_parts(out)?;

@@ -1,10 +1,10 @@
 //! What `pd sample` writes about its candidates, and says in the end.
 
-use crate::density::{Distribution, Quantiles};
+use crate::density::{Distribution, Quantiles, Rule, Threshold};
 use crate::error::{Error, Result};
 use crate::formats::table::{Table, Values};
 use crate::sampling::draw::{Drawn, PilotReport};
-use crate::sampling::{Candidates, Decision, WeightOptions};
+use crate::sampling::{Candidates, Decision};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::path::Path;
@@ -88,14 +88,13 @@ pub struct Pilot {
 
 impl SampleSummary {
     /// Of a run that is over.
-    pub fn new(drawn: &Drawn, weights: Option<&WeightOptions>, output: &Path) -> Self {
+    pub fn new(drawn: &Drawn, rule: Option<Rule<Threshold>>, output: &Path) -> Self {
         let count = |decision| drawn.decisions.iter().filter(|d| **d == decision).count();
         let quantiles = |rows: &mut dyn Iterator<Item = usize>| {
             let scores = &drawn.candidates.as_ref()?.scores;
             let values: Vec<f64> = rows.map(|i| scores.pseudo_density[i]).collect();
             Distribution::new(&values).ok().map(|d| d.quantiles())
         };
-        let rule = weights.and_then(|w| w.rule);
         let of_pilot = |p: &PilotReport| Pilot {
             images: p.images,
             acceptance: p.acceptance,
@@ -104,15 +103,15 @@ impl SampleSummary {
         Self {
             complete: drawn.complete,
             output: output.display().to_string(),
-            rule: match (rule, weights) {
-                (Some(crate::density::Rule::TwoLevel), Some(w)) => {
-                    format!("two-level, weight {} above {}", w.weight, w.threshold)
+            rule: match rule {
+                Some(Rule::TwoLevel { threshold, weight }) => {
+                    format!("two-level, weight {weight} above {threshold}")
                 }
-                (Some(rule), _) => rule.to_string(),
-                (None, _) => "none: everything is kept".into(),
+                Some(rule) => rule.choice().to_string(),
+                None => "none: everything is kept".into(),
             },
-            dimension: match (rule, weights) {
-                (Some(crate::density::Rule::Ratio(_)), Some(w)) => Some(w.dimension),
+            dimension: match rule {
+                Some(Rule::Ratio { dimension, .. }) => Some(dimension),
                 _ => None,
             },
             kept: count(Decision::Kept),

@@ -1,6 +1,6 @@
 //! "Did you mean": names that are typed, and the known one that is most like them.
 
-use crate::density::Rule;
+use crate::density::RuleChoice;
 use crate::extract::{ARCHITECTURES, is_onnx};
 use crate::generate::FAMILIES;
 use std::path::Path;
@@ -48,7 +48,7 @@ fn name(text: &str, known: &[&str], all: &str) -> Result<String, String> {
 }
 
 /// The value of `--rule`.
-pub fn rule(text: &str) -> Result<Rule, String> {
+pub fn rule(text: &str) -> Result<RuleChoice, String> {
     let all = "Known are two-level, power:B and ratio:B, with a number for B (2 towards fidelity, -2 towards diversity)";
     text.parse().map_err(|_| unknown(text, &RULES, all))
 }
@@ -67,7 +67,7 @@ mod tests {
         assert!(rule("twolevel").unwrap_err().starts_with("did you mean `two-level`?"));
         assert!(rule("raito:2").unwrap_err().starts_with("did you mean `ratio:2`?"));
         assert!(rule("ratio:").unwrap_err().contains("power:B"));
-        assert_eq!(rule("power:3").unwrap(), Rule::Power(3.0));
+        assert_eq!(rule("power:3").unwrap(), RuleChoice::Power(3.0));
         assert_eq!(extractor("tiny").unwrap(), "tiny");
         assert_eq!(extractor("my/model.onnx").unwrap(), "my/model.onnx");
     }

@@ -157,7 +157,7 @@ impl Sweep {
             .map(|space| Space::new(space.real.clone(), self.seed, &terminal))
             .collect::<Result<Vec<_>>>()?;
         let sides: Vec<Judged> = pool_features.iter().zip(&judges).collect();
-        let settings = grid();
+        let settings = grid(pool.dimension());
         let mut outcomes = sweep(&pool, &settings, &sides, (judged, self.seed), &terminal)?;
         if outcomes.len() < settings.len() {
             terminal.warn(&format!(

@@ -1,5 +1,5 @@
-//! The intrinsic dimension of a reference (rule 7): Levina and Bickel, *Maximum likelihood estimation of intrinsic
-//! dimension* (NIPS 2004), averaged over rows as MacKay and Ghahramani's comment on it does.
+//! The intrinsic dimension of a reference, the exponent of the ratio rule: Levina and Bickel, *Maximum likelihood estimation of
+//! intrinsic dimension* (NIPS 2004), averaged over rows as MacKay and Ghahramani's comment on it does.
 
 use crate::neighbors::Neighbors;
 

@@ -23,11 +23,13 @@ mod dimension;
 mod duplicates;
 mod group_labels;
 mod groups;
-mod importance;
+mod log_weights;
 pub mod predictor;
+mod preset;
 mod pseudo;
 mod quantiles;
 pub(crate) mod random;
+mod rule;
 #[cfg(test)]
 pub(crate) mod test_support;
 mod threshold;
@@ -39,11 +41,10 @@ pub use duplicates::{
 };
 pub use group_labels::{Grouping, parent_folder};
 pub use groups::{GroupScores, RowScore, ScoredGroup, UnscoredGroup, score_groups};
-pub use importance::{
-    Rule, TwoLevel, cumulative_weights, effective_sample_size, log_mean_weight, log_power_weight,
-    log_ratio_weight,
-};
+pub use log_weights::{cumulative_weights, effective_sample_size, log_mean_weight};
 pub use predictor::{DensityPredictor, PredictorQuality, TensorPredictor};
+pub use preset::{Meaning, Preset, TwoLevelNumbers};
 pub use pseudo::PseudoDensity;
 pub use quantiles::{Distribution, Quantiles, quantile_linear, quantile_published};
+pub use rule::{Rule, RuleChoice};
 pub use threshold::Threshold;

@@ -1,10 +1,10 @@
-//! Rule 2: the pseudo density made of the mean distance to the K nearest real features (rule 1, `Neighbors::mean_distances`)
+//! The pseudo density, made of the mean distance to the K nearest real features (`Neighbors::mean_distances`)
 //! (Li et al., *Controlling the Fidelity and Diversity of Deep Generative Models via Pseudo Density*, TMLR 2024, section 3.1).
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// Rule 2, fitted to a reference: `rho(x) = raw(x) * N / sum_i raw(x_i)` with `raw(x) = (1 / d_K(x))^n`.
+/// The pseudo density, fitted to a reference: `rho(x) = raw(x) * N / sum_i raw(x_i)` with `raw(x) = (1 / d_K(x))^n`.
 ///
 /// Powers are taken of `floor / d_K` instead of `1 / d_K`: the factor cancels, and no distance, however small or
 /// large, leaves the range of a double.

@@ -50,6 +50,11 @@ impl Distribution {
         &self.sorted
     }
 
+    /// The lowest and the highest value.
+    pub fn bounds(&self) -> [f64; 2] {
+        [self.sorted[0], self.sorted[self.sorted.len() - 1]]
+    }
+
     /// The share of the reference at or below `value`, 0 to 100.
     pub fn percentile(&self, value: f64) -> f64 {
         100.0 * self.sorted.partition_point(|other| *other <= value) as f64 / self.sorted.len() as f64

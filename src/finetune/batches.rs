@@ -4,8 +4,8 @@ use super::data::{RealImages, mirrors};
 use super::densities::Judge;
 use super::random::{Purpose, keyed, normals};
 use super::share::Share;
-use super::weighting::WeightedRows;
-use crate::density::TwoLevel;
+use super::weighted_rows::WeightedRows;
+use crate::density::Rule;
 use crate::error::{Error, Result};
 use crate::generate::{ForwardOptions, Generator};
 use candle_core::{DType, Device, Tensor};
@@ -66,10 +66,10 @@ impl RealBatches {
     }
 }
 
-/// Rule 5 for generated images.
+/// Rejection of generated images by the two-level rule (Li et al., TMLR 2024, section 3.5).
 pub struct Rejection {
-    /// The rule, its weight already the inverse (`1 / w`).
-    pub rule: TwoLevel,
+    /// The two-level rule, its weight already the inverse (`1 / w`).
+    pub rule: Rule,
     /// What scores them.
     pub judge: Judge,
     /// Most draws for each accepted image, on average over a batch.
@@ -124,10 +124,14 @@ fn accepted(
         let batch = candidates(generator, real, item, count)?;
         let keys: Vec<u64> = (0..count as u64).map(|row| item.wrapping_mul(count as u64) + row).collect();
         let densities = part.gather(&score(generator, judge, &batch.of(&part)?, &part.of(&keys))?);
+        let acceptance: Option<Vec<f64>> = densities.iter().map(|&rho| rule.acceptance(rho)).collect();
+        let acceptance = acceptance.ok_or_else(|| {
+            Error::usage("generated images are accepted by the two-level rule only", "use two-level")
+        })?;
         let mut rng = keyed(real.seed, Purpose::Accept, item);
         let accepted: Vec<u32> = (0u32..)
-            .zip(&densities)
-            .filter(|&(_, &rho)| rng.random::<f64>() < rule.acceptance(rho))
+            .zip(acceptance)
+            .filter(|&(_, probability)| rng.random::<f64>() < probability)
             .map(|(row, _)| row)
             .take(missing)
             .collect();

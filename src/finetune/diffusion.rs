@@ -1,4 +1,4 @@
-//! The step of a diffusion model: the denoising objective (Ho et al. 2020, algorithm 1) on weighted real images (rule 6).
+//! The step of a diffusion model: the denoising objective (Ho et al. 2020, algorithm 1) on weighted real images.
 
 use super::adam::{Adam, AdamConfig};
 use super::batches::{Batch, RealBatches};

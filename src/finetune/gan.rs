@@ -1,4 +1,5 @@
-//! The step of a GAN: D on real and generated images, R1 now and then, G through D, the average behind G (rule 6).
+//! The step of a GAN: D on real and generated images, R1 now and then, G through D, the average behind G (Li et al., TMLR
+//! 2024, section 3.5).
 
 use super::adam::{Adam, AdamConfig};
 use super::batches::{Accepted, Batch, RealBatches, Rejection, latents};

@@ -1,4 +1,4 @@
-//! Fine-tuning with importance sampling (rule 6): GANs and diffusion models on real images drawn by their pseudo density.
+//! Fine-tuning with importance sampling (Li et al., TMLR 2024, section 3.5): GANs and diffusion models on real images drawn by their pseudo density.
 //! A [`Trainer`] makes one step at a time; [`run()`] is the loop around it: log, sheets, snapshots, state, evaluations.
 //! Every draw is keyed by (seed, purpose, step), so that networks, averages and moments are the whole state of a run. The ranks of a
 //! data-parallel run deal each batch among them ([`Share`]) and average gradients; the first of them alone runs the loop, the others
@@ -24,7 +24,7 @@ mod run;
 mod share;
 mod sheet;
 mod trainer;
-mod weighting;
+mod weighted_rows;
 
 pub use adam::{Adam, AdamConfig};
 pub use batches::{Accepted, Batch, RealBatches, Rejection, latents};
@@ -42,4 +42,4 @@ pub use run::{Finished, Schedule, assist, run};
 pub use share::Share;
 pub use sheet::Sheet;
 pub use trainer::{Scalars, Trainer, warmup_rate};
-pub use weighting::{Truncated, WeightedRows, Weighting};
+pub use weighted_rows::{Truncation, WeightedRows};

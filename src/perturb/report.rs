@@ -1,6 +1,6 @@
 //! What a run found: a row for each image and strength, and what they amount to.
 
-use super::search::Bias;
+use super::direction::Direction;
 use crate::error::Result;
 use crate::formats::table::{Columns, Table, Values};
 use serde::Serialize;
@@ -68,14 +68,14 @@ pub struct Report {
     /// Images that were perturbed.
     pub images: usize,
     /// Which way.
-    pub bias: Bias,
+    pub bias: Direction,
     /// One for each strength, in the order asked for.
     pub strengths: Vec<StrengthReport>,
 }
 
 impl Report {
     /// Sums up rows, those of one image next to each other, its strengths in the order of `epsilons`.
-    pub fn new(rows: &[SampleRow], bias: Bias, epsilons: &[f64]) -> Self {
+    pub fn new(rows: &[SampleRow], bias: Direction, epsilons: &[f64]) -> Self {
         let count = epsilons.len().max(1);
         let strengths = epsilons.iter().enumerate().map(|(at, &eps)| {
             let of_eps: Vec<&SampleRow> = rows.iter().skip(at).step_by(count).collect();
@@ -86,7 +86,7 @@ impl Report {
 }
 
 impl StrengthReport {
-    fn new(rows: &[&SampleRow], bias: Bias, eps: f64) -> Self {
+    fn new(rows: &[&SampleRow], bias: Direction, eps: f64) -> Self {
         let mean = |value: &dyn Fn(&SampleRow) -> f64| {
             rows.iter().map(|row| value(row)).sum::<f64>() / rows.len().max(1) as f64
         };
@@ -202,7 +202,7 @@ mod tests {
             row(0.1, 2.0, 2.0, 1.0),
             row(0.2, 2.0, 1.0, 2.0),
         ];
-        let report = Report::new(&rows, Bias::Diversity, &[0.1, 0.2]);
+        let report = Report::new(&rows, Direction::Lower, &[0.1, 0.2]);
         assert_eq!(report.images, 2);
         let [weak, strong] = &report.strengths[..] else { panic!("two strengths") };
         assert_eq!((weak.moved, weak.improved, weak.mean_relative_change), (0.5, 0.5, -0.25));

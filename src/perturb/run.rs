@@ -1,10 +1,11 @@
 //! A whole run: batch after batch, every strength, and what is written of it.
 
+use super::direction::Direction;
 use super::grid::{Column, grid};
 use super::objective::{KnnDensity, Objective, PredictedDensity};
 use super::output::{GRID, LATENTS, ORIGINALS, Output, SAMPLES};
 use super::report::{Report, SampleRow, table};
-use super::search::{Bias, Found, Latents, Search, SearchOptions, Start, features};
+use super::search::{Found, Latents, Search, SearchOptions, Start, features};
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::formats::npy::write_npy;
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunOptions {
     /// Which way.
-    pub bias: Bias,
+    pub bias: Direction,
     /// Strengths, each above 0.
     pub epsilons: Vec<f64>,
     /// What is followed.
@@ -227,8 +228,8 @@ impl Run<'_> {
             let original = (start.found[i].picture.clone(), before.knn[i]);
             let opposite = (opposite.picture, densities.knn[i]);
             self.columns.push(match bias {
-                Bias::Fidelity => [opposite, original, asked],
-                Bias::Diversity => [asked, original, opposite],
+                Direction::Higher => [opposite, original, asked],
+                Direction::Lower => [asked, original, opposite],
             });
         }
         Ok(())
@@ -238,7 +239,7 @@ impl Run<'_> {
         &self,
         latents: &Latents,
         start: &Start,
-        bias: Bias,
+        bias: Direction,
         eps: f64,
         counted: u64,
     ) -> Result<Vec<Found>> {

@@ -1,6 +1,7 @@
-//! Projected gradient steps on a batch of latents (rule 4): Li et al., TMLR 2024, section 3.3; Madry et al., 2018.
+//! Projected gradient steps on a batch of latents: Li et al., TMLR 2024, section 3.3; Madry et al., 2018.
 
 use super::ball::{Ball, Norm};
+use super::direction::Direction;
 use super::gradient::{DensityGradient, density_gradient};
 use super::objective::Objective;
 use super::picture::Picture;
@@ -11,43 +12,6 @@ use crate::generate::{ForwardOptions, Generator, LatentSpace};
 use candle_core::{DType, Tensor};
 use ndarray::{Array1, Array2};
 use serde::{Deserialize, Serialize};
-
-/// Which way samples are moved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-#[serde(rename_all = "lowercase")]
-pub enum Bias {
-    /// Towards higher density: the common, the typical.
-    Fidelity,
-    /// Towards lower density: the unique, the rare.
-    Diversity,
-}
-
-impl Bias {
-    /// The other way.
-    pub fn opposite(self) -> Bias {
-        match self {
-            Bias::Fidelity => Bias::Diversity,
-            Bias::Diversity => Bias::Fidelity,
-        }
-    }
-
-    /// 1 towards higher density, -1 towards lower.
-    pub fn sign(self) -> f64 {
-        match self {
-            Bias::Fidelity => 1.0,
-            Bias::Diversity => -1.0,
-        }
-    }
-
-    /// Whether `after` lies on the asked side of `before`.
-    pub fn improves(self, before: f64, after: f64) -> bool {
-        match self {
-            Bias::Fidelity => after > before,
-            Bias::Diversity => after < before,
-        }
-    }
-}
 
 /// How a search goes; strength (epsilon) and direction are given with each.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -179,7 +143,7 @@ impl Search<'_> {
         &self,
         latents: &Latents,
         start: &Start,
-        bias: Bias,
+        bias: Direction,
         epsilon: f64,
         after_step: &dyn Fn() -> Result<()>,
     ) -> Result<Vec<Found>> {

@@ -70,7 +70,7 @@ fn the_best_image_met_is_returned_and_lies_in_the_ball_whatever_the_batch() {
                 let start = search.start(&latents).unwrap();
                 (start.found.clone(), search.climb(&latents, &start, bias, epsilon, &|| Ok(())).unwrap())
             };
-            for bias in [Bias::Fidelity, Bias::Diversity] {
+            for bias in [Direction::Higher, Direction::Lower] {
                 let (before, after) = climb(&seeds, bias);
                 for (i, (before, after)) in before.iter().zip(&after).enumerate() {
                     assert!(bias.improves(before.value, after.value));
@@ -94,7 +94,7 @@ fn an_image_that_cannot_be_improved_stays_as_it_is() {
         with_search(objective, options, |search| {
             let latents = latents(search.generator, &[1, 2]);
             let start = search.start(&latents).unwrap();
-            let best = search.climb(&latents, &start, Bias::Fidelity, 0.1, &|| Ok(())).unwrap();
+            let best = search.climb(&latents, &start, Direction::Higher, 0.1, &|| Ok(())).unwrap();
             for (before, after) in start.found.iter().zip(&best) {
                 assert_eq!((&before.latent, &before.picture), (&after.latent, &after.picture));
                 assert_eq!(before.value, after.value);

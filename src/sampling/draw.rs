@@ -1,16 +1,18 @@
 //! Drawing until enough candidates are accepted. What becomes of one depends on its own number and the pilot only, and not on
 //! where candidates come from: a generator ([`super::Making`]) or parts that were made elsewhere ([`super::sharded`]).
 
+use super::pilot::Pilot;
+use super::reference_stats::ReferenceStats;
 use super::source::join;
-use super::spacing::{Decision, Kept, Spacing};
-use super::weighing::{Candidates, Pilot, Weighing, WeightOptions};
+use super::spacing::{Decision, Kept};
+use super::weights::{Candidates, ImportanceWeights};
 use crate::density::random::{Purpose, uniform};
-use crate::density::{Distribution, PseudoDensity, effective_sample_size};
+use crate::density::{Rule, effective_sample_size};
 use crate::error::{Error, Result};
 use crate::neighbors::IndexKind;
 use crate::progress::Progress;
 use ndarray::{Array2, ArrayD};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::ops::Range;
 use std::path::Path;
 
@@ -76,7 +78,7 @@ pub struct Labels {
 }
 
 /// What is drawn.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct DrawOptions {
     /// Images wanted; `None` for all that are accepted among the candidates.
     pub n: Option<usize>,
@@ -84,28 +86,33 @@ pub struct DrawOptions {
     pub pilot: usize,
     /// Candidates at most.
     pub max_draws: u64,
-    /// Weights.
-    pub weights: WeightOptions,
+    /// The rule of the weights; `None` weighs all images the same.
+    pub rule: Option<Rule>,
+    /// Draws for each kept image on average, at most; `None` leaves the two-level rule its own acceptance.
+    pub budget: Option<f64>,
     /// Key of the acceptance of every candidate, beside its own.
     pub seed: u64,
 }
 
 impl DrawOptions {
+    /// Checks the numbers.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a budget below 1; as [`Rule::check`].
+    pub fn check(&self, reference: &ReferenceStats) -> Result<()> {
+        if self.budget.is_some_and(|budget| !(budget >= 1.0 && budget.is_finite())) {
+            return Err(Error::usage(
+                "--budget is the draws for each kept image: 1 or more",
+                "try --budget 4",
+            ));
+        }
+        self.rule.map_or(Ok(()), |rule| rule.check(reference.bounds))
+    }
+
     /// Candidates at most, of `len`.
     pub fn limit(&self, len: u64) -> usize {
         usize::try_from(len.min(self.max_draws)).unwrap_or(usize::MAX)
     }
-}
-
-/// What the reference says of weights and distances.
-#[derive(Debug, Clone)]
-pub struct Terms {
-    /// Rule 2 with the constants of the reference.
-    pub model: PseudoDensity,
-    /// The densities of the reference.
-    pub distribution: Distribution,
-    /// How far the kept have to be apart.
-    pub spacing: Spacing,
 }
 
 /// Candidates with what became of them, in order; all vectors are of one length but those that a run without reference lacks.
@@ -159,23 +166,23 @@ struct Run<'a> {
     progress: &'a dyn Progress,
 }
 
-/// Draws into the directory `out`: images of the kept. Without `terms` (no reference) everything is kept.
+/// Draws into the directory `out`: images of the kept. Without `reference` everything is kept.
 ///
 /// # Errors
 /// [`Error::Data`] for weights that cannot be made, and what the stock returns. Too few accepted images are no error here: see
 /// [`Drawn::complete`].
 pub fn draw(
     stock: &dyn Stock,
-    terms: Option<&Terms>,
+    reference: Option<&ReferenceStats>,
     options: &DrawOptions,
     out: &Path,
     progress: &dyn Progress,
 ) -> Result<Drawn> {
     let run = Run { stock, options, out, progress };
-    match terms {
-        Some(terms) => {
-            options.weights.check(&terms.distribution)?;
-            run.draw(terms)
+    match reference {
+        Some(reference) => {
+            options.check(reference)?;
+            run.draw(reference)
         }
         None => run.draw_all(),
     }
@@ -186,7 +193,7 @@ impl Run<'_> {
         self.options.limit(self.stock.len())
     }
 
-    fn draw(&self, terms: &Terms) -> Result<Drawn> {
+    fn draw(&self, reference: &ReferenceStats) -> Result<Drawn> {
         let limit = self.limit();
         let pilot = self.options.pilot.max(1).min(limit);
         self.progress.start("pilot", pilot as u64, "images");
@@ -212,25 +219,21 @@ impl Run<'_> {
         let first = join(&features)?;
         drop(features);
 
-        let options = &self.options.weights;
-        let of_pilot = first.slice(ndarray::s![..pilot, ..]).to_owned().into_shared();
-        let generated = match Weighing::needs_pilot(options.rule) {
-            true => {
-                let kind = (IndexKind::Auto, self.options.seed);
-                Some(Pilot::new(of_pilot, &terms.model, kind, self.progress)?)
-            }
-            false => None,
-        };
-        let mut among = generated.as_ref().map_or(Vec::new(), |pilot| pilot.own().to_vec());
+        let DrawOptions { rule, budget, seed, .. } = *self.options;
+        let of_pilot = || first.slice(ndarray::s![..pilot, ..]).to_owned().into_shared();
+        let kind = (IndexKind::Auto, seed);
+        let generated = Pilot::for_rule(rule, of_pilot, &reference.model, kind, self.progress)?;
+        let own = generated.as_ref().map_or(&[][..], Pilot::own);
         let rho = &candidates.densities()[..pilot];
-        let (weighing, mut log_weights) = Weighing::new(options, &terms.distribution, rho, &among)?;
-        let report = self.report(&weighing, &log_weights, rho, candidates.agreement());
-        if let Some(generated) = &generated {
-            among = generated.densities(first.slice(ndarray::s![pilot.., ..]), self.progress)?;
-        }
-        log_weights.extend(weighing.log_weights(&candidates.densities()[pilot..], &among)?);
+        let (weights, mut log_weights) = ImportanceWeights::new(rule, budget, rho, own)?;
+        let report = self.report(&weights, &log_weights, rho, candidates.agreement());
+        let mut generated_density = match &generated {
+            Some(generated) => generated.densities(first.slice(ndarray::s![pilot.., ..]), self.progress)?,
+            None => Vec::new(),
+        };
+        log_weights.extend(weights.log_weights(&candidates.densities()[pilot..], &generated_density)?);
 
-        let mut kept = Kept::new(terms.spacing);
+        let mut kept = Kept::new(reference.spacing);
         let wanted = self.options.n.unwrap_or(usize::MAX);
         self.progress.start("drawing", self.options.n.unwrap_or(limit) as u64, "images");
         let mut block = first;
@@ -240,7 +243,7 @@ impl Run<'_> {
             let before = kept.count();
             self.decide(
                 (range.clone(), &block),
-                (&candidates, &log_weights, &weighing),
+                (&candidates, &log_weights, &weights),
                 (&mut kept, wanted),
                 &mut drawn,
             )?;
@@ -252,11 +255,11 @@ impl Run<'_> {
             let range = range.end..(range.end + BLOCK).min(limit);
             let judged;
             (block, judged) = self.stock.block(range)?;
-            among = match &generated {
+            generated_density = match &generated {
                 Some(pilot) => pilot.densities(block.view(), &crate::progress::Silent)?,
                 None => Vec::new(),
             };
-            log_weights.extend(weighing.log_weights(judged.densities(), &among)?);
+            log_weights.extend(weights.log_weights(judged.densities(), &generated_density)?);
             candidates.extend(judged);
             made += block.nrows();
         }
@@ -294,13 +297,13 @@ impl Run<'_> {
 
     fn report(
         &self,
-        weighing: &Weighing,
+        weights: &ImportanceWeights,
         log_weights: &[f64],
         rho: &[f64],
         spearman: Option<f64>,
     ) -> PilotReport {
         let images = log_weights.len();
-        let sum: f64 = log_weights.iter().zip(rho).map(|(&w, &rho)| weighing.probability(w, rho)).sum();
+        let sum: f64 = log_weights.iter().zip(rho).map(|(&w, &rho)| weights.probability(w, rho)).sum();
         let acceptance = sum / images as f64;
         let expected_draws = self.options.n.map(|n| n as f64 / acceptance);
         if let Some(expected) = expected_draws
@@ -326,7 +329,7 @@ impl Run<'_> {
     fn decide(
         &self,
         (range, features): (Range<usize>, &Array2<f32>),
-        (candidates, log_weights, weighing): (&Candidates, &[f64], &Weighing),
+        (candidates, log_weights, weights): (&Candidates, &[f64], &ImportanceWeights),
         (kept, wanted): (&mut Kept, usize),
         drawn: &mut Drawn,
     ) -> Result<()> {
@@ -335,7 +338,7 @@ impl Run<'_> {
             if kept.count() >= wanted {
                 break;
             }
-            let probability = weighing.probability(log_weights[row], candidates.densities()[row]);
+            let probability = weights.probability(log_weights[row], candidates.densities()[row]);
             let accepted = uniform(self.options.seed, Purpose::Accept, keys[i]) < probability;
             let decision = match accepted {
                 true => {
@@ -350,7 +353,7 @@ impl Run<'_> {
             }
             drawn.names.push(names[i].clone());
             drawn.seeds.push(seeds[i]);
-            drawn.weights.push(weighing.shown(log_weights[row]));
+            drawn.weights.push(weights.shown(log_weights[row]));
             drawn.decisions.push(decision);
         }
         Ok(())

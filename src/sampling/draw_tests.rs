@@ -1,8 +1,8 @@
 //! A run that breaks off and is started again.
 
-use super::draw::{DrawOptions, Terms, draw};
-use super::{Decision, Judge, Judgement, Latents, Making, Source, Spacing, WeightOptions};
-use crate::density::{Rule, Threshold};
+use super::draw::{DrawOptions, draw};
+use super::{Decision, Judge, Judgement, Latents, Making, ReferenceStats, Source, Spacing};
+use crate::density::Rule;
 use crate::error::{Error, Result};
 use crate::extract::{ExtractorRequest, LoadedExtractor};
 use crate::generate::{
@@ -81,24 +81,14 @@ fn a_run_that_breaks_off_anywhere_continues_to_the_same_images() {
         ScoreOptions { k: 5, exponent: 1.0, duplicates: Duplicates::Keep, index: IndexKind::Exact, seed: 0 };
     let (scorer, _) = Scorer::of_features(real, options, &Silent).unwrap();
     let judgement = Judgement { extractor: &extractor, judge: Judge { scorer: &scorer, predictor: None } };
-    let terms = Terms {
-        model: scorer.model().clone(),
-        distribution: scorer.distribution().clone(),
-        spacing: Spacing::default(),
-    };
-    let weights = WeightOptions {
-        rule: Some(Rule::Ratio(1.0)),
-        threshold: Threshold::Percentile(0.0),
-        weight: 1.0,
-        dimension: 3.0,
-        budget: Some(3.0),
-    };
-    let options = DrawOptions { n: Some(90), pilot: 150, max_draws: 2000, weights, seed: 1 };
+    let reference = ReferenceStats::new(&scorer, Spacing::default());
+    let rule = Some(Rule::Ratio { b: 1.0, dimension: 3.0 });
+    let options = DrawOptions { n: Some(90), pilot: 150, max_draws: 2000, rule, budget: Some(3.0), seed: 1 };
     let run = |generator: &dyn Generator, out: &Path| {
         let source = source(generator);
         let partial = Partial::open(out.join(PARTIAL), &"a run").unwrap();
         let making = Making::new(&source, Some(&judgement), 50, partial);
-        let drawn = draw(&making, Some(&terms), &options, out, &Silent)?;
+        let drawn = draw(&making, Some(&reference), &options, out, &Silent)?;
         making.finish()?;
         Ok::<_, Error>(drawn)
     };

@@ -1,6 +1,6 @@
-//! Densities of candidates, as the rules need them.
+//! Densities of candidates, as importance rules need them.
 
-use super::weighing::Candidates;
+use super::weights::Candidates;
 use crate::density::{DensityPredictor, spearman};
 use crate::error::Result;
 use crate::progress::Silent;
@@ -12,7 +12,7 @@ use ndarray::ArrayView2;
 pub struct Judge<'a> {
     /// The reference.
     pub scorer: &'a Scorer,
-    /// Where the predictor's densities are wanted (rule 3); else those by nearest neighbours are used.
+    /// Where the predictor's densities are wanted; else those by nearest neighbours are used.
     pub predictor: Option<&'a DensityPredictor>,
 }
 

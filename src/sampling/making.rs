@@ -3,7 +3,7 @@
 use super::draw::{BLOCK, Labels, Stock};
 use super::judge::Judge;
 use super::source::{Source, features_of, join};
-use super::weighing::Candidates;
+use super::weights::Candidates;
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::formats::atomic::link_or_copy;

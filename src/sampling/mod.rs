@@ -1,5 +1,5 @@
-//! Drawing images by importance weight (rules 5 and 7): from a generator under a budget, or from a pool of existing images.
-//! [`Weighing`] turns densities into weights, [`Acceptance`] weights into probabilities, [`Kept`] keeps the kept apart.
+//! Drawing images by importance weight (Li et al., TMLR 2024, section 3.4, and the ratio rule): from a generator under a budget, or
+//! from a pool of existing images. [`ImportanceWeights`] turns densities into weights, [`Acceptance`] weights into probabilities, [`Kept`] keeps the kept apart.
 //! [`draw::draw`] goes through candidates until enough is kept, made by a generator ([`Making`], resumable) or found in the parts of
 //! several machines ([`sharded`]); [`pool::choose_from_pool`] takes from what exists.
 
@@ -10,16 +10,22 @@ pub mod draw;
 mod draw_tests;
 mod judge;
 mod making;
+mod pilot;
 pub mod pool;
+mod record;
+mod reference_stats;
 pub mod sharded;
 mod source;
 mod spacing;
 pub mod sweep;
-mod weighing;
+mod weights;
 
 pub use acceptance::Acceptance;
 pub use judge::Judge;
 pub use making::{Judgement, Making};
+pub use pilot::Pilot;
+pub use record::{DrawRecord, WeightRecord};
+pub use reference_stats::ReferenceStats;
 pub use source::{Latents, Source};
 pub use spacing::{Decision, Kept, Spacing};
-pub use weighing::{Candidates, Pilot, Weighing, WeightOptions};
+pub use weights::{Candidates, ImportanceWeights};

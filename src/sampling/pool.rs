@@ -2,9 +2,10 @@
 
 use super::choose::{choose, weighted_order, with_replacement};
 use super::judge::Judge;
+use super::pilot::Pilot;
 use super::spacing::{Decision, Kept, Spacing};
-use super::weighing::{Candidates, Pilot, Weighing, WeightOptions};
-use crate::density::effective_sample_size;
+use super::weights::{Candidates, ImportanceWeights};
+use crate::density::{Rule, effective_sample_size};
 use crate::error::{Error, Result};
 use crate::neighbors::IndexKind;
 use crate::progress::Progress;
@@ -15,8 +16,8 @@ use ndarray::ArcArray2;
 pub struct PoolOptions {
     /// Images wanted.
     pub n: usize,
-    /// Weights.
-    pub weights: WeightOptions,
+    /// The rule of the weights; `None` weighs all images the same.
+    pub rule: Option<Rule>,
     /// How far the chosen have to be apart.
     pub spacing: Spacing,
     /// Whether an image may be chosen more than once.
@@ -52,18 +53,17 @@ pub fn choose_from_pool(
     progress: &dyn Progress,
 ) -> Result<Chosen> {
     let rows = features.nrows();
+    if let Some(rule) = options.rule {
+        rule.check(judge.scorer.distribution().bounds())?;
+    }
     let candidates = judge.judge(features.view(), Some(own))?;
-    let generated = match Weighing::needs_pilot(options.weights.rule) {
-        true => {
-            let kind = (IndexKind::Auto, options.seed);
-            Pilot::new(features.clone(), judge.scorer.model(), kind, progress)?.own().to_vec()
-        }
-        false => Vec::new(),
-    };
-    let distribution = judge.scorer.distribution();
-    let (weighing, log_weights) =
-        Weighing::new(&options.weights, distribution, candidates.densities(), &generated)?;
-    let weights = log_weights.iter().map(|&w| weighing.shown(w)).collect();
+    let kind = (IndexKind::Auto, options.seed);
+    let pilot = Pilot::for_rule(options.rule, || features.clone(), judge.scorer.model(), kind, progress)?;
+    let generated_density = pilot.as_ref().map_or(&[][..], Pilot::own);
+    // Weights order the draws from a pool: there is no budget.
+    let (importance, log_weights) =
+        ImportanceWeights::new(options.rule, None, candidates.densities(), generated_density)?;
+    let weights = log_weights.iter().map(|&w| importance.shown(w)).collect();
     let mut copies = vec![0; rows];
     let decisions = if options.replace {
         let allowed: Vec<usize> = (0..rows)

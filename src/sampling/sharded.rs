@@ -1,12 +1,12 @@
 //! `pd sample` in parts (`--shard I/N`): each part has the images, features, scores and latents of some of the candidates.
 //! Pilot, weights, acceptance and distances between the kept need all candidates in order: the merge decides, as one run does.
 
-use super::draw::{BLOCK, DrawOptions, Labels, Stock, Terms};
+use super::draw::{BLOCK, Labels, Stock};
 use super::making::{Judgement, Making};
+use super::record::DrawRecord;
+use super::reference_stats::ReferenceStats;
 use super::source::Source;
-use super::spacing::Spacing;
-use super::weighing::Candidates;
-use crate::density::{Distribution, PseudoDensity, Threshold};
+use super::weights::Candidates;
 use crate::error::{Error, Result};
 use crate::formats::atomic::link_or_copy;
 use crate::formats::npy::{NpyRows, NpyWriter};
@@ -39,50 +39,13 @@ pub struct SampleRun {
     /// What tells this run from others, as its summary has it.
     pub run: Value,
     /// What is drawn; a threshold is a density here.
-    pub options: DrawOptions,
+    pub options: DrawRecord,
     /// What the reference says; `None` where everything is kept.
-    pub reference: Option<Known>,
+    pub reference: Option<ReferenceStats>,
     /// Candidates in all.
     pub candidates: usize,
     /// Shape of one latent.
     pub latent: Vec<usize>,
-}
-
-/// What the merge must know of a reference.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Known {
-    model: PseudoDensity,
-    /// The lowest and the highest density.
-    bounds: [f64; 2],
-    spacing: Spacing,
-    /// Width of the features.
-    width: usize,
-}
-
-impl Known {
-    /// Of a reference whose features are `width` wide. Brings `options` into the form that needs no reference.
-    pub fn new(terms: &Terms, width: usize, options: &mut DrawOptions) -> Self {
-        let tau = options.weights.threshold.resolve(&terms.distribution);
-        options.weights.threshold = Threshold::Density(tau);
-        let sorted = terms.distribution.sorted();
-        let ends = [sorted.first(), sorted.last()].map(|end| end.copied().unwrap_or_default());
-        Self { model: terms.model.clone(), bounds: ends, spacing: terms.spacing, width }
-    }
-
-    fn terms(&self) -> Result<Terms> {
-        let distribution = Distribution::new(&self.bounds)?;
-        Ok(Terms { model: self.model.clone(), distribution, spacing: self.spacing })
-    }
-}
-
-impl SampleRun {
-    /// What weights and distances are measured by; `None` where everything is kept.
-    ///
-    /// # Errors
-    /// [`Error::Data`] if the record is damaged.
-    pub fn terms(&self) -> Result<Option<Terms>> {
-        self.reference.as_ref().map(Known::terms).transpose()
-    }
 }
 
 /// The candidates of one shard, as a part of `out`; `reference_paths` name the nearest real images. Finished blocks of an earlier

@@ -1,10 +1,12 @@
 //! What each rule and strength would give: one pool of candidates, drawn once, is weighed by every setting of a grid.
-//! One half of the reference scores and the other half judges, so that no rule grades its own homework.
+//! One half of the reference scores candidates and the other half evaluates what is accepted, so that no rule is evaluated by the
+//! images that it was given.
 
 use super::judge::Judge;
-use super::weighing::{Candidates, Pilot, Weighing, WeightOptions};
+use super::pilot::Pilot;
+use super::weights::{Candidates, ImportanceWeights};
 use crate::density::random::{Purpose, uniform};
-use crate::density::{Rule, Threshold, effective_sample_size};
+use crate::density::{Rule, RuleChoice, Threshold, effective_sample_size};
 use crate::error::{Error, Result};
 use crate::metrics::{Comparison, FeatureSet, Metric, Options, evaluate, halves, metric};
 use crate::neighbors::IndexKind;
@@ -31,14 +33,10 @@ const DIVERSITY: ([f64; 3], [f64; 3]) = ([10.0, 20.0, 30.0], [0.5, 0.1, 0.03]);
 pub enum Setting {
     /// Everything is kept.
     Unbiased,
-    /// A rule with its numbers.
+    /// Weights by a rule.
     Weighted {
         /// The rule.
-        rule: Rule,
-        /// tau of the two-level rule, a percentile.
-        percentile: f64,
-        /// w of the two-level rule.
-        weight: f64,
+        rule: Rule<Threshold>,
         /// Draws for each kept image; `None` for the two-level rule's own acceptance.
         budget: Option<f64>,
     },
@@ -52,11 +50,15 @@ impl Setting {
         match self {
             Setting::Unbiased => "--bias none".into(),
             Setting::Truncated(psi) => format!("--bias none --trunc {psi}"),
-            Setting::Weighted { rule: Rule::TwoLevel, percentile, weight, .. } => {
-                format!("--rule two-level --threshold p{percentile} --weight {weight}")
-            }
-            Setting::Weighted { rule, budget, .. } => {
-                format!("--rule {rule} --budget {}", budget.unwrap_or(1.0))
+            Setting::Weighted { rule, budget } => {
+                let mut flags = format!("--rule {}", rule.choice());
+                if let Rule::TwoLevel { threshold, weight } = rule {
+                    flags += &format!(" --threshold {threshold} --weight {weight}");
+                }
+                if let Some(budget) = budget {
+                    flags += &format!(" --budget {budget}");
+                }
+                flags
             }
         }
     }
@@ -66,28 +68,28 @@ impl Setting {
         match self {
             Setting::Unbiased => "unbiased",
             Setting::Truncated(_) => "truncation",
-            Setting::Weighted { rule, .. } => match rule {
-                Rule::TwoLevel => "two-level",
-                Rule::Power(_) => "power",
-                Rule::Ratio(_) => "ratio",
+            Setting::Weighted { rule, .. } => match rule.choice() {
+                RuleChoice::TwoLevel => "two-level",
+                RuleChoice::Power(_) => "power",
+                RuleChoice::Ratio(_) => "ratio",
             },
         }
     }
 }
 
-/// Every weighted setting, the unbiased one first.
-pub fn grid() -> Vec<Setting> {
+/// Every weighted setting, the unbiased one first; `dimension` is that of the ratio rule.
+pub fn grid(dimension: f64) -> Vec<Setting> {
     let mut settings = vec![Setting::Unbiased];
     for (percentiles, weights) in [FIDELITY, DIVERSITY] {
         for (percentile, weight) in percentiles.into_iter().flat_map(|p| weights.map(|w| (p, w))) {
-            settings.push(Setting::Weighted { rule: Rule::TwoLevel, percentile, weight, budget: None });
+            let rule = Rule::TwoLevel { threshold: Threshold::Percentile(percentile), weight };
+            settings.push(Setting::Weighted { rule, budget: None });
         }
     }
-    let rules = EXPONENTS.into_iter().filter(|b| *b != 0.0).map(Rule::Power);
-    for rule in rules.chain(EXPONENTS.into_iter().map(Rule::Ratio)) {
-        for budget in BUDGETS {
-            settings.push(Setting::Weighted { rule, percentile: 0.0, weight: 1.0, budget: Some(budget) });
-        }
+    let powers = EXPONENTS.into_iter().filter(|b| *b != 0.0).map(|b| Rule::Power { b });
+    let ratios = EXPONENTS.into_iter().map(|b| Rule::Ratio { b, dimension });
+    for rule in powers.chain(ratios) {
+        settings.extend(BUDGETS.map(|budget| Setting::Weighted { rule, budget: Some(budget) }));
     }
     settings
 }
@@ -165,7 +167,7 @@ fn split(rows: usize, seed: u64) -> Result<(Vec<usize>, Vec<usize>)> {
 /// The candidates, scored by the scoring half.
 pub struct Pool {
     candidates: Candidates,
-    generated: Vec<f64>,
+    generated_density: Vec<f64>,
     scorer: Scorer,
     dimension: f64,
 }
@@ -189,7 +191,7 @@ impl Pool {
         })?;
         let scored = Judge { scorer: &scorer, predictor: None }.judge(candidates.view(), None)?;
         let pilot = Pilot::new(candidates, scorer.model(), (IndexKind::Auto, options.seed), progress)?;
-        Ok(Self { candidates: scored, generated: pilot.own().to_vec(), scorer, dimension })
+        Ok(Self { candidates: scored, generated_density: pilot.own().to_vec(), scorer, dimension })
     }
 
     /// The Levina-Bickel dimension of the scoring half.
@@ -203,19 +205,15 @@ impl Pool {
     /// If a weight cannot be made.
     pub fn accepted(&self, setting: &Setting, seed: u64) -> Result<(Vec<usize>, f64, f64)> {
         let rho = self.candidates.densities();
-        let Setting::Weighted { rule, percentile, weight, budget } = *setting else {
+        let Setting::Weighted { rule, budget } = *setting else {
             return Ok(((0..rho.len()).collect(), 1.0, 1.0));
         };
-        let options = WeightOptions {
-            rule: Some(rule),
-            threshold: Threshold::Percentile(percentile),
-            weight,
-            dimension: self.dimension,
-            budget,
-        };
-        let (weighing, log_weights) =
-            Weighing::new(&options, self.scorer.distribution(), rho, &self.generated)?;
-        let probability = |i: usize| weighing.probability(log_weights[i], rho[i]);
+        let distribution = self.scorer.distribution();
+        let rule = rule.resolve(distribution);
+        rule.check(distribution.bounds())?;
+        let (weights, log_weights) =
+            ImportanceWeights::new(Some(rule), budget, rho, &self.generated_density)?;
+        let probability = |i: usize| weights.probability(log_weights[i], rho[i]);
         let accepted: Vec<usize> =
             (0..rho.len()).filter(|&i| uniform(seed, Purpose::Accept, i as u64) < probability(i)).collect();
         let mean = (0..rho.len()).map(probability).sum::<f64>() / rho.len() as f64;
@@ -306,7 +304,7 @@ mod tests {
 
     #[test]
     fn the_grid_names_each_setting_by_flags_of_its_own() {
-        let flags: Vec<String> = grid().iter().map(Setting::flags).collect();
+        let flags: Vec<String> = grid(4.0).iter().map(Setting::flags).collect();
         let mut unique = flags.clone();
         unique.sort();
         unique.dedup();
@@ -330,12 +328,8 @@ mod tests {
         let real = features(120, 0.0);
         let pool = Pool::new(features(400, 0.2), &real, options, &Silent).unwrap();
         let count = |budget| {
-            let setting = Setting::Weighted {
-                rule: Rule::Ratio(0.0),
-                percentile: 0.0,
-                weight: 1.0,
-                budget: Some(budget),
-            };
+            let rule = Rule::Ratio { b: 0.0, dimension: pool.dimension() };
+            let setting = Setting::Weighted { rule, budget: Some(budget) };
             let (rows, draws, share) = pool.accepted(&setting, 3).unwrap();
             assert!((draws - budget).abs() < 1e-9 && share > 0.0 && share <= 1.0);
             rows.len()

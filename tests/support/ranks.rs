@@ -3,8 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use pseudo_density::collective::{Collective, Ranks, single};
 use pseudo_density::finetune::{
-    AdamConfig, EmaConfig, GanNetworks, MEMORY_BYTES, RealBatches, RealImages, Scalars, Trainer,
-    WeightedRows, Weighting,
+    AdamConfig, EmaConfig, GanNetworks, MEMORY_BYTES, RealBatches, RealImages, Scalars, Trainer, WeightedRows,
 };
 use pseudo_density::generate::{
     GanLoss, Generator, GeneratorRequest, ImageShape, initialise, initialise_discriminator,
@@ -84,12 +83,12 @@ pub fn on_ranks<T: Send>(size: usize, work: impl Fn(&Ranks) -> T + Sync) -> Vec<
     })
 }
 
-/// All images of digits alike, in this size.
+/// All images of digits, unweighted, in this size.
 pub fn digits(shape: ImageShape, dtype: DType, classes: bool) -> RealBatches {
     let set =
         ImageSet::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/digits.zip"), &Silent).unwrap();
     let images = RealImages::open(set, shape, Fit::Crop, false, MEMORY_BYTES, &Silent).unwrap();
-    let rows = WeightedRows::new(&vec![1.0; images.len()], Weighting::Uniform).unwrap();
+    let rows = WeightedRows::new(&vec![1.0; images.len()], None, None).unwrap();
     let classes = classes.then(|| (0..images.len() as u32).map(|row| row % 3).collect());
     RealBatches { images, rows, classes, mirror: true, seed: 3, device: Device::Cpu, dtype }
 }

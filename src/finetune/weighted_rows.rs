@@ -1,29 +1,14 @@
-//! Rule 6 on the real side: from the density of each image to how often it is drawn (Li et al., TMLR 2024, section 3.5).
+//! Real images drawn by weight: from the density of each image to how often it is drawn (Li et al., TMLR 2024, section 3.5).
 
 use super::random::{Purpose, keyed};
-use crate::density::{
-    TwoLevel, cumulative_weights, effective_sample_size, log_mean_weight, log_power_weight,
-};
+use crate::density::{Rule, cumulative_weights, effective_sample_size, log_mean_weight};
 use crate::error::{Error, Result};
 use rand::RngExt;
 
-/// How real images are weighted.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Weighting {
-    /// All alike.
-    Uniform,
-    /// The paper's: a weight above a threshold, 1 below.
-    TwoLevel(TwoLevel),
-    /// `rho^B`, truncated.
-    Power(Truncated),
-}
-
-/// Weights `rho^B` cut at a multiple of their mean (truncated importance sampling, Ionides 2008), and cut lower until the effective
+/// How weights are cut at a multiple of their mean (truncated importance sampling, Ionides 2008), and cut lower until the effective
 /// sample size is a given share of the images.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Truncated {
-    /// B.
-    pub exponent: f64,
+pub struct Truncation {
     /// Largest weight, in means of the weights before the cut.
     pub clip: f64,
     /// Least effective sample size, as a share of the images: 0 to 1.
@@ -33,11 +18,10 @@ pub struct Truncated {
 /// Steps of the search for the highest cut that leaves the effective sample size.
 const BISECTIONS: usize = 60;
 
-impl Truncated {
-    /// Log weights with a mean of 1 before the cut, and the cut as a multiple of it.
-    fn log_weights(&self, densities: &[f64]) -> (Vec<f64>, f64) {
-        let mut logs: Vec<f64> = densities.iter().map(|&rho| log_power_weight(rho, self.exponent)).collect();
-        let shift = log_mean_weight(&logs);
+impl Truncation {
+    /// Scales weights, given as logarithms, to a mean of 1 and cuts them. Returns the cut as a multiple of the mean.
+    fn apply(&self, logs: &mut [f64]) -> f64 {
+        let shift = log_mean_weight(logs);
         logs.iter_mut().for_each(|log| *log -= shift);
         let smallest = logs.iter().copied().fold(f64::INFINITY, f64::min);
         let enough = |cut: f64| {
@@ -46,7 +30,7 @@ impl Truncated {
         };
         let mut high = self.clip.ln();
         if !enough(high) {
-            // A cut at the smallest weight makes all alike, which is always enough.
+            // A cut at the smallest weight makes all the same, which is always enough.
             let mut low = smallest;
             for _ in 0..BISECTIONS {
                 let middle = 0.5 * (low + high);
@@ -55,7 +39,7 @@ impl Truncated {
             high = low;
         }
         logs.iter_mut().for_each(|log| *log = log.min(high));
-        (logs, high.exp())
+        high.exp()
     }
 }
 
@@ -68,27 +52,32 @@ pub struct WeightedRows {
 }
 
 impl WeightedRows {
-    /// Rows of these pseudo densities under a weighting.
+    /// Rows of these pseudo densities, weighted by a rule; `None` weighs all the same.
     ///
     /// # Errors
+    /// [`Error::Usage`] for a rule that needs the density among generated images, which changes while a generator is trained;
     /// [`Error::Data`] if there is no row or no positive finite weight.
-    pub fn new(densities: &[f64], weighting: Weighting) -> Result<Self> {
-        let usable = |rho: &f64| match weighting {
-            Weighting::Power(_) => *rho > 0.0 && rho.is_finite(),
-            Weighting::Uniform | Weighting::TwoLevel(_) => *rho >= 0.0,
+    pub fn new(densities: &[f64], rule: Option<Rule>, truncation: Option<Truncation>) -> Result<Self> {
+        let usable = |rho: &f64| match rule {
+            Some(Rule::Power { .. }) => *rho > 0.0 && rho.is_finite(),
+            _ => *rho >= 0.0,
         };
         if let Some(row) = densities.iter().position(|rho| !usable(rho)) {
             let reason = format!("the density of image {row} is {}", densities[row]);
             return Err(Error::data(reason, "run `pd index` on the reference again"));
         }
-        let (logs, cut) = match weighting {
-            Weighting::Uniform => (vec![0.0; densities.len()], None),
-            Weighting::TwoLevel(rule) => (densities.iter().map(|&rho| rule.weight(rho).ln()).collect(), None),
-            Weighting::Power(rule) => {
-                let (logs, cut) = rule.log_weights(densities);
-                (logs, (cut < rule.clip).then_some(cut))
-            }
+        let log_weight = |rho: f64| match rule {
+            Some(rule) => rule.log_weight(rho, None),
+            None => Some(0.0),
         };
+        let logs: Option<Vec<f64>> = densities.iter().map(|&rho| log_weight(rho)).collect();
+        let mut logs = logs.ok_or_else(|| {
+            Error::usage("real images cannot be weighted by the ratio rule", "use two-level or power:B")
+        })?;
+        let cut = truncation.and_then(|truncation| {
+            let cut = truncation.apply(&mut logs);
+            (cut < truncation.clip).then_some(cut)
+        });
         let largest = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         if !largest.is_finite() || logs.iter().any(|log| log.is_nan()) {
             return Err(Error::data("the densities give no usable weights", "is the reference damaged?"));
@@ -107,7 +96,7 @@ impl WeightedRows {
         self.cumulative.is_empty()
     }
 
-    /// As many images drawn alike would be worth as much.
+    /// As many unweighted images would be worth as much.
     pub fn effective_sample_size(&self) -> f64 {
         self.effective
     }
@@ -139,8 +128,8 @@ mod tests {
     fn rows_above_the_threshold_are_drawn_w_times_as_often() {
         let densities: Vec<f64> = (0..100).map(|i| i as f64 / 50.0).collect();
         for weight in [33.0, 0.03, 1.0] {
-            let rule = TwoLevel { threshold: 1.59, weight };
-            let rows = WeightedRows::new(&densities, Weighting::TwoLevel(rule)).unwrap();
+            let rule = Rule::TwoLevel { threshold: 1.59, weight };
+            let rows = WeightedRows::new(&densities, Some(rule), None).unwrap();
             let draws = rows.draw(5, 0, 200_000);
             let above =
                 draws.iter().filter(|&&row| densities[row] > 1.59).count() as f64 / draws.len() as f64;
@@ -151,8 +140,18 @@ mod tests {
     }
 
     #[test]
+    fn a_row_at_the_threshold_has_the_smaller_weight() {
+        for (weight, effective) in [(0.5, 4.0 / 1.5), (2.0, 16.0 / 6.0)] {
+            // Weights 1, w, w and 1, 1, w.
+            let rule = Rule::TwoLevel { threshold: 1.0, weight };
+            let rows = WeightedRows::new(&[0.5, 1.0, 1.5], Some(rule), None).unwrap();
+            assert!((rows.effective_sample_size() - effective).abs() < 1e-12, "{weight}");
+        }
+    }
+
+    #[test]
     fn a_batch_belongs_to_its_seed_and_step() {
-        let rows = WeightedRows::new(&[1.0; 50], Weighting::Uniform).unwrap();
+        let rows = WeightedRows::new(&[1.0; 50], None, None).unwrap();
         assert_eq!(rows.draw(1, 7, 20), rows.draw(1, 7, 20));
         assert_ne!(rows.draw(1, 7, 20), rows.draw(1, 8, 20));
         assert_ne!(rows.draw(1, 7, 20), rows.draw(2, 7, 20));
@@ -161,36 +160,38 @@ mod tests {
 
     #[test]
     fn a_row_of_no_weight_is_never_drawn() {
-        let rule = TwoLevel { threshold: 0.5, weight: 1e-300 };
-        let rows = WeightedRows::new(&[1.0, 0.0, 1.0], Weighting::TwoLevel(rule)).unwrap();
+        let rule = Rule::TwoLevel { threshold: 0.5, weight: 1e-300 };
+        let rows = WeightedRows::new(&[1.0, 0.0, 1.0], Some(rule), None).unwrap();
         assert!(rows.draw(0, 0, 1000).iter().all(|&row| row == 1));
     }
 
     #[test]
     fn without_rows_there_is_nothing_to_draw() {
-        assert!(WeightedRows::new(&[], Weighting::Uniform).is_err());
-        let power = |exponent| Weighting::Power(Truncated { exponent, clip: 9.0, min_ess: 0.0 });
-        assert!(WeightedRows::new(&[1.0, 0.0], power(-2.0)).is_err());
-        assert!(WeightedRows::new(&[1.0, f64::INFINITY], power(2.0)).is_err());
-        for weighting in [Weighting::Uniform, power(1.0)] {
-            let error = WeightedRows::new(&[1.0, f64::NAN], weighting).unwrap_err();
+        assert!(WeightedRows::new(&[], None, None).is_err());
+        let power = |b| Some(Rule::Power { b });
+        assert!(WeightedRows::new(&[1.0, 0.0], power(-2.0), None).is_err());
+        assert!(WeightedRows::new(&[1.0, f64::INFINITY], power(2.0), None).is_err());
+        for rule in [None, power(1.0)] {
+            let error = WeightedRows::new(&[1.0, f64::NAN], rule, None).unwrap_err();
             assert!(error.to_string().contains("image 1"), "{error}");
         }
+        let ratio = Rule::Ratio { b: 2.0, dimension: 3.0 };
+        assert_eq!(WeightedRows::new(&[1.0], Some(ratio), None).unwrap_err().exit_code(), 2);
     }
 
     proptest! {
         #[test]
         fn power_weights_keep_the_effective_sample_size_and_their_order(
-            densities in prop::collection::vec(0.05f64..5.0, 2..80), exponent in -8f64..8.0, min_ess in 0.05f64..0.95
+            densities in prop::collection::vec(0.05f64..5.0, 2..80), b in -8f64..8.0, min_ess in 0.05f64..0.95
         ) {
-            let weighting = Weighting::Power(Truncated { exponent, clip: 100.0, min_ess });
-            let rows = WeightedRows::new(&densities, weighting).unwrap();
+            let truncation = Truncation { clip: 100.0, min_ess };
+            let rows = WeightedRows::new(&densities, Some(Rule::Power { b }), Some(truncation)).unwrap();
             prop_assert!(rows.effective_sample_size() >= min_ess * densities.len() as f64 * (1.0 - 1e-9));
             let mut before = 0.0;
             let weights: Vec<f64> = rows.cumulative.iter().map(|&sum| { let w = sum - before; before = sum; w }).collect();
             for i in 0..densities.len() {
                 for j in 0..densities.len() {
-                    let ordered = exponent * densities[i].ln() <= exponent * densities[j].ln();
+                    let ordered = b * densities[i].ln() <= b * densities[j].ln();
                     prop_assert!(!ordered || weights[i] <= weights[j] + 1e-9);
                 }
             }
@@ -198,8 +199,8 @@ mod tests {
 
         #[test]
         fn weights_that_need_no_cut_are_the_power(rho in prop::collection::vec(0.8f64..1.2, 2..20)) {
-            let weighting = Weighting::Power(Truncated { exponent: 2.0, clip: 100.0, min_ess: 0.3 });
-            let rows = WeightedRows::new(&rho, weighting).unwrap();
+            let truncation = Truncation { clip: 100.0, min_ess: 0.3 };
+            let rows = WeightedRows::new(&rho, Some(Rule::Power { b: 2.0 }), Some(truncation)).unwrap();
             let total: f64 = rho.iter().map(|r| r * r).sum();
             let last = rows.cumulative.last().unwrap();
             prop_assert!((rows.cumulative[0] / last - rho[0] * rho[0] / total).abs() < 1e-12);

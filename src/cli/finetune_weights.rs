@@ -1,0 +1,161 @@
+//! The weights of `pd finetune`: the rule of each side, from its own settings, those of both, or a preset.
+
+use super::finetune_settings::{Settings, Sides, default};
+use super::terminal::Terminal;
+use crate::density::{Preset, Rule, RuleChoice, Threshold};
+use crate::error::{Error, Result};
+use crate::finetune::{Judge, Rejection, Truncation};
+use crate::reference::{DensityBy, Reference};
+
+/// How both sides are weighted.
+#[derive(Default)]
+pub struct Weights {
+    /// The rule of the real side; `None` draws all images equally often.
+    pub real: Option<Rule>,
+    /// How its weights are cut.
+    pub truncation: Option<Truncation>,
+    /// What rejects generated images, where these are weighted too.
+    pub rejection: Option<Rejection>,
+}
+
+/// Settles the weights of both sides, and writes what was chosen back into the settings.
+pub fn weights(
+    settings: &mut Settings,
+    reference: Option<&Reference>,
+    terminal: &Terminal,
+) -> Result<Weights> {
+    let sides = *settings.sides.get_or_insert(Sides::Real);
+    let Some(reference) = reference else {
+        return without_reference(settings, sides);
+    };
+    let choice = *settings.rule.get_or_insert(RuleChoice::TwoLevel);
+    if sides == Sides::Real {
+        settings.refuse(
+            &[
+                ("--weight-fake", settings.weight_fake.is_some()),
+                ("--threshold-fake", settings.threshold_fake.is_some()),
+                ("--density", settings.density.is_some()),
+                ("--max-rejection", settings.max_rejection.is_some()),
+            ],
+            "the generated side is weighted with --sides both",
+        )?;
+    }
+    match choice {
+        RuleChoice::TwoLevel => two_level(settings, reference, sides, terminal),
+        RuleChoice::Power(b) => power(settings, b, sides),
+        RuleChoice::Ratio(_) => {
+            let reason =
+                "ratio weights compare with what a generator makes, which changes while it is trained";
+            Err(Error::usage(reason, "take --rule two-level or power:B"))
+        }
+    }
+}
+
+fn without_reference(settings: &Settings, sides: Sides) -> Result<Weights> {
+    settings.refuse(
+        &[
+            ("--bias", settings.bias.is_some()),
+            ("--rule", settings.rule.is_some()),
+            ("--weight", settings.weight.is_some()),
+            ("--threshold", settings.threshold.is_some()),
+            ("--weight-real", settings.weight_real.is_some()),
+            ("--threshold-real", settings.threshold_real.is_some()),
+            ("--weight-fake", settings.weight_fake.is_some()),
+            ("--threshold-fake", settings.threshold_fake.is_some()),
+            ("--sides both", sides == Sides::Both),
+            ("--density", settings.density.is_some()),
+            ("--max-rejection", settings.max_rejection.is_some()),
+            ("--clip", settings.clip.is_some()),
+            ("--min-ess", settings.min_ess.is_some()),
+            ("--weights", settings.weights.is_some()),
+        ],
+        "there are no densities without --reference",
+    )?;
+    match settings.init {
+        Some(_) => Ok(Weights::default()),
+        None => Err(Error::usage(
+            "--reference is missing",
+            "`pd embed` and `pd index` make one; --init does without",
+        )),
+    }
+}
+
+fn power(settings: &mut Settings, b: f64, sides: Sides) -> Result<Weights> {
+    settings.refuse(
+        &[
+            ("--bias", settings.bias.is_some()),
+            ("--weight", settings.weight.is_some()),
+            ("--threshold", settings.threshold.is_some()),
+            ("--weight-real", settings.weight_real.is_some()),
+            ("--threshold-real", settings.threshold_real.is_some()),
+            ("--sides both", sides == Sides::Both),
+        ],
+        "power:B weights the real side by a power of the density",
+    )?;
+    let truncation = Truncation {
+        clip: *settings.clip.get_or_insert(default::CLIP),
+        min_ess: *settings.min_ess.get_or_insert(default::MIN_ESS),
+    };
+    Ok(Weights { real: Some(Rule::Power { b }), truncation: Some(truncation), rejection: None })
+}
+
+fn two_level(
+    settings: &mut Settings,
+    reference: &Reference,
+    sides: Sides,
+    terminal: &Terminal,
+) -> Result<Weights> {
+    settings.refuse(
+        &[("--clip", settings.clip.is_some()), ("--min-ess", settings.min_ess.is_some())],
+        "they belong to --rule power:B",
+    )?;
+    let distribution = reference.distribution()?;
+    let (threshold, weight) = numbers(settings, |s| (&mut s.threshold_real, &mut s.weight_real))?;
+    let real = Rule::TwoLevel { threshold: threshold.resolve(&distribution), weight };
+    let rejection = match sides {
+        Sides::Both => {
+            let (threshold, weight) = numbers(settings, |s| (&mut s.threshold_fake, &mut s.weight_fake))?;
+            let by = *settings.density.get_or_insert(DensityBy::Knn);
+            Some(Rejection {
+                rule: Rule::TwoLevel { threshold: threshold.resolve(&distribution), weight: weight.recip() },
+                judge: Judge::open(reference, settings.extractor(reference)?, by, terminal)?,
+                max_draws: *settings.max_rejection.get_or_insert(default::MAX_REJECTION),
+            })
+        }
+        Sides::Real => None,
+    };
+    // From here on the settings say by side what was said of both.
+    (settings.bias, settings.weight, settings.threshold) = (None, None, None);
+    Ok(Weights { real: Some(real), truncation: None, rejection })
+}
+
+/// Threshold and weight of one side, written back to its settings.
+fn numbers(
+    settings: &mut Settings,
+    side: fn(&mut Settings) -> (&mut Option<Threshold>, &mut Option<f64>),
+) -> Result<(Threshold, f64)> {
+    let preset = match settings.bias {
+        Some(preset) => Some(preset.meaning().finetuning.ok_or_else(|| {
+            let reason = format!("fine-tuning has no preset `{}`", preset.name());
+            Error::usage(reason, "give --bias fidelity or diversity")
+        })?),
+        None => None,
+    };
+    let (of_both, weight_of_both) = (settings.threshold, settings.weight);
+    let (threshold, weight) = side(settings);
+    let chosen_weight = weight.or(weight_of_both).or(preset.map(|numbers| numbers.weight)).ok_or_else(|| {
+        Error::usage(
+            "nothing says which way to train",
+            "give --bias fidelity or diversity, --weight W with --threshold TAU (W 1 is the control), or --rule power:B",
+        )
+    })?;
+    // A weight that was typed alone goes with the threshold of its direction.
+    let direction = if chosen_weight < 1.0 { Preset::Diversity } else { Preset::Fidelity };
+    let default = preset.or(direction.meaning().finetuning).map(|numbers| numbers.threshold());
+    let chosen_threshold = threshold
+        .or(of_both)
+        .or(default)
+        .ok_or_else(|| Error::usage("the two-level rule has no threshold", "give --threshold TAU"))?;
+    (*threshold, *weight) = (Some(chosen_threshold), Some(chosen_weight));
+    Ok((chosen_threshold, chosen_weight))
+}

@@ -1,0 +1,48 @@
+//! The values of `--bias`: which presets each command knows, and what its help says of them. The numbers are those of the table.
+
+use crate::density::{Preset, TwoLevelNumbers};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+
+/// Presets of `pd sample`.
+pub fn of_sampling() -> impl TypedValueParser<Value = Preset> {
+    parser(|preset| {
+        let about = match preset {
+            Preset::Fidelity => "Typical, realistic images",
+            Preset::Diversity => "Rare, varied images",
+            Preset::Match => "Towards the real distribution",
+            Preset::None => "Everything is kept",
+        };
+        Some(match preset.meaning().sampling {
+            Some(rule) => format!("{about}: {rule}"),
+            None => about.to_owned(),
+        })
+    })
+}
+
+/// Presets of `pd finetune`.
+pub fn of_finetuning() -> impl TypedValueParser<Value = Preset> {
+    parser(|preset| {
+        let TwoLevelNumbers { weight, percentile } = preset.meaning().finetuning?;
+        let about = if weight < 1.0 { "Towards the rare" } else { "Towards the typical" };
+        Some(format!("{about}: weight {weight} above the {percentile}th percentile"))
+    })
+}
+
+/// Presets of `pd perturb`.
+pub fn of_perturbation() -> impl TypedValueParser<Value = Preset> {
+    parser(|preset| {
+        let sign = preset.meaning().perturbation?;
+        let about = match sign > 0.0 {
+            true => "Towards higher density: the common, the typical",
+            false => "Towards lower density: the unique, the rare",
+        };
+        Some(about.to_owned())
+    })
+}
+
+/// Reads the presets that have a help text.
+fn parser(help: fn(Preset) -> Option<String>) -> impl TypedValueParser<Value = Preset> {
+    let value = move |preset: Preset| Some(PossibleValue::new(preset.name()).help(help(preset)?));
+    PossibleValuesParser::new(Preset::ALL.into_iter().filter_map(value))
+        .try_map(|name| Preset::ALL.into_iter().find(|preset| preset.name() == name).ok_or("is no preset"))
+}

@@ -1,0 +1,31 @@
+//! What drawing must know of a reference, small enough to go into the record of a part.
+
+use super::spacing::Spacing;
+use crate::density::PseudoDensity;
+use crate::reference::Scorer;
+use serde::{Deserialize, Serialize};
+
+/// What weights and distances are measured by. It knows no percentiles: thresholds are resolved before.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReferenceStats {
+    /// The pseudo density with the constants of the reference.
+    pub model: PseudoDensity,
+    /// The lowest and the highest density of the reference.
+    pub bounds: [f64; 2],
+    /// How far the kept images have to be apart.
+    pub spacing: Spacing,
+    /// D, the width of the features.
+    pub width: usize,
+}
+
+impl ReferenceStats {
+    /// Of a reference.
+    pub fn new(scorer: &Scorer, spacing: Spacing) -> Self {
+        Self {
+            model: scorer.model().clone(),
+            bounds: scorer.distribution().bounds(),
+            spacing,
+            width: scorer.features().ncols(),
+        }
+    }
+}
