@@ -1,5 +1,6 @@
 //! `pd sample --pool`: choosing from images that exist already.
 
+use super::common::device;
 use super::input;
 use super::output;
 use super::run_dir::RunDir;
@@ -92,7 +93,7 @@ pub fn run(args: &Sample, pool: &Path, terminal: &Terminal) -> Result<()> {
             100.0 * share
         ));
     }
-    let scorer = Scorer::open(&reference, terminal)?;
+    let scorer = Scorer::open(&reference, &device(), terminal)?;
     let predictor = args.predictor(&reference)?;
     let judge = Judge { scorer: &scorer, predictor: predictor.as_ref() };
     let features = input.features.into_shared();

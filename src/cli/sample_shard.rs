@@ -1,5 +1,6 @@
 //! `pd sample --shard I/N`: candidates in parts; which are kept is decided when they are merged.
 
+use super::common::device;
 use super::merge;
 use super::sample::Sample;
 use super::sample_end::Ending;
@@ -58,7 +59,7 @@ pub fn merge_sample(out: &Path, parts: &[Part], terminal: &Terminal) -> Result<M
     let Record { drawing, ending } = options_of(parts)?;
     let merged = check_whole(out, parts, drawing.candidates)?;
     let stock = Parts::new(parts, &drawing);
-    let drawn = draw(&stock, drawing.terms()?.as_ref(), &drawing.options, out, terminal)?;
+    let drawn = draw(&stock, drawing.terms()?.as_ref(), &drawing.options, &device(), out, terminal)?;
     ending.write(out, &stock, &drawn, &stock.nearest())?;
     ending.finish(out, &drawn, &drawing.run)?;
     remove_parts(out)?;

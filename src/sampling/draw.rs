@@ -7,8 +7,9 @@ use super::weighing::{Candidates, Pilot, Weighing, WeightOptions};
 use crate::density::random::{Purpose, uniform};
 use crate::density::{Distribution, PseudoDensity, effective_sample_size};
 use crate::error::{Error, Result};
-use crate::neighbors::IndexKind;
+use crate::neighbors::BuildOptions;
 use crate::progress::Progress;
+use candle_core::Device;
 use ndarray::{Array2, ArrayD};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -155,11 +156,13 @@ impl Drawn {
 struct Run<'a> {
     stock: &'a dyn Stock,
     options: &'a DrawOptions,
+    device: &'a Device,
     out: &'a Path,
     progress: &'a dyn Progress,
 }
 
 /// Draws into the directory `out`: images of the kept. Without `terms` (no reference) everything is kept.
+/// Exact search among the generated images multiplies matrices on `device`.
 ///
 /// # Errors
 /// [`Error::Data`] for weights that cannot be made, and what the stock returns. Too few accepted images are no error here: see
@@ -168,10 +171,11 @@ pub fn draw(
     stock: &dyn Stock,
     terms: Option<&Terms>,
     options: &DrawOptions,
+    device: &Device,
     out: &Path,
     progress: &dyn Progress,
 ) -> Result<Drawn> {
-    let run = Run { stock, options, out, progress };
+    let run = Run { stock, options, device, out, progress };
     match terms {
         Some(terms) => {
             options.weights.check(&terms.distribution)?;
@@ -216,8 +220,9 @@ impl Run<'_> {
         let of_pilot = first.slice(ndarray::s![..pilot, ..]).to_owned().into_shared();
         let generated = match Weighing::needs_pilot(options.rule) {
             true => {
-                let kind = (IndexKind::Auto, self.options.seed);
-                Some(Pilot::new(of_pilot, &terms.model, kind, self.progress)?)
+                let (seed, device) = (self.options.seed, self.device.clone());
+                let index = BuildOptions { seed, device, ..BuildOptions::default() };
+                Some(Pilot::new(of_pilot, &terms.model, &index, self.progress)?)
             }
             false => None,
         };

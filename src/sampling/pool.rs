@@ -6,7 +6,7 @@ use super::spacing::{Decision, Kept, Spacing};
 use super::weighing::{Candidates, Pilot, Weighing, WeightOptions};
 use crate::density::effective_sample_size;
 use crate::error::{Error, Result};
-use crate::neighbors::IndexKind;
+use crate::neighbors::BuildOptions;
 use crate::progress::Progress;
 use ndarray::ArcArray2;
 
@@ -55,8 +55,9 @@ pub fn choose_from_pool(
     let candidates = judge.judge(features.view(), Some(own))?;
     let generated = match Weighing::needs_pilot(options.weights.rule) {
         true => {
-            let kind = (IndexKind::Auto, options.seed);
-            Pilot::new(features.clone(), judge.scorer.model(), kind, progress)?.own().to_vec()
+            let device = judge.scorer.device().clone();
+            let index = BuildOptions { seed: options.seed, device, ..BuildOptions::default() };
+            Pilot::new(features.clone(), judge.scorer.model(), &index, progress)?.own().to_vec()
         }
         false => Vec::new(),
     };

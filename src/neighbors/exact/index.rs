@@ -6,14 +6,14 @@ use super::blocked::{Blocking, Operand, Pairs};
 use super::candidates::{Lists, WithinLimit};
 use super::device::{self, Cut};
 use super::direct::{self, Job};
-use super::distance::squared_l2;
 use super::frame::{Frame, is_complete};
 use super::groups::RowGroups;
-use super::{
+use crate::error::Result;
+use crate::neighbors::distance::squared_l2;
+use crate::neighbors::search::{
     NeighborIndex, Neighbors, Search, check_excluded, check_finite, check_search, check_width,
     standard_layout, too_few,
 };
-use crate::error::Result;
 use crate::progress::{Progress, check_stop};
 use candle_core::Device;
 use ndarray::{ArcArray2, ArrayView2};
@@ -31,12 +31,12 @@ const CLOSE_BATCH: usize = 2048;
 ///
 /// Memory beyond the features themselves is about `8 (k + 6) + 12 k` bytes per query and a few megabytes per thread.
 pub struct ExactIndex {
-    pub(super) features: ArcArray2<f32>,
-    pub(super) frame: Frame,
+    pub(in crate::neighbors) features: ArcArray2<f32>,
+    pub(in crate::neighbors) frame: Frame,
     half_norms: Vec<f32>,
     groups: OnceLock<RowGroups>,
     blocking: Blocking,
-    /// Where candidates come from, if not from the products of the CPU.
+    /// The device that candidates come from; `None` for the blocked products of the CPU.
     device: Option<(Device, Cut)>,
 }
 
@@ -55,13 +55,20 @@ impl ExactIndex {
                 features.row(row).to_slice().and_then(|row| frame.lowered_half_norm(row)).unwrap_or(0.0)
             })
             .collect();
-        let device = device::chosen().map(|device| (device, Cut::default()));
         let blocking = Blocking::default();
-        Ok(ExactIndex { features, frame, half_norms, groups: OnceLock::new(), blocking, device })
+        Ok(ExactIndex { features, frame, half_norms, groups: OnceLock::new(), blocking, device: None })
+    }
+
+    /// Takes the candidates of large searches from `device`; on [`Device::Cpu`] the products of [`ExactIndex::new`] are faster.
+    /// The answers are the same on any device.
+    #[must_use]
+    pub fn on(self, device: &Device) -> Self {
+        let device = (!device.is_cpu()).then(|| (device.clone(), Cut::default()));
+        ExactIndex { device, ..self }
     }
 
     #[cfg(test)]
-    pub(super) fn on(self, device: Device, cut: Cut) -> Self {
+    pub(super) fn with_cut(self, device: Device, cut: Cut) -> Self {
         ExactIndex { device: Some((device, cut)), ..self }
     }
 
@@ -78,11 +85,11 @@ impl ExactIndex {
         self.groups.get_or_init(|| RowGroups::of(self.features.view()))
     }
 
-    pub(super) fn own_operand(&self) -> Operand<'_> {
+    pub(in crate::neighbors) fn own_operand(&self) -> Operand<'_> {
         Operand { rows: self.all_rows(), half_norms: &self.half_norms, outside: &[] }
     }
 
-    pub(super) fn pairs<'a>(&'a self, left: Operand<'a>, symmetric: bool) -> Pairs<'a> {
+    pub(in crate::neighbors) fn pairs<'a>(&'a self, left: Operand<'a>, symmetric: bool) -> Pairs<'a> {
         Pairs {
             frame: &self.frame,
             depth: self.features.ncols(),
@@ -108,7 +115,7 @@ impl ExactIndex {
     }
 
     /// How many rows count for each of the `queries` `[Q, D]`, as [`NeighborIndex::search`] has them.
-    pub(super) fn counted(
+    pub(in crate::neighbors) fn counted(
         &self,
         queries: ArrayView2<f32>,
         exclude: &[Option<u32>],

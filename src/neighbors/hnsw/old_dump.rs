@@ -2,7 +2,8 @@
 //! Reading is done here and not by `hnsw_rs`, which ends the process, or reads past a buffer, on a damaged file:
 //! every number is checked before it is used, and nothing is allocated from a number in a file.
 
-use super::graph::{Graph, LAYERS, Space, entry};
+use super::graph::{Graph, LAYERS, entry};
+use super::space::Space;
 use std::io::{self, Read, Write};
 
 const DESCRIPTION: u32 = 0x002a_6779;
@@ -218,7 +219,7 @@ impl<R: Read> Input<'_, R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::neighbors::tests::cloud;
+    use crate::neighbors::exact::tests::cloud;
     use hnsw_rs::prelude::{Distance, HnswIo};
     use proptest::prelude::*;
 
@@ -282,7 +283,7 @@ mod tests {
             }
             file.truncate(whole - cut % whole);
             if let Ok(read) = read(graph.rows.clone(), 4, &mut links.as_slice(), &mut data.as_slice()) {
-                let found = read.search(space.row(3), &space, None, 8, &mut crate::neighbors::graph::Walk::default()).to_vec();
+                let found = read.search(space.row(3), &space, None, 8, &mut super::super::graph::Walk::default()).to_vec();
                 prop_assert!(found.iter().all(|&(_, row)| row < 40));
             }
         }

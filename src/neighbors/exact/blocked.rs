@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// How the work is cut. It changes the time and nothing else.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Blocking {
+pub(in crate::neighbors) struct Blocking {
     /// Columns packed at a time; rows of a range that is offered to a [`Receiver`] never cross a multiple of it.
     pub block: usize,
     /// Blocks whose rows are packed together as the left operand.
@@ -30,7 +30,7 @@ impl Default for Blocking {
 
 /// One operand: `[rows, D]` row-major with the half norm of each row in the frame (see [`Frame::lowered_half_norm`]).
 #[derive(Clone, Copy)]
-pub(super) struct Operand<'a> {
+pub(in crate::neighbors) struct Operand<'a> {
     pub rows: &'a [f32],
     pub half_norms: &'a [f32],
     /// Rows outside the frame, ascending: packed as zeros, what passes for them means nothing.
@@ -45,7 +45,7 @@ impl<'a> Operand<'a> {
 }
 
 /// Where the pairs go that pass the thresholds.
-pub(super) trait Receiver: Sync {
+pub(in crate::neighbors) trait Receiver: Sync {
     /// The thresholds of `rows`: a pair with a row `i` of them can only matter if its product exceeds its
     /// partner's half norm by more than this. They may rise at any time and never fall.
     fn floors(&self, rows: Range<usize>, out: &mut [f32]);
@@ -56,7 +56,7 @@ pub(super) trait Receiver: Sync {
 }
 
 /// What is multiplied with what.
-pub(super) struct Pairs<'a> {
+pub(in crate::neighbors) struct Pairs<'a> {
     pub frame: &'a Frame,
     pub depth: usize,
     pub left: Operand<'a>,
@@ -382,7 +382,7 @@ mod tests {
         let mut floor_left: [f32; MR] = std::array::from_fn(|i| value(3, i));
         let half_right: [f32; NR] = std::array::from_fn(|j| value(4, j).abs());
         let mut floor_right: [f32; NR] = std::array::from_fn(|j| value(5, j));
-        floor_left[2] = super::super::top_k::ACCEPT_ALL;
+        floor_left[2] = crate::neighbors::exact::top_k::ACCEPT_ALL;
         (half_left[3], floor_left[3]) = (f32::MAX, f32::MAX);
         floor_right[9] = f32::MAX;
         let plain = above_portable(&tile, &half_left, &floor_left, &half_right, &floor_right);

@@ -1,11 +1,11 @@
-//! One navigable small world graph: built by `hnsw_rs`, then held as flat lists and walked from here.
+//! One navigable small world graph: built by `hnsw_rs`, then held as flat lists and walked here.
 //! `hnsw_rs` keeps every link behind two shared pointers and visits through a hash map; walking flat lists is several times faster.
 //! A row is inserted after all rows before it, and ties are broken by node: the same graph and the same walk every time.
 
-use super::distance::squared_l2_f32;
+use super::space::Space;
 use crate::error::Result;
+use crate::neighbors::distance::squared_l2_f32;
 use hnsw_rs::prelude::{Distance, Hnsw};
-use ndarray::ArcArray2;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -14,30 +14,7 @@ pub(super) const LAYERS: usize = 16;
 /// Rows inserted between two reports.
 const CHUNK: usize = 256;
 
-/// Features and the power of two that keeps squared differences of them inside float32.
-#[derive(Clone)]
-pub(super) struct Space {
-    /// `[N, D]`, row-major.
-    pub features: ArcArray2<f32>,
-    /// The number of the first of these rows.
-    pub first: u32,
-    pub scale: f32,
-}
-
-impl Space {
-    pub fn row(&self, row: u32) -> &[f32] {
-        let width = self.features.ncols();
-        let start = row.wrapping_sub(self.first) as usize * width;
-        self.features.as_slice().and_then(|all| all.get(start..start + width)).unwrap_or_default()
-    }
-
-    /// Squared distance of two rows in float32, scaled.
-    pub fn squared(&self, a: u32, b: u32) -> f32 {
-        squared_l2_f32(self.row(a), self.row(b), self.scale)
-    }
-}
-
-/// What `hnsw_rs` stores for a row is its number, as the bits of a float; the content stays in the features.
+/// The distance that `hnsw_rs` inserts by. It is given the number of a row as the bits of a float; the values stay in the features.
 struct RowDistance(Space);
 
 impl Distance<f32> for RowDistance {
@@ -156,14 +133,14 @@ impl Graph {
         let distance = |node: u32| squared_l2_f32(query, space.row(self.rows[node as usize]), space.scale);
         walk.begin(self.rows.len());
         let start = start.unwrap_or_else(|| self.descend(distance));
-        walk.meet(start, distance(start), ef);
+        walk.offer(start, distance(start), ef);
         while let Some(Reverse(nearest)) = walk.open.pop() {
             if walk.kept.len() >= ef && walk.kept.peek().is_some_and(|&farthest| nearest > farthest) {
                 break;
             }
             for &node in self.lowest_of(nearest as u32) {
                 if std::mem::replace(&mut walk.visited[node as usize], walk.round) != walk.round {
-                    walk.meet(node, distance(node), ef);
+                    walk.offer(node, distance(node), ef);
                 }
             }
         }
@@ -209,7 +186,7 @@ impl Walk {
     }
 
     /// Keeps `node` if it is among the `ef` nearest so far. Bits of a float that is not negative order as it does.
-    fn meet(&mut self, node: u32, distance: f32, ef: usize) {
+    fn offer(&mut self, node: u32, distance: f32, ef: usize) {
         self.visited[node as usize] = self.round;
         let key = u64::from(distance.to_bits()) << 32 | u64::from(node);
         if self.kept.len() < ef {
@@ -239,7 +216,7 @@ fn span(ends: &[u32], node: u32) -> std::ops::Range<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::neighbors::tests::cloud;
+    use crate::neighbors::exact::tests::cloud;
 
     fn space(rows: usize, width: usize) -> Space {
         Space { features: cloud(rows, width, 11).into_shared(), first: 0, scale: 1.0 }

@@ -1,0 +1,20 @@
+//! Approximate search with hierarchical navigable small world graphs (Malkov and Yashunin, arXiv 1603.09320).
+//! `hnsw_rs` inserts the rows; walking the graphs, exact distances and files are done here.
+
+mod files;
+mod graph;
+mod index;
+mod old_dump;
+mod parameters;
+mod search_results;
+mod shards;
+mod shares;
+mod space;
+mod streamed;
+#[cfg(test)]
+mod tests;
+
+pub use index::HnswIndex;
+pub use parameters::HnswParameters;
+pub use shards::GraphShard;
+pub use streamed::StreamedGraphs;
