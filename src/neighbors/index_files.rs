@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// The first part of the names of all files of an index.
 const BASENAME: &str = "index";
 /// The last parts of the names.
-const SUFFIXES: [&str; 2] = ["hnsw.data", "hnsw.graph"];
+const SUFFIXES: [&str; 3] = ["safetensors", "hnsw.data", "hnsw.graph"];
 /// Bytes hashed at a time.
 const BUFFER: usize = 1 << 16;
 

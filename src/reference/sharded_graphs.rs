@@ -214,7 +214,7 @@ pub(super) mod tests {
             make_graph(&reference, 4, own.clone(), &partial, &Device::Cpu, &begun).unwrap();
             let out = tempfile::tempdir_in(dir.path()).unwrap();
             fill(out.path(), &partial, ROWS).unwrap();
-            let names = ["index.0.hnsw.data", "index.0.hnsw.graph", "neighbors-000000.npz"];
+            let names = ["index.0.safetensors", "neighbors-000000.npz"];
             let files = names.map(|name| fs::read(out.path().join(name)).unwrap());
             (files, begun.0.into_inner().unwrap())
         };
@@ -227,7 +227,7 @@ pub(super) mod tests {
         assert_eq!(begun, ["reading the neighbour graph", "nearest neighbours"]);
         assert_eq!(again, files);
         // A graph that is not whole is built again.
-        fs::write(partial.path("index.0.hnsw.graph"), "").unwrap();
+        fs::write(partial.path("index.0.safetensors"), "").unwrap();
         let (again, begun) = made(&own);
         assert!(begun.contains(&"neighbour graph".to_owned()), "{begun:?}");
         assert_eq!(again, files);

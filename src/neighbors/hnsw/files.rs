@@ -1,13 +1,13 @@
-//! HNSW graphs on disk, in the dump format of `hnsw_rs`: two files for each graph, `index.0.hnsw.graph` and `index.0.hnsw.data`.
-//! The features are not in them: a dump names rows. The same index writes the same bytes, also after it was read.
+//! HNSW graphs on disk: a file of plain arrays for each, `index.0.safetensors`. What earlier versions wrote is read too.
+//! The features are not in the files. The same index writes the same bytes, also after it was read.
 
 use super::graph::Graph;
+use super::graph_file;
 use super::index::HnswIndex;
 use super::old_dump;
-use super::parameters::HnswParameters;
 use super::shares::{shares, shares_of_shards};
-use super::space::{Space, prepared};
-use crate::error::{Error, Result};
+use super::space::prepared;
+use crate::error::Result;
 use crate::neighbors::index_files::{HashedFile, name, unusable, verified};
 use crate::neighbors::kind::IndexRecord;
 use crate::progress::{Progress, check_stop};
@@ -16,22 +16,20 @@ use ndarray::ArcArray2;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What `hnsw_rs` appends to a base name.
-const SUFFIXES: [&str; 2] = ["hnsw.data", "hnsw.graph"];
-
-fn names(part: usize) -> [String; 2] {
-    SUFFIXES.map(|suffix| name(part, suffix))
-}
+/// The last part of the name of a graph's file.
+const SUFFIX: &str = "safetensors";
+/// Those of the two files in which earlier versions wrote a graph: its points and its links.
+const OLD_SUFFIXES: [&str; 2] = ["hnsw.data", "hnsw.graph"];
 
 impl HnswIndex {
     /// Writes the graphs into `dir`, replacing files of the same names, each at once; gives the SHA-256 of each file by its name.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`crate::Error::Io`].
     pub fn save(&self, dir: &Path) -> Result<BTreeMap<String, String>> {
         let mut digests = BTreeMap::new();
         for (part, graph) in self.graphs.iter().enumerate() {
-            digests.extend(write_graph(dir, part, graph, &self.parameters, &self.space)?);
+            digests.extend([write_graph(dir, part, graph)?]);
         }
         Ok(digests)
     }
@@ -39,8 +37,8 @@ impl HnswIndex {
     /// Opens the index that [`HnswIndex::save`] wrote into `dir` for the same `features` `[N, D]`.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if the record lacks the parameters or files of graphs, or if a file is missing, is not the one that was
-    /// written, or names other rows than `features` has; [`Error::Data`] and [`Error::Usage`] as [`HnswIndex::build`].
+    /// [`crate::Error::Malformed`] if the record lacks the parameters or files of graphs, or if a file is missing, is not the one that was
+    /// written, or names other rows than `features` has; [`crate::Error::Data`] and [`crate::Error::Usage`] as [`HnswIndex::build`].
     pub fn open(
         dir: &Path,
         record: &IndexRecord,
@@ -60,7 +58,8 @@ impl HnswIndex {
             }
         };
         let parts = shares.len();
-        if files.len() != parts * SUFFIXES.len() {
+        let old = files.keys().any(|name| OLD_SUFFIXES.iter().any(|suffix| name.ends_with(suffix)));
+        if files.len() != parts * if old { OLD_SUFFIXES.len() } else { 1 } {
             return Err(unusable(dir, format!("{} files are recorded for {parts} graphs", files.len())));
         }
         progress.start("reading the neighbour graph", parts as u64, "graphs");
@@ -75,26 +74,18 @@ impl HnswIndex {
     }
 }
 
-/// Writes the graph `part`; gives the SHA-256 of its two files by their names.
+/// Writes the graph `part`; gives the name of its file and its SHA-256.
 ///
 /// # Errors
-/// [`Error::Io`].
-pub(super) fn write_graph(
-    dir: &Path,
-    part: usize,
-    graph: &Graph,
-    parameters: &HnswParameters,
-    space: &Space,
-) -> Result<[(String, String); 2]> {
-    let [data_name, links_name] = names(part);
-    let mut data = HashedFile::create(dir.join(&data_name))?;
-    let mut links = HashedFile::create(dir.join(&links_name))?;
-    old_dump::write(graph, parameters.m, parameters.ef_construction, space, &mut links, &mut data)
-        .map_err(Error::io("write", &links.path))?;
-    Ok([(data_name, data.persist()?), (links_name, links.persist()?)])
+/// [`crate::Error::Io`].
+pub(super) fn write_graph(dir: &Path, part: usize, graph: &Graph) -> Result<(String, String)> {
+    let name = name(part, SUFFIX);
+    let mut file = HashedFile::create(dir.join(&name))?;
+    graph_file::write(graph, &mut file)?;
+    Ok((name, file.persist()?))
 }
 
-/// The graph `part` of `rows`, with `m` connections, from its two files.
+/// The graph `part` of `rows`, with `m` connections, from the file or the two files among `files` that hold it.
 ///
 /// # Errors
 /// As [`HnswIndex::open`].
@@ -105,8 +96,13 @@ pub(super) fn read_graph(
     m: usize,
     files: &BTreeMap<String, String>,
 ) -> Result<Graph> {
-    let [data, links] = names(part).map(|name| verified(dir, &name, files));
-    let (mut data, mut links) = (data?, links?);
-    old_dump::read(rows, m, &mut links, &mut data)
-        .map_err(|reason| unusable(&dir.join(&names(part)[1]), reason))
+    let old = OLD_SUFFIXES.map(|suffix| name(part, suffix));
+    if old.iter().all(|name| files.contains_key(name)) {
+        let [points, links] = old.map(|name| verified(dir, &name, files).map(|file| (name, file)));
+        let ((_, mut points), (name, mut links)) = (points?, links?);
+        return old_dump::read(rows, m, &mut links, &mut points)
+            .map_err(|reason| unusable(&dir.join(name), reason));
+    }
+    let name = name(part, SUFFIX);
+    graph_file::read(rows, verified(dir, &name, files)?, &dir.join(name))
 }

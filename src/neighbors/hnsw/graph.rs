@@ -9,7 +9,7 @@ use hnsw_rs::prelude::{Distance, Hnsw};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// Layers of a graph: the only number that `hnsw_rs` can write to disk.
+/// Layers of a graph, the number that `hnsw_rs` defines. Dumps of earlier versions hold it too.
 pub(super) const LAYERS: usize = 16;
 /// Rows inserted between two reports.
 const CHUNK: usize = 256;
@@ -35,12 +35,46 @@ pub(super) struct Graph {
     pub levels: Vec<u8>,
     /// Where a walk starts.
     pub entry: u32,
-    /// Links of node `i` on the lowest layer: `lowest[lowest_ends[i - 1]..lowest_ends[i]]`.
-    pub lowest_ends: Vec<u32>,
-    pub lowest: Vec<u32>,
-    /// Links above, as (layer, node) in the order of layers.
-    pub upper_ends: Vec<u32>,
-    pub upper: Vec<(u8, u32)>,
+    /// Links on the lowest layer.
+    pub lowest: Links<u32>,
+    /// Links on the layers above, as (layer, node), those of a node in the order of layers.
+    pub upper: Links<(u8, u32)>,
+}
+
+/// The links of each of `n` nodes in one list: compressed sparse rows.
+#[derive(Debug, PartialEq)]
+pub(super) struct Links<T> {
+    /// The links of node `i` are `all[starts[i]..starts[i + 1]]`, `[n + 1]`.
+    pub starts: Vec<u64>,
+    pub all: Vec<T>,
+}
+
+impl<T> Links<T> {
+    /// Of no nodes yet.
+    pub fn empty() -> Self {
+        Links { starts: vec![0], all: Vec::new() }
+    }
+
+    /// Of `nodes` nodes, or what is wrong with the lists.
+    pub fn new(starts: Vec<u64>, all: Vec<T>, nodes: usize) -> std::result::Result<Self, String> {
+        let whole = starts.first() == Some(&0) && starts.last() == Some(&(all.len() as u64));
+        if !whole || starts.len() != nodes + 1 || !starts.is_sorted() {
+            return Err("links do not begin and end where they have to".to_owned());
+        }
+        Ok(Links { starts, all })
+    }
+
+    /// Appends the links of the next node.
+    pub fn push(&mut self, links: impl IntoIterator<Item = T>) {
+        self.all.extend(links);
+        self.starts.push(self.all.len() as u64);
+    }
+
+    /// The links of a node.
+    pub fn of(&self, node: u32) -> &[T] {
+        let node = node as usize;
+        &self.all[self.starts[node] as usize..self.starts[node + 1] as usize]
+    }
 }
 
 /// Working memory of a walk.
@@ -85,15 +119,8 @@ impl Graph {
                 }
             }
         }
-        let mut graph = Graph {
-            entry: entry(&levels),
-            rows,
-            levels,
-            lowest_ends: Vec::new(),
-            lowest: Vec::new(),
-            upper_ends: Vec::new(),
-            upper: Vec::new(),
-        };
+        let mut graph =
+            Graph { entry: entry(&levels), rows, levels, lowest: Links::empty(), upper: Links::empty() };
         links.iter().for_each(|links| graph.push_links(links));
         graph
     }
@@ -101,18 +128,8 @@ impl Graph {
     /// Appends the links of the next node, in the order of layers.
     pub fn push_links(&mut self, links: &[(u8, u32)]) {
         let (lowest, upper) = links.split_at(links.partition_point(|&(layer, _)| layer == 0));
-        self.lowest.extend(lowest.iter().map(|&(_, to)| to));
-        self.lowest_ends.push(self.lowest.len() as u32);
-        self.upper.extend(upper);
-        self.upper_ends.push(self.upper.len() as u32);
-    }
-
-    pub fn lowest_of(&self, node: u32) -> &[u32] {
-        &self.lowest[span(&self.lowest_ends, node)]
-    }
-
-    pub fn upper_of(&self, node: u32) -> &[(u8, u32)] {
-        &self.upper[span(&self.upper_ends, node)]
+        self.lowest.push(lowest.iter().map(|&(_, to)| to));
+        self.upper.push(upper.iter().copied());
     }
 
     /// The node of `row`, if it is in this graph.
@@ -138,7 +155,7 @@ impl Graph {
             if walk.kept.len() >= ef && walk.kept.peek().is_some_and(|&farthest| nearest > farthest) {
                 break;
             }
-            for &node in self.lowest_of(nearest as u32) {
+            for &node in self.lowest.of(nearest as u32) {
                 if std::mem::replace(&mut walk.visited[node as usize], walk.round) != walk.round {
                     walk.offer(node, distance(node), ef);
                 }
@@ -158,7 +175,7 @@ impl Graph {
         for layer in (1..=self.levels[self.entry as usize]).rev() {
             loop {
                 let from = best.1;
-                for &(_, node) in self.upper_of(from).iter().filter(|&&(on, _)| on == layer) {
+                for &(_, node) in self.upper.of(from).iter().filter(|&&(on, _)| on == layer) {
                     let candidate = (distance(node), node);
                     if candidate.0 < best.0 {
                         best = candidate;
@@ -205,12 +222,6 @@ impl Walk {
 pub(super) fn entry(levels: &[u8]) -> u32 {
     let highest = levels.iter().max();
     levels.iter().position(|level| Some(level) == highest).unwrap_or(0) as u32
-}
-
-fn span(ends: &[u32], node: u32) -> std::ops::Range<usize> {
-    let node = node as usize;
-    let start = if node == 0 { 0 } else { ends[node - 1] };
-    start as usize..ends[node] as usize
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 mod files;
 mod graph;
+mod graph_file;
 mod index;
 mod old_dump;
 mod parameters;
@@ -16,5 +17,5 @@ mod tests;
 
 pub use index::HnswIndex;
 pub use parameters::HnswParameters;
-pub use shards::GraphShard;
-pub use streamed::StreamedGraphs;
+pub(crate) use shards::GraphShard;
+pub(crate) use streamed::StreamedGraphs;

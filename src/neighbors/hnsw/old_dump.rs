@@ -1,10 +1,9 @@
-//! A graph in the dump format of `hnsw_rs` 0.3 (version 4): one file of links, one of stored points.
-//! Reading is done here and not by `hnsw_rs`, which ends the process, or reads past a buffer, on a damaged file:
-//! every number is checked before it is used, and nothing is allocated from a number in a file.
+//! Reads graphs that earlier versions of this program wrote in the dump format of `hnsw_rs` 0.3 (version 4): one file of links, one
+//! of stored points. `hnsw_rs` itself ends the process, or reads past a buffer, on a damaged file. Here every number is checked
+//! before it is used, and no memory is taken for a number in a file.
 
-use super::graph::{Graph, LAYERS, entry};
-use super::space::Space;
-use std::io::{self, Read, Write};
+use super::graph::{Graph, LAYERS, Links, entry};
+use std::io::Read;
 
 const DESCRIPTION: u32 = 0x002a_6779;
 const LAYER: u32 = 0x000a_676f;
@@ -20,63 +19,6 @@ const STORED: u64 = 1;
 
 /// A node as a dump names it: its layer and its rank there.
 type Place = (u8, i32);
-
-/// Writes `graph`; the distances of links are those of `space`.
-pub(super) fn write(
-    graph: &Graph,
-    m: usize,
-    ef_construction: usize,
-    space: &Space,
-    links: &mut impl Write,
-    data: &mut impl Write,
-) -> io::Result<()> {
-    let places = places(&graph.levels);
-    links.write_all(&DESCRIPTION.to_le_bytes())?;
-    links.write_all(&[FULL, m as u8])?;
-    links.write_all(&(1.0 / (m as f64).ln()).to_le_bytes())?;
-    links.write_all(&[LAYERS as u8])?;
-    for number in [ef_construction as u64, graph.rows.len() as u64, STORED] {
-        links.write_all(&number.to_le_bytes())?;
-    }
-    for name in [DISTANCE, SCALAR] {
-        links.write_all(&(name.len() as u64).to_le_bytes())?;
-        links.write_all(name.as_bytes())?;
-    }
-    data.write_all(&DATA.to_le_bytes())?;
-    data.write_all(&STORED.to_le_bytes())?;
-    links.write_all(&[LAYERS as u8])?;
-    for layer in 0..LAYERS as u8 {
-        let nodes = || (0..graph.rows.len() as u32).filter(|&node| graph.levels[node as usize] == layer);
-        links.write_all(&LAYER.to_le_bytes())?;
-        links.write_all(&(nodes().count() as u64).to_le_bytes())?;
-        for node in nodes() {
-            let row = graph.rows[node as usize];
-            links.write_all(&POINT.to_le_bytes())?;
-            write_name(graph, &places, node, links)?;
-            for on in 0..LAYERS as u8 {
-                let upper = graph.upper_of(node).iter().filter(|link| link.0 == on).map(|link| link.1);
-                let linked: Vec<u32> = if on == 0 { graph.lowest_of(node).to_vec() } else { upper.collect() };
-                links.write_all(&(linked.len() as u64).to_le_bytes())?;
-                for to in linked {
-                    write_name(graph, &places, to, links)?;
-                    links.write_all(&space.squared(row, graph.rows[to as usize]).to_le_bytes())?;
-                }
-            }
-            data.write_all(&DATA.to_le_bytes())?;
-            data.write_all(&u64::from(row).to_le_bytes())?;
-            data.write_all(&(4 * STORED).to_le_bytes())?;
-            data.write_all(&row.to_le_bytes())?;
-        }
-    }
-    write_name(graph, &places, graph.entry, links)
-}
-
-fn write_name(graph: &Graph, places: &[Place], node: u32, links: &mut impl Write) -> io::Result<()> {
-    let (layer, rank) = places[node as usize];
-    links.write_all(&u64::from(graph.rows[node as usize]).to_le_bytes())?;
-    links.write_all(&[layer])?;
-    links.write_all(&rank.to_le_bytes())
-}
 
 /// Nodes are inserted in order, so the rank in a layer counts the nodes of that layer before.
 fn places(levels: &[u8]) -> Vec<Place> {
@@ -163,15 +105,8 @@ pub(super) fn read(
     if start as u32 != entry(&levels) || places[start] != start_place {
         return Err("the entry is not the first row of the highest layer".to_owned());
     }
-    let mut graph = Graph {
-        rows,
-        levels,
-        entry: start as u32,
-        lowest_ends: Vec::new(),
-        lowest: Vec::new(),
-        upper_ends: Vec::new(),
-        upper: Vec::new(),
-    };
+    let mut graph =
+        Graph { rows, levels, entry: start as u32, lowest: Links::empty(), upper: Links::empty() };
     linked.iter().for_each(|links| graph.push_links(links));
     Ok(graph)
 }
@@ -218,97 +153,104 @@ impl<R: Read> Input<'_, R> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::graph::Walk;
+    use super::super::index::HnswIndex;
     use super::*;
-    use crate::neighbors::exact::tests::cloud;
-    use hnsw_rs::prelude::{Distance, HnswIo};
+    use crate::neighbors::index_files::name;
+    use crate::neighbors::{IndexKind, IndexRecord, NeighborIndex, Search, open};
+    use crate::progress::Silent;
+    use candle_core::Device;
+    use ndarray::{ArcArray2, Array2};
     use proptest::prelude::*;
+    use std::path::{Path, PathBuf};
 
-    /// Stands in for the distance of the graph: any will do to load it and to follow its links.
-    #[derive(Default, Clone)]
-    struct RowDistance(Option<Space>);
+    // What `pd index --index hnsw` of commit 646dd2a wrote for `features()`: two files, and the record of the manifest.
+    const LINKS: &[u8] = include_bytes!("../../../tests/fixtures/neighbors/index.0.hnsw.graph");
+    const POINTS: &[u8] = include_bytes!("../../../tests/fixtures/neighbors/index.0.hnsw.data");
+    const RECORD: &str = include_str!("../../../tests/fixtures/neighbors/record.json");
+    /// Distinct rows: those that the graph holds.
+    const NODES: u32 = 43;
+    const M: usize = 16;
 
-    impl Distance<f32> for RowDistance {
-        fn eval(&self, a: &[f32], b: &[f32]) -> f32 {
-            self.0.as_ref().map_or(0.0, |space| space.squared(a[0].to_bits(), b[0].to_bits()))
-        }
+    fn features() -> ArcArray2<f32> {
+        Array2::from_shape_fn((48, 3), |(i, j)| ((i * (7 + j * 5)) % NODES as usize) as f32).into_shared()
     }
 
-    fn written(rows: usize) -> (Graph, Space, Vec<u8>, Vec<u8>) {
-        let space = Space { features: cloud(rows, 5, 21).into_shared(), first: 0, scale: 1.0 };
-        let rows = (0..rows as u32).collect();
-        let graph = Graph::build(rows, 4, 20, space.clone(), |_| Ok(())).unwrap();
-        let (mut links, mut data) = (Vec::new(), Vec::new());
-        write(&graph, 4, 20, &space, &mut links, &mut data).unwrap();
-        (graph, space, links, data)
+    fn fixtures() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/neighbors")
     }
 
-    #[test]
-    fn a_graph_comes_back_as_it_was() {
-        for rows in [1, 2, 300] {
-            let (graph, _, links, data) = written(rows);
-            let read = read(graph.rows.clone(), 4, &mut links.as_slice(), &mut data.as_slice());
-            assert_eq!(read.unwrap(), graph);
-        }
+    fn read_bytes(rows: u32, mut links: &[u8], mut points: &[u8]) -> Result<Graph, String> {
+        read((0..rows).collect(), M, &mut links, &mut points)
     }
 
     #[test]
-    fn hnsw_rs_reads_what_is_written_here() {
-        let (graph, space, links, data) = written(300);
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("index.hnsw.graph"), links).unwrap();
-        std::fs::write(folder.path().join("index.hnsw.data"), data).unwrap();
-        let mut reader = HnswIo::new(folder.path(), "index");
-        let loaded = reader.load_hnsw::<f32, RowDistance>().unwrap();
-        assert_eq!(loaded.get_nb_point(), 300);
-        for layer in 0..LAYERS {
-            for point in loaded.get_point_indexation().get_layer_iterator(layer) {
-                let node = point.get_origin_id() as u32;
-                let linked = &point.get_neighborhood_id()[0];
-                assert_eq!(linked.iter().map(|to| to.d_id as u32).collect::<Vec<_>>(), graph.lowest_of(node));
-                assert!(linked.iter().all(|to| to.distance == space.squared(node, to.d_id as u32)));
-            }
+    fn an_index_of_an_earlier_version_is_opened_answers_and_is_saved_as_plain_arrays() {
+        let mut record: IndexRecord = serde_json::from_str(RECORD).unwrap();
+        assert_eq!((record.kind, record.recall), (IndexKind::Hnsw, Some(1.0)));
+        let opened = open(&fixtures(), &record, features(), &Device::Cpu, &Silent).unwrap();
+        let built = HnswIndex::build(features(), record.parameters.unwrap(), &Silent).unwrap();
+        assert_eq!(built.graphs, [read_bytes(NODES, LINKS, POINTS).unwrap()]);
+        let search = Search { k: 4, skip_zero: false };
+        assert_eq!(opened.search_self(search, &Silent).unwrap(), built.search_self(search, &Silent).unwrap());
+
+        let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for name in record.files.clone().unwrap().into_keys() {
+            std::fs::copy(fixtures().join(&name), old.path().join(&name)).unwrap();
         }
+        opened.save(old.path(), &mut record).unwrap();
+        assert_eq!(record.files, Some(built.save(new.path()).unwrap()));
+        let names: Vec<_> = std::fs::read_dir(old.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names, ["index.0.safetensors"]);
+    }
+
+    #[test]
+    fn a_dump_whose_digest_is_not_the_recorded_one_is_refused() {
+        let record: IndexRecord = serde_json::from_str(RECORD).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let says = || {
+            let error = open(dir.path(), &record, features(), &Device::Cpu, &Silent).err().unwrap();
+            assert!(error.hint().unwrap().contains("pd index"));
+            error.to_string()
+        };
+        std::fs::write(dir.path().join(name(0, "hnsw.data")), POINTS).unwrap();
+        assert!(says().contains("missing"));
+        std::fs::write(dir.path().join(name(0, "hnsw.graph")), &LINKS[1..]).unwrap();
+        assert!(says().contains("SHA-256"));
     }
 
     proptest! {
         #[test]
         fn a_damaged_dump_is_refused_or_harmless(
-            cut in 0usize..40_000, flips in prop::collection::vec((0usize..40_000, any::<u8>()), 0..4), in_data: bool,
+            cut in 0usize..40_000, flips in prop::collection::vec((0usize..40_000, any::<u8>()), 0..4), in_points: bool,
         ) {
-            let (graph, space, mut links, mut data) = written(40);
-            let file = if in_data { &mut data } else { &mut links };
+            let (mut links, mut points) = (LINKS.to_vec(), POINTS.to_vec());
+            let file = if in_points { &mut points } else { &mut links };
             let whole = file.len();
             for (at, value) in flips {
                 file[at % whole] ^= value;
             }
-            file.truncate(whole - cut % whole);
-            if let Ok(read) = read(graph.rows.clone(), 4, &mut links.as_slice(), &mut data.as_slice()) {
-                let found = read.search(space.row(3), &space, None, 8, &mut super::super::graph::Walk::default()).to_vec();
-                prop_assert!(found.iter().all(|&(_, row)| row < 40));
+            // Two of three files keep their length, so that they are read to the end.
+            file.truncate(whole - if cut % 3 == 0 { cut % whole } else { 0 });
+            if let Ok(read) = read_bytes(NODES, &links, &points) {
+                let space = super::super::space::prepared(features()).unwrap().0;
+                let found = read.search(space.row(3), &space, None, 8, &mut Walk::default()).to_vec();
+                prop_assert!(found.iter().all(|&(_, row)| row < NODES));
             }
         }
     }
 
     #[test]
     fn each_kind_of_damage_is_named() {
-        let (graph, _, links, data) = written(60);
-        let says = |links: &[u8], data: &[u8]| {
-            read(graph.rows.clone(), 4, &mut { links }, &mut { data }).unwrap_err()
-        };
-        assert!(says(&[], &data).contains("fill"));
-        assert!(says(&links[..links.len() - 1], &data).contains("fill"));
-        assert!(says(&[&links[..], &[0]].concat(), &data).contains("follows the end"));
-        assert!(says(&links, &data[..data.len() - 4]).contains("fill"));
-        let other: Vec<u32> = (1..61).collect();
-        assert!(
-            read(other, 4, &mut links.as_slice(), &mut data.as_slice())
-                .unwrap_err()
-                .contains("not of this graph")
-        );
-        assert!(
-            read(vec![0], 4, &mut links.as_slice(), &mut data.as_slice())
-                .unwrap_err()
-                .contains("other features")
-        );
+        let says = |links: &[u8], points: &[u8]| read_bytes(NODES, links, points).unwrap_err();
+        assert!(says(&[], POINTS).contains("fill"));
+        assert!(says(&LINKS[..LINKS.len() - 1], POINTS).contains("fill"));
+        assert!(says(&[LINKS, &[0]].concat(), POINTS).contains("follows the end"));
+        assert!(says(LINKS, &POINTS[..POINTS.len() - 4]).contains("fill"));
+        let other = (1..=NODES).collect();
+        let error = read(other, M, &mut { LINKS }, &mut { POINTS }).unwrap_err();
+        assert!(error.contains("not of this graph"), "{error}");
+        assert!(read_bytes(1, LINKS, POINTS).unwrap_err().contains("other features"));
+        assert!(read((0..NODES).collect(), M + 1, &mut { LINKS }, &mut { POINTS }).is_err());
     }
 }

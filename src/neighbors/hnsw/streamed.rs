@@ -88,7 +88,7 @@ impl<'a> StreamedGraphs<'a> {
         let mut results: Vec<SearchResults> = sampled.iter().map(|_| SearchResults::new(search)).collect();
         let mut files = Files::new();
         self.each(features, progress, |number, graph, features| {
-            files.extend(write_graph(dir, number, graph.0, &HnswParameters::of_shard(), graph.1)?);
+            files.extend([write_graph(dir, number, graph.0)?]);
             self.walk(features, graph, &sampled, true, &mut results)
         })?;
         let found = self.answers(features, &sampled, results, search, progress)?;
@@ -314,7 +314,7 @@ mod tests {
         let mut features = features();
         let made = graphs(&features, 2);
         let parts: Vec<(&Path, &Files)> = made.iter().map(|(dir, files)| (dir.path(), files)).collect();
-        std::fs::write(made[1].0.path().join("index.0.hnsw.graph"), "").unwrap();
+        std::fs::write(made[1].0.path().join("index.0.safetensors"), "").unwrap();
         let graphs = StreamedGraphs::open(&mut features, 2, &parts, &Device::Cpu).unwrap();
         let joined = tempfile::tempdir().unwrap();
         let error = graphs.join(&mut features, joined.path(), 5, 1, &Silent).unwrap_err();
