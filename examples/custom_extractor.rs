@@ -7,8 +7,7 @@ use pseudo_density::error::Result;
 use pseudo_density::extract::Extractor;
 use pseudo_density::images::{Alpha, Color, Filter, Fit, ImageSet, Preprocessing, load};
 use pseudo_density::progress::Silent;
-use pseudo_density::reference::IndexOptions;
-use pseudo_density::reference::score::score_set;
+use pseudo_density::reference::score::{ScoreOptions, score_set};
 
 const SIDE: usize = 64;
 const FIELDS: usize = 8;
@@ -56,7 +55,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let images = Tensor::from_vec(input, (paths.len(), 3, SIDE, SIDE), &Device::Cpu)?;
     let features = ColourGrid.forward(&images)?.flatten_all()?.to_vec1()?;
     let features = Array2::from_shape_vec((paths.len(), ColourGrid.dimension()), features)?;
-    let scored = score_set(&features.into_shared(), IndexOptions::default().score, &Silent)?;
+    let scored = score_set(&features.into_shared(), ScoreOptions::default(), &Device::Cpu, &Silent)?;
 
     let density = scored.scores.pseudo_density;
     let mut rows: Vec<usize> = (0..density.len()).collect();

@@ -9,7 +9,8 @@ use pseudo_density::generate::{
     ForwardOptions, Generator, GeneratorInfo, LatentSpace, Variables, latents_of_seeds, pixels,
 };
 use pseudo_density::progress::Silent;
-use pseudo_density::reference::{IndexOptions, Scorer};
+use pseudo_density::reference::Scorer;
+use pseudo_density::reference::score::ScoreOptions;
 
 const SIDE: usize = 32;
 
@@ -53,7 +54,8 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         Ok((latents, features.map_err(|e| pseudo_density::Error::data(e.to_string(), ""))?))
     };
     let (_, reference) = scored(&(0..500).collect::<Vec<u32>>())?;
-    let (scorer, _) = Scorer::of_features(reference.into_shared(), IndexOptions::default().score, &Silent)?;
+    let (scorer, _) =
+        Scorer::of_features(reference.into_shared(), ScoreOptions::default(), &Device::Cpu, &Silent)?;
     let (latents, features) = scored(&(1000..1010).collect::<Vec<u32>>())?;
     let scores = scorer.score(features.view(), None, &Silent)?;
     for (z, density) in latents.to_vec2::<f32>()?.iter().zip(&scores.pseudo_density) {

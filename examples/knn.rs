@@ -3,9 +3,7 @@
 
 use ndarray::Array2;
 use pseudo_density::device::DeviceChoice;
-use pseudo_density::neighbors::{
-    ExactIndex, HnswIndex, HnswParameters, NeighborIndex, Search, check_finite, search_on,
-};
+use pseudo_density::neighbors::{ExactIndex, HnswIndex, HnswParameters, NeighborIndex, Search, check_finite};
 use pseudo_density::progress::Silent;
 use std::error::Error;
 use std::time::Instant;
@@ -26,17 +24,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     check_finite(features.view())?;
     let features = features.into_shared();
-    let kind = match kind.split_once('@') {
-        Some((kind, device)) => {
-            search_on(&device.parse::<DeviceChoice>()?.open()?.device);
-            kind
-        }
-        None => kind,
-    };
+    let (kind, device) = kind.split_once('@').unwrap_or((kind, "cpu"));
+    let device = device.parse::<DeviceChoice>()?.open()?.device;
     let search = Search { k: k.parse()?, skip_zero: false };
     let start = Instant::now();
     let index: Box<dyn NeighborIndex> = match kind {
-        "exact" => Box::new(ExactIndex::new(features)?),
+        "exact" => Box::new(ExactIndex::new(features)?.on(&device)),
         "hnsw" => Box::new(HnswIndex::build(features, graph_parameters()?, &Silent)?),
         other => return Err(format!("unknown index {other}").into()),
     };

@@ -10,7 +10,7 @@
 use ndarray::{Array2, Axis};
 use pseudo_density::extract::{ExtractorRequest, LoadedExtractor, tiny};
 use pseudo_density::images::{ImageSet, load};
-use pseudo_density::neighbors::{IndexKind, Search, build};
+use pseudo_density::neighbors::{ExactIndex, NeighborIndex, Search};
 use pseudo_density::progress::Silent;
 use pseudo_density::reference::embed::{EmbedOptions, embed};
 use std::collections::BTreeMap;
@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let test: Vec<usize> = (0..paths.len()).filter(|&i| is_test(i)).collect();
     let class = |i: usize| paths[i].rsplit('/').nth(1).unwrap_or_default();
     let indexed = features.select(Axis(0), &train).into_shared();
-    let (index, _) = build(IndexKind::Exact, indexed, NEIGHBORS, 0, &Silent)?;
+    let index = ExactIndex::new(indexed)?;
     let search = Search { k: NEIGHBORS, skip_zero: false };
     let neighbors = index.search(features.select(Axis(0), &test).view(), None, search, &Silent)?;
     let mut right = 0;

@@ -1,11 +1,11 @@
 //! Scores a folder of images with the embedded network: `score_folder IMAGES`. Prints the ten most unusual.
 
+use candle_core::Device;
 use pseudo_density::extract::{ExtractorRequest, LoadedExtractor};
 use pseudo_density::images::ImageSet;
 use pseudo_density::progress::Silent;
-use pseudo_density::reference::IndexOptions;
 use pseudo_density::reference::embed::{EmbedOptions, embed};
-use pseudo_density::reference::score::score_set;
+use pseudo_density::reference::score::{ScoreOptions, score_set};
 use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let images = ImageSet::open(folder.as_ref(), &Silent)?;
     let extractor = LoadedExtractor::load(&ExtractorRequest::default())?;
     let embedded = embed(&images, &extractor, EmbedOptions { batch: 32, strict: false }, &Silent)?;
-    let scored = score_set(&embedded.features.into_shared(), IndexOptions::default().score, &Silent)?;
+    let scored = score_set(&embedded.features.into_shared(), ScoreOptions::default(), &Device::Cpu, &Silent)?;
 
     let density = &scored.scores.pseudo_density;
     let mut rows: Vec<usize> = (0..density.len()).collect();

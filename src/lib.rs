@@ -28,15 +28,14 @@
 //! # Example
 //!
 //! ```
+//! use candle_core::Device;
 //! use ndarray::Array2;
-//! use pseudo_density::neighbors::IndexKind;
 //! use pseudo_density::progress::Silent;
-//! use pseudo_density::reference::score::{Duplicates, ScoreOptions, score_set};
+//! use pseudo_density::reference::score::{ScoreOptions, score_set};
 //!
 //! // Features of 100 images; `reference::embed::embed` makes them from files.
 //! let features = Array2::from_shape_fn((100, 8), |(i, j)| ((i * 31 + j * 17) % 101) as f32).into_shared();
-//! let options = ScoreOptions { k: 10, exponent: 1.0, duplicates: Duplicates::Keep, index: IndexKind::Auto, seed: 0 };
-//! let scored = score_set(&features, options, &Silent)?;
+//! let scored = score_set(&features, ScoreOptions::default(), &Device::Cpu, &Silent)?;
 //! let mean = scored.scores.pseudo_density.iter().sum::<f64>() / 100.0;
 //! assert!((mean - 1.0).abs() < 1e-9);
 //! # Ok::<(), pseudo_density::Error>(())

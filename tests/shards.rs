@@ -328,12 +328,12 @@ fn graphs_made_in_parts_find_what_exact_search_finds_and_serve_as_any_index() {
     let near = |table: &str| column(&dir, table, "nearest_distance");
     let same = near("cut5.csv").iter().zip(near("exact.csv")).filter(|(a, b)| *a == b).count();
     assert!(same * 100 > exact.len() * 99, "{same}");
-    let bytes = fs::read(dir.path().join("cut5/index.2.hnsw.graph")).unwrap();
-    fs::write(dir.path().join("cut5/index.2.hnsw.graph"), &bytes[1..]).unwrap();
+    let bytes = fs::read(dir.path().join("cut5/index.2.safetensors")).unwrap();
+    fs::write(dir.path().join("cut5/index.2.safetensors"), &bytes[1..]).unwrap();
     let damaged = ["score", "features.npy", "--reference", "cut5", "-o", "x.csv"];
-    run(&dir, &damaged).failure().code(1).stderr(contains("index.2.hnsw.graph"));
+    run(&dir, &damaged).failure().code(1).stderr(contains("index.2.safetensors"));
     index("cut5", "exact", &[]).success();
-    assert!(!dir.path().join("cut5/index.2.hnsw.graph").exists());
+    assert!(!dir.path().join("cut5/index.2.safetensors").exists());
 
     let collapse = ["--duplicates", "collapse"];
     for (name, kind) in [("exact", "exact"), ("again", "hnsw")] {

@@ -6,7 +6,7 @@ use crate::device::{DeviceChoice, Precision};
 use crate::error::{Error, Result};
 use crate::extract::{ExtractorRequest, OnnxRequest};
 use crate::images::{Alpha, Fit};
-use crate::neighbors::{self, IndexKind};
+use crate::neighbors::IndexKind;
 use crate::reference::embed::EmbedOptions;
 use crate::reference::score::{Duplicates, ScoreOptions};
 use crate::shards::ShardRequest;
@@ -56,7 +56,6 @@ impl RunArgs {
         if let Some(remark) = &opened.remark {
             terminal.say(remark);
         }
-        neighbors::search_on(&opened.device);
         // A command starts once.
         let _ = DEVICE.set(opened.device);
         Ok(terminal)

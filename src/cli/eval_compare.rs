@@ -1,5 +1,6 @@
 //! What `pd eval` compares, and how: the same whether features were just made or come out of parts.
 
+use super::common::device;
 use super::eval_summary::{EvalSummary, RealRow, Row};
 use super::terminal::Terminal;
 use crate::error::{Error, Result};
@@ -56,6 +57,7 @@ impl MetricArgs {
             kid_subsets: self.kid_subsets as usize,
             kid_subset_size: self.kid_subset_size as usize,
             seed: self.seed,
+            device: device(),
         }
     }
 

@@ -39,10 +39,11 @@ impl Index {
         let mut reference = Reference::open(&self.reference)?;
         let options = IndexOptions { score: self.density.options(), predictor: !self.no_predictor };
         if let Some(shard) = self.shard {
-            let part = index_shard(&reference, options, merge::resolve(shard)?, &terminal)?;
+            let part =
+                index_shard(&reference, options, merge::resolve(shard)?, &common::device(), &terminal)?;
             return merge::report(&self.reference, &part, &terminal, self.run.json);
         }
-        let done = index(&mut reference, options, &terminal)?;
+        let done = index(&mut reference, options, &common::device(), &terminal)?;
         let (most_typical, most_unusual) = extremes(&done.scores, &done.paths, &done.paths);
         let record = done.record;
         let summary = Summary {

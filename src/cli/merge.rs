@@ -1,6 +1,6 @@
 //! `pd merge`: joins what `--shard I/N` runs left; and what those commands have in common.
 
-use super::common::RunArgs;
+use super::common::{RunArgs, device};
 use super::eval_shard::{EVAL, merge_eval};
 use super::output;
 use super::perturb::merge_perturb;
@@ -43,7 +43,7 @@ impl Merge {
         let index = sharded_index::place(&self.out);
         if index.exists() {
             self.refuse_in_place(INDEX)?;
-            let (merged, _) = merge_indexed(&self.out, &all_parts(&index)?, &terminal)?;
+            let (merged, _) = merge_indexed(&self.out, &all_parts(&index)?, &device(), &terminal)?;
             return self.say(INDEX, &merged);
         }
         if !self.out.join(PARTS).exists() && RESULTS.iter().any(|name| self.out.join(name).is_file()) {

@@ -101,7 +101,7 @@ impl Perturb {
         let count = self.generator.count(generator.as_ref(), &default_seeds)?;
         let options = self.search.options(self.bias.try_into()?);
         options.check()?;
-        let scorer = Scorer::open(&reference, &terminal)?;
+        let scorer = Scorer::open(&reference, &common::device(), &terminal)?;
         let predictor = PredictedDensity::open(&reference)?;
         let record = json!({
             "perturb": serde_json::to_value(&options).map_err(|e| Error::data(e.to_string(), ""))?,

@@ -183,7 +183,7 @@ impl Sample {
         };
         let partial = Partial::open(dir.join(PARTIAL), &run)?;
         let making = Making::new(&source, judgement.as_ref(), batch, partial);
-        let drawn = draw(&making, stats, &options, &dir, terminal)?;
+        let drawn = draw(&making, stats, &options, &common::device(), &dir, terminal)?;
         ending.write(&dir, &making, &drawn, paths)?;
         making.finish()?;
         let summary = ending.finish(&dir, &drawn, &run)?;
@@ -217,7 +217,7 @@ impl Sample {
 
     /// Reads what judges candidates.
     fn judging(&self, reference: &Reference, terminal: &Terminal) -> Result<Judging> {
-        let scorer = Scorer::open(reference, terminal)?;
+        let scorer = Scorer::open(reference, &common::device(), terminal)?;
         Ok(Judging {
             extractor: LoadedExtractor::for_identity(
                 &reference.manifest.identity,

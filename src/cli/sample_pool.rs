@@ -1,5 +1,6 @@
 //! `pd sample --pool`: choosing from images that exist already.
 
+use super::common::device;
 use super::input;
 use super::output;
 use super::run_dir::RunDir;
@@ -85,7 +86,7 @@ pub fn run(args: &Sample, pool: &Path, terminal: &Terminal) -> Result<()> {
             100.0 * share
         ));
     }
-    let scorer = Scorer::open(&reference, terminal)?;
+    let scorer = Scorer::open(&reference, &device(), terminal)?;
     let rule = weights.as_ref().and_then(WeightRecord::rule);
     let options = PoolOptions {
         n: n as usize,

@@ -1,5 +1,6 @@
 //! `pd sample --shard I/N`: candidates in parts; which are kept is decided when they are merged.
 
+use super::common::device;
 use super::merge;
 use super::sample::Sample;
 use super::sample_end::Ending;
@@ -60,7 +61,7 @@ pub fn merge_sample(out: &Path, parts: &[Part], terminal: &Terminal) -> Result<M
     let merged = check_whole(out, parts, drawing.candidates)?;
     let stock = Parts::new(parts, &drawing);
     let options = drawing.options.options()?;
-    let drawn = draw(&stock, drawing.reference.as_ref(), &options, out, terminal)?;
+    let drawn = draw(&stock, drawing.reference.as_ref(), &options, &device(), out, terminal)?;
     ending.write(out, &stock, &drawn, &stock.nearest())?;
     ending.finish(out, &drawn, &drawing.run)?;
     remove_parts(out)?;

@@ -1,7 +1,7 @@
 //! `pd sweep`: what each rule and strength would give.
 
 use super::bundled::Bundled;
-use super::common::{ExtractorArgs, RunArgs};
+use super::common::{ExtractorArgs, RunArgs, device};
 use super::generator_args::{GeneratorArgs, named};
 use super::output;
 use super::run_dir::RunDir;
@@ -151,10 +151,10 @@ impl Sweep {
             index: IndexKind::Auto,
             seed: self.seed,
         };
-        let pool = Pool::new(pool_features[0].clone(), &spaces[0].real, options, &terminal)?;
+        let pool = Pool::new(pool_features[0].clone(), &spaces[0].real, options, &device(), &terminal)?;
         let judges = spaces
             .iter()
-            .map(|space| Space::new(space.real.clone(), self.seed, &terminal))
+            .map(|space| Space::new(space.real.clone(), self.seed, &device(), &terminal))
             .collect::<Result<Vec<_>>>()?;
         let sides: Vec<Judged> = pool_features.iter().zip(&judges).collect();
         let settings = grid(pool.dimension());

@@ -44,7 +44,7 @@ pub fn densities(
         }
     }
     let extractor = extractor()?;
-    let scorer = Scorer::open(reference, progress)?;
+    let scorer = Scorer::open(reference, extractor.device(), progress)?;
     let embedded = embed(images.set(), &extractor, EmbedOptions { batch: BATCH, strict: false }, progress)?;
     let paths: Vec<String> = embedded.images.iter().map(|image| image.path.clone()).collect();
     let own = scorer.own_rows(embedded.features.view(), &paths);
@@ -81,7 +81,7 @@ impl Judge {
         progress: &dyn Progress,
     ) -> Result<Self> {
         let by = match by {
-            DensityBy::Knn => By::Knn(Scorer::open(reference, progress)?),
+            DensityBy::Knn => By::Knn(Scorer::open(reference, extractor.device(), progress)?),
             DensityBy::Predictor => By::Predictor(reference.predictor()?),
         };
         Ok(Self { extractor, by })

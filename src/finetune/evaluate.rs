@@ -39,7 +39,7 @@ impl Evaluator {
         seed: u64,
         device: &Device,
     ) -> Result<Self> {
-        let options = Options::default();
+        let options = Options { device: device.clone(), ..Options::default() };
         let real = FeatureSet::new(reference.features()?.into_shared(), &options, &Silent)?;
         Ok(Self { extractor, real, options, images, seed, device: device.clone() })
     }

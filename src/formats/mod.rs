@@ -7,6 +7,7 @@ pub mod atomic;
 pub mod digest;
 pub mod element;
 pub mod features;
+pub mod integers;
 pub mod npy;
 pub mod pickle;
 pub mod rows;

@@ -1,7 +1,8 @@
 //! The safetensors format: tensors are read one at a time, and written one at a time behind their header.
 
 use super::atomic::AtomicFile;
-use super::element::{ByteOrder, Element, element_count, read_exact};
+use super::element::{ByteOrder, Element, allocate, element_count, read_exact};
+use super::integers::Integer;
 use super::state_dict::{HostTensor, StateDict, TensorData};
 use crate::error::{Error, Result};
 use ndarray::{ArrayD, IxDyn};
@@ -14,6 +15,9 @@ const MAX_HEADER_BYTES: u64 = 100_000_000;
 
 /// Bytes of the header's length.
 const LENGTH_BYTES: u64 = 8;
+
+/// Bytes of integers decoded at a time.
+const CHUNK_BYTES: usize = 1 << 16;
 
 /// An open safetensors file whose header has been checked.
 #[derive(Debug)]
@@ -93,6 +97,28 @@ impl<'p, R: Read + Seek> SafetensorsReader<'p, R> {
             .map_err(|e| Error::malformed(self.path, format!("tensor `{name}`: {e}"), ""))
     }
 
+    /// One tensor of one dimension whose elements are unsigned integers of this type.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if there is none of this name, type and number of dimensions.
+    pub fn integers<T: Integer>(&mut self, name: &str) -> Result<Vec<T>> {
+        let (element, count, shape) = self.seek_to(name)?;
+        if element_of(T::DTYPE) != Some(element) || shape.len() != 1 {
+            let reason = format!("tensor `{name}` of shape {shape:?} is no list of {:?} numbers", T::DTYPE);
+            return Err(Error::malformed(self.path, reason, ""));
+        }
+        let mut values = allocate(count, self.path)?;
+        let mut bytes = vec![0; CHUNK_BYTES.min(count * element.size())];
+        let mut left = count * element.size();
+        while left > 0 {
+            let piece = &mut bytes[..left.min(CHUNK_BYTES)];
+            read_exact(&mut self.source, piece, self.path)?;
+            T::decode(piece, &mut values);
+            left -= piece.len();
+        }
+        Ok(values)
+    }
+
     /// One tensor, floating-point numbers as float32 and integers as int64.
     ///
     /// # Errors
@@ -109,6 +135,30 @@ impl<'p, R: Read + Seek> SafetensorsReader<'p, R> {
         };
         Ok(HostTensor { shape, data })
     }
+}
+
+/// The bytes before the data of a file with these tensors, as (name, type, shape), whose data follow in this order.
+///
+/// # Errors
+/// [`Error::Data`] if there is no such file.
+pub(crate) fn header<N: Into<String>>(
+    tensors: impl IntoIterator<Item = (N, Dtype, Vec<usize>)>,
+) -> Result<Vec<u8>> {
+    let unfit = |e: String| Error::data(format!("these tensors cannot be written: {e}"), "");
+    let mut offset = 0usize;
+    let mut infos = Vec::new();
+    for (name, dtype, shape) in tensors {
+        let start = offset;
+        let bytes = element_count(&shape).and_then(|count| count.checked_mul(dtype.bitsize() / 8));
+        offset = bytes
+            .and_then(|bytes| start.checked_add(bytes))
+            .ok_or_else(|| unfit(format!("{shape:?} cannot be counted")))?;
+        infos.push((name.into(), TensorInfo { dtype, shape, data_offsets: (start, offset) }));
+    }
+    let metadata = Metadata::new(None, infos).map_err(|e| unfit(e.to_string()))?;
+    let mut header = serde_json::to_vec(&metadata).map_err(|e| unfit(e.to_string()))?;
+    header.resize(header.len().next_multiple_of(LENGTH_BYTES as usize), b' ');
+    Ok([&(header.len() as u64).to_le_bytes()[..], &header].concat())
 }
 
 /// Every tensor of a safetensors file; `path` is for messages.
@@ -134,23 +184,10 @@ pub fn write_safetensors(path: impl AsRef<Path>, dict: &StateDict) -> Result<()>
     let path = path.as_ref();
     let mut tensors: Vec<(&str, &HostTensor)> = dict.iter().collect();
     tensors.sort_by(|(a, left), (b, right)| dtype(right).cmp(&dtype(left)).then(a.cmp(b)));
-    let mut offset = 0;
-    let infos = tensors.iter().map(|(name, tensor)| {
-        let start = offset;
-        offset += tensor.len() * dtype(tensor).bitsize() / 8;
-        let info =
-            TensorInfo { dtype: dtype(tensor), shape: tensor.shape.clone(), data_offsets: (start, offset) };
-        (name.to_string(), info)
-    });
-    let unfit = |e: String| Error::data(format!("these tensors cannot be written: {e}"), "");
-    let metadata = Metadata::new(None, infos.collect()).map_err(|e| unfit(e.to_string()))?;
-    let mut header = serde_json::to_vec(&metadata).map_err(|e| unfit(e.to_string()))?;
-    header.resize(header.len().next_multiple_of(LENGTH_BYTES as usize), b' ');
-
+    let header = header(tensors.iter().map(|(name, tensor)| (*name, dtype(tensor), tensor.shape.clone())))?;
     let mut file = AtomicFile::create(path)?;
     let writer = file.writer();
     let mut write = || {
-        writer.write_all(&(header.len() as u64).to_le_bytes())?;
         writer.write_all(&header)?;
         for (_, tensor) in &tensors {
             match &tensor.data {

@@ -7,11 +7,12 @@ use super::{kid, vendi};
 use crate::error::{Error, Result};
 use crate::neighbors::{ExactIndex, NeighborIndex, Neighbors, Search, check_finite};
 use crate::progress::Progress;
+use candle_core::Device;
 use ndarray::{ArcArray2, ArrayView2};
 use std::cell::OnceCell;
 
 /// What the metrics depend on besides the features.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// Neighbours that set the radii of precision, recall, realism and rarity.
     pub k: usize,
@@ -25,6 +26,8 @@ pub struct Options {
     pub kid_subset_size: usize,
     /// Key of every random draw.
     pub seed: u64,
+    /// Where exact search multiplies matrices; the metrics are the same on any device.
+    pub device: Device,
 }
 
 impl Default for Options {
@@ -37,6 +40,7 @@ impl Default for Options {
             kid_subsets: 100,
             kid_subset_size: 1000,
             seed: 0,
+            device: Device::Cpu,
         }
     }
 }
@@ -46,6 +50,7 @@ pub struct FeatureSet<'p> {
     name: String,
     features: Option<ArcArray2<f32>>,
     k: usize,
+    device: Device,
     progress: &'p dyn Progress,
     statistics: OnceCell<Statistics>,
     rooted: OnceCell<RootedStatistics>,
@@ -72,7 +77,8 @@ impl<'p> FeatureSet<'p> {
     pub fn new(features: ArcArray2<f32>, options: &Options, progress: &'p dyn Progress) -> Result<Self> {
         check_finite(features.view())?;
         let k = options.k.max(options.k_density);
-        Ok(FeatureSet { features: Some(features), ..Self::empty(k, progress) })
+        let device = options.device.clone();
+        Ok(FeatureSet { features: Some(features), device, ..Self::empty(k, progress) })
     }
 
     /// A set of which only mean and covariance are known.
@@ -85,6 +91,7 @@ impl<'p> FeatureSet<'p> {
             name: String::new(),
             features: None,
             k,
+            device: Device::Cpu,
             progress,
             statistics: OnceCell::new(),
             rooted: OnceCell::new(),
@@ -170,7 +177,7 @@ impl<'p> FeatureSet<'p> {
     /// # Errors
     /// As [`FeatureSet::features`].
     pub fn index(&self) -> Result<&ExactIndex> {
-        cached(&self.index, || ExactIndex::new(self.shared()?.clone()))
+        cached(&self.index, || Ok(ExactIndex::new(self.shared()?.clone())?.on(&self.device)))
     }
 
     /// The spheres around the rows, for every k of the options.

@@ -1,13 +1,13 @@
 //! Which rows of a set lie inside which balls: what precision, recall, density and coverage are counted from.
-//! The blocked product finds every pair that can be inside, each is settled by its exact distance, and only then told of.
-//! Nothing is kept here: memory does not grow with the number of pairs.
+//! The blocked product finds every pair that can be inside; the visitor is called for those whose exact distance is.
+//! No pair is kept, so that memory does not grow with their number.
 
-use super::blocked::{Operand, Receiver};
-use super::candidates::LIMIT_MARGIN;
 use super::distance::squared_l2_within;
 use super::exact::ExactIndex;
-use super::frame::floor_for;
-use super::{check_finite, check_width};
+use super::exact::blocked::{Operand, Receiver};
+use super::exact::candidates::LIMIT_MARGIN;
+use super::exact::frame::floor_for;
+use super::search::{check_finite, check_width};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, check_stop};
 use ndarray::ArrayView2;
@@ -28,7 +28,7 @@ impl ExactIndex {
 
     /// Calls `visit(ball, row, distance)` for every row of the set within `radii[ball]` of `centres[ball]`, a distance
     /// equal to the radius included. `centres` is `[B, D]`; distances are those of [`super::distance::squared_l2`], so that a
-    /// comparison with a radius found by a search of this room is exact.
+    /// comparison with a radius that [`super::NeighborIndex`] found is exact.
     ///
     /// # Errors
     /// [`Error::Data`] if the centres are not finite or of another width, or a radius is negative or not finite;
@@ -82,7 +82,7 @@ impl ExactIndex {
     }
 }
 
-/// Hands on the pairs that are inside.
+/// Passes the pairs that are inside to the visitor.
 struct Balls<'a> {
     left: Operand<'a>,
     right: Operand<'a>,
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ball_from_another_world_is_compared_directly() {
+    fn a_ball_far_outside_the_set_is_compared_directly() {
         let set = Array2::from_shape_vec((3, 1), vec![1e-20f32, -1e-20, 0.0]).unwrap();
         let centres = Array2::from_shape_vec((2, 1), vec![1.0f32, 1e-20]).unwrap();
         let radii = [2.0, 1e-20];

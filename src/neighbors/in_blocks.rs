@@ -1,16 +1,19 @@
 //! Exact neighbours of some rows in a set that is read block after block: memory does not grow with the set.
-//! Each block is searched exactly, and what is found is merged by (distance, row): the answer of one search of the whole.
+//! Each block is searched exactly and the answers are merged by (distance, row), which gives the answer of one search of the whole set.
 
-use super::{ExactIndex, Merging, NeighborIndex, Neighbors, Search, check_search};
+use super::exact::ExactIndex;
+use super::merging::Merging;
+use super::search::{NeighborIndex, Neighbors, Search, check_search};
 use crate::error::Result;
 use crate::formats::FeatureRows;
 use crate::progress::{Progress, Silent};
 use crate::shards::Shard;
+use candle_core::Device;
 use ndarray::{ArrayView2, Axis, CowArray};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Rows of the set that are read together, at least.
+/// The fewest rows of a block, where the set has as many.
 const BLOCK: usize = 1 << 17;
 
 /// The blocks in which a set of `rows` is read.
@@ -19,13 +22,13 @@ fn blocks(rows: usize, least: usize) -> impl ExactSizeIterator<Item = Range<usiz
     (0..count).map(move |index| Shard { index, count }.range(rows))
 }
 
-/// Of how many rows [`search_in_blocks`] tells for each row of a set of `rows` that it is asked for.
+/// How often [`search_in_blocks`] advances the progress for each query, in a set of `rows`: once for each block.
 pub fn blocks_of(rows: usize) -> usize {
     blocks(rows, BLOCK).len()
 }
 
-/// What [`NeighborIndex::search`] finds for the rows `own` of `features` among the others, which are read in blocks. Tells of each
-/// query once for each block.
+/// What [`NeighborIndex::search`] finds for the rows `own` of `features` among the others, which are read in blocks; candidates
+/// come from `device`. Each query advances the progress once for each block.
 ///
 /// # Errors
 /// What reading returns; as [`NeighborIndex::search`].
@@ -33,9 +36,10 @@ pub fn search_in_blocks(
     features: &mut dyn FeatureRows,
     own: &[usize],
     search: Search,
+    device: &Device,
     progress: &dyn Progress,
 ) -> Result<Neighbors> {
-    search_in_blocks_of(BLOCK, features, own, search, progress)
+    search_in_blocks_of(BLOCK, features, own, search, device, progress)
 }
 
 fn search_in_blocks_of(
@@ -43,13 +47,14 @@ fn search_in_blocks_of(
     features: &mut dyn FeatureRows,
     own: &[usize],
     search: Search,
+    device: &Device,
     progress: &dyn Progress,
 ) -> Result<Neighbors> {
     check_search(search)?;
     let queries = features.select(own)?;
     let mut merging = Merging::new(own.len(), search);
     for block in blocks(features.dim().0, least) {
-        let index = ExactIndex::new(features.read(block.clone())?.into_shared())?;
+        let index = ExactIndex::new(features.read(block.clone())?.into_shared())?.on(device);
         let inside = |&row: &usize| block.contains(&row).then(|| (row - block.start) as u32);
         let exclude: Vec<Option<u32>> = own.iter().map(inside).collect();
         // A block may have fewer rows that count than are wanted.
@@ -77,7 +82,7 @@ fn search_in_blocks_of(
     merging.finish()
 }
 
-/// Some of the rows, without a copy where they are all.
+/// The rows numbered `some`, without a copy where they are all.
 fn these<'a>(rows: ArrayView2<'a, f32>, some: &[usize]) -> CowArray<'a, f32, ndarray::Ix2> {
     if some.len() == rows.nrows() { rows.into() } else { rows.select(Axis(0), some).into() }
 }
@@ -104,7 +109,7 @@ mod tests {
                 Array2::from_shape_fn((rows, 2), |(i, j)| f32::from(values[2 * i + j])).into_shared();
             let search = Search { k, skip_zero };
             let own: Vec<usize> = (from..rows - 7).step_by(step).collect();
-            let found = search_in_blocks_of(least, &mut features, &own, search, &Silent).unwrap();
+            let found = search_in_blocks_of(least, &mut features, &own, search, &Device::Cpu, &Silent).unwrap();
             let whole = ExactIndex::new(features).unwrap().search_self(search, &Silent).unwrap();
             for (q, row) in own.into_iter().enumerate() {
                 prop_assert_eq!(found.of(q), whole.of(row));
@@ -117,7 +122,8 @@ mod tests {
         let mut features = Array2::from_shape_fn((12, 1), |(i, _)| (i % 3) as f32).into_shared();
         for (k, skip_zero) in [(12, false), (9, true)] {
             let search = Search { k, skip_zero };
-            let error = search_in_blocks_of(2, &mut features, &[0, 5], search, &Silent).unwrap_err();
+            let error =
+                search_in_blocks_of(2, &mut features, &[0, 5], search, &Device::Cpu, &Silent).unwrap_err();
             let whole = ExactIndex::new(features.clone()).unwrap();
             let exclude = [Some(0), Some(5)];
             let queries = features.select(&[0, 5]).unwrap();

@@ -1,7 +1,7 @@
 //! The nearest of each query out of several answers: lists of parts of a set, merged by (distance, row).
 
-use super::top_k::Nearest;
-use super::{Neighbors, Search, too_few};
+use super::exact::top_k::Nearest;
+use super::search::{Neighbors, Search, too_few};
 use crate::error::Result;
 
 /// Answers that are being merged. The result does not depend on the order in which they come.
@@ -11,7 +11,7 @@ pub struct Merging {
 }
 
 impl Merging {
-    /// For what each of `queries` searches.
+    /// For `queries` that each ask for `search`.
     pub fn new(queries: usize, search: Search) -> Self {
         Self { search, nearest: (0..queries).map(|_| Nearest::new(search.k)).collect() }
     }

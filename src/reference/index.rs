@@ -2,14 +2,15 @@
 
 use super::files;
 use super::manifest::DensityRecord;
-use super::score::{Duplicates, ScoreOptions, Scores, SetScores, score_indexed};
+use super::score::{ScoreOptions, Scores, SetScores, score_indexed};
 use super::store::{Reference, write_csv};
 use crate::density::{DensityPredictor, Pair, PredictorQuality};
 use crate::error::{Error, Result};
 use crate::formats::FeatureRows;
 use crate::formats::table::{Table, Values, write_csv_in_pieces};
-use crate::neighbors::{IndexKind, IndexRecord};
+use crate::neighbors::IndexRecord;
 use crate::progress::Progress;
+use candle_core::Device;
 use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -38,24 +39,22 @@ pub struct Indexed {
 
 impl Default for IndexOptions {
     fn default() -> Self {
-        let score = ScoreOptions {
-            k: 10,
-            exponent: 1.0,
-            duplicates: Duplicates::Keep,
-            index: IndexKind::Auto,
-            seed: 0,
-        };
-        Self { score, predictor: true }
+        Self { score: ScoreOptions::default(), predictor: true }
     }
 }
 
-/// Adds neighbours, densities and predictor to a reference, replacing those it had.
+/// Adds neighbours, densities and predictor to a reference, replacing those it had. Exact search multiplies matrices on `device`.
 ///
 /// # Errors
 /// As [`super::score::score_set`]; what writing returns.
-pub fn index(reference: &mut Reference, options: IndexOptions, progress: &dyn Progress) -> Result<Indexed> {
+pub fn index(
+    reference: &mut Reference,
+    options: IndexOptions,
+    device: &Device,
+    progress: &dyn Progress,
+) -> Result<Indexed> {
     let mut features = reference.features()?.into_shared();
-    let (found, index) = score_indexed(&features, options.score, progress)?;
+    let (found, index) = score_indexed(&features, options.score, device, progress)?;
     keep(reference, &mut features, found, move |dir, record| index.save(dir, record), options, progress)
 }
 

@@ -12,6 +12,7 @@ mod scorer;
 pub mod sharded;
 mod sharded_graphs;
 pub mod sharded_index;
+mod sharded_neighbors;
 pub mod sharded_sets;
 mod store;
 

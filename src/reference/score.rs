@@ -4,8 +4,11 @@ use super::findings::Findings;
 use crate::density::{Distribution, NearDuplicates, PseudoDensity, Quantiles, score_groups};
 use crate::error::{Error, Result};
 use crate::formats::table::{Table, Values};
-use crate::neighbors::{self, BuiltIndex, IndexKind, IndexRecord, Search};
+use crate::neighbors::{
+    self, AnyIndex, BuildOptions, ExactIndex, IndexKind, IndexRecord, NeighborIndex, Search,
+};
 use crate::progress::Progress;
+use candle_core::Device;
 use ndarray::{ArcArray2, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -35,6 +38,13 @@ pub struct ScoreOptions {
     pub index: IndexKind,
     /// Key of every random draw (samples that statistics are estimated on).
     pub seed: u64,
+}
+
+impl Default for ScoreOptions {
+    /// K 10 and the exponent 1, as in Li et al., TMLR 2024, with copies as they are.
+    fn default() -> Self {
+        Self { k: 10, exponent: 1.0, duplicates: Duplicates::Keep, index: IndexKind::Auto, seed: 0 }
+    }
 }
 
 /// One row per image, the columns of a score table.
@@ -115,16 +125,17 @@ pub struct SetScores {
     pub index_record: IndexRecord,
 }
 
-/// Scores every row of `features` `[N, D]` by its neighbours among the others.
+/// Scores every row of `features` `[N, D]` by its neighbours among the others. Exact search multiplies matrices on `device`.
 ///
 /// # Errors
 /// [`Error::Data`] for N <= K, values that are not finite, or constant features.
 pub fn score_set(
     features: &ArcArray2<f32>,
     options: ScoreOptions,
+    device: &Device,
     progress: &dyn Progress,
 ) -> Result<SetScores> {
-    Ok(score_indexed(features, options, progress)?.0)
+    Ok(score_indexed(features, options, device, progress)?.0)
 }
 
 /// [`score_set`], with the index that found the neighbours.
@@ -134,12 +145,14 @@ pub fn score_set(
 pub(super) fn score_indexed(
     features: &ArcArray2<f32>,
     options: ScoreOptions,
+    device: &Device,
     progress: &dyn Progress,
-) -> Result<(SetScores, BuiltIndex)> {
+) -> Result<(SetScores, AnyIndex)> {
     neighbors::check_finite(features.view())?;
     check_enough(features.nrows(), options.k)?;
-    let (index, record) =
-        neighbors::build(options.index, features.clone(), options.k, options.seed, progress)?;
+    let of_index =
+        BuildOptions { kind: options.index, k: options.k, seed: options.seed, device: device.clone() };
+    let (index, record) = neighbors::build(features.clone(), &of_index, progress)?;
     let mut findings = Findings::new(&mut features.clone(), options)?;
     findings.add(&index.search_self(Search { k: options.k, skip_zero: false }, progress)?);
     let scores = findings.scores(record, |rows, search| {
@@ -174,7 +187,7 @@ pub struct GroupedScores {
     pub unscored: Vec<(String, String)>,
 }
 
-/// Scores every row of `features` `[N, D]` by its neighbours within its group.
+/// Scores every row of `features` `[N, D]` by its neighbours within its group. Exact search multiplies matrices on `device`.
 ///
 /// # Errors
 /// As [`score_groups`].
@@ -182,11 +195,12 @@ pub fn score_set_in_groups(
     features: ArrayView2<f32>,
     groups: Vec<String>,
     options: ScoreOptions,
+    device: &Device,
     progress: &dyn Progress,
 ) -> Result<GroupedScores> {
     let search = Search { k: options.k, skip_zero: options.duplicates == Duplicates::Collapse };
     let found = score_groups(features, &groups, search, options.exponent, progress, |rows| {
-        neighbors::build_borrowed(rows)
+        Ok(Box::new(ExactIndex::new(rows.to_owned().into_shared())?.on(device)))
     })?;
     let mut scores = Scores { group: groups, ..Scores::default() };
     for row in &found.rows {

@@ -5,8 +5,9 @@ use super::row_name;
 use super::score::{Duplicates, ScoreOptions, Scores, score_indexed};
 use crate::density::{Distribution, PseudoDensity};
 use crate::error::Result;
-use crate::neighbors::{self, BuiltIndex, Neighbors, Search};
+use crate::neighbors::{self, AnyIndex, NeighborIndex, Neighbors, Search};
 use crate::progress::Progress;
+use candle_core::Device;
 use ndarray::{ArcArray2, ArrayView2};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -25,29 +26,31 @@ pub enum DensityBy {
 
 /// An indexed reference, ready to score any number of batches.
 pub struct Scorer {
-    index: BuiltIndex,
+    index: AnyIndex,
     features: ArcArray2<f32>,
     model: PseudoDensity,
     distribution: Distribution,
     duplicates: Duplicates,
     paths: Vec<String>,
+    device: Device,
 }
 
 impl Scorer {
-    /// Reads everything that scoring needs.
+    /// Reads everything that scoring needs. Exact search multiplies matrices on `device`.
     ///
     /// # Errors
     /// [`crate::Error::Malformed`] if the reference is damaged or not indexed.
-    pub fn open(reference: &Reference, progress: &dyn Progress) -> Result<Self> {
+    pub fn open(reference: &Reference, device: &Device, progress: &dyn Progress) -> Result<Self> {
         let record = reference.density()?;
         let features = reference.features()?.into_shared();
         Ok(Self {
-            index: neighbors::open(&reference.dir, &record.index, features.clone(), progress)?,
+            index: neighbors::open(&reference.dir, &record.index, features.clone(), device, progress)?,
             features,
             model: record.model.clone(),
             distribution: reference.distribution()?,
             duplicates: record.duplicates,
             paths: reference.paths()?,
+            device: device.clone(),
         })
     }
 
@@ -59,9 +62,10 @@ impl Scorer {
     pub fn of_features(
         features: ArcArray2<f32>,
         options: ScoreOptions,
+        device: &Device,
         progress: &dyn Progress,
     ) -> Result<(Self, Option<f64>)> {
-        let (found, index) = score_indexed(&features, options, progress)?;
+        let (found, index) = score_indexed(&features, options, device, progress)?;
         let scorer = Self {
             distribution: Distribution::new(&found.scores.pseudo_density)?,
             index,
@@ -69,6 +73,7 @@ impl Scorer {
             duplicates: options.duplicates,
             paths: (0..features.nrows()).map(row_name).collect(),
             features,
+            device: device.clone(),
         };
         Ok((scorer, found.intrinsic_dimension))
     }
@@ -86,6 +91,11 @@ impl Scorer {
     /// The name of each row of the reference.
     pub fn paths(&self) -> &[String] {
         &self.paths
+    }
+
+    /// Where exact search multiplies matrices.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     /// Features of the reference, `[N, D]`.

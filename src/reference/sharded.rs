@@ -73,7 +73,7 @@ pub fn embed_shard(
     })
 }
 
-/// Scores of one shard of `set` against `reference`, as a part of `out`.
+/// Scores of one shard of `set` against `reference`, as a part of `out`. Exact search multiplies matrices on the extractor's device.
 ///
 /// # Errors
 /// As [`embed_shard`]; [`Error::Malformed`] if the reference is damaged or not indexed.
@@ -91,7 +91,7 @@ pub fn score_shard(
     make(Work { out, set, extractor, options, shard, run }, progress, |dir, partial, chunks, unlisted| {
         let Embedded { features, images, skipped } = gather(partial, chunks, extractor, unlisted, options)?;
         let paths: Vec<String> = images.into_iter().map(|image| image.path).collect();
-        let scorer = Scorer::open(reference, progress)?;
+        let scorer = Scorer::open(reference, extractor.device(), progress)?;
         let own = scorer.own_rows(features.view(), &paths);
         let scores = scorer.score(features.view(), Some(&own), progress)?;
         write_table(dir.join(files::SCORES), &scores.table(&paths, scorer.paths())?)?;

@@ -1,17 +1,18 @@
-//! The HNSW neighbours of `pd index` in parts: each part has the graph of its own rows, and what all rows find in there.
-//! The merge takes for each row the nearest of what all parts found, by (distance, row), and the graphs together as the index.
-//! A part holds features of its own rows only, and the merge those of one part at a time; the others go by in groups.
+//! The HNSW neighbours of `pd index` in parts: each part has the graph of its own rows, and the neighbours of all rows in it.
+//! The merge takes for each row the nearest of all parts, by (distance, row); the graphs of all parts are the index.
+//! A part keeps the features of its own rows in memory, and the merge those of one part at a time; others are read in groups.
 
 use super::findings::Findings;
 use super::score::{ScoreOptions, SetScores};
-use super::sharded_index::{file, groups, read, without_neighbors, write};
+use super::sharded_neighbors::{file, groups, read, without_neighbors, write};
 use super::store::Reference;
 use crate::error::{Error, Result};
 use crate::formats::FeatureRows;
 use crate::formats::atomic::link_or_copy;
-use crate::neighbors::{GraphShard, GraphsInTurn, Merging, Neighbors, Search};
+use crate::neighbors::{GraphShard, Merging, Neighbors, Search, StreamedGraphs};
 use crate::progress::{Progress, check_stop};
 use crate::shards::{self, CHUNK, Part, Partial};
+use candle_core::Device;
 use ndarray::ArcArray2;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -23,7 +24,7 @@ const READ: usize = 8 * CHUNK;
 /// Digests of the files of a graph, by name.
 type Files = BTreeMap<String, String>;
 
-/// Name in a part of the neighbours that a group of rows found there.
+/// The file of a part that holds the neighbours of a group of rows in its graph.
 fn name(group: &Range<usize>) -> String {
     format!("neighbors-{:06}.npz", group.start / CHUNK)
 }
@@ -38,13 +39,14 @@ fn all_groups(rows: usize) -> Vec<Range<usize>> {
     groups(0..shards::count(rows), rows)
 }
 
-/// Builds the graph of the rows `own` and finds what all rows have as their `k` nearest in there, as far as an earlier attempt has
-/// not. A shard without rows has nothing to find.
+/// Builds the graph of the rows `own` and finds the `k` nearest of all rows in it, as far as an earlier attempt has not. A shard
+/// without rows has nothing to find. Exact search multiplies matrices on `device`.
 pub(super) fn make_graph(
     reference: &Reference,
     k: usize,
     own: Range<usize>,
     partial: &Partial,
+    device: &Device,
     progress: &dyn Progress,
 ) -> Result<()> {
     if own.is_empty() {
@@ -53,7 +55,7 @@ pub(super) fn make_graph(
     let rows = reference.manifest.rows;
     let mut features = reference.feature_files()?;
     let content = features.read(own.clone())?.into_shared();
-    let found_in = GraphShard::found(&own, k);
+    let found_in = GraphShard::answered(&own, k);
     let graph = match kept_graph(partial, rows, content.clone(), own.clone(), progress)? {
         Some(graph) => graph,
         None => {
@@ -62,6 +64,7 @@ pub(super) fn make_graph(
             graph
         }
     };
+    let graph = graph.on(device);
     let missing: Vec<Range<usize>> =
         all_groups(rows).into_iter().filter(|group| !partial.has(group.start / CHUNK)).collect();
     progress.start("nearest neighbours", missing.iter().map(|group| group.len() as u64).sum(), "rows");
@@ -82,7 +85,7 @@ pub(super) fn make_graph(
     Ok(())
 }
 
-/// The graph that an earlier attempt has left, if it is whole: a machine that loses its power may leave less than it wrote.
+/// The graph that an earlier attempt has left, if it is complete: after a power cut the file may be shorter than it was written.
 fn kept_graph(
     partial: &Partial,
     rows: usize,
@@ -135,7 +138,7 @@ fn merge_found(
         for part in with_rows(parts) {
             let path = part.file(&name(&group)).ok_or_else(|| without_neighbors(part))?;
             let inside = part.record.inputs.clone();
-            let found = read(&path, (group.len(), GraphShard::found(&inside, k)), inside)?;
+            let found = read(&path, (group.len(), GraphShard::answered(&inside, k)), inside)?;
             for (q, own) in group.clone().enumerate() {
                 let (rows, distances) = found.of(q);
                 let others = rows.iter().copied().zip(distances.iter().copied());
@@ -155,13 +158,14 @@ pub(super) fn join_graphs(
     parts: &[Part],
     dir: &Path,
     options: ScoreOptions,
+    device: &Device,
     progress: &dyn Progress,
 ) -> Result<SetScores> {
     let mut findings = Findings::new(features, options)?;
     merge_found(parts, options.k, features.dim().0, progress, |found| findings.add(found))?;
     let graphs: Vec<(&Path, &Files)> =
         with_rows(parts).map(|part| (part.dir.as_path(), &part.record.files)).collect();
-    let graphs = GraphsInTurn::open(features, parts.len(), &graphs)?;
+    let graphs = StreamedGraphs::open(features, parts.len(), &graphs, device)?;
     let record = graphs.join(features, dir, options.k, options.seed, progress)?;
     findings.scores(record, |rows, search| graphs.mean_distances(features, rows, search, progress))
 }
@@ -207,10 +211,10 @@ pub(super) mod tests {
         let partial = Partial::open(dir.path().join("partial"), &"run").unwrap();
         let made = |own: &Range<usize>| {
             let begun = Begun::default();
-            make_graph(&reference, 4, own.clone(), &partial, &begun).unwrap();
+            make_graph(&reference, 4, own.clone(), &partial, &Device::Cpu, &begun).unwrap();
             let out = tempfile::tempdir_in(dir.path()).unwrap();
             fill(out.path(), &partial, ROWS).unwrap();
-            let names = ["index.0.hnsw.data", "index.0.hnsw.graph", "neighbors-000000.npz"];
+            let names = ["index.0.safetensors", "neighbors-000000.npz"];
             let files = names.map(|name| fs::read(out.path().join(name)).unwrap());
             (files, begun.0.into_inner().unwrap())
         };
@@ -223,7 +227,7 @@ pub(super) mod tests {
         assert_eq!(begun, ["reading the neighbour graph", "nearest neighbours"]);
         assert_eq!(again, files);
         // A graph that is not whole is built again.
-        fs::write(partial.path("index.0.hnsw.graph"), "").unwrap();
+        fs::write(partial.path("index.0.safetensors"), "").unwrap();
         let (again, begun) = made(&own);
         assert!(begun.contains(&"neighbour graph".to_owned()), "{begun:?}");
         assert_eq!(again, files);

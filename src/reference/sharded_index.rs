@@ -1,23 +1,23 @@
-//! `pd index` in parts (`--shard I/N`): each part has the exact neighbours of some of the rows, and streams the whole reference.
-//! The merge takes the neighbours of one part after the other and goes on as one run does: densities, quantiles, predictor. It
-//! reads features as it wants them; only the predictor takes all.
-//! Graphs are cut the other way, by the rows that are found (`sharded_graphs`).
+//! `pd index` in parts: each part has the exact neighbours of some of the rows, and reads the whole reference block after block.
+//! The merge reads the neighbours of one part after the other and continues as one run does: densities, quantiles, predictor. It
+//! reads features as they are needed; only the predictor takes all at once.
+//! With HNSW graphs each part has the neighbours of all rows among its own (`sharded_graphs`).
 
 use super::findings::Findings;
 use super::index::{IndexOptions, Indexed, keep};
 use super::score::{ScoreOptions, SetScores, check_enough};
 use super::sharded_graphs::{fill, join_graphs, make_graph};
+use super::sharded_neighbors::{TOGETHER, append, file, groups, read, without_neighbors, write};
 use super::store::Reference;
 use crate::error::{Error, Result};
 use crate::formats::FeatureRows;
 use crate::formats::atomic::remove_directory_in_use;
-use crate::formats::npy::{read_npz_f64, write_npz_f64};
 use crate::neighbors::{
     IndexKind, IndexRecord, Neighbors, Search, blocks_of, place_graphs, remove_graphs, search_in_blocks,
 };
 use crate::progress::{Progress, check_stop};
 use crate::shards::{self, CHUNK, Merged, Part, Partial, Run, Shard, check_whole, options_of};
-use ndarray::{Array2, ArrayD, ArrayView2};
+use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -26,13 +26,8 @@ use std::path::{Path, PathBuf};
 pub const INDEX: &str = "index";
 /// Where in a reference its parts are: `parts/` itself may hold features.
 const PLACE: &str = "indexing";
-/// The neighbours of a part: `rows` and `distances`, `[n, K]`.
+/// The file of a part that holds the neighbours of its rows.
 const NEIGHBORS: &str = "neighbors.npz";
-/// Names of its arrays.
-const ARRAYS: [&str; 2] = ["rows", "distances"];
-/// Chunks whose neighbours are searched together, and kept when they are found.
-pub(super) const TOGETHER: usize = 64;
-
 /// What identifies a run.
 #[derive(Serialize, Deserialize)]
 struct IndexRun {
@@ -47,6 +42,7 @@ pub fn place(reference: &Path) -> PathBuf {
 }
 
 /// One shard of the neighbours of the rows of `reference`, as a part. What an earlier attempt found is not searched again.
+/// Exact search multiplies matrices on `device`.
 ///
 /// # Errors
 /// As [`super::index()`] and [`shards::finished_part`].
@@ -54,6 +50,7 @@ pub fn index_shard(
     reference: &Reference,
     options: IndexOptions,
     shard: Shard,
+    device: &Device,
     progress: &dyn Progress,
 ) -> Result<Part> {
     let (rows, width) = (reference.manifest.rows, reference.manifest.identity.dimension);
@@ -66,9 +63,9 @@ pub fn index_shard(
         let partial = Partial::open(shards::chunks_of(&out, shard, &run), &run)?;
         let k = options.score.k;
         if kind == IndexKind::Hnsw {
-            make_graph(reference, k, own.clone(), &partial, progress)?;
+            make_graph(reference, k, own.clone(), &partial, device, progress)?;
         } else {
-            find(reference, k, &groups(chunks.clone(), rows), &partial, progress)?;
+            find(reference, k, &groups(chunks.clone(), rows), &partial, device, progress)?;
         }
         let part = shards::publish(&out, shard, &run, own.clone(), |dir| {
             if kind == IndexKind::Hnsw {
@@ -87,27 +84,13 @@ pub fn index_shard(
     })
 }
 
-/// The rows of `chunks` of a set of `rows` in groups whose neighbours are searched together.
-pub(super) fn groups(chunks: Range<usize>, rows: usize) -> Vec<Range<usize>> {
-    let end = chunks.end;
-    let group = |chunk: usize| {
-        let next = (chunk + TOGETHER).min(end);
-        shards::range(chunk, rows).start..shards::range(next, rows).start
-    };
-    chunks.step_by(TOGETHER).map(group).collect()
-}
-
-/// Where the neighbours of a group of rows wait for the end of the part.
-pub(super) fn file(partial: &Partial, group: &Range<usize>) -> PathBuf {
-    partial.data_as(group.start / CHUNK, "npz")
-}
-
 /// Finds the neighbours of groups of rows that have none yet.
 fn find(
     reference: &Reference,
     k: usize,
     groups: &[Range<usize>],
     partial: &Partial,
+    device: &Device,
     progress: &dyn Progress,
 ) -> Result<()> {
     let missing: Vec<&Range<usize>> = groups.iter().filter(|g| !partial.has(g.start / CHUNK)).collect();
@@ -117,50 +100,12 @@ fn find(
     for group in missing {
         check_stop(|| "what was found is kept; the same command continues".into())?;
         let own = Vec::from_iter(group.clone());
-        let found = search_in_blocks(&mut features, &own, Search { k, skip_zero: false }, progress)?;
+        let found = search_in_blocks(&mut features, &own, Search { k, skip_zero: false }, device, progress)?;
         write(&file(partial, group), &found)?;
         partial.finish(group.start / CHUNK, &group.len())?;
     }
     progress.finish();
     Ok(())
-}
-
-pub(super) fn write(path: &Path, neighbors: &Neighbors) -> Result<()> {
-    let shape = (neighbors.len(), neighbors.k);
-    let wrong = |e: ndarray::ShapeError| Error::data(e.to_string(), "");
-    // Row numbers below 2^32 are exact in float64.
-    let rows = Array2::from_shape_vec(shape, neighbors.rows.iter().map(|&row| f64::from(row)).collect());
-    let rows = rows.map_err(wrong)?.into_dyn();
-    let distances = ArrayView2::from_shape(shape, &neighbors.distances).map_err(wrong)?.into_dyn();
-    write_npz_f64(path, &[(ARRAYS[0], rows.view()), (ARRAYS[1], distances)])
-}
-
-/// Appends the `count` neighbour lists in a file; rows are of a set of `total`.
-fn append(all: &mut Neighbors, path: &Path, count: usize, total: usize) -> Result<()> {
-    let found = read(path, (count, all.k), 0..total)?;
-    all.rows.extend(found.rows);
-    all.distances.extend(found.distances);
-    Ok(())
-}
-
-/// The neighbour lists in a file, `[count, k]`, of rows that are all `among` those.
-pub(super) fn read(path: &Path, (count, k): (usize, usize), among: Range<usize>) -> Result<Neighbors> {
-    let wrong = |reason: &str| Error::malformed(path, reason, "remove its part and run that shard again");
-    let arrays: Option<[ArrayD<f64>; 2]> =
-        read_npz_f64(path, &ARRAYS)?.and_then(|arrays| arrays.try_into().ok());
-    let [rows, distances] = arrays.ok_or_else(|| wrong("holds no neighbours"))?;
-    if [&rows, &distances].iter().any(|array| array.shape() != [count, k]) {
-        return Err(wrong("holds the neighbours of other rows"));
-    }
-    let (first, end) = (among.start as f64, among.end as f64);
-    if rows.iter().any(|&row| !(row >= first && row < end)) {
-        return Err(wrong("names a row that is not there to be found"));
-    }
-    if distances.iter().any(|distance| !(*distance >= 0.0 && distance.is_finite())) {
-        return Err(wrong("holds a distance that is none"));
-    }
-    let rows = rows.iter().map(|&row| row as u32).collect();
-    Ok(Neighbors { k, rows, distances: distances.into_iter().collect() })
 }
 
 /// Joins the parts of `pd index` and completes the reference: the bytes of one run, where neighbours are exact. Memory is for some
@@ -169,7 +114,12 @@ pub(super) fn read(path: &Path, (count, k): (usize, usize), among: Range<usize>)
 /// # Errors
 /// [`Error::Malformed`] if a file is not the one that its part was made with, or the features are no longer those that were
 /// searched.
-pub fn merge_indexed(dir: &Path, parts: &[Part], progress: &dyn Progress) -> Result<(Merged, Indexed)> {
+pub fn merge_indexed(
+    dir: &Path,
+    parts: &[Part],
+    device: &Device,
+    progress: &dyn Progress,
+) -> Result<(Merged, Indexed)> {
     let IndexRun { reference: searched, options } = options_of(parts)?;
     let mut reference = Reference::open(dir)?;
     let out = place(dir);
@@ -187,11 +137,11 @@ pub fn merge_indexed(dir: &Path, parts: &[Part], progress: &dyn Progress) -> Res
     let indexed = if kind == IndexKind::Hnsw {
         // Beside the parts, so that an attempt that is cut off leaves nothing in the reference.
         let graphs = tempfile::tempdir_in(&out).map_err(Error::io("create", &out))?;
-        let found = join_graphs(&mut features, parts, graphs.path(), options.score, progress)?;
+        let found = join_graphs(&mut features, parts, graphs.path(), options.score, device, progress)?;
         let place = |dir: &Path, record: &mut IndexRecord| place_graphs(graphs.path(), dir, record);
         keep(&mut reference, &mut features, found, place, options, progress)?
     } else {
-        let found = join_exact(&mut features, parts, options.score, progress)?;
+        let found = join_exact(&mut features, parts, options.score, device, progress)?;
         keep(&mut reference, &mut features, found, |dir, _| remove_graphs(dir), options, progress)?
     };
     remove_directory_in_use(&out)?;
@@ -203,6 +153,7 @@ fn join_exact(
     features: &mut dyn FeatureRows,
     parts: &[Part],
     options: ScoreOptions,
+    device: &Device,
     progress: &dyn Progress,
 ) -> Result<SetScores> {
     let rows = features.dim().0;
@@ -216,14 +167,16 @@ fn join_exact(
         progress.advance(count as u64);
     }
     progress.finish();
-    findings.scores(IndexRecord::exact(), |rows, search| search_again(features, rows, search, progress))
+    findings
+        .scores(IndexRecord::exact(), |rows, search| search_again(features, rows, search, device, progress))
 }
 
-/// d_K of some rows of a set, in groups.
+/// The mean distances `[n]` of some rows of a set to their neighbours (d_K), in groups.
 fn search_again(
     features: &mut dyn FeatureRows,
     rows: &[usize],
     search: Search,
+    device: &Device,
     progress: &dyn Progress,
 ) -> Result<Vec<f64>> {
     let mut means = Vec::with_capacity(rows.len());
@@ -234,15 +187,10 @@ fn search_again(
     );
     for rows in rows.chunks(TOGETHER * CHUNK) {
         check_stop(String::new)?;
-        means.extend(search_in_blocks(features, rows, search, progress)?.mean_distances());
+        means.extend(search_in_blocks(features, rows, search, device, progress)?.mean_distances());
     }
     progress.finish();
     Ok(means)
-}
-
-/// The error of a part that lacks a file of neighbours.
-pub(super) fn without_neighbors(part: &Part) -> Error {
-    Error::malformed(&part.dir, "has no neighbours", "remove it and run its shard again")
 }
 
 #[cfg(test)]
@@ -253,7 +201,7 @@ mod tests {
     use crate::progress::Silent;
     use ndarray::{ArcArray2, Array2};
 
-    /// Rows of which only single ones may be read.
+    /// Features of which no ranges may be read, only single rows.
     struct Singles(ArcArray2<f32>);
 
     impl FeatureRows for Singles {
@@ -277,12 +225,12 @@ mod tests {
         let parts: Vec<Part> = (0..4)
             .map(|index| {
                 let shard = Shard { index, count: 4 };
-                index_shard(&reference, options, shard, &Silent).unwrap()
+                index_shard(&reference, options, shard, &Device::Cpu, &Silent).unwrap()
             })
             .collect();
         let mut singles = Singles(features.into_shared());
-        let found = join_exact(&mut singles, &parts, options.score, &Silent).unwrap();
-        let whole = index(&mut reference, options, &Silent).unwrap();
+        let found = join_exact(&mut singles, &parts, options.score, &Device::Cpu, &Silent).unwrap();
+        let whole = index(&mut reference, options, &Device::Cpu, &Silent).unwrap();
         assert_eq!(found.scores, whole.scores);
         assert_eq!(found.near_duplicates.total, whole.record.near_duplicate_pairs);
         assert!(found.near_duplicates.total > 0);

@@ -9,8 +9,9 @@ use super::weights::{Candidates, ImportanceWeights};
 use crate::density::random::{Purpose, uniform};
 use crate::density::{Rule, effective_sample_size};
 use crate::error::{Error, Result};
-use crate::neighbors::IndexKind;
+use crate::neighbors::BuildOptions;
 use crate::progress::Progress;
+use candle_core::Device;
 use ndarray::{Array2, ArrayD};
 use serde::Serialize;
 use std::ops::Range;
@@ -162,11 +163,13 @@ impl Drawn {
 struct Run<'a> {
     stock: &'a dyn Stock,
     options: &'a DrawOptions,
+    device: &'a Device,
     out: &'a Path,
     progress: &'a dyn Progress,
 }
 
 /// Draws into the directory `out`: images of the kept. Without `reference` everything is kept.
+/// Exact search among the generated images multiplies matrices on `device`.
 ///
 /// # Errors
 /// [`Error::Data`] for weights that cannot be made, and what the stock returns. Too few accepted images are no error here: see
@@ -175,10 +178,11 @@ pub fn draw(
     stock: &dyn Stock,
     reference: Option<&ReferenceStats>,
     options: &DrawOptions,
+    device: &Device,
     out: &Path,
     progress: &dyn Progress,
 ) -> Result<Drawn> {
-    let run = Run { stock, options, out, progress };
+    let run = Run { stock, options, device, out, progress };
     match reference {
         Some(reference) => {
             options.check(reference)?;
@@ -221,8 +225,8 @@ impl Run<'_> {
 
         let DrawOptions { rule, budget, seed, .. } = *self.options;
         let of_pilot = || first.slice(ndarray::s![..pilot, ..]).to_owned().into_shared();
-        let kind = (IndexKind::Auto, seed);
-        let generated = Pilot::for_rule(rule, of_pilot, &reference.model, kind, self.progress)?;
+        let index = BuildOptions { seed, device: self.device.clone(), ..BuildOptions::default() };
+        let generated = Pilot::for_rule(rule, of_pilot, &reference.model, &index, self.progress)?;
         let own = generated.as_ref().map_or(&[][..], Pilot::own);
         let rho = &candidates.densities()[..pilot];
         let (weights, mut log_weights) = ImportanceWeights::new(rule, budget, rho, own)?;

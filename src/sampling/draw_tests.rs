@@ -79,7 +79,7 @@ fn a_run_that_breaks_off_anywhere_continues_to_the_same_images() {
     let real = source(&whole).features(1000..1060, &[&extractor], 30).unwrap().remove(0).into_shared();
     let options =
         ScoreOptions { k: 5, exponent: 1.0, duplicates: Duplicates::Keep, index: IndexKind::Exact, seed: 0 };
-    let (scorer, _) = Scorer::of_features(real, options, &Silent).unwrap();
+    let (scorer, _) = Scorer::of_features(real, options, &Device::Cpu, &Silent).unwrap();
     let judgement = Judgement { extractor: &extractor, judge: Judge { scorer: &scorer, predictor: None } };
     let reference = ReferenceStats::new(&scorer, Spacing::default());
     let rule = Some(Rule::Ratio { b: 1.0, dimension: 3.0 });
@@ -88,7 +88,7 @@ fn a_run_that_breaks_off_anywhere_continues_to_the_same_images() {
         let source = source(generator);
         let partial = Partial::open(out.join(PARTIAL), &"a run").unwrap();
         let making = Making::new(&source, Some(&judgement), 50, partial);
-        let drawn = draw(&making, Some(&reference), &options, out, &Silent)?;
+        let drawn = draw(&making, Some(&reference), &options, &Device::Cpu, out, &Silent)?;
         making.finish()?;
         Ok::<_, Error>(drawn)
     };

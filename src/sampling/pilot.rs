@@ -2,28 +2,28 @@
 
 use crate::density::{PseudoDensity, Rule};
 use crate::error::{Error, Result};
-use crate::neighbors::{self, BuiltIndex, IndexKind, Search};
+use crate::neighbors::{self, AnyIndex, BuildOptions, NeighborIndex, Search};
 use crate::progress::Progress;
 use ndarray::{ArcArray2, ArrayView2};
 
 /// The generated images as a set of their own: the pilot that `raw_gen` of the ratio rule is measured
 /// against.
 pub struct Pilot {
-    index: BuiltIndex,
+    index: AnyIndex,
     model: PseudoDensity,
     /// The pilot's own densities, leave-one-out.
     own: Vec<f64>,
 }
 
 impl Pilot {
-    /// From features `[M, D]` of generated images, with K and exponent of the reference.
+    /// From features `[M, D]` of generated images, with K and exponent of the reference; `index` says how they are indexed, but for K.
     ///
     /// # Errors
     /// [`Error::Data`] if there are not more images than neighbours, or all are alike.
     pub fn new(
         features: ArcArray2<f32>,
         reference: &PseudoDensity,
-        (kind, seed): (IndexKind, u64),
+        index: &BuildOptions,
         progress: &dyn Progress,
     ) -> Result<Self> {
         if features.nrows() <= reference.k {
@@ -36,7 +36,8 @@ impl Pilot {
                 "use a larger --pilot or pool, or --rule power:B",
             ));
         }
-        let (index, _) = neighbors::build(kind, features, reference.k, seed, progress)?;
+        let index = BuildOptions { k: reference.k, ..index.clone() };
+        let (index, _) = neighbors::build(features, &index, progress)?;
         let found = index.search_self(Search { k: reference.k, skip_zero: false }, progress)?;
         let (model, own) = PseudoDensity::fit(&found.mean_distances(), reference.k, reference.exponent)?;
         Ok(Self { index, model, own })
@@ -50,7 +51,7 @@ impl Pilot {
         rule: Option<Rule>,
         features: impl FnOnce() -> ArcArray2<f32>,
         reference: &PseudoDensity,
-        index: (IndexKind, u64),
+        index: &BuildOptions,
         progress: &dyn Progress,
     ) -> Result<Option<Self>> {
         match rule.is_some_and(|rule| rule.needs_generated_density()) {
@@ -84,7 +85,7 @@ mod tests {
         let features = ndarray::Array2::from_shape_fn((40, 1), |(i, _)| (i * i) as f32).into_shared();
         let real = PseudoDensity { k: 1, exponent: 1.0, rows: 10, floor: 1.0, scaled_sum: 1.0 };
         let pilot =
-            Pilot::new(features.clone(), &real, (IndexKind::Exact, 0), &crate::progress::Silent).unwrap();
+            Pilot::new(features.clone(), &real, &BuildOptions::default(), &crate::progress::Silent).unwrap();
         // Nearest distances are 1, 1, 3, 5, ... 2i - 1: raw is their inverse.
         let ratio = pilot.own()[5] / pilot.own()[2];
         assert!((ratio - 3.0 / 9.0).abs() < 1e-12, "{ratio}");
@@ -92,6 +93,6 @@ mod tests {
         let found = pilot.densities(query.view(), &crate::progress::Silent).unwrap();
         assert!((found[0] / pilot.own()[1] - 2.0).abs() < 1e-12);
         let one = features.slice_move(ndarray::s![..1, ..]);
-        assert!(Pilot::new(one, &real, (IndexKind::Exact, 0), &crate::progress::Silent).is_err());
+        assert!(Pilot::new(one, &real, &BuildOptions::default(), &crate::progress::Silent).is_err());
     }
 }

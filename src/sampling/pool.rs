@@ -7,7 +7,7 @@ use super::spacing::{Decision, Kept, Spacing};
 use super::weights::{Candidates, ImportanceWeights};
 use crate::density::{Rule, effective_sample_size};
 use crate::error::{Error, Result};
-use crate::neighbors::IndexKind;
+use crate::neighbors::BuildOptions;
 use crate::progress::Progress;
 use ndarray::ArcArray2;
 
@@ -57,8 +57,9 @@ pub fn choose_from_pool(
         rule.check(judge.scorer.distribution().bounds())?;
     }
     let candidates = judge.judge(features.view(), Some(own))?;
-    let kind = (IndexKind::Auto, options.seed);
-    let pilot = Pilot::for_rule(options.rule, || features.clone(), judge.scorer.model(), kind, progress)?;
+    let device = judge.scorer.device().clone();
+    let index = BuildOptions { seed: options.seed, device, ..BuildOptions::default() };
+    let pilot = Pilot::for_rule(options.rule, || features.clone(), judge.scorer.model(), &index, progress)?;
     let generated_density = pilot.as_ref().map_or(&[][..], Pilot::own);
     // Weights order the draws from a pool: there is no budget.
     let (importance, log_weights) =

@@ -9,10 +9,11 @@ use crate::density::random::{Purpose, uniform};
 use crate::density::{Rule, RuleChoice, Threshold, effective_sample_size};
 use crate::error::{Error, Result};
 use crate::metrics::{Comparison, FeatureSet, Metric, Options, evaluate, halves, metric};
-use crate::neighbors::IndexKind;
+use crate::neighbors::BuildOptions;
 use crate::progress::{Progress, Silent, check_stop};
 use crate::reference::Scorer;
 use crate::reference::score::ScoreOptions;
+use candle_core::Device;
 use ndarray::{ArcArray2, Axis};
 use serde::Serialize;
 
@@ -135,9 +136,9 @@ impl<'a> Space<'a> {
     ///
     /// # Errors
     /// If there are too few.
-    pub fn new(real: ArcArray2<f32>, seed: u64, progress: &'a dyn Progress) -> Result<Self> {
+    pub fn new(real: ArcArray2<f32>, seed: u64, device: &Device, progress: &'a dyn Progress) -> Result<Self> {
         let (_, judges) = split(real.nrows(), seed)?;
-        let options = Options { seed, ..Options::default() };
+        let options = Options { seed, device: device.clone(), ..Options::default() };
         let metrics = METRICS.iter().map(|name| metric(name)).collect::<Result<_>>()?;
         let features = real.select(Axis(0), &judges).into_shared();
         Ok(Self { judges: FeatureSet::new(features, &options, progress)?, metrics, options })
@@ -181,16 +182,18 @@ impl Pool {
         candidates: ArcArray2<f32>,
         real: &ArcArray2<f32>,
         options: ScoreOptions,
+        device: &Device,
         progress: &dyn Progress,
     ) -> Result<Self> {
         let (scoring, _) = split(real.nrows(), options.seed)?;
         let half = real.select(Axis(0), &scoring).into_shared();
-        let (scorer, dimension) = Scorer::of_features(half, options, progress)?;
+        let (scorer, dimension) = Scorer::of_features(half, options, device, progress)?;
         let dimension = dimension.ok_or_else(|| {
             Error::data("the reference has no intrinsic dimension: all neighbours are copies", "")
         })?;
         let scored = Judge { scorer: &scorer, predictor: None }.judge(candidates.view(), None)?;
-        let pilot = Pilot::new(candidates, scorer.model(), (IndexKind::Auto, options.seed), progress)?;
+        let index = BuildOptions { seed: options.seed, device: device.clone(), ..BuildOptions::default() };
+        let pilot = Pilot::new(candidates, scorer.model(), &index, progress)?;
         Ok(Self { candidates: scored, generated_density: pilot.own().to_vec(), scorer, dimension })
     }
 
@@ -318,15 +321,9 @@ mod tests {
             ndarray::Array2::from_shape_fn((n, 3), |(i, j)| ((i * 7 + j * 13) as f32 * 0.37 + seed).sin())
                 .into_shared()
         };
-        let options = ScoreOptions {
-            k: 5,
-            exponent: 1.0,
-            duplicates: crate::reference::score::Duplicates::Keep,
-            index: IndexKind::Exact,
-            seed: 0,
-        };
+        let options = ScoreOptions { k: 5, ..ScoreOptions::default() };
         let real = features(120, 0.0);
-        let pool = Pool::new(features(400, 0.2), &real, options, &Silent).unwrap();
+        let pool = Pool::new(features(400, 0.2), &real, options, &Device::Cpu, &Silent).unwrap();
         let count = |budget| {
             let rule = Rule::Ratio { b: 0.0, dimension: pool.dimension() };
             let setting = Setting::Weighted { rule, budget: Some(budget) };

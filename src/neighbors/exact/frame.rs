@@ -18,13 +18,13 @@ const UNDERFLOW: f64 = 1.0 / (1u128 << 100) as f64;
 const PROOF_MARGIN: f64 = 1e-9;
 
 /// Centre and scale of a set of features.
-pub(super) struct Frame {
+pub(in crate::neighbors) struct Frame {
     centre: Vec<f64>,
     scale: f64,
 }
 
-/// Sums and limits of the columns of rows that have gone by.
-pub(super) struct Extent {
+/// Sums, minima and maxima of the columns of the rows read so far.
+pub(in crate::neighbors) struct Extent {
     rows: usize,
     sums: Vec<f64>,
     lows: Vec<f32>,
@@ -196,7 +196,7 @@ fn left_out_bound(half_norm: f32, largest_key: f32, depth: usize) -> f64 {
 
 /// A threshold (see [`super::blocked::Receiver::floors`]) for a row with lowered half norm `half_norm`
 /// that only lets pairs be left out whose squared distance, in the frame, is certainly above `limit`.
-pub(super) fn floor_for(half_norm: f32, limit: f64, depth: usize) -> f32 {
+pub(in crate::neighbors) fn floor_for(half_norm: f32, limit: f64, depth: usize) -> f32 {
     let raised = limit * (1.0 + PROOF_MARGIN);
     let key = raised / 2.0 - f64::from(half_norm);
     let key = key + 4.0 * f64::from(f32::EPSILON) * key.abs() + depth as f64 * UNDERFLOW;

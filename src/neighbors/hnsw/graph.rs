@@ -1,43 +1,20 @@
-//! One navigable small world graph: built by `hnsw_rs`, then held as flat lists and walked from here.
+//! One navigable small world graph: built by `hnsw_rs`, then held as flat lists and walked here.
 //! `hnsw_rs` keeps every link behind two shared pointers and visits through a hash map; walking flat lists is several times faster.
 //! A row is inserted after all rows before it, and ties are broken by node: the same graph and the same walk every time.
 
-use super::distance::squared_l2_f32;
+use super::space::Space;
 use crate::error::Result;
+use crate::neighbors::distance::squared_l2_f32;
 use hnsw_rs::prelude::{Distance, Hnsw};
-use ndarray::ArcArray2;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// Layers of a graph: the only number that `hnsw_rs` can write to disk.
+/// Layers of a graph, the number that `hnsw_rs` defines. Dumps of earlier versions hold it too.
 pub(super) const LAYERS: usize = 16;
 /// Rows inserted between two reports.
 const CHUNK: usize = 256;
 
-/// Features and the power of two that keeps squared differences of them inside float32.
-#[derive(Clone)]
-pub(super) struct Space {
-    /// `[N, D]`, row-major.
-    pub features: ArcArray2<f32>,
-    /// The number of the first of these rows.
-    pub first: u32,
-    pub scale: f32,
-}
-
-impl Space {
-    pub fn row(&self, row: u32) -> &[f32] {
-        let width = self.features.ncols();
-        let start = row.wrapping_sub(self.first) as usize * width;
-        self.features.as_slice().and_then(|all| all.get(start..start + width)).unwrap_or_default()
-    }
-
-    /// Squared distance of two rows in float32, scaled.
-    pub fn squared(&self, a: u32, b: u32) -> f32 {
-        squared_l2_f32(self.row(a), self.row(b), self.scale)
-    }
-}
-
-/// What `hnsw_rs` stores for a row is its number, as the bits of a float; the content stays in the features.
+/// The distance that `hnsw_rs` inserts by. It is given the number of a row as the bits of a float; the values stay in the features.
 struct RowDistance(Space);
 
 impl Distance<f32> for RowDistance {
@@ -58,12 +35,46 @@ pub(super) struct Graph {
     pub levels: Vec<u8>,
     /// Where a walk starts.
     pub entry: u32,
-    /// Links of node `i` on the lowest layer: `lowest[lowest_ends[i - 1]..lowest_ends[i]]`.
-    pub lowest_ends: Vec<u32>,
-    pub lowest: Vec<u32>,
-    /// Links above, as (layer, node) in the order of layers.
-    pub upper_ends: Vec<u32>,
-    pub upper: Vec<(u8, u32)>,
+    /// Links on the lowest layer.
+    pub lowest: Links<u32>,
+    /// Links on the layers above, as (layer, node), those of a node in the order of layers.
+    pub upper: Links<(u8, u32)>,
+}
+
+/// The links of each of `n` nodes in one list: compressed sparse rows.
+#[derive(Debug, PartialEq)]
+pub(super) struct Links<T> {
+    /// The links of node `i` are `all[starts[i]..starts[i + 1]]`, `[n + 1]`.
+    pub starts: Vec<u64>,
+    pub all: Vec<T>,
+}
+
+impl<T> Links<T> {
+    /// Of no nodes yet.
+    pub fn empty() -> Self {
+        Links { starts: vec![0], all: Vec::new() }
+    }
+
+    /// Of `nodes` nodes, or what is wrong with the lists.
+    pub fn new(starts: Vec<u64>, all: Vec<T>, nodes: usize) -> std::result::Result<Self, String> {
+        let whole = starts.first() == Some(&0) && starts.last() == Some(&(all.len() as u64));
+        if !whole || starts.len() != nodes + 1 || !starts.is_sorted() {
+            return Err("links do not begin and end where they have to".to_owned());
+        }
+        Ok(Links { starts, all })
+    }
+
+    /// Appends the links of the next node.
+    pub fn push(&mut self, links: impl IntoIterator<Item = T>) {
+        self.all.extend(links);
+        self.starts.push(self.all.len() as u64);
+    }
+
+    /// The links of a node.
+    pub fn of(&self, node: u32) -> &[T] {
+        let node = node as usize;
+        &self.all[self.starts[node] as usize..self.starts[node + 1] as usize]
+    }
 }
 
 /// Working memory of a walk.
@@ -108,15 +119,8 @@ impl Graph {
                 }
             }
         }
-        let mut graph = Graph {
-            entry: entry(&levels),
-            rows,
-            levels,
-            lowest_ends: Vec::new(),
-            lowest: Vec::new(),
-            upper_ends: Vec::new(),
-            upper: Vec::new(),
-        };
+        let mut graph =
+            Graph { entry: entry(&levels), rows, levels, lowest: Links::empty(), upper: Links::empty() };
         links.iter().for_each(|links| graph.push_links(links));
         graph
     }
@@ -124,18 +128,8 @@ impl Graph {
     /// Appends the links of the next node, in the order of layers.
     pub fn push_links(&mut self, links: &[(u8, u32)]) {
         let (lowest, upper) = links.split_at(links.partition_point(|&(layer, _)| layer == 0));
-        self.lowest.extend(lowest.iter().map(|&(_, to)| to));
-        self.lowest_ends.push(self.lowest.len() as u32);
-        self.upper.extend(upper);
-        self.upper_ends.push(self.upper.len() as u32);
-    }
-
-    pub fn lowest_of(&self, node: u32) -> &[u32] {
-        &self.lowest[span(&self.lowest_ends, node)]
-    }
-
-    pub fn upper_of(&self, node: u32) -> &[(u8, u32)] {
-        &self.upper[span(&self.upper_ends, node)]
+        self.lowest.push(lowest.iter().map(|&(_, to)| to));
+        self.upper.push(upper.iter().copied());
     }
 
     /// The node of `row`, if it is in this graph.
@@ -156,14 +150,14 @@ impl Graph {
         let distance = |node: u32| squared_l2_f32(query, space.row(self.rows[node as usize]), space.scale);
         walk.begin(self.rows.len());
         let start = start.unwrap_or_else(|| self.descend(distance));
-        walk.meet(start, distance(start), ef);
+        walk.offer(start, distance(start), ef);
         while let Some(Reverse(nearest)) = walk.open.pop() {
             if walk.kept.len() >= ef && walk.kept.peek().is_some_and(|&farthest| nearest > farthest) {
                 break;
             }
-            for &node in self.lowest_of(nearest as u32) {
+            for &node in self.lowest.of(nearest as u32) {
                 if std::mem::replace(&mut walk.visited[node as usize], walk.round) != walk.round {
-                    walk.meet(node, distance(node), ef);
+                    walk.offer(node, distance(node), ef);
                 }
             }
         }
@@ -181,7 +175,7 @@ impl Graph {
         for layer in (1..=self.levels[self.entry as usize]).rev() {
             loop {
                 let from = best.1;
-                for &(_, node) in self.upper_of(from).iter().filter(|&&(on, _)| on == layer) {
+                for &(_, node) in self.upper.of(from).iter().filter(|&&(on, _)| on == layer) {
                     let candidate = (distance(node), node);
                     if candidate.0 < best.0 {
                         best = candidate;
@@ -209,7 +203,7 @@ impl Walk {
     }
 
     /// Keeps `node` if it is among the `ef` nearest so far. Bits of a float that is not negative order as it does.
-    fn meet(&mut self, node: u32, distance: f32, ef: usize) {
+    fn offer(&mut self, node: u32, distance: f32, ef: usize) {
         self.visited[node as usize] = self.round;
         let key = u64::from(distance.to_bits()) << 32 | u64::from(node);
         if self.kept.len() < ef {
@@ -230,16 +224,10 @@ pub(super) fn entry(levels: &[u8]) -> u32 {
     levels.iter().position(|level| Some(level) == highest).unwrap_or(0) as u32
 }
 
-fn span(ends: &[u32], node: u32) -> std::ops::Range<usize> {
-    let node = node as usize;
-    let start = if node == 0 { 0 } else { ends[node - 1] };
-    start as usize..ends[node] as usize
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::neighbors::tests::cloud;
+    use crate::neighbors::exact::tests::cloud;
 
     fn space(rows: usize, width: usize) -> Space {
         Space { features: cloud(rows, width, 11).into_shared(), first: 0, scale: 1.0 }

@@ -1,7 +1,13 @@
 //! HNSW held against exact search, and against what `hnsw_rs` does to programs that trust it.
 
-use super::*;
-use crate::progress::Silent;
+use super::{HnswIndex, HnswParameters};
+use crate::neighbors::kind::choose;
+use crate::neighbors::recall::warn_of_recall;
+use crate::neighbors::{
+    AnyIndex, BuildOptions, ExactIndex, IndexKind, IndexRecord, NeighborIndex, Search, build, distance, open,
+};
+use crate::progress::{Progress, Silent};
+use candle_core::Device;
 use ndarray::Array2;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -27,6 +33,10 @@ pub(super) fn clusters(rows: usize, width: usize, seed: u64) -> Array2<f32> {
 
 fn graph(features: &Array2<f32>) -> HnswIndex {
     HnswIndex::build(features.clone().into_shared(), HnswParameters::default(), &Silent).unwrap()
+}
+
+fn options(kind: IndexKind, k: usize) -> BuildOptions {
+    BuildOptions { kind, k, seed: 1, ..BuildOptions::default() }
 }
 
 fn on_threads<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
@@ -128,7 +138,7 @@ fn more_neighbours_than_rows_are_an_error_and_all_others_are_not() {
     assert!(says.contains("only 39 other rows"), "{says}");
     assert_eq!(index.search_self(search(0), &Silent).unwrap_err().exit_code(), 2);
     let shared = features.clone().into_shared();
-    assert!(build(IndexKind::Hnsw, shared, 40, 1, &Silent).is_err());
+    assert!(build(shared, &options(IndexKind::Hnsw, 40), &Silent).is_err());
 }
 
 #[test]
@@ -186,13 +196,14 @@ fn recall_is_that_of_the_rows_and_a_poor_graph_is_warned_about() {
     let all = poor.recall(10, 5000, 1, &Silent).unwrap();
     assert!((all - hits as f64 / 20_000.0).abs() < 1e-3, "{all}");
     let warnings = Warnings(Default::default());
-    kind::warn_of_recall(sampled, &warnings);
-    kind::warn_of_recall(0.995, &warnings);
+    warn_of_recall(sampled, &warnings);
+    warn_of_recall(0.995, &warnings);
     assert_eq!(warnings.0.into_inner().unwrap().len(), 1);
 }
 
-fn saved(features: &Array2<f32>, dir: &std::path::Path) -> (BuiltIndex, IndexRecord) {
-    let (index, mut record) = build(IndexKind::Hnsw, features.clone().into_shared(), 5, 1, &Silent).unwrap();
+fn saved(features: &Array2<f32>, dir: &std::path::Path) -> (AnyIndex, IndexRecord) {
+    let (index, mut record) =
+        build(features.clone().into_shared(), &options(IndexKind::Hnsw, 5), &Silent).unwrap();
     index.save(dir, &mut record).unwrap();
     (index, record)
 }
@@ -211,9 +222,9 @@ fn a_saved_index_answers_as_before_and_is_written_with_the_same_bytes_again() {
     }
     let text = serde_json::to_string(&record).unwrap();
     let record: IndexRecord = serde_json::from_str(&text).unwrap();
-    let loaded = open(one.path(), &record, features.clone().into_shared(), &Silent).unwrap();
+    let loaded = open(one.path(), &record, features.clone().into_shared(), &Device::Cpu, &Silent).unwrap();
     assert_eq!(loaded.search_self(TEN, &Silent).unwrap(), index.search_self(TEN, &Silent).unwrap());
-    let ask = |index: &BuiltIndex| index.search(queries.view(), None, TEN, &Silent).unwrap();
+    let ask = |index: &AnyIndex| index.search(queries.view(), None, TEN, &Silent).unwrap();
     assert_eq!(ask(&loaded), ask(&index));
 }
 
@@ -224,7 +235,8 @@ fn a_damaged_missing_or_foreign_dump_is_refused_before_it_is_read() {
     let (_, record) = saved(&features, dir.path());
     let files = record.files.clone().unwrap();
     let refused = |record: &IndexRecord, features: &Array2<f32>| {
-        let error = open(dir.path(), record, features.clone().into_shared(), &Silent).err().unwrap();
+        let error =
+            open(dir.path(), record, features.clone().into_shared(), &Device::Cpu, &Silent).err().unwrap();
         assert!(error.hint().unwrap().contains("pd index"), "{error}");
         error.to_string()
     };
@@ -260,7 +272,7 @@ fn saving_an_exact_index_removes_the_graphs_of_an_earlier_one() {
     let dir = tempfile::tempdir().unwrap();
     saved(&features, dir.path());
     assert!(std::fs::read_dir(dir.path()).unwrap().count() > 0);
-    let (exact, mut record) = build(IndexKind::Auto, features.into_shared(), 5, 1, &Silent).unwrap();
+    let (exact, mut record) = build(features.into_shared(), &options(IndexKind::Auto, 5), &Silent).unwrap();
     exact.save(dir.path(), &mut record).unwrap();
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     assert_eq!(serde_json::to_string(&record).unwrap(), r#"{"kind":"exact"}"#);

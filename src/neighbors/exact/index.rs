@@ -6,14 +6,14 @@ use super::blocked::{Blocking, Operand, Pairs};
 use super::candidates::{Lists, WithinLimit};
 use super::device::{self, Cut};
 use super::direct::{self, Job};
-use super::distance::squared_l2;
 use super::frame::{Frame, is_complete};
 use super::groups::RowGroups;
-use super::{
+use crate::error::Result;
+use crate::neighbors::distance::squared_l2;
+use crate::neighbors::search::{
     NeighborIndex, Neighbors, Search, check_excluded, check_finite, check_search, check_width,
     standard_layout, too_few,
 };
-use crate::error::Result;
 use crate::progress::{Progress, check_stop};
 use candle_core::Device;
 use ndarray::{ArcArray2, ArrayView2};
@@ -31,12 +31,12 @@ const CLOSE_BATCH: usize = 2048;
 ///
 /// Memory beyond the features themselves is about `8 (k + 6) + 12 k` bytes per query and a few megabytes per thread.
 pub struct ExactIndex {
-    pub(super) features: ArcArray2<f32>,
-    pub(super) frame: Frame,
+    pub(in crate::neighbors) features: ArcArray2<f32>,
+    pub(in crate::neighbors) frame: Frame,
     half_norms: Vec<f32>,
     groups: OnceLock<RowGroups>,
     blocking: Blocking,
-    /// Where candidates come from, if not from the products of the CPU.
+    /// The device that candidates come from; `None` for the blocked products of the CPU.
     device: Option<(Device, Cut)>,
 }
 
@@ -55,13 +55,20 @@ impl ExactIndex {
                 features.row(row).to_slice().and_then(|row| frame.lowered_half_norm(row)).unwrap_or(0.0)
             })
             .collect();
-        let device = device::chosen().map(|device| (device, Cut::default()));
         let blocking = Blocking::default();
-        Ok(ExactIndex { features, frame, half_norms, groups: OnceLock::new(), blocking, device })
+        Ok(ExactIndex { features, frame, half_norms, groups: OnceLock::new(), blocking, device: None })
+    }
+
+    /// Takes the candidates of large searches from `device`; on [`Device::Cpu`] the products of [`ExactIndex::new`] are faster.
+    /// The answers are the same on any device.
+    #[must_use]
+    pub fn on(self, device: &Device) -> Self {
+        let device = (!device.is_cpu()).then(|| (device.clone(), Cut::default()));
+        ExactIndex { device, ..self }
     }
 
     #[cfg(test)]
-    pub(super) fn on(self, device: Device, cut: Cut) -> Self {
+    pub(super) fn with_cut(self, device: Device, cut: Cut) -> Self {
         ExactIndex { device: Some((device, cut)), ..self }
     }
 
@@ -78,11 +85,11 @@ impl ExactIndex {
         self.groups.get_or_init(|| RowGroups::of(self.features.view()))
     }
 
-    pub(super) fn own_operand(&self) -> Operand<'_> {
+    pub(in crate::neighbors) fn own_operand(&self) -> Operand<'_> {
         Operand { rows: self.all_rows(), half_norms: &self.half_norms, outside: &[] }
     }
 
-    pub(super) fn pairs<'a>(&'a self, left: Operand<'a>, symmetric: bool) -> Pairs<'a> {
+    pub(in crate::neighbors) fn pairs<'a>(&'a self, left: Operand<'a>, symmetric: bool) -> Pairs<'a> {
         Pairs {
             frame: &self.frame,
             depth: self.features.ncols(),
@@ -108,7 +115,7 @@ impl ExactIndex {
     }
 
     /// How many rows count for each of the `queries` `[Q, D]`, as [`NeighborIndex::search`] has them.
-    pub(super) fn counted(
+    pub(in crate::neighbors) fn counted(
         &self,
         queries: ArrayView2<f32>,
         exclude: &[Option<u32>],
@@ -120,89 +127,117 @@ impl ExactIndex {
         copies.into_iter().zip(exclude).map(|(copy, excluded)| self.left(copy, *excluded)).collect()
     }
 
-    /// Candidates, exact distances, the proof, and what is left after it.
-    fn answer(
-        &self,
-        queries: Operand<'_>,
-        symmetric: bool,
-        exclude: &(dyn Fn(u32) -> Option<u32> + Sync),
-        copy: &(dyn Fn(u32) -> Option<u32> + Sync),
-        search: Search,
-        progress: &dyn Progress,
-    ) -> Result<Neighbors> {
-        let Search { k, skip_zero } = search;
-        let (count, width) = (queries.half_norms.len(), self.features.ncols());
-        let refuse = |q: u32, row: u32| {
-            exclude(q) == Some(row)
-                || skip_zero && copy(q).is_some_and(|first| self.groups().first(row) == first)
-        };
+    /// The answers to `asked`: candidates, their exact distances, a proof for each query, and a direct way where it fails.
+    fn answer(&self, asked: &Asked<'_>, symmetric: bool, progress: &dyn Progress) -> Result<Neighbors> {
+        let Search { k, skip_zero } = asked.search;
+        let count = asked.queries.half_norms.len();
         progress.start("nearest neighbours", count as u64, "rows");
-        let lists = Lists::new(count, k + SLACK, self.blocking.block);
-        // For each query, a key that no pair lies below that never reached its list.
-        let unseen = match &self.device {
-            Some((device, cut)) if count >= cut.least => {
-                let set = self.own_operand();
-                let by_device = device::Search { device, cut: *cut, frame: &self.frame, width, queries, set };
-                by_device.run(&lists, k + SLACK, refuse, progress)?
-            }
-            _ => {
-                self.pairs(queries, symmetric).run(&lists, refuse, progress)?;
-                vec![f32::INFINITY; count]
-            }
-        };
+        let (lists, unseen) = self.candidates(asked, symmetric, progress)?;
         let mut neighbors = Neighbors { k, rows: vec![0; count * k], distances: vec![0.0; count * k] };
-        let open = self.settle(queries, &lists, &unseen, &mut neighbors)?;
+        let open = self.settle(asked.queries, &lists, &unseen, &mut neighbors)?;
         drop(lists);
         progress.finish();
         let (outside, open): (Vec<Open>, Vec<Open>) =
             open.into_iter().partition(|open| open.limit.is_infinite());
         let (copies, close): (Vec<Open>, Vec<Open>) =
             open.into_iter().partition(|open| open.limit == 0.0 && !skip_zero);
+        self.answer_by_copies(asked, &copies, &mut neighbors)?;
+        self.answer_within_limits(asked, &close, &mut neighbors, progress)?;
+        self.answer_directly(asked, &outside, &mut neighbors)?;
+        Ok(neighbors)
+    }
 
-        for Open { query, .. } in copies {
-            let first = self.groups().find(queries.row(query, width));
+    /// The candidates of each query, and a key that no pair lies below that never reached its list.
+    fn candidates(
+        &self,
+        asked: &Asked<'_>,
+        symmetric: bool,
+        progress: &dyn Progress,
+    ) -> Result<(Lists, Vec<f32>)> {
+        let queries = asked.queries;
+        let (count, capacity) = (queries.half_norms.len(), asked.search.k + SLACK);
+        let lists = Lists::new(count, capacity, self.blocking.block);
+        let refuse = |q: u32, row: u32| self.refuses(asked, q, row);
+        let unseen = match &self.device {
+            Some((device, cut)) if count >= cut.least => {
+                let (width, set) = (self.features.ncols(), self.own_operand());
+                let by_device = device::Search { device, cut: *cut, frame: &self.frame, width, queries, set };
+                by_device.run(&lists, capacity, refuse, progress)?
+            }
+            _ => {
+                self.pairs(queries, symmetric).run(&lists, refuse, progress)?;
+                vec![f32::INFINITY; count]
+            }
+        };
+        Ok((lists, unseen))
+    }
+
+    /// Whether `row` does not count for the query `q`.
+    fn refuses(&self, asked: &Asked<'_>, q: u32, row: u32) -> bool {
+        (asked.exclude)(q) == Some(row)
+            || asked.search.skip_zero
+                && (asked.copy)(q).is_some_and(|first| self.groups().first(row) == first)
+    }
+
+    /// Answers queries that have `k` rows at distance 0: the first of those with their content.
+    fn answer_by_copies(&self, asked: &Asked<'_>, open: &[Open], neighbors: &mut Neighbors) -> Result<()> {
+        for &Open { query, .. } in open {
+            let first = self.groups().find(asked.queries.row(query, self.features.ncols()));
             let same = first.as_ref().map_or(&[][..], |first| self.groups().members(first));
             let found: Vec<(f64, u32)> = same
                 .iter()
-                .filter(|&&row| exclude(query as u32) != Some(row))
-                .take(k)
+                .filter(|&&row| (asked.exclude)(query as u32) != Some(row))
+                .take(neighbors.k)
                 .map(|&row| (0.0, row))
                 .collect();
-            neighbors.set(query, &found).ok_or_else(|| too_few(query, found.len(), search))?;
+            asked.set(neighbors, query, &found)?;
         }
+        Ok(())
+    }
 
-        if !close.is_empty() {
-            progress.start("rows with close candidates", close.len() as u64, "rows");
+    /// Answers queries of which a distance is known that their neighbours do not exceed.
+    fn answer_within_limits(
+        &self,
+        asked: &Asked<'_>,
+        open: &[Open],
+        neighbors: &mut Neighbors,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        if open.is_empty() {
+            return Ok(());
         }
-        for batch in close.chunks(CLOSE_BATCH) {
+        let (queries, width) = (asked.queries, self.features.ncols());
+        progress.start("rows with close candidates", open.len() as u64, "rows");
+        for batch in open.chunks(CLOSE_BATCH) {
             let rows: Vec<f32> =
                 batch.iter().flat_map(|open| queries.row(open.query, width)).copied().collect();
             let half_norms: Vec<f32> = batch.iter().map(|open| queries.half_norms[open.query]).collect();
             let limits: Vec<f64> = batch.iter().map(|open| open.limit).collect();
             let left = Operand { rows: &rows, half_norms: &half_norms, outside: &[] };
-            let near = WithinLimit::new(left, self.own_operand(), width, &limits, k, self.frame.scale());
-            self.pairs(left, false).run(
-                &near,
-                |at, row| refuse(batch[at as usize].query as u32, row),
-                progress,
-            )?;
+            let near =
+                WithinLimit::new(left, self.own_operand(), width, &limits, neighbors.k, self.frame.scale());
+            let refuse = |at: u32, row| self.refuses(asked, batch[at as usize].query as u32, row);
+            self.pairs(left, false).run(&near, refuse, progress)?;
             for (open, found) in batch.iter().zip(near.into_sorted()) {
-                neighbors.set(open.query, &found).ok_or_else(|| too_few(open.query, found.len(), search))?;
+                asked.set(neighbors, open.query, &found)?;
             }
         }
-        if !close.is_empty() {
-            progress.finish();
-        }
+        progress.finish();
+        Ok(())
+    }
 
-        let jobs: Vec<Job> = outside
-            .iter()
-            .map(|open| Job { query: queries.row(open.query, width), exclude: exclude(open.query as u32) })
-            .collect();
-        let found = direct::search(self.features.view(), &jobs, k, skip_zero)?;
-        for (open, found) in outside.iter().zip(found) {
-            neighbors.set(open.query, &found).ok_or_else(|| too_few(open.query, found.len(), search))?;
+    /// Answers queries of which nothing is known.
+    fn answer_directly(&self, asked: &Asked<'_>, open: &[Open], neighbors: &mut Neighbors) -> Result<()> {
+        let job = |open: &Open| Job {
+            query: asked.queries.row(open.query, self.features.ncols()),
+            exclude: (asked.exclude)(open.query as u32),
+        };
+        let jobs: Vec<Job> = open.iter().map(job).collect();
+        let found = direct::search(self.features.view(), &jobs, neighbors.k, asked.search.skip_zero)?;
+        for (open, found) in open.iter().zip(found) {
+            asked.set(neighbors, open.query, &found)?;
         }
-        Ok(neighbors)
+        Ok(())
     }
 
     /// Turns candidate lists into answers where they are proven complete; gives the queries that stay open.
@@ -264,6 +299,26 @@ impl ExactIndex {
     }
 }
 
+/// The queries of a search, and the rows that do not count for each.
+struct Asked<'a> {
+    queries: Operand<'a>,
+    /// The row that a query does not see.
+    exclude: &'a (dyn Fn(u32) -> Option<u32> + Sync),
+    /// The first row with the content of a query; asked for where copies do not count.
+    copy: &'a (dyn Fn(u32) -> Option<u32> + Sync),
+    search: Search,
+}
+
+impl Asked<'_> {
+    /// Writes the answer of a query.
+    ///
+    /// # Errors
+    /// [`crate::Error::Data`] if there are fewer rows than wanted.
+    fn set(&self, neighbors: &mut Neighbors, query: usize, found: &[(f64, u32)]) -> Result<()> {
+        neighbors.set(query, found).ok_or_else(|| too_few(query, found.len(), self.search))
+    }
+}
+
 /// A query whose candidates are not proven complete.
 struct Open {
     query: usize,
@@ -304,7 +359,8 @@ impl NeighborIndex for ExactIndex {
                 return Err(too_few(q as usize, left, search));
             }
         }
-        self.answer(left, false, &excluded, &copy, search, progress)
+        let asked = Asked { queries: left, exclude: &excluded, copy: &copy, search };
+        self.answer(&asked, false, progress)
     }
 
     fn search_self(&self, search: Search, progress: &dyn Progress) -> Result<Neighbors> {
@@ -318,6 +374,7 @@ impl NeighborIndex for ExactIndex {
             }
         }
         let copy = |row: u32| groups.map(|groups| groups.first(row));
-        self.answer(self.own_operand(), true, &Some, &copy, search, progress)
+        let asked = Asked { queries: self.own_operand(), exclude: &Some, copy: &copy, search };
+        self.answer(&asked, true, progress)
     }
 }

@@ -1,40 +1,24 @@
-//! HNSW in parts: every shard of the rows has a graph of its own, which one machine builds and walks for the rows of all shards.
-//! What the shards find is merged by (distance, row), and their graphs together are an [`HnswIndex`]; no graph is ever merged.
-//! Smaller graphs find more of the true neighbours: what is found depends on the number of shards, and on nothing else.
+//! HNSW in parts: each shard of the rows has a graph of its own, which one machine builds and searches for the rows of all shards.
+//! The answers of the shards are merged by (distance, row); all their graphs side by side are an [`HnswIndex`].
+//! Smaller graphs find more of the true neighbours: the answers depend on the number of shards, and on nothing else.
 
-use super::groups::RowGroups;
-use super::hnsw::{HnswIndex, HnswParameters, Query, check_rows};
-use super::{Neighbors, Search, check_finite, check_width};
+use super::index::{HnswIndex, Query};
+use super::parameters::HnswParameters;
+use super::space::check_rows;
 use crate::error::Result;
+use crate::neighbors::kind::IndexRecord;
+use crate::neighbors::search::{Neighbors, Search, check_finite, check_width};
 use crate::progress::{Progress, Silent};
-use crate::shards::{self, Shard};
+use candle_core::Device;
 use ndarray::{ArcArray2, ArrayView2};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
-/// One graph for each shard: the other machines are what works beside it.
-pub(super) fn parameters() -> HnswParameters {
-    HnswParameters { parts: 1, ..HnswParameters::default() }
-}
-
-/// The rows of the shards that have any, of `count` shards of `rows`.
-pub(super) fn ranges(count: usize, rows: usize) -> impl Iterator<Item = Range<u32>> {
-    (0..count)
-        .map(move |index| shards::of_shard(Shard { index, count }, rows).1)
-        .filter(|range| !range.is_empty())
-        .map(|range| range.start as u32..range.end as u32)
-}
-
-/// The rows of each graph: one row of each group of equal rows of a shard.
-pub(super) fn shares_of_shards(groups: &RowGroups, count: usize, rows: usize) -> Vec<Vec<u32>> {
-    ranges(count, rows).map(|range| groups.firsts_within(range).collect()).collect()
-}
-
 /// The graph of a shard of the rows of a set.
 pub struct GraphShard {
     index: HnswIndex,
-    /// Rows of the set that it holds.
+    /// The rows of the set that are in the shard.
     rows: Range<usize>,
 }
 
@@ -45,13 +29,13 @@ impl GraphShard {
     /// As [`HnswIndex::build`].
     pub fn build(features: ArcArray2<f32>, rows: Range<usize>, progress: &dyn Progress) -> Result<Self> {
         check_rows(rows.end)?;
-        Ok(Self { index: HnswIndex::build(features, parameters(), progress)?, rows })
+        Ok(Self { index: HnswIndex::build(features, HnswParameters::of_shard(), progress)?, rows })
     }
 
     /// Reads what [`GraphShard::save`] has written.
     ///
     /// # Errors
-    /// As [`HnswIndex::load`].
+    /// As [`HnswIndex::open`].
     pub fn load(
         dir: &Path,
         features: ArcArray2<f32>,
@@ -59,7 +43,14 @@ impl GraphShard {
         files: &BTreeMap<String, String>,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        Ok(Self { index: HnswIndex::load(dir, features, (parameters(), None), files, progress)?, rows })
+        let record = IndexRecord::hnsw(HnswParameters::of_shard(), files.clone());
+        Ok(Self { index: HnswIndex::open(dir, &record, features, progress)?, rows })
+    }
+
+    /// Exact search, for queries that the graph does not answer, multiplies matrices on `device`.
+    #[must_use]
+    pub fn on(self, device: &Device) -> Self {
+        Self { index: self.index.on(device), ..self }
     }
 
     /// Writes the graph into `dir` as [`HnswIndex::save`] does, with its rows counted from 0; gives the digests.
@@ -70,21 +61,22 @@ impl GraphShard {
         self.index.save(dir)
     }
 
-    /// Neighbours that [`GraphShard::search`] finds where `k` are wanted: a query that is a row of the shard finds itself too.
-    pub fn found(rows: &Range<usize>, k: usize) -> usize {
+    /// Neighbours that [`GraphShard::search`] gives for each query where `k` are wanted: one more, since a query that is a row of
+    /// the shard finds itself too, but not more than the shard has rows.
+    pub fn answered(rows: &Range<usize>, k: usize) -> usize {
         rows.len().min(k + 1)
     }
 
     /// The nearest rows of the shard to the `queries` `[Q, D]`, which are the rows `own` of the set; rows are those of the set.
     ///
     /// # Errors
-    /// As [`super::NeighborIndex::search`].
+    /// As [`crate::neighbors::NeighborIndex::search`].
     pub fn search(&self, queries: ArrayView2<f32>, own: Range<usize>, k: usize) -> Result<Neighbors> {
         check_finite(queries)?;
         check_width(queries, self.index.space.features.ncols())?;
         let queries = queries.as_standard_layout();
         let (values, width) = (queries.as_slice().unwrap_or_default(), queries.ncols());
-        let search = Search { k: Self::found(&self.rows, k), skip_zero: false };
+        let search = Search { k: Self::answered(&self.rows, k), skip_zero: false };
         let mut found = self.index.answer(queries.nrows(), search, &Silent, |q| {
             let row = own.start + q;
             let inside = self.rows.contains(&row).then(|| (row - self.rows.start) as u32);

@@ -1,79 +1,30 @@
-//! Approximate search with hierarchical navigable small world graphs (Malkov and Yashunin, arXiv 1603.09320), by `hnsw_rs`.
-//! The graphs find candidates; distances, order and ties come from the rows themselves, as in exact search.
-//! Several graphs of fixed shares of the rows are built side by side, each in row order: the same at any thread count.
-//! The graphs may also be those of shards of the rows, built one by one by several machines (`hnsw_shards`).
+//! The index of HNSW graphs. The graphs find candidates; distances, order and ties come from the rows themselves, as in exact search.
+//! Several graphs of fixed shares of the rows are built side by side, each in row order, so that any thread count gives the same.
+//! The graphs may also be those of shards of the rows, built one by one by several machines ([`super::shards`]).
 
-use super::frame::Frame;
-use super::graph::{Graph, Space, Walk};
-use super::groups::RowGroups;
-use super::met::Met;
-use super::{
-    ExactIndex, NeighborIndex, Neighbors, Search, check_excluded, check_finite, check_search, check_width,
-    standard_layout, too_few,
+use super::graph::{Graph, Walk};
+use super::parameters::HnswParameters;
+use super::search_results::SearchResults;
+use super::shares::shares;
+use super::space::{Space, prepared};
+use crate::error::Result;
+use crate::neighbors::exact::ExactIndex;
+use crate::neighbors::exact::groups::RowGroups;
+use crate::neighbors::kind::{IndexKind, IndexRecord};
+use crate::neighbors::recall::{RECALL_SAMPLE, sampled, share_found, warn_of_recall};
+use crate::neighbors::search::{
+    NeighborIndex, Neighbors, Search, check_excluded, check_finite, check_search, check_width, too_few,
 };
-use crate::error::{Error, Result};
 use crate::progress::{Progress, Silent, check_stop};
+use candle_core::Device;
 use ndarray::{ArcArray2, Array2, ArrayView2, Axis};
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 use std::sync::OnceLock;
 
-/// The most connections asked for: `hnsw_rs` ends the process above 256 and stores the number in a byte.
-const MOST_CONNECTIONS: usize = 128;
-/// The most a graph may be asked to look at.
-const MOST_EXPLORED: usize = 100_000;
-/// Rows below which a graph is not split further.
-const LEAST_ROWS_OF_A_PART: usize = 1000;
-/// The most rows that a graph can name: a row number travels as the bits of a float that must not be NaN.
-const MOST_ROWS: usize = 1 << 30;
 /// Rows answered by exact search at a time: their content is copied.
-const LOST_BATCH: usize = 4096;
+const EXACT_BATCH: usize = 4096;
 /// Rows searched between two looks at whether to stop.
 const CHUNK: usize = 256;
-
-/// How graphs are built and searched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HnswParameters {
-    /// Connections of a row on each layer (twice as many on the lowest), 2 to 128. `M` of the paper.
-    pub m: usize,
-    /// Candidates kept while a row is inserted, at least 1.
-    pub ef_construction: usize,
-    /// Candidates kept while a graph is searched, at least 1; raised to what `k` needs.
-    pub ef_search: usize,
-    /// Graphs that the rows are dealt to. More build faster on many cores and search slower.
-    pub parts: usize,
-}
-
-impl Default for HnswParameters {
-    fn default() -> Self {
-        HnswParameters { m: 16, ef_construction: 48, ef_search: 64, parts: 2 }
-    }
-}
-
-impl HnswParameters {
-    const MOST_PARTS: usize = 64;
-
-    pub(super) fn check(&self) -> Result<()> {
-        let explored = 1..=MOST_EXPLORED;
-        let fits = (2..=MOST_CONNECTIONS).contains(&self.m)
-            && explored.contains(&self.ef_construction)
-            && explored.contains(&self.ef_search)
-            && (1..=Self::MOST_PARTS).contains(&self.parts);
-        if fits {
-            return Ok(());
-        }
-        Err(Error::usage(
-            format!("no graph can be built with {self:?}"),
-            format!(
-                "m: 2 to {MOST_CONNECTIONS}, ef: 1 to {MOST_EXPLORED}, parts: 1 to {}.",
-                Self::MOST_PARTS
-            ),
-        ))
-    }
-}
 
 /// Approximate nearest neighbours of a set of features `[N, D]`.
 pub struct HnswIndex {
@@ -81,16 +32,17 @@ pub struct HnswIndex {
     pub(super) groups: RowGroups,
     pub(super) parameters: HnswParameters,
     pub(super) graphs: Vec<Graph>,
-    /// For the rows that the graphs answer badly.
+    /// Exact search for the queries that the graphs do not answer, prepared when the first comes.
     exact: OnceLock<ExactIndex>,
+    device: Device,
 }
 
 impl HnswIndex {
     /// Builds the graphs over `features` `[N, D]`: one row of each group of equal rows goes into one of them.
     ///
     /// # Errors
-    /// [`Error::Data`] if `features` cannot be indexed, [`Error::Usage`] if `parameters` are out of range,
-    /// [`Error::Interrupted`].
+    /// [`crate::Error::Data`] if `features` cannot be indexed, [`crate::Error::Usage`] if `parameters` are out of range,
+    /// [`crate::Error::Interrupted`].
     pub fn build(
         features: ArcArray2<f32>,
         parameters: HnswParameters,
@@ -114,13 +66,38 @@ impl HnswIndex {
         Ok(Self::of_parts(space, groups, parameters, graphs))
     }
 
+    /// Builds the index with the default parameters, measures its recall for `k` neighbours on rows drawn with `seed`, and warns where
+    /// it is low. Exact search multiplies matrices on `device`.
+    ///
+    /// # Errors
+    /// As [`HnswIndex::build`] and [`HnswIndex::recall`].
+    pub(in crate::neighbors) fn build_measured(
+        features: ArcArray2<f32>,
+        k: usize,
+        seed: u64,
+        device: &Device,
+        progress: &dyn Progress,
+    ) -> Result<(Self, IndexRecord)> {
+        let index = Self::build(features, HnswParameters::default(), progress)?.on(device);
+        let recall = index.recall(k, RECALL_SAMPLE, seed, progress)?;
+        warn_of_recall(recall, progress);
+        let (kind, parameters) = (IndexKind::Hnsw, Some(index.parameters()));
+        Ok((index, IndexRecord { kind, parameters, shards: None, recall: Some(recall), files: None }))
+    }
+
+    /// Exact search, for queries that the graphs do not answer and for the recall, multiplies matrices on `device`.
+    #[must_use]
+    pub fn on(self, device: &Device) -> Self {
+        HnswIndex { device: device.clone(), ..self }
+    }
+
     pub(super) fn of_parts(
         space: Space,
         groups: RowGroups,
         parameters: HnswParameters,
         graphs: Vec<Graph>,
     ) -> Self {
-        HnswIndex { space, groups, parameters, graphs, exact: OnceLock::new() }
+        HnswIndex { space, groups, parameters, graphs, exact: OnceLock::new(), device: Device::Cpu }
     }
 
     /// What the graphs were built and are searched with.
@@ -144,19 +121,19 @@ impl HnswIndex {
         Ok(share_found(&found, &exact))
     }
 
-    /// Nearest first: what the graphs know of the neighbours of `query`, every row with the content of one that was found,
-    /// with exact distances. `own` is the row whose content the query is. `None` where they do not know enough.
+    /// The neighbours of `query` that walks over the graphs find, as (exact distance, row), nearest first. `None` where the walks
+    /// find fewer than wanted, or distances leave the range of float32.
     fn walk(&self, query: Query<'_>, search: Search, walk: &mut Walk) -> Option<Vec<(f64, u32)>> {
         let own = query.own.map(|row| self.groups.first(row));
-        let mut met = Met::new(search);
+        let mut results = SearchResults::new(search);
         for graph in &self.graphs {
             let start = own.and_then(|row| graph.node(row));
-            met.walk(query.content, (graph, &self.space), start, self.parameters.ef_search, walk);
+            results.walk(query.content, (graph, &self.space), start, self.parameters.ef_search, walk);
         }
-        met.answer(&self.groups, query.exclude)
+        results.answer(&self.groups, query.exclude)
     }
 
-    /// Walks for `count` queries at once, then searches exactly for those that came back with too little.
+    /// Walks for `count` queries, then searches exactly for those that the walks did not answer.
     pub(super) fn answer<'a>(
         &'a self,
         count: usize,
@@ -167,14 +144,14 @@ impl HnswIndex {
         let k = search.k;
         progress.start("nearest neighbours", count as u64, "rows");
         let mut neighbors = Neighbors { k, rows: vec![0; count * k], distances: vec![0.0; count * k] };
-        let lost: Vec<Vec<usize>> = neighbors
+        let unanswered: Vec<Vec<usize>> = neighbors
             .rows
             .par_chunks_mut(CHUNK * k)
             .zip(neighbors.distances.par_chunks_mut(CHUNK * k))
             .enumerate()
             .map_init(Walk::default, |walk, (chunk, (rows, distances))| {
                 check_stop(String::new)?;
-                let mut lost = Vec::new();
+                let mut unanswered = Vec::new();
                 for (at, (rows, distances)) in rows.chunks_mut(k).zip(distances.chunks_mut(k)).enumerate() {
                     let q = chunk * CHUNK + at;
                     match self.walk(query(q), search, walk) {
@@ -183,16 +160,16 @@ impl HnswIndex {
                                 (*distance, *row) = found;
                             }
                         }
-                        None => lost.push(q),
+                        None => unanswered.push(q),
                     }
                 }
                 progress.advance((rows.len() / k) as u64);
-                Ok(lost)
+                Ok(unanswered)
             })
             .collect::<Result<_>>()?;
         progress.finish();
-        let lost: Vec<usize> = lost.into_iter().flatten().collect();
-        for batch in lost.chunks(LOST_BATCH) {
+        let unanswered: Vec<usize> = unanswered.into_iter().flatten().collect();
+        for batch in unanswered.chunks(EXACT_BATCH) {
             self.answer_exactly(batch, search, progress, &query, &mut neighbors)?;
         }
         Ok(neighbors)
@@ -201,16 +178,16 @@ impl HnswIndex {
     /// Exact search for the queries that the graphs did not answer.
     fn answer_exactly<'a>(
         &'a self,
-        lost: &[usize],
+        unanswered: &[usize],
         search: Search,
         progress: &dyn Progress,
         query: &impl Fn(usize) -> Query<'a>,
         neighbors: &mut Neighbors,
     ) -> Result<()> {
         let width = self.space.features.ncols();
-        let mut queries = Array2::zeros((lost.len(), width));
-        let mut excluded = Vec::with_capacity(lost.len());
-        for (&q, mut row) in lost.iter().zip(queries.outer_iter_mut()) {
+        let mut queries = Array2::zeros((unanswered.len(), width));
+        let mut excluded = Vec::with_capacity(unanswered.len());
+        for (&q, mut row) in unanswered.iter().zip(queries.outer_iter_mut()) {
             let Query { content, exclude, .. } = query(q);
             let left = self.count_left(content, exclude, search);
             if left < search.k {
@@ -220,7 +197,7 @@ impl HnswIndex {
             excluded.push(exclude);
         }
         let found = self.exact()?.search(queries.view(), Some(&excluded), search, progress)?;
-        for (at, &q) in lost.iter().enumerate() {
+        for (at, &q) in unanswered.iter().enumerate() {
             let range = q * search.k..(q + 1) * search.k;
             let (rows, distances) = found.of(at);
             neighbors.rows[range.clone()].copy_from_slice(rows);
@@ -242,7 +219,7 @@ impl HnswIndex {
         if let Some(exact) = self.exact.get() {
             return Ok(exact);
         }
-        let exact = ExactIndex::new(self.space.features.clone())?;
+        let exact = ExactIndex::new(self.space.features.clone())?.on(&self.device);
         Ok(self.exact.get_or_init(|| exact))
     }
 
@@ -254,33 +231,13 @@ impl HnswIndex {
     }
 }
 
-/// `sample` of `rows` rows drawn with `seed` (all, if there are not more), ascending.
-pub(super) fn sampled(rows: usize, sample: usize, seed: u64) -> Result<Vec<usize>> {
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let mut sampled = rand::seq::index::sample(&mut random, rows, sample.min(rows)).into_vec();
-    sampled.sort_unstable();
-    if sampled.is_empty() {
-        return Err(Error::usage("a recall cannot be measured on 0 rows", "Ask for at least 1."));
-    }
-    Ok(sampled)
-}
-
-/// The share of the neighbours `found` that are at most as far as the last of the true ones.
-pub(super) fn share_found(found: &Neighbors, exact: &Neighbors) -> f64 {
-    let hits = |q: usize| {
-        let farthest = exact.of(q).1[exact.k - 1];
-        found.of(q).1.iter().filter(|&&distance| distance <= farthest).count()
-    };
-    (0..found.len()).map(hits).sum::<usize>() as f64 / found.rows.len() as f64
-}
-
-/// What is looked for.
+/// A query and what is known of it.
 pub(super) struct Query<'a> {
     /// `[D]`.
     pub content: &'a [f32],
-    /// The indexed row that it is.
+    /// The indexed row that it is, where it is one.
     pub own: Option<u32>,
-    /// An indexed row that it does not see.
+    /// An indexed row that is not an answer.
     pub exclude: Option<u32>,
 }
 
@@ -314,42 +271,4 @@ impl NeighborIndex for HnswIndex {
         let rows: Vec<usize> = (0..self.space.features.nrows()).collect();
         self.search_rows(&rows, search, progress)
     }
-}
-
-pub(super) fn check_rows(rows: usize) -> Result<()> {
-    if rows > MOST_ROWS {
-        return Err(Error::data(
-            format!("{rows} rows are more than a graph can name"),
-            "Use the exact index.",
-        ));
-    }
-    Ok(())
-}
-
-/// What every index of `features` `[N, D]` begins with: its space, and which rows are equal.
-pub(super) fn prepared(features: ArcArray2<f32>) -> Result<(Space, RowGroups)> {
-    check_finite(features.view())?;
-    check_rows(features.nrows())?;
-    let space = space(features);
-    let groups = RowGroups::of(space.features.view());
-    Ok((space, groups))
-}
-
-/// `features` with the scale in which distances between them stay inside float32.
-fn space(features: ArcArray2<f32>) -> Space {
-    let features = standard_layout(features);
-    let scale = scale(&Frame::of(features.view()));
-    Space { features, first: 0, scale }
-}
-
-/// The scale of a space whose features have this frame.
-pub(super) fn scale(frame: &Frame) -> f32 {
-    frame.scale().clamp(f64::from(f32::MIN_POSITIVE), 1.0 / f64::from(f32::MIN_POSITIVE)) as f32
-}
-
-/// The rows of each graph: one row of each group of equal rows, dealt in turns so that every share is like the whole.
-pub(super) fn shares(groups: &RowGroups, parts: usize) -> Vec<Vec<u32>> {
-    let firsts: Vec<u32> = groups.firsts().collect();
-    let parts = parts.min(firsts.len() / LEAST_ROWS_OF_A_PART).max(1);
-    (0..parts).map(|part| firsts.iter().copied().skip(part).step_by(parts).collect()).collect()
 }

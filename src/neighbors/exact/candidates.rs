@@ -3,14 +3,14 @@
 //! Both end as sets that do not depend on the order in which pairs arrive.
 
 use super::blocked::{Operand, Receiver};
-use super::distance::squared_l2_within;
 use super::frame::floor_for;
 use super::top_k::{CandidateLists, Nearest};
+use crate::neighbors::distance::squared_l2_within;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A squared limit is raised by this share, so that the rounding of a square root and of its square never costs a row that ties.
-pub(super) const LIMIT_MARGIN: f64 = 1e-12;
+pub(in crate::neighbors) const LIMIT_MARGIN: f64 = 1e-12;
 
 /// The candidate lists of all rows, in chunks that share a lock.
 pub(super) struct Lists {

@@ -1,11 +1,11 @@
-//! Brute force for single rows: every distance computed from the rows themselves, given up early where it is too far.
-//! The last resort of both indexes: for queries from another world, and where a graph found too little.
-//! Several rows pass over one block of the set together, so that the block is read from memory once.
+//! Brute force for single queries: every distance is computed from the rows themselves, and given up early where it is too large.
+//! For queries so far outside the set that float32 products with them may overflow, where no candidates can be proven complete.
+//! Several queries share a pass over each block of the set, so that the block is read from memory once.
 
 use super::candidates::LIMIT_MARGIN;
-use super::distance::squared_l2_within;
 use super::top_k::Nearest;
 use crate::error::Result;
+use crate::neighbors::distance::squared_l2_within;
 use crate::progress::check_stop;
 use ndarray::ArrayView2;
 use rayon::prelude::*;

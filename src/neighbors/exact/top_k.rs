@@ -98,7 +98,7 @@ fn key_of(entry: u64) -> f32 {
 }
 
 /// The `k` nearest by (distance, row).
-pub(super) struct Nearest {
+pub(in crate::neighbors) struct Nearest {
     k: usize,
     /// Bits of a distance that is not negative order as the distance does.
     heap: BinaryHeap<(u64, u32)>,

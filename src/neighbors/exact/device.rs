@@ -1,5 +1,5 @@
-//! Candidates of exact search from matrix products on a device, where [`super::blocked`] would make them on the CPU.
-//! Only candidates: distances and the proof that nothing was missed stay where they are, so that the answers are the same.
+//! Candidates of exact search from matrix products on a device, as [`super::blocked`] finds them on the CPU.
+//! Exact distances and the proof that no neighbour was missed stay on the CPU, so that the answers are the same.
 //! Of each block of products the device returns the minima of groups of columns, then the few groups that can matter.
 
 use super::blocked::{Operand, Receiver};
@@ -10,20 +10,6 @@ use crate::progress::{Progress, check_stop};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use std::ops::Range;
-use std::sync::{PoisonError, RwLock};
-
-static DEVICE: RwLock<Option<Device>> = RwLock::new(None);
-
-/// Exact indexes that are made from now on take their candidates from `device`; the CPU has faster ways of its own.
-/// As the number of threads, this changes the time and nothing else.
-pub fn search_on(device: &Device) {
-    *DEVICE.write().unwrap_or_else(PoisonError::into_inner) = (!device.is_cpu()).then(|| device.clone());
-}
-
-/// The device of [`search_on`].
-pub(super) fn chosen() -> Option<Device> {
-    DEVICE.read().unwrap_or_else(PoisonError::into_inner).clone()
-}
 
 /// How the work is cut. It changes the time and nothing else.
 #[derive(Debug, Clone, Copy)]
@@ -199,7 +185,7 @@ mod tests {
         ) {
             let set = features(rows, width, seed, distinct).into_shared();
             let cpu = ExactIndex::new(set.clone()).unwrap();
-            let composed = ExactIndex::new(set.clone()).unwrap().on(Device::Cpu, SMALL);
+            let composed = ExactIndex::new(set.clone()).unwrap().with_cut(Device::Cpu, SMALL);
             let search = Wanted { k, skip_zero };
             let text = |result: Result<crate::neighbors::Neighbors>| result.map_err(|e| e.to_string());
             prop_assert_eq!(
@@ -217,13 +203,13 @@ mod tests {
     }
 
     #[test]
-    fn the_default_cut_gives_the_same_answers_and_queries_from_another_world_are_answered() {
+    fn the_default_cut_gives_the_same_answers_and_queries_far_outside_the_set_are_answered() {
         let set = features(3000, 24, 3, 2500).into_shared();
         let cpu = ExactIndex::new(set.clone()).unwrap();
-        let composed = ExactIndex::new(set.clone()).unwrap().on(Device::Cpu, Cut::default());
+        let composed = ExactIndex::new(set.clone()).unwrap().with_cut(Device::Cpu, Cut::default());
         let search = Wanted { k: 10, skip_zero: false };
         assert_eq!(composed.search_self(search, &Silent).unwrap(), cpu.search_self(search, &Silent).unwrap());
-        let composed = composed.on(Device::Cpu, Cut { least: 1, ..Cut::default() });
+        let composed = composed.with_cut(Device::Cpu, Cut { least: 1, ..Cut::default() });
         let far = Array2::from_shape_fn((3, 24), |(i, j)| [1e30f32, -2.0, 3e20][i] * (j + 1) as f32);
         let answer = |index: &ExactIndex| index.search(far.view(), None, search, &Silent).unwrap();
         assert_eq!(answer(&composed), answer(&cpu));

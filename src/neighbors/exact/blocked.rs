@@ -1,6 +1,7 @@
 //! All pairs of two sets, or of one set with itself, by a blocked matrix product, in memory that does not grow with pairs.
-//! A strip of packed rows meets block after block of packed rows; each tile is compared with thresholds at once,
-//! and only the pairs that pass go further. When a set meets itself, a pair is multiplied once and offered to both rows.
+//! A strip of packed rows is multiplied with one block of packed rows after the other. Each tile is compared with thresholds at
+//! once, and only the pairs above them are offered to a [`Receiver`]. In a set with itself a pair is multiplied once and offered
+//! to both rows.
 
 use super::frame::Frame;
 use crate::error::Result;
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// How the work is cut. It changes the time and nothing else.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Blocking {
+pub(in crate::neighbors) struct Blocking {
     /// Columns packed at a time; rows of a range that is offered to a [`Receiver`] never cross a multiple of it.
     pub block: usize,
     /// Blocks whose rows are packed together as the left operand.
@@ -30,7 +31,7 @@ impl Default for Blocking {
 
 /// One operand: `[rows, D]` row-major with the half norm of each row in the frame (see [`Frame::lowered_half_norm`]).
 #[derive(Clone, Copy)]
-pub(super) struct Operand<'a> {
+pub(in crate::neighbors) struct Operand<'a> {
     pub rows: &'a [f32],
     pub half_norms: &'a [f32],
     /// Rows outside the frame, ascending: packed as zeros, what passes for them means nothing.
@@ -44,8 +45,8 @@ impl<'a> Operand<'a> {
     }
 }
 
-/// Where the pairs go that pass the thresholds.
-pub(super) trait Receiver: Sync {
+/// Takes the pairs whose products exceed the thresholds.
+pub(in crate::neighbors) trait Receiver: Sync {
     /// The thresholds of `rows`: a pair with a row `i` of them can only matter if its product exceeds its
     /// partner's half norm by more than this. They may rise at any time and never fall.
     fn floors(&self, rows: Range<usize>, out: &mut [f32]);
@@ -55,12 +56,12 @@ pub(super) trait Receiver: Sync {
     fn offer(&self, rows: Range<usize>, pairs: impl Iterator<Item = (u32, u32, f32)>, floors: &mut [f32]);
 }
 
-/// What is multiplied with what.
-pub(super) struct Pairs<'a> {
+/// Two sets whose pairs are multiplied, or one set.
+pub(in crate::neighbors) struct Pairs<'a> {
     pub frame: &'a Frame,
     pub depth: usize,
     pub left: Operand<'a>,
-    /// `None`: the set meets itself.
+    /// `None` for the pairs of `left` with itself.
     pub right: Option<Operand<'a>>,
     pub blocking: Blocking,
 }
@@ -102,7 +103,7 @@ impl Pairs<'_> {
     }
 
     /// Runs all pairs into `receiver`; `refuse(i, j)` says of a pair that passed that it does not count
-    /// (for neither side, when the set meets itself).
+    /// (for neither row, in a set with itself).
     pub fn run(
         &self,
         receiver: &impl Receiver,
@@ -118,13 +119,14 @@ impl Pairs<'_> {
         let units: Vec<(u32, u32)> =
             (0..strips).flat_map(|s| (first_block(s)..blocks).map(move |b| (s as u32, b as u32))).collect();
         let next = AtomicUsize::new(0);
-        let told = Told { done: AtomicU64::new(0), units: units.len() as u64, rows: rows as u64, progress };
+        let reported =
+            RowsReported { done: AtomicU64::new(0), units: units.len() as u64, rows: rows as u64, progress };
         (0..rayon::current_num_threads()).into_par_iter().with_max_len(1).try_for_each(|_| -> Result<()> {
             let mut scratch = Scratch::default();
             while let Some(&(s, b)) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
                 check_stop(String::new)?;
                 self.unit(s as usize, b as usize, receiver, &refuse, &mut scratch);
-                told.unit();
+                reported.unit();
             }
             Ok(())
         })
@@ -189,7 +191,7 @@ impl Pairs<'_> {
         packed.holds = Some(number);
     }
 
-    /// The tiles of `rows` with one panel of columns; what passes goes to `scratch.survivors`.
+    /// The tiles of `rows` with one panel of columns; pairs above the thresholds are added to `scratch.survivors`.
     fn panel(
         &self,
         rows: Range<usize>,
@@ -228,7 +230,7 @@ impl Pairs<'_> {
         }
     }
 
-    /// Offers the survivors to their rows and, when the set meets itself, to their columns; renews the thresholds.
+    /// Offers the survivors to their rows and, in a set with itself, to their columns; renews the thresholds.
     fn offer(
         &self,
         rows: Range<usize>,
@@ -253,14 +255,14 @@ impl Pairs<'_> {
 }
 
 /// Spreads the progress of unlike units over the rows.
-struct Told<'a> {
+struct RowsReported<'a> {
     done: AtomicU64,
     units: u64,
     rows: u64,
     progress: &'a dyn Progress,
 }
 
-impl Told<'_> {
+impl RowsReported<'_> {
     fn unit(&self) {
         let before = self.done.fetch_add(1, Ordering::Relaxed);
         let rows = |units: u64| units * self.rows / self.units;
@@ -382,7 +384,7 @@ mod tests {
         let mut floor_left: [f32; MR] = std::array::from_fn(|i| value(3, i));
         let half_right: [f32; NR] = std::array::from_fn(|j| value(4, j).abs());
         let mut floor_right: [f32; NR] = std::array::from_fn(|j| value(5, j));
-        floor_left[2] = super::super::top_k::ACCEPT_ALL;
+        floor_left[2] = crate::neighbors::exact::top_k::ACCEPT_ALL;
         (half_left[3], floor_left[3]) = (f32::MAX, f32::MAX);
         floor_right[9] = f32::MAX;
         let plain = above_portable(&tile, &half_left, &floor_left, &half_right, &floor_right);

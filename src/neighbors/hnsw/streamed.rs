@@ -1,18 +1,22 @@
-//! Graphs of shards that are searched one after the other: only one of them is in memory, with the features of its rows.
-//! What is found, and what is written, is that of an [`HnswIndex`](super::HnswIndex) of all of them.
+//! The graphs of all shards, searched one after the other: only one of them is in memory, with the features of its rows.
+//! The answers, and the files that are written, are those of an [`HnswIndex`](super::HnswIndex) of all of them.
 
-use super::dump::{read_graph, write_graph};
-use super::frame::Extent;
-use super::graph::{Graph, Space, Walk};
-use super::groups::{Contents, RowGroups};
-use super::hnsw::{check_rows, sampled, scale, share_found};
-use super::hnsw_shards::{parameters, ranges};
-use super::kind::{IndexKind, IndexRecord, RECALL_SAMPLE, warn_of_recall};
-use super::met::Met;
-use super::{Neighbors, Search, blocks_of, check_search, search_in_blocks};
+use super::files::{read_graph, write_graph};
+use super::graph::{Graph, Walk};
+use super::parameters::HnswParameters;
+use super::search_results::SearchResults;
+use super::shares::ranges;
+use super::space::{Space, check_rows, scale};
 use crate::error::Result;
 use crate::formats::FeatureRows;
+use crate::neighbors::exact::frame::Extent;
+use crate::neighbors::exact::groups::{Contents, RowGroups};
+use crate::neighbors::in_blocks::{blocks_of, search_in_blocks};
+use crate::neighbors::kind::{IndexKind, IndexRecord};
+use crate::neighbors::recall::{RECALL_SAMPLE, sampled, share_found, warn_of_recall};
+use crate::neighbors::search::{Neighbors, Search, check_search};
 use crate::progress::{Progress, check_stop};
+use candle_core::Device;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -20,24 +24,27 @@ use std::path::Path;
 
 /// Rows that are read together.
 const READ: usize = 8 * Extent::UNIT;
-/// Rows that are looked for in one turn.
+/// Queries that all graphs answer before the next are begun.
 const TURN: usize = 1 << 19;
 
 /// Digests of the files of a graph, by name.
 type Files = BTreeMap<String, String>;
 
 /// The graphs of the shards of a set of features `[N, D]`.
-pub struct GraphsInTurn<'a> {
+pub struct StreamedGraphs<'a> {
     /// Shards that there are, with or without rows.
     count: usize,
     /// The rows of each shard that has any, and where [`GraphShard::save`](super::GraphShard::save) left its graph.
     shards: Vec<(Range<u32>, &'a Path, &'a Files)>,
     groups: RowGroups,
     scale: f32,
+    /// Where exact search multiplies matrices.
+    device: Device,
 }
 
-impl<'a> GraphsInTurn<'a> {
-    /// Of `features` in `count` shards: `parts` are those that have rows, in order. All rows go by, and 28 bytes of each stay.
+impl<'a> StreamedGraphs<'a> {
+    /// For `features` in `count` shards: `parts` are the directories and files of those that have rows, in order. All rows are read
+    /// once, and 28 bytes of each are kept. Exact search multiplies matrices on `device`.
     ///
     /// # Errors
     /// What reading returns; [`crate::Error::Data`] if there are too many rows; [`crate::Error::Interrupted`].
@@ -45,6 +52,7 @@ impl<'a> GraphsInTurn<'a> {
         features: &mut dyn FeatureRows,
         count: usize,
         parts: &[(&'a Path, &'a Files)],
+        device: &Device,
     ) -> Result<Self> {
         let (rows, width) = features.dim();
         check_rows(rows)?;
@@ -57,14 +65,15 @@ impl<'a> GraphsInTurn<'a> {
         }
         let shards =
             ranges(count, rows).zip(parts).map(|(range, &(dir, files))| (range, dir, files)).collect();
-        Ok(Self { count, shards, groups: contents.grouped(), scale: scale(&extent.frame()) })
+        let scale = scale(&extent.frame());
+        Ok(Self { count, shards, groups: contents.grouped(), scale, device: device.clone() })
     }
 
     /// Writes the graphs into `dir` as those of one index, and measures their recall for `k` neighbours on rows drawn with `seed`,
-    /// as [`super::build`] does. Gives what is to be remembered of the index.
+    /// as [`crate::neighbors::build`] does. Gives the record of the index.
     ///
     /// # Errors
-    /// [`crate::Error::Malformed`] if a file is not the one that its shard wrote; as [`super::build`]; [`crate::Error::Io`].
+    /// [`crate::Error::Malformed`] if a file is not the one that its shard wrote; as [`crate::neighbors::build`]; [`crate::Error::Io`].
     pub fn join(
         &self,
         features: &mut dyn FeatureRows,
@@ -76,30 +85,30 @@ impl<'a> GraphsInTurn<'a> {
         let search = Search { k, skip_zero: false };
         check_search(search)?;
         let sampled = sampled(features.dim().0, RECALL_SAMPLE, seed)?;
-        let mut met: Vec<Met> = sampled.iter().map(|_| Met::new(search)).collect();
+        let mut results: Vec<SearchResults> = sampled.iter().map(|_| SearchResults::new(search)).collect();
         let mut files = Files::new();
         self.each(features, progress, |number, graph, features| {
-            files.extend(write_graph(dir, number, graph.0, &parameters(), graph.1)?);
-            self.walk(features, graph, &sampled, true, &mut met)
+            files.extend([write_graph(dir, number, graph.0)?]);
+            self.walk(features, graph, &sampled, true, &mut results)
         })?;
-        let found = self.answers(features, &sampled, met, search, progress)?;
-        let exact = exactly(features, &sampled, search, progress)?;
+        let found = self.answers(features, &sampled, results, search, progress)?;
+        let exact = self.exactly(features, &sampled, search, progress)?;
         let recall = share_found(&found, &exact);
         warn_of_recall(recall, progress);
         Ok(IndexRecord {
             kind: IndexKind::Hnsw,
-            parameters: Some(parameters()),
+            parameters: Some(HnswParameters::of_shard()),
             shards: Some(self.count),
             recall: Some(recall),
             files: Some(files),
         })
     }
 
-    /// The mean distance to the neighbours that [`super::NeighborIndex::search`] of the index finds for some rows of the set among
+    /// The mean distance to the neighbours that [`crate::neighbors::NeighborIndex::search`] of the index finds for some rows of the set among
     /// the others.
     ///
     /// # Errors
-    /// As [`super::NeighborIndex::search`]; what reading returns.
+    /// As [`crate::neighbors::NeighborIndex::search`]; what reading returns.
     pub fn mean_distances(
         &self,
         features: &mut dyn FeatureRows,
@@ -110,11 +119,11 @@ impl<'a> GraphsInTurn<'a> {
         check_search(search)?;
         let mut means = Vec::with_capacity(rows.len());
         for rows in rows.chunks(TURN) {
-            let mut met: Vec<Met> = rows.iter().map(|_| Met::new(search)).collect();
+            let mut results: Vec<SearchResults> = rows.iter().map(|_| SearchResults::new(search)).collect();
             self.each(features, progress, |_, graph, features| {
-                self.walk(features, graph, rows, false, &mut met)
+                self.walk(features, graph, rows, false, &mut results)
             })?;
-            means.extend(self.answers(features, rows, met, search, progress)?.mean_distances());
+            means.extend(self.answers(features, rows, results, search, progress)?.mean_distances());
         }
         Ok(means)
     }
@@ -131,7 +140,7 @@ impl<'a> GraphsInTurn<'a> {
             check_stop(String::new)?;
             // A shard counts its rows from 0.
             let counted = self.groups.firsts_within(range.clone()).map(|row| row - range.start).collect();
-            let mut graph = read_graph(dir, 0, counted, parameters().m, files)?;
+            let mut graph = read_graph(dir, 0, counted, HnswParameters::of_shard().m, files)?;
             graph.rows.iter_mut().for_each(|row| *row += range.start);
             let content = features.read(range.start as usize..range.end as usize)?.into_shared();
             let space = Space { features: content, first: range.start, scale: self.scale };
@@ -149,20 +158,20 @@ impl<'a> GraphsInTurn<'a> {
         graph: (&Graph, &Space),
         rows: &[usize],
         from_own: bool,
-        met: &mut [Met],
+        results: &mut [SearchResults],
     ) -> Result<()> {
-        let ef = parameters().ef_search;
-        for (rows, met) in rows.chunks(READ).zip(met.chunks_mut(READ)) {
+        let ef = HnswParameters::of_shard().ef_search;
+        for (rows, results) in rows.chunks(READ).zip(results.chunks_mut(READ)) {
             check_stop(String::new)?;
             let queries = features.select(rows)?;
             let queries = queries.as_slice().unwrap_or_default().par_chunks_exact(features.dim().1.max(1));
-            met.par_iter_mut().zip(rows).zip(queries).for_each_init(
+            results.par_iter_mut().zip(rows).zip(queries).for_each_init(
                 Walk::default,
-                |walk, ((met, &row), query)| {
+                |walk, ((results, &row), query)| {
                     let own = self.groups.first(row as u32);
                     let start = if from_own { graph.0.node(own) } else { None };
-                    met.walk(query, graph, start, ef, walk);
-                    met.keep_nearest(&self.groups);
+                    results.walk(query, graph, start, ef, walk);
+                    results.keep_nearest(&self.groups);
                 },
             );
         }
@@ -174,24 +183,24 @@ impl<'a> GraphsInTurn<'a> {
         &self,
         features: &mut dyn FeatureRows,
         rows: &[usize],
-        met: Vec<Met>,
+        results: Vec<SearchResults>,
         search: Search,
         progress: &dyn Progress,
     ) -> Result<Neighbors> {
         let k = search.k;
         let mut neighbors =
             Neighbors { k, rows: vec![0; rows.len() * k], distances: vec![0.0; rows.len() * k] };
-        let mut lost = Vec::new();
-        for (q, (met, &row)) in met.into_iter().zip(rows).enumerate() {
-            let answer = met.answer(&self.groups, Some(row as u32));
+        let mut unanswered = Vec::new();
+        for (q, (results, &row)) in results.into_iter().zip(rows).enumerate() {
+            let answer = results.answer(&self.groups, Some(row as u32));
             if answer.and_then(|found| neighbors.set(q, &found)).is_none() {
-                lost.push(q);
+                unanswered.push(q);
             }
         }
-        for lost in lost.chunks(READ) {
-            let rows: Vec<usize> = lost.iter().map(|&q| rows[q]).collect();
-            let found = exactly(features, &rows, search, progress)?;
-            for (at, &q) in lost.iter().enumerate() {
+        for unanswered in unanswered.chunks(READ) {
+            let rows: Vec<usize> = unanswered.iter().map(|&q| rows[q]).collect();
+            let found = self.exactly(features, &rows, search, progress)?;
+            for (at, &q) in unanswered.iter().enumerate() {
                 let (rows, distances) = found.of(at);
                 neighbors.rows[q * k..][..k].copy_from_slice(rows);
                 neighbors.distances[q * k..][..k].copy_from_slice(distances);
@@ -199,30 +208,32 @@ impl<'a> GraphsInTurn<'a> {
         }
         Ok(neighbors)
     }
-}
 
-/// [`search_in_blocks`], with progress.
-fn exactly(
-    features: &mut dyn FeatureRows,
-    rows: &[usize],
-    search: Search,
-    progress: &dyn Progress,
-) -> Result<Neighbors> {
-    progress.start(
-        "nearest neighbours",
-        (rows.len() * blocks_of(features.dim().0)) as u64,
-        "rows of a block",
-    );
-    let found = search_in_blocks(features, rows, search, progress)?;
-    progress.finish();
-    Ok(found)
+    /// [`search_in_blocks`], with progress.
+    fn exactly(
+        &self,
+        features: &mut dyn FeatureRows,
+        rows: &[usize],
+        search: Search,
+        progress: &dyn Progress,
+    ) -> Result<Neighbors> {
+        progress.start(
+            "nearest neighbours",
+            (rows.len() * blocks_of(features.dim().0)) as u64,
+            "rows of a block",
+        );
+        let found = search_in_blocks(features, rows, search, &self.device, progress)?;
+        progress.finish();
+        Ok(found)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::hnsw_tests::clusters;
-    use super::super::{ExactIndex, GraphShard, HnswIndex, NeighborIndex, open};
+    use super::super::tests::clusters;
+    use super::super::{GraphShard, HnswIndex};
     use super::*;
+    use crate::neighbors::{ExactIndex, NeighborIndex, open};
     use crate::progress::Silent;
     use crate::shards::{Shard, of_shard};
     use ndarray::{ArcArray2, Axis};
@@ -262,16 +273,14 @@ mod tests {
         for count in [1, 3, 5] {
             let made = graphs(&features, count);
             let parts: Vec<(&Path, &Files)> = made.iter().map(|(dir, files)| (dir.path(), files)).collect();
-            let graphs = GraphsInTurn::open(&mut features, count, &parts).unwrap();
+            let graphs = StreamedGraphs::open(&mut features, count, &parts, &Device::Cpu).unwrap();
             let (joined, again) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
             let (k, seed) = (8, 3);
             let record = graphs.join(&mut features, joined.path(), k, seed, &Silent).unwrap();
-            let load = (parameters(), Some(count));
-            let files = record.files.clone().unwrap();
-            let whole = HnswIndex::load(joined.path(), features.clone(), load, &files, &Silent).unwrap();
-            assert_eq!(whole.save(again.path()).unwrap(), files, "{count} shards");
+            let whole = HnswIndex::open(joined.path(), &record, features.clone(), &Silent).unwrap();
+            assert_eq!(Some(whole.save(again.path()).unwrap()), record.files, "{count} shards");
             assert_eq!(whole.recall(k, RECALL_SAMPLE, seed, &Silent).unwrap(), record.recall.unwrap());
-            assert!(open(joined.path(), &record, features.clone(), &Silent).is_ok());
+            assert!(open(joined.path(), &record, features.clone(), &Device::Cpu, &Silent).is_ok());
 
             let rows: Vec<usize> = (0..3_500).step_by(3).chain([3_499]).collect();
             let own: Vec<Option<u32>> = rows.iter().map(|&row| Some(row as u32)).collect();
@@ -290,10 +299,10 @@ mod tests {
         let mut features = features();
         let made = graphs(&features, 2);
         let parts: Vec<(&Path, &Files)> = made.iter().map(|(dir, files)| (dir.path(), files)).collect();
-        let graphs = GraphsInTurn::open(&mut features, 2, &parts).unwrap();
+        let graphs = StreamedGraphs::open(&mut features, 2, &parts, &Device::Cpu).unwrap();
         let (rows, search) = ([5, 2_000, 3_400], Search { k: 4, skip_zero: true });
-        let met = rows.iter().map(|_| Met::new(search)).collect();
-        let found = graphs.answers(&mut features, &rows, met, search, &Silent).unwrap();
+        let results = rows.iter().map(|_| SearchResults::new(search)).collect();
+        let found = graphs.answers(&mut features, &rows, results, search, &Silent).unwrap();
         let exact = ExactIndex::new(features).unwrap().search_self(search, &Silent).unwrap();
         for (q, row) in rows.into_iter().enumerate() {
             assert_eq!(found.of(q), exact.of(row));
@@ -305,8 +314,8 @@ mod tests {
         let mut features = features();
         let made = graphs(&features, 2);
         let parts: Vec<(&Path, &Files)> = made.iter().map(|(dir, files)| (dir.path(), files)).collect();
-        std::fs::write(made[1].0.path().join("index.0.hnsw.graph"), "").unwrap();
-        let graphs = GraphsInTurn::open(&mut features, 2, &parts).unwrap();
+        std::fs::write(made[1].0.path().join("index.0.safetensors"), "").unwrap();
+        let graphs = StreamedGraphs::open(&mut features, 2, &parts, &Device::Cpu).unwrap();
         let joined = tempfile::tempdir().unwrap();
         let error = graphs.join(&mut features, joined.path(), 5, 1, &Silent).unwrap_err();
         assert!(error.to_string().contains("SHA-256"), "{error}");

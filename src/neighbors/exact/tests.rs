@@ -1,9 +1,11 @@
 //! Exact search held against a brute force over every pair, on sets made to defeat a float32 product.
 
+use super::ExactIndex;
 use super::blocked::Blocking;
-use super::distance::squared_l2;
-use super::*;
-use crate::progress::Silent;
+use crate::error::Result;
+use crate::neighbors::distance::squared_l2;
+use crate::neighbors::{NeighborIndex, Neighbors, Search};
+use crate::progress::{Progress, Silent};
 use ndarray::Array2;
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
@@ -47,7 +49,7 @@ fn set(shape: Shape, rows: usize, width: usize, seed: u64) -> Array2<f32> {
 }
 
 /// Uniform values `[rows, width]` in -1..1.
-pub(super) fn cloud(rows: usize, width: usize, seed: u64) -> Array2<f32> {
+pub(in crate::neighbors) fn cloud(rows: usize, width: usize, seed: u64) -> Array2<f32> {
     set(Shape::Cloud, rows, width, seed)
 }
 

@@ -1,7 +1,7 @@
 //! Rows with the same content: the pairs at distance exactly zero, found by hashing instead of by distance.
 //! A squared difference of two different float32 values never underflows float64, so equal content is the only way to 0.
-//! Exact search passes over them with `skip_zero`; the graph of HNSW holds one of each group.
-//! Rows are told apart by 128 bits of their SHA-256, so that content which has gone by need not be read again.
+//! Exact search leaves them out with `skip_zero`; an HNSW graph holds one row of each group.
+//! Rows are compared by 128 bits of their SHA-256, so that a set can be grouped while it is read, without keeping its content.
 
 use ndarray::ArrayView2;
 use rayon::prelude::*;
@@ -9,11 +9,11 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// What stands for the content of a row.
+/// 128 bits of the SHA-256 of a row.
 type Content = [u64; 2];
 
 /// Which rows of a set have the same content.
-pub(super) struct RowGroups {
+pub(in crate::neighbors) struct RowGroups {
     /// The first row with the content of each row.
     first: Vec<u32>,
     /// All rows of each group of at least two, ascending, by its first row.
@@ -22,9 +22,9 @@ pub(super) struct RowGroups {
     by_content: Vec<(Content, u32)>,
 }
 
-/// The rows of a set that have gone by, in order.
+/// The hashed rows of a set that is read block after block, in order.
 #[derive(Default)]
-pub(super) struct Contents(Vec<(Content, u32)>);
+pub(in crate::neighbors) struct Contents(Vec<(Content, u32)>);
 
 impl Contents {
     /// Takes the rows that follow, `[n, D]`.

@@ -1,0 +1,108 @@
+//! HNSW graphs on disk: a file of plain arrays for each, `index.0.safetensors`. What earlier versions wrote is read too.
+//! The features are not in the files. The same index writes the same bytes, also after it was read.
+
+use super::graph::Graph;
+use super::graph_file;
+use super::index::HnswIndex;
+use super::old_dump;
+use super::shares::{shares, shares_of_shards};
+use super::space::prepared;
+use crate::error::Result;
+use crate::neighbors::index_files::{HashedFile, name, unusable, verified};
+use crate::neighbors::kind::IndexRecord;
+use crate::progress::{Progress, check_stop};
+use crate::shards::Shard;
+use ndarray::ArcArray2;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The last part of the name of a graph's file.
+const SUFFIX: &str = "safetensors";
+/// Those of the two files in which earlier versions wrote a graph: its points and its links.
+const OLD_SUFFIXES: [&str; 2] = ["hnsw.data", "hnsw.graph"];
+
+impl HnswIndex {
+    /// Writes the graphs into `dir`, replacing files of the same names, each at once; gives the SHA-256 of each file by its name.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`].
+    pub fn save(&self, dir: &Path) -> Result<BTreeMap<String, String>> {
+        let mut digests = BTreeMap::new();
+        for (part, graph) in self.graphs.iter().enumerate() {
+            digests.extend([write_graph(dir, part, graph)?]);
+        }
+        Ok(digests)
+    }
+
+    /// Opens the index that [`HnswIndex::save`] wrote into `dir` for the same `features` `[N, D]`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Malformed`] if the record lacks the parameters or files of graphs, or if a file is missing, is not the one that was
+    /// written, or names other rows than `features` has; [`crate::Error::Data`] and [`crate::Error::Usage`] as [`HnswIndex::build`].
+    pub fn open(
+        dir: &Path,
+        record: &IndexRecord,
+        features: ArcArray2<f32>,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        let (Some(parameters), Some(files)) = (record.parameters, &record.files) else {
+            return Err(unusable(dir, "the record of the HNSW index lacks its parameters or files"));
+        };
+        parameters.check()?;
+        let (space, groups) = prepared(features)?;
+        let shares = match record.shards {
+            None => shares(&groups, parameters.parts),
+            Some(count) => {
+                Shard::new(0, count).map_err(|error| unusable(dir, error.to_string()))?;
+                shares_of_shards(&groups, count, space.features.nrows())
+            }
+        };
+        let parts = shares.len();
+        let old = files.keys().any(|name| OLD_SUFFIXES.iter().any(|suffix| name.ends_with(suffix)));
+        if files.len() != parts * if old { OLD_SUFFIXES.len() } else { 1 } {
+            return Err(unusable(dir, format!("{} files are recorded for {parts} graphs", files.len())));
+        }
+        progress.start("reading the neighbour graph", parts as u64, "graphs");
+        let mut graphs = Vec::with_capacity(parts);
+        for (part, rows) in shares.into_iter().enumerate() {
+            check_stop(String::new)?;
+            graphs.push(read_graph(dir, part, rows, parameters.m, files)?);
+            progress.advance(1);
+        }
+        progress.finish();
+        Ok(HnswIndex::of_parts(space, groups, parameters, graphs))
+    }
+}
+
+/// Writes the graph `part`; gives the name of its file and its SHA-256.
+///
+/// # Errors
+/// [`crate::Error::Io`].
+pub(super) fn write_graph(dir: &Path, part: usize, graph: &Graph) -> Result<(String, String)> {
+    let name = name(part, SUFFIX);
+    let mut file = HashedFile::create(dir.join(&name))?;
+    graph_file::write(graph, &mut file)?;
+    Ok((name, file.persist()?))
+}
+
+/// The graph `part` of `rows`, with `m` connections, from the file or the two files among `files` that hold it.
+///
+/// # Errors
+/// As [`HnswIndex::open`].
+pub(super) fn read_graph(
+    dir: &Path,
+    part: usize,
+    rows: Vec<u32>,
+    m: usize,
+    files: &BTreeMap<String, String>,
+) -> Result<Graph> {
+    let old = OLD_SUFFIXES.map(|suffix| name(part, suffix));
+    if old.iter().all(|name| files.contains_key(name)) {
+        let [points, links] = old.map(|name| verified(dir, &name, files).map(|file| (name, file)));
+        let ((_, mut points), (name, mut links)) = (points?, links?);
+        return old_dump::read(rows, m, &mut links, &mut points)
+            .map_err(|reason| unusable(&dir.join(name), reason));
+    }
+    let name = name(part, SUFFIX);
+    graph_file::read(rows, verified(dir, &name, files)?, &dir.join(name))
+}
