@@ -1,6 +1,6 @@
 //! What was typed for `pd finetune`, and what options.json holds of a run.
 
-use super::similar;
+use crate::cli::similar;
 use crate::density::{Rule, Threshold};
 use crate::error::{Error, Result};
 use crate::generate::{Training, family, written_family};

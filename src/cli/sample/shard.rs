@@ -1,9 +1,9 @@
 //! `pd sample --shard I/N`: candidates in parts; which are kept is decided when they are merged.
 
-use super::merge;
-use super::sample::Sample;
-use super::sample_end::Ending;
-use super::terminal::Terminal;
+use super::Sample;
+use super::writer::Ending;
+use crate::cli::shard;
+use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::sampling::draw::{DrawOptions, Stock as _, Terms, draw};
 use crate::sampling::sharded::{Known, Parts, SAMPLE, SampleRun, sample_shard};
@@ -29,7 +29,7 @@ impl Sample {
         (run, mut options, ending): (Value, DrawOptions, Ending),
         terminal: &Terminal,
     ) -> Result<()> {
-        let shard = merge::resolve(shard)?;
+        let shard = shard::resolve(shard)?;
         if !self.candidates.lists_candidates() {
             return Err(Error::usage(
                 "--shard cuts up candidates, and how many there are is not known before the last is kept",
@@ -49,7 +49,7 @@ impl Sample {
         let drawing = SampleRun { run, options, reference, candidates, latent };
         let run = Run::new(SAMPLE, &Record { drawing, ending })?;
         let part = sample_shard(&self.output, work, paths, (&run, candidates, shard), terminal)?;
-        merge::report(&self.output, &part, terminal, self.run.json)
+        shard::report(&self.output, &part, terminal, self.run.json)
     }
 }
 
