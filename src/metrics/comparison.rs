@@ -9,10 +9,11 @@ use crate::error::{Error, Result};
 use crate::neighbors::{ExactIndex, NeighborIndex, Neighbors, Search, check_finite};
 use crate::progress::Progress;
 use ndarray::{ArcArray2, ArrayView2};
+use serde::{Deserialize, Serialize};
 use std::cell::OnceCell;
 
 /// What the metrics depend on besides the features.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Options {
     /// Neighbours that set the radii of precision, recall, realism and rarity.
     pub k: usize,
@@ -22,9 +23,9 @@ pub struct Options {
     pub boundary: Boundary,
     /// Subsets of `kid-subsets`.
     pub kid_subsets: usize,
-    /// Rows of each of them.
+    /// Rows of each subset of `kid-subsets`.
     pub kid_subset_size: usize,
-    /// Key of every random draw.
+    /// Random seed.
     pub seed: u64,
 }
 
@@ -96,19 +97,14 @@ impl<'p> FeatureSet<'p> {
         }
     }
 
-    /// Names the set, for errors.
+    /// Gives the set a name, which its errors begin with.
     pub fn named(self, name: impl Into<String>) -> Self {
         FeatureSet { name: name.into(), ..self }
     }
 
-    /// Says in an error which set it is about.
+    /// Puts the name of the set in front of an error.
     fn told<T>(&self, result: Result<T>) -> Result<T> {
-        result.map_err(|error| match error {
-            Error::Data { reason, hint } if !self.name.is_empty() => {
-                Error::Data { reason: format!("{}: {reason}", self.name), hint }
-            }
-            other => other,
-        })
+        result.map_err(|error| if self.name.is_empty() { error } else { error.about(&self.name) })
     }
 
     /// `[N, D]`
@@ -215,11 +211,11 @@ pub(super) struct Memberships {
 
 /// A real and a generated set.
 pub struct Comparison<'a> {
-    /// What is imitated.
+    /// The real set.
     pub real: &'a FeatureSet<'a>,
-    /// What imitates it.
+    /// The generated set.
     pub generated: &'a FeatureSet<'a>,
-    /// How.
+    /// Parameters of the metrics; both sets were made with them.
     pub options: &'a Options,
     progress: &'a dyn Progress,
     memberships: OnceCell<Memberships>,
