@@ -1,6 +1,5 @@
 //! `pd sample --shard I/N`: candidates in parts; which are kept is decided when they are merged.
 
-use super::Sample;
 use super::writer::Ending;
 use crate::cli::shard;
 use crate::cli::terminal::Terminal;
@@ -20,36 +19,59 @@ struct Record {
     ending: Ending,
 }
 
-impl Sample {
-    pub(super) fn run_shard(
-        &self,
-        shard: ShardRequest,
-        work: (&Source, Option<&Judgement>, usize),
-        (known, paths): (Option<(&Terms, usize)>, &[String]),
-        (run, mut options, ending): (Value, DrawOptions, Ending),
-        terminal: &Terminal,
-    ) -> Result<()> {
-        let shard = shard::resolve(shard)?;
-        if !self.candidates.lists_candidates() {
+/// One shard of a run.
+pub struct SampleShard<'a> {
+    /// Which shard.
+    pub shard: ShardRequest,
+    /// Directory that the parts are in.
+    pub out: &'a Path,
+    /// Where candidates come from.
+    pub source: &'a Source<'a>,
+    /// Whether the candidates are listed, so that their number is known.
+    pub is_listed: bool,
+    /// What finds their densities.
+    pub judgement: Option<&'a Judgement<'a>>,
+    /// Candidates of a forward pass.
+    pub batch: usize,
+    /// What is known of the reference, and the width of its features.
+    pub known: Option<(&'a Terms, usize)>,
+    /// Names of the rows of the reference.
+    pub paths: &'a [String],
+    /// What tells the run from others.
+    pub run: Value,
+    /// What is drawn.
+    pub options: DrawOptions,
+    /// What the merge needs beside.
+    pub ending: Ending,
+    /// Whether the report is printed as JSON.
+    pub json: bool,
+}
+
+impl SampleShard<'_> {
+    /// Makes and scores the candidates of the shard.
+    pub fn run(self, terminal: &Terminal) -> Result<()> {
+        let shard = shard::resolve(self.shard)?;
+        if !self.is_listed {
             return Err(Error::usage(
                 "--shard cuts up candidates, and how many there are is not known before the last is kept",
                 "list them: --seeds 0-99999 (-n says how many of them are kept)",
             ));
         }
-        if let Some((terms, _)) = known {
+        let mut options = self.options;
+        if let Some((terms, _)) = self.known {
             options.weights.check(&terms.distribution)?;
         }
-        let (source, ..) = work;
-        let candidates = options.limit(source.len());
-        let reference = known.map(|(terms, width)| Known::new(terms, width, &mut options));
+        let candidates = options.limit(self.source.len());
+        let reference = self.known.map(|(terms, width)| Known::new(terms, width, &mut options));
         let latent = match candidates {
             0 => return Err(Error::usage("there are no candidates", "give --seeds")),
-            _ => source.latents(0..1)?.dims().get(1..).unwrap_or_default().to_vec(),
+            _ => self.source.latents(0..1)?.dims().get(1..).unwrap_or_default().to_vec(),
         };
-        let drawing = SampleRun { run, options, reference, candidates, latent };
-        let run = Run::new(SAMPLE, &Record { drawing, ending })?;
-        let part = sample_shard(&self.output, work, paths, (&run, candidates, shard), terminal)?;
-        shard::report(&self.output, &part, terminal, self.run.json)
+        let drawing = SampleRun { run: self.run, options, reference, candidates, latent };
+        let run = Run::new(SAMPLE, &Record { drawing, ending: self.ending })?;
+        let work = (self.source, self.judgement, self.batch);
+        let part = sample_shard(self.out, work, self.paths, (&run, candidates, shard), terminal)?;
+        shard::report(self.out, &part, terminal, self.json)
     }
 }
 
