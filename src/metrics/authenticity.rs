@@ -2,7 +2,7 @@
 //! nearest real sample than that one is from its own nearest. Copies of real samples are not authentic.
 
 use super::comparison::Comparison;
-use super::{Better, Measured, Metric, Needs};
+use super::metric::{Better, Measured, Metric, Needs};
 use crate::error::Result;
 
 /// The registry's entry.
@@ -52,7 +52,7 @@ pub fn authenticity(comparison: &Comparison<'_>) -> Result<Authenticity> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::prdc::Boundary;
+    use super::super::manifold::Boundary;
     use super::super::test_support::{Fixture, options, set};
     use super::*;
     use crate::progress::Silent;

@@ -1,17 +1,12 @@
-//! `pd eval`: how generated sets compare with a real one.
+//! The arguments of `pd eval`, and the sets and options that they name.
 
-use super::common::{self, ExtractorArgs, RunArgs};
-use super::eval_compare::{FD, MetricArgs, Plan, Samples, Side, about};
-use super::eval_summary::EvalSummary;
-use super::input;
-use super::output;
-use super::terminal::Terminal;
+use crate::cli::common::{self, ExtractorArgs, RunArgs};
+use crate::cli::{input, output};
 use crate::error::{Error, Result};
 use crate::formats::is_features_file;
-use crate::formats::table::{format_of, write_table};
 use crate::images::ImageSet;
-use crate::metrics::{METRICS, Statistics};
-use crate::reference::{Reference, is_reference};
+use crate::metrics::{Boundary, EvaluationOptions, FID, METRICS, Options};
+use crate::reference::is_reference;
 use crate::shards::ShardRequest;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
@@ -32,21 +27,21 @@ pub struct Eval {
     pub generated: Vec<PathBuf>,
     /// Metrics to compute; fid is another name for fd [default: all but kid-subsets]
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = metric_names())]
-    metrics: Vec<String>,
+    pub metrics: Vec<String>,
     /// Do one shard of the work: I/N with I from 0, auto/N or auto; `pd merge OUT` writes OUT/eval.json and OUT/eval.csv
     #[arg(long, value_name = "I/N", value_parser = common::shard, requires = "output", conflicts_with_all = ["per_sample", "save_stats"])]
-    shard: Option<ShardRequest>,
+    pub shard: Option<ShardRequest>,
     /// Write a row per generated set to FILE (.csv, .jsonl, .parquet; .json: the whole summary) instead of printing it; with --shard, a directory
     #[arg(long, short, value_name = "FILE")]
-    output: Option<PathBuf>,
+    pub output: Option<PathBuf>,
     /// Write a row per generated image to FILE: realism, rarity, nearest real image
     #[arg(long, value_name = "FILE")]
-    per_sample: Option<PathBuf>,
+    pub per_sample: Option<PathBuf>,
     /// Write mean and covariance of the real set to FILE.npz, as pytorch-fid reads them
     #[arg(long, value_name = "FILE.npz")]
-    save_stats: Option<PathBuf>,
+    pub save_stats: Option<PathBuf>,
     #[command(flatten)]
-    how: MetricArgs,
+    pub how: MetricArgs,
     #[command(flatten)]
     pub extractor: ExtractorArgs,
     #[command(flatten)]
@@ -54,41 +49,68 @@ pub struct Eval {
 }
 
 fn metric_names() -> PossibleValuesParser {
-    PossibleValuesParser::new(METRICS.iter().map(|metric| metric.name).chain([FD.1]))
+    PossibleValuesParser::new(METRICS.iter().map(|metric| metric.name).chain([FID]))
 }
 
 /// Extension of files of statistics.
 const STATISTICS: &str = "npz";
 
+/// How metrics are computed.
+#[derive(Args)]
+#[command(next_help_heading = "Metrics")]
+pub struct MetricArgs {
+    /// Number k of nearest neighbours for precision, recall, realism and rarity
+    #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    k: u32,
+    /// Number k of nearest neighbours for density and coverage, clipped or not
+    #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    k_density: u32,
+    /// Whether a sample lies inside a neighbourhood whose radius equals its distance
+    #[arg(long, default_value = "excluded")]
+    boundary: Boundary,
+    /// Number of subsets for the metric kid-subsets
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    kid_subsets: u32,
+    /// Rows in each subset for the metric kid-subsets
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
+    kid_subset_size: u32,
+    /// Also compare one random half of the real set with the other half, which shows the best values possible at that size
+    #[arg(long)]
+    pub self_check: bool,
+    /// Compute 95 % intervals from B bootstrap samples
+    #[arg(long, value_name = "B", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    bootstrap: Option<u32>,
+    /// Random seed
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+}
+
 impl Eval {
-    pub fn run(self) -> Result<()> {
-        let terminal = self.run.start()?;
-        self.check_paths()?;
-        let plan = self.plan();
-        if let (Some(shard), Some(out)) = (self.shard, &self.output) {
-            return self.run_shard(plan, shard, out, &terminal);
+    /// What the library is asked for.
+    pub fn options(&self) -> EvaluationOptions {
+        let how = &self.how;
+        EvaluationOptions {
+            metrics: self.metrics.clone(),
+            parameters: Options {
+                k: how.k as usize,
+                k_density: how.k_density as usize,
+                boundary: how.boundary,
+                kid_subsets: how.kid_subsets as usize,
+                kid_subset_size: how.kid_subset_size as usize,
+                seed: how.seed,
+                device: common::device(),
+            },
+            self_check: how.self_check,
+            bootstrap: how.bootstrap,
+            per_sample: self.per_sample.is_some(),
         }
-        let reference = is_reference(&self.real).then(|| Reference::open(&self.real)).transpose()?;
-        let read = |set: usize| {
-            let path = self.paths().nth(set).unwrap_or(&self.real);
-            self.read(path, reference.as_ref(), &terminal)
-        };
-        let mut samples = self.per_sample.as_ref().map(|_| Samples::default());
-        let summary = plan.compare(read, self.save_stats.as_deref(), samples.as_mut(), &terminal)?;
-        if let (Some(path), Some(samples)) = (&self.per_sample, &samples) {
-            write_table(path, &samples.table()?)?;
-            terminal.say(&format!("wrote {} rows to {}", samples.paths.len(), path.display()));
-        }
-        self.deliver(&summary, &terminal)
     }
 
-    fn plan(&self) -> Plan {
-        let names = self.paths().map(|path| path.display().to_string()).collect();
-        Plan { names, metrics: self.metrics.clone(), how: self.how.clone() }
-    }
-
-    /// What can be refused before the work.
-    fn check_paths(&self) -> Result<()> {
+    /// Refuses paths that cannot work, before anything is computed.
+    ///
+    /// # Errors
+    /// For a missing input, an output of an unknown format, or inputs that cannot be compared.
+    pub fn check_paths(&self) -> Result<()> {
         let output = self.output.as_ref().filter(|_| self.shard.is_none());
         for path in [output, self.per_sample.as_ref()].into_iter().flatten() {
             output::check_table_path(path)?;
@@ -128,39 +150,8 @@ impl Eval {
         [&self.real].into_iter().chain(&self.generated).map(PathBuf::as_path)
     }
 
+    /// Whether a path may name a file of mean and covariance.
     pub fn may_be_statistics(&self, path: &Path) -> bool {
         self.extractor.key.is_none() && path.extension().is_some_and(|e| e.eq_ignore_ascii_case(STATISTICS))
-    }
-
-    fn read(&self, path: &Path, reference: Option<&Reference>, terminal: &Terminal) -> Result<Side> {
-        if self.may_be_statistics(path)
-            && let Some(statistics) = Statistics::load(path)?
-        {
-            return Ok(Side::Statistics(statistics));
-        }
-        let input = input::read(path, &self.extractor, reference, terminal);
-        let input = input.map_err(|e| about(&path.display().to_string(), e))?;
-        terminal.report_skipped(&input.skipped);
-        let features = input.features.into_shared();
-        Ok(Side::Features { features, paths: input.paths, identity: input.identity })
-    }
-
-    fn deliver(&self, summary: &EvalSummary, terminal: &Terminal) -> Result<()> {
-        if let Some(path) = &self.output {
-            if format_of(path)?.extension() == "json" {
-                crate::formats::atomic::write_atomic(path, |out| {
-                    std::io::Write::write_all(out, summary.json().as_bytes())
-                })?;
-            } else {
-                write_table(path, &summary.table()?)?;
-            }
-            terminal.say(&format!("wrote {} sets to {}", summary.generated.len(), path.display()));
-        }
-        if self.run.json {
-            output::print(&summary.json())?;
-        } else if self.output.is_none() {
-            output::print(&summary.text())?;
-        }
-        Ok(())
     }
 }

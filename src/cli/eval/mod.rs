@@ -1,0 +1,97 @@
+//! `pd eval`: how generated sets compare with a real one.
+
+mod args;
+mod shard;
+mod text;
+
+pub use args::Eval;
+pub use shard::{EVAL, merge_eval};
+
+use super::input;
+use super::output;
+use super::terminal::Terminal;
+use crate::error::{Error, Result};
+use crate::formats::atomic::write_atomic;
+use crate::formats::table::{format_of, write_table};
+use crate::metrics::{Evaluation, EvaluationSet, Evaluator, SetContent, Statistics};
+use crate::reference::{Reference, is_reference};
+use shard::run_shard;
+use std::io::Write;
+use std::path::Path;
+use text::{json, text, warn_if_no_fid};
+
+impl Eval {
+    pub fn run(self) -> Result<()> {
+        let terminal = self.run.start()?;
+        self.check_paths()?;
+        if let (Some(shard), Some(out)) = (self.shard, &self.output) {
+            return run_shard(&self, shard, out, &terminal);
+        }
+        let reference = is_reference(&self.real).then(|| Reference::open(&self.real)).transpose()?;
+        let options = self.options();
+        let real = self.read(&self.real, reference.as_ref(), &terminal)?;
+        let real_name = real.name.clone();
+        let mut evaluator = Evaluator::new(real, &options, &terminal)?;
+        if let Some(path) = &self.save_stats {
+            evaluator.real_statistics()?.save(path)?;
+            terminal.say(&format!("wrote mean and covariance of {real_name} to {}", path.display()));
+        }
+        for path in &self.generated {
+            evaluator.compare(&self.read(path, reference.as_ref(), &terminal)?)?;
+        }
+        let evaluation = evaluator.finish()?;
+        warn_if_no_fid(&evaluation, &terminal);
+        if let (Some(path), Some(samples)) = (&self.per_sample, &evaluation.samples) {
+            write_table(path, &samples.table()?)?;
+            terminal.say(&format!("wrote {} rows to {}", samples.path.len(), path.display()));
+        }
+        self.deliver(&evaluation, &terminal)
+    }
+
+    /// Reads a set; images are embedded, as the reference was if there is one.
+    fn read(&self, path: &Path, reference: Option<&Reference>, terminal: &Terminal) -> Result<EvaluationSet> {
+        let name = path.display().to_string();
+        if self.may_be_statistics(path)
+            && let Some(statistics) = Statistics::load(path)?
+        {
+            self.refuse_statistics(path)?;
+            return Ok(EvaluationSet { name, content: SetContent::Statistics(statistics) });
+        }
+        let input = input::read(path, &self.extractor, reference, terminal);
+        let input = input.map_err(|error| error.about(&name))?;
+        terminal.report_skipped(&input.skipped);
+        let features = input.features.into_shared();
+        let content = SetContent::Features { features, paths: input.paths, identity: input.identity };
+        Ok(EvaluationSet { name, content })
+    }
+
+    /// # Errors
+    /// If an option needs more of the set than its mean and covariance.
+    fn refuse_statistics(&self, path: &Path) -> Result<()> {
+        let option = if self.per_sample.is_some() {
+            "--per-sample needs images or features on both sides"
+        } else if self.how.self_check && path == self.real {
+            "--self-check needs the real images or features"
+        } else {
+            return Ok(());
+        };
+        Err(Error::usage(format!("{option}, not their mean and covariance"), "leave it out"))
+    }
+
+    fn deliver(&self, evaluation: &Evaluation, terminal: &Terminal) -> Result<()> {
+        if let Some(path) = &self.output {
+            if format_of(path)?.extension() == "json" {
+                write_atomic(path, |out| out.write_all(json(evaluation).as_bytes()))?;
+            } else {
+                write_table(path, &evaluation.table()?)?;
+            }
+            terminal.say(&format!("wrote {} sets to {}", evaluation.generated.len(), path.display()));
+        }
+        if self.run.json {
+            output::print(&json(evaluation))?;
+        } else if self.output.is_none() {
+            output::print(&text(evaluation))?;
+        }
+        Ok(())
+    }
+}

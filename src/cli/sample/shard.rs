@@ -1,0 +1,91 @@
+//! `pd sample --shard I/N`: candidates in parts; which are kept is decided when they are merged.
+
+use super::writer::Ending;
+use crate::cli::common::device;
+use crate::cli::shard;
+use crate::cli::terminal::Terminal;
+use crate::error::{Error, Result};
+use crate::sampling::draw::{Stock as _, draw};
+use crate::sampling::sharded::{Parts, SAMPLE, SampleRun, sample_shard};
+use crate::sampling::{DrawRecord, Judgement, ReferenceStats, Source};
+use crate::shards::{Merged, Part, Run, ShardRequest, check_whole, options_of, remove_parts};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::path::Path;
+
+/// What identifies a run.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    drawing: SampleRun,
+    ending: Ending,
+}
+
+/// One shard of a run.
+pub struct SampleShard<'a> {
+    /// Which shard.
+    pub shard: ShardRequest,
+    /// Directory that the parts are in.
+    pub out: &'a Path,
+    /// Where candidates come from.
+    pub source: &'a Source<'a>,
+    /// Whether the candidates are listed, so that their number is known.
+    pub is_listed: bool,
+    /// What finds their densities.
+    pub judgement: Option<&'a Judgement<'a>>,
+    /// Candidates of a forward pass.
+    pub batch: usize,
+    /// What weights need to know of the reference.
+    pub reference: Option<&'a ReferenceStats>,
+    /// Names of the rows of the reference.
+    pub paths: &'a [String],
+    /// What tells the run from others.
+    pub run: Value,
+    /// What is drawn.
+    pub record: DrawRecord,
+    /// What the merge needs beside.
+    pub ending: Ending,
+    /// Whether the report is printed as JSON.
+    pub json: bool,
+}
+
+impl SampleShard<'_> {
+    /// Makes and scores the candidates of the shard.
+    pub fn run(self, terminal: &Terminal) -> Result<()> {
+        let shard = shard::resolve(self.shard)?;
+        if !self.is_listed {
+            return Err(Error::usage(
+                "--shard cuts up candidates, and how many there are is not known before the last is kept",
+                "list them: --seeds 0-99999 (-n says how many of them are kept)",
+            ));
+        }
+        let options = self.record.options()?;
+        if let Some(reference) = self.reference {
+            options.check(reference)?;
+        }
+        let candidates = options.limit(self.source.len());
+        let latent = match candidates {
+            0 => return Err(Error::usage("there are no candidates", "give --seeds")),
+            _ => self.source.latents(0..1)?.dims().get(1..).unwrap_or_default().to_vec(),
+        };
+        let reference = self.reference.cloned();
+        let drawing = SampleRun { run: self.run, options: self.record, reference, candidates, latent };
+        let run = Run::new(SAMPLE, &Record { drawing, ending: self.ending })?;
+        let work = (self.source, self.judgement, self.batch);
+        let part = sample_shard(self.out, work, self.paths, (&run, candidates, shard), terminal)?;
+        shard::report(self.out, &part, terminal, self.json)
+    }
+}
+
+/// Decides on the candidates in the parts, and writes what one run writes. Too few accepted images are an error, as they are there.
+pub fn merge_sample(out: &Path, parts: &[Part], terminal: &Terminal) -> Result<Merged> {
+    let Record { drawing, ending } = options_of(parts)?;
+    let merged = check_whole(out, parts, drawing.candidates)?;
+    let stock = Parts::new(parts, &drawing);
+    let options = drawing.options.options()?;
+    let drawn = draw(&stock, drawing.reference.as_ref(), &options, &device(), out, terminal)?;
+    ending.write(out, &stock, &drawn, &stock.nearest())?;
+    ending.finish(out, &drawn, &drawing.run)?;
+    remove_parts(out)?;
+    ending.check_complete(&drawn, stock.len(), out)?;
+    Ok(Merged { rows: drawn.kept().count(), ..merged })
+}
