@@ -43,6 +43,7 @@ mod weights;
 pub use memory::keep_freed_memory;
 
 use crate::error::Result;
+use crate::ops::simd;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -92,6 +93,8 @@ enum Command {
 
 impl Cli {
     fn run(self) -> Result<()> {
+        // Kernels cannot report a wrong value of the variable.
+        simd::requested()?;
         terminal::handle_interrupts()?;
         self.dispatch()
     }

@@ -9,7 +9,8 @@ pub use statistics::batch_statistics;
 
 use super::activation::{self, Activation, with_activation};
 use super::all_reduce::{self, Reducer};
-use super::host::{floats, written};
+use super::host::{floats, init_with};
+use super::simd::{self, Kernel};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
 use gradient::Gradients;
 use rayon::prelude::*;
@@ -99,11 +100,11 @@ impl Normalize {
             out.par_chunks_mut(plane).zip(x.par_chunks(plane)).enumerate().for_each(|(i, (out, x))| {
                 let residual = residual.map(|residual| &residual[i * plane..][..plane]);
                 let channel = self.channel(affine, i % channels);
-                pulp::Arch::new().dispatch(Apply { channel, x, residual, out });
+                simd::run(Apply { channel, x, residual, out });
             });
         };
         // SAFETY: input, residual and output have the same planes, all of which are written.
-        let out = unsafe { written(x.len(), write) };
+        let out = unsafe { init_with(x.len(), write) };
         Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
 
@@ -171,11 +172,11 @@ impl Apply<'_> {
     }
 }
 
-impl pulp::WithSimd for Apply<'_> {
+impl Kernel for Apply<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
+    fn call(self) {
         with_activation!(self.channel.activation, activation => self.run(activation));
     }
 }

@@ -5,6 +5,7 @@ use super::shape::{Segments, Shape};
 use super::staged::{Places, Region, Staged};
 use super::store::{Epilogue, Place, Store};
 use crate::ops::gemm::{self, MR, NR, Start, Tile, ZERO_TILE};
+use crate::ops::simd::{self, Kernel};
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
@@ -62,7 +63,7 @@ pub fn forward(
     deal(shape, shape.out_plane(), out, |task, out| {
         SCRATCH.with_borrow_mut(|scratch| {
             let block = Block { shape, x, weights, epilogue, task };
-            pulp::Arch::new().dispatch(Compute { block: &block, scratch, out });
+            simd::run(Compute { block: &block, scratch, out });
         });
     });
 }
@@ -142,19 +143,18 @@ struct Block<'a> {
     task: Task,
 }
 
-/// A block's work, compiled for the registers of the machine. (Not a closure: those are not inlined into what pulp
-/// compiles for the instruction set, and run as baseline code.)
+/// A block's work, compiled for the registers of the machine.
 struct Compute<'a> {
     block: &'a Block<'a>,
     scratch: &'a mut Scratch,
     out: &'a mut [MaybeUninit<f32>],
 }
 
-impl pulp::WithSimd for Compute<'_> {
+impl Kernel for Compute<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
+    fn call(self) {
         self.block.compute(self.scratch, self.out);
     }
 }

@@ -5,6 +5,7 @@ use super::padded::Padded;
 use super::shape::{Segment, Shape};
 use super::store::{Epilogue, Place, Store};
 use crate::ops::gemm::NR;
+use crate::ops::simd::{self, Kernel};
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
@@ -34,12 +35,12 @@ pub fn forward(shape: &Shape, x: &[f32], weights: &[f32], epilogue: Epilogue, ou
     out.par_chunks_mut(group * plane).enumerate().for_each(|(i, out)| {
         SCRATCH.with_borrow_mut(|scratch| {
             let planes = Planes { shape, x, weights, epilogue, first: i * group, scratch, out };
-            pulp::Arch::new().dispatch(planes);
+            simd::run(planes);
         });
     });
 }
 
-/// Some output planes; a struct for the reason given at `dense::Compute`.
+/// Some output planes.
 struct Planes<'a> {
     shape: &'a Shape,
     x: &'a [f32],
@@ -51,11 +52,11 @@ struct Planes<'a> {
     out: &'a mut [MaybeUninit<f32>],
 }
 
-impl pulp::WithSimd for Planes<'_> {
+impl Kernel for Planes<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
+    fn call(self) {
         // The usual ones as constants: their taps become one run of instructions.
         match (self.shape.kernel_height, self.shape.kernel_width, self.shape.stride) {
             (3, 3, 1) => self.convolve((3, 3), 1),
@@ -176,7 +177,7 @@ pub fn input_grad(shape: &Shape, dy: &[f32], weights: &[f32], dx: &mut [f32]) {
     dx.par_chunks_mut(in_plane).with_min_len(TASK_PIXELS.div_ceil(in_plane)).enumerate().for_each(
         |(i, dx)| {
             let weights = &weights[i % shape.out_channels * shape.taps()..][..shape.taps()];
-            pulp::Arch::new().dispatch(PlaneGrad { shape, dy: &dy[i * plane..][..plane], weights, dx });
+            simd::run(PlaneGrad { shape, dy: &dy[i * plane..][..plane], weights, dx });
         },
     );
 }
@@ -189,11 +190,11 @@ struct PlaneGrad<'a> {
     dx: &'a mut [f32],
 }
 
-impl pulp::WithSimd for PlaneGrad<'_> {
+impl Kernel for PlaneGrad<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
+    fn call(self) {
         let Self { shape, dy, weights, dx } = self;
         dx.fill(0.0);
         for y in 0..shape.out_height {

@@ -6,11 +6,13 @@ mod composed;
 mod dense;
 mod depthwise;
 mod input_grad;
+mod map;
 mod padded;
 mod shape;
 mod staged;
 mod store;
 mod trained;
+mod usage;
 mod weight_grad;
 mod weights;
 mod winograd;
@@ -21,13 +23,14 @@ pub use trained::{conv_transpose2d, conv2d};
 use super::activation::{self, Activation};
 use super::composed::{with_gradient, with_gradients};
 use super::gelu::gelu;
-use super::host::{floats, written};
+use super::host::{floats, init_with};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape as Dims, Tensor, bail};
 use input_grad::TransposedWeights;
 use shape::Shape;
 use std::sync::{Arc, OnceLock};
 use store::Epilogue;
-use weights::{Usage, Weights};
+use usage::Usage;
+use weights::Weights;
 
 /// How an image is padded before a convolution or pooling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -244,7 +247,7 @@ impl Frozen {
         let epilogue = Epilogue { bias: host.bias.as_deref(), residual, activation };
         // SAFETY: the forward passes write every element: their tasks split the output without gaps, and the segments of a task
         // cover each of its columns for each of its channels.
-        let out = unsafe { written(n, |out| host.weights.forward(&shape, x, epilogue, out)) };
+        let out = unsafe { init_with(n, |out| host.weights.forward(&shape, x, epilogue, out)) };
         Ok((CpuStorage::F32(out), Dims::from(out_dims)))
     }
 }

@@ -159,7 +159,7 @@ fn at_an_end(plane: &[f32], at: usize, left: usize) -> [f32; 2 * LANES] {
 /// The values at even and at odd places, as halves of words: of these the compiler makes shuffles of whole registers.
 #[inline(always)]
 fn deinterleaved(values: &[f32; 2 * LANES]) -> [[f32; LANES]; 2] {
-    let pairs: [u64; LANES] = pulp::bytemuck::cast(*values);
+    let pairs: [u64; LANES] = bytemuck::cast(*values);
     let (mut low, mut high) = ([0.0; LANES], [0.0; LANES]);
     for i in 0..LANES {
         (low[i], high[i]) = (f32::from_bits(pairs[i] as u32), f32::from_bits((pairs[i] >> 32) as u32));

@@ -76,8 +76,8 @@ impl Store<'_> {
     }
 }
 
-/// `activation(sum + bias + added)`, the last where something is `ADDED`. (Not a closure: those are not always inlined into what pulp
-/// compiles for the instruction set.)
+/// `activation(sum + bias + added)`, the last where something is `ADDED`. (Not a closure, for the reason given at
+/// [`Kernel`](crate::ops::simd::Kernel).)
 struct Finish<const ADDED: bool> {
     bias: f32,
     activation: Activation,

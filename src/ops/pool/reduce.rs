@@ -2,6 +2,7 @@
 
 use super::Window;
 use crate::ops::host::{LANES, sort_into_phases};
+use crate::ops::simd::{self, Kernel};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
@@ -80,7 +81,7 @@ impl<'a> Reducer<'a> {
 
     /// `[out height, out width]` of `[height, width]`; writes every element.
     pub fn plane<R: Reduction>(&mut self, x: &[f32], out: &mut [MaybeUninit<f32>]) {
-        pulp::Arch::new().dispatch(Plane::<R> { reducer: self, x, out, reduction: PhantomData });
+        simd::run(Plane::<R> { reducer: self, x, out, reduction: PhantomData });
     }
 }
 
@@ -91,11 +92,11 @@ struct Plane<'r, 'w, 'a, R> {
     reduction: PhantomData<R>,
 }
 
-impl<R: Reduction> pulp::WithSimd for Plane<'_, '_, '_, R> {
+impl<R: Reduction> Kernel for Plane<'_, '_, '_, R> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
+    fn call(self) {
         let window = self.reducer.window;
         let (width, left, out_width) = (window.size.1, window.padding.left, window.out.1);
         self.reducer.line.fill(R::START);

@@ -9,9 +9,10 @@ use super::dense::{Task, deal};
 use super::shape::{Segments, Shape};
 use super::staged::{Places, Region, Staged};
 use super::store::{Epilogue, Store};
-use super::weights::Usage;
+use super::usage::Usage;
 use crate::ops::gemm::{self, MR, NR, Start, Tile, ZERO_TILE};
 use crate::ops::host::LANES;
+use crate::ops::simd::{self, Kernel};
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
@@ -108,7 +109,7 @@ impl TransformedWeights {
                     }
                 }
                 let kernels = &kernels[..channels.len()];
-                pulp::Arch::new().dispatch(Panel::<SIDE> { packed, kernels, first, in_channels });
+                simd::run(Panel::<SIDE> { packed, kernels, first, in_channels });
             }
         });
         Self { packed, in_channels, side: SIDE }
@@ -128,11 +129,11 @@ struct Panel<'a, const SIDE: usize> {
     in_channels: usize,
 }
 
-impl<const SIDE: usize> pulp::WithSimd for Panel<'_, SIDE> {
+impl<const SIDE: usize> Kernel for Panel<'_, SIDE> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
+    fn call(self) {
         let (mut between, mut u) = ([[[0.0; LANES]; 3]; SIDE], [[[0.0; LANES]; SIDE]; SIDE]);
         for (channel, g) in (self.first..).zip(self.kernels) {
             weight_transform::<SIDE>(g, &mut between, &mut u);
@@ -177,7 +178,7 @@ pub fn forward(
         SCRATCH.with_borrow_mut(|scratch| {
             let block = Block { shape, tiles: &tiles, x, weights, task };
             let store = Store { epilogue, out };
-            pulp::Arch::new().dispatch(Compute { block, scratch, store });
+            simd::run(Compute { block, scratch, store });
         });
     });
 }
@@ -191,18 +192,18 @@ struct Block<'a> {
     task: Task,
 }
 
-/// A struct for the reason given at `dense::Compute`.
+/// The work of one task, compiled for the registers of the machine.
 struct Compute<'a> {
     block: Block<'a>,
     scratch: &'a mut Scratch,
     store: Store<'a>,
 }
 
-impl pulp::WithSimd for Compute<'_> {
+impl Kernel for Compute<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
+    fn call(self) {
         match self.block.weights.side {
             3 => self.block.compute::<3>(self.scratch, self.store),
             4 => self.block.compute::<4>(self.scratch, self.store),
