@@ -1,4 +1,4 @@
-//! What the processor offers and what is made of it.
+//! The instruction sets of the processor, and those in use, for `pd doctor`.
 
 use super::simd::{self, Isa};
 

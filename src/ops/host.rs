@@ -87,7 +87,7 @@ pub fn sort_into_phases(line: &[f32], stride: usize, phases: &mut [f32], phase: 
     }
 }
 
-/// In groups of a stride: the compiler makes shuffles of whole registers of that.
+/// [`sort_into_phases`] for a constant stride: the compiler turns this into shuffles of whole registers.
 #[inline(always)]
 fn sort_by<const STRIDE: usize>(line: &[f32], phases: &mut [f32], phase: usize) {
     let (groups, _) = line.as_chunks::<STRIDE>();

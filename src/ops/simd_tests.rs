@@ -7,7 +7,6 @@ use super::simd::testing::assert_same_bits;
 use super::test_support::numbers;
 use super::upfirdn::{Filter, Resample, upfirdn2d};
 use super::{attention, batch_norm, gelu, layer_norm, leaky_relu, linear, modulate, pool};
-use crate::collective::single;
 use candle_core::{DType, Result, Tensor, Var};
 
 fn tensor(dims: &[usize], seed: usize) -> Tensor {
@@ -103,11 +102,10 @@ fn normalisations() {
     check(&[&[2, 12, 7, 5], &[12], &[12]], |t| {
         group_norm(&t[0], &t[1], &t[2], GroupNorm { groups: 4, eps: 1e-5, silu: true })
     });
-    let ranks = single();
     for activation in [Activation::Identity, Activation::Relu] {
         check(&[&[3, 5, 7, 13], &[2, 5], &[3, 5, 7, 13]], |t| {
-            let statistics = batch_norm::batch_statistics(&t[0], &ranks)?;
-            batch_norm::batch_norm(&t[0], &t[1], Some(&t[2]), &statistics, 1e-5, activation, &ranks)
+            let statistics = batch_norm::batch_statistics(&t[0], None)?;
+            batch_norm::batch_norm(&t[0], &t[1], Some(&t[2]), &statistics, 1e-5, activation, None)
         });
     }
 }

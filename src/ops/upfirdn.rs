@@ -121,8 +121,8 @@ impl Axis {
         Resample { up, down, padding: (before, after), .. }: Resample,
     ) -> Option<Self> {
         let padded = isize::try_from(ins.checked_mul(up)?).ok()?.checked_add(before)?.checked_add(after)?;
-        let room = usize::try_from(padded.checked_sub(isize::try_from(taps).ok()?)?).ok()?;
-        (taps > 0 && down > 0).then_some(Self { ins, outs: room / down + 1, up, down, before })
+        let steps = usize::try_from(padded.checked_sub(isize::try_from(taps).ok()?)?).ok()?;
+        (taps > 0 && down > 0).then_some(Self { ins, outs: steps / down + 1, up, down, before })
     }
 
     /// Of the transposed map, whose taps are reversed.

@@ -12,7 +12,7 @@ pub struct Head<'a> {
     pub v: &'a [f32],
     pub width: usize,
     pub tokens: usize,
-    /// The first so many tokens ask.
+    /// How many tokens are queries: the first ones.
     pub queries: usize,
 }
 

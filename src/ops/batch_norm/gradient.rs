@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
 /// From (x, dy, `[2, C]` of scale and shift), in one row: the gradient of x, then `[2, C]` of those of scale and shift on this process.
-/// The gradient of x needs the sums over a channel, and is taken while the channel is still near.
+/// The gradient of x needs the sums over a channel, and is computed while the channel is still in the cache.
 pub(super) struct Gradients(pub Normalize);
 
 impl CustomOp3 for Gradients {

@@ -1,6 +1,6 @@
 //! Batch normalisation with the statistics of the batch (training), fused with a residual branch and the activation.
-//! On the CPU in float32 planes are passed over as seldom as can be, for memory is what it waits for; elsewhere it is composed
-//! of candle's own operations.
+//! On the CPU in float32 each plane is read as few times as possible, because memory bandwidth is what limits it; elsewhere it is
+//! composed of candle's own operations.
 
 mod gradient;
 mod statistics;
@@ -17,7 +17,8 @@ use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
 /// `activation(scale * (x - mean) / sqrt(variance + eps) + shift + residual)` per channel. `affine` is `[2, C]` (scale, shift),
-/// `statistics` what [`batch_statistics`] says of the same `x` and processes: the gradient takes them as functions of `x`, on every process.
+/// `statistics` the result of [`batch_statistics`] for the same `x` and processes: the gradient treats them as functions of `x`, on
+/// every process.
 ///
 /// # Errors
 /// If the shapes do not fit.
@@ -108,7 +109,7 @@ impl Normalize {
         Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
 
-    /// What becomes of channel `c`; `affine` begins with `[2, C]`.
+    /// The normalisation of channel `c`; `affine` begins with `[2, C]`.
     fn channel(&self, affine: &[f32], c: usize) -> Channel {
         let scale = affine[c] * self.inverse[c];
         let shift = affine[self.mean.len() + c];

@@ -49,7 +49,8 @@ impl CustomOp1 for Statistics {
     }
 }
 
-/// Mean and biased variance of one channel: those of each plane while it is near, joined by Chan, Golub and LeVeque's formula (1983).
+/// Mean and biased variance of one channel: computed for each plane while it is in the cache, and combined by the formula of Chan,
+/// Golub and LeVeque (1983).
 struct ChannelMoments<'a> {
     x: &'a [f32],
     channel: usize,

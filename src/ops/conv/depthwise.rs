@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
 
-/// Pixels, of input or output, that are worth a task: what a first-level cache holds.
+/// Pixels of input or output per task: what a first-level cache holds.
 const TASK_PIXELS: usize = 4096;
 
 #[derive(Default)]
@@ -57,7 +57,7 @@ impl Kernel for Planes<'_> {
 
     #[inline(always)]
     fn call(self) {
-        // The usual ones as constants: their taps become one run of instructions.
+        // Usual kernels are constants: the compiler unrolls their taps.
         match (self.shape.kernel_height, self.shape.kernel_width, self.shape.stride) {
             (3, 3, 1) => self.convolve((3, 3), 1),
             (3, 3, 2) => self.convolve((3, 3), 2),
@@ -84,9 +84,9 @@ impl Planes<'_> {
             let weights = &weights[channel * shape.taps()..][..shape.taps()];
             Plane { padded: &padded, shape, weights, index }.tiles(kernel, stride, sums);
             for pixel in (0..plane).step_by(NR) {
-                let (at, room) = (index * plane + pixel, plane - pixel);
-                let place = Place { channel, at, whole: first * plane + at, room };
-                store.run(&sums[pixel..], NR.min(room), place);
+                let (at, remaining) = (index * plane + pixel, plane - pixel);
+                let place = Place { channel, at, whole: first * plane + at, remaining };
+                store.run(&sums[pixel..], NR.min(remaining), place);
             }
         }
     }
@@ -103,7 +103,7 @@ struct Plane<'a> {
 
 impl Plane<'_> {
     /// The sums of all pixels, in about eight registers of AVX2 whatever the width: enough of them at a time to hide how long one takes.
-    /// What comes after the plane is of no use.
+    /// Sums beyond the plane are undefined.
     #[inline(always)]
     fn tiles(&self, kernel: (usize, usize), stride: usize, sums: &mut [f32]) {
         match self.shape.out_width {
@@ -123,7 +123,7 @@ impl Plane<'_> {
     ) {
         let (height, width) = (self.shape.out_height, self.shape.out_width);
         for top in (0..height).step_by(ROWS) {
-            // From the right: what a tile writes beyond the end of a row is written over by the first tile of the next.
+            // From right to left: what the last tile writes beyond the end of a row is overwritten by the first tile of the next row.
             for left in (0..width).step_by(WIDTH).rev() {
                 let tile = self.tile::<WIDTH, ROWS>((top, left), kernel, stride);
                 for (y, tile) in (top..height).zip(&tile) {
@@ -135,7 +135,7 @@ impl Plane<'_> {
         }
     }
 
-    /// The sums of the pixels from (`top`, `left`) on; those beyond the plane are of no use.
+    /// The sums of the pixels from (`top`, `left`) on; those beyond the plane are undefined.
     #[inline(always)]
     fn tile<const WIDTH: usize, const ROWS: usize>(
         &self,

@@ -51,7 +51,7 @@ impl PaddingRule {
     }
 }
 
-/// What a convolution is, apart from its numbers.
+/// The hyperparameters of a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConvConfig {
     /// Pixels between output positions.
@@ -86,7 +86,7 @@ struct Frozen {
     /// `[O]`
     bias: Option<Tensor>,
     config: ConvConfig,
-    /// Whether this is for more than one batch.
+    /// Whether the layer is used for more than one batch.
     kept: bool,
     /// `None` where candle's operations are used.
     host: Option<HostWeights>,
@@ -107,7 +107,7 @@ impl Conv2d {
         Self::for_usage(weight, bias, config, Usage::Kept)
     }
 
-    /// [`Conv2d::new`] for one batch of the shape `dims`: not more is made of the weights than that is worth.
+    /// [`Conv2d::new`] for one batch of the shape `dims`: the weights are only transformed where one batch is worth it.
     ///
     /// # Errors
     /// Likewise, or if such a batch does not fit.

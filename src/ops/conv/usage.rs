@@ -7,7 +7,7 @@ use super::shape::Shape;
 pub enum Usage {
     /// For many batches.
     Kept,
-    /// For one, to this many output rows and columns: making them ready counts.
+    /// For one forward pass with outputs of this size: the time to prepare them counts.
     Once { height: usize, width: usize },
 }
 

@@ -1,4 +1,4 @@
-//! Weights of a convolution as its forward pass takes them, and which way that pass goes.
+//! Weights of a convolution prepared for its forward pass, which selects the algorithm of that pass.
 
 use super::dense::{self, PackedWeights};
 use super::depthwise;
@@ -8,7 +8,7 @@ use super::usage::Usage;
 use super::winograd::{self, TransformedWeights};
 use std::mem::MaybeUninit;
 
-/// Weights made ready.
+/// Prepared weights.
 pub enum Weights {
     /// For a product with the gathered image.
     Direct(PackedWeights),

@@ -5,7 +5,7 @@
 
 mod transform;
 
-use super::dense::{Task, deal};
+use super::dense::{Task, for_each_task};
 use super::shape::{Segments, Shape};
 use super::staged::{Places, Region, Staged};
 use super::store::{Epilogue, Store};
@@ -30,7 +30,7 @@ const fn fewest_tiles(side: usize) -> usize {
     }
 }
 
-/// Floats of transformed tiles and their products that are held at once: what a core has of the caches, about.
+/// Floats of transformed tiles and their products that are held at once: about a core's share of the caches.
 const HELD_FLOATS: usize = 512 * 1024;
 /// Input channels whose kernels are transformed together.
 const KERNELS: usize = 16;
@@ -174,7 +174,7 @@ pub fn forward(
     out: &mut [MaybeUninit<f32>],
 ) {
     let tiles = tiles(shape, weights.side);
-    deal(shape, tiles.out_plane(), out, |task, out| {
+    for_each_task(shape, tiles.out_plane(), out, |task, out| {
         SCRATCH.with_borrow_mut(|scratch| {
             let block = Block { shape, tiles: &tiles, x, weights, task };
             let store = Store { epilogue, out };
@@ -222,8 +222,8 @@ impl Block<'_> {
         let line = self.shape.in_channels * NR;
         let held = HELD_FLOATS / (points * (line + panels * MR * NR));
         let width = held.max(1) * NR;
-        // Transformed tiles lie a line apart from a power of two, which all fall on the same lines of the caches; and transforms
-        // write whole registers.
+        // The stride is one line longer than needed: powers of two would put all tiles on the same lines of the cache, and
+        // transforms write whole registers.
         let stride = line + NR;
         for first in (0..columns).step_by(width) {
             let end = columns.min(first + width);
@@ -314,8 +314,8 @@ impl Block<'_> {
                     let pixel = (outs * segment.y + dy) * width + x;
                     let mut place = self.task.place(self.shape, segment.image, panel * MR + i, pixel);
                     if dy + 1 < outs && x > 0 {
-                        // The row below is written already, but for a run from its beginning.
-                        place.room = width - x;
+                        // The start of the row below is already stored, unless this run starts its row.
+                        place.remaining = width - x;
                     }
                     store.run(&row[outs * segment.at..], len, place);
                 }
