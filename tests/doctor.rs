@@ -48,6 +48,25 @@ fn a_fresh_machine_is_well_and_the_embedded_extractor_works() {
     assert!(!dir.path().join("cache").exists(), "looking changes nothing");
 }
 
+#[test]
+fn each_instruction_set_can_be_forced_and_a_wrong_one_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let (free, _) = report(pd(&dir).env_remove("PD_SIMD"));
+    let available: Vec<&str> =
+        free["simd_available"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    assert_eq!(free["simd"], available[0], "the fastest comes first");
+    assert_eq!(free["simd_forced"], false);
+    assert_eq!(*available.last().unwrap(), "portable");
+    for name in available {
+        let (forced, code) = report(pd(&dir).env("PD_SIMD", name));
+        assert_eq!((code, &forced["simd"], &forced["simd_forced"]), (0, &name.into(), &true.into()));
+    }
+    for command in [&["doctor"][..], &["score", "x.npy"]] {
+        let refused = pd(&dir).args(command).env("PD_SIMD", "sse9").assert();
+        refused.code(2).stderr(contains("PD_SIMD=sse9").and(contains("portable")));
+    }
+}
+
 /// Builds without CUDA have no device but the processor; builds with it are tried by `benches/gpu.sh`.
 #[cfg(not(feature = "cuda"))]
 #[test]

@@ -23,18 +23,21 @@ thread_local! {
     static MOST: Cell<usize> = const { Cell::new(0) };
 }
 
+// SAFETY: every request goes to the system's allocator as it is.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let _ = HELD.try_with(|held| {
             held.set(held.get().wrapping_add(layout.size()));
             let _ = MOST.try_with(|most| most.set(most.get().max(held.get())));
         });
+        // SAFETY: the caller vouches for the layout.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
         // Memory may be given back by another thread than took it.
         let _ = HELD.try_with(|held| held.set(held.get().saturating_sub(layout.size())));
+        // SAFETY: the caller vouches that `place` came from `alloc` with this layout, that is from the system's allocator.
         unsafe { System.dealloc(place, layout) }
     }
 }

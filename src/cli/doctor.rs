@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::extract::weights::{Cache, CachedWeights, Digest};
 use crate::extract::{ARCHITECTURES, Architecture, ExtractorRequest, LoadedExtractor};
 use crate::images::{Prepared, RgbImage};
-use crate::ops::cpu;
+use crate::ops::{cpu, simd};
 use candle_core::Device;
 use clap::Args;
 use serde::Serialize;
@@ -24,6 +24,10 @@ const LITTLE_SPACE: u64 = 1 << 30;
 #[derive(Args)]
 #[command(after_help = "\
 Exit code 1 if something is broken; the remedy is printed.
+
+The kernels use the fastest instruction set that the processor has. The
+environment variable PD_SIMD forces one, for every command: avx512, avx2, neon
+or portable. Results stay the same to the bit, only the time changes.
 
 Examples:
   pd doctor
@@ -45,6 +49,12 @@ struct Report {
     instruction_sets: Vec<&'static str>,
     product_kernel: &'static str,
     elementwise_kernel: &'static str,
+    /// The value of `PD_SIMD` that forces the instruction set in use.
+    simd: &'static str,
+    /// The values of `PD_SIMD` that work here, the fastest first.
+    simd_available: Vec<&'static str>,
+    /// Whether `PD_SIMD` is set.
+    simd_forced: bool,
     cache: CacheState,
     weights: Vec<WeightsState>,
     extractors: Vec<ExtractorState>,
@@ -107,6 +117,9 @@ fn examine() -> Report {
         instruction_sets: cpu::instruction_sets(),
         product_kernel: cpu::product_kernel(),
         elementwise_kernel: cpu::elementwise_kernel(),
+        simd: simd::isa().name(),
+        simd_available: simd::Isa::available().map(simd::Isa::name).collect(),
+        simd_forced: matches!(simd::requested(), Ok(Some(_))),
         cache: CacheState { directory: None, free_bytes: None },
         weights: Vec::new(),
         extractors: Vec::new(),
@@ -237,6 +250,9 @@ impl Report {
             "kernels",
             format!("products {}, element-wise {}", self.product_kernel, self.elementwise_kernel),
         );
+        let how = if self.simd_forced { "forced by" } else { "the fastest; another with" };
+        let variable = simd::VARIABLE;
+        line("simd", format!("{} ({how} {variable}={})", self.simd, self.simd_available.join(", ")));
         let directory = self.cache.directory.as_deref().unwrap_or("none");
         line(
             "cache",

@@ -33,6 +33,7 @@ mod weights;
 pub use memory::keep_freed_memory;
 
 use crate::error::Result;
+use crate::ops::simd;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -82,6 +83,8 @@ enum Command {
 
 impl Cli {
     fn run(self) -> Result<()> {
+        // Kernels cannot report a wrong value of the variable.
+        simd::requested()?;
         terminal::handle_interrupts()?;
         self.dispatch()
     }

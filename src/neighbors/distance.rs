@@ -1,6 +1,9 @@
 //! Distances between two rows: the exact one that results are made of, and a fast one that walks a graph.
 //! Each is one sequence of roundings, whatever the instruction set: a fixed number of lanes, summed in a fixed tree.
-//! The plain versions are the definition; the vector versions give their bits.
+//! The plain versions are the definition; the vector versions give their bits. They are written with intrinsics because compilers make
+//! far slower code of the plain ones (of the exact one eight times, with AVX2).
+
+use crate::ops::simd::{self, Isa};
 
 /// Lanes of the exact sum: element `k` is added to lane `k % EXACT_LANES`.
 const EXACT_LANES: usize = 16;
@@ -25,18 +28,15 @@ pub fn squared_l2(a: &[f32], b: &[f32]) -> f64 {
 /// If the rows differ in length.
 pub fn squared_l2_within(a: &[f32], b: &[f32], limit: f64) -> Option<f64> {
     assert_eq!(a.len(), b.len(), "rows of different width");
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the feature was just detected.
-            return unsafe { x86::exact_avx512(a, b, limit) };
-        }
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: the feature was just detected.
-            return unsafe { x86::exact_avx2(a, b, limit) };
-        }
+    match simd::isa() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `isa` gives only what the processor has.
+        Isa::Avx512 => unsafe { x86::exact_avx512(a, b, limit) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Isa::Avx2 => unsafe { x86::exact_avx2(a, b, limit) },
+        _ => exact_lanes(a, b, limit),
     }
-    exact_lanes(a, b, limit)
 }
 
 /// Squared Euclidean distance of `scale * a` and `scale * b` in float32, for ordering candidates.
@@ -48,18 +48,15 @@ pub fn squared_l2_within(a: &[f32], b: &[f32], limit: f64) -> Option<f64> {
 /// If the rows differ in length.
 pub fn squared_l2_f32(a: &[f32], b: &[f32], scale: f32) -> f32 {
     assert_eq!(a.len(), b.len(), "rows of different width");
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the feature was just detected.
-            return unsafe { x86::fast_avx512(a, b, scale) };
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: the features were just detected.
-            return unsafe { x86::fast_avx2(a, b, scale) };
-        }
+    match simd::isa() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `isa` gives only what the processor has.
+        Isa::Avx512 => unsafe { x86::fast_avx512(a, b, scale) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Isa::Avx2 => unsafe { x86::fast_avx2(a, b, scale) },
+        _ => fast_lanes(a, b, scale),
     }
-    fast_lanes(a, b, scale)
 }
 
 /// Giving up early changes no answer: a partial sum of squares never exceeds the rounded whole, since every rounding is monotone.
@@ -299,17 +296,11 @@ mod tests {
     fn every_instruction_set_gives_the_same_bits() {
         for width in [1, 15, 16, 17, 64, 127, 129, 768, 1000] {
             let (a, b) = (row(3, width), row(4, width));
-            assert_eq!(Some(squared_l2(&a, &b)), exact_lanes(&a, &b, f64::INFINITY));
-            assert_eq!(squared_l2(&a, &b), squared_l2(&b, &a));
-            assert_eq!(squared_l2_f32(&a, &b, 1.0), fast_lanes(&a, &b, 1.0));
-            #[cfg(target_arch = "x86_64")]
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                // SAFETY: detected.
-                unsafe {
-                    assert_eq!(Some(squared_l2(&a, &b)), x86::exact_avx2(&a, &b, f64::INFINITY));
-                    assert_eq!(squared_l2_f32(&a, &b, 1.0), x86::fast_avx2(&a, &b, 1.0));
-                }
-            }
+            simd::testing::with_each_isa(|isa| {
+                assert_eq!(Some(squared_l2(&a, &b)), exact_lanes(&a, &b, f64::INFINITY), "{isa:?}");
+                assert_eq!(squared_l2(&a, &b), squared_l2(&b, &a), "{isa:?}");
+                assert_eq!(squared_l2_f32(&a, &b, 1.0), fast_lanes(&a, &b, 1.0), "{isa:?}");
+            });
         }
     }
 

@@ -1,6 +1,5 @@
-//! Operations composed of candle's own, for devices and types without a kernel here, that bring their own gradient:
-//! candle would take another, which is slower (its convolutions) or not there (its overlapping pools).
-//! Nothing in it asks for a device, so that the tests run it on the CPU.
+//! Operations composed of candle's own, for devices and types without a kernel here. They bring their own gradient, because candle's
+//! is slower (convolutions) or missing (overlapping pools). Nothing here depends on the device, so the tests run it on the CPU.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{

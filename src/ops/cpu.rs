@@ -1,8 +1,8 @@
-//! What the processor offers and what is made of it.
+//! The instruction sets of the processor, and those in use, for `pd doctor`.
 
-use super::gemm::{Kernel, kernel};
+use super::simd::{self, Isa};
 
-/// The vector instruction sets of this processor that some kernel here can use, by their usual names.
+/// The vector instruction sets of this processor that some kernel here or of a library can use, by their usual names.
 pub fn instruction_sets() -> Vec<&'static str> {
     #[cfg(target_arch = "x86_64")]
     let sets = [
@@ -19,24 +19,24 @@ pub fn instruction_sets() -> Vec<&'static str> {
     sets.into_iter().filter_map(|(name, there)| there.then_some(name)).collect()
 }
 
-/// The kernel under convolutions, linear layers and exact neighbours, in words.
+/// The instructions of the kernel under convolutions, linear layers and exact neighbours, in words.
 pub fn product_kernel() -> &'static str {
-    match kernel() {
-        Kernel::Avx512 => "AVX-512F",
-        Kernel::Avx2 => "AVX2 with FMA",
-        Kernel::Portable if cfg!(target_arch = "aarch64") => "NEON",
-        Kernel::Portable => "portable",
+    match simd::isa() {
+        Isa::Avx512 => "AVX-512F",
+        Isa::Avx2 => "AVX2 with FMA",
+        Isa::Neon => "NEON",
+        Isa::Portable => "portable",
     }
 }
 
-/// The kernels of element-wise operations (activations, normalisation, softmax, depthwise convolution), in words.
+/// The instructions of the element-wise kernels (activations, normalisation, softmax, depthwise convolution), in words.
 pub fn elementwise_kernel() -> &'static str {
-    // The enumeration differs with the target and is not exhaustive: its names are what all targets share.
-    match format!("{:?}", pulp::Arch::new()) {
-        name if name.starts_with("V4") => "AVX-512",
-        name if name.starts_with("V3") => "AVX2 with FMA",
-        name if name.starts_with("Neon") => "NEON",
-        _ => "portable",
+    match simd::isa() {
+        // None of them is a [`simd::Kernel::WIDE`] one.
+        Isa::Avx512 | Isa::Avx2 => "AVX2 with FMA",
+        // The compiler makes NEON code of plain loops.
+        Isa::Neon => "NEON",
+        Isa::Portable => "portable",
     }
 }
 
@@ -45,14 +45,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kernel_is_only_chosen_where_its_instruction_set_is() {
+    fn kernels_are_named_after_instruction_sets_that_the_processor_has() {
         let sets = instruction_sets();
-        for kernel in [product_kernel(), elementwise_kernel()] {
-            let needed = kernel.split(' ').next().unwrap();
-            assert!(
-                needed == "portable" || sets.iter().any(|set| set.starts_with(needed)),
-                "{kernel} with {sets:?}"
-            );
-        }
+        simd::testing::with_each_isa(|isa| {
+            for kernel in [product_kernel(), elementwise_kernel()] {
+                let needed = kernel.split(' ').next().unwrap();
+                assert!(
+                    needed == "portable" || sets.iter().any(|set| set.starts_with(needed)),
+                    "{isa:?}: {kernel} with {sets:?}"
+                );
+            }
+        });
     }
 }

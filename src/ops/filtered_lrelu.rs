@@ -5,7 +5,7 @@ use super::leaky_relu::LeakyRelu;
 use super::upfirdn::{Filter, Resample, upfirdn2d};
 use candle_core::{Result, Tensor};
 
-/// What is done around a leaky ReLU.
+/// The resampling around a leaky ReLU.
 #[derive(Debug, Clone, Copy)]
 pub struct FilteredLrelu<'a> {
     /// The filter before it, and how many pixels each becomes.

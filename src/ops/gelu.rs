@@ -2,6 +2,7 @@
 
 use super::elementary::{gelu as value, gelu_slope};
 use super::host::floats;
+use super::simd::{self, Kernel};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -26,11 +27,11 @@ struct Chunk<'a, const SLOPE: bool> {
     out: &'a mut [f32],
 }
 
-impl<const SLOPE: bool> pulp::WithSimd for Chunk<'_, SLOPE> {
+impl<const SLOPE: bool> Kernel for Chunk<'_, SLOPE> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
+    fn call(self) {
         for ((out, x), dy) in self.out.iter_mut().zip(self.x).zip(self.dy) {
             *out = if SLOPE { dy * gelu_slope(*x) } else { value(*x) };
         }
@@ -49,7 +50,7 @@ impl CustomOp1 for Gelu {
         let mut out = vec![0f32; x.len()];
         out.par_chunks_mut(CHUNK)
             .zip(x.par_chunks(CHUNK))
-            .for_each(|(out, x)| pulp::Arch::new().dispatch(Chunk::<false> { x, dy: x, out }));
+            .for_each(|(out, x)| simd::run(Chunk::<false> { x, dy: x, out }));
         Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
 
@@ -77,7 +78,7 @@ impl CustomOp2 for GeluGrad {
         out.par_chunks_mut(CHUNK)
             .zip(x.par_chunks(CHUNK))
             .zip(dy.par_chunks(CHUNK))
-            .for_each(|((out, x), dy)| pulp::Arch::new().dispatch(Chunk::<true> { x, dy, out }));
+            .for_each(|((out, x), dy)| simd::run(Chunk::<true> { x, dy, out }));
         Ok((CpuStorage::F32(out), x_layout.shape().clone()))
     }
 }

@@ -5,6 +5,8 @@
 //! whatever the instruction set: AVX-512, AVX2 and NEON machines give the same bits, and no result depends
 //! on how many rows or columns are computed beside it.
 
+use super::simd::{self, Isa};
+
 /// Rows of a tile: the height of a packed panel of the left operand. Six rows of half a line are twelve accumulators, which
 /// with what they are multiplied by fill the sixteen registers of AVX2.
 pub const MR: usize = 6;
@@ -39,27 +41,32 @@ pub enum Start {
     Zeros,
 }
 
-/// [`multiply_panels`] of which only the first `columns` are of use: those in the other half of the tile may be left out.
+/// [`multiply_panels`] of which only the first `columns` columns are needed: what the others hold afterwards depends on the
+/// instruction set. More than [`NR`] are all.
 ///
 /// # Panics
 /// If a panel is shorter than `depth` groups.
 #[inline]
 pub fn multiply_columns(columns: usize, start: Start, depth: usize, a: &[f32], b: &[f32], tile: &mut Tile) {
     assert!(a.len() >= depth * MR && b.len() >= depth * NR, "a packed panel is shorter than its depth");
-    match kernel() {
+    let columns = columns.min(NR);
+    match simd::isa() {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: the feature was just detected, and the lengths were checked above.
-        Kernel::Avx512 if columns <= HALF => unsafe {
+        // SAFETY: `isa` gives only what the processor has, and the lengths were checked above.
+        Isa::Avx512 if columns <= HALF => unsafe {
             x86::tile_avx512::<1>(start, depth, a.as_ptr(), b.as_ptr(), tile);
         },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Kernel::Avx512 => unsafe { x86::tile_avx512::<2>(start, depth, a.as_ptr(), b.as_ptr(), tile) },
+        Isa::Avx512 => unsafe { x86::tile_avx512::<2>(start, depth, a.as_ptr(), b.as_ptr(), tile) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Kernel::Avx2 => unsafe {
+        Isa::Avx2 => unsafe {
             x86::tile_avx2(columns.div_ceil(HALF), start, depth, a.as_ptr(), b.as_ptr(), tile)
         },
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: every aarch64 processor has NEON, and the lengths were checked above.
+        Isa::Neon => unsafe { neon::tile(columns, start, depth, a.as_ptr(), b.as_ptr(), tile) },
         _ => {
             if start == Start::Zeros {
                 *tile = ZERO_TILE;
@@ -69,33 +76,7 @@ pub fn multiply_columns(columns: usize, start: Start, depth: usize, a: &[f32], b
     }
 }
 
-/// An implementation of [`multiply_panels`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kernel {
-    /// 512-bit registers.
-    Avx512,
-    /// 256-bit registers and fused multiply-add.
-    Avx2,
-    /// What the compiler makes of the plain version: NEON where the target has it.
-    Portable,
-}
-
-/// The implementation that this machine's products are computed with.
-#[inline]
-pub fn kernel() -> Kernel {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            return Kernel::Avx512;
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            return Kernel::Avx2;
-        }
-    }
-    Kernel::Portable
-}
-
-/// The plain version: used where no vector kernel is, and by the tests as the second implementation.
+/// The plain version.
 fn tile_portable(depth: usize, a: &[f32], b: &[f32], tile: &mut Tile) {
     for (a, b) in a.chunks_exact(MR).zip(b.chunks_exact(NR)).take(depth) {
         for (row, &a) in tile.iter_mut().zip(a) {
@@ -200,6 +181,59 @@ mod x86 {
     }
 }
 
+#[cfg(target_arch = "aarch64")]
+mod neon {
+    use super::{MR, NR, Start, Tile};
+    use std::arch::aarch64::*;
+
+    /// Columns that are computed together: twelve accumulators of four columns in the thirty-two registers.
+    const STRIP: usize = 8;
+
+    /// The first `columns` columns, in whole strips one after the other.
+    ///
+    /// # Safety
+    /// `columns` is at most `NR`; `a` and `b` must hold `depth` groups of `MR` and `NR` values.
+    #[target_feature(enable = "neon")]
+    pub unsafe fn tile(
+        columns: usize,
+        start: Start,
+        depth: usize,
+        a: *const f32,
+        b: *const f32,
+        tile: &mut Tile,
+    ) {
+        // SAFETY: every offset stays inside the groups that the caller vouches for.
+        unsafe {
+            for first in (0..columns).step_by(STRIP) {
+                let mut acc = [[vdupq_n_f32(0.0); 2]; MR];
+                if start == Start::Tile {
+                    for (acc, row) in acc.iter_mut().zip(tile.iter()) {
+                        let c = row.as_ptr().add(first);
+                        *acc = [vld1q_f32(c), vld1q_f32(c.add(4))];
+                    }
+                }
+                let (mut a, mut b) = (a, b.add(first));
+                for _ in 0..depth {
+                    let b0 = vld1q_f32(b);
+                    let b1 = vld1q_f32(b.add(4));
+                    for (i, acc) in acc.iter_mut().enumerate() {
+                        let a = vdupq_n_f32(*a.add(i));
+                        acc[0] = vfmaq_f32(acc[0], a, b0);
+                        acc[1] = vfmaq_f32(acc[1], a, b1);
+                    }
+                    a = a.add(MR);
+                    b = b.add(NR);
+                }
+                for (acc, row) in acc.iter().zip(tile.iter_mut()) {
+                    let c = row.as_mut_ptr().add(first);
+                    vst1q_f32(c, acc[0]);
+                    vst1q_f32(c.add(4), acc[1]);
+                }
+            }
+        }
+    }
+}
+
 /// The relative error of a tile's element: it differs from the exact sum by at most this much of `sum |a_ik b_kj|`
 /// (`gamma_n` of Higham, *Accuracy and Stability of Numerical Algorithms*, for `n = depth` roundings).
 pub fn multiplication_error(depth: usize) -> f64 {
@@ -243,36 +277,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kernel_gives_the_bits_of_the_plain_one() {
+    fn every_instruction_set_gives_the_bits_of_the_plain_version() {
         let value = |seed: usize, i: usize| ((i * 7919 + seed * 104_729) % 1013) as f32 / 507.0 - 1.0;
         for depth in [0, 1, 2, 31, 300] {
             let a: Vec<f32> = (0..depth * MR).map(|i| value(1, i)).collect();
             let b: Vec<f32> = (0..depth * NR).map(|i| value(2, i)).collect();
             let start: Tile = std::array::from_fn(|i| std::array::from_fn(|j| value(3, i * NR + j)));
-            let mut expected = start;
-            tile_portable(depth, &a, &b, &mut expected);
-            let mut tile = start;
-            multiply_panels(depth, &a, &b, &mut tile);
-            assert_eq!(tile, expected);
-            let mut from_zeros = ZERO_TILE;
+            let (mut onto_tile, mut from_zeros) = (start, ZERO_TILE);
+            tile_portable(depth, &a, &b, &mut onto_tile);
             tile_portable(depth, &a, &b, &mut from_zeros);
-            for (begin, expected) in [(Start::Tile, expected), (Start::Zeros, from_zeros)] {
-                let agrees = |tile: &Tile, columns: usize| {
-                    tile.iter().zip(&expected).all(|(row, expected)| row[..columns] == expected[..columns])
-                };
-                for columns in [0, 1, HALF, HALF + 1, NR] {
-                    let mut tile = start;
-                    multiply_columns(columns, begin, depth, &a, &b, &mut tile);
-                    assert!(agrees(&tile, columns));
+            simd::testing::with_each_isa(|isa| {
+                for (begin, expected) in [(Start::Tile, onto_tile), (Start::Zeros, from_zeros)] {
+                    for columns in [0, 1, 8, 9, HALF, HALF + 1, NR] {
+                        let mut tile = start;
+                        multiply_columns(columns, begin, depth, &a, &b, &mut tile);
+                        for (row, expected) in tile.iter().zip(&expected) {
+                            assert_eq!(row[..columns], expected[..columns], "{isa:?}, {columns} columns");
+                        }
+                    }
                 }
-                #[cfg(target_arch = "x86_64")]
-                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                    let mut tile = start;
-                    // SAFETY: detected; the panels are as long as `depth` says.
-                    unsafe { x86::tile_avx2(2, begin, depth, a.as_ptr(), b.as_ptr(), &mut tile) };
-                    assert!(agrees(&tile, NR));
-                }
-            }
+            });
         }
     }
 

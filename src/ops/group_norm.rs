@@ -4,7 +4,7 @@ use super::host::{floats, sum};
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-/// What is done to `[B, C, H, W]`.
+/// The hyperparameters of a group normalisation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GroupNorm {
     /// Groups that the channels are normalised in; divides their number.

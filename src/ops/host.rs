@@ -14,15 +14,30 @@ pub fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]>
     }
 }
 
-/// `n` values that `write` writes: clearing them first would cost as much as a tenth of an operation.
+/// A NaN that no operation gives: what a buffer of [`init_with`] holds beforehand in debug builds.
+const POISON: u32 = 0x7fd0_dead;
+
+/// A vector of `n` values that `init` writes. Clearing them first would cost as much as a tenth of an operation.
 ///
 /// # Safety
-/// `write` has to write every element.
-pub unsafe fn written(n: usize, write: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
+/// `init` has to write every element.
+///
+/// # Panics
+/// In debug builds, if `init` left an element out.
+pub unsafe fn init_with(n: usize, init: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
     let mut out = Vec::with_capacity(n);
-    write(&mut out.spare_capacity_mut()[..n]);
+    let elements = &mut out.spare_capacity_mut()[..n];
+    if cfg!(debug_assertions) {
+        elements.fill(MaybeUninit::new(f32::from_bits(POISON)));
+    }
+    init(elements);
     // SAFETY: `n` is within the capacity, and the caller vouches for the elements.
     unsafe { out.set_len(n) };
+    if cfg!(debug_assertions)
+        && let Some(hole) = out.iter().position(|value| value.to_bits() == POISON)
+    {
+        panic!("element {hole} of {n} was not written");
+    }
     out
 }
 
@@ -72,13 +87,54 @@ pub fn sort_into_phases(line: &[f32], stride: usize, phases: &mut [f32], phase: 
     }
 }
 
-/// In groups of a stride: the compiler makes shuffles of whole registers of that.
+/// [`sort_into_phases`] for a constant stride: the compiler turns this into shuffles of whole registers.
 #[inline(always)]
 fn sort_by<const STRIDE: usize>(line: &[f32], phases: &mut [f32], phase: usize) {
     let (groups, _) = line.as_chunks::<STRIDE>();
     for (p, values) in phases.chunks_exact_mut(phase.max(1)).enumerate().take(STRIDE) {
         for (value, group) in values.iter_mut().zip(groups) {
             *value = group[p];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_given() {
+        let write = |out: &mut [MaybeUninit<f32>]| {
+            for (i, out) in out.iter_mut().enumerate() {
+                out.write(i as f32);
+            }
+        };
+        // SAFETY: every element is written.
+        assert_eq!(unsafe { init_with(3, write) }, [0.0, 1.0, 2.0]);
+    }
+
+    #[test]
+    #[cfg_attr(not(debug_assertions), ignore = "needs debug assertions")]
+    #[should_panic(expected = "element 2 of 4 was not written")]
+    fn a_debug_build_finds_an_element_that_was_left_out() {
+        let write = |out: &mut [MaybeUninit<f32>]| {
+            for i in [0, 1, 3] {
+                out[i].write(1.0);
+            }
+        };
+        // SAFETY: not upheld on purpose; debug builds have filled the buffer before.
+        drop(unsafe { init_with(4, write) });
+    }
+
+    #[test]
+    fn sums_and_products_are_those_of_float64_at_every_length() {
+        for n in 0..40 {
+            let a: Vec<f32> = (0..n).map(|i| i as f32 - 7.5).collect();
+            let b: Vec<f32> = (0..n).map(|i| (i * i) as f32).collect();
+            // All of these are exact.
+            assert_eq!(sum(&a, |v| v), a.iter().map(|&v| f64::from(v)).sum::<f64>());
+            let expected: f64 = a.iter().zip(&b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
+            assert_eq!(dot(&a, &b, |v| v), expected);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::composed::wide;
 use super::host::floats;
+use super::simd::{self, Kernel};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -107,11 +108,11 @@ struct Forward<'a> {
     out: &'a mut [f32],
 }
 
-impl pulp::WithSimd for Forward<'_> {
+impl Kernel for Forward<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
+    fn call(self) {
         let Self { affine, tokens, x, out } = self;
         for first in (0..tokens).step_by(LANES) {
             let len = LANES.min(tokens - first);
@@ -139,11 +140,11 @@ struct Backward<'a> {
     dx: &'a mut [f32],
 }
 
-impl pulp::WithSimd for Backward<'_> {
+impl Kernel for Backward<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
+    fn call(self) {
         let Self { affine, tokens, x, dy, dx } = self;
         let channels = affine.weight.len() as f64;
         for first in (0..tokens).step_by(LANES) {
@@ -186,7 +187,7 @@ impl CustomOp1 for Norm {
         let mut out = vec![0f32; x.len()];
         let image = (channels * tokens).max(1);
         out.par_chunks_mut(image).zip(x.par_chunks(image)).for_each(|(out, x)| {
-            pulp::Arch::new().dispatch(Forward { affine: &self.0, tokens, x, out });
+            simd::run(Forward { affine: &self.0, tokens, x, out });
         });
         Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
@@ -216,7 +217,7 @@ impl CustomOp2 for NormGrad {
         let image = (channels * tokens).max(1);
         dx.par_chunks_mut(image).zip(x.par_chunks(image)).zip(dy.par_chunks(image)).for_each(
             |((dx, x), dy)| {
-                pulp::Arch::new().dispatch(Backward { affine: &self.0, tokens, x, dy, dx });
+                simd::run(Backward { affine: &self.0, tokens, x, dy, dx });
             },
         );
         Ok((CpuStorage::F32(dx), layout.shape().clone()))

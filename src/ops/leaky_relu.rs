@@ -15,12 +15,12 @@ pub fn leaky_relu(x: &Tensor, slope: f64) -> Result<Tensor> {
     LeakyRelu { slope, gain: 1.0, clamp: None }.forward(x)
 }
 
-/// A leaky rectified linear unit with what StyleGAN has behind it.
+/// A leaky rectified linear unit followed by StyleGAN's gain and clamp.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LeakyRelu {
     /// Factor of values that are not positive; 1 leaves them as they are.
     pub slope: f64,
-    /// Factor of all.
+    /// Factor of the result.
     pub gain: f64,
     /// Bound of the result, on both sides.
     pub clamp: Option<f64>,
@@ -89,7 +89,7 @@ impl CustomOp1 for Forward {
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        // Detached: the gradient does not depend on `x` but by its sign and bound, and candle expects one of every operand that is tracked.
+        // Detached: the gradient depends on `x` only through its sign and the clamp, and candle expects a gradient for every tracked operand.
         let x = x.detach().contiguous()?;
         Ok(Some(x.apply_op2(&dy.contiguous()?, Backward(self.0))?))
     }

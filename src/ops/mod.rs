@@ -1,6 +1,8 @@
-//! Tensor operations that candle lacks or runs slowly on the CPU.
-//! Each has a gradient and one fast path; candle's own operations are the plain version it is tested against.
-//! Results never depend on the batch, the thread count or the instruction set.
+//! Tensor operations that candle lacks or runs slowly on the CPU. Each has a gradient, a kernel for float32 on the CPU, and a version
+//! composed of candle's own operations for everything else, which the kernel is tested against.
+//!
+//! What a kernel computes for an image has the same bits whatever the batch, the number of threads and the instruction set
+//! ([`simd`]); the statistics of batch normalisation are those of the batch. Candle's own operations promise none of this.
 
 pub mod activation;
 pub mod all_reduce;
@@ -22,6 +24,9 @@ pub mod linear;
 pub mod modulate;
 pub mod pool;
 pub mod resize;
+pub mod simd;
+#[cfg(test)]
+mod simd_tests;
 pub mod spectral_norm;
 mod taps;
 #[cfg(test)]

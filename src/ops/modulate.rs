@@ -1,4 +1,4 @@
-//! What a modulated convolution has around its convolution (Karras et al. 2020, section 2.2): a factor for each channel of each image,
+//! The operations around a modulated convolution (Karras et al. 2020, section 2.2): a factor for each channel of each image,
 //! and a map that is added to all channels. Scaling activations instead of weights, `conv(s x) * d`, lets the whole batch share one
 //! product, and its gradients follow from these two operations, to any order.
 
@@ -164,7 +164,7 @@ impl CustomOp2 for AddMap {
     }
 }
 
-/// What follows a modulated convolution: `activation(x * scale + map + bias)`.
+/// The operation after a modulated convolution: `activation(x * scale + map + bias)`.
 #[derive(Debug, Clone, Copy)]
 pub struct Finish<'a> {
     /// `[B, C]`; 1 if there is none.

@@ -7,7 +7,7 @@ pub use average::average_pool2d;
 
 use super::composed::{wide, with_gradient};
 use super::conv::{Padding, PaddingRule};
-use super::host::{floats, sum, written};
+use super::host::{floats, init_with, sum};
 use super::taps::{Grid, Taps};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
@@ -81,7 +81,7 @@ impl Window {
             planes.for_each_init(|| Reducer::new(self), |reducer, (out, x)| reducer.plane::<R>(x, out));
         };
         // SAFETY: each plane of the output has one of the input, and every element of a plane is written.
-        unsafe { written(planes * self.out_plane(), write) }
+        unsafe { init_with(planes * self.out_plane(), write) }
     }
 
     fn taps(&self) -> Taps {

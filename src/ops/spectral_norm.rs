@@ -3,7 +3,7 @@
 
 use candle_core::{Result, Tensor};
 
-/// Under the lengths of the vectors.
+/// The smallest length that a vector is divided by.
 const EPS: f64 = 1e-12;
 
 /// The weight as a matrix: dimension `axis` by the rest.

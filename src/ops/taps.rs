@@ -1,5 +1,5 @@
-//! What a window sees of an image from each of its positions (taps), as strided views, and the way back: the parts of
-//! convolutions and pools on candle's own operations. Each tap is one view of the whole batch.
+//! The pixels of an image under each element (tap) of a sliding window, as strided views, and the transpose of that: the building
+//! blocks of convolutions and pools on candle's own operations. Each tap is one view of the whole batch.
 
 use candle_core::{Result, Tensor};
 

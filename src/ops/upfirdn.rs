@@ -3,6 +3,7 @@
 //! it differentiates to any order.
 
 use super::host::floats;
+use super::simd::{self, Kernel};
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -120,8 +121,8 @@ impl Axis {
         Resample { up, down, padding: (before, after), .. }: Resample,
     ) -> Option<Self> {
         let padded = isize::try_from(ins.checked_mul(up)?).ok()?.checked_add(before)?.checked_add(after)?;
-        let room = usize::try_from(padded.checked_sub(isize::try_from(taps).ok()?)?).ok()?;
-        (taps > 0 && down > 0).then_some(Self { ins, outs: room / down + 1, up, down, before })
+        let steps = usize::try_from(padded.checked_sub(isize::try_from(taps).ok()?)?).ok()?;
+        (taps > 0 && down > 0).then_some(Self { ins, outs: steps / down + 1, up, down, before })
     }
 
     /// Of the transposed map, whose taps are reversed.
@@ -218,11 +219,10 @@ impl CustomOp1 for Map {
         let mut out = vec![0f32; batch * channels * out_plane];
         let terms: Vec<(Vec<Phase>, Vec<Phase>)> =
             self.terms.iter().map(|(c, r)| (self.rows.phases(c), self.columns.phases(r))).collect();
-        let arch = pulp::Arch::new();
         out.par_chunks_exact_mut(out_plane.max(1)).zip(x.par_chunks_exact(in_plane.max(1))).for_each_init(
             || Scratch::new(&self.columns),
             |scratch, (out, x)| {
-                arch.dispatch(Plane {
+                simd::run(Plane {
                     rows: &self.rows,
                     columns: &self.columns,
                     terms: &terms,
@@ -281,12 +281,11 @@ struct Plane<'a> {
     scratch: &'a mut Scratch,
 }
 
-impl pulp::WithSimd for Plane<'_> {
+impl Kernel for Plane<'_> {
     type Output = ();
 
-    // Plain loops, compiled for each instruction set.
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
+    fn call(self) {
         filter_plane(self);
     }
 }

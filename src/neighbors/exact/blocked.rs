@@ -6,6 +6,7 @@
 use super::frame::Frame;
 use crate::error::Result;
 use crate::ops::gemm::{MR, NR, Tile, ZERO_TILE, multiply_panels};
+use crate::ops::simd::{self, Isa, Kernel};
 use crate::progress::{Progress, check_stop};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -290,18 +291,30 @@ fn above_thresholds(
     half_right: &[f32; NR],
     floor_right: &[f32; NR],
 ) -> [u32; MR] {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the feature was just detected.
-            return unsafe { x86::above_avx512(tile, half_left, floor_left, half_right, floor_right) };
-        }
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: the feature was just detected.
-            return unsafe { x86::above_avx2(tile, half_left, floor_left, half_right, floor_right) };
-        }
+    match simd::isa() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `isa` gives only what the processor has.
+        Isa::Avx512 => unsafe { x86::above_avx512(tile, half_left, floor_left, half_right, floor_right) },
+        _ => simd::run(Above { tile, half_left, floor_left, half_right, floor_right }),
     }
-    above_portable(tile, half_left, floor_left, half_right, floor_right)
+}
+
+/// [`above_portable`], compiled for the registers of the machine.
+struct Above<'a> {
+    tile: &'a Tile,
+    half_left: &'a [f32; MR],
+    floor_left: &'a [f32; MR],
+    half_right: &'a [f32; NR],
+    floor_right: &'a [f32; NR],
+}
+
+impl Kernel for Above<'_> {
+    type Output = [u32; MR];
+
+    #[inline(always)]
+    fn call(self) -> [u32; MR] {
+        above_portable(self.tile, self.half_left, self.floor_left, self.half_right, self.floor_right)
+    }
 }
 
 /// Looks first whether a row has any such product, which vectorises, and rarely further.
@@ -328,7 +341,7 @@ fn above_portable(
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{MR, NR, Tile, above_portable};
+    use super::{MR, NR, Tile};
     use std::arch::x86_64::*;
 
     #[target_feature(enable = "avx512f")]
@@ -359,17 +372,6 @@ mod x86 {
             passed
         }
     }
-
-    #[target_feature(enable = "avx2")]
-    pub fn above_avx2(
-        tile: &Tile,
-        half_left: &[f32; MR],
-        floor_left: &[f32; MR],
-        half_right: &[f32; NR],
-        floor_right: &[f32; NR],
-    ) -> [u32; MR] {
-        above_portable(tile, half_left, floor_left, half_right, floor_right)
-    }
 }
 
 #[cfg(test)]
@@ -388,7 +390,10 @@ mod tests {
         (half_left[3], floor_left[3]) = (f32::MAX, f32::MAX);
         floor_right[9] = f32::MAX;
         let plain = above_portable(&tile, &half_left, &floor_left, &half_right, &floor_right);
-        assert_eq!(above_thresholds(&tile, &half_left, &floor_left, &half_right, &floor_right), plain);
+        simd::testing::with_each_isa(|isa| {
+            let above = above_thresholds(&tile, &half_left, &floor_left, &half_right, &floor_right);
+            assert_eq!(above, plain, "{isa:?}");
+        });
         assert_eq!(plain[2], u32::MAX);
         assert_eq!(plain[3], 0);
         assert!(plain.iter().any(|&bits| bits != 0 && bits != u32::MAX));

@@ -4,6 +4,7 @@
 
 use super::top_k::ACCEPT_ALL;
 use crate::ops::gemm::multiplication_error;
+use crate::ops::simd::{self, Kernel};
 use ndarray::ArrayView2;
 use rayon::prelude::*;
 
@@ -139,20 +140,8 @@ impl Frame {
             let first = panel * WIDTH;
             let rows = &rows[first * depth..count.min(first + WIDTH) * depth];
             let skip: [bool; WIDTH] = std::array::from_fn(|i| skip(first + i));
-            #[cfg(target_arch = "x86_64")]
-            if is_x86_feature_detected!("avx512f") {
-                // SAFETY: the feature was just detected.
-                unsafe { self.pack_panel_avx512::<WIDTH>(rows, &skip, out) };
-                continue;
-            }
-            self.pack_panel::<WIDTH>(rows, &skip, out);
+            simd::run(PackPanel { frame: self, rows, skip: &skip, out });
         }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f")]
-    fn pack_panel_avx512<const WIDTH: usize>(&self, rows: &[f32], skip: &[bool; WIDTH], out: &mut [f32]) {
-        self.pack_panel::<WIDTH>(rows, skip, out);
     }
 
     #[inline(always)]
@@ -173,6 +162,24 @@ impl Frame {
                 }
             }
         }
+    }
+}
+
+/// [`Frame::pack_panel`], compiled for the registers of the machine.
+struct PackPanel<'a, const WIDTH: usize> {
+    frame: &'a Frame,
+    rows: &'a [f32],
+    skip: &'a [bool; WIDTH],
+    out: &'a mut [f32],
+}
+
+impl<const WIDTH: usize> Kernel for PackPanel<'_, WIDTH> {
+    type Output = ();
+    const WIDE: bool = true;
+
+    #[inline(always)]
+    fn call(self) {
+        self.frame.pack_panel::<WIDTH>(self.rows, self.skip, self.out);
     }
 }
 
@@ -237,6 +244,17 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn packing_gives_the_same_bits_with_each_instruction_set() {
+        let features = Array2::from_shape_fn((37, 150), |(i, k)| ((i * 31 + k * 7) as f32).sin() / 3.0);
+        let frame = Frame::of(features.view());
+        simd::testing::assert_same_bits(|| {
+            let mut packed = Vec::new();
+            frame.pack::<6>(features.as_slice().unwrap(), &mut packed, |row| row == 3);
+            packed
+        });
     }
 
     #[test]

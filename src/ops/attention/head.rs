@@ -3,6 +3,7 @@
 
 use crate::ops::elementary::exp;
 use crate::ops::gemm::{self, MR, NR, Tile, ZERO_TILE};
+use crate::ops::simd::{self, Kernel};
 
 /// The inputs of one head, `[width, tokens]` each.
 pub struct Head<'a> {
@@ -11,7 +12,7 @@ pub struct Head<'a> {
     pub v: &'a [f32],
     pub width: usize,
     pub tokens: usize,
-    /// The first so many tokens ask.
+    /// How many tokens are queries: the first ones.
     pub queries: usize,
 }
 
@@ -74,11 +75,11 @@ fn product(depth: usize, left: &[f32], right: &[f32], out: &mut Vec<f32>) {
 /// exponentials, which are left there, have to be multiplied with.
 struct Softmax<'a>(&'a mut [f32]);
 
-impl pulp::WithSimd for Softmax<'_> {
+impl Kernel for Softmax<'_> {
     type Output = [f32; NR];
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) -> [f32; NR] {
+    fn call(self) -> [f32; NR] {
         let mut most = [f32::NEG_INFINITY; NR];
         let lines = self.0.as_chunks_mut::<NR>().0;
         for line in lines.iter() {
@@ -103,11 +104,11 @@ struct SoftmaxGrad<'a> {
     slopes: &'a mut [f32],
 }
 
-impl pulp::WithSimd for SoftmaxGrad<'_> {
+impl Kernel for SoftmaxGrad<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
+    fn call(self) {
         let (weights, slopes) = (self.weights.as_chunks::<NR>().0, self.slopes.as_chunks_mut::<NR>().0);
         let mut sums = [0f32; NR];
         for (w, s) in weights.iter().zip(slopes.iter()) {
@@ -133,7 +134,7 @@ impl Head<'_> {
         pack_block(self.q, self.tokens, first, self.scale(), query);
         product(self.width, keys, query, weights);
         weights.truncate(self.tokens * NR);
-        pulp::Arch::new().dispatch(Softmax(weights))
+        simd::run(Softmax(weights))
     }
 
     /// `out` `[width, queries]`.
@@ -190,7 +191,7 @@ impl Head<'_> {
             self.add_by_key(weights, incoming, by_query, by_channel, value_tiles);
             product(self.width, values, incoming, slopes);
             slopes.truncate(self.tokens * NR);
-            pulp::Arch::new().dispatch(SoftmaxGrad { weights, slopes });
+            simd::run(SoftmaxGrad { weights, slopes });
             self.add_by_key(slopes, query, by_query, by_channel, key_tiles);
             for (panel, dq) in channels.chunks_exact(self.tokens * MR).zip(dq.chunks_mut(MR * self.tokens)) {
                 let mut tile = ZERO_TILE;

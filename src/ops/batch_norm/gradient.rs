@@ -4,13 +4,14 @@ use super::statistics::planes;
 use super::{Channel, Normalize};
 use crate::ops::activation::{Activation, with_activation};
 use crate::ops::all_reduce::processes;
-use crate::ops::host::{dot, floats, sum, written};
+use crate::ops::host::{dot, floats, init_with, sum};
+use crate::ops::simd::{self, Kernel};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, bail};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
 /// From (x, dy, `[2, C]` of scale and shift), in one row: the gradient of x, then `[2, C]` of those of scale and shift on this process.
-/// The gradient of x needs the sums over a channel, and is taken while the channel is still near.
+/// The gradient of x needs the sums over a channel, and is computed while the channel is still in the cache.
 pub(super) struct Gradients(pub Normalize);
 
 impl CustomOp3 for Gradients {
@@ -40,7 +41,7 @@ impl CustomOp3 for Gradients {
             let (mut scale, mut shift) = (0f64, 0f64);
             for (x, dy) in pairs(c) {
                 let (products, values) =
-                    pulp::Arch::new().dispatch(PlaneSums { channel: self.0.channel(affine, c), x, dy });
+                    simd::run(PlaneSums { channel: self.0.channel(affine, c), x, dy });
                 scale += products;
                 shift += values;
             }
@@ -74,13 +75,13 @@ impl CustomOp3 for Gradients {
                 let channel = self.0.channel(affine, c);
                 let (slope, offset) = (all[0] * self.0.inverse[c] / count, all[1] / count);
                 for (dx, (x, dy)) in dx.into_iter().zip(pairs(c)) {
-                    pulp::Arch::new().dispatch(PlaneGrad { channel, slope, offset, x, dy, dx });
+                    simd::run(PlaneGrad { channel, slope, offset, x, dy, dx });
                 }
             });
         };
         let n = x.len() + 2 * channels;
         // SAFETY: every plane of the input is one of a channel, and every channel writes its planes and its two sums.
-        let out = unsafe { written(n, write) };
+        let out = unsafe { init_with(n, write) };
         Ok((CpuStorage::F32(out), Shape::from(n)))
     }
 }
@@ -111,11 +112,11 @@ impl PlaneSums<'_> {
     }
 }
 
-impl pulp::WithSimd for PlaneSums<'_> {
+impl Kernel for PlaneSums<'_> {
     type Output = (f64, f64);
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) -> (f64, f64) {
+    fn call(self) -> (f64, f64) {
         with_activation!(self.channel.activation, activation => self.run(activation))
     }
 }
@@ -141,11 +142,11 @@ impl PlaneGrad<'_> {
     }
 }
 
-impl pulp::WithSimd for PlaneGrad<'_> {
+impl Kernel for PlaneGrad<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
+    fn call(self) {
         with_activation!(self.channel.activation, activation => self.run(activation));
     }
 }

@@ -1,6 +1,6 @@
 //! Batch normalisation with the statistics of the batch (training), fused with a residual branch and the activation.
-//! On the CPU in float32 planes are passed over as seldom as can be, for memory is what it waits for; elsewhere it is composed
-//! of candle's own operations.
+//! On the CPU in float32 each plane is read as few times as possible, because memory bandwidth is what limits it; elsewhere it is
+//! composed of candle's own operations.
 
 mod gradient;
 mod statistics;
@@ -9,14 +9,16 @@ pub use statistics::batch_statistics;
 
 use super::activation::{self, Activation, with_activation};
 use super::all_reduce::{self, Reducer};
-use super::host::{floats, written};
+use super::host::{floats, init_with};
+use super::simd::{self, Kernel};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
 use gradient::Gradients;
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
 /// `activation(scale * (x - mean) / sqrt(variance + eps) + shift + residual)` per channel. `affine` is `[2, C]` (scale, shift),
-/// `statistics` what [`batch_statistics`] says of the same `x` and processes: the gradient takes them as functions of `x`, on every process.
+/// `statistics` the result of [`batch_statistics`] for the same `x` and processes: the gradient treats them as functions of `x`, on
+/// every process.
 ///
 /// # Errors
 /// If the shapes do not fit.
@@ -99,15 +101,15 @@ impl Normalize {
             out.par_chunks_mut(plane).zip(x.par_chunks(plane)).enumerate().for_each(|(i, (out, x))| {
                 let residual = residual.map(|residual| &residual[i * plane..][..plane]);
                 let channel = self.channel(affine, i % channels);
-                pulp::Arch::new().dispatch(Apply { channel, x, residual, out });
+                simd::run(Apply { channel, x, residual, out });
             });
         };
         // SAFETY: input, residual and output have the same planes, all of which are written.
-        let out = unsafe { written(x.len(), write) };
+        let out = unsafe { init_with(x.len(), write) };
         Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
 
-    /// What becomes of channel `c`; `affine` begins with `[2, C]`.
+    /// The normalisation of channel `c`; `affine` begins with `[2, C]`.
     fn channel(&self, affine: &[f32], c: usize) -> Channel {
         let scale = affine[c] * self.inverse[c];
         let shift = affine[self.mean.len() + c];
@@ -171,11 +173,11 @@ impl Apply<'_> {
     }
 }
 
-impl pulp::WithSimd for Apply<'_> {
+impl Kernel for Apply<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
+    fn call(self) {
         with_activation!(self.channel.activation, activation => self.run(activation));
     }
 }

@@ -3,6 +3,7 @@
 use super::all_reduce::{self, Reducer, processes};
 use super::floats;
 use crate::ops::host::sum;
+use crate::ops::simd::{self, Kernel};
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -43,12 +44,13 @@ impl CustomOp1 for Statistics {
         let x = floats(x, layout)?;
         let plane = height * width;
         Ok(by_channel(channels, |channel| {
-            pulp::Arch::new().dispatch(ChannelMoments { x, channel, channels, plane, batch })
+            simd::run(ChannelMoments { x, channel, channels, plane, batch })
         }))
     }
 }
 
-/// Mean and biased variance of one channel: those of each plane while it is near, joined by Chan, Golub and LeVeque's formula (1983).
+/// Mean and biased variance of one channel: computed for each plane while it is in the cache, and combined by the formula of Chan,
+/// Golub and LeVeque (1983).
 struct ChannelMoments<'a> {
     x: &'a [f32],
     channel: usize,
@@ -57,11 +59,11 @@ struct ChannelMoments<'a> {
     batch: usize,
 }
 
-impl pulp::WithSimd for ChannelMoments<'_> {
+impl Kernel for ChannelMoments<'_> {
     type Output = (f32, f32);
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) -> (f32, f32) {
+    fn call(self) -> (f32, f32) {
         let Self { x, channel, channels, plane, batch } = self;
         let n = plane as f64;
         let (mut mean, mut squares) = (0f64, 0f64);

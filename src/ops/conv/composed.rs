@@ -2,8 +2,8 @@
 //! run on the device's matrix units. Candle's own gradient of the input would be a transposed convolution, which has no such path.
 //! As in [`super::trained`] the maps are each other's derivatives, to any order.
 
+use super::map::Kind;
 use super::shape::Shape;
-use super::trained::Kind;
 use crate::ops::composed::{wide, with_gradients};
 use crate::ops::taps::{Taps, cut};
 use candle_core::{Result, Tensor};

@@ -5,6 +5,7 @@ use super::shape::{Segments, Shape};
 use super::staged::{Places, Region, Staged};
 use super::store::{Epilogue, Place, Store};
 use crate::ops::gemm::{self, MR, NR, Start, Tile, ZERO_TILE};
+use crate::ops::simd::{self, Kernel};
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
@@ -13,7 +14,7 @@ use std::mem::MaybeUninit;
 const DEPTH_BLOCK: usize = 512;
 /// Floats of the packed image block: a quarter of the second-level cache of a current server core.
 const PACKED_FLOATS: usize = 64 * 1024;
-/// Columns that a task should have at least, so that small images share panels.
+/// Columns that a task should have at least: small images then share panels.
 const MIN_COLUMNS: usize = 8 * NR;
 
 /// Weights `[O, depth]` in panels of [`MR`] output channels.
@@ -59,10 +60,10 @@ pub fn forward(
     out: &mut [MaybeUninit<f32>],
 ) {
     let shape = &shape.flattened();
-    deal(shape, shape.out_plane(), out, |task, out| {
+    for_each_task(shape, shape.out_plane(), out, |task, out| {
         SCRATCH.with_borrow_mut(|scratch| {
             let block = Block { shape, x, weights, epilogue, task };
-            pulp::Arch::new().dispatch(Compute { block: &block, scratch, out });
+            simd::run(Compute { block: &block, scratch, out });
         });
     });
 }
@@ -86,12 +87,13 @@ impl Task {
         let at = (image * self.channels + channel) * plane + pixel;
         let channel = self.first_panel * MR + channel;
         let whole = ((self.first_image + image) * shape.out_channels + channel) * plane + pixel;
-        Place { channel, at, whole, room: plane - pixel }
+        Place { channel, at, whole, remaining: plane - pixel }
     }
 }
 
-/// Deals the output of a convolution to the threads; an image is `plane` columns of work. `compute` is given the task's part of `out`.
-pub fn deal(
+/// Splits the output of a convolution into tasks and runs them on all threads; an image is `plane` columns of work. `compute` is given
+/// the task's part of `out`.
+pub fn for_each_task(
     shape: &Shape,
     plane: usize,
     out: &mut [MaybeUninit<f32>],
@@ -122,7 +124,8 @@ pub fn deal(
     }
 }
 
-/// Images in a task: enough columns, and of those the numbers by which the threads are done first, the panels' empty columns counted.
+/// Images per task: at least [`MIN_COLUMNS`] columns, and among those numbers the one with which all threads finish first. Empty columns
+/// of a panel count as work.
 fn images_per_task(plane: usize, images: usize, threads: usize) -> usize {
     let most = (images / threads).max(1);
     let time = |task: &usize| {
@@ -142,19 +145,18 @@ struct Block<'a> {
     task: Task,
 }
 
-/// A block's work, compiled for the registers of the machine. (Not a closure: those are not inlined into what pulp
-/// compiles for the instruction set, and run as baseline code.)
+/// A block's work, compiled for the registers of the machine.
 struct Compute<'a> {
     block: &'a Block<'a>,
     scratch: &'a mut Scratch,
     out: &'a mut [MaybeUninit<f32>],
 }
 
-impl pulp::WithSimd for Compute<'_> {
+impl Kernel for Compute<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
+    fn call(self) {
         self.block.compute(self.scratch, self.out);
     }
 }
@@ -168,7 +170,7 @@ impl Block<'_> {
         let Scratch { staged: buffer, packed, tiles, offsets, segments, places } = scratch;
         let columns = out.len() / channels;
         let depth = shape.depth();
-        // Whole channels, the passes as equal as can be.
+        // Each pass takes whole channels, and all passes about as many.
         let passes = depth.div_ceil(DEPTH_BLOCK).min(shape.in_channels).max(1);
         let pass_depth = shape.in_channels.div_ceil(passes) * shape.taps();
         let width = (PACKED_FLOATS / pass_depth.max(1) / NR * NR).max(NR);

@@ -5,11 +5,12 @@ use super::padded::Padded;
 use super::shape::{Segment, Shape};
 use super::store::{Epilogue, Place, Store};
 use crate::ops::gemm::NR;
+use crate::ops::simd::{self, Kernel};
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
 
-/// Pixels, of input or output, that are worth a task: what a first-level cache holds.
+/// Pixels of input or output per task: what a first-level cache holds.
 const TASK_PIXELS: usize = 4096;
 
 #[derive(Default)]
@@ -34,12 +35,12 @@ pub fn forward(shape: &Shape, x: &[f32], weights: &[f32], epilogue: Epilogue, ou
     out.par_chunks_mut(group * plane).enumerate().for_each(|(i, out)| {
         SCRATCH.with_borrow_mut(|scratch| {
             let planes = Planes { shape, x, weights, epilogue, first: i * group, scratch, out };
-            pulp::Arch::new().dispatch(planes);
+            simd::run(planes);
         });
     });
 }
 
-/// Some output planes; a struct for the reason given at `dense::Compute`.
+/// Some output planes.
 struct Planes<'a> {
     shape: &'a Shape,
     x: &'a [f32],
@@ -51,12 +52,12 @@ struct Planes<'a> {
     out: &'a mut [MaybeUninit<f32>],
 }
 
-impl pulp::WithSimd for Planes<'_> {
+impl Kernel for Planes<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
-        // The usual ones as constants: their taps become one run of instructions.
+    fn call(self) {
+        // Usual kernels are constants: the compiler unrolls their taps.
         match (self.shape.kernel_height, self.shape.kernel_width, self.shape.stride) {
             (3, 3, 1) => self.convolve((3, 3), 1),
             (3, 3, 2) => self.convolve((3, 3), 2),
@@ -83,9 +84,9 @@ impl Planes<'_> {
             let weights = &weights[channel * shape.taps()..][..shape.taps()];
             Plane { padded: &padded, shape, weights, index }.tiles(kernel, stride, sums);
             for pixel in (0..plane).step_by(NR) {
-                let (at, room) = (index * plane + pixel, plane - pixel);
-                let place = Place { channel, at, whole: first * plane + at, room };
-                store.run(&sums[pixel..], NR.min(room), place);
+                let (at, remaining) = (index * plane + pixel, plane - pixel);
+                let place = Place { channel, at, whole: first * plane + at, remaining };
+                store.run(&sums[pixel..], NR.min(remaining), place);
             }
         }
     }
@@ -102,7 +103,7 @@ struct Plane<'a> {
 
 impl Plane<'_> {
     /// The sums of all pixels, in about eight registers of AVX2 whatever the width: enough of them at a time to hide how long one takes.
-    /// What comes after the plane is of no use.
+    /// Sums beyond the plane are undefined.
     #[inline(always)]
     fn tiles(&self, kernel: (usize, usize), stride: usize, sums: &mut [f32]) {
         match self.shape.out_width {
@@ -122,7 +123,7 @@ impl Plane<'_> {
     ) {
         let (height, width) = (self.shape.out_height, self.shape.out_width);
         for top in (0..height).step_by(ROWS) {
-            // From the right: what a tile writes beyond the end of a row is written over by the first tile of the next.
+            // From right to left: what the last tile writes beyond the end of a row is overwritten by the first tile of the next row.
             for left in (0..width).step_by(WIDTH).rev() {
                 let tile = self.tile::<WIDTH, ROWS>((top, left), kernel, stride);
                 for (y, tile) in (top..height).zip(&tile) {
@@ -134,7 +135,7 @@ impl Plane<'_> {
         }
     }
 
-    /// The sums of the pixels from (`top`, `left`) on; those beyond the plane are of no use.
+    /// The sums of the pixels from (`top`, `left`) on; those beyond the plane are undefined.
     #[inline(always)]
     fn tile<const WIDTH: usize, const ROWS: usize>(
         &self,
@@ -176,7 +177,7 @@ pub fn input_grad(shape: &Shape, dy: &[f32], weights: &[f32], dx: &mut [f32]) {
     dx.par_chunks_mut(in_plane).with_min_len(TASK_PIXELS.div_ceil(in_plane)).enumerate().for_each(
         |(i, dx)| {
             let weights = &weights[i % shape.out_channels * shape.taps()..][..shape.taps()];
-            pulp::Arch::new().dispatch(PlaneGrad { shape, dy: &dy[i * plane..][..plane], weights, dx });
+            simd::run(PlaneGrad { shape, dy: &dy[i * plane..][..plane], weights, dx });
         },
     );
 }
@@ -189,11 +190,11 @@ struct PlaneGrad<'a> {
     dx: &'a mut [f32],
 }
 
-impl pulp::WithSimd for PlaneGrad<'_> {
+impl Kernel for PlaneGrad<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
+    fn call(self) {
         let Self { shape, dy, weights, dx } = self;
         dx.fill(0.0);
         for y in 0..shape.out_height {

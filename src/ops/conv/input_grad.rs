@@ -4,9 +4,10 @@
 
 use super::shape::Shape;
 use super::store::Epilogue;
-use super::weights::{Usage, Weights};
+use super::usage::Usage;
+use super::weights::Weights;
 use crate::ops::activation::Activation;
-use crate::ops::host::written;
+use crate::ops::host::init_with;
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
@@ -105,7 +106,7 @@ pub fn input_grad(shape: &Shape, dy: &[f32], weights: &TransposedWeights) -> Vec
         let epilogue = Epilogue { bias: None, residual: None, activation: Activation::Identity };
         // SAFETY: a forward pass writes every element.
         let values = unsafe {
-            written(inner.batch * inner.out_channels * inner.out_plane(), |out| {
+            init_with(inner.batch * inner.out_channels * inner.out_plane(), |out| {
                 weights.forward(&inner, dy, epilogue, out);
             })
         };
@@ -115,7 +116,7 @@ pub fn input_grad(shape: &Shape, dy: &[f32], weights: &TransposedWeights) -> Vec
         phases.push(Phase { rows, columns, values });
     }
     // SAFETY: every pixel is of one phase, and phases that no output depends on are zeros.
-    unsafe { written(n, |dx| scatter(shape, &phases, dx)) }
+    unsafe { init_with(n, |dx| scatter(shape, &phases, dx)) }
 }
 
 /// Puts the pixels of all phases where they belong, a plane at a time: it stays in the nearest cache.

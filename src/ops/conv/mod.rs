@@ -6,11 +6,13 @@ mod composed;
 mod dense;
 mod depthwise;
 mod input_grad;
+mod map;
 mod padded;
 mod shape;
 mod staged;
 mod store;
 mod trained;
+mod usage;
 mod weight_grad;
 mod weights;
 mod winograd;
@@ -21,13 +23,14 @@ pub use trained::{conv_transpose2d, conv2d};
 use super::activation::{self, Activation};
 use super::composed::{with_gradient, with_gradients};
 use super::gelu::gelu;
-use super::host::{floats, written};
+use super::host::{floats, init_with};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape as Dims, Tensor, bail};
 use input_grad::TransposedWeights;
 use shape::Shape;
 use std::sync::{Arc, OnceLock};
 use store::Epilogue;
-use weights::{Usage, Weights};
+use usage::Usage;
+use weights::Weights;
 
 /// How an image is padded before a convolution or pooling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +51,7 @@ impl PaddingRule {
     }
 }
 
-/// What a convolution is, apart from its numbers.
+/// The hyperparameters of a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConvConfig {
     /// Pixels between output positions.
@@ -83,7 +86,7 @@ struct Frozen {
     /// `[O]`
     bias: Option<Tensor>,
     config: ConvConfig,
-    /// Whether this is for more than one batch.
+    /// Whether the layer is used for more than one batch.
     kept: bool,
     /// `None` where candle's operations are used.
     host: Option<HostWeights>,
@@ -104,7 +107,7 @@ impl Conv2d {
         Self::for_usage(weight, bias, config, Usage::Kept)
     }
 
-    /// [`Conv2d::new`] for one batch of the shape `dims`: not more is made of the weights than that is worth.
+    /// [`Conv2d::new`] for one batch of the shape `dims`: the weights are only transformed where one batch is worth it.
     ///
     /// # Errors
     /// Likewise, or if such a batch does not fit.
@@ -244,7 +247,7 @@ impl Frozen {
         let epilogue = Epilogue { bias: host.bias.as_deref(), residual, activation };
         // SAFETY: the forward passes write every element: their tasks split the output without gaps, and the segments of a task
         // cover each of its columns for each of its channels.
-        let out = unsafe { written(n, |out| host.weights.forward(&shape, x, epilogue, out)) };
+        let out = unsafe { init_with(n, |out| host.weights.forward(&shape, x, epilogue, out)) };
         Ok((CpuStorage::F32(out), Dims::from(out_dims)))
     }
 }

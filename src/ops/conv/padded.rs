@@ -25,7 +25,7 @@ impl<'a> Padded<'a> {
         let row = stride.min(shape.kernel_width) * phase;
         let rows = (shape.out_height - 1) * stride + shape.kernel_height;
         let (plane, in_plane) = (rows * row, shape.in_plane());
-        // Lines may be read up to a panel's width past the last value. After that, room for one padded row.
+        // Lines may be read up to a panel's width past the last value. Space for one padded row follows.
         let (size, line) = (planes * plane + NR, if stride > 2 { stride * phase } else { 0 });
         if buffer.len() < size + line {
             buffer.resize(size + line, 0.0);
@@ -58,7 +58,7 @@ impl<'a> Padded<'a> {
         Self { values: buffer, phase, row, plane }
     }
 
-    /// `len` values of a row from column `from` of a phase on; those up to [`NR`] after the last are of no use.
+    /// `len` values of a row from column `from` of a phase on; up to [`NR`] after the last are undefined.
     #[inline(always)]
     pub fn line(&self, plane: usize, row: usize, phase: usize, from: usize, len: usize) -> &[f32] {
         &self.values[plane * self.plane + row * self.row + phase * self.phase + from..][..len]

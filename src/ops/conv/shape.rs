@@ -67,7 +67,7 @@ impl Segments {
         self.list[..self.count].iter()
     }
 
-    /// Columns of the panel that are of use.
+    /// Columns of the panel that are in use.
     pub fn columns(&self) -> usize {
         self.iter().last().map_or(0, |last| last.at + last.len)
     }

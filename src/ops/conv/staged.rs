@@ -70,7 +70,7 @@ impl<'a> Staged<'a> {
         let row = phases * phase;
         let channel = rows * row;
         let image = region.channels.len() * channel;
-        // Copies of whole registers may read up to a panel's width past the last value. After that, room for one padded line.
+        // Copies of whole registers may read up to a panel's width past the last value. Space for one padded line follows.
         let size = region.images.len() * image + NR;
         let line = if stride == 1 { 0 } else { stride * phase };
         if buffer.len() < size + line {
@@ -144,7 +144,7 @@ impl<'a> Staged<'a> {
         }
     }
 
-    /// Packs the depths at `offsets` of the column matrix into `[panels, depths, NR]`. Columns beyond a panel's own hold anything, and
+    /// Packs the depths at `offsets` of the column matrix into `[panels, depths, NR]`. Columns beyond a panel's own are undefined, and
     /// up to `NR` values after a panel are overwritten.
     #[inline(always)]
     pub fn pack(&self, places: &Places, offsets: &[usize], packed: &mut [f32]) {
@@ -187,7 +187,7 @@ struct Place {
     len: usize,
 }
 
-/// A row sorted into its phases. `line` has room for it between its padding, which is zero and stays so.
+/// A row sorted into its phases. `line` holds it between its padding, which is zero and stays so.
 #[inline(always)]
 fn sort(source: &[f32], shape: &Shape, line: &mut [f32], target: &mut [f32], phase: usize) {
     if let Some(inside) = line.get_mut(shape.left..) {

@@ -26,16 +26,16 @@ pub struct Store<'a> {
 pub struct Place {
     /// Output channel.
     pub channel: usize,
-    /// The first pixel in the output of the task.
+    /// Index of the first pixel in the task's output.
     pub at: usize,
-    /// The same in that of the layer.
+    /// Index of the same pixel in the layer's output.
     pub whole: usize,
-    /// Pixels from there to the end of the plane. What lies beyond the run may be overwritten: the runs of a plane come in order.
-    pub room: usize,
+    /// Pixels from there to the end of the plane. Those beyond the run may be overwritten: the runs of a plane are stored in order.
+    pub remaining: usize,
 }
 
 impl Store<'_> {
-    /// Stores the first `len` of `sums`; those after them are of no use.
+    /// Stores the first `len` of `sums`; the others are undefined.
     #[inline(always)]
     pub fn run(&mut self, sums: &[f32], len: usize, place: Place) {
         with_activation!(self.epilogue.activation, activation => self.apply(sums, len, place, activation));
@@ -63,21 +63,21 @@ impl Store<'_> {
 
     #[inline(always)]
     fn apply(&mut self, sums: &[f32], len: usize, place: Place, activation: Activation) {
-        let Place { channel, at, whole, room } = place;
+        let Place { channel, at, whole, remaining } = place;
         let bias = self.epilogue.bias.map_or(0.0, |bias| bias[channel]);
-        let target = &mut self.out[at..at + room];
+        let target = &mut self.out[at..at + remaining];
         match self.epilogue.residual {
             Some(residual) => {
                 let finish = Finish::<true> { bias, activation };
-                finish.write(target, sums, &residual[whole..whole + room], len);
+                finish.write(target, sums, &residual[whole..whole + remaining], len);
             }
             None => Finish::<false> { bias, activation }.write(target, sums, sums, len),
         }
     }
 }
 
-/// `activation(sum + bias + added)`, the last where something is `ADDED`. (Not a closure: those are not always inlined into what pulp
-/// compiles for the instruction set.)
+/// `activation(sum + bias + added)`, the last where something is `ADDED`. (Not a closure, for the reason given at
+/// [`Kernel`](crate::ops::simd::Kernel).)
 struct Finish<const ADDED: bool> {
     bias: f32,
     activation: Activation,
@@ -90,7 +90,7 @@ impl<const ADDED: bool> Finish<ADDED> {
         self.activation.apply(if ADDED { sum + added } else { sum })
     }
 
-    /// Whole registers wherever there is room: value by value, an activation of many operations would take longer than the rest.
+    /// Whole registers wherever they fit: value by value, an activation of many operations would take longer than the rest.
     #[inline(always)]
     fn write(&self, target: &mut [MaybeUninit<f32>], sums: &[f32], added: &[f32], len: usize) {
         if let (NR, Some(target), Some(sums), Some(added)) =

@@ -2,11 +2,13 @@
 //! are each other's derivatives, so gradients of any order follow from three operations.
 
 use super::input_grad::{self, TransposedWeights};
+use super::map::Kind;
 use super::store::Epilogue;
-use super::weights::{Usage, Weights};
+use super::usage::Usage;
+use super::weights::Weights;
 use super::{ConvConfig, Padding, Shape, composed, shape_of, weight_grad};
 use crate::ops::activation::Activation;
-use crate::ops::host::{floats, written};
+use crate::ops::host::{floats, init_with};
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape as Dims, Tensor, bail};
 
 /// `x` `[B, C, H, W]` with `weight` `[O, C, kh, kw]`, or `[C, 1, kh, kw]` of as many groups, both differentiable; `config.activation` is
@@ -75,33 +77,6 @@ pub fn conv_transpose2d(x: &Tensor, weight: &Tensor, stride: usize, padding: usi
     }
 }
 
-/// Which of the three trilinear maps; the operands in brackets.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
-    /// (x, w) to y
-    Output,
-    /// (dy, w) to dx
-    InputGrad,
-    /// (x, dy) to dw
-    WeightGrad,
-}
-
-impl Kind {
-    /// The gradients of the two operands, each as a map of two tensors.
-    pub fn derivatives<'a>(
-        self,
-        a: &'a Tensor,
-        b: &'a Tensor,
-        grad: &'a Tensor,
-    ) -> [(Kind, &'a Tensor, &'a Tensor); 2] {
-        match self {
-            Kind::Output => [(Kind::InputGrad, grad, b), (Kind::WeightGrad, a, grad)],
-            Kind::InputGrad => [(Kind::Output, grad, b), (Kind::WeightGrad, grad, a)],
-            Kind::WeightGrad => [(Kind::InputGrad, b, grad), (Kind::Output, a, grad)],
-        }
-    }
-}
-
 struct Map {
     shape: Shape,
     kind: Kind,
@@ -150,7 +125,7 @@ impl CustomOp2 for Map {
                 let weights =
                     Weights::dense(weights, s.stride, Usage::once(s), |row, k| b[row * s.depth() + k]);
                 // SAFETY: a forward pass writes every element.
-                unsafe { written(n, |out| weights.forward(s, a, epilogue, out)) }
+                unsafe { init_with(n, |out| weights.forward(s, a, epilogue, out)) }
             }
             Kind::InputGrad => {
                 let weights = TransposedWeights::new(b, s, Usage::once_for_input_grad(s));

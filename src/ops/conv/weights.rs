@@ -1,13 +1,14 @@
-//! Weights of a convolution as its forward pass takes them, and which way that pass goes.
+//! Weights of a convolution prepared for its forward pass, which selects the algorithm of that pass.
 
 use super::dense::{self, PackedWeights};
 use super::depthwise;
 use super::shape::Shape;
 use super::store::Epilogue;
+use super::usage::Usage;
 use super::winograd::{self, TransformedWeights};
 use std::mem::MaybeUninit;
 
-/// Weights made ready.
+/// Prepared weights.
 pub enum Weights {
     /// For a product with the gathered image.
     Direct(PackedWeights),
@@ -15,27 +16,6 @@ pub enum Weights {
     Winograd(TransformedWeights),
     /// One kernel for each channel, as given.
     Depthwise(Vec<f32>),
-}
-
-/// How often weights are used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Usage {
-    /// For many batches.
-    Kept,
-    /// For one, to this many output rows and columns: making them ready counts.
-    Once { height: usize, width: usize },
-}
-
-impl Usage {
-    /// For one forward pass of this shape.
-    pub fn once(shape: &Shape) -> Self {
-        Self::Once { height: shape.out_height, width: shape.out_width }
-    }
-
-    /// For the gradient of one forward pass of this shape with respect to its input, as each phase of the stride takes it.
-    pub fn once_for_input_grad(shape: &Shape) -> Self {
-        Self::Once { height: shape.height.div_ceil(shape.stride), width: shape.width.div_ceil(shape.stride) }
-    }
 }
 
 impl Weights {

@@ -1,13 +1,14 @@
-//! Pooling of a plane in vector code: the rows under an output row become one, then the columns of that one, all along memory.
+//! Pooling of a plane in vector code: the rows under an output row become one, then the columns of that one, all along contiguous memory.
 
 use super::Window;
 use crate::ops::host::{LANES, sort_into_phases};
+use crate::ops::simd::{self, Kernel};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
-/// What the values under a window become.
+/// How the values under a window are reduced to one.
 pub trait Reduction {
-    /// What changes nothing.
+    /// The neutral element.
     const START: f32;
 
     fn combine(so_far: f32, value: f32) -> f32;
@@ -68,7 +69,7 @@ pub struct Reducer<'a> {
 impl<'a> Reducer<'a> {
     pub fn new(window: &'a Window) -> Self {
         let &Window { kernel, stride, .. } = window;
-        // Steps are whole: there is room for what they read and write past the end.
+        // Steps are whole registers: the buffers are long enough for what they read and write past the end.
         let outs = window.out.1.next_multiple_of(LANES);
         let phase = outs + kernel / stride;
         let padded = window.padding.left + window.size.1 + LANES;
@@ -80,7 +81,7 @@ impl<'a> Reducer<'a> {
 
     /// `[out height, out width]` of `[height, width]`; writes every element.
     pub fn plane<R: Reduction>(&mut self, x: &[f32], out: &mut [MaybeUninit<f32>]) {
-        pulp::Arch::new().dispatch(Plane::<R> { reducer: self, x, out, reduction: PhantomData });
+        simd::run(Plane::<R> { reducer: self, x, out, reduction: PhantomData });
     }
 }
 
@@ -91,11 +92,11 @@ struct Plane<'r, 'w, 'a, R> {
     reduction: PhantomData<R>,
 }
 
-impl<R: Reduction> pulp::WithSimd for Plane<'_, '_, '_, R> {
+impl<R: Reduction> Kernel for Plane<'_, '_, '_, R> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
+    fn call(self) {
         let window = self.reducer.window;
         let (width, left, out_width) = (window.size.1, window.padding.left, window.out.1);
         self.reducer.line.fill(R::START);
@@ -125,7 +126,7 @@ impl<R: Reduction> pulp::WithSimd for Plane<'_, '_, '_, R> {
                 for (all, columns) in all.iter_mut().zip(&columns[at..]) {
                     *all = R::finish(*all, rows.len() as f32 * columns);
                 }
-                // Whole steps where there is room: the next row is written later.
+                // A whole register where it fits: the next row is written later.
                 let out = &mut self.out[oy * out_width + at..];
                 match out.first_chunk_mut::<LANES>() {
                     Some(out) => {
@@ -144,7 +145,7 @@ impl<R: Reduction> pulp::WithSimd for Plane<'_, '_, '_, R> {
     }
 }
 
-/// Takes the first values of `more`; where it ends before, nothing changes. (By value: in memory, every step would wait for the last.)
+/// Combines with the first values of `more`; where it has fewer, `all` stays. (By value: in memory, every step would wait for the last.)
 #[inline(always)]
 fn combine<R: Reduction>(all: [f32; LANES], more: &[f32]) -> [f32; LANES] {
     let more = more.first_chunk().copied().unwrap_or_else(

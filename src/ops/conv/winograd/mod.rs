@@ -5,13 +5,14 @@
 
 mod transform;
 
-use super::dense::{Task, deal};
+use super::dense::{Task, for_each_task};
 use super::shape::{Segments, Shape};
 use super::staged::{Places, Region, Staged};
 use super::store::{Epilogue, Store};
-use super::weights::Usage;
+use super::usage::Usage;
 use crate::ops::gemm::{self, MR, NR, Start, Tile, ZERO_TILE};
 use crate::ops::host::LANES;
+use crate::ops::simd::{self, Kernel};
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
@@ -29,7 +30,7 @@ const fn fewest_tiles(side: usize) -> usize {
     }
 }
 
-/// Floats of transformed tiles and their products that are held at once: what a core has of the caches, about.
+/// Floats of transformed tiles and their products that are held at once: about a core's share of the caches.
 const HELD_FLOATS: usize = 512 * 1024;
 /// Input channels whose kernels are transformed together.
 const KERNELS: usize = 16;
@@ -108,7 +109,7 @@ impl TransformedWeights {
                     }
                 }
                 let kernels = &kernels[..channels.len()];
-                pulp::Arch::new().dispatch(Panel::<SIDE> { packed, kernels, first, in_channels });
+                simd::run(Panel::<SIDE> { packed, kernels, first, in_channels });
             }
         });
         Self { packed, in_channels, side: SIDE }
@@ -128,11 +129,11 @@ struct Panel<'a, const SIDE: usize> {
     in_channels: usize,
 }
 
-impl<const SIDE: usize> pulp::WithSimd for Panel<'_, SIDE> {
+impl<const SIDE: usize> Kernel for Panel<'_, SIDE> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
+    fn call(self) {
         let (mut between, mut u) = ([[[0.0; LANES]; 3]; SIDE], [[[0.0; LANES]; SIDE]; SIDE]);
         for (channel, g) in (self.first..).zip(self.kernels) {
             weight_transform::<SIDE>(g, &mut between, &mut u);
@@ -173,11 +174,11 @@ pub fn forward(
     out: &mut [MaybeUninit<f32>],
 ) {
     let tiles = tiles(shape, weights.side);
-    deal(shape, tiles.out_plane(), out, |task, out| {
+    for_each_task(shape, tiles.out_plane(), out, |task, out| {
         SCRATCH.with_borrow_mut(|scratch| {
             let block = Block { shape, tiles: &tiles, x, weights, task };
             let store = Store { epilogue, out };
-            pulp::Arch::new().dispatch(Compute { block, scratch, store });
+            simd::run(Compute { block, scratch, store });
         });
     });
 }
@@ -191,18 +192,18 @@ struct Block<'a> {
     task: Task,
 }
 
-/// A struct for the reason given at `dense::Compute`.
+/// The work of one task, compiled for the registers of the machine.
 struct Compute<'a> {
     block: Block<'a>,
     scratch: &'a mut Scratch,
     store: Store<'a>,
 }
 
-impl pulp::WithSimd for Compute<'_> {
+impl Kernel for Compute<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
+    fn call(self) {
         match self.block.weights.side {
             3 => self.block.compute::<3>(self.scratch, self.store),
             4 => self.block.compute::<4>(self.scratch, self.store),
@@ -221,8 +222,8 @@ impl Block<'_> {
         let line = self.shape.in_channels * NR;
         let held = HELD_FLOATS / (points * (line + panels * MR * NR));
         let width = held.max(1) * NR;
-        // Transformed tiles lie a line apart from a power of two, which all fall on the same lines of the caches; and transforms
-        // write whole registers.
+        // The stride is one line longer than needed: powers of two would put all tiles on the same lines of the cache, and
+        // transforms write whole registers.
         let stride = line + NR;
         for first in (0..columns).step_by(width) {
             let end = columns.min(first + width);
@@ -313,8 +314,8 @@ impl Block<'_> {
                     let pixel = (outs * segment.y + dy) * width + x;
                     let mut place = self.task.place(self.shape, segment.image, panel * MR + i, pixel);
                     if dy + 1 < outs && x > 0 {
-                        // The row below is written already, but for a run from its beginning.
-                        place.room = width - x;
+                        // The start of the row below is already stored, unless this run starts its row.
+                        place.remaining = width - x;
                     }
                     store.run(&row[outs * segment.at..], len, place);
                 }

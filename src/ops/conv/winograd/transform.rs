@@ -1,4 +1,4 @@
-//! The three transforms of F(M x M, K x K), of eight tiles or kernels at a time. What is told apart by `SIDE`, M + K - 1:
+//! The three transforms of F(M x M, K x K), of eight tiles or kernels at a time. The variants are named by `SIDE`, M + K - 1:
 //! F(2 x 2, 2 x 2) is 3, F(2 x 2, 3 x 3) is 4, F(4 x 4, 3 x 3) is 6.
 //!
 //! The last one's points are 0, +-1/sqrt(2), +-sqrt(2) and infinity: half the error of the usual 0, +-1, +-2 (1.0e-6 against 2.0e-6 of
@@ -11,7 +11,7 @@ use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 /// Of tiles or kernels that are transformed together.
 pub type Lanes = [f32; LANES];
 
-/// Pixels of a row of the largest output tiles of a panel, with room for whole registers after the last run.
+/// Pixels of a row of the largest output tiles of a panel, with space for a whole register after the last run.
 pub const ROW: usize = outputs(6) * NR + LANES;
 
 /// Pixels of an output tile along an axis.
