@@ -33,7 +33,8 @@ fn reference() -> &'static Path {
             }
         }
         let run = |args: &[&str]| {
-            Command::cargo_bin("pd").unwrap().current_dir(&dir).args(args).assert().success();
+            let mut command = Command::cargo_bin("pd").unwrap();
+            command.env("PD_CACHE", dir.join("cache")).current_dir(&dir).args(args).assert().success();
         };
         run(&["embed", "images", "-o", "ref", "--quiet"]);
         run(&["index", "ref", "--quiet"]);
