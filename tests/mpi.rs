@@ -1,4 +1,4 @@
-//! `pd finetune` on several ranks: under `mpirun` where this build speaks MPI and there is one, else refused.
+//! `pd finetune` on several ranks under `mpirun`: `cargo test --features mpi --test mpi`.
 
 use serde_json::Value;
 use std::fs;
@@ -38,25 +38,6 @@ fn mpirun(ranks: usize) -> Command {
     command
 }
 
-fn has_mpi() -> bool {
-    let doctor = Command::new(pd()).args(["doctor", "--json"]).output().unwrap();
-    let report: Value = serde_json::from_slice(&doctor.stdout).unwrap();
-    report["features"].as_array().unwrap().contains(&"mpi".into())
-}
-
-/// Whether the tests under `mpirun` can be made.
-fn can_run() -> bool {
-    if !has_mpi() {
-        eprintln!("skipped: this pd is built without --features mpi");
-        return false;
-    }
-    if !Command::new("mpirun").arg("--version").output().is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: there is no mpirun here");
-        return false;
-    }
-    true
-}
-
 fn succeeded(output: Output) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
@@ -66,25 +47,7 @@ fn read(dir: &TempDir, path: &str) -> Vec<u8> {
 }
 
 #[test]
-fn two_ranks_without_mpi_are_refused_before_anything_is_written() {
-    if has_mpi() {
-        return;
-    }
-    let dir = place();
-    let mut command = Command::new(pd());
-    command.env("OMPI_COMM_WORLD_SIZE", "2").env("OMPI_COMM_WORLD_RANK", "1");
-    let output = with_options(&mut command, &dir, "--steps 2 -o run").output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("OMPI_COMM_WORLD_SIZE") && said.contains("--features mpi"), "{said}");
-    assert!(!dir.path().join("run").exists());
-}
-
-#[test]
 fn two_ranks_train_as_one_and_give_the_same_bytes_each_time() {
-    if !can_run() {
-        return;
-    }
     let dir = place();
     let alone = with_options(&mut Command::new(pd()), &dir, "--steps 20 -q -o alone").output().unwrap();
     succeeded(alone);
@@ -119,9 +82,6 @@ fn two_ranks_train_as_one_and_give_the_same_bytes_each_time() {
 
 #[test]
 fn ranks_that_are_told_to_stop_save_one_state_and_go_on_to_the_same_bytes() {
-    if !can_run() {
-        return;
-    }
     let dir = place();
     let options = "--steps 120 --snap 60 -q";
     succeeded(with_options(&mut mpirun(2), &dir, &format!("{options} -o whole")).output().unwrap());
@@ -148,9 +108,6 @@ fn ranks_that_are_told_to_stop_save_one_state_and_go_on_to_the_same_bytes() {
 
 #[test]
 fn what_one_rank_fails_by_ends_all() {
-    if !can_run() {
-        return;
-    }
     let dir = place();
     let fails = |ranks: usize, options: &str, code: i32, says: &str| {
         let output = with_options(&mut mpirun(ranks), &dir, options).output().unwrap();

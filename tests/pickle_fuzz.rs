@@ -7,6 +7,7 @@ mod pickle;
 use pickle::{dict, text};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use pseudo_density::formats::pickle::parse;
 use pseudo_density::formats::torch::{describe_module, module_names, read_module, write_torch};
 use pseudo_density::formats::{HostTensor, StateDict, TensorData, read_state_dict};
@@ -189,8 +190,11 @@ fn opcode() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// Counterexamples; cargo runs tests in the project's root.
+const KEPT: FileFailurePersistence = FileFailurePersistence::Direct("proptest-regressions/pickle_fuzz.txt");
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(600) })]
+    #![proptest_config(ProptestConfig { failure_persistence: Some(Box::new(KEPT)), ..ProptestConfig::with_cases(600) })]
 
     #[test]
     fn damaged_pickles_are_read_or_refused(seed in 0usize..3, changes in vec(damage(), 1..6)) {

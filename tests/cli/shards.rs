@@ -1,10 +1,10 @@
 //! `--shard I/N` and `pd merge`: however the work is cut, the bytes are those of one run.
 
-use assert_cmd::Command;
+use crate::support::{column, content, pd};
+use assert_cmd::assert::Assert;
 use predicates::str::contains;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 use tempfile::TempDir;
 
 /// Images: more than two chunks of 1 024 hold.
@@ -16,16 +16,7 @@ const SPAN: usize = 512;
 /// Images of the reference.
 const REFERENCE: usize = 60;
 
-fn pd(dir: &TempDir) -> Command {
-    let mut command = Command::cargo_bin("pd").unwrap();
-    command.env("PD_CACHE", dir.path().join("cache")).current_dir(dir.path());
-    for name in ["SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX", "SLURM_STEP_ID", "RANK", "WORLD_SIZE"] {
-        command.env_remove(name);
-    }
-    command
-}
-
-fn run(dir: &TempDir, arguments: &[&str]) -> assert_cmd::assert::Assert {
+fn run(dir: &TempDir, arguments: &[&str]) -> Assert {
     pd(dir).args(arguments).assert()
 }
 
@@ -120,32 +111,8 @@ fn clustered(dir: &TempDir) {
     fs::write(dir.path().join("features.npy"), file).unwrap();
 }
 
-/// A column of a reference's table.
-fn column(dir: &TempDir, table: &str, name: &str) -> Vec<String> {
-    let text = fs::read_to_string(dir.path().join(table)).unwrap();
-    let mut lines = text.lines();
-    let at = lines.next().unwrap().split(',').position(|header| header == name).unwrap();
-    lines.map(|line| line.split(',').nth(at).unwrap().to_owned()).collect()
-}
-
-/// The files below `dir`, by their names from there.
-fn content(dir: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap()) {
-        let name = entry.file_name().into_string().unwrap();
-        if entry.file_type().unwrap().is_dir() {
-            found.extend(
-                content(&entry.path()).into_iter().map(|(below, text)| (format!("{name}/{below}"), text)),
-            );
-        } else {
-            found.insert(name, fs::read(entry.path()).unwrap());
-        }
-    }
-    found
-}
-
 /// Runs a command in `count` parts, the last first, and merges them in `out`.
-fn in_parts(dir: &TempDir, arguments: &[&str], count: usize, out: &str) -> assert_cmd::assert::Assert {
+fn in_parts(dir: &TempDir, arguments: &[&str], count: usize, out: &str) -> Assert {
     for index in (0..count).rev() {
         let shard = format!("{index}/{count}");
         run(dir, &[arguments, &["-o", out, "--shard", &shard]].concat()).success();
@@ -305,7 +272,7 @@ fn graphs_made_in_parts_find_what_exact_search_finds_and_serve_as_any_index() {
     assert_eq!(content(&dir.path().join("cut2")), content(&dir.path().join("again")));
 
     let distances = |name: &str| -> Vec<f64> {
-        let texts = column(&dir, &format!("{name}/scores.csv"), "mean_knn_distance");
+        let texts = column(&dir.path().join(name).join("scores.csv"), "mean_knn_distance");
         texts.iter().map(|text| text.parse().unwrap()).collect()
     };
     let exact = distances("exact");
@@ -325,7 +292,7 @@ fn graphs_made_in_parts_find_what_exact_search_finds_and_serve_as_any_index() {
     for (reference, out) in [("cut5", "cut5.csv"), ("exact", "exact.csv")] {
         run(&dir, &["score", "features.npy", "--reference", reference, "-o", out]).success();
     }
-    let near = |table: &str| column(&dir, table, "nearest_distance");
+    let near = |table: &str| column(&dir.path().join(table), "nearest_distance");
     let same = near("cut5.csv").iter().zip(near("exact.csv")).filter(|(a, b)| *a == b).count();
     assert!(same * 100 > exact.len() * 99, "{same}");
     let bytes = fs::read(dir.path().join("cut5/index.2.safetensors")).unwrap();

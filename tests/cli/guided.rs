@@ -1,28 +1,21 @@
 //! IDDPM and ADM as a user meets them: images of an official checkpoint with its flags, training, perturbation, and the way back.
 
-mod support;
-
-use ndarray::ArrayD;
+use crate::support::{bytes_of, digits_zip, generator_fixture, pd, pixels, run, write_latents};
 use predicates::str::contains;
-use pseudo_density::formats::npy::write_npy;
 use pseudo_density::formats::read_state_dict;
 use std::fs;
-use support::{pd, pixels, project, run};
 use tempfile::TempDir;
 
-/// Bytes of `[n, 3, 32, 32]` as OpenAI's scripts write them.
-fn official_bytes(values: &[f32]) -> Vec<Vec<u8>> {
-    let byte = |v: f32| ((v + 1.0) * 127.5).clamp(0.0, 255.0) as u8;
-    let image =
-        |image: &[f32]| (0..1024).flat_map(|p| [0, 1, 2].map(|c| byte(image[c * 1024 + p]))).collect();
-    values.chunks(3 * 1024).map(image).collect()
+/// A number as OpenAI's scripts write it.
+fn byte(value: f32) -> u8 {
+    ((value + 1.0) * 127.5).clamp(0.0, 255.0) as u8
 }
 
 #[test]
 fn the_trajectories_of_a_checkpoint_with_its_flags_are_those_of_the_official_program() {
     for name in ["iddpm", "adm"] {
         let dir = TempDir::new().unwrap();
-        let fixture = project("tests/fixtures/generators").join(name);
+        let fixture = generator_fixture(name);
         // A state dict as torch saves it, under the official names.
         pd(&dir)
             .args(["weights", "convert", "-o", "model.pt"])
@@ -31,14 +24,12 @@ fn the_trajectories_of_a_checkpoint_with_its_flags_are_those_of_the_official_pro
             .success();
         fs::copy(fixture.join("flags.json"), dir.path().join("flags.json")).unwrap();
         let io = read_state_dict(fixture.join("io.safetensors")).unwrap();
-        let start = io.get("x_T").unwrap();
-        let array = ArrayD::from_shape_vec(start.shape.clone(), io.f32("x_T").unwrap().to_vec()).unwrap();
-        write_npy(dir.path().join("noise.npy"), &array).unwrap();
+        write_latents(dir.path().join("noise.npy"), &io, "x_T");
         let generator = format!("--generator model.pt --arch {name}");
         let sample = format!("sample --bias none {generator} --latents noise.npy --ddim-steps 5 -o");
         run(&dir, &format!("{sample} out --config flags.json")).success();
         let found = pixels(&dir.path().join("out"));
-        let expected = official_bytes(io.f32("ddim.final").unwrap());
+        let expected = bytes_of(io.f32("ddim.final").unwrap(), 32, byte);
         assert_eq!(found.len(), expected.len());
         // The carried weights are rounded to half precision; with exact ones no byte is off by more than 1.
         for (found, expected) in found.iter().zip(&expected) {
@@ -63,7 +54,7 @@ const CONFIG: &str = r#"{"family": "iddpm", "generator": {"image_size": 8, "num_
 #[test]
 fn a_model_is_trained_by_the_hybrid_objective_perturbed_and_given_back_to_torch() {
     let dir = TempDir::new().unwrap();
-    let digits = project("examples/digits.zip");
+    let digits = digits_zip();
     fs::write(dir.path().join("iddpm.json"), CONFIG).unwrap();
     pd(&dir)
         .args("finetune --quiet --batch 8 --init iddpm.json --steps 4 --snap 2 --log-every 1".split(' '))

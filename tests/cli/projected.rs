@@ -1,19 +1,14 @@
 //! ProjectedGAN as a user meets it: images of its weights, and training on the features of a frozen network.
 
-#[path = "support/pickle.rs"]
-mod pickle;
-mod support;
-
-use ndarray::ArrayD;
+use crate::pickle;
+use crate::support::{bytes_of, digits_zip, generator_fixture, pd, pixels, run, write_latents};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
-use pseudo_density::formats::npy::write_npy;
 use pseudo_density::formats::safetensors::write_safetensors;
 use pseudo_density::formats::{HostTensor, StateDict, TensorData, read_state_dict};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
-use support::{pd, pixels, project, run};
 use tempfile::TempDir;
 
 const SIZES: &str = r#""z_dim": 32, "img_resolution": 128, "img_channels": 3, "ngf": 4"#;
@@ -25,24 +20,20 @@ fn images_are_those_of_the_official_program_and_noise_belongs_to_the_seed() {
     fs::write(dir.path().join("whole.json"), format!("{{{SIZES}}}")).unwrap();
     for name in ["projected-gan", "projected-gan-lite"] {
         fs::copy(
-            project("tests/fixtures/generators").join(name).join("weights.safetensors"),
+            generator_fixture(name).join("weights.safetensors"),
             dir.path().join(format!("{name}.safetensors")),
         )
         .unwrap();
     }
-    let io = read_state_dict(project("tests/fixtures/generators/projected-gan-lite/io.safetensors")).unwrap();
-    let z = io.get("z").unwrap();
-    let array = ArrayD::from_shape_vec(z.shape.clone(), io.f32("z").unwrap().to_vec()).unwrap();
-    write_npy(dir.path().join("z.npy"), &array).unwrap();
+    let io = read_state_dict(generator_fixture("projected-gan-lite/io.safetensors")).unwrap();
+    write_latents(dir.path().join("z.npy"), &io, "z");
     let lite = "sample --bias none --generator projected-gan-lite.safetensors --arch projected-gan --config lite.json";
     run(&dir, &format!("{lite} --latents z.npy -o lite")).success();
     let found = pixels(&dir.path().join("lite"));
     assert_eq!(found.len(), 3);
-    const PIXELS: usize = 128 * 128;
-    let expected = io.f32("img").unwrap();
     let byte = |v: f32| (v * 127.5 + 128.0).clamp(0.0, 255.0) as u8;
-    let official = (0..PIXELS).flat_map(|p| [0, 1, 2].map(|c| byte(expected[c * PIXELS + p])));
-    assert!(found[0].iter().zip(official).all(|(a, b)| a.abs_diff(b) <= 1));
+    let official = bytes_of(io.f32("img").unwrap(), 128, byte);
+    assert!(found[0].iter().zip(&official[0]).all(|(a, b)| a.abs_diff(*b) <= 1));
     run(&dir, &format!("{lite} --latents z.npy --trunc 0.7 -o odd")).code(2).stderr(contains("--trunc"));
 
     let whole = "sample --bias none --generator projected-gan.safetensors --arch projected-gan --config whole.json --seeds 1-2";
@@ -111,7 +102,7 @@ fn it_is_trained_by_the_hinge_loss_on_the_features_of_a_frozen_network() {
         pd(&dir)
             .args("finetune --quiet --batch 2 --init pg.json --snap 1 --log-every 1 --sheet 1".split(' '))
             .args(["--steps", &steps.to_string(), "-o", out, "--data"])
-            .arg(project("examples/digits.zip"))
+            .arg(digits_zip())
             .assert()
     };
     // Without the frozen network there is nothing to see through, and the message says how to get it.
@@ -143,7 +134,7 @@ fn it_is_trained_by_the_hinge_loss_on_the_features_of_a_frozen_network() {
                 .split(' '),
         )
         .args(["-o", "more", "--data"])
-        .arg(project("examples/digits.zip"))
+        .arg(digits_zip())
         .assert()
         .failure()
         .stderr(contains("--reference"));
@@ -159,7 +150,7 @@ fn train(dir: &TempDir, config: &Value) {
                 .split(' '),
         )
         .args(["-o", "run", "--data"])
-        .arg(project("examples/digits.zip"))
+        .arg(digits_zip())
         .assert()
         .success();
 }

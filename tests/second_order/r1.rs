@@ -1,17 +1,15 @@
-//! R1 and its gradient in closed form. Alone in its process: candle keeps the graph of a gradient only where its environment variable
-//! is set before the first backward pass.
+//! R1 and its gradient in closed form.
 
+use crate::support::keep_graphs;
 use candle_core::{DType, Device, Tensor};
-use pseudo_density::finetune::{SECOND_ORDER_VARIABLE, check_second_order, r1_penalty};
+use pseudo_density::finetune::r1_penalty;
 use pseudo_density::generate::{ForwardOptions, GeneratorRequest, Mode, initialise_discriminator};
 
 /// Of D(x) = w . x + b the gradient is w for every image: R1 is gamma / 2 |w|^2, and its gradient gamma w.
 #[test]
 fn r1_of_a_linear_discriminator_is_the_norm_of_its_weights() {
     const GAMMA: f64 = 3.0;
-    // SAFETY: the only test of this process, and nothing else has started a thread that reads the environment.
-    unsafe { std::env::set_var(SECOND_ORDER_VARIABLE, "1") };
-    check_second_order().unwrap();
+    keep_graphs();
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("config.json");
     let text = r#"{"family": "mlp-gan", "discriminator": {"widths": [16, 1], "image": [1, 4, 4]}}"#;

@@ -1,11 +1,8 @@
-//! Path-length regularisation against differences: the penalty is a function of the parameters, and its gradient, of second order, is
-//! that function's slope. Alone in its process: candle keeps the graph of a gradient only where its environment variable is set before
-//! the first backward pass.
+//! The gradient of path-length regularisation against central differences of the penalty.
 
+use crate::support::keep_graphs;
 use candle_core::{DType, Device, Tensor};
-use pseudo_density::finetune::{
-    PathLength, PathLengthConfig, Paths, SECOND_ORDER_VARIABLE, check_layers, check_second_order,
-};
+use pseudo_density::finetune::{PathLength, PathLengthConfig, Paths, check_layers};
 use pseudo_density::generate::{ForwardOptions, Generator, GeneratorRequest, Mode, initialise};
 
 const CONFIG: &str = r#"{"family": "stylegan2", "generator": {"z_dim": 6, "w_dim": 6, "img_channels": 1, "channels": [6, 4],
@@ -23,9 +20,7 @@ fn scalar(t: &Tensor) -> f64 {
 
 #[test]
 fn the_gradient_of_the_penalty_is_its_slope_in_both_networks() {
-    // SAFETY: the only test of this process, and nothing else has started a thread that reads the environment.
-    unsafe { std::env::set_var(SECOND_ORDER_VARIABLE, "1") };
-    check_second_order().unwrap();
+    keep_graphs();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("config.json");
     std::fs::write(&path, CONFIG).unwrap();

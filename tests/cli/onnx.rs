@@ -1,21 +1,14 @@
 //! ONNX files as extractors, as a user meets them.
 
-use assert_cmd::Command;
+use crate::support::{pd, project};
 use predicates::prelude::*;
 use predicates::str::contains;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// `pd` with a cache of its own.
-fn pd(dir: &TempDir) -> Command {
-    let mut command = Command::cargo_bin("pd").unwrap();
-    command.env("PD_CACHE", dir.path().join("cache")).current_dir(dir.path());
-    command
-}
-
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+    project("tests/fixtures").join(name)
 }
 
 #[test]

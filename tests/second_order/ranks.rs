@@ -1,8 +1,7 @@
 //! Training over several ranks gives what one process gives: threads stand in for the processes.
 
-#[path = "support/ranks.rs"]
-mod support;
-
+use crate::paths::project;
+use crate::support::*;
 use candle_core::{DType, Device, Tensor, Var};
 use pseudo_density::density::Rule;
 use pseudo_density::extract::{ExtractorRequest, LoadedExtractor};
@@ -19,7 +18,6 @@ use pseudo_density::reference::{DensityBy, Reference};
 use serde_json::Map;
 use std::fs;
 use std::path::Path;
-use support::*;
 
 const MLP: &str = r#"{"family": "mlp-gan",
     "generator": {"widths": [8, 32, 64], "image": [1, 8, 8]},
@@ -50,6 +48,7 @@ fn values(dims: &[usize], seed: usize, dtype: DType) -> Tensor {
 
 #[test]
 fn the_gradient_of_a_sum_over_ranks_counts_the_losses_of_all() {
+    keep_graphs();
     // Rank r has x_r and the loss w_r (x_0 + x_1 + x_2)^2: the gradient with respect to each x is 2 (sum of w) (sum of x).
     let gradients = on_ranks(3, |ranks| {
         let (x, w) = ([1.0, -4.0, 2.5][ranks.rank()], [0.5, 2.0, 3.0][ranks.rank()]);
@@ -66,6 +65,7 @@ fn the_gradient_of_a_sum_over_ranks_counts_the_losses_of_all() {
 
 #[test]
 fn batch_norm_over_ranks_is_that_of_the_whole_batch() {
+    keep_graphs();
     const BATCH: usize = 6;
     for (dtype, tolerance) in [(DType::F32, 2e-5), (DType::F64, 1e-12)] {
         let x = values(&[BATCH, 5, 7, 3], 1, dtype);
@@ -100,6 +100,7 @@ fn batch_norm_over_ranks_is_that_of_the_whole_batch() {
 
 #[test]
 fn a_dcgan_with_its_batch_norms_is_trained_as_by_one_process() {
+    keep_graphs();
     let shape = ImageShape { channels: 1, height: 16, width: 16 };
     for (dtype, tolerance) in [(DType::F64, 1e-9), (DType::F32, 1e-4)] {
         assert_ranks_agree(20, tolerance, |ranks| {
@@ -111,6 +112,7 @@ fn a_dcgan_with_its_batch_norms_is_trained_as_by_one_process() {
 
 #[test]
 fn a_diffusion_model_is_trained_as_by_one_process() {
+    keep_graphs();
     for (dtype, tolerance) in [(DType::F64, 1e-9), (DType::F32, 1e-4)] {
         assert_ranks_agree(20, tolerance, |ranks| {
             let (live, average) = (generator(DIFFUSION, dtype), generator(DIFFUSION, dtype));
@@ -123,13 +125,14 @@ fn a_diffusion_model_is_trained_as_by_one_process() {
 
 #[test]
 fn candidates_are_dealt_and_accepted_as_by_one_process() {
+    keep_graphs();
     let directory = tempfile::tempdir().unwrap();
     let pd = |args: &[&str]| {
         let mut command = assert_cmd::Command::cargo_bin("pd").unwrap();
         command.env("PD_CACHE", directory.path().join("cache")).current_dir(directory.path());
         command.args(args).assert().success();
     };
-    let zip = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/digits.zip");
+    let zip = project("examples/digits.zip");
     pd(&["embed", zip.to_str().unwrap(), "-q", "-o", "ref"]);
     pd(&["index", "ref", "-q", "--no-predictor"]);
     let reference = Reference::open(&directory.path().join("ref")).unwrap();
@@ -171,6 +174,7 @@ fn run_on_two_ranks(directories: [&Path; 2], steps: u64) -> [Result<(), String>;
 
 #[test]
 fn ranks_go_on_together_from_the_state_that_one_has_written() {
+    keep_graphs();
     let place = tempfile::tempdir().unwrap();
     let (whole, broken) = (place.path().join("whole"), place.path().join("broken"));
     assert_eq!(run_on_two_ranks([&whole, &whole], 9), [Ok(()), Ok(())]);

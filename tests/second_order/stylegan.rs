@@ -1,12 +1,12 @@
-//! R1 of StyleGAN2's discriminator against NVIDIA's program: the penalty, the gradient it is of, and its own, through gradients of second
-//! order. Alone in its process: candle keeps the graph of a gradient only where its environment variable is set before the first
-//! backward pass.
+//! R1 of StyleGAN2's discriminator against NVIDIA's program: the penalty, the gradient of the logits that it is made of, and its own
+//! gradient with respect to the parameters.
 
+use crate::paths::generator_fixture;
+use crate::support::keep_graphs;
 use candle_core::{DType, Device, Tensor, Var};
-use pseudo_density::finetune::{SECOND_ORDER_VARIABLE, check_second_order, r1_penalty};
+use pseudo_density::finetune::r1_penalty;
 use pseudo_density::formats::{HostTensor, StateDict, TensorData, read_state_dict};
 use pseudo_density::generate::{ForwardOptions, GeneratorRequest, Mode, load_discriminator};
-use std::path::Path;
 
 fn expected(io: &StateDict, name: &str) -> Tensor {
     match io.get(name) {
@@ -31,11 +31,9 @@ fn assert_close(io: &StateDict, name: &str, found: &Tensor, tolerance: f64) {
 
 #[test]
 fn r1_and_its_gradients_agree_in_both_precisions() {
-    // SAFETY: the only test of this process, and nothing else has started a thread that reads the environment.
-    unsafe { std::env::set_var(SECOND_ORDER_VARIABLE, "1") };
-    check_second_order().unwrap();
+    keep_graphs();
     for (name, conditional) in [("stylegan2", false), ("stylegan2-cond", true)] {
-        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/generators").join(name);
+        let fixture = generator_fixture(name);
         let io = read_state_dict(fixture.join("io.safetensors")).unwrap();
         let classes: Option<Vec<u32>> =
             conditional.then(|| expected(&io, "c").argmax(1).unwrap().to_vec1().unwrap());

@@ -1,15 +1,9 @@
-//! Training with penalties on gradients over several ranks. Alone in its process: candle keeps the graph of a gradient only where its
-//! environment variable is set before the first backward pass.
+//! Training with penalties on gradients over several ranks gives what one process gives.
 
-#[path = "support/ranks.rs"]
-mod support;
-
+use crate::support::*;
 use candle_core::DType;
-use pseudo_density::finetune::{
-    GanConfig, GanTrainer, PathLengthConfig, R1, SECOND_ORDER_VARIABLE, check_second_order,
-};
+use pseudo_density::finetune::{GanConfig, GanTrainer, PathLengthConfig, R1};
 use pseudo_density::generate::ImageShape;
-use support::*;
 
 /// With classes, and groups of minibatch standard deviation that both ranks have two of.
 const STYLEGAN2: &str = r#"{"family": "stylegan2",
@@ -19,9 +13,7 @@ const STYLEGAN2: &str = r#"{"family": "stylegan2",
 
 #[test]
 fn penalties_over_ranks_are_those_of_one_process() {
-    // SAFETY: the only test of this process, and nothing else has started a thread that reads the environment.
-    unsafe { std::env::set_var(SECOND_ORDER_VARIABLE, "1") };
-    check_second_order().unwrap();
+    keep_graphs();
     let dtype = DType::F64;
     let plain = GanConfig {
         batch: 12,

@@ -1,5 +1,6 @@
 //! `pd perturb` as a user meets it: run as a process on a small DCGAN, a small diffusion model and digits.
 
+use crate::support::{content, digits_zip, generator_fixture, pd, rows};
 use assert_cmd::Command;
 use predicates::prelude::*;
 use predicates::str::contains;
@@ -14,10 +15,6 @@ use tempfile::TempDir;
 const COLUMNS: &str =
     "file,seed,eps,density_before,density_after,predictor_before,predictor_after,feature_distance,improved";
 
-fn project(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
 /// A reference of some of the bundled digits, made once; the directory lies beside the test's own, in `target`.
 fn reference() -> &'static Path {
     static MADE: OnceLock<PathBuf> = OnceLock::new();
@@ -25,7 +22,7 @@ fn reference() -> &'static Path {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("perturb-reference");
         let _ = fs::remove_dir_all(&dir);
         let images = dir.join("images");
-        let zip = fs::File::open(project("examples/digits.zip")).unwrap();
+        let zip = fs::File::open(digits_zip()).unwrap();
         let mut archive = zip::ZipArchive::new(zip).unwrap();
         fs::create_dir_all(&images).unwrap();
         for i in (0..archive.len()).step_by(9) {
@@ -36,7 +33,8 @@ fn reference() -> &'static Path {
             }
         }
         let run = |args: &[&str]| {
-            Command::cargo_bin("pd").unwrap().current_dir(&dir).args(args).assert().success();
+            let mut command = Command::cargo_bin("pd").unwrap();
+            command.env("PD_CACHE", dir.join("cache")).current_dir(&dir).args(args).assert().success();
         };
         run(&["embed", "images", "-o", "ref", "--quiet"]);
         run(&["index", "ref", "--quiet"]);
@@ -45,9 +43,8 @@ fn reference() -> &'static Path {
 }
 
 fn perturb(dir: &TempDir, generator: &str, out: &str, more: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("pd").unwrap();
-    command.env("PD_CACHE", dir.path().join("cache")).current_dir(dir.path());
-    command.arg("perturb").arg("--generator").arg(project("tests/fixtures/generators").join(generator));
+    let mut command = pd(dir);
+    command.arg("perturb").arg("--generator").arg(generator_fixture(generator));
     command.arg("--reference").arg(reference()).args(["-o", out]).args(more);
     command
 }
@@ -55,27 +52,8 @@ fn perturb(dir: &TempDir, generator: &str, out: &str, more: &[&str]) -> Command 
 const DCGAN: &str = "dcgan/weights.safetensors";
 const DIFFUSION: &str = "diffusers-ddpm/pipeline";
 
-/// Rows of a table by column.
-fn rows(path: &Path) -> Vec<BTreeMap<String, String>> {
-    let mut reader = csv::Reader::from_path(path).unwrap();
-    reader.deserialize().map(|row| row.unwrap()).collect()
-}
-
 fn number(row: &BTreeMap<String, String>, column: &str) -> f64 {
     row[column].parse().unwrap_or_else(|_| panic!("{column}: {row:?}"))
-}
-
-fn content(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut files = BTreeMap::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        let name = PathBuf::from(path.file_name().unwrap());
-        match path.is_dir() {
-            true => files.extend(content(&path).into_iter().map(|(p, bytes)| (name.join(p), bytes))),
-            false => drop(files.insert(name, fs::read(&path).unwrap())),
-        }
-    }
-    files
 }
 
 #[test]
@@ -101,9 +79,9 @@ fn samples_move_the_asked_way_within_the_ball_and_score_as_the_table_says() {
         // The table holds what anyone finds who scores the written files.
         let score = |folder: &str| {
             let scores = dir.path().join("scores.csv");
-            let mut pd = Command::cargo_bin("pd").unwrap();
-            pd.arg("score").arg(out.join(folder)).arg("--reference").arg(reference());
-            pd.arg("-o").arg(&scores).assert().success();
+            let mut command = pd(&dir);
+            command.arg("score").arg(out.join(folder)).arg("--reference").arg(reference());
+            command.arg("-o").arg(&scores).assert().success();
             let scores = rows(&scores).into_iter();
             scores
                 .map(|row| (format!("{folder}/{}", row["path"]), row["pseudo_density"].clone()))
@@ -257,9 +235,9 @@ fn what_makes_no_sense_is_refused_before_anything_is_written() {
     refused(&["--bias", "fidelity", "--ddim-steps", "5"], "no diffusion model");
     refused(&["--bias", "fidelity", "--seeds", "0", "--latents", "z.npy"], "--latents");
     refused(&["--bias", "fidelity", "--class", "1"], "no classes");
-    let mut without = Command::cargo_bin("pd").unwrap();
+    let mut without = pd(&dir);
     without.args(["perturb", "--bias", "fidelity", "--reference"]).arg(reference());
-    without.current_dir(dir.path()).assert().code(2).stderr(contains("--generator"));
+    without.assert().code(2).stderr(contains("--generator"));
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! `pd finetune` as a user meets it: small networks on the bundled digits, as a process that is watched, killed and started again.
 
+use crate::support::{content, digits_zip, pd};
 use assert_cmd::Command;
 use predicates::prelude::*;
 use predicates::str::contains;
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Stdio};
 use tempfile::TempDir;
 
@@ -19,16 +19,6 @@ const DIFFUSION: &str = r#"{"family": "diffusers", "generator": {
         "down_block_types": ["DownBlock2D", "DownBlock2D"], "up_block_types": ["UpBlock2D", "UpBlock2D"],
         "norm_num_groups": 4, "attention_head_dim": 4},
     "scheduler": {"num_train_timesteps": 50}}}"#;
-
-fn digits() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/digits.zip")
-}
-
-fn pd(dir: &TempDir) -> Command {
-    let mut command = Command::cargo_bin("pd").unwrap();
-    command.env("PD_CACHE", dir.path().join("cache")).current_dir(dir.path());
-    command
-}
 
 /// Whether there is an indexed reference of the digits, and whether it has a predictor.
 #[derive(Clone, Copy, PartialEq)]
@@ -44,7 +34,7 @@ fn place(reference: Reference) -> TempDir {
     fs::write(dir.path().join("gan.json"), GAN).unwrap();
     fs::write(dir.path().join("diffusion.json"), DIFFUSION).unwrap();
     if reference != Reference::None {
-        pd(&dir).arg("embed").arg(digits()).args(["-o", "ref", "--quiet"]).assert().success();
+        pd(&dir).arg("embed").arg(digits_zip()).args(["-o", "ref", "--quiet"]).assert().success();
         let index = ["index", "ref", "--quiet", "--no-predictor"];
         let predicted = reference == Reference::Predicted;
         pd(&dir).args(&index[..if predicted { 3 } else { 4 }]).assert().success();
@@ -56,26 +46,9 @@ fn finetune(dir: &TempDir, args: &str) -> Command {
     let mut command = pd(dir);
     command
         .args(["finetune", "--quiet", "--batch", "8", "--data"])
-        .arg(digits())
+        .arg(digits_zip())
         .args(args.split_whitespace());
     command
-}
-
-/// Every file below a directory by its relative path, with its bytes.
-fn content(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    fn visit(dir: &Path, root: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
-        for entry in fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                visit(&path, root, files);
-            } else {
-                files.insert(path.strip_prefix(root).unwrap().into(), fs::read(&path).unwrap());
-            }
-        }
-    }
-    let mut files = BTreeMap::new();
-    visit(dir, dir, &mut files);
-    files
 }
 
 #[track_caller]
@@ -83,7 +56,7 @@ fn assert_same_run(dir: &TempDir, one: &str, other: &str) {
     let (one, other) = (content(&dir.path().join(one)), content(&dir.path().join(other)));
     assert_eq!(one.keys().collect::<Vec<_>>(), other.keys().collect::<Vec<_>>());
     for (path, bytes) in &one {
-        assert!(*bytes == other[path], "{} differs", path.display());
+        assert!(*bytes == other[path], "{path} differs");
     }
 }
 
@@ -102,19 +75,19 @@ fn a_gan_is_trained_with_importance_sampling_and_its_snapshot_is_taken_on() {
         .stdout(contains("40 steps, 320 images").and(contains("best fd")).and(contains("snapshot-000040")));
     let files = content(&dir.path().join("run"));
     for name in ["options.json", "log.jsonl", "fakes-000000.png", "fakes-000020.png", "fakes-000040.png"] {
-        assert!(files.contains_key(Path::new(name)), "{name} is missing in {:?}", files.keys());
+        assert!(files.contains_key(name), "{name} is missing in {:?}", files.keys());
     }
     for name in ["config.json", "g.safetensors", "g_ema.safetensors", "d.safetensors"] {
-        assert!(files.contains_key(&Path::new("snapshot-000020").join(name)), "{name} is missing");
+        assert!(files.contains_key(&format!("snapshot-000020/{name}")), "{name} is missing");
     }
-    let sheet = image::load_from_memory(&files[Path::new("fakes-000040.png")]).unwrap();
+    let sheet = image::load_from_memory(&files["fakes-000040.png"]).unwrap();
     assert_eq!((sheet.width(), sheet.height()), (24, 24));
     let log = log(&dir, "run");
     let steps: Vec<u64> = log.iter().map(|line| line["step"].as_u64().unwrap()).collect();
     assert_eq!(steps, [0, 5, 10, 15, 20, 25, 30, 35, 40]);
     assert!(log[0]["fd"].is_f64() && log[4]["recall"].is_f64() && log[4]["d_loss"].is_f64());
     assert_eq!(log[8]["kimg"], 0.32);
-    let options: Value = serde_json::from_slice(&files[Path::new("options.json")]).unwrap();
+    let options: Value = serde_json::from_slice(&files["options.json"]).unwrap();
     assert_eq!((&options["weight_real"], &options["threshold_real"]), (&33.0.into(), &"p80".into()));
     assert_eq!(
         (&options["lr"], &options["loss"], &options["ema_rampup"]),
@@ -127,14 +100,14 @@ fn a_gan_is_trained_with_importance_sampling_and_its_snapshot_is_taken_on() {
     let options =
         "--options run/options.json --generator run/snapshot-000040 --bias diversity --steps 10 -o second";
     pd(&dir).args(["finetune", "--quiet"]).args(options.split(' ')).assert().success();
-    let first = &content(&dir.path().join("run/snapshot-000040"))[Path::new("g.safetensors")];
-    assert_ne!(first, &content(&dir.path().join("second/snapshot-000010"))[Path::new("g.safetensors")]);
+    let first = &content(&dir.path().join("run/snapshot-000040"))["g.safetensors"];
+    assert_ne!(first, &content(&dir.path().join("second/snapshot-000010"))["g.safetensors"]);
 }
 
 fn spawn(dir: &TempDir, args: &str) -> Child {
     let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("pd"));
     command.env("PD_CACHE", dir.path().join("cache")).current_dir(dir.path());
-    command.args(["finetune", "--quiet", "--batch", "8", "--data"]).arg(digits());
+    command.args(["finetune", "--quiet", "--batch", "8", "--data"]).arg(digits_zip());
     command.args(args.split_whitespace()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
@@ -220,10 +193,7 @@ fn a_diffusion_model_is_trained_on_weighted_images() {
     assert_eq!(log.len(), 3);
     assert!(log.iter().all(|line| line["loss"].as_f64().is_some_and(|loss| loss > 0.0 && loss < 3.0)));
     let snapshot = content(&dir.path().join("run/snapshot-000006"));
-    assert!(
-        snapshot.contains_key(Path::new("g_ema.safetensors"))
-            && !snapshot.contains_key(Path::new("d.safetensors"))
-    );
+    assert!(snapshot.contains_key("g_ema.safetensors") && !snapshot.contains_key("d.safetensors"));
     finetune(&dir, "--generator run/snapshot-000006 --reference ref --bias diversity --steps 1 --sheet 1 --ddim-steps 2 -o on")
         .assert()
         .success();
@@ -313,4 +283,17 @@ fn training_that_diverges_stops_and_says_what_to_lower() {
         .code(1)
         .stderr(contains("diverged at step").and(contains("--lr")));
     assert!(!dir.path().join("run/snapshot-000400").exists());
+}
+
+#[cfg(not(feature = "mpi"))]
+#[test]
+fn two_ranks_without_mpi_are_refused_before_anything_is_written() {
+    let dir = place(Reference::None);
+    finetune(&dir, "--init gan.json --steps 2 -o run")
+        .env("OMPI_COMM_WORLD_SIZE", "2")
+        .env("OMPI_COMM_WORLD_RANK", "1")
+        .assert()
+        .code(2)
+        .stderr(contains("OMPI_COMM_WORLD_SIZE").and(contains("--features mpi")));
+    assert!(!dir.path().join("run").exists());
 }

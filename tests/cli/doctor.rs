@@ -1,18 +1,12 @@
 //! `pd doctor`, `pd completions` and `pd man` as a user meets them.
 
+use crate::support::pd;
 use assert_cmd::Command;
 use predicates::prelude::*;
 use predicates::str::contains;
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
-
-/// `pd` with a cache of its own.
-fn pd(dir: &TempDir) -> Command {
-    let mut command = Command::cargo_bin("pd").unwrap();
-    command.env("PD_CACHE", dir.path().join("cache")).current_dir(dir.path());
-    command
-}
 
 fn report(command: &mut Command) -> (serde_json::Value, i32) {
     let out = command.args(["doctor", "--json"]).output().unwrap();

@@ -1,6 +1,6 @@
 //! `pd eval` as a user meets it, on feature files and on images.
 
-use assert_cmd::Command;
+use crate::support::{digits_zip, pd, project};
 use ndarray::{Array2, s};
 use predicates::prelude::*;
 use predicates::str::contains;
@@ -8,18 +8,7 @@ use pseudo_density::formats::npy::write_npy;
 use pseudo_density::formats::read_features;
 use serde_json::Value;
 use std::fs;
-use std::path::{Path, PathBuf};
 use tempfile::TempDir;
-
-fn pd(dir: &TempDir) -> Command {
-    let mut command = Command::cargo_bin("pd").unwrap();
-    command.env("PD_CACHE", dir.path().join("cache")).current_dir(dir.path());
-    command
-}
-
-fn project(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
 
 fn fixture(key: &str) -> Array2<f32> {
     read_features(project("tests/fixtures/metrics/features.safetensors"), Some(key)).unwrap()
@@ -184,7 +173,7 @@ fn statistics_are_saved_and_serve_as_a_real_side() {
 #[test]
 fn folders_of_images_are_compared_and_a_reference_serves_as_the_real_side() {
     let dir = TempDir::new().unwrap();
-    let mut archive = zip::ZipArchive::new(fs::File::open(project("examples/digits.zip")).unwrap()).unwrap();
+    let mut archive = zip::ZipArchive::new(fs::File::open(digits_zip()).unwrap()).unwrap();
     let names: Vec<String> = archive.file_names().flatten().map(String::from).collect();
     let names: Vec<String> = names.into_iter().filter(|name| name.ends_with(".png")).collect();
     for (i, name) in names.iter().take(80).enumerate() {

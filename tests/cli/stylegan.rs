@@ -1,46 +1,26 @@
 //! StyleGAN as a user meets it: images of an official pickle, its conversion, and training from nothing.
 
-#[path = "support/pickle.rs"]
-mod pickle;
-mod support;
-
-use ndarray::ArrayD;
+use crate::pickle;
+use crate::support::{bytes_of, digits_zip, generator_fixture, pd, pixels, run, write_latents};
 use predicates::prelude::*;
 use predicates::str::contains;
-use pseudo_density::formats::npy::write_npy;
 use pseudo_density::formats::read_state_dict;
 use serde_json::json;
 use std::fs;
-use std::path::{Path, PathBuf};
-use support::{pd, pixels, project, run};
 use tempfile::TempDir;
 
-fn fixture(name: &str) -> PathBuf {
-    project("tests/fixtures/generators").join(name)
-}
-
-/// Bytes of `[n, 3, 32, 32]` as NVIDIA's `generate.py` writes them.
-fn official_bytes(values: &[f32]) -> Vec<Vec<u8>> {
-    let byte = |v: f32| (v * 127.5 + 128.0).clamp(0.0, 255.0) as u8;
-    let image =
-        |image: &[f32]| (0..1024).flat_map(|p| [0, 1, 2].map(|c| byte(image[c * 1024 + p]))).collect();
-    values.chunks(3 * 1024).map(image).collect()
-}
-
-fn write_latents(dir: &TempDir, io: &Path) {
-    let io = read_state_dict(io).unwrap();
-    let z = io.get("z").unwrap();
-    let array = ArrayD::from_shape_vec(z.shape.clone(), io.f32("z").unwrap().to_vec()).unwrap();
-    write_npy(dir.path().join("z.npy"), &array).unwrap();
+/// A number as NVIDIA's `generate.py` writes it.
+fn byte(value: f32) -> u8 {
+    (value * 127.5 + 128.0).clamp(0.0, 255.0) as u8
 }
 
 #[test]
 fn the_images_of_an_official_pickle_are_those_of_the_official_program() {
     let dir = TempDir::new().unwrap();
     for name in ["stylegan2", "stylegan3-t"] {
-        let io = fixture(name).join("io.safetensors");
-        write_latents(&dir, &io);
-        let pkl = fixture(name).join("snapshot.pkl");
+        let io = generator_fixture(name).join("io.safetensors");
+        write_latents(dir.path().join("z.npy"), &read_state_dict(&io).unwrap(), "z");
+        let pkl = generator_fixture(name).join("snapshot.pkl");
         let sample = |out: &str, more: &str| {
             let mut command = pd(&dir);
             command.args(["sample", "--bias", "none", "-o", out, "--generator"]).arg(&pkl);
@@ -49,7 +29,7 @@ fn the_images_of_an_official_pickle_are_those_of_the_official_program() {
         };
         let out = format!("{name}-z");
         let found = sample(&out, "--latents z.npy --trunc 0.7 --noise-mode const");
-        let expected = official_bytes(read_state_dict(&io).unwrap().f32("img_psi0.7").unwrap());
+        let expected = bytes_of(read_state_dict(&io).unwrap().f32("img_psi0.7").unwrap(), 32, byte);
         assert_eq!(found.len(), expected.len());
         for (found, expected) in found.iter().zip(&expected) {
             assert!(found.iter().zip(expected).all(|(a, b)| a.abs_diff(*b) <= 1));
@@ -85,7 +65,9 @@ fn classes_and_noise_modes_are_asked_for_and_refused() {
     let dir = TempDir::new().unwrap();
     let sample = |more: &str| {
         let mut command = pd(&dir);
-        command.args(["sample", "--seeds", "0-1", "--generator"]).arg(fixture("stylegan2-cond/snapshot.pkl"));
+        command
+            .args(["sample", "--seeds", "0-1", "--generator"])
+            .arg(generator_fixture("stylegan2-cond/snapshot.pkl"));
         command.args(more.split_whitespace()).assert()
     };
     sample("-o none").code(2).stderr(contains("--class"));
@@ -109,7 +91,7 @@ fn a_stylegan2_is_trained_from_nothing_with_lazy_r1() {
         "discriminator": {"img_channels": 1, "channels": [8, 8], "mbstd_group_size": 4}}"#;
     let dir = TempDir::new().unwrap();
     fs::write(dir.path().join("sg.json"), CONFIG).unwrap();
-    let digits = project("examples/digits.zip");
+    let digits = digits_zip();
     let run = |args: &str| {
         let mut command = pd(&dir);
         command.args([
@@ -169,7 +151,7 @@ fn a_stylegan2_is_trained_from_nothing_with_lazy_r1() {
 #[test]
 fn an_official_pickle_is_trained_further_by_the_defaults_of_its_family() {
     let dir = TempDir::new().unwrap();
-    let pkl = fixture("stylegan2/snapshot.pkl");
+    let pkl = generator_fixture("stylegan2/snapshot.pkl");
     let run = |words: &str| run(&dir, &words.replace("PKL", pkl.to_str().unwrap()));
     run("sample --generator PKL --seeds 0-11 -o photos").success();
     run("embed photos -o ref").success();
@@ -188,7 +170,7 @@ fn configuration_r_of_stylegan3_is_made_anew_pickled_and_sampled() {
         "discriminator": {"img_channels": 3, "channels": [8, 8, 8], "mbstd_group_size": 4}}"#;
     let dir = TempDir::new().unwrap();
     fs::write(dir.path().join("r.json"), CONFIG).unwrap();
-    let digits = project("examples/digits.zip");
+    let digits = digits_zip();
     let train = |words: &str| {
         let mut command = pd(&dir);
         command.args(["finetune", "--quiet", "--batch", "4", "--sheet", "2", "--steps", "1", "--data"]);

@@ -1,11 +1,11 @@
-//! Gradients of a gradient penalty. Alone in its process: candle keeps the graph of a gradient only where its environment variable
-//! is set before the first backward pass.
+//! The gradient of R1 against central differences.
 
+use crate::paths::generator_fixture;
+use crate::support::keep_graphs;
 use candle_core::{DType, Device, Tensor};
 use pseudo_density::generate::{
     Discriminator, ForwardOptions, GeneratorRequest, Mode, initialise_discriminator, load_discriminator,
 };
-use std::path::Path;
 
 fn images(dims: &[usize], dtype: DType) -> Tensor {
     let count: usize = dims.iter().product();
@@ -54,10 +54,8 @@ fn check(make: impl Fn(DType) -> Box<dyn Discriminator>, parameters: &[&str]) {
 
 #[test]
 fn the_gradient_of_r1_is_right_to_second_order_in_both_precisions() {
-    // SAFETY: the only test of this process, and nothing else has started a thread that reads the environment.
-    unsafe { std::env::set_var("CANDLE_GRAD_DO_NOT_DETACH", "1") };
-    let weights =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/generators/dcgan/weights_d.safetensors");
+    keep_graphs();
+    let weights = generator_fixture("dcgan/weights_d.safetensors");
     let request = |dtype| GeneratorRequest { dtype, ..GeneratorRequest::default() };
     check(
         |dtype| load_discriminator(&weights, &request(dtype)).unwrap(),

@@ -1,19 +1,13 @@
 //! `pd sample` as a user meets it: small generators with random weights, a reference of the images of another one.
 
-use assert_cmd::Command;
+use crate::support::{column, content, pd};
 use predicates::prelude::*;
 use predicates::str::contains;
 use pseudo_density::generate::{GeneratorRequest, Snapshot, initialise};
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tempfile::TempDir;
-
-fn pd(dir: &TempDir) -> Command {
-    let mut command = Command::cargo_bin("pd").unwrap();
-    command.env("PD_CACHE", dir.path().join("cache")).current_dir(dir.path());
-    command
-}
 
 /// A directory with a small generator of random weights.
 fn generator(dir: &TempDir, name: &str, seed: u64) -> PathBuf {
@@ -36,23 +30,6 @@ fn stage() -> TempDir {
     pd(&dir).args(["embed", "photos", "-o", "ref"]).assert().success();
     pd(&dir).args(["index", "ref", "--k", "5", "--no-predictor"]).assert().success();
     dir
-}
-
-fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_file() {
-            found.insert(PathBuf::from(path.file_name().unwrap()), fs::read(&path).unwrap());
-        }
-    }
-    found
-}
-
-fn column(path: &Path, name: &str) -> Vec<String> {
-    let mut reader = csv::Reader::from_path(path).unwrap();
-    let at = reader.headers().unwrap().iter().position(|h| h == name).unwrap();
-    reader.records().map(|r| r.unwrap()[at].to_string()).collect()
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> f64 {
@@ -94,12 +71,12 @@ fn neither_batch_nor_threads_change_a_byte_and_a_finished_run_is_not_done_again(
     let args = ["sample", "--generator", "g", "--reference", "ref", "--bias", "match", "-n", "40", "--grid"];
     let run = |out: &str, more: &[&str]| {
         pd(&dir).args(args).args(["--pilot", "150", "-o", out]).args(more).assert().success();
-        files(&dir.path().join(out))
+        content(&dir.path().join(out))
     };
     let first = run("a", &[]);
     assert_eq!(first, run("b", &["--batch", "7", "--threads", "1"]));
-    assert_eq!(first.keys().filter(|name| name.to_string_lossy().starts_with("seed")).count(), 40);
-    assert!(first.contains_key(Path::new("grid.png")) && !dir.path().join("a/partial").exists());
+    assert_eq!(first.keys().filter(|name| name.starts_with("seed")).count(), 40);
+    assert!(first.contains_key("grid.png") && !dir.path().join("a/partial").exists());
     assert_eq!(first, run("a", &[]));
     pd(&dir)
         .args(["sample", "--generator", "real", "--bias", "none", "-n", "2", "-o", "a"])
@@ -114,9 +91,9 @@ fn the_kept_latents_give_the_kept_images_again() {
     pd(&dir).args(["sample", "--generator", "g", "--seeds", "3,7-9", "-o", "a"]).assert().success();
     let args = ["sample", "--generator", "g", "--latents", "a/latents.npy", "-o", "b"];
     pd(&dir).args(args).assert().success();
-    let (a, b) = (files(&dir.path().join("a")), files(&dir.path().join("b")));
+    let (a, b) = (content(&dir.path().join("a")), content(&dir.path().join("b")));
     for (seed, row) in [3, 7, 8, 9].iter().zip(0..) {
-        assert_eq!(a[Path::new(&format!("seed{seed:04}.png"))], b[Path::new(&format!("row{row:04}.png"))]);
+        assert_eq!(a[&format!("seed{seed:04}.png")], b[&format!("row{row:04}.png")]);
     }
 }
 
@@ -154,8 +131,7 @@ fn too_few_draws_keep_what_was_accepted_and_fail() {
         .code(1)
         .stderr(contains("more than the 120 of --max-draws").and(contains("of the 50 images asked for")));
     let kept = column(&dir.path().join("a/samples.csv"), "decision").iter().filter(|d| *d == "kept").count();
-    let images =
-        files(&dir.path().join("a")).keys().filter(|n| n.to_string_lossy().starts_with("seed")).count();
+    let images = content(&dir.path().join("a")).keys().filter(|n| n.starts_with("seed")).count();
     assert!(kept > 0 && kept < 50 && kept == images);
 }
 

@@ -1,5 +1,6 @@
 //! What works on a machine that has nothing else: `pd demo`, and the bare commands on what the program carries.
 
+use crate::support;
 use assert_cmd::Command;
 use predicates::prelude::*;
 use predicates::str::contains;
@@ -7,9 +8,10 @@ use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
 
+/// `pd` in the directory to work in.
 fn pd(dir: &TempDir) -> Command {
-    let mut command = Command::cargo_bin("pd").unwrap();
-    command.env("PD_CACHE", dir.path().join("cache")).current_dir(dir.path().join("work"));
+    let mut command = support::pd(dir);
+    command.current_dir(dir.path().join("work"));
     command
 }
 

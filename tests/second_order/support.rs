@@ -1,9 +1,11 @@
-//! Ranks that are threads of one process, and what the tests of training on them share.
+//! What these tests share: candle told to keep graphs, ranks that are threads of one process, and training on them.
 
+use crate::paths::project;
 use candle_core::{DType, Device, Tensor};
 use pseudo_density::collective::{Collective, Ranks, single};
 use pseudo_density::finetune::{
-    AdamConfig, EmaConfig, GanNetworks, MEMORY_BYTES, RealBatches, RealImages, Scalars, Trainer, WeightedRows,
+    AdamConfig, EmaConfig, GanNetworks, MEMORY_BYTES, RealBatches, RealImages, SECOND_ORDER_VARIABLE,
+    Scalars, Trainer, WeightedRows, check_second_order,
 };
 use pseudo_density::generate::{
     GanLoss, Generator, GeneratorRequest, ImageShape, initialise, initialise_discriminator,
@@ -12,10 +14,17 @@ use pseudo_density::images::{Fit, ImageSet};
 use pseudo_density::ops::all_reduce::AllReduce;
 use pseudo_density::progress::Silent;
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once};
+
+/// Lets candle keep the graphs of gradients, which gradients of second order need. Every test begins with it: candle reads its
+/// variable once in each thread, at the first backward pass there.
+pub fn keep_graphs() {
+    static SET: Once = Once::new();
+    // SAFETY: the environment is read here by Rust's standard library only, which lets nobody read it while it is set.
+    SET.call_once(|| unsafe { std::env::set_var(SECOND_ORDER_VARIABLE, "1") });
+    check_second_order().unwrap();
+}
 
 #[derive(Debug)]
 struct Thread {
@@ -26,13 +35,58 @@ struct Thread {
 /// Where all threads put down their values before any reads them.
 #[derive(Debug)]
 struct Meeting {
-    values: Mutex<Vec<Vec<f64>>>,
-    barrier: Barrier,
+    size: usize,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    values: Vec<Vec<f64>>,
+    waiting: usize,
+    /// How often all have met.
+    met: usize,
+    /// Whether a thread has ended, which no other must wait for.
+    ended: bool,
+}
+
+impl Meeting {
+    /// Returns once all have called it.
+    ///
+    /// # Panics
+    /// If one of them has ended.
+    fn wait<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let met = state.met;
+        state.waiting += 1;
+        if state.waiting == self.size {
+            (state.waiting, state.met) = (0, met + 1);
+            self.changed.notify_all();
+        }
+        while state.met == met && !state.ended {
+            state = self.changed.wait(state).unwrap();
+        }
+        let all_met = state.met > met;
+        if !all_met {
+            // Unlocked, lest the others find it poisoned instead of the cause.
+            drop(state);
+            panic!("another rank has ended");
+        }
+        state
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        if let Ok(mut state) = self.meeting.state.lock() {
+            state.ended = true;
+            self.meeting.changed.notify_all();
+        }
+    }
 }
 
 impl AllReduce for Thread {
     fn size(&self) -> usize {
-        self.meeting.values.lock().unwrap().len()
+        self.meeting.size
     }
 
     fn sum_f32(&self, values: &mut [f32]) {
@@ -42,10 +96,11 @@ impl AllReduce for Thread {
     }
 
     fn sum_f64(&self, values: &mut [f64]) {
-        self.meeting.values.lock().unwrap()[self.rank] = values.to_vec();
-        self.meeting.barrier.wait();
-        let all = self.meeting.values.lock().unwrap().clone();
-        self.meeting.barrier.wait();
+        let mut state = self.meeting.state.lock().unwrap();
+        state.values[self.rank] = values.to_vec();
+        let state = self.meeting.wait(state);
+        let all = state.values.clone();
+        drop(self.meeting.wait(state));
         assert!(all.iter().all(|other| other.len() == values.len()), "the ranks are not at the same place");
         for (i, value) in values.iter_mut().enumerate() {
             *value = all.iter().map(|rank| rank[i]).sum();
@@ -59,23 +114,17 @@ impl Collective for Thread {
     }
 
     fn abort(&self, code: u8) -> ! {
-        std::process::exit(code.into())
+        panic!("rank {} ends all with {code}", self.rank)
     }
 }
 
-/// What `work` returns on each of `size` ranks. A panic ends the process: the other ranks would wait for ever.
+/// What `work` returns on each of `size` ranks.
 pub fn on_ranks<T: Send>(size: usize, work: impl Fn(&Ranks) -> T + Sync) -> Vec<T> {
-    let meeting =
-        Arc::new(Meeting { values: Mutex::new(vec![Vec::new(); size]), barrier: Barrier::new(size) });
+    let state = State { values: vec![Vec::new(); size], ..State::default() };
+    let meeting = Arc::new(Meeting { size, state: Mutex::new(state), changed: Condvar::new() });
     let one = |rank: usize| {
         let ranks: Ranks = Arc::new(Thread { rank, meeting: meeting.clone() });
-        catch_unwind(AssertUnwindSafe(|| work(&ranks))).unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
-            // Past the capture of the test harness, which is lost with the process.
-            let _ = writeln!(std::io::stderr(), "rank {rank}: {text}");
-            std::process::exit(101)
-        })
+        work(&ranks)
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..size).map(|rank| scope.spawn(move || one(rank))).collect();
@@ -85,8 +134,7 @@ pub fn on_ranks<T: Send>(size: usize, work: impl Fn(&Ranks) -> T + Sync) -> Vec<
 
 /// All images of digits, unweighted, in this size.
 pub fn digits(shape: ImageShape, dtype: DType, classes: bool) -> RealBatches {
-    let set =
-        ImageSet::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/digits.zip"), &Silent).unwrap();
+    let set = ImageSet::open(&project("examples/digits.zip"), &Silent).unwrap();
     let images = RealImages::open(set, shape, Fit::Crop, false, MEMORY_BYTES, &Silent).unwrap();
     let rows = WeightedRows::new(&vec![1.0; images.len()], None, None).unwrap();
     let classes = classes.then(|| (0..images.len() as u32).map(|row| row % 3).collect());

@@ -1,0 +1,26 @@
+//! The program as a user meets it: every command is run as a process on real files.
+
+#[path = "../support/paths.rs"]
+mod paths;
+#[path = "../support/pickle.rs"]
+mod pickle;
+mod support;
+mod tables;
+
+mod demo;
+mod doctor;
+mod eval;
+mod finetune;
+mod guided;
+mod onnx;
+mod perturb;
+mod projected;
+mod reference;
+mod report;
+mod sample;
+mod score;
+mod shards;
+mod slurm;
+mod stylegan;
+mod terminal;
+mod weights;
