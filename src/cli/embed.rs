@@ -1,7 +1,7 @@
 //! `pd embed`: features of an image set, as a reference directory.
 
 use super::common::{self, ExtractorArgs, RunArgs};
-use super::{input, merge, output};
+use super::{input, output, shard};
 use crate::error::Result;
 use crate::extract::LoadedExtractor;
 use crate::formats::is_features_file;
@@ -41,7 +41,7 @@ impl Embed {
         let terminal = self.run.start()?;
         let manifest = if is_features_file(&self.images) {
             self.extractor.refuse_for_features()?;
-            merge::refuse_features(self.shard)?;
+            shard::refuse_features(self.shard)?;
             let normalize = self.extractor.normalize.unwrap_or(false);
             let features = input::read_external(&self.images, self.extractor.key.as_deref(), normalize)?;
             import(&self.output, &self.images, &features, normalize)?
@@ -53,11 +53,11 @@ impl Embed {
                 terminal.warn(remark);
             }
             if let Some(shard) = self.shard {
-                let shard = merge::resolve(shard)?;
+                let shard = shard::resolve(shard)?;
                 let set = ImageSet::open_shard(&self.images, shard, &terminal)?;
                 let options = self.extractor.embed_options();
                 let part = embed_shard(&self.output, &set, &extractor, options, shard, &terminal)?;
-                return merge::report(&self.output, &part, &terminal, self.run.json);
+                return shard::report(&self.output, &part, &terminal, self.run.json);
             }
             let set = ImageSet::open(&self.images, &terminal)?;
             embed_into(&self.output, &set, &extractor, self.extractor.embed_options(), &terminal)?

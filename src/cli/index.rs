@@ -2,7 +2,7 @@
 
 use super::common::{self, DensityArgs, RunArgs};
 use super::summary::{Summary, extremes, pairs};
-use super::{merge, output};
+use super::{output, shard};
 use crate::error::Result;
 use crate::reference::sharded_index::index_shard;
 use crate::reference::{IndexOptions, Reference, index, read_skipped};
@@ -40,8 +40,8 @@ impl Index {
         let options = IndexOptions { score: self.density.options(), predictor: !self.no_predictor };
         if let Some(shard) = self.shard {
             let part =
-                index_shard(&reference, options, merge::resolve(shard)?, &common::device(), &terminal)?;
-            return merge::report(&self.reference, &part, &terminal, self.run.json);
+                index_shard(&reference, options, shard::resolve(shard)?, &common::device(), &terminal)?;
+            return shard::report(&self.reference, &part, &terminal, self.run.json);
         }
         let done = index(&mut reference, options, &common::device(), &terminal)?;
         let (most_typical, most_unusual) = extremes(&done.scores, &done.paths, &done.paths);

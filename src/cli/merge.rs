@@ -1,21 +1,19 @@
-//! `pd merge`: joins what `--shard I/N` runs left; and what those commands have in common.
+//! `pd merge`: joins what `--shard I/N` runs left.
 
 use super::common::{RunArgs, device};
-use super::eval_shard::{EVAL, merge_eval};
+use super::eval::{EVAL, merge_eval};
 use super::output;
 use super::perturb::merge_perturb;
-use super::sample_shard::merge_sample;
-use super::terminal::Terminal;
+use super::sample::merge_sample;
 use crate::error::{Error, Result};
 use crate::perturb::sharded::PERTURB;
-use crate::progress::Progress;
 use crate::reference::sharded::{EMBED, SCORE, merge_embedded, merge_scores};
 use crate::reference::sharded_index::{self, INDEX, merge_indexed};
 use crate::sampling::sharded::SAMPLE;
-use crate::shards::{Merged, PARTS, Part, Shard, ShardRequest, all_parts, remove_parts};
+use crate::shards::{Merged, PARTS, all_parts, remove_parts};
 use clap::Args;
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Join the parts of `--shard I/N` runs: byte for byte the result of one run
 #[derive(Args)]
@@ -90,49 +88,4 @@ impl Merge {
             self.out.display()
         ))
     }
-}
-
-/// The shard that was asked for, or that the scheduler says.
-pub fn resolve(request: ShardRequest) -> Result<Shard> {
-    request.resolve(|name| std::env::var(name).ok())
-}
-
-/// # Errors
-/// If features of another program are to be cut up.
-pub fn refuse_features(request: Option<ShardRequest>) -> Result<()> {
-    match request {
-        Some(_) => Err(Error::usage(
-            "--shard cuts up images; features of another program are only copied",
-            "leave --shard out",
-        )),
-        None => Ok(()),
-    }
-}
-
-/// Says what a part has become.
-pub fn report(out: &Path, part: &Part, terminal: &Terminal, json: bool) -> Result<()> {
-    let record = &part.record;
-    if record.skipped > 0 {
-        terminal.warn(&format!(
-            "{} inputs were skipped: {}",
-            record.skipped,
-            part.dir.join("skipped.csv").display()
-        ));
-    }
-    if json {
-        let object = json!({
-            "shard": record.shard, "of": record.of, "images": record.rows, "skipped": record.skipped,
-            "part": part.dir.display().to_string(),
-        });
-        return output::print(&format!("{object:#}\n"));
-    }
-    output::print(&format!(
-        "shard {} of {}: {} images, {} skipped, in {}\nwhen all are there: pd merge {}\n",
-        record.shard,
-        record.of,
-        record.rows,
-        record.skipped,
-        part.dir.display(),
-        out.display()
-    ))
 }

@@ -3,7 +3,7 @@
 use super::bundled::Bundled;
 use super::common::{self, ExtractorArgs, RunArgs};
 use super::generator_args::{GeneratorArgs, named};
-use super::{merge, output, presets};
+use super::{output, presets, shard};
 use crate::density::Preset;
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
@@ -124,10 +124,10 @@ impl Perturb {
             predictor: predictor.as_ref(),
         };
         if let Some(shard) = self.shard {
-            let shard = merge::resolve(shard)?;
+            let shard = shard::resolve(shard)?;
             let of = PerturbRun { record, options, latents: count };
             let part = perturb_shard(&self.output, &models, &of, all_batches, shard, &terminal)?;
-            return merge::report(&self.output, &part, &terminal, self.run.json);
+            return shard::report(&self.output, &part, &terminal, self.run.json);
         }
         let output = Output::create(&self.output, &record)?;
         let report = run(&models, &options, count as u64, all_batches(0..count)?, &output, &terminal)?;

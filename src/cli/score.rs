@@ -5,7 +5,7 @@ use super::common::{self, DensityArgs, ExtractorArgs, RunArgs};
 use super::input::{self, Input};
 use super::summary::{Summary, extremes, pairs};
 use super::terminal::Terminal;
-use super::{merge, output};
+use super::{output, shard};
 use crate::density::Grouping;
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
@@ -137,7 +137,7 @@ impl Score {
         out: &Path,
         terminal: &Terminal,
     ) -> Result<()> {
-        let shard = merge::resolve(shard)?;
+        let shard = shard::resolve(shard)?;
         if is_features_file(images) || is_reference(images) {
             return Err(Error::usage(
                 "--shard cuts up images; features are scored faster than they are cut",
@@ -152,7 +152,7 @@ impl Score {
         let set = ImageSet::open_shard(images, shard, terminal)?;
         let options = self.extractor.embed_options();
         let part = score_shard(out, &set, &extractor, options, &reference, shard, terminal)?;
-        merge::report(out, &part, terminal, self.run.json)
+        shard::report(out, &part, terminal, self.run.json)
     }
 
     fn deliver(

@@ -1,6 +1,6 @@
 //! What was typed for `pd finetune`, and what options.json holds of a run.
 
-use super::{presets, similar};
+use crate::cli::{presets, similar};
 use crate::density::{Preset, RuleChoice, Threshold};
 use crate::error::{Error, Result};
 use crate::extract::{ExtractorRequest, LoadedExtractor};
@@ -368,7 +368,7 @@ impl Settings {
     pub fn extractor(&self, reference: &Reference) -> Result<LoadedExtractor> {
         let request = ExtractorRequest {
             weights: self.weights.clone(),
-            device: super::common::device(),
+            device: crate::cli::common::device(),
             ..ExtractorRequest::default()
         };
         LoadedExtractor::for_identity(&reference.manifest.identity, &request)

@@ -1,10 +1,10 @@
 //! `pd sample --shard I/N`: candidates in parts; which are kept is decided when they are merged.
 
-use super::common::device;
-use super::merge;
-use super::sample::Sample;
-use super::sample_end::Ending;
-use super::terminal::Terminal;
+use super::Sample;
+use super::writer::Ending;
+use crate::cli::common::device;
+use crate::cli::shard;
+use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::sampling::draw::{Stock as _, draw};
 use crate::sampling::sharded::{Parts, SAMPLE, SampleRun, sample_shard};
@@ -30,7 +30,7 @@ impl Sample {
         (run, record, ending): (Value, DrawRecord, Ending),
         terminal: &Terminal,
     ) -> Result<()> {
-        let shard = merge::resolve(shard)?;
+        let shard = shard::resolve(shard)?;
         if !self.candidates.lists_candidates() {
             return Err(Error::usage(
                 "--shard cuts up candidates, and how many there are is not known before the last is kept",
@@ -51,7 +51,7 @@ impl Sample {
         let drawing = SampleRun { run, options: record, reference, candidates, latent };
         let run = Run::new(SAMPLE, &Record { drawing, ending })?;
         let part = sample_shard(&self.output, work, paths, (&run, candidates, shard), terminal)?;
-        merge::report(&self.output, &part, terminal, self.run.json)
+        shard::report(&self.output, &part, terminal, self.run.json)
     }
 }
 

@@ -1,8 +1,12 @@
 //! `pd eval`: how generated sets compare with a real one.
 
+mod compare;
+mod shard;
+mod summary;
+
+pub use shard::{EVAL, merge_eval};
+
 use super::common::{self, ExtractorArgs, RunArgs};
-use super::eval_compare::{FD, MetricArgs, Plan, Samples, Side, about};
-use super::eval_summary::EvalSummary;
 use super::input;
 use super::output;
 use super::terminal::Terminal;
@@ -15,7 +19,9 @@ use crate::reference::{Reference, is_reference};
 use crate::shards::ShardRequest;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
+use compare::{FD, MetricArgs, Plan, Samples, Side, about};
 use std::path::{Path, PathBuf};
+use summary::EvalSummary;
 
 /// Compare generated sets with a real one: FID, KID, precision, recall, density, coverage, ...
 #[derive(Args)]

@@ -1,14 +1,18 @@
 //! `pd sample`: images drawn by weight, from a generator or from a pool.
 
+mod pool;
+mod shard;
+mod summary;
+mod writer;
+
+pub use shard::merge_sample;
+
 use super::bias::{BUDGET, BiasArgs};
 use super::bundled::Bundled;
 use super::common::{self, ExtractorArgs, RunArgs};
 use super::generator_args::GeneratorArgs;
 use super::output;
 use super::run_dir::RunDir;
-use super::sample_end::Ending;
-use super::sample_pool;
-use super::sample_summary::SampleSummary;
 use super::terminal::Terminal;
 use crate::density::DensityPredictor;
 use crate::error::{Error, Result};
@@ -21,6 +25,8 @@ use crate::shards::{PARTIAL, Partial, ShardRequest};
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
+use summary::SampleSummary;
+use writer::Ending;
 
 /// Draw images from a generator, or choose from a pool, by their pseudo density
 #[derive(Args)]
@@ -105,7 +111,7 @@ impl Sample {
             Bundled::stand_in(&mut self.candidates, &mut self.reference, &terminal)?;
         }
         match &self.pool {
-            Some(pool) => sample_pool::run(&self, pool, &terminal),
+            Some(pool) => pool::run(&self, pool, &terminal),
             None => self.run_generator(&terminal),
         }
     }

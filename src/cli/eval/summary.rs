@@ -1,6 +1,6 @@
 //! What `pd eval` found, for a person, as JSON or as a table.
 
-use super::terminal::Terminal;
+use crate::cli::terminal::Terminal;
 use crate::error::Result;
 use crate::extract::Identity;
 use crate::formats::table::{Table, Values};

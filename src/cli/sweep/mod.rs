@@ -1,11 +1,12 @@
 //! `pd sweep`: what each rule and strength would give.
 
+mod judge;
+
 use super::bundled::Bundled;
 use super::common::{ExtractorArgs, RunArgs, device};
 use super::generator_args::{GeneratorArgs, named};
 use super::output;
 use super::run_dir::RunDir;
-use super::sweep_judge::{Features, JudgeArgs};
 use super::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
@@ -24,6 +25,7 @@ use crate::sampling::sweep::{
 };
 use crate::shards::{PARTIAL, Partial};
 use clap::Args;
+use judge::{Features, JudgeArgs};
 use ndarray::{ArcArray2, Array2, s};
 use serde::Serialize;
 use serde_json::json;

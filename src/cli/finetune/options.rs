@@ -1,8 +1,8 @@
 //! From the settings of `pd finetune` to a run that is ready: defaults filled in, networks, images and densities read.
 
-use super::finetune_settings::{INPUTS, LossChoice, Settings, Sides, default};
-use super::finetune_weights::{Weights, weights};
-use super::terminal::Terminal;
+use super::settings::{INPUTS, LossChoice, Settings, Sides, default};
+use super::weights::{Weights, weights};
+use crate::cli::terminal::Terminal;
 use crate::collective::Ranks;
 use crate::error::{Error, Result};
 use crate::finetune::{
@@ -42,7 +42,7 @@ fn required<T: Clone>(value: &Option<T>, name: &str) -> Result<T> {
 
 /// Reads everything and puts the run together.
 pub fn setup(mut settings: Settings, ranks: &Ranks, terminal: &Terminal) -> Result<Setup> {
-    let device = super::common::device();
+    let device = crate::cli::common::device();
     let seed = *settings.seed.get_or_insert(default::SEED);
     let batch = *settings.batch.get_or_insert(default::BATCH) as usize;
     if let Some(kimg) = settings.kimg.take() {

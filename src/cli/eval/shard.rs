@@ -1,9 +1,9 @@
 //! `pd eval --shard I/N`: features of all sets in parts; the comparison itself is the merge.
 
-use super::eval::Eval;
-use super::eval_compare::{Plan, Side, about, check_same};
-use super::terminal::Terminal;
-use super::{input, merge};
+use super::Eval;
+use super::compare::{Plan, Side, about, check_same};
+use crate::cli::terminal::Terminal;
+use crate::cli::{input, shard};
 use crate::error::{Error, Result};
 use crate::extract::{Identity, LoadedExtractor};
 use crate::formats::atomic::write_atomic;
@@ -43,7 +43,7 @@ impl Eval {
         out: &Path,
         terminal: &Terminal,
     ) -> Result<()> {
-        let shard = merge::resolve(shard)?;
+        let shard = shard::resolve(shard)?;
         let reference = is_reference(&self.real).then(|| Reference::open(&self.real)).transpose()?;
         let request = self.extractor.request();
         let extractor = match &reference {
@@ -80,7 +80,7 @@ impl Eval {
         let run = Run::new(EVAL, &run)?;
         let options = self.extractor.embed_options();
         let part = sets_shard(out, &sets, &extractor, options, (&run, shard), terminal)?;
-        merge::report(out, &part, terminal, self.run.json)
+        shard::report(out, &part, terminal, self.run.json)
     }
 }
 

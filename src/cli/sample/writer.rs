@@ -1,8 +1,8 @@
 //! How a run of `pd sample` ends, in one go or merged from parts: tables, latents, the sheet, the summary.
 
-use super::run_dir::RunDir;
-use super::sample::DEFAULT_N;
-use super::sample_summary::{SampleSummary, table};
+use super::DEFAULT_N;
+use super::summary::{SampleSummary, table};
+use crate::cli::run_dir::RunDir;
 use crate::error::{Error, Result};
 use crate::formats::npy::write_npy;
 use crate::formats::table::write_table;

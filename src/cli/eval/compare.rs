@@ -1,8 +1,8 @@
 //! What `pd eval` compares, and how: the same whether features were just made or come out of parts.
 
-use super::common::device;
-use super::eval_summary::{EvalSummary, RealRow, Row};
-use super::terminal::Terminal;
+use super::summary::{EvalSummary, RealRow, Row};
+use crate::cli::common::device;
+use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::extract::Identity;
 use crate::formats::table::{Table, Values};

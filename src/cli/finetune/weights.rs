@@ -1,7 +1,7 @@
 //! The weights of `pd finetune`: the rule of each side, from its own settings, those of both, or a preset.
 
-use super::finetune_settings::{Settings, Sides, default};
-use super::terminal::Terminal;
+use super::settings::{Settings, Sides, default};
+use crate::cli::terminal::Terminal;
 use crate::density::{Preset, Rule, RuleChoice, Threshold};
 use crate::error::{Error, Result};
 use crate::finetune::{Judge, Rejection, Truncation};

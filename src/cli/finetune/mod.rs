@@ -1,16 +1,20 @@
 //! `pd finetune`: a generator trained on with importance sampling.
 
+mod options;
+mod settings;
+mod weights;
+
 use super::bundled::Bundled;
 use super::common::RunArgs;
-use super::finetune_options::{Model, Setup, setup};
-use super::finetune_settings::Settings;
 use super::output;
 use super::terminal::{Terminal, complain};
 use crate::collective::{self, Ranks};
 use crate::error::{Error, Result};
 use crate::finetune::{Finished, RunDirectory, SECOND_ORDER_VARIABLE, assist, run, snapshot_name};
 use clap::Args;
+use options::{Model, Setup, setup};
 use serde_json::{Map, Value, json};
+use settings::Settings;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 

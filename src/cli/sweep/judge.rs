@@ -1,9 +1,9 @@
 //! The feature spaces of `pd sweep`: the one that scores, and a second one that only judges.
 
-use super::bundled::Bundled;
-use super::common::{ExtractorArgs, device};
-use super::similar;
-use super::terminal::Terminal;
+use crate::cli::bundled::Bundled;
+use crate::cli::common::{ExtractorArgs, device};
+use crate::cli::similar;
+use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::extract::{ExtractorRequest, LoadedExtractor};
 use crate::images::ImageSet;

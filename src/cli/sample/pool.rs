@@ -1,12 +1,12 @@
 //! `pd sample --pool`: choosing from images that exist already.
 
-use super::common::device;
-use super::input;
-use super::output;
-use super::run_dir::RunDir;
-use super::sample::Sample;
-use super::sample_summary::{push_scores, write_quantiles};
-use super::terminal::Terminal;
+use super::Sample;
+use super::summary::{push_scores, write_quantiles};
+use crate::cli::common::device;
+use crate::cli::input;
+use crate::cli::output;
+use crate::cli::run_dir::RunDir;
+use crate::cli::terminal::Terminal;
 use crate::density::{Distribution, Quantiles, RuleChoice};
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomic;
