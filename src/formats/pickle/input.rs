@@ -1,6 +1,6 @@
 //! The bytes of a pickle, taken from the front, never beyond the end.
 
-use super::machine::PickleError;
+use super::error::PickleError;
 use std::borrow::Cow;
 
 pub(super) struct Input<'a> {

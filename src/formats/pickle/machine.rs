@@ -1,5 +1,6 @@
 //! The stack machine that a pickle is a program of, without its two dangerous halves: importing and calling.
 
+use super::error::PickleError;
 use super::input::{Input, raw_unicode, unescape};
 use super::value::{Object, Pickle, Ref, Value};
 use std::borrow::Cow;
@@ -10,16 +11,6 @@ pub const MAX_STEPS: usize = 1 << 23;
 
 /// Highest protocol.
 const MAX_PROTOCOL: u8 = 5;
-
-/// What is wrong with a pickle, and where.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("pickle damaged or not supported at byte {offset}: {reason}")]
-pub struct PickleError {
-    /// Bytes from the start of the pickle.
-    pub offset: usize,
-    /// In one phrase.
-    pub reason: String,
-}
 
 /// Reads the pickle at the start of `bytes`; also gives the number of bytes it takes. Nothing in it is executed.
 ///

@@ -3,11 +3,13 @@
 //! Sizes are checked against the bytes that are left, and the number of steps is limited.
 //! Opcodes: <https://github.com/python/cpython/blob/main/Lib/pickletools.py>.
 
+mod error;
 mod input;
 mod machine;
 mod value;
 
-pub use machine::{MAX_STEPS, PickleError, parse};
+pub use error::PickleError;
+pub use machine::{MAX_STEPS, parse};
 pub use value::{Object, Pickle, Ref, Value};
 
 #[cfg(test)]
