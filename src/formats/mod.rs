@@ -15,7 +15,9 @@ pub mod safetensors;
 pub mod state_dict;
 pub mod table;
 pub mod torch;
+pub mod weights_file;
 
 pub use features::{features_files, is_features_file, read_features};
 pub use rows::FeatureRows;
-pub use state_dict::{HostTensor, StateDict, TensorData, read_state_dict};
+pub use state_dict::{HostTensor, StateDict, TensorData};
+pub use weights_file::read_state_dict;

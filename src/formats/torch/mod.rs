@@ -6,24 +6,42 @@
 mod find;
 mod legacy;
 mod modules;
+mod storage;
 mod tensor;
 mod write;
 mod zip;
 
-pub use legacy::{is_legacy, read as read_legacy};
 pub use modules::{ModuleDescription, describe_module, is_pickle, module_names, read_module};
 pub use write::write_torch;
-pub use zip::read as read_zip;
 
 use super::pickle::PickleError;
-use crate::error::Error;
+use super::state_dict::StateDict;
+use crate::error::{Error, Result};
+use std::io::{Read, Seek};
 use std::path::Path;
+use storage::is_legacy;
 
-/// All tensors of a file together may take this many times the file's own bytes: shared storages are repeated …
+/// All tensors of a file together may take this many times the file's own bytes, as shared storages are repeated.
 const MAX_VIEW_EXPANSION: u64 = 8;
 
-/// … or this many bytes, whichever is more.
+/// A small file may exceed [`MAX_VIEW_EXPANSION`] up to this many bytes.
 const FREE_VIEW_EXPANSION: u64 = 16 << 20;
+
+/// Whether these first bytes of a file are those of a checkpoint in either format.
+pub fn is_checkpoint(start: &[u8]) -> bool {
+    start.starts_with(ZIP) || is_legacy(start)
+}
+
+/// First bytes of a zip file.
+const ZIP: &[u8] = b"PK\x03\x04";
+
+/// Reads the state dict of a checkpoint whose first bytes are `start`; `path` is for messages.
+///
+/// # Errors
+/// [`Error::Malformed`] if it is damaged, holds no state dict, or something in it that would have to be run.
+pub fn read(source: impl Read + Seek, start: &[u8], path: &Path) -> Result<StateDict> {
+    if is_legacy(start) { legacy::read(source, path) } else { zip::read(source, path) }
+}
 
 fn pickle_error(path: &Path) -> impl Fn(PickleError) -> Error {
     move |e| Error::malformed(path, e.to_string(), "copy or download it again; pickles are read, never run")

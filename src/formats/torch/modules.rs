@@ -3,8 +3,9 @@
 //! is never looked at. Plain pickles of modules are read too; storages lie in the pickle as bytes of torch's legacy format.
 
 use super::find::{MAX_DEPTH, MAX_VISITED, Search, module_state};
+use super::pickle_error;
+use super::storage::{embedded, is_legacy};
 use super::tensor::materialize;
-use super::{legacy, pickle_error};
 use crate::error::{Error, Result};
 use crate::formats::element::ByteOrder;
 use crate::formats::pickle::{self, Pickle, Ref, Value};
@@ -54,7 +55,7 @@ const HINT: &str = "name a .pkl of StyleGAN2-ada's or StyleGAN3's PyTorch progra
 pub fn is_pickle(start: &[u8]) -> bool {
     /// Protocols that write their number first.
     const PROTOCOLS: std::ops::RangeInclusive<u8> = 2..=5;
-    matches!(start, [0x80, protocol, ..] if PROTOCOLS.contains(protocol)) && !legacy::is_legacy(start)
+    matches!(start, [0x80, protocol, ..] if PROTOCOLS.contains(protocol)) && !is_legacy(start)
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>> {
@@ -124,7 +125,7 @@ pub fn read_module(path: &Path, names: &[&str]) -> Result<(StateDict, ModuleDesc
         let cut = |reason: String| Error::malformed(path, reason, "copy or download it again");
         let held = storage.embedded.and_then(|r| pickle.bytes(r));
         let held = held.ok_or_else(|| cut(format!("storage {} lies outside the file", storage.key)))?;
-        let (_, data) = legacy::embedded(&held).map_err(|reason| cut(format!("a storage {reason}")))?;
+        let (_, data) = embedded(&held).map_err(|reason| cut(format!("a storage {reason}")))?;
         Ok(data.to_vec())
     })?;
     Ok((dict, description))

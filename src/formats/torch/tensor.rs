@@ -1,9 +1,10 @@
 //! Tensors as views of storages: which storage, where in it, and with which strides.
 
-use super::{FREE_VIEW_EXPANSION, MAX_VIEW_EXPANSION, legacy};
+use super::storage::{Storage, natural, storage_of};
+use super::{FREE_VIEW_EXPANSION, MAX_VIEW_EXPANSION};
 use crate::error::{Error, Result};
 use crate::formats::element::{ByteOrder, Element, allocate, element_count};
-use crate::formats::pickle::{Pickle, Ref, Value};
+use crate::formats::pickle::{Pickle, Ref};
 use crate::formats::state_dict::{HostTensor, StateDict, TensorData};
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,20 +14,6 @@ const MAX_WRAPPINGS: usize = 4;
 
 /// Most dimensions of a tensor.
 const MAX_DIMENSIONS: usize = 32;
-
-/// A storage as the pickle names it.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Storage {
-    pub(super) key: String,
-    /// `None` for an untyped storage.
-    pub(super) element: Option<Element>,
-    /// Elements, or bytes of an untyped storage.
-    pub(super) length: usize,
-    /// First element of the underlying storage that belongs to it (views of the legacy format).
-    pub(super) start: usize,
-    /// Where its bytes are, if they lie in the pickle itself: a file of the legacy format.
-    pub(super) embedded: Option<Ref>,
-}
 
 /// A tensor as the pickle describes it; counts are in elements.
 #[derive(Debug, Clone, PartialEq)]
@@ -231,65 +218,6 @@ pub(super) fn materialize<B: AsRef<[u8]>>(
     Ok(dict)
 }
 
-/// The storage behind a persistent identity `('storage', class, key, device, length[, view])`; the device is ignored.
-pub(super) fn storage_of(pickle: &Pickle, value: Ref) -> Result<Storage, String> {
-    if let Some(bytes) = embedded_bytes(pickle, value) {
-        let held = pickle.bytes(bytes).ok_or("has something else than bytes for its storage")?;
-        let (storage, _) =
-            legacy::embedded(&held).map_err(|reason| format!("lies in a storage that {reason}"))?;
-        // The key inside is an address of the program that wrote it.
-        return Ok(Storage { key: format!("{bytes:?}"), embedded: Some(bytes), ..storage });
-    }
-    let Value::Persistent(id) = *pickle.get(value) else {
-        return Err(format!("has {} for its storage", pickle.describe(value)));
-    };
-    let parts = pickle.sequence(id).unwrap_or_default();
-    let [tag, class, key, _device, length, rest @ ..] = parts else {
-        return Err("has a storage without class, key, device and length".into());
-    };
-    if pickle.str(*tag) != Some("storage") {
-        return Err("has a persistent object for its storage that is none".into());
-    }
-    let (module, name) = pickle.class(*class).ok_or("has a storage without a class")?;
-    let element = match element_of_storage(module, name) {
-        Some(element) => element,
-        None => return Err(format!("lies in a storage of class {module}.{name}, which is not read")),
-    };
-    let text =
-        |r: Ref| pickle.str(r).map(str::to_owned).or_else(|| pickle.int(r).map(|number| number.to_string()));
-    let mut storage = Storage {
-        key: text(*key).ok_or("has a storage without a key")?,
-        element,
-        length: natural(pickle, *length, "storage length")?,
-        start: 0,
-        embedded: None,
-    };
-    if let Some(&view) = rest.first()
-        && let Some(parts) = pickle.sequence(view)
-    {
-        let [_key, start, length] = *parts else {
-            return Err("has a damaged view of a storage".into());
-        };
-        storage.start = natural(pickle, start, "view offset")?;
-        storage.length = natural(pickle, length, "view length")?;
-    }
-    Ok(storage)
-}
-
-/// The bytes behind `torch.storage._load_from_bytes`.
-fn embedded_bytes(pickle: &Pickle, value: Ref) -> Option<Ref> {
-    let object = pickle.object(value)?;
-    match pickle.class(object.class)? {
-        ("torch.storage", "_load_from_bytes") => pickle.sequence(object.args)?.first().copied(),
-        _ => None,
-    }
-}
-
-fn natural(pickle: &Pickle, value: Ref, what: &str) -> Result<usize, String> {
-    let number = pickle.int(value).ok_or_else(|| format!("has {} for its {what}", pickle.describe(value)))?;
-    usize::try_from(number).map_err(|_| format!("has a negative {what} ({number})"))
-}
-
 fn naturals(pickle: &Pickle, value: Ref, what: &str) -> Result<Vec<usize>, String> {
     // `torch.Size` is pickled as a call with a tuple.
     let value = match pickle.object(value) {
@@ -304,27 +232,6 @@ fn naturals(pickle: &Pickle, value: Ref, what: &str) -> Result<Vec<usize>, Strin
         return Err(format!("has {} dimensions", items.len()));
     }
     items.iter().map(|&item| natural(pickle, item, what)).collect()
-}
-
-/// `Some(None)` for an untyped storage.
-fn element_of_storage(module: &str, name: &str) -> Option<Option<Element>> {
-    if !matches!(module, "torch" | "torch.cuda" | "torch.storage") {
-        return None;
-    }
-    Some(Some(match name {
-        "FloatStorage" => Element::F32,
-        "HalfStorage" => Element::F16,
-        "BFloat16Storage" => Element::BF16,
-        "DoubleStorage" => Element::F64,
-        "LongStorage" => Element::I64,
-        "IntStorage" => Element::I32,
-        "ShortStorage" => Element::I16,
-        "CharStorage" => Element::I8,
-        "ByteStorage" => Element::U8,
-        "BoolStorage" => Element::Bool,
-        "UntypedStorage" | "_UntypedStorage" => return Some(None),
-        _ => return None,
-    }))
 }
 
 fn element_of_dtype(name: &str) -> Option<Element> {

@@ -1,6 +1,9 @@
+use super::legacy::read as read_legacy;
+use super::zip::read as read_zip;
 use super::*;
 use crate::error::Result;
-use crate::formats::state_dict::{HostTensor, StateDict, TensorData, read_state_dict};
+use crate::formats::state_dict::{HostTensor, StateDict, TensorData};
+use crate::formats::weights_file::read_state_dict;
 use ::zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 use proptest::prelude::*;
 use std::io::{Cursor, Write};

@@ -15,7 +15,7 @@ use zip::ZipArchive;
 ///
 /// # Errors
 /// [`Error::Malformed`] if it is damaged, holds no state dict, or something in it that would have to be run.
-pub fn read(mut source: impl Read + Seek, path: &Path) -> Result<StateDict> {
+pub(super) fn read(mut source: impl Read + Seek, path: &Path) -> Result<StateDict> {
     let damaged = |e: zip::result::ZipError| {
         Error::malformed(path, format!("damaged checkpoint: {e}"), "copy or download it again")
     };
