@@ -2,10 +2,12 @@
 //! The result is in the order of the set, whichever thread was first; a damaged image leaves its reason in its place.
 //! Memory is bounded by the range asked for and by one decoded image per thread.
 
-use super::decode::{RgbImage, decode_noted};
+use super::container::Skipped;
+use super::decode::decode_noted;
 use super::names::promised_format;
 use super::preprocess::{Pixels, Preprocessing};
-use super::source::{ImageSet, Skipped};
+use super::rgb::RgbImage;
+use super::source::ImageSet;
 use rayon::prelude::*;
 use std::ops::Range;
 

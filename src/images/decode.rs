@@ -2,18 +2,13 @@
 //! The format is told by the content, never by the name.
 //! Whatever the bytes are, the answer is an image or a reason, within bounded memory.
 
+use super::rgb::{MAX_PIXELS, RgbImage, check_pixels};
 use super::{jpeg, png};
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use serde::{Deserialize, Serialize};
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-
-/// Pixels of one image, at most: twice the number above which Pillow warns, where it refuses a file as a decompression bomb.
-pub const MAX_PIXELS: u64 = 2 * 178_956_970;
-
-/// Pixels along one side, at most; what resizing needs grows with it, whatever the other side is.
-pub const MAX_SIDE: u64 = 1 << 18;
 
 /// Memory of one decoder, at most, in bytes: four per pixel of the largest image.
 const MAX_ALLOCATION: u64 = 4 * MAX_PIXELS;
@@ -28,17 +23,6 @@ pub enum Alpha {
     White,
     /// Dropped; the stored colours show, as with Pillow's `convert("RGB")`.
     Drop,
-}
-
-/// An image, `[H, W, 3]`, RGB, 0..=255.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RgbImage {
-    /// Pixels per row.
-    pub width: u32,
-    /// Rows.
-    pub height: u32,
-    /// `height * width * 3` values, row by row.
-    pub pixels: Vec<u8>,
 }
 
 /// An image with what is worth knowing about its file.
@@ -87,18 +71,6 @@ pub fn decode_noted(bytes: &[u8], alpha: Alpha) -> Result<Decoded, String> {
         }
     };
     Ok(Decoded { image: upright(image, orientation)?, format, note })
-}
-
-/// Refuses sizes that nothing could be done with.
-pub(super) fn check_pixels(width: u64, height: u64) -> Result<(), String> {
-    match width.checked_mul(height) {
-        Some(0) => Err("the image has no pixels".into()),
-        _ if width.max(height) > MAX_SIDE => {
-            Err(format!("{width} x {height}: a side is longer than {MAX_SIDE} pixels"))
-        }
-        Some(n) if n <= MAX_PIXELS => Ok(()),
-        _ => Err(format!("{width} x {height} pixels are more than the {MAX_PIXELS} that are read")),
-    }
 }
 
 fn name(kind: ImageFormat) -> Option<&'static str> {

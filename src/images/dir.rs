@@ -2,9 +2,9 @@
 //! Symbolic links are followed; loops, dangling links and closed directories are reported and passed over.
 //! Paths are made again from their text when read, so that a million of them are held once.
 
+use super::container::{Container, Entry, Found, Listing, Skipped};
 use super::names::{is_image, shown};
 use super::read_at::read_bounded;
-use super::source::{Container, Entry, Found, Listing, Skipped};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, check_stop};
 use std::collections::HashMap;

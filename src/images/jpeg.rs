@@ -2,7 +2,7 @@
 //! Accurate integer DCT and smooth chroma upsampling (the library's defaults); CMYK is turned to RGB as Pillow does.
 //! The C library reports errors by unwinding: it is caught here, and nothing is printed.
 
-use super::decode::{MAX_PIXELS, RgbImage, check_pixels};
+use super::rgb::{MAX_PIXELS, RgbImage, check_pixels};
 use image::metadata::Orientation;
 use mozjpeg::Marker;
 use mozjpeg::decompress::{DecompressBuilder, DecompressStarted, Format};

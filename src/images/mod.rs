@@ -3,6 +3,7 @@
 //! A damaged file is a value with a reason, never an end of the run.
 
 mod batch;
+mod container;
 mod decode;
 mod dir;
 mod jpeg;
@@ -11,6 +12,7 @@ mod png;
 mod preprocess;
 mod read_at;
 mod resize;
+mod rgb;
 mod source;
 #[cfg(test)]
 mod source_tests;
@@ -22,10 +24,12 @@ mod write;
 mod zip;
 
 pub use batch::{Prepared, load};
-pub use decode::{Alpha, Decoded, MAX_PIXELS, MAX_SIDE, RgbImage, decode, decode_noted};
+pub use container::{ArchiveRange, InputDigest, Skipped};
+pub use decode::{Alpha, Decoded, decode, decode_noted};
 pub use names::EXTENSIONS;
 pub use preprocess::{Color, Fit, Pixels, Preprocessing};
 pub use read_at::MAX_FILE_BYTES;
 pub use resize::{AxisMap, Filter, resize};
-pub use source::{ArchiveRange, ImageSet, InputDigest, Skipped};
+pub use rgb::{MAX_PIXELS, MAX_SIDE, RgbImage};
+pub use source::ImageSet;
 pub use write::{contact_sheet, gray_or_rgb, write_png, write_png_bytes};

@@ -1,14 +1,13 @@
 //! From an image of any size to the numbers that a network takes.
 //! Geometry and colours are done in 8 bits as Pillow, torchvision and timm do them; only the last step, and
 //! [`Filter::Interpolate`], is in float32.
-//! The whole description is one value: printed, stored with every reference, and part of its digest.
+//! The whole description is one value, which is printed and stored with every reference.
 
-use super::decode::{Alpha, RgbImage};
+use super::decode::Alpha;
 use super::resize::{AxisMap, Filter, Window, resize_window, resize_window_exact};
+use super::rgb::RgbImage;
 use crate::error::{Error, Result};
-use crate::formats::digest::hex;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 /// How the shape of an image is brought to that of the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -285,16 +284,6 @@ impl Preprocessing {
         parts.push(format!("std {}", list(&self.std)));
         parts.join(", ")
     }
-
-    /// The description as JSON, fields in fixed order.
-    pub fn json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
-    }
-
-    /// SHA-256 (hex) of [`Preprocessing::json`].
-    pub fn digest(&self) -> String {
-        hex(&Sha256::digest(self.json()))
-    }
 }
 
 /// Pillow's `convert("L")`: ITU-R 601-2 in 16-bit fixed point.
@@ -424,14 +413,13 @@ mod tests {
 
     #[test]
     fn it_is_stored_in_fixed_order_and_read_back() {
-        let json = how().json();
+        let json = serde_json::to_string(&how()).unwrap();
         assert!(
             json.starts_with(
                 r#"{"width":224,"height":224,"fit":"crop","crop_ratio":0.875,"filter":"bicubic""#
             )
         );
         assert_eq!(serde_json::from_str::<Preprocessing>(&json).unwrap(), how());
-        assert_ne!(Preprocessing { alpha: Alpha::Drop, ..how() }.digest(), how().digest());
         assert!(serde_json::from_str::<Preprocessing>(&json.replace("}", r#","more":1}"#)).is_err());
     }
 

@@ -1,126 +1,25 @@
 //! A set of image files, wherever they lie: what is in it, in which order, and how to read one.
-//! Each kind of place (directory, zip, tar, one file) is a file of its own that lists and reads.
+//! A module for each kind of container (directory, zip, tar, several tars) lists and reads.
 //! Rows of every later result are positions in this set.
 
+use super::container::{ArchiveRange, Container, Entry, Found, InputDigest, Listing, Skipped};
 use super::names::{looked_for, shown};
 use super::{dir, tar, tars, zip};
 use crate::error::{Error, Result};
-use crate::formats::digest::hex;
 use crate::progress::Progress;
 use crate::shards::Shard;
-use sha2::{Digest, Sha256};
 use std::fs::File;
-use std::ops::Range;
 use std::path::Path;
-
-/// An input that could not be used.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Skipped {
-    /// The input, as it is named in results.
-    pub path: String,
-    /// Why it could not be used.
-    pub reason: String,
-}
-
-impl Skipped {
-    pub(super) fn new(path: impl Into<String>, reason: impl Into<String>) -> Skipped {
-        Skipped { path: path.into(), reason: reason.into() }
-    }
-}
-
-/// One image file of a set.
-#[derive(Debug)]
-pub(super) struct Entry {
-    /// The text of its relative path.
-    pub path: String,
-    /// Bytes, as listed.
-    pub size: u64,
-    /// What its container calls it.
-    pub slot: usize,
-}
-
-/// A place that image files lie in. It numbers what it lists and reads by that number, from any thread.
-pub(super) trait Container: Send + Sync {
-    /// All bytes of the entry, or why not (without the path).
-    fn read(&self, entry: &Entry) -> Result<Vec<u8>, String>;
-}
-
-/// An image file as its container found it.
-pub(super) struct Found {
-    /// Relative path with `/` between its parts, in the bytes of the file system or archive.
-    pub name: Vec<u8>,
-    pub size: u64,
-    pub slot: usize,
-}
-
-/// What a container lists, in any order. Of several entries of one name the last counts.
-pub(super) struct Listing {
-    pub container: Box<dyn Container>,
-    pub found: Vec<Found>,
-    pub unreadable: Vec<Skipped>,
-    /// Of a set of several archives.
-    pub archives: Option<Archives>,
-}
-
-/// The archives of a set, in the order of their entries.
-pub(super) struct Archives {
-    /// The first slot of each that was looked into.
-    pub firsts: Vec<usize>,
-    /// What these are of all, where there are others.
-    pub part: Option<ArchiveRange>,
-}
-
-/// The archives that one shard looks into, of all archives of a set.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ArchiveRange {
-    /// Those of the shard, by their place among all.
-    pub own: Range<usize>,
-    /// How many there are in all.
-    pub count: usize,
-    /// SHA-256 (hex) over name and size of every archive file.
-    pub digest: String,
-}
-
-impl Archives {
-    /// Where the entries of each archive end, of all entries in order: each archive's are side by side.
-    fn ends(&self, entries: &[Entry]) -> Vec<usize> {
-        let archive = |entry: &Entry| self.firsts.partition_point(|&first| first <= entry.slot);
-        let mut ends: Vec<usize> = Vec::new();
-        let mut end = 0;
-        for archive in entries.chunk_by(|a, b| archive(a) == archive(b)) {
-            end += archive.len();
-            ends.push(end);
-        }
-        ends
-    }
-}
 
 /// Image files in a fixed order: by relative path, bytewise, with `/` between its parts.
 pub struct ImageSet {
     container: Box<dyn Container>,
     entries: Vec<Entry>,
     unreadable: Vec<Skipped>,
-    /// Where each archive ends, if the set is one of archives.
+    /// Where the images of each archive end, if the set is made of archives.
     sections: Option<Vec<usize>>,
+    /// The archives listed for a shard; `None` if all were.
     part: Option<ArchiveRange>,
-}
-
-/// SHA-256 over the path and size of every image in order: the same for the same input, without reading it.
-#[derive(Default)]
-pub struct InputDigest(Sha256);
-
-impl InputDigest {
-    /// Takes the next image in.
-    pub fn add(&mut self, path: &str, size: u64) {
-        self.0.update((path.len() as u64).to_le_bytes());
-        self.0.update(path.as_bytes());
-        self.0.update(size.to_le_bytes());
-    }
-
-    /// In lower-case hexadecimal.
-    pub fn finish(self) -> String {
-        hex(&self.0.finalize())
-    }
 }
 
 /// Extensions of compressed archives, for a hint.
@@ -130,8 +29,8 @@ impl ImageSet {
     /// Lists the images of a directory (with all below it), a `.zip`, a `.tar`, or one image file. A range of archives,
     /// `{00000..00099}.tar`, is one set, and so are the `.tar` files of a directory that holds no image itself.
     ///
-    /// Entries are images by their extension ([`EXTENSIONS`](super::EXTENSIONS)); others are passed over without a word.
-    /// A single file named directly is taken whatever it is called. Nothing is decoded here.
+    /// Entries are images by their extension ([`EXTENSIONS`](super::EXTENSIONS)); other entries are ignored.
+    /// A single file that `path` names is taken whatever its extension. Nothing is decoded here.
     /// Progress is reported with a total of 0, as the number of images is not known before.
     ///
     /// # Errors
@@ -140,8 +39,9 @@ impl ImageSet {
         ImageSet::look_into(path, None, progress)
     }
 
-    /// As [`ImageSet::open`], for a process that does one shard of the work. Of a set of archives, if there are as many as shards,
-    /// only those of the shard are looked into, and the set is of their images alone, maybe none: [`ImageSet::part`] says so.
+    /// As [`ImageSet::open`], for a process that does one shard of the work. If the set has at least as many archives as there are
+    /// shards, only the archives of this shard are listed, and the set holds their images alone (there may be none):
+    /// [`ImageSet::part`] names them.
     ///
     /// # Errors
     /// As [`ImageSet::open`].
@@ -254,7 +154,7 @@ impl ImageSet {
         self.sections.as_deref()
     }
 
-    /// Which archives the set is of, where [`ImageSet::open_shard`] has looked into no others.
+    /// The archives that [`ImageSet::open_shard`] listed for its shard; `None` if the set is complete.
     pub fn part(&self) -> Option<&ArchiveRange> {
         self.part.as_ref()
     }
@@ -293,7 +193,7 @@ impl ImageSet {
         self.container.read(&self.entries[i])
     }
 
-    /// What could not even be listed: directories without permission, link loops, dangling links, unusable archive entries.
+    /// Inputs that could not be listed: directories without permission, link loops, dangling links, unusable archive entries.
     pub fn unreadable(&self) -> &[Skipped] {
         &self.unreadable
     }

@@ -2,9 +2,9 @@
 //! Headers are walked once for the offsets; entries are then read side by side at their offset.
 //! An archive that is cut short gives what lies before the cut.
 
+use super::container::{Container, Entry, Found, Listing, Skipped};
 use super::names::{is_image, relative, shown};
 use super::read_at::{FileAt, read_bounded};
-use super::source::{Container, Entry, Found, Listing, Skipped};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, check_stop};
 use std::fs::File;

@@ -1,8 +1,8 @@
 //! Several tar archives as one set: WebDataset shards named as a range, `{00000..00099}.tar`, and the archives of a folder, as
 //! img2dataset leaves them beside tables of captions. An image is named by its archive and its name in there.
 
+use super::container::{ArchiveRange, Archives, Container, Entry, Found, InputDigest, Listing, Skipped};
 use super::read_at::FileAt;
-use super::source::{ArchiveRange, Archives, Container, Entry, Found, InputDigest, Listing, Skipped};
 use super::tar::{Walked, read_entry, walk};
 use crate::error::{Error, Result};
 use crate::progress::Progress;

@@ -1,7 +1,7 @@
 //! Images that the program makes: PNG files, and sheets of many.
 
-use super::decode::RgbImage;
 use super::resize::{Filter, resize};
+use super::rgb::RgbImage;
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomic;
 use image::codecs::png::PngEncoder;

@@ -2,9 +2,9 @@
 //! The central directory is read once; entries are then read side by side, each with its own position in the file.
 //! Names only label results (nothing is written to disk), yet those that lead out of the archive are left out.
 
+use super::container::{Container, Entry, Found, Listing, Skipped};
 use super::names::{is_image, relative, shown};
 use super::read_at::{FileAt, read_bounded};
-use super::source::{Container, Entry, Found, Listing, Skipped};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use std::fs::File;
