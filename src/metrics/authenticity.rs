@@ -52,7 +52,7 @@ pub fn authenticity(comparison: &Comparison<'_>) -> Result<Authenticity> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::prdc::Boundary;
+    use super::super::manifold::Boundary;
     use super::super::test_support::{Fixture, options, set};
     use super::*;
     use crate::progress::Silent;

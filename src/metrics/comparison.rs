@@ -1,9 +1,10 @@
 //! Two sets side by side, with everything that several metrics share computed once: neighbours, memberships, statistics.
 //! A [`FeatureSet`] is a side; the real one serves any number of generated ones.
 
-use super::prdc::{Boundary, Manifold, Membership, Test, clipped_radii};
+use super::kernel;
+use super::manifold::{Boundary, Manifold, Membership, Test, clipped_radii};
+use super::spectrum;
 use super::statistics::{RootedStatistics, Statistics};
-use super::{kid, vendi};
 use crate::error::{Error, Result};
 use crate::neighbors::{ExactIndex, NeighborIndex, Neighbors, Search, check_finite};
 use crate::progress::Progress;
@@ -62,11 +63,11 @@ pub struct FeatureSet<'p> {
 
 /// The content of `cell`, made on first use.
 fn cached<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
-    if cell.get().is_none() {
-        let made = make()?;
-        let _ = cell.set(made);
+    if let Some(made) = cell.get() {
+        return Ok(made);
     }
-    cell.get().ok_or_else(|| Error::data("a value that several metrics share is lost", ""))
+    let made = make()?;
+    Ok(cell.get_or_init(|| made))
 }
 
 impl<'p> FeatureSet<'p> {
@@ -190,20 +191,20 @@ impl<'p> FeatureSet<'p> {
         })
     }
 
-    /// The mean kernel of pairs of different rows (see [`mod@kid`]).
+    /// The mean of the polynomial kernel over pairs of different rows.
     ///
     /// # Errors
-    /// As [`kid::own_pairs`].
+    /// [`Error::Data`] for fewer than two rows; [`Error::Interrupted`].
     pub fn kid_own(&self) -> Result<f64> {
-        cached(&self.kid_own, || self.told(kid::own_pairs(self.features()?))).copied()
+        cached(&self.kid_own, || self.told(kernel::own_pairs(self.features()?))).copied()
     }
 
-    /// Eigenvalues of the second moment of the rows at unit length (see [`mod@vendi`]).
+    /// Eigenvalues of the second moment of the rows at unit length (the cosine kernel's, but for zeros).
     ///
     /// # Errors
-    /// As [`vendi::spectrum`].
+    /// As [`spectrum::spectrum`].
     pub fn spectrum(&self) -> Result<&[f64]> {
-        cached(&self.spectrum, || self.told(vendi::spectrum(self.features()?))).map(Vec::as_slice)
+        cached(&self.spectrum, || self.told(spectrum::spectrum(self.features()?))).map(Vec::as_slice)
     }
 }
 
@@ -275,9 +276,8 @@ impl<'a> Comparison<'a> {
                 Test { radii: spheres.radii(k_density)?, boundary: Boundary::Excluded },
                 Test { radii: clipped_radii(&spheres.radii(k_density)?), boundary: Boundary::Included },
             ];
-            let found = spheres.memberships(self.generated.index()?, &tests, self.progress)?;
-            let [precision, density, strict, clipped] = <[Membership; 4]>::try_from(found)
-                .map_err(|_| Error::data("a test of memberships is lost", ""))?;
+            let [precision, density, strict, clipped] =
+                spheres.memberships(self.generated.index()?, tests, self.progress)?;
             Ok(Memberships { precision, density, strict, clipped })
         })
     }
@@ -287,8 +287,8 @@ impl<'a> Comparison<'a> {
         cached(&self.recalled, || {
             let spheres = self.generated.manifold()?;
             let test = Test { radii: spheres.radii(self.options.k)?, boundary: self.options.boundary };
-            let found = spheres.memberships(self.real.index()?, &[test], self.progress)?;
-            found.into_iter().next().ok_or_else(|| Error::data("a test of memberships is lost", ""))
+            let [found] = spheres.memberships(self.real.index()?, [test], self.progress)?;
+            Ok(found)
         })
     }
 
@@ -302,4 +302,18 @@ impl<'a> Comparison<'a> {
             self.real.index()?.search(self.generated.features()?, None, search, self.progress)
         })
     }
+
+    /// A warning if a set has so few rows that spheres of `k` neighbours say little.
+    pub(super) fn too_few_for(&self, k: usize) -> Option<String> {
+        let small = [self.real, self.generated].into_iter().filter_map(|set| set.rows()).min()?;
+        let needed = ROWS_PER_NEIGHBOR * k;
+        (small < needed).then(|| {
+            format!(
+                "{small} rows are few for spheres of {k} neighbours (below {needed} they cover much of the space)"
+            )
+        })
+    }
 }
+
+/// A set of fewer rows than this for each neighbour is warned about; prdc itself needs k + 2 rows.
+const ROWS_PER_NEIGHBOR: usize = 10;

@@ -1,5 +1,6 @@
 //! The spheres around the samples of a set, each as large as the distance to its k-th other sample, and who lies in them.
 
+use crate::density::quantile_linear;
 use crate::error::{Error, Result};
 use crate::neighbors::{ExactIndex, NeighborIndex, Neighbors, Search};
 use crate::progress::Progress;
@@ -62,6 +63,19 @@ pub struct Membership {
     pub smallest_radius: Vec<f64>,
     /// How many rows each sphere holds, `[N]`: above 0 counts for coverage.
     pub rows_of_sphere: Vec<u32>,
+}
+
+/// Radii `[N]`, none above their median.
+pub fn clipped_radii(radii: &[f64]) -> Vec<f64> {
+    let median = median(radii);
+    radii.iter().map(|radius| radius.min(median)).collect()
+}
+
+/// The median, between the two middle values of an even number.
+pub(super) fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    if sorted.is_empty() { f64::NAN } else { quantile_linear(&sorted, 0.5) }
 }
 
 impl Manifold {
@@ -140,12 +154,12 @@ impl Manifold {
     ///
     /// # Errors
     /// [`Error::Data`] if the widths or the number of radii do not fit; [`Error::Interrupted`].
-    pub fn memberships(
+    pub fn memberships<const N: usize>(
         &self,
         others: &ExactIndex,
-        tests: &[Test],
+        tests: [Test; N],
         progress: &dyn Progress,
-    ) -> Result<Vec<Membership>> {
+    ) -> Result<[Membership; N]> {
         let spheres = self.len();
         if tests.iter().any(|test| test.radii.len() != spheres) {
             return Err(Error::data(format!("every test needs {spheres} radii"), ""));
@@ -153,7 +167,7 @@ impl Manifold {
         let rows = others.rows();
         let widest: Vec<f64> =
             (0..spheres).map(|i| tests.iter().map(|test| test.radii[i]).fold(0.0, f64::max)).collect();
-        let counters: Vec<Counters> = tests.iter().map(|_| Counters::new(spheres, rows)).collect();
+        let counters: [Counters; N] = std::array::from_fn(|_| Counters::new(spheres, rows));
         let visit = |sphere: u32, row: u32, distance: f64| {
             for (test, counters) in tests.iter().zip(&counters) {
                 let radius = test.radii[sphere as usize];
@@ -163,7 +177,7 @@ impl Manifold {
             }
         };
         others.visit_within(self.features(), &widest, &visit, progress)?;
-        Ok(counters.into_iter().map(Counters::finish).collect())
+        Ok(counters.map(Counters::finish))
     }
 
     /// [`Manifold::memberships`] for one `k`.
@@ -177,8 +191,8 @@ impl Manifold {
         boundary: Boundary,
         progress: &dyn Progress,
     ) -> Result<Membership> {
-        let mut found = self.memberships(others, &[Test { radii: self.radii(k)?, boundary }], progress)?;
-        found.pop().ok_or_else(|| Error::data("a test of memberships is lost", ""))
+        let [found] = self.memberships(others, [Test { radii: self.radii(k)?, boundary }], progress)?;
+        Ok(found)
     }
 }
 
@@ -221,7 +235,7 @@ impl Counters {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::test_support::{Fixture, assert_close};
+    use super::super::test_support::{Fixture, assert_close};
     use super::*;
     use crate::progress::Silent;
     use ndarray::Array2;

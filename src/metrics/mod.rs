@@ -5,13 +5,17 @@
 mod authenticity;
 mod comparison;
 pub mod frechet;
+mod kernel;
 pub mod kid;
+mod manifold;
 mod matrix;
+mod pool_membership;
 pub mod prdc;
 pub mod rarity;
 pub mod realism;
 mod resampling;
 mod rke;
+mod spectrum;
 mod statistics;
 #[cfg(test)]
 mod test_support;
@@ -20,6 +24,8 @@ pub mod vendi;
 pub use authenticity::{Authenticity, authenticity};
 pub use comparison::{Comparison, FeatureSet, Options};
 pub use frechet::frechet_distance;
+pub use manifold::{Boundary, Manifold, Membership, Test};
+pub use pool_membership::PoolMembership;
 pub use resampling::{Draws, halves};
 pub use statistics::{RootedStatistics, Statistics};
 

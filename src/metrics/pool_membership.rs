@@ -1,6 +1,6 @@
 //! Precision, density and coverage of any choice from a pool, without looking at a distance again.
 //! One pass finds the pairs (real sphere, pool row inside it); they are few, about k for each row.
-//! Recall has no such short cut: the spheres of a choice are its own (see [`super::Manifold`]).
+//! Recall has no such short cut: the spheres of a choice are its own (see [`Manifold`]).
 
 use super::manifold::{Manifold, Test};
 use crate::error::{Error, Result};
@@ -97,8 +97,8 @@ impl PoolMembership {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::test_support::Fixture;
-    use super::super::Boundary;
+    use super::super::manifold::Boundary;
+    use super::super::test_support::Fixture;
     use super::*;
     use crate::progress::Silent;
     use ndarray::{Axis, s};

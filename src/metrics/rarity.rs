@@ -15,7 +15,7 @@ pub fn rarity(comparison: &Comparison<'_>) -> Result<Vec<f64>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::prdc::Boundary;
+    use super::super::manifold::Boundary;
     use super::super::test_support::{Fixture, assert_close, options, set};
     use super::*;
     use crate::progress::Silent;

@@ -3,8 +3,8 @@
 //! (The authors' code gives the square of this.)
 
 use super::comparison::Comparison;
+use super::manifold::median;
 use super::matrix::product_with_transpose;
-use crate::density::quantile_linear;
 use crate::error::Result;
 use crate::neighbors::distance::squared_l2;
 use crate::progress::check_stop;
@@ -13,13 +13,6 @@ use rayon::prelude::*;
 
 /// Rows multiplied at a time.
 const BLOCK: usize = 256;
-
-/// The median, between the two middle values of an even number.
-pub(super) fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    if sorted.is_empty() { f64::NAN } else { quantile_linear(&sorted, 0.5) }
-}
 
 /// The realism of each generated row, `[M]`: infinite on the centre of a sphere, NaN where no sphere is below the median.
 ///
@@ -109,7 +102,7 @@ impl Spheres<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::prdc::Boundary;
+    use super::super::manifold::Boundary;
     use super::super::test_support::{Fixture, assert_close, options, set};
     use super::*;
     use crate::progress::Silent;

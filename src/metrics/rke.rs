@@ -1,7 +1,7 @@
 //! The Rényi kernel entropy score of order 2 (Jalali, Li and Farnia 2023, arXiv 2305.19297) with the cosine kernel: the Vendi score of
 //! order 2, which is less moved by rare images than that of order 1.
 
-use super::vendi::{nonzero, replicates};
+use super::spectrum::{nonzero, of_bootstrap_samples};
 use super::{Better, Measured, Metric, Needs};
 
 /// The registry's entry.
@@ -14,11 +14,11 @@ pub const METRIC: Metric = Metric {
     by_default: true,
     alone: true,
     compute: |comparison| Ok(Measured::value(rke(comparison.generated.spectrum()?))),
-    replicates: Some(|comparison, draws| replicates(comparison, draws, rke)),
+    replicates: Some(|comparison, draws| of_bootstrap_samples(comparison.generated.features()?, draws, rke)),
     caution: |_| None,
 };
 
-/// The score of a spectrum (see [`super::vendi::spectrum`]): one over the sum of its squares.
+/// The score of a spectrum (see [`super::spectrum::spectrum`]): one over the sum of its squares.
 pub fn rke(spectrum: &[f64]) -> f64 {
     1.0 / nonzero(spectrum).map(|value| value * value).sum::<f64>()
 }

@@ -4,7 +4,7 @@ use crate::progress::Silent;
 use ndarray::Array2;
 
 use super::comparison::{FeatureSet, Options};
-use super::prdc::Boundary;
+use super::manifold::Boundary;
 
 pub use crate::density::test_support::Fixture;
 

@@ -1,6 +1,6 @@
 //! What the registry promises of every metric.
 
-use super::prdc::Boundary;
+use super::manifold::Boundary;
 use super::test_support::{Fixture, options, set};
 use super::*;
 use crate::progress::Silent;

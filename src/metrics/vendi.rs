@@ -1,17 +1,8 @@
 //! The Vendi score (Friedman and Dieng 2023, arXiv 2210.02410) with the cosine kernel: the effective number of different images, from
-//! 1 (all alike) to n. The eigenvalues of the kernel `X X^T / n` are those of the second moment `X^T X / n` but for zeros, so that
-//! `[D, D]` suffices.
+//! 1 (all alike) to n.
 
-use super::comparison::Comparison;
-use super::matrix::{eigenvalues, scatter};
-use super::resampling::Draws;
+use super::spectrum::{nonzero, of_bootstrap_samples};
 use super::{Better, Measured, Metric, Needs};
-use crate::error::Result;
-use ndarray::{Array2, ArrayView2};
-use rayon::prelude::*;
-
-/// Eigenvalues below this are rounding errors of zeros.
-const ZERO: f64 = 1e-12;
 
 /// The registry's entry.
 pub const METRIC: Metric = Metric {
@@ -23,69 +14,21 @@ pub const METRIC: Metric = Metric {
     by_default: true,
     alone: true,
     compute: |comparison| Ok(Measured::value(vendi_score(comparison.generated.spectrum()?))),
-    replicates: Some(|comparison, draws| replicates(comparison, draws, vendi_score)),
+    replicates: Some(|comparison, draws| {
+        of_bootstrap_samples(comparison.generated.features()?, draws, vendi_score)
+    }),
     caution: |_| None,
 };
-
-/// Eigenvalues, ascending, `[D]`, of the second moment of rows `[N, D]` brought to unit length. They sum to 1, less by the share of
-/// rows of zeros, which have no direction and stay zero.
-///
-/// # Errors
-/// [`crate::Error::Interrupted`].
-pub fn spectrum(features: ArrayView2<f32>) -> Result<Vec<f64>> {
-    eigenvalues(moment(features, features.nrows(), |at| at)?.view())
-}
-
-fn moment(
-    features: ArrayView2<f32>,
-    rows: usize,
-    row_at: impl Fn(usize) -> usize + Sync,
-) -> Result<Array2<f64>> {
-    let norms: Vec<f64> = (0..features.nrows())
-        .into_par_iter()
-        .map(|row| features.row(row).iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt())
-        .collect();
-    let mut moment = scatter(rows, features.ncols(), &|at, columns, out| {
-        let at = row_at(at);
-        let row = features.row(at);
-        let norm = if norms[at] > 0.0 { norms[at] } else { 1.0 };
-        for (out, column) in out.iter_mut().zip(columns) {
-            *out = f64::from(row[column]) / norm;
-        }
-    })?;
-    moment /= rows as f64;
-    Ok(moment)
-}
 
 /// The Vendi score of a spectrum: the exponential of its entropy.
 pub fn vendi_score(spectrum: &[f64]) -> f64 {
     (-nonzero(spectrum).map(|value| value * value.ln()).sum::<f64>()).exp()
 }
 
-/// Eigenvalues that are not zero.
-pub(super) fn nonzero(spectrum: &[f64]) -> impl Iterator<Item = f64> {
-    spectrum.iter().copied().filter(|value| *value > ZERO)
-}
-
-/// A function of the spectrum, for resampled generated sets.
-pub(super) fn replicates(
-    comparison: &Comparison<'_>,
-    draws: &Draws,
-    score: fn(&[f64]) -> f64,
-) -> Result<Vec<f64>> {
-    let features = comparison.generated.features()?;
-    draws
-        .rows(features.nrows())
-        .map(|rows| {
-            let moment = moment(features, rows.len(), |at| rows[at] as usize)?;
-            Ok(score(&eigenvalues(moment.view())?))
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::rke::rke;
+    use super::super::spectrum::spectrum;
     use super::super::test_support::{Fixture, assert_close};
     use super::*;
     use ndarray::s;

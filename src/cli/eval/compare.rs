@@ -6,7 +6,7 @@ use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::extract::Identity;
 use crate::formats::table::{Table, Values};
-use crate::metrics::prdc::Boundary;
+use crate::metrics::Boundary;
 use crate::metrics::rarity::rarity;
 use crate::metrics::realism::realism;
 use crate::metrics::{

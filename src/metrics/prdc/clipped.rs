@@ -3,9 +3,8 @@
 //! outside for the coverage, whatever convention the other metrics follow.
 
 use super::super::comparison::Comparison;
-use super::super::realism::median;
+use super::super::manifold::{Manifold, clipped_radii};
 use super::super::{Better, Measured, Metric, Needs};
-use super::{Manifold, too_few_for};
 use crate::error::Result;
 
 /// The registry's entry of clipped density.
@@ -19,7 +18,7 @@ pub const DENSITY: Metric = Metric {
     alone: false,
     compute: density,
     replicates: None,
-    caution: |comparison| too_few_for(comparison, comparison.options.k_density),
+    caution: |comparison| comparison.too_few_for(comparison.options.k_density),
 };
 
 /// The registry's entry of clipped coverage.
@@ -33,14 +32,8 @@ pub const COVERAGE: Metric = Metric {
     alone: false,
     compute: coverage,
     replicates: None,
-    caution: |comparison| too_few_for(comparison, comparison.options.k_density),
+    caution: |comparison| comparison.too_few_for(comparison.options.k_density),
 };
-
-/// Radii `[N]`, none above their median.
-pub fn clipped_radii(radii: &[f64]) -> Vec<f64> {
-    let median = median(radii);
-    radii.iter().map(|radius| radius.min(median)).collect()
-}
 
 fn density(comparison: &Comparison<'_>) -> Result<Measured> {
     let k = comparison.options.k_density;
@@ -110,8 +103,8 @@ pub fn expected_coverage(good: usize, k: usize, real: usize) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::manifold::Boundary;
     use super::super::super::test_support::{Fixture, assert_close, options, set};
-    use super::super::Boundary;
     use super::*;
     use crate::progress::Silent;
     use ndarray::s;

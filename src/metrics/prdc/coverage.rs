@@ -1,7 +1,6 @@
 //! Coverage (Naeem et al. 2020, arXiv 2002.09797, eq. 4).
 
 use super::super::{Better, Measured, Metric, Needs};
-use super::too_few_for;
 
 /// The registry's entry.
 pub const METRIC: Metric = Metric {
@@ -14,5 +13,5 @@ pub const METRIC: Metric = Metric {
     alone: false,
     compute: |comparison| Ok(Measured::share(&comparison.memberships()?.density.rows_of_sphere)),
     replicates: None,
-    caution: |comparison| too_few_for(comparison, comparison.options.k_density),
+    caution: |comparison| comparison.too_few_for(comparison.options.k_density),
 };

@@ -1,7 +1,6 @@
 //! Density (Naeem et al. 2020, arXiv 2002.09797, eq. 3).
 
 use super::super::{Better, Measured, Metric, Needs};
-use super::too_few_for;
 
 /// The registry's entry.
 pub const METRIC: Metric = Metric {
@@ -19,5 +18,5 @@ pub const METRIC: Metric = Metric {
         Ok(Measured::mean(counts.iter().map(|count| f64::from(*count)).collect(), move |mean| mean / k))
     },
     replicates: None,
-    caution: |comparison| too_few_for(comparison, comparison.options.k_density),
+    caution: |comparison| comparison.too_few_for(comparison.options.k_density),
 };

@@ -1,7 +1,6 @@
 //! Improved precision (Kynkäänniemi et al. 2019, arXiv 1904.06991, eq. 2).
 
 use super::super::{Better, Measured, Metric, Needs};
-use super::too_few_for;
 
 /// The registry's entry.
 pub const METRIC: Metric = Metric {
@@ -14,5 +13,5 @@ pub const METRIC: Metric = Metric {
     alone: false,
     compute: |comparison| Ok(Measured::share(&comparison.memberships()?.precision.spheres_of_row)),
     replicates: None,
-    caution: |comparison| too_few_for(comparison, comparison.options.k),
+    caution: |comparison| comparison.too_few_for(comparison.options.k),
 };
