@@ -3,12 +3,13 @@
 //! Every file is standard; the manifest says what it was made with, and anything made otherwise is refused.
 
 pub mod embed;
-mod findings;
 mod import;
 mod index;
 mod manifest;
 pub mod score;
+mod score_builder;
 mod scorer;
+mod scores;
 pub mod sharded;
 mod sharded_graphs;
 pub mod sharded_index;

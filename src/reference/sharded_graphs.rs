@@ -2,8 +2,8 @@
 //! The merge takes for each row the nearest of all parts, by (distance, row); the graphs of all parts are the index.
 //! A part keeps the features of its own rows in memory, and the merge those of one part at a time; others are read in groups.
 
-use super::findings::Findings;
 use super::score::{ScoreOptions, SetScores};
+use super::score_builder::ScoreBuilder;
 use super::sharded_neighbors::{file, groups, read, without_neighbors, write};
 use super::store::Reference;
 use crate::error::{Error, Result};
@@ -161,13 +161,13 @@ pub(super) fn join_graphs(
     device: &Device,
     progress: &dyn Progress,
 ) -> Result<SetScores> {
-    let mut findings = Findings::new(features, options)?;
-    merge_found(parts, options.k, features.dim().0, progress, |found| findings.add(found))?;
+    let mut builder = ScoreBuilder::new(features, options)?;
+    merge_found(parts, options.k, features.dim().0, progress, |found| builder.add(found))?;
     let graphs: Vec<(&Path, &Files)> =
         with_rows(parts).map(|part| (part.dir.as_path(), &part.record.files)).collect();
     let graphs = StreamedGraphs::open(features, parts.len(), &graphs, device)?;
     let record = graphs.join(features, dir, options.k, options.seed, progress)?;
-    findings.scores(record, |rows, search| graphs.mean_distances(features, rows, search, progress))
+    builder.finish(record, |rows, search| graphs.mean_distances(features, rows, search, progress))
 }
 
 #[cfg(test)]

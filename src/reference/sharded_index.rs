@@ -3,9 +3,9 @@
 //! reads features as they are needed; only the predictor takes all at once.
 //! With HNSW graphs each part has the neighbours of all rows among its own (`sharded_graphs`).
 
-use super::findings::Findings;
 use super::index::{IndexOptions, Indexed, keep};
 use super::score::{ScoreOptions, SetScores, check_enough};
+use super::score_builder::ScoreBuilder;
 use super::sharded_graphs::{fill, join_graphs, make_graph};
 use super::sharded_neighbors::{TOGETHER, append, file, groups, read, without_neighbors, write};
 use super::store::Reference;
@@ -157,18 +157,18 @@ fn join_exact(
     progress: &dyn Progress,
 ) -> Result<SetScores> {
     let rows = features.dim().0;
-    let mut findings = Findings::new(features, options)?;
+    let mut builder = ScoreBuilder::new(features, options)?;
     progress.start("merging neighbours", rows as u64, "rows");
     for part in parts {
         check_stop(String::new)?;
         let path = part.file(NEIGHBORS).ok_or_else(|| without_neighbors(part))?;
         let count = part.record.inputs.len();
-        findings.add(&read(&path, (count, options.k), 0..rows)?);
+        builder.add(&read(&path, (count, options.k), 0..rows)?);
         progress.advance(count as u64);
     }
     progress.finish();
-    findings
-        .scores(IndexRecord::exact(), |rows, search| search_again(features, rows, search, device, progress))
+    builder
+        .finish(IndexRecord::exact(), |rows, search| search_again(features, rows, search, device, progress))
 }
 
 /// The mean distances `[n]` of some rows of a set to their neighbours (d_K), in groups.

@@ -1,7 +1,7 @@
-//! What is kept of the neighbours of a set: some numbers for each row. Lists of neighbours come in groups, in the order of rows, and
-//! go again, so that memory is not for all of them; one run has them in one group, a merge in many.
+//! The scores of a set from the neighbours of its rows. Lists of neighbours are added in groups, in the order of rows, and not kept,
+//! so that memory holds a few numbers for each row. An unsharded run adds one group, a merge of shards many.
 
-use super::score::{Duplicates, ScoreOptions, Scores, SetScores};
+use super::scores::{Duplicates, ScoreOptions, Scores, SetScores};
 use crate::density::{
     Distribution, IntrinsicDimension, NearDuplicateSearch, PseudoDensity, median_pair_distance,
     near_duplicate_threshold,
@@ -13,8 +13,8 @@ use crate::neighbors::{IndexRecord, Neighbors, Search};
 /// Pairs of near-duplicates that are listed, the closest first; all are counted.
 const LISTED_PAIRS: usize = 100_000;
 
-/// The findings of rows `0..n`, of which the lists have come.
-pub(super) struct Findings {
+/// What is known of the rows `0..n` whose neighbours have been added.
+pub(super) struct ScoreBuilder {
     options: ScoreOptions,
     median_pair_distance: f64,
     mean_distances: Vec<f64>,
@@ -24,8 +24,8 @@ pub(super) struct Findings {
     dimension: IntrinsicDimension,
 }
 
-impl Findings {
-    /// Of no row yet. Of the set's features only a sample is read.
+impl ScoreBuilder {
+    /// A builder without rows. Only a sample of `features` `[N, D]` is read.
     ///
     /// # Errors
     /// As [`median_pair_distance`].
@@ -43,7 +43,7 @@ impl Findings {
         })
     }
 
-    /// Takes the neighbours of the rows that follow: each row's among the others, copies included.
+    /// Adds the neighbours of the rows that follow those before: of each row among all others, copies included.
     pub fn add(&mut self, neighbors: &Neighbors) {
         self.mean_distances.extend(neighbors.mean_distances());
         for q in 0..neighbors.len() {
@@ -55,12 +55,12 @@ impl Findings {
         self.dimension.add(neighbors);
     }
 
-    /// The scores of all rows. Where copies do not count, `search_again` finds d_K of the given rows, ascending: those with a copy
-    /// among their neighbours.
+    /// The scores of all rows. With [`Duplicates::Collapse`], `search_again` gives the mean neighbour distance of rows (ascending) that
+    /// have a copy among their neighbours.
     ///
     /// # Errors
     /// As [`PseudoDensity::fit`]; what `search_again` returns.
-    pub fn scores(
+    pub fn finish(
         mut self,
         index_record: IndexRecord,
         search_again: impl FnOnce(&[usize], Search) -> Result<Vec<f64>>,
