@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomic;
 use crate::images::ImageSet;
 use crate::progress::check_stop;
-use crate::report::{Exhibit, Stage, story};
+use crate::report::{Figure, Section, demo_page};
 use clap::{Args, Parser};
 use serde_json::Value;
 use std::fs;
@@ -18,7 +18,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// The whole story on bundled digits, in about a minute, without a network
+/// Run every technique on bundled digits, in about a minute, without a network
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -33,14 +33,14 @@ pub struct Demo {
     quiet: bool,
 }
 
-/// Stands for the output directory in commands.
+/// Placeholder of the output directory in commands.
 const ROOT: &str = "DEMO";
-/// The lines of `pd index` that are shown.
+/// Lines of the output of `pd index` that are shown.
 const SHOWN_LINES: usize = 18;
-/// Settings of fine-tuning each way: towards fidelity those that the generator was trained with, towards diversity the defaults.
+/// Fine-tuning settings: towards fidelity those that the generator was trained with, towards diversity the defaults.
 const TOWARDS_FIDELITY: &str = "--steps 400 --batch 128 --lr 1e-3 --beta1 0.5 --gamma 0.2 --r1-interval 4";
 const TOWARDS_DIVERSITY: &str = "--steps 300";
-/// What every stage is measured by.
+/// The metrics of every stage.
 const METRICS: [&str; 3] = ["precision", "recall", "fd"];
 
 const REWEIGHT: [&str; 3] = ["match", "fidelity", "diversity"];
@@ -48,30 +48,30 @@ const REWEIGHT: [&str; 3] = ["match", "fidelity", "diversity"];
 impl Demo {
     pub fn run(self) -> Result<()> {
         allow_second_order();
-        let mut tale = Tale::begin(&self.output, self.quiet)?;
-        tale.score()?;
-        tale.baseline()?;
-        tale.reweight()?;
-        tale.choose()?;
-        tale.perturb()?;
-        tale.finetune()?;
-        tale.end()
+        let mut run = DemoRun::begin(&self.output, self.quiet)?;
+        run.score()?;
+        run.baseline()?;
+        run.reweight()?;
+        run.choose()?;
+        run.perturb()?;
+        run.finetune()?;
+        run.end()
     }
 }
 
 /// Precision, recall and Fréchet distance.
 type Measured = [f64; METRICS.len()];
 
-/// What has been told so far.
-struct Tale {
+/// A run of the demonstration, with the sections and the table of its page so far.
+struct DemoRun {
     root: PathBuf,
     start: Instant,
-    stages: Vec<Stage>,
+    sections: Vec<Section>,
     plain: Option<Measured>,
     table: Vec<Vec<String>>,
 }
 
-impl Tale {
+impl DemoRun {
     fn begin(root: &Path, quiet: bool) -> Result<Self> {
         let start = Instant::now();
         let used = fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some());
@@ -98,7 +98,7 @@ impl Tale {
         Ok(Self {
             root: root.to_path_buf(),
             start,
-            stages: Vec::new(),
+            sections: Vec::new(),
             plain: None,
             table: vec![head.map(str::to_owned).into()],
         })
@@ -109,9 +109,13 @@ impl Tale {
     }
 
     fn stage(&mut self, title: &str, explanation: &str) -> Result<()> {
-        let title = format!("{} {title}", self.stages.len() + 1);
+        let title = format!("{} {title}", self.sections.len() + 1);
         say(&format!("\n== {title}\n{explanation}\n\n"))?;
-        self.stages.push(Stage { title, explanation: explanation.replace('\n', " "), ..Stage::default() });
+        self.sections.push(Section {
+            title,
+            explanation: explanation.replace('\n', " "),
+            ..Section::default()
+        });
         Ok(())
     }
 
@@ -123,29 +127,31 @@ impl Tale {
         let shown: Vec<String> = words.iter().map(|word| quoted(word)).collect();
         let shown = format!("pd {}", shown.join(" "));
         say(&format!("  $ {shown}\n"))?;
-        if let Some(stage) = self.stages.last_mut() {
-            stage.commands.push(shown);
+        if let Some(section) = self.sections.last_mut() {
+            section.commands.push(shown);
         }
         let cli = Cli::try_parse_from(["pd".to_owned()].into_iter().chain(words))
             .map_err(|e| Error::usage(e.to_string(), ""))?;
         output::capture(|| cli.dispatch())
     }
 
-    fn find(&mut self, finding: &str) -> Result<()> {
-        if let Some(stage) = self.stages.last_mut() {
-            stage.findings.push(finding.replace('\n', " "));
+    /// Prints a result and adds it to the section.
+    fn result(&mut self, text: &str) -> Result<()> {
+        if let Some(section) = self.sections.last_mut() {
+            section.results.push(text.replace('\n', " "));
         }
-        say(&format!("  {}\n", finding.replace('\n', "\n  ")))
+        say(&format!("  {}\n", text.replace('\n', "\n  ")))
     }
 
-    fn show(&mut self, exhibit: Exhibit) {
-        if let Some(stage) = self.stages.last_mut() {
-            stage.exhibits.push(exhibit);
+    /// Adds a figure to the section.
+    fn figure(&mut self, figure: Figure) {
+        if let Some(section) = self.sections.last_mut() {
+            section.figures.push(figure);
         }
     }
 
-    /// Measures sets against the half of the images that judges, and adds them to the table; `draws` is what an image cost.
-    fn judge(&mut self, sets: &[(&str, &str, f64)]) -> Result<()> {
+    /// Measures sets (directory, name, draws for each kept image) against the held-out half of the images, and adds them to the table.
+    fn measure(&mut self, sets: &[(&str, &str, f64)]) -> Result<()> {
         let dirs: Vec<String> = sets.iter().map(|(dir, ..)| format!("{ROOT}/{dir}")).collect();
         let command = format!(
             "eval --real {ROOT}/judge --generated {} --metrics {} --json",
@@ -190,7 +196,7 @@ impl Tale {
         for line in text.lines().take(SHOWN_LINES) {
             say(&format!("    {line}\n"))?;
         }
-        self.show(Exhibit::Reference(self.path("ref"), self.path("real")));
+        self.figure(Figure::Reference(self.path("ref"), self.path("real")));
         Ok(())
     }
 
@@ -201,8 +207,8 @@ impl Tale {
              (diversity). Frechet distance: how far its images as a whole are from the real ones; lower is better.",
         )?;
         self.command("sample --generator DEMO/generator -n 400 -o DEMO/plain")?;
-        self.judge(&[("plain", "as it is", 1.0)])?;
-        self.show(Exhibit::Gallery("as it is".into(), self.path("plain")));
+        self.measure(&[("plain", "as it is", 1.0)])?;
+        self.figure(Figure::Gallery("as it is".into(), self.path("plain")));
         Ok(())
     }
 
@@ -219,12 +225,12 @@ impl Tale {
             ))?;
             sets.push((bias, bias, draws_per_kept(&self.summary(bias)?)));
         }
-        self.judge(&sets)?;
+        self.measure(&sets)?;
         let place = |bias: &str| (bias.to_owned(), self.path(bias));
         let runs: Vec<(String, PathBuf)> = REWEIGHT.into_iter().map(place).collect();
-        self.show(Exhibit::Densities(runs.clone()));
+        self.figure(Figure::Densities(runs.clone()));
         for (bias, dir) in runs {
-            self.show(Exhibit::Gallery(format!("--bias {bias}"), dir));
+            self.figure(Figure::Gallery(format!("--bias {bias}"), dir));
         }
         Ok(())
     }
@@ -240,12 +246,12 @@ impl Tale {
             "sample --pool DEMO/pool --reference DEMO/ref --bias match -n 400 --distinct 5 --novel 5 -o DEMO/chosen",
         )?;
         let summary = self.summary("chosen")?;
-        self.find(&format!(
+        self.result(&format!(
             "refused: {} too near to another chosen one, {} too near to a real one",
             summary["not_distinct"], summary["not_novel"]
         ))?;
-        self.judge(&[("chosen", "chosen from a pool", 4.0)])?;
-        self.show(Exhibit::Gallery("chosen".into(), self.path("chosen")));
+        self.measure(&[("chosen", "chosen from a pool", 4.0)])?;
+        self.figure(Figure::Gallery("chosen".into(), self.path("chosen")));
         Ok(())
     }
 
@@ -261,13 +267,13 @@ impl Tale {
             ))?;
             let summary = self.summary(&format!("perturb-{bias}"))?;
             let number = |key: &str| summary["strengths"][0][key].as_f64().unwrap_or(f64::NAN);
-            self.find(&format!(
+            self.result(&format!(
                 "towards {bias}: {:.0} % moved as asked, mean pseudo density {:.3} to {:.3}; cost: 10 gradient steps an image",
                 100.0 * number("moved"),
                 number("mean_density_before"),
                 number("mean_density_after")
             ))?;
-            self.show(Exhibit::Pairs(self.path(&format!("perturb-{bias}"))));
+            self.figure(Figure::Pairs(self.path(&format!("perturb-{bias}"))));
         }
         Ok(())
     }
@@ -290,16 +296,16 @@ impl Tale {
             self.command(&format!("sample --generator {run}/{snapshot} -n 400 -o DEMO/{dir}"))?;
             sets.push((dir, about, 1.0));
         }
-        self.find("cost: 400 steps of 128 images, and 300 of 64")?;
+        self.result("cost: 400 steps of 128 images, and 300 of 64")?;
         let sets: Vec<(&str, &str, f64)> =
             sets.iter().map(|(dir, about, n)| (dir.as_str(), *about, *n)).collect();
-        self.judge(&sets)?;
-        self.find(
+        self.measure(&sets)?;
+        self.result(
             "The weights are strong, and what is gained at one end is paid for at the other and in distance: here reweighting is\n\
              the better bargain. Fine-tuning is for where every draw has to be cheap.",
         )?;
         for (dir, about, _) in sets {
-            self.show(Exhibit::Gallery(about.into(), self.path(dir)));
+            self.figure(Figure::Gallery(about.into(), self.path(dir)));
         }
         Ok(())
     }
@@ -315,7 +321,8 @@ impl Tale {
              distance beside precision and recall: piling up one kind of image looks good in precision alone."
                 .to_owned(),
         ];
-        let html = story("pd demo: fidelity and diversity of a generator", &lead, &self.stages, &self.table)?;
+        let html =
+            demo_page("pd demo: fidelity and diversity of a generator", &lead, &self.sections, &self.table)?;
         let page = self.path("report.html");
         write_atomic(&page, |out| out.write_all(html.as_bytes()))?;
         say("\n== All in one table\n\n")?;
@@ -328,7 +335,7 @@ impl Tale {
     }
 }
 
-/// The half that scores and the half that judges, as directories; files that are there are left.
+/// Writes every other image to `real/`, which scores, and the others to `held-out/`, which judges; existing files are kept.
 fn lay_out(set: &ImageSet, root: &Path) -> Result<()> {
     for i in 0..set.len() {
         let path = root.join(if i % 2 == 0 { "real" } else { "held-out" }).join(set.path(i));
@@ -380,7 +387,7 @@ fn aligned(rows: &[&Vec<String>]) -> String {
     out
 }
 
-/// Tells it at once.
+/// Prints at once, so that a slow stage shows what it does.
 fn say(text: &str) -> Result<()> {
     output::print(text)
 }

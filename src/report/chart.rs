@@ -1,6 +1,6 @@
 //! Histograms and curves as SVG. Sizes fit a phone; colours come from the page.
 
-use super::page::escaped;
+use super::text::escaped;
 use std::fmt::Write;
 
 const WIDTH: f64 = 480.0;

@@ -1,4 +1,4 @@
-//! The page of the demonstration: one stage after the other, each with its commands, what it cost, and what it gave.
+//! The page of the demonstration: a section for each stage, with its commands, its results and figures.
 
 use super::chart::{Series, histogram};
 use super::page::Page;
@@ -16,23 +16,23 @@ const GALLERY: usize = 40;
 /// Pairs of images.
 const PAIRS: usize = 6;
 
-/// A part of the story.
+/// A section of the page: one stage of the demonstration.
 #[derive(Default)]
-pub struct Stage {
+pub struct Section {
     /// Its heading.
     pub title: String,
     /// What it does, in plain words.
     pub explanation: String,
-    /// The commands it stands for.
+    /// The commands that the stage runs.
     pub commands: Vec<String>,
-    /// What came of it.
-    pub findings: Vec<String>,
-    /// What there is to see.
-    pub exhibits: Vec<Exhibit>,
+    /// Its results, a sentence each.
+    pub results: Vec<String>,
+    /// Its charts and images.
+    pub figures: Vec<Figure>,
 }
 
-/// Something to see.
-pub enum Exhibit {
+/// A chart or images, made from a directory of results.
+pub enum Figure {
     /// A reference and the images that it was made of.
     Reference(PathBuf, PathBuf),
     /// Images that were kept by `pd sample`, under a caption.
@@ -43,11 +43,16 @@ pub enum Exhibit {
     Pairs(PathBuf),
 }
 
-/// The page. `lead` says what it shows; `table` is the result of all stages, its first row the heads.
+/// The page as HTML. `lead` are its first paragraphs; `table` is the result of all stages, its first row the column heads.
 ///
 /// # Errors
 /// As [`super::report`].
-pub fn story(title: &str, lead: &[String], stages: &[Stage], table: &[Vec<String>]) -> Result<String> {
+pub fn demo_page(
+    title: &str,
+    lead: &[String],
+    sections: &[Section],
+    table: &[Vec<String>],
+) -> Result<String> {
     let mut page = Page::new(title, lead);
     if let Some((head, rows)) = table.split_first() {
         page.section(
@@ -58,22 +63,22 @@ pub fn story(title: &str, lead: &[String], stages: &[Stage], table: &[Vec<String
         );
         page.table(&head.iter().map(String::as_str).collect::<Vec<_>>(), rows);
     }
-    for stage in stages {
-        page.section(&stage.title, &stage.explanation);
-        page.commands(&stage.commands);
-        for finding in &stage.findings {
-            page.paragraph(finding);
+    for section in sections {
+        page.section(&section.title, &section.explanation);
+        page.commands(&section.commands);
+        for result in &section.results {
+            page.paragraph(result);
         }
-        for exhibit in &stage.exhibits {
-            show(&mut page, exhibit)?;
+        for figure in &section.figures {
+            show(&mut page, figure)?;
         }
     }
     Ok(page.html())
 }
 
-fn show(page: &mut Page, exhibit: &Exhibit) -> Result<()> {
-    match exhibit {
-        Exhibit::Reference(dir, images) => {
+fn show(page: &mut Page, figure: &Figure) -> Result<()> {
+    match figure {
+        Figure::Reference(dir, images) => {
             let scores = Columns::read(&dir.join(files::SCORES))?;
             let pictures = Pictures::of(ImageSet::open(images, &Silent)?);
             reference::distribution(page, &Reference::open(dir)?, &scores)?;
@@ -82,7 +87,7 @@ fn show(page: &mut Page, exhibit: &Exhibit) -> Result<()> {
             page.paragraph("The most typical:");
             reference::extremes(page, &scores, &pictures, true, PAIRS)
         }
-        Exhibit::Gallery(caption, dir) => {
+        Figure::Gallery(caption, dir) => {
             let pictures = Pictures::of(ImageSet::open(dir, &Silent)?);
             let kept = sample::kept_files(dir)?;
             let shown: Vec<Thumbnail> =
@@ -90,7 +95,7 @@ fn show(page: &mut Page, exhibit: &Exhibit) -> Result<()> {
             page.strip(caption, &shown);
             Ok(())
         }
-        Exhibit::Densities(runs) => {
+        Figure::Densities(runs) => {
             let read = |(name, dir): &(String, PathBuf)| {
                 let kept = sample::kept_densities(dir)?;
                 Ok((name.clone(), kept))
@@ -101,7 +106,7 @@ fn show(page: &mut Page, exhibit: &Exhibit) -> Result<()> {
             page.chart(&histogram("Pseudo density of what was kept", "pseudo density", &series, &[]));
             Ok(())
         }
-        Exhibit::Pairs(dir) => {
+        Figure::Pairs(dir) => {
             let table = Columns::read(&dir.join(sample::TABLE))?;
             perturb::pairs(page, dir, &table, PAIRS)
         }

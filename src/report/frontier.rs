@@ -1,6 +1,6 @@
 //! Precision against recall of many settings, with the frontier: in the manner of the paper's figures.
 
-use super::page::escaped;
+use super::text::escaped;
 use std::fmt::Write;
 
 /// A setting in the plot.

@@ -13,9 +13,10 @@ mod pictures;
 mod reference;
 mod sample;
 mod sweep;
+mod text;
 
 pub use chart::{Mark, Series, histogram, line_chart};
-pub use demo::{Exhibit, Stage, story};
+pub use demo::{Figure, Section, demo_page};
 pub use frontier::{Point, frontier_plot};
 pub use page::{Card, Page, Shown};
 pub use pictures::{Pictures, Thumbnail};

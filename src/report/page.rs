@@ -1,10 +1,8 @@
-//! The page around everything: one HTML file, readable on a phone and on a wall, by day and by night.
+//! A page: one HTML file, for small and large screens, light and dark.
 
 use super::pictures::Thumbnail;
+use super::text::{escaped, shortened};
 use std::fmt::Write;
-
-/// Longest name that is shown whole, in characters.
-const LONGEST_NAME: usize = 160;
 
 const STYLE: &str = include_str!("page.css");
 
@@ -162,26 +160,6 @@ impl Page {
     }
 }
 
-/// Text for HTML and SVG: markup escaped, control characters and marks that turn the direction of text made visible.
-pub(super) fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                out.push(char::REPLACEMENT_CHARACTER);
-            }
-            c if c.is_control() && c != '\n' => out.push(char::REPLACEMENT_CHARACTER),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
 /// A paragraph for HTML, in which a flag keeps its dashes: a browser breaks lines behind them.
 fn prose(text: &str) -> String {
     let words = text.split(' ').map(|word| match word.starts_with("--") {
@@ -189,18 +167,6 @@ fn prose(text: &str) -> String {
         false => escaped(word),
     });
     words.collect::<Vec<_>>().join(" ")
-}
-
-/// A name with its middle left out if it is very long.
-pub(super) fn shortened(name: &str) -> String {
-    let count = name.chars().count();
-    if count <= LONGEST_NAME {
-        return name.to_owned();
-    }
-    let side = LONGEST_NAME / 2;
-    let start: String = name.chars().take(side).collect();
-    let end: String = name.chars().skip(count - side).collect();
-    format!("{start}…{end}")
 }
 
 #[cfg(test)]
@@ -220,13 +186,5 @@ mod tests {
         let html = page.html();
         assert!(!html.contains("<script") && !html.contains('\u{202e}') && !html.contains('\u{7}'));
         assert!(html.contains("&lt;script&gt;alert(&#39;1&#39;)"));
-    }
-
-    #[test]
-    fn a_very_long_name_keeps_both_ends() {
-        let name = format!("start{}end", "ä".repeat(100_000));
-        let short = shortened(&name);
-        assert!(short.starts_with("start") && short.ends_with("end") && short.chars().count() <= 161);
-        assert_eq!(shortened("a.png"), "a.png");
     }
 }

@@ -1,6 +1,6 @@
 //! Small copies of images, inside the page.
 
-use super::page::{escaped, shortened};
+use super::text::{escaped, shortened};
 use crate::error::{Error, Result};
 use crate::images::{Alpha, Filter, ImageSet, RgbImage, decode, resize};
 use crate::progress::Progress;
