@@ -87,6 +87,14 @@ impl Error {
         Error::Usage { reason: reason.into(), hint: hint.into() }
     }
 
+    /// Puts the name of a set in front of an error about its numbers; other errors name what they are about.
+    pub fn about(self, name: &str) -> Error {
+        match self {
+            Error::Data { reason, hint } => Error::Data { reason: format!("{name}: {reason}"), hint },
+            other => other,
+        }
+    }
+
     /// What to do about it, where something can be done.
     pub fn hint(&self) -> Option<&str> {
         match self {

@@ -7,7 +7,7 @@ use super::trainer::{Scalars, Trainer};
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::generate::ForwardOptions;
-use crate::metrics::{Comparison, FeatureSet, Options, evaluate, metric};
+use crate::metrics::{Comparison, FeatureSet, Options, estimate, metric};
 use crate::progress::{Progress, Silent, check_stop};
 use crate::reference::Reference;
 use candle_core::Device;
@@ -76,7 +76,7 @@ impl Evaluator {
         let generated = FeatureSet::new(features.into_shared(), &self.options, &Silent)?;
         let comparison = Comparison::new(&self.real, &generated, &self.options, &Silent)?;
         let metrics = [metric(DISTANCE)?, metric("precision")?, metric("recall")?];
-        let estimates = evaluate(&comparison, &metrics, None)?;
+        let estimates = estimate(&comparison, &metrics, None)?;
         Ok(estimates.into_iter().map(|estimate| (estimate.column, estimate.value)).collect())
     }
 }

@@ -2,7 +2,7 @@
 //! nearest real sample than that one is from its own nearest. Copies of real samples are not authentic.
 
 use super::comparison::Comparison;
-use super::{Better, Measured, Metric, Needs};
+use super::metric::{Better, Measured, Metric, Needs};
 use crate::error::Result;
 
 /// The registry's entry.

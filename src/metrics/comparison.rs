@@ -10,10 +10,11 @@ use crate::neighbors::{ExactIndex, NeighborIndex, Neighbors, Search, check_finit
 use crate::progress::Progress;
 use candle_core::Device;
 use ndarray::{ArcArray2, ArrayView2};
+use serde::{Deserialize, Serialize};
 use std::cell::OnceCell;
 
 /// What the metrics depend on besides the features.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Options {
     /// Neighbours that set the radii of precision, recall, realism and rarity.
     pub k: usize,
@@ -23,12 +24,17 @@ pub struct Options {
     pub boundary: Boundary,
     /// Subsets of `kid-subsets`.
     pub kid_subsets: usize,
-    /// Rows of each of them.
+    /// Rows of each subset of `kid-subsets`.
     pub kid_subset_size: usize,
-    /// Key of every random draw.
+    /// Random seed.
     pub seed: u64,
     /// Where exact search multiplies matrices; the metrics are the same on any device.
+    #[serde(skip, default = "cpu")]
     pub device: Device,
+}
+
+fn cpu() -> Device {
+    Device::Cpu
 }
 
 impl Default for Options {
@@ -103,19 +109,14 @@ impl<'p> FeatureSet<'p> {
         }
     }
 
-    /// Names the set, for errors.
+    /// Gives the set a name, which its errors begin with.
     pub fn named(self, name: impl Into<String>) -> Self {
         FeatureSet { name: name.into(), ..self }
     }
 
-    /// Says in an error which set it is about.
+    /// Puts the name of the set in front of an error.
     fn told<T>(&self, result: Result<T>) -> Result<T> {
-        result.map_err(|error| match error {
-            Error::Data { reason, hint } if !self.name.is_empty() => {
-                Error::Data { reason: format!("{}: {reason}", self.name), hint }
-            }
-            other => other,
-        })
+        result.map_err(|error| if self.name.is_empty() { error } else { error.about(&self.name) })
     }
 
     /// `[N, D]`
@@ -222,11 +223,11 @@ pub(super) struct Memberships {
 
 /// A real and a generated set.
 pub struct Comparison<'a> {
-    /// What is imitated.
+    /// The real set.
     pub real: &'a FeatureSet<'a>,
-    /// What imitates it.
+    /// The generated set.
     pub generated: &'a FeatureSet<'a>,
-    /// How.
+    /// Parameters of the metrics; both sets were made with them.
     pub options: &'a Options,
     progress: &'a dyn Progress,
     memberships: OnceCell<Memberships>,

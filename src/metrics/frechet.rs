@@ -3,13 +3,24 @@
 
 use super::comparison::Comparison;
 use super::matrix::{eigenvalues, multiply};
+use super::metric::{Better, Measured, Metric, Needs};
 use super::resampling::Draws;
 use super::statistics::{RootedStatistics, Statistics};
-use super::{Better, Measured, Metric, Needs};
 use crate::error::{Error, Result};
+use crate::extract::Identity;
 
 /// Rows below this multiple of the width make the estimate mostly bias.
 const ROWS_PER_COLUMN: usize = 2;
+
+/// What the distance is called in the feature space of the 2015 Inception network, and only there.
+pub const FID: &str = "fid";
+/// The extractor of that space.
+pub const FID_EXTRACTOR: &str = "inception-fid";
+
+/// Whether the distance of features made like this is the FID.
+pub(super) fn is_fid(identity: &Identity) -> bool {
+    identity.extractor == FID_EXTRACTOR && !identity.normalize
+}
 
 /// The registry's entry.
 pub const METRIC: Metric = Metric {

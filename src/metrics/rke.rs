@@ -1,8 +1,8 @@
 //! The Rényi kernel entropy score of order 2 (Jalali, Li and Farnia 2023, arXiv 2305.19297) with the cosine kernel: the Vendi score of
 //! order 2, which is less moved by rare images than that of order 1.
 
+use super::metric::{Better, Measured, Metric, Needs};
 use super::spectrum::{nonzero, of_bootstrap_samples};
-use super::{Better, Measured, Metric, Needs};
 
 /// The registry's entry.
 pub const METRIC: Metric = Metric {

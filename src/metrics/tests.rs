@@ -12,7 +12,7 @@ fn values(real: &Array2<f32>, generated: &Array2<f32>, draws: Option<Draws>) -> 
     (options.kid_subsets, options.kid_subset_size) = (3, 50);
     let (real, generated) = (set(real.clone(), &options), set(generated.clone(), &options));
     let comparison = Comparison::new(&real, &generated, &options, &Silent).unwrap();
-    evaluate(&comparison, METRICS, draws).unwrap()
+    estimate(&comparison, METRICS, draws).unwrap()
 }
 
 fn of(estimates: &[Estimate], column: &str) -> f64 {
@@ -96,7 +96,7 @@ fn statistics_alone_serve_the_frechet_distance_and_nothing_else() {
     let known = FeatureSet::from_statistics(Statistics::of(real.view()).unwrap(), &Silent);
     let generated = set(fake.clone(), &options);
     let comparison = Comparison::new(&known, &generated, &options, &Silent).unwrap();
-    let found = evaluate(&comparison, &[&frechet::METRIC], None).unwrap();
+    let found = estimate(&comparison, &[&frechet::METRIC], None).unwrap();
     assert_eq!(found[0].value, of(&values(&real, &fake, None), "fd"));
     for metric in METRICS.iter().filter(|metric| metric.needs == Needs::Features) {
         if !["vendi", "rke"].contains(&metric.name) {

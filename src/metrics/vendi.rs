@@ -1,8 +1,8 @@
 //! The Vendi score (Friedman and Dieng 2023, arXiv 2210.02410) with the cosine kernel: the effective number of different images, from
 //! 1 (all alike) to n.
 
+use super::metric::{Better, Measured, Metric, Needs};
 use super::spectrum::{nonzero, of_bootstrap_samples};
-use super::{Better, Measured, Metric, Needs};
 
 /// The registry's entry.
 pub const METRIC: Metric = Metric {

@@ -8,7 +8,7 @@ use super::weights::{Candidates, ImportanceWeights};
 use crate::density::random::{Purpose, uniform};
 use crate::density::{Rule, RuleChoice, Threshold, effective_sample_size};
 use crate::error::{Error, Result};
-use crate::metrics::{Comparison, FeatureSet, Metric, Options, evaluate, halves, metric};
+use crate::metrics::{Comparison, FeatureSet, Metric, Options, estimate, halves, metric};
 use crate::neighbors::BuildOptions;
 use crate::progress::{Progress, Silent, check_stop};
 use crate::reference::Scorer;
@@ -151,7 +151,7 @@ impl<'a> Space<'a> {
     pub fn judge(&self, generated: ArcArray2<f32>) -> Result<Vec<f64>> {
         let generated = FeatureSet::new(generated, &self.options, &Silent)?;
         let comparison = Comparison::new(&self.judges, &generated, &self.options, &Silent)?;
-        Ok(evaluate(&comparison, &self.metrics, None)?.into_iter().map(|e| e.value).collect())
+        Ok(estimate(&comparison, &self.metrics, None)?.into_iter().map(|e| e.value).collect())
     }
 }
 

@@ -1,7 +1,8 @@
 //! `pd eval --shard I/N`: features of all sets in parts; the comparison itself is the merge.
 
-use super::Eval;
-use super::compare::{Plan, Side, about, check_same};
+use super::args::Eval;
+use super::text::{json, warn_if_no_fid};
+use crate::cli::common::device;
 use crate::cli::terminal::Terminal;
 use crate::cli::{input, shard};
 use crate::error::{Error, Result};
@@ -10,7 +11,7 @@ use crate::formats::atomic::write_atomic;
 use crate::formats::is_features_file;
 use crate::formats::table::write_table;
 use crate::images::ImageSet;
-use crate::metrics::Statistics;
+use crate::metrics::{EvaluationOptions, EvaluationSet, SetContent, Statistics, check_same, evaluate};
 use crate::reference::sharded_sets::{MergedSet, SetInput, identify, inputs, read_set, sets_shard};
 use crate::reference::{Reference, is_reference};
 use crate::shards::{Merged, Part, Run, ShardRequest, check_whole, options_of, remove_parts};
@@ -24,6 +25,24 @@ pub const EVAL: &str = "eval";
 /// What the merge writes: the whole summary, and a row for each generated set.
 pub const RESULTS: [&str; 2] = ["eval.json", "eval.csv"];
 
+/// The sets of a run, and what is computed of them.
+#[derive(Serialize, Deserialize)]
+struct Plan {
+    /// Names of the sets: the real one, then the generated ones.
+    names: Vec<String>,
+    /// Metrics that were asked for; in the parts they stand beside the other options, not among them.
+    metrics: Vec<String>,
+    how: EvaluationOptions,
+}
+
+impl Plan {
+    fn new(args: &Eval) -> Self {
+        let names = args.paths().map(|path| path.display().to_string()).collect();
+        let mut how = args.options();
+        Plan { names, metrics: std::mem::take(&mut how.metrics), how }
+    }
+}
+
 /// What identifies a run.
 #[derive(Serialize, Deserialize)]
 struct EvalRun {
@@ -35,76 +54,77 @@ struct EvalRun {
     inputs: usize,
 }
 
-impl Eval {
-    pub(super) fn run_shard(
-        &self,
-        plan: Plan,
-        shard: ShardRequest,
-        out: &Path,
-        terminal: &Terminal,
-    ) -> Result<()> {
-        let shard = shard::resolve(shard)?;
-        let reference = is_reference(&self.real).then(|| Reference::open(&self.real)).transpose()?;
-        let request = self.extractor.request();
-        let extractor = match &reference {
-            Some(reference) => LoadedExtractor::for_identity(&reference.manifest.identity, &request)?,
-            None => LoadedExtractor::load(&request)?,
+/// Makes one shard of the features, in `out`.
+pub fn run_shard(args: &Eval, shard: ShardRequest, out: &Path, terminal: &Terminal) -> Result<()> {
+    let plan = Plan::new(args);
+    let shard = shard::resolve(shard)?;
+    let reference = is_reference(&args.real).then(|| Reference::open(&args.real)).transpose()?;
+    let request = args.extractor.request();
+    let extractor = match &reference {
+        Some(reference) => LoadedExtractor::for_identity(&reference.manifest.identity, &request)?,
+        None => LoadedExtractor::load(&request)?,
+    };
+    let mut identity = Some(extractor.identity().clone());
+    let mut sets = Vec::new();
+    for (path, name) in args.paths().zip(&plan.names) {
+        let set = if args.may_be_statistics(path) && Statistics::load(path)?.is_some() {
+            SetInput::File(path.to_path_buf())
+        } else if is_features_file(path) || is_reference(path) {
+            let ready = input::read(path, &args.extractor, reference.as_ref(), terminal);
+            let ready = ready.map_err(|error| error.about(name))?;
+            check_same(&mut identity, name, Some(&ready.identity))?;
+            SetInput::Features(ready.features, ready.paths)
+        } else {
+            SetInput::Images(ImageSet::open(path, terminal)?)
         };
-        let mut identity = Some(extractor.identity().clone());
-        let mut sets = Vec::new();
-        for (path, name) in self.paths().zip(&plan.names) {
-            let set = if self.may_be_statistics(path) && Statistics::load(path)?.is_some() {
-                SetInput::File(path.to_path_buf())
-            } else if is_features_file(path) || is_reference(path) {
-                let ready = input::read(path, &self.extractor, reference.as_ref(), terminal);
-                let ready = ready.map_err(|e| about(name, e))?;
-                check_same(&mut identity, name, Some(&ready.identity))?;
-                SetInput::Features(ready.features, ready.paths)
-            } else {
-                SetInput::Images(ImageSet::open(path, terminal)?)
-            };
-            sets.push(set);
-        }
-        if inputs(&sets) == 0 {
-            return Err(Error::usage(
-                "--shard cuts up images, and every set here is features already",
-                "leave --shard out",
-            ));
-        }
-        let run = EvalRun {
-            plan,
-            identity: extractor.identity().clone(),
-            sets: sets.iter().map(|set| identify(set, &extractor)).collect::<Result<_>>()?,
-            inputs: inputs(&sets),
-        };
-        let run = Run::new(EVAL, &run)?;
-        let options = self.extractor.embed_options();
-        let part = sets_shard(out, &sets, &extractor, options, (&run, shard), terminal)?;
-        shard::report(out, &part, terminal, self.run.json)
+        sets.push(set);
     }
+    if inputs(&sets) == 0 {
+        return Err(Error::usage(
+            "--shard cuts up images, and every set here is features already",
+            "leave --shard out",
+        ));
+    }
+    let run = EvalRun {
+        plan,
+        identity: extractor.identity().clone(),
+        sets: sets.iter().map(|set| identify(set, &extractor)).collect::<Result<_>>()?,
+        inputs: inputs(&sets),
+    };
+    let run = Run::new(EVAL, &run)?;
+    let options = args.extractor.embed_options();
+    let part = sets_shard(out, &sets, &extractor, options, (&run, shard), terminal)?;
+    shard::report(out, &part, terminal, args.run.json)
 }
 
 /// Compares the sets whose features are in the parts, and writes what a run with `-o` writes: `eval.json` and `eval.csv`.
 pub fn merge_eval(out: &Path, parts: &[Part], terminal: &Terminal) -> Result<Merged> {
     let run: EvalRun = options_of(parts)?;
     let merged = check_whole(out, parts, run.inputs)?;
-    let read = |set: usize| {
-        let (found, skipped) = read_set(parts, set, run.identity.dimension)?;
+    let Plan { names, metrics, how } = run.plan;
+    let mut options = EvaluationOptions { metrics, ..how };
+    options.parameters.device = device();
+    let identity = &run.identity;
+    let mut sets = names.into_iter().enumerate().map(|(set, name)| {
+        let (found, skipped) = read_set(parts, set, identity.dimension)?;
         terminal.report_skipped(&skipped);
-        match found {
+        let content = match found {
             MergedSet::Features(features, paths) => {
-                Ok(Side::Features { features: features.into_shared(), paths, identity: run.identity.clone() })
+                SetContent::Features { features: features.into_shared(), paths, identity: identity.clone() }
             }
             MergedSet::File(path) => match Statistics::load(&path)? {
-                Some(statistics) => Ok(Side::Statistics(statistics)),
-                None => Err(Error::malformed(&path, "holds no statistics", "run shard 0 again")),
+                Some(statistics) => SetContent::Statistics(statistics),
+                None => return Err(Error::malformed(&path, "holds no statistics", "run shard 0 again")),
             },
-        }
-    };
-    let summary = run.plan.compare(read, None, None, terminal)?;
-    let [json, csv] = RESULTS.map(|name| out.join(name));
-    write_table(csv, &summary.table()?)?;
-    write_atomic(json, |out| out.write_all(summary.json().as_bytes()))?;
+        };
+        Ok(EvaluationSet { name, content })
+    });
+    let real = sets.next().ok_or_else(|| Error::data("there is no set to compare with", ""))??;
+    let evaluation = evaluate(real, sets, &options, terminal)?;
+    warn_if_no_fid(&evaluation, terminal);
+    let [json_path, csv] = RESULTS.map(|name| out.join(name));
+    write_table(csv, &evaluation.table()?)?;
+    write_atomic(json_path, |out| out.write_all(json(&evaluation).as_bytes()))?;
     remove_parts(out)?;
     Ok(merged)
 }

@@ -4,7 +4,7 @@
 
 use super::super::comparison::Comparison;
 use super::super::manifold::{Manifold, clipped_radii};
-use super::super::{Better, Measured, Metric, Needs};
+use super::super::metric::{Better, Measured, Metric, Needs};
 use crate::error::Result;
 
 /// The registry's entry of clipped density.

@@ -1,6 +1,6 @@
 //! Coverage (Naeem et al. 2020, arXiv 2002.09797, eq. 4).
 
-use super::super::{Better, Measured, Metric, Needs};
+use super::super::metric::{Better, Measured, Metric, Needs};
 
 /// The registry's entry.
 pub const METRIC: Metric = Metric {

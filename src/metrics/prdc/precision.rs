@@ -1,6 +1,6 @@
 //! Improved precision (Kynkäänniemi et al. 2019, arXiv 1904.06991, eq. 2).
 
-use super::super::{Better, Measured, Metric, Needs};
+use super::super::metric::{Better, Measured, Metric, Needs};
 
 /// The registry's entry.
 pub const METRIC: Metric = Metric {

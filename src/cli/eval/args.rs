@@ -1,0 +1,157 @@
+//! The arguments of `pd eval`, and the sets and options that they name.
+
+use crate::cli::common::{self, ExtractorArgs, RunArgs};
+use crate::cli::{input, output};
+use crate::error::{Error, Result};
+use crate::formats::is_features_file;
+use crate::images::ImageSet;
+use crate::metrics::{Boundary, EvaluationOptions, FID, METRICS, Options};
+use crate::reference::is_reference;
+use crate::shards::ShardRequest;
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use std::path::{Path, PathBuf};
+
+/// Compare generated sets with a real one: FID, KID, precision, recall, density, coverage, ...
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  pd eval --real photos/ --generated samples/ fidelity/ diversity/
+  pd eval --real real.npy --generated fake.npy --metrics precision,recall")]
+pub struct Eval {
+    /// Real set: images (directory, .zip, .tar), features file, reference directory, or for the Frechet distance alone an .npz with mu and sigma
+    #[arg(long, value_name = "X")]
+    pub real: PathBuf,
+    /// Generated sets to compare: images, features files or reference directories
+    #[arg(long, value_name = "Y", num_args = 1.., required = true)]
+    pub generated: Vec<PathBuf>,
+    /// Metrics to compute; fid is another name for fd [default: all but kid-subsets]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = metric_names())]
+    pub metrics: Vec<String>,
+    /// Do one shard of the work: I/N with I from 0, auto/N or auto; `pd merge OUT` writes OUT/eval.json and OUT/eval.csv
+    #[arg(long, value_name = "I/N", value_parser = common::shard, requires = "output", conflicts_with_all = ["per_sample", "save_stats"])]
+    pub shard: Option<ShardRequest>,
+    /// Write a row per generated set to FILE (.csv, .jsonl, .parquet; .json: the whole summary) instead of printing it; with --shard, a directory
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Write a row per generated image to FILE: realism, rarity, nearest real image
+    #[arg(long, value_name = "FILE")]
+    pub per_sample: Option<PathBuf>,
+    /// Write mean and covariance of the real set to FILE.npz, as pytorch-fid reads them
+    #[arg(long, value_name = "FILE.npz")]
+    pub save_stats: Option<PathBuf>,
+    #[command(flatten)]
+    pub how: MetricArgs,
+    #[command(flatten)]
+    pub extractor: ExtractorArgs,
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+fn metric_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(METRICS.iter().map(|metric| metric.name).chain([FID]))
+}
+
+/// Extension of files of statistics.
+const STATISTICS: &str = "npz";
+
+/// How metrics are computed.
+#[derive(Args)]
+#[command(next_help_heading = "Metrics")]
+pub struct MetricArgs {
+    /// Number k of nearest neighbours for precision, recall, realism and rarity
+    #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    k: u32,
+    /// Number k of nearest neighbours for density and coverage, clipped or not
+    #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    k_density: u32,
+    /// Whether a sample lies inside a neighbourhood whose radius equals its distance
+    #[arg(long, default_value = "excluded")]
+    boundary: Boundary,
+    /// Number of subsets for the metric kid-subsets
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    kid_subsets: u32,
+    /// Rows in each subset for the metric kid-subsets
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
+    kid_subset_size: u32,
+    /// Also compare one random half of the real set with the other half, which shows the best values possible at that size
+    #[arg(long)]
+    pub self_check: bool,
+    /// Compute 95 % intervals from B bootstrap samples
+    #[arg(long, value_name = "B", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    bootstrap: Option<u32>,
+    /// Random seed
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+}
+
+impl Eval {
+    /// What the library is asked for.
+    pub fn options(&self) -> EvaluationOptions {
+        let how = &self.how;
+        EvaluationOptions {
+            metrics: self.metrics.clone(),
+            parameters: Options {
+                k: how.k as usize,
+                k_density: how.k_density as usize,
+                boundary: how.boundary,
+                kid_subsets: how.kid_subsets as usize,
+                kid_subset_size: how.kid_subset_size as usize,
+                seed: how.seed,
+                device: common::device(),
+            },
+            self_check: how.self_check,
+            bootstrap: how.bootstrap,
+            per_sample: self.per_sample.is_some(),
+        }
+    }
+
+    /// Refuses paths that cannot work, before anything is computed.
+    ///
+    /// # Errors
+    /// For a missing input, an output of an unknown format, or inputs that cannot be compared.
+    pub fn check_paths(&self) -> Result<()> {
+        let output = self.output.as_ref().filter(|_| self.shard.is_none());
+        for path in [output, self.per_sample.as_ref()].into_iter().flatten() {
+            output::check_table_path(path)?;
+        }
+        if let Some(path) = &self.save_stats
+            && path.extension().is_none_or(|e| e != STATISTICS)
+        {
+            return Err(Error::usage(
+                format!("{} does not end in .{STATISTICS}", path.display()),
+                "that is the format that is written",
+            ));
+        }
+        let all = || self.paths();
+        if let Some(missing) = all().find(|path| !ImageSet::is_named_by(path)) {
+            let missing_file = std::io::Error::from(std::io::ErrorKind::NotFound);
+            return Err(Error::io("open", missing)(missing_file));
+        }
+        let paths: Vec<&Path> = all().collect();
+        input::refuse_unused(&paths, &self.extractor)?;
+        let is_images = |path: &&Path| !is_features_file(path) && !is_reference(path);
+        let is_features = |path: &&Path| is_features_file(path) && !self.may_be_statistics(path);
+        if let (Some(features), Some(images)) = (all().find(is_features), all().find(is_images)) {
+            return Err(Error::usage(
+                format!(
+                    "{} holds features that another program made, {} holds images: they cannot be compared",
+                    features.display(),
+                    images.display()
+                ),
+                "give images, or features of one extractor, on both sides",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The real set, then the generated ones.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        [&self.real].into_iter().chain(&self.generated).map(PathBuf::as_path)
+    }
+
+    /// Whether a path may name a file of mean and covariance.
+    pub fn may_be_statistics(&self, path: &Path) -> bool {
+        self.extractor.key.is_none() && path.extension().is_some_and(|e| e.eq_ignore_ascii_case(STATISTICS))
+    }
+}

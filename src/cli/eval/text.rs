@@ -1,0 +1,115 @@
+//! What `pd eval` prints: the result for a person or as JSON, and what to know about its names.
+
+use crate::cli::terminal::Terminal;
+use crate::extract::Identity;
+use crate::metrics::frechet::{FID, FID_EXTRACTOR, METRIC};
+use crate::metrics::{Better, Estimate, EvaluatedSet, Evaluation};
+use crate::progress::Progress;
+use std::fmt::Write;
+
+/// The result as one JSON object.
+pub fn json(evaluation: &Evaluation) -> String {
+    format!("{:#}\n", evaluation.json())
+}
+
+/// Warns if `fid` was asked for and the distance may not be called so.
+pub fn warn_if_no_fid(evaluation: &Evaluation, terminal: &Terminal) {
+    if !evaluation.is_fid && evaluation.options.metrics.iter().any(|name| name == FID) {
+        terminal.warn(&format!(
+            "a Frechet distance is the FID only with --extractor {FID_EXTRACTOR}; here it is called {}",
+            METRIC.name
+        ));
+    }
+}
+
+/// The result for a person.
+pub fn text(evaluation: &Evaluation) -> String {
+    let mut out = String::new();
+    let _ = write_text(evaluation, &mut out);
+    out
+}
+
+fn write_text(evaluation: &Evaluation, out: &mut String) -> std::fmt::Result {
+    let rows = |n: Option<usize>| n.map_or("size unknown".to_string(), |n| format!("{n} rows"));
+    writeln!(out, "real: {}, {}", evaluation.real.name, rows(evaluation.real.rows))?;
+    let extractor = evaluation.identity.as_ref().map_or("unknown".to_string(), Identity::describe);
+    writeln!(out, "extractor: {extractor}")?;
+    let parameters = &evaluation.options.parameters;
+    writeln!(
+        out,
+        "k = {} (density and coverage: {}); {}\n",
+        parameters.k,
+        parameters.k_density,
+        parameters.boundary.describe()
+    )?;
+    for line in aligned(evaluation) {
+        writeln!(out, "{line}")?;
+    }
+    if let Some(count) = evaluation.options.bootstrap {
+        writeln!(out, "\n[ ]: central 95 % of {count} resampled sets")?;
+    }
+    writeln!(out)?;
+    for metric in &evaluation.metrics {
+        let name = evaluation.column_name(metric.columns.first().unwrap_or(&metric.name));
+        let way = match metric.better {
+            Better::Higher => "+",
+            Better::Lower => "-",
+            Better::Neither => " ",
+        };
+        writeln!(out, "{way} {name}: {}", metric.about)?;
+    }
+    writeln!(out, "(+ higher is better, - lower is better)")
+}
+
+/// The table, a line for each set.
+fn aligned(evaluation: &Evaluation) -> Vec<String> {
+    let columns: Vec<&'static str> =
+        evaluation.metrics.iter().flat_map(|metric| metric.columns).copied().collect();
+    let count = |n: Option<usize>| n.map_or("-".to_string(), |n| n.to_string());
+    let cell = |set: &EvaluatedSet, column: &str, show: &dyn Fn(&Estimate) -> String| {
+        set.estimate(column).map_or(String::new(), show)
+    };
+    let mut lines = vec![vec!["set".to_string(), "n".to_string()]];
+    lines[0].extend(columns.iter().map(|column| evaluation.column_name(column).to_string()));
+    let mut add = |name: &str, set: &EvaluatedSet| {
+        let mut line = vec![name.to_string(), count(set.rows)];
+        line.extend(columns.iter().map(|column| cell(set, column, &|e| number(e.value))));
+        lines.push(line);
+        for (at, sign) in ["[", "]"].into_iter().enumerate() {
+            if set.estimates.iter().any(|estimate| estimate.interval.is_some()) {
+                let bound = |e: &Estimate| e.interval.map_or(String::new(), |bounds| number(bounds[at]));
+                let mut line = vec![format!("  {sign}"), String::new()];
+                line.extend(columns.iter().map(|column| cell(set, column, &bound)));
+                lines.push(line);
+            }
+        }
+    };
+    for set in evaluation.generated.iter().chain(&evaluation.self_check) {
+        add(&set.name, set);
+    }
+    if !evaluation.real.estimates.is_empty() {
+        add(&format!("{} (real)", evaluation.real.name), &evaluation.real);
+    }
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..lines[0].len()).map(width).collect();
+    let line = |cells: &Vec<String>| {
+        let mut text = format!("{:<1$}", cells[0], widths[0]);
+        for (cell, width) in cells.iter().zip(&widths).skip(1) {
+            let _ = write!(text, "  {cell:>width$}");
+        }
+        text.trim_end().to_string()
+    };
+    lines.iter().map(line).collect()
+}
+
+/// A value with four significant digits.
+fn number(value: f64) -> String {
+    match value.abs() {
+        _ if !value.is_finite() => "-".into(),
+        size if size >= 1e6 => format!("{value:.3e}"),
+        size if size >= 100.0 => format!("{value:.1}"),
+        size if size >= 10.0 => format!("{value:.2}"),
+        size if size >= 0.01 || size == 0.0 => format!("{value:.4}"),
+        _ => format!("{value:.3e}"),
+    }
+}

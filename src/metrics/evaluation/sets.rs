@@ -1,0 +1,69 @@
+//! The sets that are compared, as they were read.
+
+use crate::error::{Error, Result};
+use crate::extract::Identity;
+use crate::metrics::comparison::{FeatureSet, Options};
+use crate::metrics::statistics::Statistics;
+use crate::progress::Progress;
+use ndarray::ArcArray2;
+
+/// A real or generated set.
+pub struct EvaluationSet {
+    /// What the results call it.
+    pub name: String,
+    /// What is known of it.
+    pub content: SetContent,
+}
+
+/// What is known of a set.
+pub enum SetContent {
+    /// The features of each image.
+    Features {
+        /// `[N, D]`
+        features: ArcArray2<f32>,
+        /// The name of each image, `[N]`.
+        paths: Vec<String>,
+        /// What the features were made with.
+        identity: Identity,
+    },
+    /// Mean and covariance only, enough for the Fréchet distance.
+    Statistics(Statistics),
+}
+
+impl EvaluationSet {
+    /// What the features were made with, where that is known.
+    pub fn identity(&self) -> Option<&Identity> {
+        match &self.content {
+            SetContent::Features { identity, .. } => Some(identity),
+            SetContent::Statistics(_) => None,
+        }
+    }
+
+    pub(super) fn feature_set<'p>(
+        &self,
+        options: &Options,
+        progress: &'p dyn Progress,
+    ) -> Result<FeatureSet<'p>> {
+        let set = match &self.content {
+            SetContent::Features { features, .. } => FeatureSet::new(features.clone(), options, progress)
+                .map_err(|error| error.about(&self.name))?,
+            SetContent::Statistics(statistics) => FeatureSet::from_statistics(statistics.clone(), progress),
+        };
+        Ok(set.named(&self.name))
+    }
+}
+
+/// Whether the set `name` was made like the sets before it. The first that has an identity is the one that others are held to.
+///
+/// # Errors
+/// [`Error::Usage`] if it was made with another extractor, other weights or another preprocessing.
+pub fn check_same(identity: &mut Option<Identity>, name: &str, own: Option<&Identity>) -> Result<()> {
+    let Some(own) = own else { return Ok(()) };
+    match identity.get_or_insert_with(|| own.clone()).difference(own) {
+        Some(difference) => Err(Error::usage(
+            format!("{name} does not fit the sets before it: {difference}"),
+            "all sets have to be made with the same extractor, weights and preprocessing",
+        )),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,105 @@
+//! What a metric is: an entry of the registry, and what it measures.
+
+use super::comparison::Comparison;
+use super::resampling::Draws;
+use crate::error::Result;
+
+/// Which way a metric is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Better {
+    /// Small values.
+    Lower,
+    /// Large values.
+    Higher,
+    /// Neither: it describes.
+    Neither,
+}
+
+/// Values of a metric on resampled generated sets.
+pub type Replicates = fn(&Comparison<'_>, &Draws) -> Result<Vec<f64>>;
+
+/// What must be known of both sides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Mean and covariance.
+    Statistics,
+    /// The features themselves.
+    Features,
+}
+
+/// An entry of the registry.
+pub struct Metric {
+    /// What a user calls it.
+    pub name: &'static str,
+    /// The columns it fills; an interval belongs to the first.
+    pub columns: &'static [&'static str],
+    /// What it says, in one line.
+    pub about: &'static str,
+    /// Which way it is good.
+    pub better: Better,
+    /// What it needs of both sides.
+    pub needs: Needs,
+    /// Whether it is computed where no metric is named.
+    pub by_default: bool,
+    /// Whether it describes the generated set alone, so that the real one has a value too.
+    pub alone: bool,
+    /// Its values.
+    pub compute: fn(&Comparison<'_>) -> Result<Measured>,
+    /// Its first value on resampled generated sets, for metrics that are no mean over rows.
+    pub replicates: Option<Replicates>,
+    /// Why its value means little for these sets, if so.
+    pub caution: fn(&Comparison<'_>) -> Option<String>,
+}
+
+/// What a metric found.
+pub struct Measured {
+    /// One value per column.
+    pub values: Vec<f64>,
+    /// Where the first value is a function of a mean over rows: those rows.
+    pub mean: Option<RowMean>,
+}
+
+/// A function of a mean over rows, generated or real.
+pub struct RowMean {
+    /// What each row adds to the mean.
+    pub rows: Vec<f64>,
+    /// From the mean to the metric.
+    pub value: Box<dyn Fn(f64) -> f64>,
+}
+
+impl Measured {
+    /// One value that is no mean over rows.
+    pub fn value(value: f64) -> Self {
+        Measured { values: vec![value], mean: None }
+    }
+
+    /// A function of the mean of `rows`.
+    pub fn mean(rows: Vec<f64>, value: impl Fn(f64) -> f64 + 'static) -> Self {
+        let mean = rows.iter().sum::<f64>() / rows.len() as f64;
+        Measured { values: vec![value(mean)], mean: Some(RowMean { rows, value: Box::new(value) }) }
+    }
+
+    /// The share of rows whose count is above 0.
+    pub fn share(counts: &[u32]) -> Self {
+        Measured::mean(counts.iter().map(|count| f64::from(u8::from(*count > 0))).collect(), |mean| mean)
+    }
+}
+
+/// A value in a table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Estimate {
+    /// Its column.
+    pub column: &'static str,
+    /// NaN where it is not defined.
+    pub value: f64,
+    /// Central 95 % of bootstrap replicates, where they were asked for and the column has them.
+    pub interval: Option<[f64; 2]>,
+}
+
+impl RowMean {
+    pub(super) fn replicates(&self, draws: Draws) -> Vec<f64> {
+        let mean =
+            |rows: Vec<u32>| rows.iter().map(|row| self.rows[*row as usize]).sum::<f64>() / rows.len() as f64;
+        draws.rows(self.rows.len()).map(|rows| (self.value)(mean(rows))).collect()
+    }
+}

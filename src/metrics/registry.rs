@@ -1,0 +1,64 @@
+//! The metrics there are, and their values for a comparison.
+
+use super::comparison::Comparison;
+use super::metric::{Estimate, Metric};
+use super::resampling::{Draws, interval};
+use super::{authenticity, frechet, kid, prdc, rke, vendi};
+use crate::error::{Error, Result};
+
+/// Every metric. To add one, add its file and a line here.
+pub const METRICS: &[&Metric] = &[
+    &frechet::METRIC,
+    &kid::METRIC,
+    &kid::SUBSETS,
+    &prdc::precision::METRIC,
+    &prdc::recall::METRIC,
+    &prdc::density::METRIC,
+    &prdc::coverage::METRIC,
+    &prdc::clipped::DENSITY,
+    &prdc::clipped::COVERAGE,
+    &vendi::METRIC,
+    &rke::METRIC,
+    &authenticity::METRIC,
+];
+
+/// The metric of this name.
+///
+/// # Errors
+/// [`Error::Usage`] naming the known ones.
+pub fn metric(name: &str) -> Result<&'static Metric> {
+    METRICS.iter().copied().find(|metric| metric.name == name).ok_or_else(|| {
+        let known: Vec<&str> = METRICS.iter().map(|metric| metric.name).collect();
+        Error::usage(format!("`{name}` is no metric"), format!("known: {}", known.join(", ")))
+    })
+}
+
+/// The values of `metrics` for one pair of sets, with intervals where `draws` are given.
+///
+/// An interval shows how much a value moves when the rows that it averages are drawn again with all else as it is: generated rows
+/// for most, real rows for recall and coverage, whose spheres are kept. (Spheres of a resampled set would shrink: its rows repeat.)
+///
+/// # Errors
+/// What a metric returns.
+pub fn estimate(
+    comparison: &Comparison<'_>,
+    metrics: &[&'static Metric],
+    draws: Option<Draws>,
+) -> Result<Vec<Estimate>> {
+    let mut estimates = Vec::new();
+    for metric in metrics {
+        let measured = (metric.compute)(comparison)?;
+        let mut bounds = None;
+        if let (Some(draws), Some(&value)) = (draws, measured.values.first()) {
+            bounds = match (&measured.mean, metric.replicates) {
+                (Some(mean), _) => Some(interval(mean.replicates(draws), None)),
+                (None, Some(replicates)) => Some(interval(replicates(comparison, &draws)?, Some(value))),
+                (None, None) => None,
+            };
+        }
+        for (&column, value) in metric.columns.iter().zip(measured.values) {
+            estimates.push(Estimate { column, value, interval: bounds.take() });
+        }
+    }
+    Ok(estimates)
+}
