@@ -62,6 +62,6 @@ impl Index {
             skipped: pairs(&read_skipped(&self.reference)?),
             ..Summary::default()
         };
-        output::print(&if self.run.json { summary.json() } else { summary.text() })
+        output::print(&if self.run.json { summary.json()? } else { summary.text() })
     }
 }

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::formats::table::{Table, Values, format_of, write_table};
 use crate::images::Skipped;
+use serde::Serialize;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -37,6 +38,19 @@ pub fn print(text: &str) -> Result<()> {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Error::io("write", "standard output")(e)),
         _ => Ok(()),
     }
+}
+
+/// A result as JSON, a line for each field, as `--json` prints it.
+///
+/// # Errors
+/// If it cannot be written as JSON.
+pub fn json_text(result: &impl Serialize) -> Result<String> {
+    serde_json::to_string_pretty(result).map(|text| text + "\n").map_err(not_json)
+}
+
+/// For `map_err` on what turns a result into JSON.
+pub fn not_json(error: serde_json::Error) -> Error {
+    Error::data(format!("a result cannot be written as JSON: {error}"), "")
 }
 
 /// Checks before the work that a table can be written there.

@@ -175,7 +175,7 @@ impl Score {
             }
         }
         if self.run.json {
-            output::print(&summary.json())?;
+            output::print(&summary.json()?)?;
         } else if self.output.is_none() {
             output::print(&summary.text())?;
         }

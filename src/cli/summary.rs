@@ -1,6 +1,8 @@
 //! The summary of scores, for a person or as JSON.
 
+use super::output;
 use crate::density::Quantiles;
+use crate::error::Result;
 use crate::images::Skipped;
 use crate::reference::score::Scores;
 use serde::Serialize;
@@ -73,10 +75,11 @@ pub fn pairs(skipped: &[Skipped]) -> Vec<(String, String)> {
 
 impl Summary {
     /// As one JSON object.
-    pub fn json(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
-        text.push('\n');
-        text
+    ///
+    /// # Errors
+    /// If it cannot be written as JSON.
+    pub fn json(&self) -> Result<String> {
+        output::json_text(self)
     }
 
     /// For a person.

@@ -78,6 +78,9 @@ pub struct Labels {
     pub keys: Vec<u64>,
 }
 
+/// Images wanted where nothing else says how many.
+pub const DEFAULT_N: u64 = 64;
+
 /// What is drawn.
 #[derive(Debug, Clone)]
 pub struct DrawOptions {

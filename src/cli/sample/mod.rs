@@ -19,12 +19,14 @@ use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::generate::Seeds;
 use crate::reference::{DensityBy, Reference, Scorer};
-use crate::sampling::draw::draw;
+use crate::sampling::draw::{DEFAULT_N, draw};
 use crate::sampling::{DrawRecord, Judge, Judgement, Making, ReferenceStats, Source, Spacing, WeightRecord};
 use crate::shards::{PARTIAL, Partial, ShardRequest};
 use clap::Args;
+use pool::PoolRequest;
 use serde_json::json;
-use std::path::PathBuf;
+use shard::SampleShard;
+use std::path::{Path, PathBuf};
 use summary::SampleSummary;
 use writer::Ending;
 
@@ -40,18 +42,18 @@ pub struct Sample {
     pool: Option<PathBuf>,
     /// Reference directory to score candidates against; not needed if every candidate is kept [default, if no --generator is named either: the built-in demonstration]
     #[arg(long, value_name = "REF")]
-    pub reference: Option<PathBuf>,
+    reference: Option<PathBuf>,
     /// Number of images to keep [default: 64; with --seeds or --latents, all that are accepted]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
-    pub n: Option<u64>,
+    n: Option<u64>,
     /// Score one shard of the candidates that --seeds or --latents lists: I/N with I from 0, auto/N or auto; `pd merge OUT` then chooses among all
     #[arg(long, value_name = "I/N", value_parser = common::shard, conflicts_with = "pool")]
-    pub shard: Option<ShardRequest>,
+    shard: Option<ShardRequest>,
     /// Output directory for images, samples.csv, latents.npy and summary.json
     #[arg(long, short, value_name = "OUT", default_value = "pd-sample")]
-    pub output: PathBuf,
+    output: PathBuf,
     #[command(flatten)]
-    pub bias: BiasArgs,
+    bias: BiasArgs,
     /// Average number of candidates drawn for each kept image [default: 4; the two-level rule has its own acceptance rate]
     #[arg(long, value_name = "R")]
     budget: Option<f64>,
@@ -63,35 +65,33 @@ pub struct Sample {
     max_draws: Option<u64>,
     /// Minimum distance between kept images: the P-th percentile of the distances of real images to their nearest neighbours
     #[arg(long, value_name = "P", value_parser = percentile)]
-    pub distinct: Option<f64>,
+    distinct: Option<f64>,
     /// Minimum distance of a kept image to every real image: the P-th percentile of the distances of real images to their nearest neighbours
     #[arg(long, value_name = "P", value_parser = percentile)]
-    pub novel: Option<f64>,
+    novel: Option<f64>,
     /// How the density of candidates is found: by nearest neighbours or by the reference's predictor
     #[arg(long, default_value = "knn")]
-    pub density: DensityBy,
+    density: DensityBy,
     /// With --pool: an image may be chosen several times
     #[arg(long, requires = "pool", conflicts_with = "distinct")]
-    pub replace: bool,
+    replace: bool,
     /// With --pool: link the chosen files instead of copying them
     #[arg(long, requires = "pool")]
-    pub link: bool,
+    link: bool,
     /// Write grid.png, a contact sheet of the first kept images
     #[arg(long)]
     grid: bool,
     /// Random seed of the choice; the seeds of latents are separate
     #[arg(long, value_name = "N", default_value_t = 0)]
-    pub seed: u64,
+    seed: u64,
     #[command(flatten)]
-    pub candidates: GeneratorArgs,
+    candidates: GeneratorArgs,
     #[command(flatten)]
-    pub extractor: ExtractorArgs,
+    extractor: ExtractorArgs,
     #[command(flatten)]
-    pub run: RunArgs,
+    run: RunArgs,
 }
 
-/// Images wanted where nothing else says how many.
-pub const DEFAULT_N: u64 = 64;
 /// Candidates of a pilot.
 const PILOT: std::ops::RangeInclusive<f64> = 1000.0..=10_000.0;
 /// Draws for each wanted image, at most.
@@ -111,13 +111,41 @@ impl Sample {
             Bundled::stand_in(&mut self.candidates, &mut self.reference, &terminal)?;
         }
         match &self.pool {
-            Some(pool) => pool::run(&self, pool, &terminal),
+            Some(pool) => self.run_pool(pool, &terminal),
             None => self.run_generator(&terminal),
         }
     }
 
+    fn run_pool(&self, pool: &Path, terminal: &Terminal) -> Result<()> {
+        let Some(reference) = self.open_reference()? else {
+            return Err(Error::usage(
+                "a pool is weighed against a reference, and none was named",
+                "make one with `pd embed IMAGES -o ref/ && pd index ref/`, and name it: --reference ref/",
+            ));
+        };
+        let Some(n) = self.n else {
+            return Err(Error::usage("how many images are wanted from the pool?", "add -n 100"));
+        };
+        let request = PoolRequest {
+            pool,
+            output: &self.output,
+            reference: &reference,
+            n,
+            weights: self.bias.weights(None, reference.density()?.intrinsic_dimension)?,
+            density: self.density,
+            distinct: self.distinct,
+            novel: self.novel,
+            replace: self.replace,
+            link: self.link,
+            seed: self.seed,
+            extractor: &self.extractor,
+            json: self.run.json,
+        };
+        request.run(terminal)
+    }
+
     /// The reference, where there is one.
-    pub fn open_reference(&self) -> Result<Option<Reference>> {
+    fn open_reference(&self) -> Result<Option<Reference>> {
         let reference = self.reference.as_deref().map(Reference::open).transpose()?;
         if let Some(reference) = &reference {
             reference.density()?;
@@ -126,7 +154,7 @@ impl Sample {
     }
 
     /// The predictor, where it is asked for.
-    pub fn predictor(&self, reference: &Reference) -> Result<Option<DensityPredictor>> {
+    fn predictor(&self, reference: &Reference) -> Result<Option<DensityPredictor>> {
         match self.density {
             DensityBy::Knn => Ok(None),
             DensityBy::Predictor => reference.predictor().map(Some),
@@ -134,7 +162,7 @@ impl Sample {
     }
 
     /// How far the kept have to be apart.
-    pub fn spacing(&self, reference: &Reference) -> Result<Spacing> {
+    fn spacing(&self, reference: &Reference) -> Result<Spacing> {
         Spacing::of_percentiles(self.distinct, self.novel, &reference.nearest_distances()?)
     }
 
@@ -176,14 +204,29 @@ impl Sample {
         let paths = judging.as_ref().map_or(&[][..], |judging| judging.scorer.paths());
         let batch = self.extractor.embed_options().batch;
         if let Some(shard) = self.shard {
-            let work = (&source, judgement.as_ref(), batch);
-            return self.run_shard(shard, work, (stats, paths), (run, record, ending), terminal);
+            let request = SampleShard {
+                shard,
+                out: &self.output,
+                source: &source,
+                is_listed: self.candidates.lists_candidates(),
+                judgement: judgement.as_ref(),
+                batch,
+                reference: stats,
+                paths,
+                run,
+                record,
+                ending,
+                json: self.run.json,
+            };
+            return request.run(terminal);
         }
         let options = record.options()?;
         let dir = match RunDir::open(&self.output, &run)? {
             RunDir::Finished(summary) => {
                 terminal.say(&format!("{} is finished already", self.output.display()));
-                return output::print(&SampleSummary::of_file(&summary, &self.output)?.render(self.run.json));
+                return output::print(
+                    &SampleSummary::of_file(&summary, &self.output)?.render(self.run.json)?,
+                );
             }
             RunDir::New(dir) => dir,
         };
@@ -193,7 +236,7 @@ impl Sample {
         ending.write(&dir, &making, &drawn, paths)?;
         making.finish()?;
         let summary = ending.finish(&dir, &drawn, &run)?;
-        output::print(&summary.render(self.run.json))?;
+        output::print(&summary.render(self.run.json)?)?;
         ending.check_complete(&drawn, source.len(), &dir)
     }
 

@@ -1,31 +1,30 @@
 //! `pd sample --pool`: choosing from images that exist already.
 
-use super::Sample;
 use super::summary::{push_scores, write_quantiles};
-use crate::cli::common::device;
+use crate::cli::common::{ExtractorArgs, device};
 use crate::cli::input;
 use crate::cli::output;
 use crate::cli::run_dir::RunDir;
 use crate::cli::terminal::Terminal;
-use crate::density::{Distribution, Quantiles, RuleChoice};
+use crate::density::{DensityPredictor, Distribution, Quantiles, RuleChoice};
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomic;
 use crate::formats::is_features_file;
 use crate::formats::table::{Table, Values, write_table};
 use crate::images::ImageSet;
-use crate::reference::{Scorer, is_reference};
+use crate::reference::{DensityBy, Reference, Scorer, is_reference};
 use crate::sampling::pool::{Chosen, PoolOptions, choose_from_pool};
-use crate::sampling::{Decision, Judge, WeightRecord};
+use crate::sampling::{Decision, Judge, Spacing, WeightRecord};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::HashMap;
 use std::io::Write as _;
 use std::path::{Component, Path, PathBuf};
 
-/// A share of the pool from which on weights can do little.
+/// Share of the pool above which a choice is mostly the pool itself, whatever the weights.
 const LARGE_SHARE: f64 = 0.5;
 
-/// What is said in the end.
+/// The summary of a choice.
 #[derive(Serialize, Deserialize)]
 struct PoolSummary {
     complete: bool,
@@ -40,118 +39,170 @@ struct PoolSummary {
     density_of_kept: Option<Quantiles>,
 }
 
-pub fn run(args: &Sample, pool: &Path, terminal: &Terminal) -> Result<()> {
-    let Some(reference) = args.open_reference()? else {
-        return Err(Error::usage(
-            "a pool is weighed against a reference, and none was named",
-            "make one with `pd embed IMAGES -o ref/ && pd index ref/`, and name it: --reference ref/",
-        ));
-    };
-    let Some(n) = args.n else {
-        return Err(Error::usage("how many images are wanted from the pool?", "add -n 100"));
-    };
-    let record = reference.density()?;
-    let weights = args.bias.weights(None, record.intrinsic_dimension)?;
-    input::refuse_unused(&[pool], &args.extractor)?;
-    let input = input::read(pool, &args.extractor, Some(&reference), terminal)?;
-    terminal.report_skipped(&input.skipped);
-    let run = json!({
-        "pool": input.paths,
-        "reference": reference.digest()?,
-        "density": format!("{:?}", args.density).to_lowercase(),
-        "weights": weights.clone().unwrap_or_else(WeightRecord::uniform),
-        "n": n,
-        "distinct": args.distinct,
-        "novel": args.novel,
-        "replace": args.replace,
-        "link": args.link,
-        "seed": args.seed,
-    });
-    let run = json!({ "pool": crate::formats::digest::sha256(run.to_string().as_bytes()) });
-    let dir = match RunDir::open(&args.output, &run)? {
-        RunDir::Finished(summary) => {
-            terminal.say(&format!("{} is finished already", args.output.display()));
-            let path = args.output.join("summary.json");
-            let summary: PoolSummary =
-                serde_json::from_value(summary).map_err(|e| Error::malformed(&path, e.to_string(), ""))?;
-            return output::print(&render(&summary, args));
-        }
-        RunDir::New(dir) => dir,
-    };
-    let share = n as f64 / input.paths.len() as f64;
-    if !args.replace && share > LARGE_SHARE && weights.is_some() {
-        terminal.say(&format!(
-            "warning: {n} of {} images is {:.0} % of the pool: weights change little where most is taken",
-            input.paths.len(),
-            100.0 * share
-        ));
-    }
-    let scorer = Scorer::open(&reference, &device(), terminal)?;
-    let rule = weights.as_ref().and_then(WeightRecord::rule);
-    let options = PoolOptions {
-        n: n as usize,
-        rule: rule.map(|rule| rule.resolve(scorer.distribution())),
-        spacing: args.spacing(&reference)?,
-        replace: args.replace,
-        seed: args.seed,
-    };
-    let predictor = args.predictor(&reference)?;
-    let judge = Judge { scorer: &scorer, predictor: predictor.as_ref() };
-    let features = input.features.into_shared();
-    let own = scorer.own_rows(features.view(), &input.paths);
-    let chosen = choose_from_pool(features, &own, &judge, &options, terminal)?;
-    if let Some(agreement) = chosen.candidates.agreement() {
-        terminal.say(&format!("predicted and nearest-neighbour densities: Spearman {agreement:.3}"));
-    }
-    let files = !is_features_file(pool) && !is_reference(pool);
-    if files {
-        deliver(pool, &dir, &input.paths, &chosen.copies, args.link, terminal)?;
-    }
-    write_table(
-        dir.join("samples.csv"),
-        &table(&input.paths, &chosen, files, args.replace, scorer.paths())?,
-    )?;
-    let summary = summarise(&chosen, rule.map(|rule| rule.choice()), files);
-    RunDir::finish(&dir, &summary, &run)?;
-    output::print(&render(&summary, args))
+/// What is chosen from a pool, and how.
+pub struct PoolRequest<'a> {
+    /// Images, features or a reference to choose from.
+    pub pool: &'a Path,
+    /// Directory of the results.
+    pub output: &'a Path,
+    /// What densities are measured against.
+    pub reference: &'a Reference,
+    /// How many are chosen.
+    pub n: u64,
+    /// `None` where all images weigh the same.
+    pub weights: Option<WeightRecord>,
+    /// How densities are found.
+    pub density: DensityBy,
+    /// Least distance between the chosen, as a percentile of the nearest-neighbour distances of the reference.
+    pub distinct: Option<f64>,
+    /// Least distance to the reference, likewise.
+    pub novel: Option<f64>,
+    /// Whether an image may be chosen several times.
+    pub replace: bool,
+    /// Whether files are linked instead of copied.
+    pub link: bool,
+    /// Random seed.
+    pub seed: u64,
+    /// How images of the pool become features.
+    pub extractor: &'a ExtractorArgs,
+    /// Whether the summary is printed as JSON.
+    pub json: bool,
 }
 
-/// Copies or links the chosen files, under their own relative paths.
-fn deliver(
-    pool: &Path,
-    dir: &Path,
-    paths: &[String],
-    copies: &[usize],
-    link: bool,
-    terminal: &Terminal,
-) -> Result<()> {
-    if link && !pool.is_dir() {
-        return Err(Error::usage(
-            format!("{} is an archive: there are no files to link to", pool.display()),
-            "leave --link out",
-        ));
-    }
-    let set = ImageSet::open(pool, terminal)?;
-    let places: HashMap<&str, usize> = (0..set.len()).map(|i| (set.path(i), i)).collect();
-    for (path, _) in paths.iter().zip(copies).filter(|(_, copies)| **copies > 0) {
-        let target = inside(dir, path)?;
-        if let Some(parent) = target.parent() {
-            std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+impl PoolRequest<'_> {
+    /// Chooses, writes the directory, and prints the summary.
+    pub fn run(&self, terminal: &Terminal) -> Result<()> {
+        input::refuse_unused(&[self.pool], self.extractor)?;
+        let input = input::read(self.pool, self.extractor, Some(self.reference), terminal)?;
+        terminal.report_skipped(&input.skipped);
+        let run = json!({
+            "pool": input.paths,
+            "reference": self.reference.digest()?,
+            "density": format!("{:?}", self.density).to_lowercase(),
+            "weights": self.weights.clone().unwrap_or_else(WeightRecord::uniform),
+            "n": self.n,
+            "distinct": self.distinct,
+            "novel": self.novel,
+            "replace": self.replace,
+            "link": self.link,
+            "seed": self.seed,
+        });
+        let run = json!({ "pool": crate::formats::digest::sha256(run.to_string().as_bytes()) });
+        let dir = match RunDir::open(self.output, &run)? {
+            RunDir::Finished(summary) => {
+                terminal.say(&format!("{} is finished already", self.output.display()));
+                let path = self.output.join("summary.json");
+                let summary: PoolSummary = serde_json::from_value(summary)
+                    .map_err(|e| Error::malformed(&path, e.to_string(), ""))?;
+                return output::print(&self.render(&summary)?);
+            }
+            RunDir::New(dir) => dir,
+        };
+        let share = self.n as f64 / input.paths.len() as f64;
+        if !self.replace && share > LARGE_SHARE && self.weights.is_some() {
+            terminal.say(&format!(
+                "warning: {} of {} images is {:.0} % of the pool: weights change little where most is taken",
+                self.n,
+                input.paths.len(),
+                100.0 * share
+            ));
         }
-        if link {
-            let source = pool.join(path);
-            // The images of a directory may lie in archives.
-            link_to(&std::fs::canonicalize(&source).map_err(Error::io("link", &source))?, &target)?;
-        } else {
-            let bytes = match places.get(path.as_str()) {
-                Some(&i) => set.read(i),
-                None => Err("is no longer there".into()),
-            };
-            let bytes = bytes.map_err(|reason| Error::malformed(pool.join(path), reason, ""))?;
-            write_atomic(&target, |out| out.write_all(&bytes))?;
+        let scorer = Scorer::open(self.reference, &device(), terminal)?;
+        let rule = self.weights.as_ref().and_then(WeightRecord::rule);
+        let options = PoolOptions {
+            n: self.n as usize,
+            rule: rule.map(|rule| rule.resolve(scorer.distribution())),
+            spacing: Spacing::of_percentiles(
+                self.distinct,
+                self.novel,
+                &self.reference.nearest_distances()?,
+            )?,
+            replace: self.replace,
+            seed: self.seed,
+        };
+        let predictor = self.predictor()?;
+        let judge = Judge { scorer: &scorer, predictor: predictor.as_ref() };
+        let features = input.features.into_shared();
+        let own = scorer.own_rows(features.view(), &input.paths);
+        let chosen = choose_from_pool(features, &own, &judge, &options, terminal)?;
+        if let Some(agreement) = chosen.candidates.agreement() {
+            terminal.say(&format!("predicted and nearest-neighbour densities: Spearman {agreement:.3}"));
+        }
+        let files = !is_features_file(self.pool) && !is_reference(self.pool);
+        if files {
+            self.deliver(&dir, &input.paths, &chosen.copies, terminal)?;
+        }
+        write_table(
+            dir.join("samples.csv"),
+            &table(&input.paths, &chosen, files, self.replace, scorer.paths())?,
+        )?;
+        let summary = summarise(&chosen, rule.map(|rule| rule.choice()), files);
+        RunDir::finish(&dir, &summary, &run)?;
+        output::print(&self.render(&summary)?)
+    }
+
+    fn predictor(&self) -> Result<Option<DensityPredictor>> {
+        match self.density {
+            DensityBy::Knn => Ok(None),
+            DensityBy::Predictor => self.reference.predictor().map(Some),
         }
     }
-    Ok(())
+
+    /// Copies or links the chosen files, under their own relative paths.
+    fn deliver(&self, dir: &Path, paths: &[String], copies: &[usize], terminal: &Terminal) -> Result<()> {
+        let pool = self.pool;
+        if self.link && !pool.is_dir() {
+            return Err(Error::usage(
+                format!("{} is an archive: there are no files to link to", pool.display()),
+                "leave --link out",
+            ));
+        }
+        let set = ImageSet::open(pool, terminal)?;
+        let places: HashMap<&str, usize> = (0..set.len()).map(|i| (set.path(i), i)).collect();
+        for (path, _) in paths.iter().zip(copies).filter(|(_, copies)| **copies > 0) {
+            let target = inside(dir, path)?;
+            if let Some(parent) = target.parent() {
+                std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+            }
+            if self.link {
+                let source = pool.join(path);
+                // The images of a directory may lie in archives.
+                link_to(&std::fs::canonicalize(&source).map_err(Error::io("link", &source))?, &target)?;
+            } else {
+                let bytes = match places.get(path.as_str()) {
+                    Some(&i) => set.read(i),
+                    None => Err("is no longer there".into()),
+                };
+                let bytes = bytes.map_err(|reason| Error::malformed(pool.join(path), reason, ""))?;
+                write_atomic(&target, |out| out.write_all(&bytes))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn render(&self, summary: &PoolSummary) -> Result<String> {
+        if self.json {
+            return output::json_text(summary);
+        }
+        let mut out = format!(
+            "{} of {} images chosen, in {}\nrule: {}; the pool's weights are worth {:.0} unweighted images\n",
+            summary.kept,
+            summary.pool,
+            self.output.display(),
+            summary.rule,
+            summary.effective_sample_size
+        );
+        if summary.not_distinct + summary.not_novel > 0 {
+            out.push_str(&format!(
+                "refused: {} too near to another chosen one, {} too near to a real one\n",
+                summary.not_distinct, summary.not_novel
+            ));
+        }
+        if let (Some(before), Some(after)) = (&summary.density_of_pool, &summary.density_of_kept) {
+            let _ = write_quantiles(&mut out, [("pool", before), ("chosen", after)]);
+        }
+        Ok(out)
+    }
 }
 
 #[cfg(unix)]
@@ -215,32 +266,6 @@ fn summarise(chosen: &Chosen, rule: Option<RuleChoice>, files: bool) -> PoolSumm
         density_of_pool: quantiles(rho),
         density_of_kept: quantiles(&kept),
     }
-}
-
-fn render(summary: &PoolSummary, args: &Sample) -> String {
-    if args.run.json {
-        let mut text = serde_json::to_string_pretty(summary).unwrap_or_default();
-        text.push('\n');
-        return text;
-    }
-    let mut out = format!(
-        "{} of {} images chosen, in {}\nrule: {}; the pool's weights are worth {:.0} unweighted images\n",
-        summary.kept,
-        summary.pool,
-        args.output.display(),
-        summary.rule,
-        summary.effective_sample_size
-    );
-    if summary.not_distinct + summary.not_novel > 0 {
-        out.push_str(&format!(
-            "refused: {} too near to another chosen one, {} too near to a real one\n",
-            summary.not_distinct, summary.not_novel
-        ));
-    }
-    if let (Some(before), Some(after)) = (&summary.density_of_pool, &summary.density_of_kept) {
-        let _ = write_quantiles(&mut out, [("pool", before), ("chosen", after)]);
-    }
-    out
 }
 
 #[cfg(test)]

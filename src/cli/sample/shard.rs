@@ -1,6 +1,5 @@
 //! `pd sample --shard I/N`: candidates in parts; which are kept is decided when they are merged.
 
-use super::Sample;
 use super::writer::Ending;
 use crate::cli::common::device;
 use crate::cli::shard;
@@ -21,37 +20,59 @@ struct Record {
     ending: Ending,
 }
 
-impl Sample {
-    pub(super) fn run_shard(
-        &self,
-        shard: ShardRequest,
-        work: (&Source, Option<&Judgement>, usize),
-        (reference, paths): (Option<&ReferenceStats>, &[String]),
-        (run, record, ending): (Value, DrawRecord, Ending),
-        terminal: &Terminal,
-    ) -> Result<()> {
-        let shard = shard::resolve(shard)?;
-        if !self.candidates.lists_candidates() {
+/// One shard of a run.
+pub struct SampleShard<'a> {
+    /// Which shard.
+    pub shard: ShardRequest,
+    /// Directory that the parts are in.
+    pub out: &'a Path,
+    /// Where candidates come from.
+    pub source: &'a Source<'a>,
+    /// Whether the candidates are listed, so that their number is known.
+    pub is_listed: bool,
+    /// What finds their densities.
+    pub judgement: Option<&'a Judgement<'a>>,
+    /// Candidates of a forward pass.
+    pub batch: usize,
+    /// What is known of the reference.
+    pub reference: Option<&'a ReferenceStats>,
+    /// Names of the rows of the reference.
+    pub paths: &'a [String],
+    /// What tells the run from others.
+    pub run: Value,
+    /// What is drawn.
+    pub record: DrawRecord,
+    /// What the merge needs beside.
+    pub ending: Ending,
+    /// Whether the report is printed as JSON.
+    pub json: bool,
+}
+
+impl SampleShard<'_> {
+    /// Makes and scores the candidates of the shard.
+    pub fn run(self, terminal: &Terminal) -> Result<()> {
+        let shard = shard::resolve(self.shard)?;
+        if !self.is_listed {
             return Err(Error::usage(
                 "--shard cuts up candidates, and how many there are is not known before the last is kept",
                 "list them: --seeds 0-99999 (-n says how many of them are kept)",
             ));
         }
-        let options = record.options()?;
-        if let Some(reference) = reference {
+        let options = self.record.options()?;
+        if let Some(reference) = self.reference {
             options.check(reference)?;
         }
-        let (source, ..) = work;
-        let candidates = options.limit(source.len());
+        let candidates = options.limit(self.source.len());
         let latent = match candidates {
             0 => return Err(Error::usage("there are no candidates", "give --seeds")),
-            _ => source.latents(0..1)?.dims().get(1..).unwrap_or_default().to_vec(),
+            _ => self.source.latents(0..1)?.dims().get(1..).unwrap_or_default().to_vec(),
         };
-        let reference = reference.cloned();
-        let drawing = SampleRun { run, options: record, reference, candidates, latent };
-        let run = Run::new(SAMPLE, &Record { drawing, ending })?;
-        let part = sample_shard(&self.output, work, paths, (&run, candidates, shard), terminal)?;
-        shard::report(&self.output, &part, terminal, self.run.json)
+        let reference = self.reference.cloned();
+        let drawing = SampleRun { run: self.run, options: self.record, reference, candidates, latent };
+        let run = Run::new(SAMPLE, &Record { drawing, ending: self.ending })?;
+        let work = (self.source, self.judgement, self.batch);
+        let part = sample_shard(self.out, work, self.paths, (&run, candidates, shard), terminal)?;
+        shard::report(self.out, &part, terminal, self.json)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What `pd sample` writes about its candidates, and says in the end.
 
+use crate::cli::output;
 use crate::density::{Distribution, Quantiles, Rule, Threshold};
 use crate::error::{Error, Result};
 use crate::formats::table::{Table, Values};
@@ -139,15 +140,16 @@ impl SampleSummary {
     }
 
     /// As JSON, or for a person.
-    pub fn render(&self, json: bool) -> String {
-        let mut out = String::new();
+    ///
+    /// # Errors
+    /// If it cannot be written as JSON.
+    pub fn render(&self, json: bool) -> Result<String> {
         if json {
-            out = serde_json::to_string_pretty(self).unwrap_or_default();
-            out.push('\n');
-        } else {
-            let _ = self.write_text(&mut out);
+            return output::json_text(self);
         }
-        out
+        let mut out = String::new();
+        let _ = self.write_text(&mut out);
+        Ok(out)
     }
 
     fn write_text(&self, out: &mut String) -> std::fmt::Result {

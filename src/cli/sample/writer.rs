@@ -1,6 +1,5 @@
-//! How a run of `pd sample` ends, in one go or merged from parts: tables, latents, the sheet, the summary.
+//! What a run of `pd sample`, or a merge of its shards, writes at its end: tables, latents, the contact sheet, the summary.
 
-use super::DEFAULT_N;
 use super::summary::{SampleSummary, table};
 use crate::cli::run_dir::RunDir;
 use crate::error::{Error, Result};
@@ -8,7 +7,7 @@ use crate::formats::npy::write_npy;
 use crate::formats::table::write_table;
 use crate::images::{Alpha, contact_sheet, decode, write_png};
 use crate::sampling::WeightRecord;
-use crate::sampling::draw::{Drawn, Stock};
+use crate::sampling::draw::{DEFAULT_N, Drawn, Stock};
 use ndarray::{Array2, ArrayD};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

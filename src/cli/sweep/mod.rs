@@ -193,7 +193,7 @@ impl Sweep {
         RunDir::finish(&dir, &summary, &run)?;
         partial.remove()?;
         let text = match self.run.json {
-            true => format!("{:#}\n", serde_json::to_value(&summary).unwrap_or_default()),
+            true => format!("{:#}\n", serde_json::to_value(&summary).map_err(output::not_json)?),
             false => self.text(&summary),
         };
         output::print(&text)
