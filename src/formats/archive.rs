@@ -67,7 +67,7 @@ pub fn read_member(
     match kind(&mut source, path)? {
         Some(Kind::Zip) => from_zip(source, path, limit, wanted),
         Some(Kind::Tar) => from_tar(&mut source, path, limit, wanted),
-        // The limit is on all that is unfolded, what is passed over included.
+        // The limit counts all bytes that are unfolded, those of skipped members included.
         Some(Kind::TarGz) => {
             let unfolded = GzDecoder::new(&mut source).take(limit);
             from_tar(unfolded, path, limit, wanted)
@@ -157,7 +157,7 @@ fn from_tar(
             continue;
         }
         let size = entry.size();
-        // Only the first is kept: of several, the names are all that is told.
+        // Only the first is kept: several are an error, which gives their names.
         let bytes =
             if found.is_empty() { unfold(&mut entry, size, limit, &path.join(&name))? } else { Vec::new() };
         found.push((name, bytes));
@@ -170,7 +170,7 @@ fn from_tar(
 /// # Errors
 /// [`Error::Malformed`] if it declares more than `limit`, or holds more or less than it declares.
 pub(crate) fn unfold(source: &mut impl Read, size: u64, limit: u64, path: &Path) -> Result<Vec<u8>> {
-    /// Memory is taken for at most so many bytes beyond those that have really come.
+    /// Most bytes of memory that are reserved beyond those that were read.
     const STEP_BYTES: usize = 1 << 24;
     if size > limit {
         let reason = format!("declares {size} bytes, far more than its archive holds");

@@ -8,10 +8,10 @@ use std::path::Path;
 /// Bytes decoded at a time.
 const CHUNK_BYTES: usize = 1 << 18;
 
-/// A compressed file may unfold to this many times its own size (weights and features barely compress) …
+/// A compressed file may unfold to this many times its own size; weights and features barely compress.
 const MAX_EXPANSION: u64 = 64;
 
-/// … or to this many bytes, whichever is more.
+/// A small file may unfold to this many bytes, whatever its size.
 const FREE_EXPANSION: u64 = 64 << 20;
 
 /// How many bytes a file of `stored` bytes may unfold to before it is taken for a decompression bomb.
@@ -200,7 +200,7 @@ pub fn element_count(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |count, &n| count.checked_mul(n))
 }
 
-/// A vector with room for exactly `count` elements.
+/// A vector with capacity for exactly `count` elements.
 ///
 /// # Errors
 /// [`Error::Malformed`] if the memory is not to be had.

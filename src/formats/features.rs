@@ -55,7 +55,7 @@ pub fn features_files(path: &Path) -> Result<Vec<PathBuf>> {
     if parts.is_empty() {
         return Ok(vec![path.to_path_buf()]);
     }
-    // Rows are counted through all parts: a hole would give each later one the number of another.
+    // Rows are numbered through all parts: with a part missing, every later row would have a wrong number.
     if let Some((expected, _)) = (0..).zip(&parts).find(|(expected, (number, _))| expected != number) {
         let reason = format!("has {} parts but not {}{expected}{}", parts.len(), PART.0, PART.1);
         return Err(Error::malformed(path, reason, "finish clip-retrieval inference, or copy the part"));
@@ -74,7 +74,7 @@ pub fn is_features_file(path: impl AsRef<Path>) -> bool {
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Malformed`] for a damaged file or an array of another shape; [`Error::Usage`] for an
-/// unknown extension, and if `key` is missing or names nothing (the names and shapes there are told).
+/// unknown extension, and if `key` is missing or names nothing (the message gives the names and shapes of all).
 pub fn read_features(path: impl AsRef<Path>, key: Option<&str>) -> Result<Array2<f32>> {
     let path = path.as_ref();
     let files = features_files(path)?;

@@ -1,15 +1,15 @@
-//! Rows of features that are read as they are wanted: out of memory, or out of files that may be larger than it.
+//! Rows of features that are read when they are needed: from memory, or from files that may be larger than memory.
 
 use crate::error::Result;
 use ndarray::{ArcArray2, Array2, Axis, s};
 use std::ops::Range;
 
-/// Bytes that are read for nothing rather than beginning anew behind them.
+/// A gap of at most so many bytes is read through, which is faster than another read behind it.
 const GAP: usize = 1 << 16;
-/// Bytes read at a time, at most, where single rows are wanted.
+/// Most bytes of one read when single rows are needed.
 const TOGETHER: usize = 1 << 24;
 
-/// Rows `[N, D]` that are read as they are wanted.
+/// Rows `[N, D]` that are read when they are needed.
 pub trait FeatureRows {
     /// N and D.
     fn dim(&self) -> (usize, usize);
@@ -20,7 +20,7 @@ pub trait FeatureRows {
     /// What reading returns.
     fn read(&mut self, range: Range<usize>) -> Result<Array2<f32>>;
 
-    /// All rows: the one thing that takes memory for all of them.
+    /// All rows in memory.
     ///
     /// # Errors
     /// What reading returns.
@@ -28,7 +28,7 @@ pub trait FeatureRows {
         Ok(self.read(0..self.dim().0)?.into_shared())
     }
 
-    /// Single rows, ascending, `[n, D]`. Rows that are close to each other are read in one go.
+    /// Single rows, ascending, `[n, D]`. Rows that are close to each other are read at once.
     ///
     /// # Errors
     /// What reading returns.

@@ -10,7 +10,7 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-/// Longest header that is believed, in bytes; the limit of the format's own library.
+/// Longest header in bytes; the limit of the reference implementation.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 
 /// Bytes of the header's length.

@@ -1,5 +1,5 @@
 //! Reading, decoding and preparing many images on all cores.
-//! The result is in the order of the set, whichever thread was first; a damaged image leaves its reason in its place.
+//! The result is in the order of the set; a damaged image has its reason in its place.
 //! Memory is bounded by the range asked for and by one decoded image per thread.
 
 use super::container::Skipped;
@@ -14,25 +14,25 @@ use std::ops::Range;
 /// An image ready for the network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prepared {
-    /// In the size and colours of the preprocessing.
+    /// The pixels, in the size and colours of the preprocessing.
     pub pixels: Pixels,
     /// Width of the original, upright.
     pub width: u32,
     /// Height of the original, upright.
     pub height: u32,
-    /// What is worth knowing about the file (`cmyk`, `16-bit`, `named .png but is jpeg`); empty for most.
+    /// Peculiarities of the file (`cmyk`, `16-bit`, `named .png but is jpeg`); empty for most.
     pub note: String,
 }
 
 impl Prepared {
-    /// An image of which there is nothing to note.
+    /// An image without peculiarities.
     pub fn of_image(image: &RgbImage, preprocessing: &Preprocessing) -> Self {
         let pixels = preprocessing.apply(image);
         Self { pixels, width: image.width, height: image.height, note: String::new() }
     }
 }
 
-/// Images `range` of the set, in order, each prepared or with the reason why not.
+/// Images `range` of the set, in order, each prepared or with the reason why it cannot be used.
 ///
 /// # Panics
 /// If `range` reaches beyond the set.

@@ -36,7 +36,7 @@ pub(super) trait Container: Send + Sync {
     /// All bytes of the entry.
     ///
     /// # Errors
-    /// In words, without the path.
+    /// A reason without the path.
     fn read(&self, entry: &Entry) -> Result<Vec<u8>, String>;
 }
 
@@ -97,7 +97,7 @@ impl Archives {
 pub struct InputDigest(Sha256);
 
 impl InputDigest {
-    /// Takes the next image in.
+    /// Adds the next image.
     pub fn add(&mut self, path: &str, size: u64) {
         self.0.update((path.len() as u64).to_le_bytes());
         self.0.update(path.as_bytes());

@@ -1,6 +1,6 @@
 //! From the bytes of an image file to RGB pixels, upright, with transparency resolved.
-//! The format is told by the content, never by the name.
-//! Whatever the bytes are, the answer is an image or a reason, within bounded memory.
+//! The content of a file tells its format, not its name.
+//! Any bytes give an image or a reason, within bounded memory.
 
 use super::rgb::{MAX_PIXELS, RgbImage, check_pixels};
 use super::{jpeg, png};
@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Memory of one decoder, at most, in bytes: four per pixel of the largest image.
+/// Most memory of one decoder in bytes: four for each pixel of the largest image.
 const MAX_ALLOCATION: u64 = 4 * MAX_PIXELS;
 
-/// What becomes of transparency.
+/// How transparent pixels are resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
@@ -25,14 +25,14 @@ pub enum Alpha {
     Drop,
 }
 
-/// An image with what is worth knowing about its file.
+/// An image, with its format and peculiarities of its file.
 #[derive(Debug, Clone)]
 pub struct Decoded {
     /// The pixels.
     pub image: RgbImage,
     /// `jpeg`, `png`, `webp`, `gif`, `bmp`, `tiff` or `pnm`.
     pub format: &'static str,
-    /// What was changed on the way (`cmyk`, `16-bit`, `animated, first frame`); empty for most.
+    /// What decoding changed (`cmyk`, `16-bit`, `animated, first frame`); empty for most.
     pub note: &'static str,
 }
 
@@ -42,7 +42,7 @@ pub struct Decoded {
 /// Of several frames the first is taken. A PNG whose pixel data have a wrong checksum is read, as Pillow does.
 ///
 /// # Errors
-/// In words, without the path: not an image of a known kind, damaged, cut short, or above [`MAX_PIXELS`].
+/// A reason without the path: not an image of a known kind, damaged, cut short, or above [`MAX_PIXELS`].
 pub fn decode(bytes: &[u8], alpha: Alpha) -> Result<RgbImage, String> {
     decode_noted(bytes, alpha).map(|decoded| decoded.image)
 }
@@ -86,7 +86,7 @@ fn name(kind: ImageFormat) -> Option<&'static str> {
     })
 }
 
-/// A panic of a decoder is a reason like any other.
+/// Turns a panic of a decoder into a reason.
 fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("the decoder failed on this file".into()))
 }

@@ -1,6 +1,6 @@
 //! Images of a directory and everything below it, and the set of one single file.
-//! Symbolic links are followed; loops, dangling links and closed directories are reported and passed over.
-//! Paths are made again from their text when read, so that a million of them are held once.
+//! Symbolic links are followed; loops, dangling links and directories without permission are skipped and reported.
+//! The path of an image is made from its text when it is read, so that a million paths are not stored twice.
 
 use super::container::{Container, Entry, Found, Listing, Skipped};
 use super::names::{is_image, shown};
@@ -12,16 +12,16 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
-/// The sheet of images that commands put beside their results, and the table by which a directory of results is known.
+/// The contact sheet that commands write beside their results, and the table that marks a directory of results.
 const SHEET: &str = "grid.png";
 const RESULTS: &str = "samples.csv";
 
-/// Files listed between two looks at whether to stop.
+/// Files listed between two checks for a request to stop.
 const LOOK_EVERY: usize = 1024;
 
 struct Directory {
     root: PathBuf,
-    /// Slots whose text is not their name.
+    /// Paths of slots whose text differs from their name (not UTF-8).
     odd: HashMap<usize, PathBuf>,
 }
 
@@ -112,7 +112,7 @@ pub(super) fn list(root: &Path, progress: &dyn Progress) -> Result<Listing> {
     })
 }
 
-/// A sheet shows images of the directory again.
+/// Whether a file is a contact sheet, which repeats images of its directory.
 fn is_sheet(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name == SHEET) && path.with_file_name(RESULTS).is_file()
 }

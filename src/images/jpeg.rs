@@ -9,11 +9,11 @@ use mozjpeg::decompress::{DecompressBuilder, DecompressStarted, Format};
 use mozjpeg_sys as sys;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-/// Pixels that one byte of a JPEG file can describe, at most: one bit per 8 x 8 block, and at worst half of the
+/// Most pixels that one byte of a JPEG file can describe: one bit per 8 x 8 block, and at worst half of the
 /// blocks where the largest sampling factors belong to different components. Doubled to be on the safe side.
 const MAX_PIXELS_PER_BYTE: u64 = 2 * 2 * 8 * 64;
 
-/// Scans of one image, at most: each costs the time of a whole image, and no real encoder makes a tenth of these.
+/// Most scans of one image: each takes the time of a whole image, and real encoders make less than a tenth of these.
 const MAX_SCANS: std::ffi::c_long = 500;
 
 /// `JMSG_LENGTH_MAX` of `jpeglib.h`.
@@ -33,8 +33,8 @@ pub(super) struct Jpeg {
 /// Decodes a JPEG file.
 ///
 /// # Errors
-/// In words: what libjpeg calls an error, and those of its warnings that say that pixels were lost
-/// (Pillow stops at a file that ends early, and shows other damage as it falls).
+/// A reason without the path: an error of libjpeg, or a warning of libjpeg that pixels were lost
+/// (Pillow refuses only a file that ends early, and returns the damaged pixels of others).
 pub(super) fn decode(bytes: &[u8]) -> Result<Jpeg, String> {
     match catch_unwind(AssertUnwindSafe(|| decode_unwinding(bytes))) {
         Ok(result) => result,
@@ -79,7 +79,7 @@ fn samples(mut image: DecompressStarted<&[u8]>) -> Result<Vec<u8>, String> {
     Ok(samples)
 }
 
-/// Pillow's way from the inverted inks that Adobe stores (and Pillow takes for granted) to RGB, without a colour profile.
+/// RGB of inverted CMYK as Pillow computes it, without a colour profile. Pillow assumes that inks are inverted, as Adobe stores them.
 fn rgb_of_inverted_cmyk(&[c, m, y, k]: &[u8; 4]) -> [u8; 3] {
     let times = |a: u8, b: u8| {
         let t = u32::from(a) * u32::from(b) + 128;
@@ -88,7 +88,7 @@ fn rgb_of_inverted_cmyk(&[c, m, y, k]: &[u8; 4]) -> [u8; 3] {
     [c, m, y].map(|ink| k - times(255 - ink, k))
 }
 
-/// libjpeg's error manager, with unwinding for errors and for warnings that mean damage, and silence for the rest.
+/// libjpeg's error manager, which unwinds at errors and at warnings that mean damage, and prints nothing.
 fn error_manager() -> sys::jpeg_error_mgr {
     // SAFETY: the C struct is plain data for which all bits zero is a value; `jpeg_std_error` fills it in.
     let mut manager = unsafe {

@@ -1,6 +1,6 @@
 //! Images: find them, decode them, turn them upright, resize them as Pillow does, and prepare them for a network.
 //! [`ImageSet`] lists and reads, [`decode()`] gives pixels, [`Preprocessing`] gives the input of a network, [`load`] does all of it in parallel.
-//! A damaged file is a value with a reason, never an end of the run.
+//! A damaged file is a value with a reason and does not end a run.
 
 mod batch;
 mod container;

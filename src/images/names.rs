@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-/// File name extensions that are taken for images, lower case, each with the format it promises.
+/// File name extensions of images, in lower case, each with its format.
 pub const EXTENSIONS: [(&str, &str); 13] = [
     ("jpg", "jpeg"),
     ("jpeg", "jpeg"),
@@ -21,10 +21,10 @@ pub const EXTENSIONS: [(&str, &str); 13] = [
     ("pnm", "pnm"),
 ];
 
-/// The Finder's companion of a file on foreign disks and in zip archives: metadata under the file's own extension.
+/// Prefix of files in which macOS keeps metadata on foreign disks and in zip archives, under the extension of the image.
 const APPLE_DOUBLE: &[u8] = b"._";
 
-/// The format that a name's extension promises (`jpeg`, `png`, …), letter case ignored; `None` where it promises no image.
+/// The format of a name's extension (`jpeg`, `png`, …), letter case ignored; `None` if it is not that of an image.
 pub fn promised_format(name: &[u8]) -> Option<&'static str> {
     let file = name.rsplit(|&b| b == b'/').next()?;
     let dot = file.iter().rposition(|&b| b == b'.')?;
@@ -35,13 +35,13 @@ pub fn promised_format(name: &[u8]) -> Option<&'static str> {
         .map(|&(_, format)| format)
 }
 
-/// Whether an entry of this name is looked at when a collection is searched.
+/// Whether an entry of this name counts as an image when a directory or archive is listed.
 pub(super) fn is_image(name: &[u8]) -> bool {
     let file = name.rsplit(|&b| b == b'/').next().unwrap_or(name);
     !file.starts_with(APPLE_DOUBLE) && promised_format(name).is_some()
 }
 
-/// `*.jpg *.jpeg …`: what was looked for, for messages.
+/// `*.jpg *.jpeg …`: the patterns of image names, for messages.
 pub(super) fn looked_for() -> String {
     EXTENSIONS.map(|(extension, _)| format!("*.{extension}")).join(" ")
 }

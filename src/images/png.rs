@@ -1,10 +1,10 @@
-//! PNG files whose pixel data carry a wrong checksum.
-//! Pillow reads them without complaint (the header's own checksum it does check), so that published numbers include them.
-//! Here such a file is decoded a second time with the checksums put right.
+//! PNG files whose pixel data have a wrong checksum.
+//! Pillow reads them (it checks the checksum of the header only), so that published numbers include them.
+//! Such a file is decoded a second time, with correct checksums.
 
 const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 
-/// The file with every `IDAT` checksum computed anew; `None` where none was wrong or it is no PNG.
+/// The file with every `IDAT` checksum computed anew; `None` if none was wrong or the file is no PNG.
 pub(super) fn with_right_data_checksums(bytes: &[u8]) -> Option<Vec<u8>> {
     bytes.strip_prefix(SIGNATURE)?;
     let mut repaired = None;

@@ -54,7 +54,7 @@ pub enum Color {
     Gray,
 }
 
-/// Sides of the input, at most; enough for every published network many times over.
+/// Longest side of the input, far above that of any published network.
 const MAX_INPUT_SIDE: u32 = 8192;
 
 /// Smallest part of the shorter side that a crop may keep.
@@ -106,13 +106,13 @@ pub struct Preprocessing {
     pub crop_ratio: f64,
     /// The resampling filter.
     pub filter: Filter,
-    /// What becomes of transparency.
+    /// How transparent pixels are resolved.
     pub alpha: Alpha,
     /// One channel or three.
     pub color: Color,
     /// Subtracted per channel, after scaling to 0..=1.
     pub mean: Vec<f32>,
-    /// Divided by per channel, after that.
+    /// Divided by per channel, after the mean is subtracted.
     pub std: Vec<f32>,
 }
 
@@ -130,7 +130,7 @@ impl Preprocessing {
         self.channels() * self.width as usize * self.height as usize
     }
 
-    /// To be called on one that was read from a file or typed, before it is used.
+    /// Checks a description that was read from a file or typed, which must be done before it is used.
     ///
     /// # Errors
     /// If a size or the crop ratio is out of range, or mean and standard deviation do not fit the channels.

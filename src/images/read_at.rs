@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// Largest single image file, in bytes, that is read into memory (1 GiB).
 pub const MAX_FILE_BYTES: u64 = 1 << 30;
 
-/// What is reserved before anything was read, in bytes: a declared size is believed up to here.
+/// Most bytes reserved before reading: a file may declare a size that it does not have.
 const TRUSTED_BYTES: u64 = 16 << 20;
 
 /// A view of an open file with a position of its own. Cloning is cheap and shares the file.
@@ -59,7 +59,7 @@ impl Seek for FileAt {
 /// All bytes of `reader`, which declares `size` of them.
 ///
 /// # Errors
-/// In words, without a path: larger than [`MAX_FILE_BYTES`] (declared or found), or not readable.
+/// A reason without the path: larger than [`MAX_FILE_BYTES`] (declared or found), or not readable.
 pub(super) fn read_bounded(reader: impl Read, size: u64) -> Result<Vec<u8>, String> {
     let too_large = |n: u64| format!("larger than {MAX_FILE_BYTES} bytes ({n})");
     if size > MAX_FILE_BYTES {

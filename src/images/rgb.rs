@@ -1,9 +1,9 @@
-//! An image in memory, and the largest that is read.
+//! An image in memory, and how large it may be.
 
-/// Pixels of one image, at most: twice the number above which Pillow warns, where it refuses a file as a decompression bomb.
+/// Most pixels of one image: Pillow refuses larger files as decompression bombs (twice the number at which it warns).
 pub const MAX_PIXELS: u64 = 2 * 178_956_970;
 
-/// Pixels along one side, at most; what resizing needs grows with it, whatever the other side is.
+/// Most pixels along one side: the memory that resizing needs grows with each side alone.
 pub const MAX_SIDE: u64 = 1 << 18;
 
 /// An image, `[H, W, 3]`, RGB, 0..=255.
@@ -20,7 +20,7 @@ pub struct RgbImage {
 /// Refuses images without pixels, and those above [`MAX_PIXELS`] or [`MAX_SIDE`].
 ///
 /// # Errors
-/// In words, without the path.
+/// A reason without the path.
 pub(super) fn check_pixels(width: u64, height: u64) -> Result<(), String> {
     match width.checked_mul(height) {
         Some(0) => Err("the image has no pixels".into()),

@@ -1,4 +1,4 @@
-//! A set of image files, wherever they lie: what is in it, in which order, and how to read one.
+//! A set of image files in a directory or in archives: its images, their order, and their bytes.
 //! A module for each kind of container (directory, zip, tar, several tars) lists and reads.
 //! Rows of every later result are positions in this set.
 
@@ -109,7 +109,7 @@ impl ImageSet {
         Ok(set)
     }
 
-    /// Whether `path` names something that [`ImageSet::open`] would look into: a file, a directory, or a range of archives.
+    /// Whether [`ImageSet::open`] would list `path`: a file, a directory, or a range of archives.
     pub fn is_named_by(path: &Path) -> bool {
         path.exists() || matches!(tars::of_range(path), Ok(Some(_)))
     }
@@ -185,7 +185,7 @@ impl ImageSet {
     /// The whole file of image `i`, from any number of threads at once.
     ///
     /// # Errors
-    /// In words, without the path. Nothing larger than [`MAX_FILE_BYTES`](super::MAX_FILE_BYTES) is read.
+    /// A reason without the path. Nothing larger than [`MAX_FILE_BYTES`](super::MAX_FILE_BYTES) is read.
     ///
     /// # Panics
     /// If `i` is not below [`ImageSet::len`].

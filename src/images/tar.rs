@@ -1,6 +1,6 @@
 //! Images of a tar archive, WebDataset shards among them.
-//! Headers are walked once for the offsets; entries are then read side by side at their offset.
-//! An archive that is cut short gives what lies before the cut.
+//! Headers are read once for the offsets; entries are then read in parallel at their offset.
+//! Of an archive that is cut short, the entries before the cut are used.
 
 use super::container::{Container, Entry, Found, Listing, Skipped};
 use super::names::{is_image, relative, shown};
@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-/// Buffer of the walk over the headers, in bytes; most of what lies between two headers is skipped.
+/// Buffer in bytes while headers are read; small, because the data between two headers are skipped.
 const HEADER_BUFFER: usize = 4096;
 
 struct Tar {

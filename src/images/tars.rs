@@ -11,20 +11,20 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// Archives of one set, at most.
+/// Most archives of one set.
 const MOST: usize = 1_000_000;
 
-/// An archive, and what its images are named by.
+/// An archive, and the name that the names of its images begin with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Named {
     path: PathBuf,
     name: Vec<u8>,
 }
 
-/// The archives that a range stands for; `None` if there is none in `path`: `{00000..00099}`, as shells and WebDataset write it.
+/// The archives of a range such as `{00000..00099}`, as shells and WebDataset write it; `None` if `path` holds no range.
 ///
 /// # Errors
-/// [`Error::Usage`] for a range that is none.
+/// [`Error::Usage`] for braces that hold no valid range.
 pub(super) fn of_range(path: &Path) -> Result<Option<Vec<Named>>> {
     let Some(text) = path.to_str() else { return Ok(None) };
     let Some((before, rest)) = text.split_once('{') else { return Ok(None) };
@@ -43,7 +43,7 @@ pub(super) fn of_range(path: &Path) -> Result<Option<Vec<Named>>> {
         return Err(wrong());
     }
     let places = if first.starts_with('0') { first.len() } else { 1 };
-    // What the archives have in common before the range names no image.
+    // The folder that the archives share is no part of the names of images.
     let common = before.rfind('/').map_or(0, |at| at + 1);
     let named = (from..=to).map(|number| {
         let text = format!("{before}{number:0places$}{after}");
@@ -72,14 +72,14 @@ pub(super) fn of_folder(dir: &Path) -> Result<Vec<Named>> {
 /// An archive with the offset of each of its slots.
 struct Archive {
     path: PathBuf,
-    /// Slot of the set that its first image has.
+    /// The slot of its first image in the set.
     first: usize,
     offsets: Vec<u64>,
 }
 
 struct Tars {
     archives: Vec<Archive>,
-    /// The archive that was read from last: images come in order, and thousands of files are not kept open.
+    /// The archive that was read last. Images are read in order, so one open file suffices where there are thousands.
     open: Mutex<Option<(usize, FileAt)>>,
 }
 
@@ -104,7 +104,7 @@ impl Container for Tars {
     }
 }
 
-/// Those of `named` that belong to a shard, where there are at least as many as shards.
+/// Reduces `named` to the archives of a shard if there are at least as many archives as shards.
 fn of_shard(named: &mut Vec<Named>, shard: Option<Shard>) -> Result<Option<ArchiveRange>> {
     let Some(shard) = shard.filter(|shard| shard.count <= named.len()) else { return Ok(None) };
     let mut digest = InputDigest::default();
@@ -117,12 +117,12 @@ fn of_shard(named: &mut Vec<Named>, shard: Option<Shard>) -> Result<Option<Archi
     Ok(Some(ArchiveRange { own, count, digest: digest.finish() }))
 }
 
-/// The images of all archives, or of those of a shard.
+/// The images of all archives, or of the archives of a shard.
 ///
 /// # Errors
-/// [`Error::Io`] if one cannot be opened; [`Error::Malformed`] for one that is no archive.
+/// [`Error::Io`] if one cannot be opened; [`Error::Malformed`] if one is no archive.
 pub(super) fn list(mut named: Vec<Named>, shard: Option<Shard>, progress: &dyn Progress) -> Result<Listing> {
-    // The order of their entries, whose names go on with a slash.
+    // A slash follows the name of an archive in the names of its images, which decide the order.
     let entry = |archive: &Named| [&archive.name[..], b"/"].concat();
     named.sort_by_cached_key(entry);
     let part = of_shard(&mut named, shard)?;
@@ -140,7 +140,7 @@ pub(super) fn list(mut named: Vec<Named>, shard: Option<Shard>, progress: &dyn P
         }));
         let archive_name = String::from_utf8_lossy(&name).into_owned();
         unreadable.extend(walked.unreadable.into_iter().map(|skipped| {
-            // What is said of the archive itself bears its name already.
+            // A message about the archive itself already begins with its name.
             match archive_name.ends_with(&skipped.path) {
                 true => Skipped { path: archive_name.clone(), ..skipped },
                 false => Skipped { path: format!("{archive_name}/{}", skipped.path), ..skipped },

@@ -1,6 +1,6 @@
 //! Images of a zip archive: StyleGAN's dataset archives and any other.
-//! The central directory is read once; entries are then read side by side, each with its own position in the file.
-//! Names only label results (nothing is written to disk), yet those that lead out of the archive are left out.
+//! The central directory is read once; entries are then read in parallel, each with its own position in the file.
+//! Entries whose names lead out of the archive are skipped, although names only label results.
 
 use super::container::{Container, Entry, Found, Listing, Skipped};
 use super::names::{is_image, relative, shown};

@@ -34,7 +34,7 @@ pub struct Authenticity {
     pub authentic: Vec<bool>,
 }
 
-/// Who is authentic.
+/// Which generated rows are authentic.
 ///
 /// # Errors
 /// [`crate::Error::Data`] if there are too few real rows; [`crate::Error::Interrupted`].

@@ -1,5 +1,5 @@
 //! Two sets side by side, with everything that several metrics share computed once: neighbours, memberships, statistics.
-//! A [`FeatureSet`] is a side; the real one serves any number of generated ones.
+//! A [`FeatureSet`] is one of them; that of the real set serves any number of comparisons.
 
 use super::kernel;
 use super::manifold::{Boundary, Manifold, Membership, Test, clipped_radii};
@@ -29,11 +29,11 @@ pub struct Options {
     /// Random seed.
     pub seed: u64,
     /// Where exact search multiplies matrices; the metrics are the same on any device.
-    #[serde(skip, default = "processor")]
+    #[serde(skip, default = "cpu")]
     pub device: Device,
 }
 
-fn processor() -> Device {
+fn cpu() -> Device {
     Device::Cpu
 }
 
@@ -52,7 +52,7 @@ impl Default for Options {
     }
 }
 
-/// One side of a comparison.
+/// A real or generated set, with what metrics have computed of it.
 pub struct FeatureSet<'p> {
     name: String,
     features: Option<ArcArray2<f32>>,

@@ -1,4 +1,4 @@
-//! The spheres around the samples of a set, each as large as the distance to its k-th other sample, and who lies in them.
+//! The spheres around the samples of a set, with the distance to the k-th nearest other sample as radius, and the samples inside them.
 
 use crate::density::quantile_linear;
 use crate::error::{Error, Result};
@@ -45,16 +45,16 @@ pub struct Manifold {
     neighbors: Neighbors,
 }
 
-/// One way to count: the radius of each sphere, and what a tie is.
+/// A way to count: the radius of each sphere, and whether its boundary is inside.
 #[derive(Debug, Clone)]
 pub struct Test {
-    /// `[N]`
+    /// The radius of each sphere, `[N]`.
     pub radii: Vec<f64>,
-    /// What a tie is.
+    /// Whether the boundary is inside.
     pub boundary: Boundary,
 }
 
-/// Who lies in the spheres of a set of `N` samples, among `M` rows of another.
+/// Which of `M` rows lie in which spheres of a set of `N` samples.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Membership {
     /// How many spheres hold each row, `[M]`: above 0 counts for precision, the mean over k is the density.
@@ -117,7 +117,7 @@ impl Manifold {
         self.neighbors.len()
     }
 
-    /// Never: a manifold has rows.
+    /// Always false, as a manifold has rows.
     pub fn is_empty(&self) -> bool {
         self.neighbors.is_empty()
     }
@@ -149,7 +149,7 @@ impl Manifold {
         Ok((0..self.len()).map(|row| self.neighbors.of(row).1[k - 1]).collect())
     }
 
-    /// Who of the rows of `others` lies in the spheres, counted in each way of `tests`. One pass over all pairs; memory grows
+    /// Which rows of `others` lie in the spheres, counted in each way of `tests`. One pass over all pairs; memory grows
     /// with the rows only, and counts are exact.
     ///
     /// # Errors
@@ -199,7 +199,7 @@ impl Manifold {
 /// Counts and minima, which do not depend on the order of arrival.
 struct Counters {
     spheres_of_row: Vec<AtomicU32>,
-    /// Bits of a radius, which order as the radius does.
+    /// Bits of a radius: those of positive numbers have the order of the numbers.
     smallest_radius: Vec<AtomicU64>,
     rows_of_sphere: Vec<AtomicU32>,
 }

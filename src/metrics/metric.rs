@@ -1,24 +1,24 @@
-//! What a metric is: an entry of the registry, and what it measures.
+//! An entry of the registry of metrics, and the values it gives.
 
 use super::comparison::Comparison;
 use super::resampling::Draws;
 use crate::error::Result;
 
-/// Which way a metric is good.
+/// Which values of a metric are better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Better {
     /// Small values.
     Lower,
     /// Large values.
     Higher,
-    /// Neither: it describes.
+    /// Neither: the metric only describes a set.
     Neither,
 }
 
 /// Values of a metric on resampled generated sets.
 pub type Replicates = fn(&Comparison<'_>, &Draws) -> Result<Vec<f64>>;
 
-/// What must be known of both sides.
+/// What a metric needs to know of both sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
     /// Mean and covariance.
@@ -29,15 +29,15 @@ pub enum Needs {
 
 /// An entry of the registry.
 pub struct Metric {
-    /// What a user calls it.
+    /// Its name in options and messages.
     pub name: &'static str,
     /// The columns it fills; an interval belongs to the first.
     pub columns: &'static [&'static str],
-    /// What it says, in one line.
+    /// What it measures, in one line.
     pub about: &'static str,
-    /// Which way it is good.
+    /// Which values are better.
     pub better: Better,
-    /// What it needs of both sides.
+    /// What it needs to know of both sets.
     pub needs: Needs,
     /// Whether it is computed where no metric is named.
     pub by_default: bool,
@@ -45,17 +45,17 @@ pub struct Metric {
     pub alone: bool,
     /// Its values.
     pub compute: fn(&Comparison<'_>) -> Result<Measured>,
-    /// Its first value on resampled generated sets, for metrics that are no mean over rows.
+    /// Its first value on resampled generated sets; `None` for a function of a mean over rows, which is resampled itself.
     pub replicates: Option<Replicates>,
-    /// Why its value means little for these sets, if so.
+    /// A warning if its value means little for these sets.
     pub caution: fn(&Comparison<'_>) -> Option<String>,
 }
 
-/// What a metric found.
+/// The values of a metric.
 pub struct Measured {
     /// One value per column.
     pub values: Vec<f64>,
-    /// Where the first value is a function of a mean over rows: those rows.
+    /// The rows, if the first value is a function of a mean over rows.
     pub mean: Option<RowMean>,
 }
 

@@ -44,7 +44,7 @@ pub fn realism(comparison: &Comparison<'_>) -> Result<Vec<f64>> {
     Ok(blocks.into_iter().flatten().collect())
 }
 
-/// Spheres with what their products are shifted by, so that a common offset costs no digits.
+/// Spheres, and the vector that is subtracted from all rows before products, so that a common offset costs no precision.
 struct Spheres<'a> {
     centres: ArrayView2<'a, f32>,
     rows: Vec<usize>,

@@ -1,4 +1,4 @@
-//! The metrics there are, and their values for a comparison.
+//! The list of metrics, and their values for a comparison.
 
 use super::comparison::Comparison;
 use super::metric::{Estimate, Metric};

@@ -5,7 +5,7 @@ use crate::density::quantile_linear;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-/// What a draw is for. The numbers are part of the results.
+/// The purpose of a draw. Results depend on these numbers.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Purpose {
     /// Rows of a bootstrap sample.
@@ -19,9 +19,9 @@ pub(super) enum Purpose {
 }
 
 fn keyed(seed: u64, purpose: Purpose, item: u64) -> ChaCha8Rng {
-    /// Sets these streams apart from those of other rooms.
-    const ROOM: u64 = 0x6d65_7472_6963_7300;
-    crate::random::keyed(seed, ROOM | purpose as u64, item)
+    /// Separates these streams from those of other modules.
+    const MODULE: u64 = 0x6d65_7472_6963_7300;
+    crate::random::keyed(seed, MODULE | purpose as u64, item)
 }
 
 /// `count` of `rows` rows without replacement (all of them if there are fewer), in drawn order.

@@ -1,4 +1,4 @@
-//! What the tests of this room share: the fixtures, comparison.
+//! What the tests of metrics share: fixtures and comparisons.
 
 use crate::progress::Silent;
 use ndarray::Array2;

@@ -1,4 +1,4 @@
-//! Histograms and curves as SVG. Sizes fit a phone; colours come from the page.
+//! Histograms and curves as SVG, small enough for a phone; the page gives the colours.
 
 use super::text::escaped;
 use std::fmt::Write;
@@ -22,17 +22,17 @@ const COLORS: usize = 4;
 
 /// Values with a name.
 pub struct Series<'a, T> {
-    /// Its entry in the key.
+    /// Its entry in the legend.
     pub name: &'a str,
-    /// What is drawn.
+    /// Its values.
     pub values: &'a [T],
 }
 
 /// A vertical line.
 pub struct Mark {
-    /// Where.
+    /// Its position on the axis.
     pub at: f64,
-    /// What it says.
+    /// Its label.
     pub label: String,
 }
 
@@ -96,7 +96,7 @@ fn short(value: f64) -> String {
     if text == "-0" { "0".into() } else { text.into() }
 }
 
-/// Round numbers within a range, a handful.
+/// A few round numbers within a range.
 fn ticks((low, high): (f64, f64)) -> Vec<f64> {
     const WANTED: f64 = 5.0;
     let rough = (high - low) / WANTED;
@@ -136,7 +136,7 @@ fn key(out: &mut String, names: &[&str]) {
     }
 }
 
-/// How values are distributed, each series as shares of its own; values that are no numbers are left out.
+/// A histogram of each series, in shares of its values; values that are not finite are left out.
 pub fn histogram(title: &str, across: &str, series: &[Series<f64>], marks: &[Mark]) -> String {
     let sorted: Vec<Vec<f64>> = series
         .iter()

@@ -1,4 +1,4 @@
-//! A fine-tuning run: its curves, and what the generator made before and after.
+//! The page of a fine-tuning run: its curves, and images of the generator before and after.
 
 use super::cards::count;
 use super::chart::{Series, line_chart};
@@ -17,7 +17,7 @@ const OPTIONS: &str = "options.json";
 const SHEET: &str = "fakes-";
 /// Snapshots are `snapshot-000600`.
 const SNAPSHOT: &str = "snapshot-";
-/// Options that say what a run was.
+/// Options of a run that the page shows.
 const SHOWN_OPTIONS: [&str; 9] = [
     "steps",
     "batch",
@@ -29,7 +29,7 @@ const SHOWN_OPTIONS: [&str; 9] = [
     "sides",
     "lr",
 ];
-/// Columns that are drawn together, and what they say.
+/// Columns that share a chart, with its title and explanation.
 const CHARTS: [(&str, &[&str], &str); 4] = [
     (
         "Distance to the real images",
@@ -56,14 +56,14 @@ const CHARTS: [(&str, &[&str], &str); 4] = [
 
 fn read_log(path: &Path) -> Result<Vec<Map<String, Value>>> {
     let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-    // A last line without its end is being written.
+    // A last line without a line end is still being written.
     let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
     whole
         .map(|line| serde_json::from_str(line).map_err(|e| Error::malformed(path, e.to_string(), "")))
         .collect()
 }
 
-/// What a run left of each step: `PREFIX000600SUFFIX`, by step.
+/// Files of a run that are named by step, `PREFIX000600SUFFIX`, in the order of steps.
 fn by_step(dir: &Path, prefix: &str, suffix: &str) -> Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(Error::io("read", dir))? {

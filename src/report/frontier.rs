@@ -1,4 +1,4 @@
-//! Precision against recall of many settings, with the frontier: in the manner of the paper's figures.
+//! Precision against recall of many settings, with the frontier, like the figures of the paper.
 
 use super::text::escaped;
 use std::fmt::Write;
@@ -8,7 +8,7 @@ use std::fmt::Write;
 pub struct Point {
     /// Its family, which decides on the colour.
     pub family: String,
-    /// What it says when the pointer rests on it.
+    /// The text shown while the pointer is on it.
     pub label: String,
     /// Horizontal, 0 to 1.
     pub precision: f64,
@@ -25,7 +25,7 @@ const LEFT: f64 = 70.0;
 const RIGHT: f64 = 170.0;
 const TOP: f64 = 30.0;
 const BOTTOM: f64 = 60.0;
-/// Share of the spread that is left free around the points.
+/// Margin around the points, as a share of their spread.
 const MARGIN: f64 = 0.06;
 /// Distance between two ticks.
 const TICKS: [f64; 5] = [0.01, 0.02, 0.05, 0.1, 0.2];

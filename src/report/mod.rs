@@ -1,6 +1,6 @@
-//! Pictures of results for people: SVG, and HTML pages that stand alone, without scripts, fonts or addresses of their own.
-//! Everything here turns numbers into text; nothing here computes a number. A page is bounded however large its subject is.
-//! Colours are readable on light and dark ground; every text that comes from a file is escaped.
+//! Results as charts (SVG) and self-contained HTML pages, without scripts, fonts or links.
+//! This module shows numbers and computes none. The size of a page is bounded, whatever the size of its subject.
+//! Colours are readable on a light and a dark background; every text that comes from a file is escaped.
 
 mod cards;
 mod chart;
@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::reference::{Reference, is_reference};
 use std::path::Path;
 
-/// What a directory holds, as far as a page about it goes.
+/// The kind of results that a directory holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
     /// `pd embed` and `pd index`
@@ -93,7 +93,7 @@ pub fn report(dir: &Path, real: &Pictures, reference: Option<&Reference>) -> Res
     Ok(page.html())
 }
 
-/// The last part of a path: what a page calls its subject, so that no absolute path gets into it.
+/// The last part of a path, which names the subject of a page: pages hold no absolute paths.
 fn name_of(dir: &Path) -> String {
     let whole = dir.canonicalize();
     let name = whole.as_deref().unwrap_or(dir).file_name();

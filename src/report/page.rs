@@ -14,15 +14,15 @@ pub struct Page {
 
 /// One picture of a card.
 pub struct Shown {
-    /// What it is, in a word.
+    /// Its role, in a word.
     pub role: &'static str,
     /// Its file.
     pub name: String,
-    /// What it looks like, where that is known.
+    /// Its image, if it is known.
     pub thumbnail: Option<Thumbnail>,
 }
 
-/// Pictures side by side, and what there is to say about them.
+/// Pictures side by side, with lines of text.
 pub struct Card {
     /// One or two pictures.
     pub pictures: Vec<Shown>,
@@ -147,7 +147,7 @@ impl Page {
 
     /// The whole file.
     pub fn html(self) -> String {
-        // Nothing is loaded and nothing runs, even if something got past the escaping.
+        // The policy forbids loading and scripts, should any markup get past the escaping.
         format!(
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
              <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n\

@@ -13,11 +13,11 @@ use std::path::Path;
 
 /// Longer side of a thumbnail, in pixels. With [`QUALITY`] it bounds a page: noise of this size takes 10 kB.
 const SIDE: u32 = 112;
-/// Longer side of a sheet of samples.
+/// Longer side of the thumbnail of a contact sheet.
 const SHEET_SIDE: u32 = 640;
 /// Images up to this side are kept as they are, to the pixel.
 const SMALL: u32 = 64;
-/// Of a JPEG file.
+/// Quality of JPEG thumbnails, 0 to 100.
 const QUALITY: f32 = 76.0;
 
 /// A picture as a `data:` address.
@@ -28,15 +28,15 @@ pub struct Thumbnail {
 }
 
 impl Thumbnail {
-    /// From the bytes of an image file.
+    /// A thumbnail of the bytes of an image file.
     ///
     /// # Errors
-    /// In words, if it cannot be decoded.
+    /// A reason, if it cannot be decoded.
     pub fn of_file(bytes: &[u8]) -> std::result::Result<Self, String> {
         Self::of_image(decode(bytes, Alpha::White)?, SIDE)
     }
 
-    /// A larger one, of an image that shows many.
+    /// A larger thumbnail, for a contact sheet.
     ///
     /// # Errors
     /// [`Error::Malformed`] if it cannot be decoded; [`Error::Io`].
@@ -99,7 +99,7 @@ pub struct Pictures {
 }
 
 impl Pictures {
-    /// None at all: pages go without.
+    /// No images: pages are made without them.
     pub fn none() -> Self {
         Self { set: None, places: HashMap::new() }
     }

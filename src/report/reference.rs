@@ -1,4 +1,4 @@
-//! A reference: what is typical in it, what is unusual, and what is there twice.
+//! The page of a reference: its typical images, its unusual images, and its duplicates.
 
 use super::cards::{Pair, SHOWN, count, ordered, pair_cards};
 use super::chart::{Mark, Series, histogram};

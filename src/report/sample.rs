@@ -1,4 +1,4 @@
-//! A sample: what was kept of the candidates, how typical it is, and how near to the real images.
+//! The page of a sample: the kept images, their densities, and their distance to the real images.
 
 use super::cards::{Pair, SHOWN, count, ordered, pair_cards, shown};
 use super::chart::{Mark, Series, histogram};

@@ -1,4 +1,4 @@
-//! A sweep: what each setting would cost and give, and which are worth taking.
+//! The page of a sweep: cost and result of each setting, and the best of them.
 
 use super::frontier::{Point, frontier_plot};
 use super::page::Page;
@@ -11,7 +11,7 @@ use std::path::Path;
 /// A row per setting.
 pub(super) const TABLE: &str = "sweep.csv";
 const SUMMARY: &str = "summary.json";
-/// The family of the setting that weighs nothing.
+/// The family of the setting without weights.
 const UNBIASED: &str = "unbiased";
 
 pub(super) fn page(dir: &Path) -> Result<Page> {

@@ -34,7 +34,7 @@ pub struct SampleShard<'a> {
     pub judgement: Option<&'a Judgement<'a>>,
     /// Candidates of a forward pass.
     pub batch: usize,
-    /// What weights need to know of the reference.
+    /// What is known of the reference.
     pub reference: Option<&'a ReferenceStats>,
     /// Names of the rows of the reference.
     pub paths: &'a [String],

@@ -1,4 +1,4 @@
-//! The stack machine that a pickle is a program of, without its two dangerous halves: importing and calling.
+//! The stack machine that runs pickles, without its two dangerous operations, importing and calling.
 
 use super::error::PickleError;
 use super::input::{Input, raw_unicode, unescape};
@@ -249,7 +249,7 @@ impl<'a> Machine<'a> {
         line.trim().parse().map_err(|_| self.input.error("the number of a memo is damaged"))
     }
 
-    /// Classes, calls and states: put down, not carried out.
+    /// Classes, calls and states, which are recorded and not carried out.
     fn record(&mut self, opcode: u8) -> Step {
         match opcode {
             b'c' => {

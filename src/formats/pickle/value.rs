@@ -1,4 +1,4 @@
-//! What a pickle says.
+//! The values of a pickle.
 
 use std::borrow::Cow;
 
@@ -59,7 +59,7 @@ pub struct Pickle<'a> {
 }
 
 impl<'a> Pickle<'a> {
-    /// The value that the pickle is of.
+    /// The value that was pickled.
     pub fn root(&self) -> Ref {
         self.root
     }

@@ -18,7 +18,7 @@ pub(super) struct Parquet;
 /// Rows of a row group.
 const GROUP_ROWS: usize = 1 << 20;
 
-/// What the file says of its writer: no version, so that the bytes depend on the table alone.
+/// The writer that the file names, without a version, so that the bytes depend on the table alone.
 const CREATED_BY: &str = "pseudo-density";
 
 impl TableFormat for Parquet {
@@ -27,7 +27,7 @@ impl TableFormat for Parquet {
     }
 
     fn write(&self, table: &Table, out: &mut dyn Write) -> io::Result<()> {
-        // The writer of the library wants to be sent between threads, which `out` need not allow.
+        // The library's writer must be `Send`, which `out` need not be.
         let mut bytes = Vec::new();
         write(table, &mut bytes).map_err(io::Error::other)?;
         out.write_all(&bytes)

@@ -125,7 +125,7 @@ impl<'p> Search<'p> {
         let mut found: Option<(&str, Tensors)> = None;
         for (key, inner) in pairs {
             let name = self.pickle.str(*key).unwrap_or("?");
-            // What an optimizer keeps are tensors too, and no weights.
+            // The state of an optimizer holds tensors that are not weights.
             if name.contains("optim") || PREFERRED.contains(&name) {
                 continue;
             }

@@ -1,7 +1,7 @@
 //! Checkpoints of `torch.save`: the zip format, and the one of before torch 1.6 (many published files still are that).
 //! The pickle inside names tensors as views of storages; it is read as a record, and nothing in it is run.
-//! Pickles of whole networks as NVIDIA's programs write them are read in the same way: see `modules`.
-//! Where the file holds more than a state dict, the state dict is looked for: see `find`.
+//! Pickles of whole networks as NVIDIA's programs write them are read in the same way (`modules`).
+//! If a file holds more than a state dict, `find` searches for it.
 
 mod find;
 mod legacy;

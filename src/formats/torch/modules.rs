@@ -15,7 +15,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// What a pickled module says of itself beside its tensors.
+/// A pickled module without its tensors.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ModuleDescription {
     /// Its class, without the Python module.

@@ -1,5 +1,4 @@
-//! Storages, the memory that tensors are views of: in a file of their own or behind the pickle, named by key, or inside the
-//! pickle as a small file of the legacy format.
+//! Storages, the memory that tensors are views of. The pickle names them by key, or holds them as files of the legacy format.
 
 use crate::formats::element::Element;
 use crate::formats::pickle::{self, Pickle, Ref, Value};
@@ -55,7 +54,7 @@ pub(super) fn storage_of(pickle: &Pickle, value: Ref) -> Result<Storage, String>
     if let Some(bytes) = embedded_bytes(pickle, value) {
         let held = pickle.bytes(bytes).ok_or("has something else than bytes for its storage")?;
         let (storage, _) = embedded(&held).map_err(|reason| format!("lies in a storage that {reason}"))?;
-        // The key inside is an address of the program that wrote it.
+        // The key inside is a memory address of the program that wrote it, and not unique.
         return Ok(Storage { key: format!("{bytes:?}"), embedded: Some(bytes), ..storage });
     }
     let Value::Persistent(id) = *pickle.get(value) else {

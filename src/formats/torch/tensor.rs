@@ -132,7 +132,7 @@ impl TensorView {
     fn gather(&self, bytes: &[u8], order: ByteOrder, path: &Path) -> Result<HostTensor> {
         let size = self.element.size();
         let cut_short = || Error::malformed(path, format!("storage {} is cut short", self.storage.key), "");
-        // Within a file's bytes, as `check` found; the storage itself may still be shorter than it claims.
+        // `check` has compared with the declared length; the storage may be shorter than it declares.
         let start = self.storage.start.checked_mul(size).ok_or_else(cut_short)?;
         let bytes = bytes.get(start..).ok_or_else(cut_short)?;
         let end = self.end().and_then(|end| end.checked_mul(size)).ok_or_else(cut_short)?;

@@ -21,7 +21,7 @@ use crate::extract::Identity;
 use crate::progress::Progress;
 use ndarray::Axis;
 
-/// The name of the real set's halves in a self-check.
+/// The name that results give a self-check.
 const SELF_CHECK: &str = "real, half against half";
 
 /// Compares each of `generated` with `real`. The generated sets are taken one after the other, so that only one is in memory.
@@ -42,7 +42,7 @@ pub fn evaluate(
     evaluator.finish()
 }
 
-/// A real set and what it was compared with so far; what its metrics share is computed once.
+/// Compares generated sets with one real set, whose neighbours and statistics are computed once.
 pub struct Evaluator<'p> {
     options: &'p EvaluationOptions,
     progress: &'p dyn Progress,
@@ -138,7 +138,7 @@ impl<'p> Evaluator<'p> {
         METRICS.iter().filter(allowed).copied().collect()
     }
 
-    /// Adds what concerns the real set alone.
+    /// Adds the metrics that describe the real set alone and the self-check.
     ///
     /// # Errors
     /// As [`evaluate`].
