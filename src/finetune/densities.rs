@@ -66,7 +66,8 @@ pub struct Judge {
 
 enum By {
     Knn(Scorer),
-    Predictor(DensityPredictor),
+    /// With the lowest density of a real image, below which no image is rated.
+    Predictor(DensityPredictor, f64),
 }
 
 impl Judge {
@@ -82,7 +83,10 @@ impl Judge {
     ) -> Result<Self> {
         let by = match by {
             DensityBy::Knn => By::Knn(Scorer::open(reference, extractor.device(), progress)?),
-            DensityBy::Predictor => By::Predictor(reference.predictor()?),
+            DensityBy::Predictor => {
+                let rarest = reference.distribution()?.sorted().first().copied().unwrap_or_default();
+                By::Predictor(reference.predictor()?, rarest)
+            }
         };
         Ok(Self { extractor, by })
     }
@@ -95,8 +99,9 @@ impl Judge {
         let features = features_of_generated(&self.extractor, images)?;
         match &self.by {
             By::Knn(scorer) => Ok(scorer.score(features.view(), None, &Silent)?.pseudo_density),
-            By::Predictor(predictor) => {
-                Ok(predictor.predict_rows(features.view())?.into_iter().map(f64::from).collect())
+            By::Predictor(predictor, rarest) => {
+                let predicted = predictor.predict_rows(features.view())?;
+                Ok(predicted.into_iter().map(|rho| f64::from(rho).max(*rarest)).collect())
             }
         }
     }

@@ -71,6 +71,8 @@ pub fn knn_gradient(
 pub struct PredictedDensity {
     predictor: DensityPredictor,
     tensors: TensorPredictor,
+    /// The lowest density of a real image: a regression may fall below it, and below 0.
+    rarest: f64,
 }
 
 impl PredictedDensity {
@@ -82,22 +84,24 @@ impl PredictedDensity {
         if reference.density()?.predictor.is_none() {
             return Ok(None);
         }
-        Ok(Some(Self::new(reference.predictor()?)?))
+        let rarest = reference.distribution()?.sorted().first().copied().unwrap_or_default();
+        Ok(Some(Self::new(reference.predictor()?, rarest)?))
     }
 
-    /// Of a trained predictor.
+    /// Of a trained predictor, whose densities are never below `rarest`.
     ///
     /// # Errors
     /// If its numbers cannot be made tensors.
-    pub fn new(predictor: DensityPredictor) -> Result<Self> {
+    pub fn new(predictor: DensityPredictor, rarest: f64) -> Result<Self> {
         let tensors = predictor.to_device(&Device::Cpu)?;
-        Ok(Self { predictor, tensors })
+        Ok(Self { predictor, tensors, rarest })
     }
 }
 
 impl Objective for PredictedDensity {
     fn values(&self, features: ArrayView2<f32>) -> Result<Vec<f64>> {
-        Ok(self.predictor.predict_rows(features)?.into_iter().map(f64::from).collect())
+        let predicted = self.predictor.predict_rows(features)?;
+        Ok(predicted.into_iter().map(|rho| f64::from(rho).max(self.rarest)).collect())
     }
 
     fn gradients(&self, features: ArrayView2<f64>) -> Result<Array2<f64>> {
