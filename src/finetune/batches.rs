@@ -168,7 +168,7 @@ fn score(generator: &dyn Generator, judge: &Judge, candidates: &Batch, keys: &[u
         keys: Some(keys),
         ..ForwardOptions::default()
     };
-    judge.densities(&generator.generate(&candidates.values, &conditions)?)
+    judge.densities(&generator.generate(&candidates.values, &conditions)?, generator.info().quantization)
 }
 
 fn candidates(generator: &dyn Generator, real: &RealBatches, item: u64, count: usize) -> Result<Batch> {

@@ -4,7 +4,8 @@ use super::data::RealImages;
 use crate::density::DensityPredictor;
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
-use crate::generate::pixels;
+use crate::generate::{Quantization, pixels};
+use crate::images::{Prepared, gray_or_rgb};
 use crate::progress::{Progress, Silent};
 use crate::reference::embed::{EmbedOptions, embed};
 use crate::reference::{DensityBy, Reference, Scorer};
@@ -95,8 +96,8 @@ impl Judge {
     ///
     /// # Errors
     /// What the extractor returns; [`Error::Data`] if features are not finite.
-    pub fn densities(&self, images: &Tensor) -> Result<Vec<f64>> {
-        let features = features_of_generated(&self.extractor, images)?;
+    pub fn densities(&self, images: &Tensor, quantization: Quantization) -> Result<Vec<f64>> {
+        let features = features_of_generated(&self.extractor, images, quantization)?;
         match &self.by {
             By::Knn(scorer) => Ok(scorer.score(features.view(), None, &Silent)?.pseudo_density),
             By::Predictor(predictor, rarest) => {
@@ -107,14 +108,20 @@ impl Judge {
     }
 }
 
-/// Features `[B, D]` of generated images `[B, C, H, W]` in -1..=1.
+/// Features `[B, D]` of generated images `[B, C, H, W]` in -1..=1, of 8 bits as they are written.
 ///
 /// # Errors
-/// What the extractor returns.
-pub fn features_of_generated(extractor: &LoadedExtractor, images: &Tensor) -> Result<Array2<f32>> {
-    let unit = pixels::to_unit_rgb(&images.detach())?;
-    let features = extractor.features_of_images(&unit)?;
-    let dims = features.dims2()?;
-    Array2::from_shape_vec(dims, features.flatten_all()?.to_vec1()?)
-        .map_err(|e| Error::data(e.to_string(), ""))
+/// What the extractor returns; [`Error::Data`] if an image is not finite.
+pub fn features_of_generated(
+    extractor: &LoadedExtractor,
+    images: &Tensor,
+    quantization: Quantization,
+) -> Result<Array2<f32>> {
+    let (_, _, height, width) = images.dims4()?;
+    let size = (width as u32, height as u32);
+    let prepared = pixels::to_bytes(images, quantization)?
+        .into_iter()
+        .map(|bytes| Ok(Prepared::of_image(&gray_or_rgb(size, bytes)?, extractor.preprocessing())))
+        .collect::<Result<Vec<_>>>()?;
+    extractor.features(&prepared.iter().map(Some).collect::<Vec<_>>())
 }

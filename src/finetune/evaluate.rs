@@ -67,7 +67,7 @@ impl Evaluator {
                 ..ForwardOptions::default()
             };
             let images = generator.generate(&latents, &conditions)?;
-            parts.push(features_of_generated(&self.extractor, &images)?);
+            parts.push(features_of_generated(&self.extractor, &images, generator.info().quantization)?);
             progress.advance(rows as u64);
         }
         progress.finish();
