@@ -2,9 +2,10 @@
 
 use super::finetune_settings::{Settings, Sides, default};
 use super::terminal::Terminal;
+use crate::candidates::DensityScorer;
 use crate::density::{Preset, Rule, RuleChoice, Threshold};
 use crate::error::{Error, Result};
-use crate::finetune::{Judge, Rejection, Truncation};
+use crate::finetune::{Rejection, Truncation};
 use crate::reference::{DensityBy, Reference};
 
 /// How both sides are weighted.
@@ -118,7 +119,7 @@ fn two_level(
             let by = *settings.density.get_or_insert(DensityBy::Knn);
             Some(Rejection {
                 rule: Rule::TwoLevel { threshold: threshold.resolve(&distribution), weight: weight.recip() },
-                judge: Judge::open(reference, settings.extractor(reference)?, by, terminal)?,
+                scorer: DensityScorer::open(reference, settings.extractor(reference)?, by, terminal)?,
                 max_draws: *settings.max_rejection.get_or_insert(default::MAX_REJECTION),
             })
         }

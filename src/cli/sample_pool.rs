@@ -7,19 +7,17 @@ use super::run_dir::RunDir;
 use super::sample::Sample;
 use super::sample_summary::{push_scores, write_quantiles};
 use super::terminal::Terminal;
+use crate::candidates::{CandidateSource as _, PoolSource, ReferenceDensity};
 use crate::density::{Distribution, Quantiles, RuleChoice};
 use crate::error::{Error, Result};
-use crate::formats::atomic::write_atomic;
 use crate::formats::is_features_file;
 use crate::formats::table::{Table, Values, write_table};
 use crate::images::ImageSet;
-use crate::reference::{Scorer, is_reference};
+use crate::reference::is_reference;
 use crate::sampling::pool::{Chosen, PoolOptions, choose_from_pool};
-use crate::sampling::{Decision, Judge, WeightRecord};
+use crate::sampling::{Decision, WeightRecord};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::collections::HashMap;
-use std::io::Write as _;
 use std::path::{Component, Path, PathBuf};
 
 /// A share of the pool from which on weights can do little.
@@ -86,7 +84,8 @@ pub fn run(args: &Sample, pool: &Path, terminal: &Terminal) -> Result<()> {
             100.0 * share
         ));
     }
-    let scorer = Scorer::open(&reference, &device(), terminal)?;
+    let density = ReferenceDensity::open(&reference, args.density, &device(), terminal)?;
+    let scorer = density.scorer();
     let rule = weights.as_ref().and_then(WeightRecord::rule);
     let options = PoolOptions {
         n: n as usize,
@@ -95,12 +94,10 @@ pub fn run(args: &Sample, pool: &Path, terminal: &Terminal) -> Result<()> {
         replace: args.replace,
         seed: args.seed,
     };
-    let predictor = args.predictor(&reference)?;
-    let judge = Judge { scorer: &scorer, predictor: predictor.as_ref() };
     let features = input.features.into_shared();
     let own = scorer.own_rows(features.view(), &input.paths);
-    let chosen = choose_from_pool(features, &own, &judge, &options, terminal)?;
-    if let Some(agreement) = chosen.candidates.agreement() {
+    let chosen = choose_from_pool(features, &own, &density, &options, terminal)?;
+    if let Some(agreement) = chosen.scores.agreement() {
         terminal.say(&format!("predicted and nearest-neighbour densities: Spearman {agreement:.3}"));
     }
     let files = !is_features_file(pool) && !is_reference(pool);
@@ -132,23 +129,20 @@ fn deliver(
         ));
     }
     let set = ImageSet::open(pool, terminal)?;
-    let places: HashMap<&str, usize> = (0..set.len()).map(|i| (set.path(i), i)).collect();
-    for (path, _) in paths.iter().zip(copies).filter(|(_, copies)| **copies > 0) {
+    let source = PoolSource::new(&set, pool, paths);
+    for (row, path) in paths.iter().enumerate().filter(|(row, _)| copies[*row] > 0) {
         let target = inside(dir, path)?;
         if let Some(parent) = target.parent() {
             std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
         }
         if link {
-            let source = pool.join(path);
+            let file = pool.join(path);
             // The images of a directory may lie in archives.
-            link_to(&std::fs::canonicalize(&source).map_err(Error::io("link", &source))?, &target)?;
+            link_to(&std::fs::canonicalize(&file).map_err(Error::io("link", &file))?, &target)?;
         } else {
-            let bytes = match places.get(path.as_str()) {
-                Some(&i) => set.read(i),
-                None => Err("is no longer there".into()),
-            };
-            let bytes = bytes.map_err(|reason| Error::malformed(pool.join(path), reason, ""))?;
-            write_atomic(&target, |out| out.write_all(&bytes))?;
+            source.images(row..row + 1, &mut |images| {
+                images.iter().try_for_each(|delivered| delivered.image.write(&target))
+            })?;
         }
     }
     Ok(())
@@ -187,7 +181,7 @@ fn table(
     let mut table = Table::new();
     table.push("file", Values::OptionalText((0..paths.len()).map(file).collect()))?;
     table.push("path", Values::Text(paths.to_vec()))?;
-    push_scores(&mut table, &chosen.candidates, reference_paths)?;
+    push_scores(&mut table, &chosen.scores, reference_paths)?;
     table.push("weight", Values::Float(chosen.weights.clone()))?;
     if replace {
         table.push("copies", Values::Int(chosen.copies.iter().map(|&n| n as i64).collect()))?;
@@ -198,7 +192,7 @@ fn table(
 }
 
 fn summarise(chosen: &Chosen, rule: Option<RuleChoice>, files: bool) -> PoolSummary {
-    let rho = &chosen.candidates.scores.pseudo_density;
+    let rho = &chosen.scores.scores.pseudo_density;
     let count = |decision| chosen.decisions.iter().filter(|d| **d == decision).count();
     let quantiles = |values: &[f64]| Distribution::new(values).ok().map(|d| d.quantiles());
     let kept: Vec<f64> =

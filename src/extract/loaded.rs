@@ -256,6 +256,14 @@ impl LoadedExtractor {
         Ok(Self { network, preprocessing, identity, remark: None, device, dtype })
     }
 
+    /// The same with another network of this preprocessing.
+    #[cfg(test)]
+    pub(crate) fn with_network(mut self, network: Box<dyn Extractor>) -> Self {
+        self.identity.dimension = network.dimension();
+        self.network = network;
+        self
+    }
+
     /// What every result made with this carries.
     pub fn identity(&self) -> &Identity {
         &self.identity

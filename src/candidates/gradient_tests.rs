@@ -1,34 +1,31 @@
 //! The gradient of the whole chain against central differences in float64, for one small network of each family.
 
-use super::super::objective::{Objective, knn_gradient};
-use super::density_gradient;
+use super::super::density::knn_gradient;
+use super::*;
 use crate::density::PseudoDensity;
-use crate::error::Result;
-use crate::extract::{ExtractorRequest, LoadedExtractor};
-use crate::generate::{
-    ForwardOptions, Generator, GeneratorRequest, SamplerRequest, initialise, latents_of_seeds, load, pixels,
-};
-use candle_core::{DType, Device, Tensor};
-use ndarray::{Array2, ArrayView2};
+use crate::extract::{Extractor, ExtractorRequest};
+use crate::generate::{GeneratorRequest, SamplerRequest, initialise, latents_of_seeds, load};
+use candle_core::Device;
+use ndarray::{ArrayView2, Axis};
 
-/// Rule 2 with neighbours that are the same for every feature.
+/// Pseudo density with neighbours that are the same for every feature.
 struct FixedNeighbors {
     rows: Array2<f32>,
     model: PseudoDensity,
 }
 
-impl Objective for FixedNeighbors {
-    fn values(&self, _: ArrayView2<f32>) -> Result<Vec<f64>> {
-        unreachable!("only gradients are asked for")
+impl Density for FixedNeighbors {
+    fn densities(&self, features: ArrayView2<f32>) -> Result<Vec<f64>> {
+        Ok(features.outer_iter().map(|row| self.density(&row.mapv(f64::from).insert_axis(Axis(0)))).collect())
     }
 
-    fn gradients(&self, features: ArrayView2<f64>) -> Result<Array2<f64>> {
+    fn densities_and_gradients(&self, features: ArrayView2<f64>) -> Result<(Vec<f64>, Array2<f64>)> {
         let rows: Vec<_> = self.rows.outer_iter().collect();
         let mut gradients = Array2::zeros(features.dim());
         for (feature, mut gradient) in features.outer_iter().zip(gradients.outer_iter_mut()) {
             gradient.assign(&knn_gradient(feature, &rows, &self.model));
         }
-        Ok(gradients)
+        Ok((self.densities(features.mapv(|v| v as f32).view())?, gradients))
     }
 }
 
@@ -86,17 +83,10 @@ fn the_whole_chain_has_the_gradient_of_central_differences_in_every_family() {
             let model = PseudoDensity { k: 3, exponent: 1.5, rows: 50, floor: 0.7, scaled_sum: 9.0 };
             let objective = FixedNeighbors { rows, model };
             let z = latents(&[0, 1]);
-            let found = density_gradient(
-                generator,
-                &z,
-                &conditions,
-                |images| extractor.features_of_images(images),
-                &objective,
-            )
-            .unwrap();
+            let (_, gradient) =
+                evaluate_with_gradient(generator, &extractor, &objective, &z, &conditions).unwrap();
             let direction = latents(&[7, 8]);
-            let slope =
-                (&found.gradient * &direction).unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap();
+            let slope = (&gradient * &direction).unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap();
             let at = |step: f64| {
                 let moved = (&z + (&direction * step).unwrap()).unwrap();
                 objective.density(&features(&extractor, &images(&moved)))
@@ -113,19 +103,30 @@ fn the_whole_chain_has_the_gradient_of_central_differences_in_every_family() {
     }
 }
 
+/// A network that is computed elsewhere: it gives features and no gradient.
+struct Foreign;
+
+impl Extractor for Foreign {
+    fn dimension(&self) -> usize {
+        2
+    }
+
+    fn forward(&self, images: &Tensor) -> Result<Tensor> {
+        Ok(images.flatten_from(1)?.narrow(1, 0, 2)?.detach())
+    }
+}
+
 #[test]
 fn networks_without_a_gradient_are_named_and_what_to_use_instead() {
     let (_, generator) = generators().remove(0);
     let z = latents_of_seeds(&generator.info().spaces[0], &[0, 1], DType::F64, &Device::Cpu).unwrap();
     let model = PseudoDensity { k: 3, exponent: 1.0, rows: 50, floor: 0.7, scaled_sum: 9.0 };
-    let objective = FixedNeighbors { rows: Array2::zeros((3, 2)), model };
-    let ask = |features: &dyn Fn(&Tensor) -> Result<Tensor>| {
-        density_gradient(generator.as_ref(), &z, &ForwardOptions::default(), features, &objective)
-            .unwrap_err()
-    };
-    let two = |images: &Tensor| -> Result<Tensor> { Ok(images.flatten_from(1)?.narrow(1, 0, 2)?) };
-    // As a runtime of another program returns them.
-    let foreign = ask(&|images| Ok(two(images)?.detach()));
-    assert_eq!(foreign.exit_code(), 2);
-    assert!(foreign.to_string().contains("extractor") && foreign.hint().unwrap().contains("pd sample"));
+    let density = FixedNeighbors { rows: Array2::zeros((3, 2)), model };
+    let extractor =
+        LoadedExtractor::load(&ExtractorRequest::default()).unwrap().with_network(Box::new(Foreign));
+    let conditions = ForwardOptions::default();
+    let error =
+        evaluate_with_gradient(generator.as_ref(), &extractor, &density, &z, &conditions).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("extractor") && error.hint().unwrap().contains("pd sample"));
 }
