@@ -3,14 +3,15 @@
 //! again on the way back.
 
 use super::density::Density;
-use super::features::features_of;
+use super::features::{features_of, prepare};
 use super::render::{quantize, render};
 use crate::error::{Error, Result};
-use crate::extract::LoadedExtractor;
+use crate::extract::{FeatureGradient, LoadedExtractor, without_gradient};
 use crate::generate::{ForwardOptions, Generator, pixels, value_and_gradient};
 use crate::images::RgbImage;
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use ndarray::Array2;
+use std::cell::Cell;
 
 /// Images of latents with what was measured of them, a row each.
 #[derive(Debug, Clone)]
@@ -40,7 +41,9 @@ pub fn evaluate(
     Ok(Evaluation { images, features, densities })
 }
 
-/// As [`evaluate`], with the gradient of each row's density with respect to its latent, of the latents' shape.
+/// As [`evaluate`], with the gradient of each row's density with respect to its latent, of the latents' shape. It is taken at the
+/// written image, straight through (Bengio et al., arXiv 1308.3432): on the way back rounding to 8 bits, when the image is written and
+/// when it is resized, counts as the identity. The extractor and the search run once, for the densities and the gradient.
 ///
 /// # Errors
 /// [`Error::Usage`] if generator or extractor give no gradient; as [`evaluate`].
@@ -51,22 +54,22 @@ pub fn evaluate_with_gradient(
     latents: &Tensor,
     conditions: &ForwardOptions,
 ) -> Result<(Evaluation, Tensor)> {
+    let evaluation = Cell::new(None);
     let result = value_and_gradient(generator, latents, conditions, |images| {
         if !images.track_op() {
             return Err(without_gradient(&format!("the generator {}", generator.info().family)));
         }
-        let features = extractor.features_of_images(&pixels::to_unit_rgb(images)?)?;
-        if !features.track_op() {
-            return Err(without_gradient("the extractor"));
-        }
-        let (rows, width) = features.dims2()?;
-        let host = features.detach().to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
-        let host = Array2::from_shape_vec((rows, width), host)
-            .map_err(|_| Error::data("the network returned features of another width", ""))?;
-        let (_, slopes) = density.densities_and_gradients(host.view())?;
-        let slopes = Tensor::from_iter(slopes.iter().copied(), features.device())?.reshape((rows, width))?;
-        // Linear in the features, with the slope of the density: its gradient is that of the density.
-        Ok((&features * slopes.to_dtype(features.dtype())?)?.sum(1)?)
+        let written = quantize(images, generator.info().quantization)?;
+        let prepared = prepare(extractor, &written);
+        let found = extractor.features_with_gradient(&prepared, images.dtype(), |features| {
+            density.densities_and_gradients(features)
+        })?;
+        let FeatureGradient { features, value: densities, input: slope } = found;
+        evaluation.set(Some(Evaluation { images: written, features, densities }));
+        // Linear in the smooth input of the network, with the slope at the input of the written image: its gradient is the one that
+        // passes straight through rounding.
+        let smooth = extractor.input_of_images(&pixels::to_unit_rgb(images)?)?;
+        Ok((smooth * slope)?.flatten_from(1)?.sum(1)?)
     });
     let found = result.map_err(|error| match error {
         Error::Tensor(cause) if lacks_backward(&cause) => {
@@ -74,10 +77,10 @@ pub fn evaluate_with_gradient(
         }
         error => error,
     })?;
-    let images = quantize(&found.images, generator.info().quantization)?;
-    let features = features_of(extractor, &images)?;
-    let densities = density.densities(features.view())?;
-    Ok((Evaluation { images, features, densities }, found.gradient))
+    match evaluation.into_inner() {
+        Some(evaluation) => Ok((evaluation, found.gradient)),
+        None => Err(Error::data("the generator made no images", "")),
+    }
 }
 
 fn lacks_backward(error: &candle_core::Error) -> bool {
@@ -87,13 +90,6 @@ fn lacks_backward(error: &candle_core::Error) -> bool {
         candle_core::Error::Context { inner, .. } => lacks_backward(inner),
         _ => false,
     }
-}
-
-fn without_gradient(what: &str) -> Error {
-    Error::usage(
-        format!("{what} gives no gradient, which a search along it needs"),
-        "use a differentiable network (`pd weights list` shows the extractors), or `pd sample`, which only scores",
-    )
 }
 
 #[cfg(test)]

@@ -26,7 +26,8 @@ pub mod weights;
 
 pub use efficientnet_lite::LitePyramid;
 pub use identity::{EXTERNAL, Identity};
-pub use loaded::{ExtractorRequest, LoadedExtractor, normalize_rows};
+pub(crate) use loaded::without_gradient;
+pub use loaded::{ExtractorRequest, FeatureGradient, LoadedExtractor, normalize_rows};
 pub use onnx::{ONNX, OnnxPorts, OnnxRequest, is_onnx};
 pub use parameters::{FileParameters, ParameterSource, Parameters};
 pub use preprocess::preprocess;

@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::candidates::{LatentOrigin, LatentSource};
-use crate::extract::ExtractorRequest;
+use crate::extract::{Extractor, ExtractorRequest};
 use crate::generate::{GeneratorRequest, NoiseMode, Seeds, load};
 use candle_core::Device;
 use ndarray::ArrayView2;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A density that depends on the sum of the features, with the same slope everywhere; it counts how often it is asked.
@@ -171,4 +172,41 @@ fn the_control_is_of_the_size_asked_for_and_keyed_by_the_image() {
         assert!(offsets.into_iter().all(|offset| (offset - 0.25).abs() < 1e-6));
         assert_eq!(row(&control(&[4]).1, 0), row(&after, 1));
     });
+}
+
+/// A network that counts how often it is run.
+struct Counting {
+    inner: LoadedExtractor,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Extractor for Counting {
+    fn dimension(&self) -> usize {
+        self.inner.network().dimension()
+    }
+
+    fn forward(&self, images: &Tensor) -> Result<Tensor> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.inner.network().forward(images)
+    }
+}
+
+#[test]
+fn a_step_runs_the_extractor_once_and_asks_for_densities_once() {
+    let load = || LoadedExtractor::load(&ExtractorRequest::default()).unwrap();
+    let (asked, density, generator) = (Arc::new(AtomicUsize::new(0)), sum(), generator());
+    let extractor = load().with_network(Box::new(Counting { inner: load(), asked: Arc::clone(&asked) }));
+    let search = Search {
+        generator: generator.as_ref(),
+        extractor: &extractor,
+        density: &density,
+        conditions: ForwardOptions::default(),
+        options: SearchOptions { steps: 5, ..SearchOptions::default() },
+    };
+    let counts = || (asked.load(Ordering::Relaxed), density.asked.load(Ordering::Relaxed));
+    let batch = batch(generator.as_ref(), &[1, 2, 3]);
+    let initial = search.initial_state(&batch).unwrap();
+    assert_eq!(counts(), (1, 1));
+    search.perturb(&batch, &initial, Direction::Lower, 0.1, &|| Ok(())).unwrap();
+    assert_eq!(counts(), (6, 6));
 }
