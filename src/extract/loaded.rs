@@ -2,13 +2,13 @@
 
 use super::identity::{EXTERNAL, Identity};
 use super::onnx::{self, ONNX, OnnxFile, OnnxPorts, OnnxRequest, is_onnx};
-use super::{Architecture, Extractor, FileParameters, Parameters, architecture, preprocess, weights};
+use super::{Architecture, Extractor, FileParameters, Parameters, architecture, weights};
 use crate::device::Precision;
 use crate::error::{Error, Result};
 use crate::formats::digest::{sha256, sha256_of_file};
 use crate::images::{Alpha, Fit, Prepared, Preprocessing};
-use candle_core::{DType, Device, Tensor, Var};
-use ndarray::{Array2, ArrayView1, ArrayView2};
+use candle_core::{DType, Device, Tensor};
+use ndarray::Array2;
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 
@@ -85,7 +85,7 @@ impl ExtractorRequest {
 }
 
 /// Rows of a batch, at least: a product of a single row may take another kernel, which differs in the last bits.
-const LEAST_ROWS: usize = 2;
+pub(super) const LEAST_ROWS: usize = 2;
 
 /// A network with its weights and preprocessing.
 pub struct LoadedExtractor {
@@ -287,6 +287,11 @@ impl LoadedExtractor {
         &self.device
     }
 
+    /// The type of the network's numbers.
+    pub(super) fn dtype(&self) -> DType {
+        self.dtype
+    }
+
     /// The network, for gradients: normalised images `[B, C, H, W]` to features `[B, D]`, before [`Identity::normalize`]; on
     /// [`LoadedExtractor::device`] and in [`Identity::precision`].
     pub fn network(&self) -> &dyn Extractor {
@@ -310,7 +315,7 @@ impl LoadedExtractor {
     }
 
     /// The network's input `[B, C, H, W]` in float32 for prepared images, zeros where one is missing; at least two rows.
-    fn input(&self, images: &[Option<&Prepared>]) -> Result<Tensor> {
+    pub(super) fn input(&self, images: &[Option<&Prepared>]) -> Result<Tensor> {
         let rows = images.len().max(LEAST_ROWS);
         let values = self.preprocessing.values();
         let mut input = vec![0f32; rows * values];
@@ -323,111 +328,12 @@ impl LoadedExtractor {
         let dims = (rows, self.preprocessing.channels(), height, width);
         Ok(Tensor::from_vec(input, dims, &self.device)?)
     }
-
-    /// Features of prepared images as [`LoadedExtractor::features`] gives them, and how a function of them changes with the input of
-    /// the network. `function` takes features `[B, D]` (in float64, before they are rounded to float32) to what is wanted of them and
-    /// its gradient with respect to each, `[B, D]`. `dtype` is the type of the input, and of the network where that is float32.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] if the network gives no gradient; what `function` and the network return.
-    pub fn features_with_gradient<T>(
-        &self,
-        images: &[Prepared],
-        dtype: DType,
-        function: impl FnOnce(ArrayView2<f64>) -> Result<(T, Array2<f64>)>,
-    ) -> Result<FeatureGradient<T>> {
-        let rows: Vec<_> = images.iter().map(Some).collect();
-        let input = Var::from_tensor(&self.input(&rows)?.to_dtype(dtype)?)?;
-        let output = match self.dtype {
-            DType::F32 => self.network.forward(&input)?,
-            dtype => self.network.forward(&input.to_dtype(dtype)?)?,
-        };
-        if !output.track_op() {
-            return Err(without_gradient("the extractor"));
-        }
-        let host = output.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
-        let mut features = matrix(host, images.len().max(LEAST_ROWS), self.identity.dimension)?
-            .slice_move(ndarray::s![..images.len(), ..]);
-        let norms = self.identity.normalize.then(|| norms(features.view()));
-        for (mut row, norm) in features.outer_iter_mut().zip(norms.iter().flatten()) {
-            row /= *norm;
-        }
-        let (value, mut slopes) = function(features.view())?;
-        for ((mut slope, unit), norm) in
-            slopes.outer_iter_mut().zip(features.outer_iter()).zip(norms.iter().flatten())
-        {
-            // What is along the row does not move it on the sphere.
-            let along = slope.dot(&unit);
-            slope.scaled_add(-along, &unit);
-            slope /= *norm;
-        }
-        let mut padded = Array2::zeros(output.dims2()?);
-        padded.slice_mut(ndarray::s![..images.len(), ..]).assign(&slopes);
-        let slopes = Tensor::from_iter(padded, output.device())?.reshape(output.shape())?;
-        // Linear in the output, with the slope of the function: its gradient is that of the function.
-        let grads = (&output * slopes.to_dtype(output.dtype())?)?.sum_all()?.backward()?;
-        let gradient =
-            grads.get(&input).ok_or_else(|| without_gradient("the extractor"))?.narrow(0, 0, images.len())?;
-        Ok(FeatureGradient { features: features.mapv(|v| v as f32), value, input: gradient.detach() })
-    }
-}
-
-/// What [`LoadedExtractor::features_with_gradient`] returns.
-#[derive(Debug, Clone)]
-pub struct FeatureGradient<T> {
-    /// `[B, D]`
-    pub features: Array2<f32>,
-    /// What was wanted of them.
-    pub value: T,
-    /// Its gradient with respect to the input of the network, `[B, C, H, W]`.
-    pub input: Tensor,
-}
-
-/// Says that something has no gradient, and what to use instead.
-pub(crate) fn without_gradient(what: &str) -> Error {
-    Error::usage(
-        format!("{what} gives no gradient, which a search along it needs"),
-        "use a differentiable network (`pd weights list` shows the extractors), or `pd sample`, which only scores",
-    )
 }
 
 /// A network's output `[B, D]`, given row by row.
-fn matrix<T>(values: Vec<T>, rows: usize, width: usize) -> Result<Array2<T>> {
+pub(super) fn matrix<T>(values: Vec<T>, rows: usize, width: usize) -> Result<Array2<T>> {
     Array2::from_shape_vec((rows, width), values)
         .map_err(|_| Error::data("the network returned features of another width", ""))
-}
-
-impl LoadedExtractor {
-    /// The network's input for images `[B, 3, H, W]` with values in 0..=1, of any size and on any device, differentiable with respect to
-    /// them: what is done to files, without rounding. On [`LoadedExtractor::device`].
-    ///
-    /// # Errors
-    /// If the images are no batch of three channels.
-    pub fn input_of_images(&self, images: &Tensor) -> Result<Tensor> {
-        preprocess(&self.preprocessing, &images.to_device(&self.device)?)
-    }
-
-    /// Features `[B, D]`, float32 on [`LoadedExtractor::device`], of images `[B, 3, H, W]` with values in 0..=1, of any size and on any device, differentiable with respect to them: what a
-    /// generator makes is scored and improved through this. Values are not rounded to 8 bits on the way, as those of files are.
-    ///
-    /// # Errors
-    /// If the images are no batch of three channels, or what the network returns: an ONNX network takes images from a file or a
-    /// generator, but no images whose gradient is wanted ([`Error::Usage`]).
-    pub fn features_of_images(&self, images: &Tensor) -> Result<Tensor> {
-        let input = self.input_of_images(images)?;
-        // A network in float32 takes the type of its images, which checks in float64 rely on.
-        let features = match self.dtype {
-            DType::F32 => self.network.forward(&input)?,
-            dtype => self.network.forward(&input.to_dtype(dtype)?)?.to_dtype(DType::F32)?,
-        };
-        if !self.identity.normalize {
-            return Ok(features);
-        }
-        let norms = features.sqr()?.sum_keepdim(1)?.sqrt()?;
-        // A row of zeros stays one: its norm is replaced, not divided by.
-        let norms = (&norms + norms.eq(0.0)?.to_dtype(norms.dtype())?)?;
-        Ok(features.broadcast_div(&norms)?)
-    }
 }
 
 /// Puts each row on the unit sphere; a row of zeros stays.
@@ -438,12 +344,6 @@ pub fn normalize_rows(features: &mut Array2<f32>) {
             row.mapv_inplace(|v| (f64::from(v) / norm) as f32);
         }
     }
-}
-
-/// The length of each row, 1 for a row of zeros. Rounded to float32, rows divided by it are those of [`normalize_rows`].
-fn norms(rows: ArrayView2<f64>) -> Vec<f64> {
-    let norm = |row: ArrayView1<f64>| row.iter().map(|v| v * v).sum::<f64>().sqrt();
-    rows.outer_iter().map(norm).map(|norm| if norm > 0.0 { norm } else { 1.0 }).collect()
 }
 
 #[cfg(test)]
