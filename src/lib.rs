@@ -10,6 +10,7 @@
 //! | [`density`] | mean neighbour distance, pseudo density, quantiles, groups, predictor |
 //! | [`mod@reference`] | the reference directory that ties them together |
 //! | [`generate`] | generators and discriminators, latents from seeds, samplers |
+//! | [`candidates`] | from a latent, a seed or a file to an image and its density |
 //! | [`perturb`] | rule 4: latents moved towards higher or lower density |
 //! | [`finetune`] | training with importance sampling: GANs and diffusion models |
 //! | [`metrics`] | how a generated set compares with a real one: FID, KID, precision, recall, density, coverage, … |
@@ -43,6 +44,7 @@
 
 #![warn(missing_docs)]
 
+pub mod candidates;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;

@@ -1,17 +1,14 @@
 //! Arguments that say which generator makes the images, and from what: for every command that generates.
 
 use super::similar;
+use crate::candidates::{LatentOrigin, LatentSource};
 use crate::error::{Error, Result};
 use crate::formats::digest::sha256_of_file;
 use crate::generate::{
-    self, ForwardOptions, Generator, GeneratorRequest, LatentSpace, NoiseMode, SamplerRequest, Seeds,
-    Truncation, latents_of_seeds, read_latents,
+    self, Generator, GeneratorRequest, LatentSpace, NoiseMode, SamplerRequest, Seeds, Truncation,
+    read_latents,
 };
-use crate::perturb::Latents;
-use crate::sampling::{self, Source};
-use candle_core::{DType, Tensor};
 use clap::{Args, ValueEnum};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Which generator, and what it makes images from.
@@ -50,6 +47,9 @@ pub struct GeneratorArgs {
     space: Option<String>,
 }
 
+/// What the images of rows of a file are called by where they are candidates.
+const CANDIDATE_ROW: &str = "row";
+
 /// Noise between the layers of a generator.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum NoiseChoice {
@@ -70,9 +70,6 @@ pub fn named(reference: Option<&Path>) -> Result<&Path> {
         )
     })
 }
-
-/// Batch after batch, each made when it is asked for.
-pub type LatentBatches<'a> = Box<dyn Iterator<Item = Result<Latents>> + 'a>;
 
 impl GeneratorArgs {
     /// What the library is asked for beside the path.
@@ -108,128 +105,54 @@ impl GeneratorArgs {
     }
 
     /// The space that latents are in.
-    pub fn space<'g>(&self, generator: &'g dyn Generator) -> Result<&'g LatentSpace> {
+    fn space<'g>(&self, generator: &'g dyn Generator) -> Result<&'g LatentSpace> {
         generator.info().space(self.space.as_deref())
     }
 
-    /// What every image has in common; classes and keys come with each batch of [`Latents`]. Fails where the generator does not take it.
-    pub fn conditions(&self, generator: &dyn Generator) -> Result<ForwardOptions<'_>> {
-        let conditions = self.first_conditions();
-        // Latents that are brought into another space arrive there truncated.
-        let mapped = self.latents.is_none() && self.space(generator)? != generator.info().space(None)?;
-        let conditions = ForwardOptions {
-            space: self.space.as_deref(),
-            truncation: conditions.truncation.filter(|_| !mapped),
-            ..conditions
+    /// The latents that were named, or those of `default_seeds`. Images of a file's rows are called by `prefix` and the row.
+    pub fn latents(
+        &self,
+        generator: &dyn Generator,
+        default_seeds: &Seeds,
+        prefix: &'static str,
+    ) -> Result<LatentSource> {
+        let request = self.request();
+        let origin = match &self.latents {
+            Some(path) => {
+                let space = self.space(generator)?;
+                let values = read_latents(path, space, request.dtype, &request.device)?;
+                LatentOrigin::Rows { values, prefix }
+            }
+            None => LatentOrigin::Seeds(self.seeds.as_ref().unwrap_or(default_seeds).clone()),
         };
-        let dims: Vec<usize> = [1].into_iter().chain(self.space(generator)?.shape.iter().copied()).collect();
-        let one = Tensor::zeros(dims, DType::F32, &self.request().device)?;
-        let classes = self.class.map(|class| [class]);
-        let classes = classes.as_ref().map(|classes| classes.as_slice());
-        generator.info().check(&one, &ForwardOptions { classes, keys: Some(&[0]), ..conditions })?;
-        Ok(conditions)
-    }
-
-    fn first_conditions(&self) -> ForwardOptions<'static> {
-        ForwardOptions {
+        Ok(LatentSource {
+            origin,
+            space: self.space.clone(),
+            class: self.class,
             truncation: self.trunc.map(|psi| Truncation { psi, cutoff: None }),
             noise: match self.noise_mode {
                 NoiseChoice::Const => NoiseMode::Const,
                 NoiseChoice::None => NoiseMode::None,
                 NoiseChoice::Random => NoiseMode::Random,
             },
-            ..ForwardOptions::default()
-        }
-    }
-
-    /// How many latents there are; `default_seeds` where neither seeds nor a file were given.
-    pub fn count(&self, generator: &dyn Generator, default_seeds: &Seeds) -> Result<usize> {
-        let count = match &self.latents {
-            Some(path) => {
-                let all = read_latents(path, self.space(generator)?, DType::F32, &self.request().device)?;
-                all.dim(0)? as u64
-            }
-            None => self.seeds.as_ref().unwrap_or(default_seeds).count(),
-        };
-        usize::try_from(count).map_err(|_| Error::usage(format!("{count} seeds are too many"), "name fewer"))
-    }
-
-    /// Those of a range, in batches of `size`. Seeds become latents batch by batch, so that their number takes no memory.
-    pub fn latents<'a>(
-        &'a self,
-        generator: &'a dyn Generator,
-        size: usize,
-        default_seeds: &'a Seeds,
-        range: Range<usize>,
-    ) -> Result<LatentBatches<'a>> {
-        let space = self.space(generator)?;
-        let device = self.request().device;
-        let classes = move |count: usize| self.class.map(|class| vec![class; count]);
-        if let Some(path) = &self.latents {
-            let all = read_latents(path, space, DType::F32, &device)?;
-            let batches = range.clone().step_by(size.max(1)).map(move |first| {
-                let rows = size.min(range.end - first);
-                Ok(Latents {
-                    values: all.narrow(0, first, rows)?,
-                    seeds: None,
-                    keys: (first as u64..).take(rows).collect(),
-                    classes: classes(rows),
-                })
-            });
-            return Ok(Box::new(batches));
-        }
-        let first_space = generator.info().space(None)?;
-        let mut rest = self.seeds.as_ref().unwrap_or(default_seeds).at(range);
-        let batches = std::iter::from_fn(move || {
-            let seeds: Vec<u32> = rest.by_ref().take(size.max(1)).collect();
-            (!seeds.is_empty()).then_some(seeds)
-        });
-        let batches = batches.map(move |seeds| {
-            let keys: Vec<u64> = seeds.iter().map(|&seed| seed.into()).collect();
-            let classes = classes(seeds.len());
-            let mut latents = latents_of_seeds(first_space, &seeds, DType::F32, &device)?;
-            if space != first_space {
-                let conditions = ForwardOptions {
-                    classes: classes.as_deref(),
-                    keys: Some(&keys),
-                    ..self.first_conditions()
-                };
-                latents = generator.map_latents(&latents, space.name, &conditions)?;
-            }
-            Ok(Latents { values: latents, seeds: Some(seeds), keys, classes })
-        });
-        Ok(Box::new(batches))
-    }
-
-    /// The candidates that are drawn from: each seed or row is one.
-    pub fn source<'a>(&self, generator: &'a dyn Generator, default_seeds: &Seeds) -> Result<Source<'a>> {
-        let request = self.request();
-        let latents = match &self.latents {
-            Some(path) => sampling::Latents::Given(read_latents(
-                path,
-                self.space(generator)?,
-                request.dtype,
-                &request.device,
-            )?),
-            None if self.space.is_some() => {
-                return Err(Error::usage(
-                    "--space says what the numbers of --latents are, and seeds were asked for",
-                    "leave --space out: images of seeds are the same in every space",
-                ));
-            }
-            None => sampling::Latents::Seeds(self.seeds.as_ref().unwrap_or(default_seeds).clone()),
-        };
-        let conditions = self.conditions(generator)?;
-        Ok(Source {
-            generator,
-            latents,
-            space: self.space.clone(),
-            class: self.class,
-            truncation: conditions.truncation,
-            noise: conditions.noise,
             dtype: request.dtype,
             device: request.device,
         })
+    }
+
+    /// The latents that candidates are made of: each seed or row is one.
+    pub fn candidate_latents(
+        &self,
+        generator: &dyn Generator,
+        default_seeds: &Seeds,
+    ) -> Result<LatentSource> {
+        if self.latents.is_none() && self.space.is_some() {
+            return Err(Error::usage(
+                "--space says what the numbers of --latents are, and seeds were asked for",
+                "leave --space out: images of seeds are the same in every space",
+            ));
+        }
+        self.latents(generator, default_seeds, CANDIDATE_ROW)
     }
 
     /// Whether candidates were named one by one.

@@ -1,17 +1,16 @@
-//! `pd perturb`: single samples moved towards the common or the unique.
+//! `pd perturb`: single samples made more or less typical.
 
 use super::bundled::Bundled;
 use super::common::{self, ExtractorArgs, RunArgs};
 use super::generator_args::{GeneratorArgs, named};
 use super::{output, presets, shard};
+use crate::candidates::{DensityScorer, ReferenceDensity};
 use crate::density::Preset;
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::generate::Seeds;
 use crate::perturb::sharded::{PerturbRun, merge_perturbed, perturb_shard};
-use crate::perturb::{
-    Direction, Models, Norm, Output, PredictedDensity, Report, RunOptions, SearchOptions, run,
-};
+use crate::perturb::{Direction, Models, Norm, Output, Report, RunOptions, SearchOptions, run};
 use crate::reference::{DensityBy, Reference, Scorer};
 use crate::shards::{Merged, Part, ShardRequest};
 use clap::Args;
@@ -83,6 +82,8 @@ struct SearchArgs {
 
 /// The latents of a run that names none.
 const DEFAULT_SEEDS: (u32, u64) = (0, 16);
+/// What the images of rows of a file are called by.
+const LATENT_ROW: &str = "latent";
 
 impl Perturb {
     pub fn run(mut self) -> Result<()> {
@@ -94,15 +95,21 @@ impl Perturb {
         let identity = &reference.manifest.identity;
         let extractor = LoadedExtractor::for_identity(identity, &self.extractor.request())?;
         let generator = self.generator.open()?;
-        let conditions = self.generator.conditions(generator.as_ref())?;
         let default_seeds = Seeds::consecutive(DEFAULT_SEEDS.0, DEFAULT_SEEDS.1)?;
-        let batch = self.extractor.embed_options().batch;
-        let all_batches = |range| self.generator.latents(generator.as_ref(), batch, &default_seeds, range);
-        let count = self.generator.count(generator.as_ref(), &default_seeds)?;
+        let latents = self.generator.latents(generator.as_ref(), &default_seeds, LATENT_ROW)?;
+        // Whether the generator takes them is said before anything slow begins.
+        latents.conditions(generator.as_ref())?;
+        let count = latents.len();
+        let count = usize::try_from(count)
+            .map_err(|_| Error::usage(format!("{count} seeds are too many"), "name fewer"))?;
         let options = self.search.options(self.bias.try_into()?);
         options.check()?;
         let scorer = Scorer::open(&reference, &common::device(), &terminal)?;
-        let predictor = PredictedDensity::open(&reference)?;
+        let model = scorer.model().clone();
+        // Its densities are reported whichever are followed.
+        let predictor =
+            reference.density()?.predictor.is_some().then(|| reference.predictor()).transpose()?;
+        let density = ReferenceDensity::new(scorer, predictor, options.density)?;
         let record = json!({
             "perturb": serde_json::to_value(&options).map_err(|e| Error::data(e.to_string(), ""))?,
             "generator": self.generator.describe(generator.as_ref(), &default_seeds)?,
@@ -110,27 +117,26 @@ impl Perturb {
                 "extractor": identity.describe(),
                 "weights_sha256": identity.weights_sha256,
                 "input_digest": reference.manifest.input_digest,
-                "k": scorer.model().k,
-                "exponent": scorer.model().exponent,
-                "rows": scorer.model().rows,
-                "scaled_sum": scorer.model().scaled_sum,
+                "k": model.k,
+                "exponent": model.exponent,
+                "rows": model.rows,
+                "scaled_sum": model.scaled_sum,
             },
         });
         let models = Models {
             generator: generator.as_ref(),
-            conditions,
-            extractor: &extractor,
-            scorer: &scorer,
-            predictor: predictor.as_ref(),
+            latents: &latents,
+            scorer: &DensityScorer { extractor, density },
+            batch: self.extractor.embed_options().batch,
         };
         if let Some(shard) = self.shard {
             let shard = shard::resolve(shard)?;
             let of = PerturbRun { record, options, latents: count };
-            let part = perturb_shard(&self.output, &models, &of, all_batches, shard, &terminal)?;
+            let part = perturb_shard(&self.output, &models, &of, shard, &terminal)?;
             return shard::report(&self.output, &part, &terminal, self.run.json);
         }
         let output = Output::create(&self.output, &record)?;
-        let report = run(&models, &options, count as u64, all_batches(0..count)?, &output, &terminal)?;
+        let report = run(&models, &options, 0..count, &output, &terminal)?;
         let summary = summary(&report, record)?;
         output.write_summary(&summary)?;
         terminal.say(&format!(

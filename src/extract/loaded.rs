@@ -2,7 +2,7 @@
 
 use super::identity::{EXTERNAL, Identity};
 use super::onnx::{self, ONNX, OnnxFile, OnnxPorts, OnnxRequest, is_onnx};
-use super::{Architecture, Extractor, FileParameters, Parameters, architecture, preprocess, weights};
+use super::{Architecture, Extractor, FileParameters, Parameters, architecture, weights};
 use crate::device::Precision;
 use crate::error::{Error, Result};
 use crate::formats::digest::{sha256, sha256_of_file};
@@ -83,6 +83,9 @@ impl ExtractorRequest {
         }
     }
 }
+
+/// Rows of a batch, at least: a product of a single row may take another kernel, which differs in the last bits.
+pub(super) const LEAST_ROWS: usize = 2;
 
 /// A network with its weights and preprocessing.
 pub struct LoadedExtractor {
@@ -256,6 +259,14 @@ impl LoadedExtractor {
         Ok(Self { network, preprocessing, identity, remark: None, device, dtype })
     }
 
+    /// The same with another network of this preprocessing.
+    #[cfg(test)]
+    pub(crate) fn with_network(mut self, network: Box<dyn Extractor>) -> Self {
+        self.identity.dimension = network.dimension();
+        self.network = network;
+        self
+    }
+
     /// What every result made with this carries.
     pub fn identity(&self) -> &Identity {
         &self.identity
@@ -276,6 +287,11 @@ impl LoadedExtractor {
         &self.device
     }
 
+    /// The type of the network's numbers.
+    pub(super) fn dtype(&self) -> DType {
+        self.dtype
+    }
+
     /// The network, for gradients: normalised images `[B, C, H, W]` to features `[B, D]`, before [`Identity::normalize`]; on
     /// [`LoadedExtractor::device`] and in [`Identity::precision`].
     pub fn network(&self) -> &dyn Extractor {
@@ -288,8 +304,19 @@ impl LoadedExtractor {
     /// # Errors
     /// [`Error::Data`] naming the first row whose features are not finite.
     pub fn features(&self, images: &[Option<&Prepared>]) -> Result<Array2<f32>> {
-        // A product of a single row may take another kernel, which differs in the last bits.
-        let rows = images.len().max(2);
+        let input = self.input(images)?.to_dtype(self.dtype)?;
+        let output = self.network.forward(&input)?;
+        let output = output.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        let mut features = matrix(output, images.len().max(LEAST_ROWS), self.identity.dimension)?;
+        if self.identity.normalize {
+            normalize_rows(&mut features);
+        }
+        Ok(features.slice_move(ndarray::s![..images.len(), ..]))
+    }
+
+    /// The network's input `[B, C, H, W]` in float32 for prepared images, zeros where one is missing; at least two rows.
+    pub(super) fn input(&self, images: &[Option<&Prepared>]) -> Result<Tensor> {
+        let rows = images.len().max(LEAST_ROWS);
         let values = self.preprocessing.values();
         let mut input = vec![0f32; rows * values];
         input.par_chunks_mut(values).zip(images).for_each(|(out, image)| {
@@ -299,41 +326,14 @@ impl LoadedExtractor {
         });
         let (height, width) = (self.preprocessing.height as usize, self.preprocessing.width as usize);
         let dims = (rows, self.preprocessing.channels(), height, width);
-        let input = Tensor::from_vec(input, dims, &self.device)?.to_dtype(self.dtype)?;
-        let output = self.network.forward(&input)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-        let dimension = self.identity.dimension;
-        let mut features = Array2::from_shape_vec((rows, dimension), output)
-            .map_err(|_| Error::data("the network returned features of another width", ""))?;
-        if self.identity.normalize {
-            normalize_rows(&mut features);
-        }
-        Ok(features.slice_move(ndarray::s![..images.len(), ..]))
+        Ok(Tensor::from_vec(input, dims, &self.device)?)
     }
 }
 
-impl LoadedExtractor {
-    /// Features `[B, D]`, float32 on [`LoadedExtractor::device`], of images `[B, 3, H, W]` with values in 0..=1, of any size and on any device, differentiable with respect to them: what a
-    /// generator makes is scored and improved through this. Values are not rounded to 8 bits on the way, as those of files are.
-    ///
-    /// # Errors
-    /// If the images are no batch of three channels, or what the network returns: an ONNX network takes images from a file or a
-    /// generator, but no images whose gradient is wanted ([`Error::Usage`]).
-    pub fn features_of_images(&self, images: &Tensor) -> Result<Tensor> {
-        let images = images.to_device(&self.device)?;
-        let input = preprocess(&self.preprocessing, &images)?;
-        // A network in float32 takes the type of its images, which checks in float64 rely on.
-        let features = match self.dtype {
-            DType::F32 => self.network.forward(&input)?,
-            dtype => self.network.forward(&input.to_dtype(dtype)?)?.to_dtype(DType::F32)?,
-        };
-        if !self.identity.normalize {
-            return Ok(features);
-        }
-        let norms = features.sqr()?.sum_keepdim(1)?.sqrt()?;
-        // A row of zeros stays one: its norm is replaced, not divided by.
-        let norms = (&norms + norms.eq(0.0)?.to_dtype(norms.dtype())?)?;
-        Ok(features.broadcast_div(&norms)?)
-    }
+/// A network's output `[B, D]`, given row by row.
+pub(super) fn matrix<T>(values: Vec<T>, rows: usize, width: usize) -> Result<Array2<T>> {
+    Array2::from_shape_vec((rows, width), values)
+        .map_err(|_| Error::data("the network returned features of another width", ""))
 }
 
 /// Puts each row on the unit sphere; a row of zeros stays.

@@ -7,6 +7,7 @@
 
 mod cifar_resnet;
 mod efficientnet_lite;
+mod gradient;
 mod identity;
 mod inception;
 mod lenet;
@@ -25,6 +26,8 @@ mod vision_transformer;
 pub mod weights;
 
 pub use efficientnet_lite::LitePyramid;
+pub use gradient::FeatureGradient;
+pub(crate) use gradient::without_gradient;
 pub use identity::{EXTERNAL, Identity};
 pub use loaded::{ExtractorRequest, LoadedExtractor, normalize_rows};
 pub use onnx::{ONNX, OnnxPorts, OnnxRequest, is_onnx};

@@ -1,10 +1,10 @@
 //! What a step is made of: real images by their weight, and latents, by rejection where the generated side is weighted too.
 
 use super::data::{RealImages, mirrors};
-use super::densities::Judge;
 use super::random::{Purpose, keyed, normals};
 use super::share::Share;
 use super::weighted_rows::WeightedRows;
+use crate::candidates::{DensityScorer, render};
 use crate::density::Rule;
 use crate::error::{Error, Result};
 use crate::generate::{ForwardOptions, Generator};
@@ -70,8 +70,8 @@ impl RealBatches {
 pub struct Rejection {
     /// The two-level rule, its weight already the inverse (`1 / w`).
     pub rule: Rule,
-    /// What scores them.
-    pub judge: Judge,
+    /// Scores them.
+    pub scorer: DensityScorer,
     /// Most draws for each accepted image, on average over a batch.
     pub max_draws: u32,
 }
@@ -110,7 +110,7 @@ pub fn latents(
 fn accepted(
     generator: &dyn Generator,
     real: &RealBatches,
-    Rejection { rule, judge, max_draws }: &Rejection,
+    Rejection { rule, scorer, max_draws }: &Rejection,
     step: u64,
     share: &Share,
 ) -> Result<Accepted> {
@@ -123,7 +123,7 @@ fn accepted(
         let item = step * ROUNDS + round;
         let batch = candidates(generator, real, item, count)?;
         let keys: Vec<u64> = (0..count as u64).map(|row| item.wrapping_mul(count as u64) + row).collect();
-        let densities = part.gather(&score(generator, judge, &batch.of(&part)?, &part.of(&keys))?);
+        let densities = part.gather(&score(generator, scorer, &batch.of(&part)?, &part.of(&keys))?);
         let acceptance: Option<Vec<f64>> = densities.iter().map(|&rho| rule.acceptance(rho)).collect();
         let acceptance = acceptance.ok_or_else(|| {
             Error::usage("generated images are accepted by the two-level rule only", "use two-level")
@@ -162,13 +162,18 @@ fn accepted(
 
 /// The densities of candidates' images. These are made in eval mode: whether one is accepted must not depend on the others of its
 /// round.
-fn score(generator: &dyn Generator, judge: &Judge, candidates: &Batch, keys: &[u64]) -> Result<Vec<f64>> {
+fn score(
+    generator: &dyn Generator,
+    scorer: &DensityScorer,
+    candidates: &Batch,
+    keys: &[u64],
+) -> Result<Vec<f64>> {
     let conditions = ForwardOptions {
         classes: candidates.classes.as_deref(),
         keys: Some(keys),
         ..ForwardOptions::default()
     };
-    judge.densities(&generator.generate(&candidates.values, &conditions)?)
+    scorer.densities(&render(generator, &candidates.values, &conditions)?)
 }
 
 fn candidates(generator: &dyn Generator, real: &RealBatches, item: u64, count: usize) -> Result<Batch> {

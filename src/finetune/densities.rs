@@ -1,15 +1,11 @@
 //! Pseudo densities of the training images: those of the reference where it was made of the same images, else scored against it.
 
 use super::data::RealImages;
-use crate::density::DensityPredictor;
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
-use crate::generate::pixels;
-use crate::progress::{Progress, Silent};
+use crate::progress::Progress;
 use crate::reference::embed::{EmbedOptions, embed};
-use crate::reference::{DensityBy, Reference, Scorer};
-use candle_core::Tensor;
-use ndarray::Array2;
+use crate::reference::{Reference, Scorer};
 use std::collections::HashMap;
 
 /// Images that the extractor takes at a time.
@@ -56,60 +52,4 @@ pub fn densities(
     };
     let of = |path: &String| known.get(path).copied().ok_or_else(|| lost(path));
     Ok((images.paths().iter().map(of).collect::<Result<_>>()?, Origin::Scored))
-}
-
-/// Scores images that a generator makes.
-pub struct Judge {
-    extractor: LoadedExtractor,
-    by: By,
-}
-
-enum By {
-    Knn(Scorer),
-    Predictor(DensityPredictor),
-}
-
-impl Judge {
-    /// Reads what scoring needs.
-    ///
-    /// # Errors
-    /// [`Error::Malformed`] if the reference is damaged, not indexed, or has no predictor where one is asked for.
-    pub fn open(
-        reference: &Reference,
-        extractor: LoadedExtractor,
-        by: DensityBy,
-        progress: &dyn Progress,
-    ) -> Result<Self> {
-        let by = match by {
-            DensityBy::Knn => By::Knn(Scorer::open(reference, extractor.device(), progress)?),
-            DensityBy::Predictor => By::Predictor(reference.predictor()?),
-        };
-        Ok(Self { extractor, by })
-    }
-
-    /// Pseudo densities `[B]` of generated images `[B, C, H, W]` in -1..=1.
-    ///
-    /// # Errors
-    /// What the extractor returns; [`Error::Data`] if features are not finite.
-    pub fn densities(&self, images: &Tensor) -> Result<Vec<f64>> {
-        let features = features_of_generated(&self.extractor, images)?;
-        match &self.by {
-            By::Knn(scorer) => Ok(scorer.score(features.view(), None, &Silent)?.pseudo_density),
-            By::Predictor(predictor) => {
-                Ok(predictor.predict_rows(features.view())?.into_iter().map(f64::from).collect())
-            }
-        }
-    }
-}
-
-/// Features `[B, D]` of generated images `[B, C, H, W]` in -1..=1.
-///
-/// # Errors
-/// What the extractor returns.
-pub fn features_of_generated(extractor: &LoadedExtractor, images: &Tensor) -> Result<Array2<f32>> {
-    let unit = pixels::to_unit_rgb(&images.detach())?;
-    let features = extractor.features_of_images(&unit)?;
-    let dims = features.dims2()?;
-    Array2::from_shape_vec(dims, features.flatten_all()?.to_vec1()?)
-        .map_err(|e| Error::data(e.to_string(), ""))
 }

@@ -1,17 +1,16 @@
 //! Precision, recall and Fréchet distance of the averaged generator during a run, against the reference, on fixed latents.
 
 use super::batches::fixed_latents;
-use super::densities::features_of_generated;
 use super::random::Purpose;
 use super::trainer::{Scalars, Trainer};
-use crate::error::{Error, Result};
+use crate::candidates::{features_of, join_rows, render};
+use crate::error::Result;
 use crate::extract::LoadedExtractor;
 use crate::generate::ForwardOptions;
 use crate::metrics::{Comparison, FeatureSet, Options, estimate, metric};
 use crate::progress::{Progress, Silent, check_stop};
 use crate::reference::Reference;
 use candle_core::Device;
-use ndarray::{Axis, concatenate};
 
 /// What an evaluation needs, read once.
 pub struct Evaluator {
@@ -28,7 +27,7 @@ pub struct Evaluator {
 pub const DISTANCE: &str = "fd";
 
 impl Evaluator {
-    /// Judges `images` generated images in the space of the reference.
+    /// Evaluates `images` generated images in the space of the reference.
     ///
     /// # Errors
     /// [`Error::Malformed`] if the reference is damaged.
@@ -66,14 +65,11 @@ impl Evaluator {
                 keys: Some(&keys),
                 ..ForwardOptions::default()
             };
-            let images = generator.generate(&latents, &conditions)?;
-            parts.push(features_of_generated(&self.extractor, &images)?);
+            parts.push(features_of(&self.extractor, &render(generator, &latents, &conditions)?)?);
             progress.advance(rows as u64);
         }
         progress.finish();
-        let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
-        let features = concatenate(Axis(0), &views).map_err(|e| Error::data(e.to_string(), ""))?;
-        let generated = FeatureSet::new(features.into_shared(), &self.options, &Silent)?;
+        let generated = FeatureSet::new(join_rows(&parts)?.into_shared(), &self.options, &Silent)?;
         let comparison = Comparison::new(&self.real, &generated, &self.options, &Silent)?;
         let metrics = [metric(DISTANCE)?, metric("precision")?, metric("recall")?];
         let estimates = estimate(&comparison, &metrics, None)?;

@@ -29,7 +29,7 @@ mod weighted_rows;
 pub use adam::{Adam, AdamConfig};
 pub use batches::{Accepted, Batch, RealBatches, Rejection, latents};
 pub use data::{MEMORY_BYTES, RealImages};
-pub use densities::{Judge, Origin, densities};
+pub use densities::{Origin, densities};
 pub use diffusion::{DiffusionConfig, DiffusionTrainer};
 pub use directory::{RunDirectory, snapshot_name};
 pub use ema::{EmaConfig, follow};

@@ -1,11 +1,10 @@
 //! `grid.png`: each sample in a column, less common above, as it was in the middle, more common below, each with its density.
 
 use super::glyphs;
-use super::picture::Picture;
-use crate::images::{Filter, resize};
+use crate::images::{Filter, RgbImage, resize};
 
-/// One sample: its pictures and their densities, from the less to the more common.
-pub(super) type Column = [(Picture, f64); 3];
+/// One sample: its images and their densities, from the less to the more common.
+pub(super) type Column = [(RgbImage, f64); 3];
 
 /// What the rows are called.
 const ROWS: [&str; 3] = ["less common", "original", "more common"];
@@ -22,7 +21,7 @@ const INK: u8 = 0;
 const CHANNELS: usize = 3;
 
 /// The grid; `None` without columns.
-pub(super) fn grid(columns: &[Column]) -> Option<Picture> {
+pub(super) fn grid(columns: &[Column]) -> Option<RgbImage> {
     let (first, _) = columns.first()?.first()?;
     let (cell_width, cell_height) = cell(first);
     let text_height = glyphs::HEIGHT * TEXT_SCALE;
@@ -33,20 +32,15 @@ pub(super) fn grid(columns: &[Column]) -> Option<Picture> {
         let top = GAP + row * row_height;
         sheet.text(label, GAP, top + cell_height.saturating_sub(text_height) / 2);
         for (at, column) in columns.iter().enumerate() {
-            let (picture, density) = &column[row];
+            let (image, density) = &column[row];
             let x = left + at * (cell_width + GAP);
-            sheet.draw(&scaled(picture, (cell_width, cell_height)), cell_width, x, top);
+            sheet.draw(&scaled(image, (cell_width, cell_height)), cell_width, x, top);
             let text = short(*density);
             let indent = cell_width.saturating_sub(glyphs::width(&text) * TEXT_SCALE) / 2;
             sheet.text(&text, x + indent, top + cell_height + GAP);
         }
     }
-    Some(Picture {
-        width: sheet.width as u32,
-        height: sheet.height as u32,
-        channels: CHANNELS,
-        bytes: sheet.bytes,
-    })
+    Some(RgbImage { width: sheet.width as u32, height: sheet.height as u32, pixels: sheet.bytes })
 }
 
 /// A density in few characters.
@@ -58,8 +52,8 @@ fn short(density: f64) -> String {
     }
 }
 
-fn cell(picture: &Picture) -> (usize, usize) {
-    let (width, height) = (picture.width.max(1), picture.height.max(1));
+fn cell(image: &RgbImage) -> (usize, usize) {
+    let (width, height) = (image.width.max(1), image.height.max(1));
     let longer = width.max(height);
     if longer > LARGEST_SIDE {
         let side =
@@ -70,19 +64,18 @@ fn cell(picture: &Picture) -> (usize, usize) {
     ((width * factor) as usize, (height * factor) as usize)
 }
 
-/// The picture in RGB and in the size of a cell.
-fn scaled(picture: &Picture, (width, height): (usize, usize)) -> Vec<u8> {
-    let rgb = picture.rgb();
-    let size = (rgb.width, rgb.height);
+/// The image in the size of a cell.
+fn scaled(image: &RgbImage, (width, height): (usize, usize)) -> Vec<u8> {
+    let size = (image.width, image.height);
     if width < size.0 as usize || height < size.1 as usize {
-        return resize(&rgb.pixels, size, CHANNELS, (width as u32, height as u32), Filter::Bilinear);
+        return resize(&image.pixels, size, CHANNELS, (width as u32, height as u32), Filter::Bilinear);
     }
     let (across, down) = (width / (size.0 as usize).max(1), height / (size.1 as usize).max(1));
     let mut bytes = Vec::with_capacity(width * height * CHANNELS);
     for y in 0..height {
         for x in 0..width {
             let at = (y / down * size.0 as usize + x / across) * CHANNELS;
-            bytes.extend_from_slice(&rgb.pixels[at..at + CHANNELS]);
+            bytes.extend_from_slice(&image.pixels[at..at + CHANNELS]);
         }
     }
     bytes
@@ -126,25 +119,24 @@ impl Sheet {
 mod tests {
     use super::*;
 
-    fn picture(side: u32, channels: usize, value: u8) -> Picture {
-        Picture { width: side, height: side, channels, bytes: vec![value; (side * side) as usize * channels] }
+    fn image(side: u32, value: u8) -> RgbImage {
+        RgbImage { width: side, height: side, pixels: vec![value; (side * side) as usize * CHANNELS] }
     }
 
     #[test]
-    fn every_picture_has_its_place_and_its_density_below() {
-        for (side, channels) in [(28, 1), (32, 3), (300, 3)] {
-            let columns: Vec<Column> = (0..3)
-                .map(|c| [0, 1, 2].map(|row| (picture(side, channels, 100 + 10 * c + row), 0.5)))
-                .collect();
+    fn every_image_has_its_place_and_its_density_below() {
+        for side in [28, 32, 300] {
+            let columns: Vec<Column> =
+                (0..3).map(|c| [0, 1, 2].map(|row| (image(side, 100 + 10 * c + row), 0.5))).collect();
             let grid = grid(&columns).unwrap();
-            assert_eq!(grid.bytes.len(), (grid.width * grid.height * 3) as usize);
+            assert_eq!(grid.pixels.len(), (grid.width * grid.height * 3) as usize);
             let (cell_width, cell_height) = cell(&columns[0][0].0);
             assert!((64..=256).contains(&cell_width));
             for value in [100, 101, 102, 110, 121] {
-                let count = grid.bytes.iter().filter(|&&v| v == value).count();
+                let count = grid.pixels.iter().filter(|&&v| v == value).count();
                 assert_eq!(count, cell_width * cell_height * 3, "{value} at {side}");
             }
-            let ink = grid.bytes.iter().filter(|&&v| v == 0).count() / 3 / (TEXT_SCALE * TEXT_SCALE);
+            let ink = grid.pixels.iter().filter(|&&v| v == 0).count() / 3 / (TEXT_SCALE * TEXT_SCALE);
             let texts: usize = ROWS.iter().map(|row| glyphs::pixels(row).count()).sum();
             assert_eq!(ink, texts + 9 * glyphs::pixels("0.50").count());
         }

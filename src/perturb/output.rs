@@ -1,8 +1,8 @@
 //! The directory of a run. `options.json` says which run it is: another one is never written over it.
 
-use super::picture::Picture;
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomic;
+use crate::images::{RgbImage, write_png, write_png_bytes};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -65,8 +65,14 @@ impl Output {
         self.dir.join(name)
     }
 
-    /// Writes `folder/name.png` and returns that name.
-    pub(super) fn write_picture(&self, folder: &str, name: &str, picture: &Picture) -> Result<String> {
+    /// Writes `folder/name.png`, in one channel where the generator is `gray`, and returns that name.
+    pub(super) fn write_image(
+        &self,
+        folder: &str,
+        name: &str,
+        image: &RgbImage,
+        gray: bool,
+    ) -> Result<String> {
         let to = self.dir.join(folder);
         // Not with its parents: what was merged and removed under a process that had been cut off is not begun anew.
         match fs::create_dir(&to) {
@@ -76,8 +82,18 @@ impl Output {
             _ => {}
         }
         let file = format!("{folder}/{name}.png");
-        picture.write_png(&self.path(&file))?;
+        let path = self.path(&file);
+        if gray {
+            write_png(&path, image)?
+        } else {
+            write_rgb(&path, image)?
+        }
         Ok(file)
+    }
+
+    /// Writes the sheet of some samples in both directions.
+    pub(super) fn write_grid(&self, grid: &RgbImage) -> Result<()> {
+        write_rgb(&self.path(GRID), grid)
     }
 
     /// Writes `summary.json`.
@@ -91,6 +107,11 @@ impl Output {
     fn write_json(&self, name: &str, value: &serde_json::Value) -> Result<()> {
         write_atomic(self.path(name), |out| writeln!(out, "{value:#}"))
     }
+}
+
+/// In three channels, whatever the colours are.
+fn write_rgb(path: &Path, image: &RgbImage) -> Result<()> {
+    write_png_bytes(path, &image.pixels, (image.width, image.height), 3)
 }
 
 #[cfg(test)]

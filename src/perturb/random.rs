@@ -1,8 +1,8 @@
-//! Random streams of this room, keyed by what they are for: (seed, purpose, item), never by a place in a common stream.
+//! Random streams of perturbing, keyed by what they are for: (seed, purpose, item), never by a place in a common stream.
 
 use rand_chacha::ChaCha8Rng;
 
-/// What a stream is for. The numbers are part of the results; other rooms have their own.
+/// What a stream is for. The numbers are part of the results; other modules have their own.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Purpose {
     /// Where in the ball a search starts.

@@ -2,19 +2,21 @@
 
 use super::direction::Direction;
 use super::grid::{Column, grid};
-use super::objective::{KnnDensity, Objective, PredictedDensity};
-use super::output::{GRID, LATENTS, ORIGINALS, Output, SAMPLES};
+use super::output::{LATENTS, ORIGINALS, Output, SAMPLES};
 use super::report::{Report, SampleRow, table};
-use super::search::{Found, Latents, Search, SearchOptions, Start, features};
+use super::search::{Candidate, Candidates, InitialState, Search, SearchOptions};
+use crate::candidates::{DensityScorer, LatentBatch, LatentSource};
 use crate::error::{Error, Result};
-use crate::extract::LoadedExtractor;
 use crate::formats::npy::write_npy;
 use crate::formats::table::write_table;
 use crate::generate::{ForwardOptions, Generator};
+use crate::images::RgbImage;
 use crate::progress::{Progress, check_stop};
-use crate::reference::{DensityBy, Scorer};
+use crate::reference::DensityBy;
+use candle_core::Tensor;
 use ndarray::{ArrayD, IxDyn};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// What a run is asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,64 +39,59 @@ pub struct RunOptions {
 pub struct Models<'a> {
     /// Makes the images.
     pub generator: &'a dyn Generator,
-    /// Space, truncation and noise.
-    pub conditions: ForwardOptions<'a>,
-    /// The one that the reference was made with.
-    pub extractor: &'a LoadedExtractor,
-    /// The reference.
-    pub scorer: &'a Scorer,
-    /// Its predictor, where it has one.
-    pub predictor: Option<&'a PredictedDensity>,
+    /// The latents that can be perturbed.
+    pub latents: &'a LatentSource,
+    /// Scores the images; its density is the one that is followed.
+    pub scorer: &'a DensityScorer,
+    /// Latents that are worked on together.
+    pub batch: usize,
 }
 
-/// Perturbs `count` latents, which come in batches, and writes images, `samples.csv`, `latents.npy` and `grid.png` to `output`.
+impl Models<'_> {
+    fn batches(&self, range: Range<usize>) -> impl Iterator<Item = Result<LatentBatch>> {
+        self.latents.batches(self.generator, range, self.batch)
+    }
+}
+
+/// Perturbs the latents of a range, and writes images, `samples.csv`, `latents.npy` and `grid.png` to `output`.
 /// Rows are in the order of the latents, the strengths of each next to each other. How the latents are cut into batches changes
 /// no result.
 ///
 /// # Errors
-/// [`Error::Usage`] if the predictor is asked for and there is none, or strengths or steps make no sense; what [`Search`] and
-/// writing return; [`Error::Interrupted`].
+/// [`Error::Usage`] if strengths or steps make no sense, or the density that is followed is not the one of `models`; what [`Search`]
+/// and writing return; [`Error::Interrupted`].
 pub fn run(
     models: &Models,
     options: &RunOptions,
-    count: u64,
-    batches: impl Iterator<Item = Result<Latents>>,
+    range: Range<usize>,
     output: &Output,
     progress: &dyn Progress,
 ) -> Result<Report> {
-    run_and_show(models, options, (count, batches), std::iter::empty(), output, progress)
+    let end = range.end;
+    run_and_show(models, options, (range, end..end), output, progress)
 }
 
 /// As [`run()`]; the latents of `shown` only go into the sheet.
 pub(super) fn run_and_show(
     models: &Models,
     options: &RunOptions,
-    (count, batches): (u64, impl Iterator<Item = Result<Latents>>),
-    shown: impl Iterator<Item = Result<Latents>>,
+    (range, shown): (Range<usize>, Range<usize>),
     output: &Output,
     progress: &dyn Progress,
 ) -> Result<Report> {
     options.check()?;
-    let knn = KnnDensity(models.scorer);
-    let objective: &dyn Objective = match (options.density, models.predictor) {
-        (DensityBy::Knn, _) => &knn,
-        (DensityBy::Predictor, Some(predictor)) => predictor,
-        (DensityBy::Predictor, None) => {
-            return Err(Error::usage(
-                "the reference has no density predictor",
-                "run `pd index` without --no-predictor, or use --density knn",
-            ));
-        }
-    };
+    if models.scorer.density.by() != options.density {
+        return Err(Error::usage("the density to follow is not the one that scores", ""));
+    }
     let search = Search {
         generator: models.generator,
-        extractor: models.extractor,
-        objective,
-        conditions: models.conditions,
+        extractor: &models.scorer.extractor,
+        density: &models.scorer.density,
+        conditions: models.latents.conditions(models.generator)?,
         options: options.search,
     };
-    let steps = count * (options.epsilons.len() * options.search.steps) as u64;
-    progress.start("perturbing", steps, "steps");
+    let steps = range.len() * options.epsilons.len() * options.search.steps;
+    progress.start("perturbing", steps as u64, "steps");
     let mut run = Run {
         models,
         options,
@@ -105,11 +102,11 @@ pub(super) fn run_and_show(
         latents: Vec::new(),
         columns: Vec::new(),
     };
-    for latents in batches {
-        run.batch(&latents?, true)?;
+    for batch in models.batches(range) {
+        run.batch(&batch?, true)?;
     }
-    for latents in shown {
-        run.batch(&latents?, false)?;
+    for batch in models.batches(shown) {
+        run.batch(&batch?, false)?;
     }
     progress.finish();
     run.finish()
@@ -158,75 +155,78 @@ struct Densities {
 }
 
 impl Run<'_> {
-    /// Moves a batch, and writes it down where it `counts`.
-    fn batch(&mut self, latents: &Latents, counts: bool) -> Result<()> {
-        let start = self.search.start(latents)?;
-        let before = self.densities(&start.found)?;
+    /// Perturbs a batch, and writes it down where it `counts`.
+    fn batch(&mut self, batch: &LatentBatch, counts: bool) -> Result<()> {
+        let initial = self.search.initial_state(batch)?;
+        let originals = &initial.unperturbed.candidates;
+        let before = self.densities(&initial.unperturbed)?;
         if counts {
-            for (row, found) in start.found.iter().enumerate() {
-                self.output.write_picture(ORIGINALS, &latents.name(row), &found.picture)?;
+            for (name, original) in batch.names.iter().zip(originals) {
+                self.write(ORIGINALS, name, &original.image)?;
             }
         }
-        let mut rows: Vec<Vec<SampleRow>> = vec![Vec::new(); start.found.len()];
-        let mut moved: Vec<Vec<Found>> = vec![Vec::new(); start.found.len()];
+        let mut rows: Vec<Vec<SampleRow>> = vec![Vec::new(); batch.len()];
+        let mut moved: Vec<Vec<Candidate>> = vec![Vec::new(); batch.len()];
+        let mut latents = Vec::new();
         for &eps in &self.options.epsilons {
-            let best = self.climb(latents, &start, self.options.bias, eps, start.found.len() as u64)?;
+            let best = self.perturb(batch, &initial, self.options.bias, eps, batch.len() as u64)?;
             let after = self.densities(&best)?;
             let control = match self.options.control {
-                true => Some(self.densities(&self.search.control(latents, &start, eps)?)?.knn),
+                true => Some(self.knn(&self.search.control(batch, &initial, eps)?)?),
                 false => None,
             };
-            for (i, found) in best.into_iter().enumerate() {
-                let difference = &found.feature.mapv(f64::from) - &start.found[i].feature.mapv(f64::from);
-                let (folder, name) = (format!("eps-{eps}"), latents.name(i));
+            latents.push(best.latents);
+            for (i, found) in best.candidates.into_iter().enumerate() {
+                let difference = &found.feature.mapv(f64::from) - &originals[i].feature.mapv(f64::from);
+                let file = match counts {
+                    true => self.write(&format!("eps-{eps}"), &batch.names[i], &found.image)?,
+                    false => String::new(),
+                };
                 rows[i].push(SampleRow {
-                    file: match counts {
-                        true => self.output.write_picture(&folder, &name, &found.picture)?,
-                        false => String::new(),
-                    },
-                    seed: latents.seeds.as_ref().and_then(|seeds| seeds.get(i).copied()),
+                    file,
+                    seed: batch.seeds[i],
                     eps,
                     density_before: before.knn[i],
                     density_after: after.knn[i],
                     predictor_before: before.predictor[i],
                     predictor_after: after.predictor[i],
                     feature_distance: difference.dot(&difference).sqrt(),
-                    improved: self.options.bias.improves(start.found[i].value, found.value),
+                    improved: self.options.bias.improves(originals[i].value, found.value),
                     control_density: control.as_ref().map(|control| control[i]),
                 });
                 moved[i].push(found);
             }
         }
-        self.show(latents, &start, &before, &rows, &moved)?;
-        if !counts {
-            return Ok(());
+        self.show(batch, &initial, &before, &rows, &moved)?;
+        if counts {
+            // The strengths of one latent lie next to each other.
+            self.latents.extend(Tensor::stack(&latents, 1)?.flatten_all()?.to_vec1::<f32>()?);
+            self.rows.extend(rows.into_iter().flatten());
         }
-        self.latents.extend(moved.into_iter().flatten().flat_map(|found| found.latent));
-        self.rows.extend(rows.into_iter().flatten());
         Ok(())
     }
 
     /// Adds columns to the grid while there is room: the strongest perturbation, and the opposite one, made for this.
     fn show(
         &mut self,
-        latents: &Latents,
-        start: &Start,
+        batch: &LatentBatch,
+        initial: &InitialState,
         before: &Densities,
         rows: &[Vec<SampleRow>],
-        moved: &[Vec<Found>],
+        moved: &[Vec<Candidate>],
     ) -> Result<()> {
-        let room = self.options.grid.saturating_sub(self.columns.len()).min(start.found.len());
+        let room = self.options.grid.saturating_sub(self.columns.len()).min(batch.len());
         let epsilons = &self.options.epsilons;
         let strongest = (0..epsilons.len()).max_by(|&a, &b| epsilons[a].total_cmp(&epsilons[b]));
         let (Some(strongest), 1..) = (strongest, room) else { return Ok(()) };
-        let (latents, start) = (latents.first(room)?, start.first(room));
+        let (batch, initial) = (batch.first(room)?, initial.first(room)?);
         let bias = self.options.bias;
-        let opposite = self.climb(&latents, &start, bias.opposite(), epsilons[strongest], 0)?;
-        let densities = self.densities(&opposite)?;
-        for (i, opposite) in opposite.into_iter().enumerate() {
-            let asked = (moved[i][strongest].picture.clone(), rows[i][strongest].density_after);
-            let original = (start.found[i].picture.clone(), before.knn[i]);
-            let opposite = (opposite.picture, densities.knn[i]);
+        let opposite = self.perturb(&batch, &initial, bias.opposite(), epsilons[strongest], 0)?;
+        let densities = self.knn(&opposite)?;
+        for (i, opposite) in opposite.candidates.into_iter().enumerate() {
+            let asked = (moved[i][strongest].image.clone(), rows[i][strongest].density_after);
+            let original = (initial.unperturbed.candidates[i].image.clone(), before.knn[i]);
+            let opposite = (opposite.image, densities[i]);
             self.columns.push(match bias {
                 Direction::Higher => [opposite, original, asked],
                 Direction::Lower => [asked, original, opposite],
@@ -235,40 +235,54 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn climb(
+    fn perturb(
         &self,
-        latents: &Latents,
-        start: &Start,
+        batch: &LatentBatch,
+        initial: &InitialState,
         bias: Direction,
         eps: f64,
         counted: u64,
-    ) -> Result<Vec<Found>> {
-        self.search.climb(latents, start, bias, eps, &|| {
+    ) -> Result<Candidates> {
+        self.search.perturb(batch, initial, bias, eps, &|| {
             self.progress.advance(counted);
             check_stop(|| "only finished images are written; the same command begins again".into())
         })
     }
 
-    fn densities(&self, found: &[Found]) -> Result<Densities> {
-        let features = features(found);
-        let knn = KnnDensity(self.models.scorer).values(features.view())?;
-        let predictor = match self.models.predictor {
-            Some(predictor) => predictor.values(features.view())?,
-            None => vec![f64::NAN; knn.len()],
+    fn write(&self, folder: &str, name: &str, image: &RgbImage) -> Result<String> {
+        let gray = self.models.generator.info().image_shape.channels == 1;
+        self.output.write_image(folder, name, image, gray)
+    }
+
+    fn densities(&self, found: &Candidates) -> Result<Densities> {
+        let density = &self.models.scorer.density;
+        let predictor = match self.options.density {
+            DensityBy::Predictor => Some(found.values()),
+            DensityBy::Knn => density.predicted(found.features().view())?,
         };
-        Ok(Densities { knn, predictor })
+        let predictor = predictor.unwrap_or_else(|| vec![f64::NAN; found.candidates.len()]);
+        Ok(Densities { knn: self.knn(found)?, predictor })
+    }
+
+    /// Pseudo densities by nearest neighbours: searched for only where the search followed others.
+    fn knn(&self, found: &Candidates) -> Result<Vec<f64>> {
+        match self.options.density {
+            DensityBy::Knn => Ok(found.values()),
+            DensityBy::Predictor => self.models.scorer.density.pseudo_densities(found.features().view()),
+        }
     }
 
     fn finish(self) -> Result<Report> {
-        let Self { models, options, output, rows, latents, columns, .. } = self;
+        let Self { models, options, output, rows, latents, columns, search, .. } = self;
         write_table(output.path(SAMPLES), &table(&rows)?)?;
-        let space = models.generator.info().space(models.conditions.space)?;
+        let ForwardOptions { space, .. } = search.conditions;
+        let space = models.generator.info().space(space)?;
         let shape: Vec<usize> = [rows.len()].into_iter().chain(space.shape.iter().copied()).collect();
         let latents = ArrayD::from_shape_vec(IxDyn(&shape), latents)
             .map_err(|e| Error::data(format!("latents cannot be written: {e}"), ""))?;
         write_npy(output.path(LATENTS), &latents)?;
         if let Some(grid) = grid(&columns) {
-            grid.write_png(&output.path(GRID))?;
+            output.write_grid(&grid)?;
         }
         Ok(Report::new(&rows, options.bias, &options.epsilons))
     }

@@ -1,16 +1,16 @@
-//! Projected gradient steps on a batch of latents: Li et al., TMLR 2024, section 3.3; Madry et al., 2018.
+//! Projected gradient descent on a batch of latents: Li et al., TMLR 2024, section 3.3; Madry et al., 2018.
 
-use super::ball::{Ball, Norm};
+use super::ball::{Balls, Norm};
 use super::direction::Direction;
-use super::gradient::{DensityGradient, density_gradient};
-use super::objective::Objective;
-use super::picture::Picture;
 use super::random::{Purpose, keyed};
+use crate::candidates::{Density, Evaluation, LatentBatch, evaluate, evaluate_with_gradient};
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
-use crate::generate::{ForwardOptions, Generator, LatentSpace};
+use crate::generate::{ForwardOptions, Generator};
+use crate::images::RgbImage;
 use candle_core::{DType, Tensor};
-use ndarray::{Array1, Array2};
+use ndarray::{Array1, Array2, ArrayView1};
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 /// How a search goes; strength (epsilon) and direction are given with each.
@@ -38,67 +38,79 @@ impl Default for SearchOptions {
 /// Published step size, as a part of epsilon: 0.025 of 0.1.
 const STEP_PART: f64 = 0.25;
 
-/// Latents that are perturbed together; no result depends on which they are.
-#[derive(Debug, Clone)]
-pub struct Latents {
-    /// `[B, …]`
-    pub values: Tensor,
-    /// The seed of each, where it was drawn from one.
-    pub seeds: Option<Vec<u32>>,
-    /// For each what its random streams are keyed by: its seed, else its row.
-    pub keys: Vec<u64>,
-    /// The class of each, where the generator has classes.
-    pub classes: Option<Vec<u32>>,
-}
-
-impl Latents {
-    /// A name for messages and files: `seed0007`, or `latent0007` for one of a file.
-    pub fn name(&self, row: usize) -> String {
-        let key = self.keys.get(row).copied().unwrap_or_default();
-        let kind = if self.seeds.is_some() { "seed" } else { "latent" };
-        format!("{kind}{key:04}")
-    }
-
-    /// The first `count` of them.
-    pub(super) fn first(&self, count: usize) -> Result<Latents> {
-        Ok(Latents {
-            values: self.values.narrow(0, 0, count)?,
-            seeds: self.seeds.as_ref().map(|seeds| seeds.iter().copied().take(count).collect()),
-            keys: self.keys.iter().copied().take(count).collect(),
-            classes: self.classes.as_ref().map(|classes| classes.iter().copied().take(count).collect()),
-        })
-    }
-}
-
 /// An image on the way, measured as it is written.
 #[derive(Debug, Clone)]
-pub struct Found {
-    /// Its latent, `[L]`.
-    pub latent: Vec<f32>,
+pub struct Candidate {
     /// As it is written.
-    pub picture: Picture,
+    pub image: RgbImage,
     /// Features of the written image, `[D]`.
     pub feature: Array1<f32>,
-    /// Its density, of the kind that the search goes along.
+    /// Its density, of the kind that the search follows.
     pub value: f64,
+}
+
+/// Latents with the images that they give.
+#[derive(Debug, Clone)]
+pub struct Candidates {
+    /// `[B, …]`
+    pub latents: Tensor,
+    /// `[B]`
+    pub candidates: Vec<Candidate>,
+}
+
+impl Candidates {
+    /// Features as a matrix `[B, D]`.
+    pub fn features(&self) -> Array2<f32> {
+        let width = self.candidates.first().map_or(0, |candidate| candidate.feature.len());
+        let mut features = Array2::zeros((self.candidates.len(), width));
+        let rows = features.outer_iter_mut().zip(&self.candidates);
+        rows.for_each(|(mut row, candidate)| row.assign(&candidate.feature));
+        features
+    }
+
+    /// The densities `[B]` that the search follows.
+    pub fn values(&self) -> Vec<f64> {
+        self.candidates.iter().map(|candidate| candidate.value).collect()
+    }
+
+    /// Takes over those of `others` that are better.
+    fn keep_better(&mut self, others: Candidates, bias: Direction) -> Result<()> {
+        let better = |(best, other): (&Candidate, &Candidate)| bias.improves(best.value, other.value);
+        let better: Vec<bool> = self.candidates.iter().zip(&others.candidates).map(better).collect();
+        let mask: Vec<u8> = better.iter().map(|&better| u8::from(better)).collect();
+        let mut dims = vec![1; others.latents.rank()];
+        dims[0] = mask.len();
+        let mask = Tensor::from_vec(mask, dims, self.latents.device())?;
+        let mask = mask.broadcast_as(others.latents.shape())?.contiguous()?;
+        self.latents = mask.where_cond(&others.latents, &self.latents)?;
+        for ((best, other), better) in self.candidates.iter_mut().zip(others.candidates).zip(better) {
+            if better {
+                *best = other;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Where a search starts: the unperturbed images, and the gradients at their latents.
 #[derive(Debug, Clone)]
-pub struct Start {
+pub struct InitialState {
     /// The unperturbed images.
-    pub found: Vec<Found>,
-    /// Empty where none was asked for.
-    gradients: Vec<Vec<f64>>,
+    pub unperturbed: Candidates,
+    /// `[B, …]`
+    gradients: Tensor,
 }
 
-impl Start {
+impl InitialState {
     /// The first `count` of them.
-    pub(super) fn first(&self, count: usize) -> Start {
-        Start {
-            found: self.found.iter().take(count).cloned().collect(),
-            gradients: self.gradients.iter().take(count).cloned().collect(),
-        }
+    pub(super) fn first(&self, count: usize) -> Result<Self> {
+        Ok(Self {
+            unperturbed: Candidates {
+                latents: self.unperturbed.latents.narrow(0, 0, count)?,
+                candidates: self.unperturbed.candidates.iter().take(count).cloned().collect(),
+            },
+            gradients: self.gradients.narrow(0, 0, count)?,
+        })
     }
 }
 
@@ -109,7 +121,7 @@ pub struct Search<'a> {
     /// Makes their features.
     pub extractor: &'a LoadedExtractor,
     /// The density that is followed.
-    pub objective: &'a dyn Objective,
+    pub density: &'a dyn Density,
     /// Space, truncation and noise; classes and keys come with the latents.
     pub conditions: ForwardOptions<'a>,
     /// How it goes.
@@ -122,54 +134,44 @@ impl Search<'_> {
     /// # Errors
     /// [`Error::Usage`] if the latents are not those of the generator, or a network gives no gradient; [`Error::Data`] naming the
     /// first image or gradient that is not finite.
-    pub fn start(&self, latents: &Latents) -> Result<Start> {
-        let conditions = ForwardOptions {
-            classes: latents.classes.as_deref(),
-            keys: Some(&latents.keys),
-            ..self.conditions
-        };
-        self.generator.info().check(&latents.values, &conditions)?;
-        let rows = latents.keys.len();
-        let values = latents.values.to_dtype(DType::F32)?.reshape((rows, ()))?.to_vec2::<f32>()?;
-        self.evaluate(latents, values, true)
+    pub fn initial_state(&self, batch: &LatentBatch) -> Result<InitialState> {
+        self.generator.info().check(&batch.values, &batch.conditions(self.conditions))?;
+        let (unperturbed, gradients) = self.with_gradients(batch, batch.values.to_dtype(DType::F32)?)?;
+        Ok(InitialState { unperturbed, gradients })
     }
 
-    /// The best image that `options.steps` steps within `epsilon` of each latent met; the unperturbed one where none was better.
+    /// The best images that `options.steps` steps within `epsilon` of each latent met; the unperturbed one where none was better.
     /// `after_step` is called after each step.
     ///
     /// # Errors
-    /// As [`Search::start`]; what `after_step` returns.
-    pub fn climb(
+    /// As [`Search::initial_state`]; what `after_step` returns.
+    pub fn perturb(
         &self,
-        latents: &Latents,
-        start: &Start,
+        batch: &LatentBatch,
+        initial: &InitialState,
         bias: Direction,
         epsilon: f64,
         after_step: &dyn Fn() -> Result<()>,
-    ) -> Result<Vec<Found>> {
-        let balls = self.balls(start, epsilon);
+    ) -> Result<Candidates> {
+        let balls = self.balls(initial, epsilon)?;
         let size = bias.sign() * self.options.step_size.unwrap_or(STEP_PART * epsilon);
-        let mut best = start.found.clone();
-        let mut keep_better = |reached: &Start| {
-            for (best, found) in best.iter_mut().zip(&reached.found) {
-                if bias.improves(best.value, found.value) {
-                    *best = found.clone();
-                }
-            }
-        };
-        let mut at = start.clone();
+        let mut best = initial.unperturbed.clone();
+        let (mut at, mut gradients) = (best.latents.clone(), initial.gradients.clone());
         if self.options.random_start {
-            let draw = |(ball, &key): (&Ball, &u64)| {
-                ball.random_point(&mut keyed(self.options.seed, Purpose::Start, key))
-            };
-            at = self.evaluate(latents, balls.iter().zip(&latents.keys).map(draw).collect(), true)?;
-            keep_better(&at);
+            at = balls.random_points(self.streams(batch, Purpose::Start))?;
+            let reached;
+            (reached, gradients) = self.with_gradients(batch, at.clone())?;
+            best.keep_better(reached, bias)?;
         }
         for step in 1..=self.options.steps {
-            let moved = balls.iter().zip(at.found.iter().zip(&at.gradients));
-            let moved = moved.map(|(ball, (found, gradient))| ball.step(&found.latent, gradient, size));
-            at = self.evaluate(latents, moved.collect(), step < self.options.steps)?;
-            keep_better(&at);
+            at = balls.step(&at, &gradients, size)?;
+            let reached;
+            if step < self.options.steps {
+                (reached, gradients) = self.with_gradients(batch, at.clone())?;
+            } else {
+                reached = self.without_gradients(batch, at.clone())?;
+            }
+            best.keep_better(reached, bias)?;
             after_step()?;
         }
         Ok(best)
@@ -178,77 +180,54 @@ impl Search<'_> {
     /// Images in the direction of random signs, as far away as a search may go: the paper's control.
     ///
     /// # Errors
-    /// As [`Search::start`].
-    pub fn control(&self, latents: &Latents, start: &Start, epsilon: f64) -> Result<Vec<Found>> {
-        let draw = |(ball, &key): (&Ball, &u64)| {
-            ball.random_sign(&mut keyed(self.options.seed, Purpose::Control, key))
-        };
-        let moved = self.balls(start, epsilon).iter().zip(&latents.keys).map(draw).collect();
-        Ok(self.evaluate(latents, moved, false)?.found)
+    /// As [`Search::initial_state`].
+    pub fn control(&self, batch: &LatentBatch, initial: &InitialState, epsilon: f64) -> Result<Candidates> {
+        let moved = self.balls(initial, epsilon)?.random_signs(self.streams(batch, Purpose::Control))?;
+        self.without_gradients(batch, moved)
     }
 
-    fn balls<'s>(&self, start: &'s Start, radius: f64) -> Vec<Ball<'s>> {
-        let norm = self.options.norm;
-        start.found.iter().map(|found| Ball { center: &found.latent, radius, norm }).collect()
+    fn balls(&self, initial: &InitialState, radius: f64) -> Result<Balls> {
+        Balls::new(&initial.unperturbed.latents, radius, self.options.norm)
     }
 
-    /// Images of the latents `[B][L]`, measured as written, and with the gradients at them if asked for.
-    fn evaluate(&self, latents: &Latents, values: Vec<Vec<f32>>, with_gradient: bool) -> Result<Start> {
-        let conditions = ForwardOptions {
-            classes: latents.classes.as_deref(),
-            keys: Some(&latents.keys),
-            ..self.conditions
-        };
-        let tensor = self.tensor(&values, self.generator.info().space(conditions.space)?)?;
-        let (images, gradients) = if with_gradient {
-            let features = |images: &Tensor| self.extractor.features_of_images(images);
-            let DensityGradient { images, gradient } =
-                density_gradient(self.generator, &tensor, &conditions, features, self.objective)?;
-            let gradients = gradient.reshape((values.len(), ()))?.to_dtype(DType::F64)?.to_vec2::<f64>()?;
-            if let Some(row) = gradients.iter().position(|row| row.iter().any(|g| !g.is_finite())) {
-                return Err(Error::data(
-                    format!("the gradient of {} is not finite", latents.name(row)),
-                    "a smaller --eps or --trunc keeps its latent where the networks work; \
-                     --density knn and predictor have different gradients",
-                ));
-            }
-            (images, gradients)
-        } else {
-            (self.generator.generate(&tensor, &conditions)?, Vec::new())
-        };
-        let pictures = Picture::of_images(&images, self.generator.info().quantization)?;
-        let preprocessing = self.extractor.preprocessing();
-        let prepared: Vec<_> = pictures.iter().map(|picture| picture.prepared(preprocessing)).collect();
-        let features = self.extractor.features(&prepared.iter().map(Some).collect::<Vec<_>>())?;
-        let densities = self.objective.values(features.view())?;
-        let rows = values.into_iter().zip(pictures).zip(features.outer_iter()).zip(densities);
-        let found = rows.map(|(((latent, picture), feature), value)| Found {
-            latent,
-            picture,
-            feature: feature.to_owned(),
-            value,
-        });
-        Ok(Start { found: found.collect(), gradients })
+    /// A stream for each latent.
+    fn streams(&self, batch: &LatentBatch, purpose: Purpose) -> impl Iterator<Item = ChaCha8Rng> {
+        let seed = self.options.seed;
+        batch.keys.iter().map(move |&key| keyed(seed, purpose, key))
     }
 
-    fn tensor(&self, values: &[Vec<f32>], space: &LatentSpace) -> Result<Tensor> {
-        let dims: Vec<usize> = [values.len()].into_iter().chain(space.shape.iter().copied()).collect();
-        let device = self
-            .generator
-            .variables()
-            .and_then(|variables| variables.parameters().next())
-            .map(|(_, var)| var.device().clone());
-        let device = device.unwrap_or(candle_core::Device::Cpu);
-        Ok(Tensor::from_vec(values.concat(), dims, &device)?)
+    fn without_gradients(&self, batch: &LatentBatch, latents: Tensor) -> Result<Candidates> {
+        let conditions = batch.conditions(self.conditions);
+        let found = evaluate(self.generator, self.extractor, self.density, &latents, &conditions)?;
+        Ok(measured(latents, found))
+    }
+
+    fn with_gradients(&self, batch: &LatentBatch, latents: Tensor) -> Result<(Candidates, Tensor)> {
+        let conditions = batch.conditions(self.conditions);
+        let (found, gradients) =
+            evaluate_with_gradient(self.generator, self.extractor, self.density, &latents, &conditions)?;
+        // A row with a number that is not finite has no finite sum of magnitudes.
+        let sums = gradients.flatten_from(1)?.to_dtype(DType::F64)?.abs()?.sum(1)?.to_vec1::<f64>()?;
+        if let Some(row) = sums.iter().position(|sum| !sum.is_finite()) {
+            let name = batch.names.get(row).map_or("a latent", String::as_str);
+            return Err(Error::data(
+                format!("the gradient of {name} is not finite"),
+                "a smaller --eps or --trunc keeps its latent where the networks work; \
+                 --density knn and predictor have different gradients",
+            ));
+        }
+        Ok((measured(latents, found), gradients))
     }
 }
 
-/// Features of several images as a matrix `[B, D]`.
-pub(super) fn features(found: &[Found]) -> Array2<f32> {
-    let width = found.first().map_or(0, |found| found.feature.len());
-    let mut features = Array2::zeros((found.len(), width));
-    features.outer_iter_mut().zip(found).for_each(|(mut row, found)| row.assign(&found.feature));
-    features
+fn measured(latents: Tensor, found: Evaluation) -> Candidates {
+    let rows = found.images.into_iter().zip(found.features.outer_iter()).zip(found.densities);
+    let candidate = |((image, feature), value): ((_, ArrayView1<f32>), _)| Candidate {
+        image,
+        feature: feature.to_owned(),
+        value,
+    };
+    Candidates { latents, candidates: rows.map(candidate).collect() }
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 use super::output::{GRID, LATENTS, Output, SAMPLES};
 use super::report::{Report, read_rows};
 use super::run::{Models, RunOptions, run_and_show};
-use super::search::Latents;
 use crate::error::{Error, Result};
 use crate::formats::atomic::link_or_copy;
 use crate::formats::npy::{read_npy_array, write_npy};
@@ -15,7 +14,6 @@ use ndarray::{Axis, concatenate};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs;
-use std::ops::Range;
 use std::path::Path;
 
 /// The command whose parts these are.
@@ -32,15 +30,14 @@ pub struct PerturbRun {
     pub latents: usize,
 }
 
-/// One shard of the latents, as a part of `out`. `batches` gives the latents of a range.
+/// One shard of the latents, as a part of `out`.
 ///
 /// # Errors
 /// As [`super::run()`] and [`shards::finished_part`].
-pub fn perturb_shard<B: Iterator<Item = Result<Latents>>>(
+pub fn perturb_shard(
     out: &Path,
     models: &Models,
     of: &PerturbRun,
-    batches: impl Fn(Range<usize>) -> Result<B>,
     shard: Shard,
     progress: &dyn Progress,
 ) -> Result<Part> {
@@ -50,9 +47,8 @@ pub fn perturb_shard<B: Iterator<Item = Result<Latents>>>(
         shards::publish(out, shard, &run, own.clone(), |dir| {
             let grid = if shard.index == 0 { of.options.grid.min(of.latents) } else { 0 };
             let options = RunOptions { grid, ..of.options.clone() };
-            let shown = batches(own.end..grid.max(own.end))?;
-            let moved = (own.len() as u64, batches(own.clone())?);
-            run_and_show(models, &options, moved, shown, &Output::at(dir), progress)?;
+            let shown = own.end..grid.max(own.end);
+            run_and_show(models, &options, (own.clone(), shown), &Output::at(dir), progress)?;
             Ok((own.len() * of.options.epsilons.len(), 0))
         })
     })

@@ -6,7 +6,7 @@ use super::score::{Duplicates, ScoreOptions, Scores, score_indexed};
 use crate::density::{Distribution, PseudoDensity};
 use crate::error::Result;
 use crate::neighbors::{self, AnyIndex, NeighborIndex, Neighbors, Search};
-use crate::progress::Progress;
+use crate::progress::{Progress, Silent};
 use candle_core::Device;
 use ndarray::{ArcArray2, ArrayView2};
 use serde::{Deserialize, Serialize};
@@ -125,6 +125,15 @@ impl Scorer {
     ) -> Result<Neighbors> {
         let skip_zero = self.duplicates == Duplicates::Collapse;
         self.index.search(queries, own, Search { k: self.model.k, skip_zero }, progress)
+    }
+
+    /// The pseudo densities `[Q]` of queries `[Q, D]`, as [`Scorer::score`] gives them, and nothing beside them.
+    ///
+    /// # Errors
+    /// As [`Scorer::score`].
+    pub fn densities(&self, queries: ArrayView2<f32>) -> Result<Vec<f64>> {
+        let neighbors = self.neighbors(queries, None, &Silent)?;
+        Ok(neighbors.mean_distances().into_iter().map(|d| self.model.density(d)).collect())
     }
 
     /// Scores queries `[Q, D]`; `own[q]`, where given, is the row that is the query itself and does not count.

@@ -65,6 +65,41 @@ impl Scores {
         Distribution::new(&finite).ok().map(|d| d.quantiles())
     }
 
+    /// Drops all but the first `n` rows.
+    pub fn truncate(&mut self, n: usize) {
+        self.pseudo_density.truncate(n);
+        self.percentile.truncate(n);
+        self.mean_knn_distance.truncate(n);
+        self.nearest.truncate(n);
+        self.nearest_distance.truncate(n);
+        self.group.truncate(n);
+    }
+
+    /// The rows of a range.
+    ///
+    /// # Panics
+    /// If the range reaches beyond the rows.
+    pub fn part(&self, rows: Range<usize>) -> Self {
+        Self {
+            pseudo_density: self.pseudo_density[rows.clone()].to_vec(),
+            percentile: self.percentile[rows.clone()].to_vec(),
+            mean_knn_distance: self.mean_knn_distance[rows.clone()].to_vec(),
+            nearest: self.nearest[rows.clone()].to_vec(),
+            nearest_distance: self.nearest_distance[rows.clone()].to_vec(),
+            group: self.group.get(rows).map_or_else(Vec::new, <[String]>::to_vec),
+        }
+    }
+
+    /// Appends the rows of others.
+    pub fn extend(&mut self, more: Self) {
+        self.pseudo_density.extend(more.pseudo_density);
+        self.percentile.extend(more.percentile);
+        self.mean_knn_distance.extend(more.mean_knn_distance);
+        self.nearest.extend(more.nearest);
+        self.nearest_distance.extend(more.nearest_distance);
+        self.group.extend(more.group);
+    }
+
     /// The table of these scores; `nearest` rows are named by `reference_paths`. A row of a group that was too small is empty.
     ///
     /// # Errors

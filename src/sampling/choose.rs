@@ -1,7 +1,7 @@
 //! Drawing from a pool by weight: without replacement (Efraimidis and Spirakis, *Weighted random sampling with a reservoir*,
 //! 2006) or with. Each image's place in the order follows from its own weight and random number.
 
-use super::spacing::{Decision, Kept};
+use super::spacing::{Decision, SpacingFilter};
 use crate::density::cumulative_weights;
 use crate::density::random::{Purpose, uniform};
 use crate::error::{Error, Result};
@@ -42,7 +42,7 @@ pub fn choose(
     features: ArrayView2<f32>,
     nearest_distances: &[f64],
     n: usize,
-    kept: &mut Kept,
+    kept: &mut SpacingFilter,
 ) -> Result<Vec<Decision>> {
     let mut decisions = vec![Decision::Rejected; features.nrows()];
     for &row in order {
@@ -50,7 +50,7 @@ pub fn choose(
             break;
         }
         let values: Vec<f32> = features.row(row).to_vec();
-        decisions[row] = kept.offer(&values, nearest_distances[row])?;
+        decisions[row] = kept.try_accept(&values, nearest_distances[row])?;
     }
     if kept.count() < n {
         let refused = order.len() - kept.count();
@@ -96,10 +96,10 @@ mod tests {
     #[test]
     fn a_pool_that_is_too_small_says_what_it_can_give() {
         let features = ndarray::array![[0.0f32], [0.1], [5.0]];
-        let mut kept = Kept::new(Spacing { distinct: 1.0, novel: 0.0 });
+        let mut kept = SpacingFilter::new(Spacing { distinct: 1.0, novel: 0.0 });
         let error = choose(&[0, 1, 2], features.view(), &[1.0; 3], 3, &mut kept).unwrap_err().to_string();
         assert!(error.contains("can give 2"), "{error}");
-        let mut kept = Kept::new(Spacing::default());
+        let mut kept = SpacingFilter::new(Spacing::default());
         let decisions = choose(&[2, 0, 1], features.view(), &[1.0; 3], 2, &mut kept).unwrap();
         assert_eq!(decisions, [Decision::Kept, Decision::Rejected, Decision::Kept]);
     }

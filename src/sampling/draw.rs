@@ -1,11 +1,11 @@
 //! Drawing until enough candidates are accepted. What becomes of one depends on its own number and the pilot only, and not on
-//! where candidates come from: a generator ([`super::Making`]) or parts that were made elsewhere ([`super::sharded`]).
+//! where candidates come from: a source ([`super::GeneratedCandidates`]) or parts that were made elsewhere ([`super::sharded`]).
 
 use super::pilot::Pilot;
 use super::reference_stats::ReferenceStats;
-use super::source::join;
-use super::spacing::{Decision, Kept};
-use super::weights::{Candidates, ImportanceWeights};
+use super::spacing::{Decision, SpacingFilter};
+use super::weights::ImportanceWeights;
+use crate::candidates::{CandidateRecord, CandidateScores, join_rows};
 use crate::density::random::{Purpose, uniform};
 use crate::density::{Rule, effective_sample_size};
 use crate::error::{Error, Result};
@@ -20,8 +20,8 @@ use std::path::Path;
 /// Candidates that are made and kept on disk together.
 pub(super) const BLOCK: usize = 128;
 
-/// Where candidates come from, block by block: a generator, or parts that several machines made.
-pub trait Stock {
+/// Candidates block by block, with features and scores: made from a source, or read from the parts that several machines made.
+pub trait CandidateBlocks {
     /// How many there are.
     fn len(&self) -> u64;
 
@@ -30,11 +30,11 @@ pub trait Stock {
         self.len() == 0
     }
 
-    /// What the candidates of a range are called and keyed by.
+    /// What is known of the candidates of a range, in order.
     ///
     /// # Errors
     /// If they cannot be read.
-    fn labels(&self, range: Range<usize>) -> Result<Labels>;
+    fn records(&self, range: Range<usize>) -> Result<Vec<CandidateRecord>>;
 
     /// Makes the images of a block.
     ///
@@ -46,7 +46,7 @@ pub trait Stock {
     ///
     /// # Errors
     /// What making or reading them returns.
-    fn block(&self, range: Range<usize>) -> Result<(Array2<f32>, Candidates)>;
+    fn block(&self, range: Range<usize>) -> Result<(Array2<f32>, CandidateScores)>;
 
     /// Puts the image of a candidate where it belongs. After an interruption it may be there already.
     ///
@@ -60,22 +60,11 @@ pub trait Stock {
     /// [`Error::Io`].
     fn discard(&self, row: usize, name: &str) -> Result<()>;
 
-    /// The latent of a candidate, `[1, …]`.
+    /// The latents of a range, `[B, …]`; `None` for candidates that have none.
     ///
     /// # Errors
-    /// If it cannot be made or read.
-    fn latent(&self, row: usize) -> Result<ArrayD<f32>>;
-}
-
-/// What candidates are called, drawn from, and keyed by.
-#[derive(Debug, Clone, Default)]
-pub struct Labels {
-    /// Names of the images.
-    pub names: Vec<String>,
-    /// Their seeds; `None` for given latents.
-    pub seeds: Vec<Option<u32>>,
-    /// What random draws are keyed by.
-    pub keys: Vec<u64>,
+    /// If they cannot be made or read.
+    fn latents(&self, range: Range<usize>) -> Result<Option<ArrayD<f32>>>;
 }
 
 /// Images wanted where nothing else says how many.
@@ -122,12 +111,10 @@ impl DrawOptions {
 /// Candidates with what became of them, in order; all vectors are of one length but those that a run without reference lacks.
 #[derive(Default)]
 pub struct Drawn {
-    /// Names of the images.
-    pub names: Vec<String>,
-    /// Their seeds.
-    pub seeds: Vec<Option<u32>>,
+    /// What is known of them.
+    pub records: Vec<CandidateRecord>,
     /// Their scores; empty without a reference.
-    pub candidates: Option<Candidates>,
+    pub scores: Option<CandidateScores>,
     /// Their weights as tables show them.
     pub weights: Vec<f64>,
     /// What became of them.
@@ -164,7 +151,7 @@ impl Drawn {
 
 /// One run: where candidates come from, what decides on them, and where the kept go.
 struct Run<'a> {
-    stock: &'a dyn Stock,
+    blocks: &'a dyn CandidateBlocks,
     options: &'a DrawOptions,
     device: &'a Device,
     out: &'a Path,
@@ -175,17 +162,17 @@ struct Run<'a> {
 /// Exact search among the generated images multiplies matrices on `device`.
 ///
 /// # Errors
-/// [`Error::Data`] for weights that cannot be made, and what the stock returns. Too few accepted images are no error here: see
+/// [`Error::Data`] for weights that cannot be made, and what `blocks` returns. Too few accepted images are no error here: see
 /// [`Drawn::complete`].
 pub fn draw(
-    stock: &dyn Stock,
+    blocks: &dyn CandidateBlocks,
     reference: Option<&ReferenceStats>,
     options: &DrawOptions,
     device: &Device,
     out: &Path,
     progress: &dyn Progress,
 ) -> Result<Drawn> {
-    let run = Run { stock, options, device, out, progress };
+    let run = Run { blocks, options, device, out, progress };
     match reference {
         Some(reference) => {
             options.check(reference)?;
@@ -197,7 +184,7 @@ pub fn draw(
 
 impl Run<'_> {
     fn limit(&self) -> usize {
-        self.options.limit(self.stock.len())
+        self.options.limit(self.blocks.len())
     }
 
     fn draw(&self, reference: &ReferenceStats) -> Result<Drawn> {
@@ -205,12 +192,12 @@ impl Run<'_> {
         let pilot = self.options.pilot.max(1).min(limit);
         self.progress.start("pilot", pilot as u64, "images");
         let mut features = Vec::new();
-        let mut candidates: Option<Candidates> = None;
+        let mut candidates: Option<CandidateScores> = None;
         let mut drawn = Drawn::default();
         let mut made = 0;
         while made < pilot {
             let range = made..(made + BLOCK).min(limit);
-            let (block, judged) = self.stock.block(range.clone())?;
+            let (block, judged) = self.blocks.block(range.clone())?;
             match &mut candidates {
                 Some(all) => all.extend(judged),
                 None => candidates = Some(judged),
@@ -223,7 +210,7 @@ impl Run<'_> {
         let Some(mut candidates) = candidates else {
             return Err(Error::usage("there are no candidates", "give --seeds"));
         };
-        let first = join(&features)?;
+        let first = join_rows(&features)?;
         drop(features);
 
         let DrawOptions { rule, budget, seed, .. } = *self.options;
@@ -240,7 +227,7 @@ impl Run<'_> {
         };
         log_weights.extend(weights.log_weights(&candidates.densities()[pilot..], &generated_density)?);
 
-        let mut kept = Kept::new(reference.spacing);
+        let mut kept = SpacingFilter::new(reference.spacing);
         let wanted = self.options.n.unwrap_or(usize::MAX);
         self.progress.start("drawing", self.options.n.unwrap_or(limit) as u64, "images");
         let mut block = first;
@@ -261,7 +248,7 @@ impl Run<'_> {
             }
             let range = range.end..(range.end + BLOCK).min(limit);
             let judged;
-            (block, judged) = self.stock.block(range)?;
+            (block, judged) = self.blocks.block(range)?;
             generated_density = match &generated {
                 Some(pilot) => pilot.densities(block.view(), &crate::progress::Silent)?,
                 None => Vec::new(),
@@ -274,7 +261,7 @@ impl Run<'_> {
         drawn.draws = made;
         drawn.complete = self.options.n.is_none() || kept.count() >= wanted;
         candidates.truncate(drawn.decisions.len());
-        drawn.candidates = Some(candidates);
+        drawn.scores = Some(candidates);
         drawn.pilot = Some(report);
         Ok(drawn)
     }
@@ -286,13 +273,12 @@ impl Run<'_> {
         self.progress.start("generating", count as u64, "images");
         for start in (0..count).step_by(BLOCK) {
             let range = start..(start + BLOCK).min(count);
-            self.stock.images(range.clone())?;
-            let labels = self.stock.labels(range.clone())?;
-            for name in &labels.names {
-                self.stock.keep(start, name, &self.out.join(name))?;
+            self.blocks.images(range.clone())?;
+            let records = self.blocks.records(range.clone())?;
+            for (row, CandidateRecord { name, .. }) in range.clone().zip(&records) {
+                self.blocks.keep(row, name, &self.out.join(name))?;
             }
-            drawn.names.extend(labels.names);
-            drawn.seeds.extend(labels.seeds);
+            drawn.records.extend(records);
             self.progress.advance(range.len() as u64);
         }
         self.progress.finish();
@@ -336,30 +322,29 @@ impl Run<'_> {
     fn decide(
         &self,
         (range, features): (Range<usize>, &Array2<f32>),
-        (candidates, log_weights, weights): (&Candidates, &[f64], &ImportanceWeights),
-        (kept, wanted): (&mut Kept, usize),
+        (candidates, log_weights, weights): (&CandidateScores, &[f64], &ImportanceWeights),
+        (kept, wanted): (&mut SpacingFilter, usize),
         drawn: &mut Drawn,
     ) -> Result<()> {
-        let Labels { names, seeds, keys } = self.stock.labels(range.clone())?;
-        for (i, row) in range.enumerate() {
+        let records = self.blocks.records(range.clone())?;
+        for (i, (row, record)) in range.zip(records).enumerate() {
             if kept.count() >= wanted {
                 break;
             }
             let probability = weights.probability(log_weights[row], candidates.densities()[row]);
-            let accepted = uniform(self.options.seed, Purpose::Accept, keys[i]) < probability;
+            let accepted = uniform(self.options.seed, Purpose::Accept, record.key) < probability;
             let decision = match accepted {
                 true => {
                     let values: Vec<f32> = features.row(i).to_vec();
-                    kept.offer(&values, candidates.scores.nearest_distance[row])?
+                    kept.try_accept(&values, candidates.scores.nearest_distance[row])?
                 }
                 false => Decision::Rejected,
             };
             match decision {
-                Decision::Kept => self.stock.keep(row, &names[i], &self.out.join(&names[i]))?,
-                _ => self.stock.discard(row, &names[i])?,
+                Decision::Kept => self.blocks.keep(row, &record.name, &self.out.join(&record.name))?,
+                _ => self.blocks.discard(row, &record.name)?,
             }
-            drawn.names.push(names[i].clone());
-            drawn.seeds.push(seeds[i]);
+            drawn.records.push(record);
             drawn.weights.push(weights.shown(log_weights[row]));
             drawn.decisions.push(decision);
         }

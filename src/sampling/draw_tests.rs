@@ -1,7 +1,11 @@
 //! A run that breaks off and is started again.
 
 use super::draw::{DrawOptions, draw};
-use super::{Decision, Judge, Judgement, Latents, Making, ReferenceStats, Source, Spacing};
+use super::{Decision, GeneratedCandidates, ReferenceStats, Spacing};
+use crate::candidates::{
+    CandidateImage, CandidateSource as _, Delivered, DensityScorer, GeneratorSource, LatentOrigin,
+    LatentSource, ReferenceDensity, features_of,
+};
 use crate::density::Rule;
 use crate::error::{Error, Result};
 use crate::extract::{ExtractorRequest, LoadedExtractor};
@@ -10,8 +14,8 @@ use crate::generate::{
 };
 use crate::neighbors::IndexKind;
 use crate::progress::Silent;
-use crate::reference::Scorer;
 use crate::reference::score::{Duplicates, ScoreOptions};
+use crate::reference::{DensityBy, Scorer};
 use crate::shards::{PARTIAL, Partial};
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
@@ -51,10 +55,9 @@ fn generator(dir: &Path, batches: usize) -> Failing {
     Failing { inner, left: AtomicUsize::new(batches) }
 }
 
-fn source(generator: &dyn Generator) -> Source<'_> {
-    Source {
-        generator,
-        latents: Latents::Seeds("0-2000".parse().unwrap()),
+fn latents() -> LatentSource {
+    LatentSource {
+        origin: LatentOrigin::Seeds("0-2000".parse().unwrap()),
         space: None,
         class: None,
         truncation: None,
@@ -62,6 +65,10 @@ fn source(generator: &dyn Generator) -> Source<'_> {
         dtype: DType::F32,
         device: Device::Cpu,
     }
+}
+
+fn source<'a>(generator: &'a dyn Generator, latents: &'a LatentSource) -> GeneratorSource<'a> {
+    GeneratorSource { generator, latents, batch: 50 }
 }
 
 fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -76,20 +83,31 @@ fn a_run_that_breaks_off_anywhere_continues_to_the_same_images() {
     let dir = tempfile::tempdir().unwrap();
     let whole = generator(dir.path(), usize::MAX);
     let extractor = LoadedExtractor::load(&ExtractorRequest::default()).unwrap();
-    let real = source(&whole).features(1000..1060, &[&extractor], 30).unwrap().remove(0).into_shared();
+    let latents = latents();
+    let mut real = Vec::new();
+    let mut take = |images: Vec<Delivered>| {
+        real.extend(images.into_iter().map(|delivered| match delivered.image {
+            CandidateImage::Pixels(image) => image,
+            other => panic!("{other:?}"),
+        }));
+        Ok(())
+    };
+    source(&whole, &latents).images(1000..1060, &mut take).unwrap();
+    let real = features_of(&extractor, &real).unwrap().into_shared();
     let options =
         ScoreOptions { k: 5, exponent: 1.0, duplicates: Duplicates::Keep, index: IndexKind::Exact, seed: 0 };
     let (scorer, _) = Scorer::of_features(real, options, &Device::Cpu, &Silent).unwrap();
-    let judgement = Judgement { extractor: &extractor, judge: Judge { scorer: &scorer, predictor: None } };
     let reference = ReferenceStats::new(&scorer, Spacing::default());
+    let density = ReferenceDensity::new(scorer, None, DensityBy::Knn).unwrap();
+    let scorer = DensityScorer { extractor, density };
     let rule = Some(Rule::Ratio { b: 1.0, dimension: 3.0 });
     let options = DrawOptions { n: Some(90), pilot: 150, max_draws: 2000, rule, budget: Some(3.0), seed: 1 };
     let run = |generator: &dyn Generator, out: &Path| {
-        let source = source(generator);
+        let source = source(generator, &latents);
         let partial = Partial::open(out.join(PARTIAL), &"a run").unwrap();
-        let making = Making::new(&source, Some(&judgement), 50, partial);
-        let drawn = draw(&making, Some(&reference), &options, &Device::Cpu, out, &Silent)?;
-        making.finish()?;
+        let generated = GeneratedCandidates::new(&source, Some(&scorer), partial);
+        let drawn = draw(&generated, Some(&reference), &options, &Device::Cpu, out, &Silent)?;
+        generated.finish()?;
         Ok::<_, Error>(drawn)
     };
     let expected = dir.path().join("expected");

@@ -1,6 +1,7 @@
 //! Drawing images by importance weight (Li et al., TMLR 2024, section 3.4, and the ratio rule): from a generator under a budget, or
-//! from a pool of existing images. [`ImportanceWeights`] turns densities into weights, [`Acceptance`] weights into probabilities, [`Kept`] keeps the kept apart.
-//! [`draw::draw`] goes through candidates until enough is kept, made by a generator ([`Making`], resumable) or found in the parts of
+//! from a pool of existing images. [`ImportanceWeights`] turns densities into weights, [`Acceptance`] weights into
+//! probabilities, [`SpacingFilter`] keeps the kept apart.
+//! [`draw::draw`] goes through candidates until enough is kept, made by a source ([`GeneratedCandidates`], resumable) or found in the parts of
 //! several machines ([`sharded`]); [`pool::choose_from_pool`] takes from what exists.
 
 mod acceptance;
@@ -8,24 +9,20 @@ pub mod choose;
 pub mod draw;
 #[cfg(test)]
 mod draw_tests;
-mod judge;
-mod making;
+mod generated;
 mod pilot;
 pub mod pool;
 mod record;
 mod reference_stats;
 pub mod sharded;
-mod source;
 mod spacing;
 pub mod sweep;
 mod weights;
 
 pub use acceptance::Acceptance;
-pub use judge::Judge;
-pub use making::{Judgement, Making};
+pub use generated::GeneratedCandidates;
 pub use pilot::Pilot;
 pub use record::{DrawRecord, WeightRecord};
 pub use reference_stats::ReferenceStats;
-pub use source::{Latents, Source};
-pub use spacing::{Decision, Kept, Spacing};
-pub use weights::{Candidates, ImportanceWeights};
+pub use spacing::{Decision, Spacing, SpacingFilter};
+pub use weights::ImportanceWeights;

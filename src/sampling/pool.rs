@@ -1,10 +1,10 @@
 //! Choosing from images that exist already, by the same weights as a generator's candidates.
 
 use super::choose::{choose, weighted_order, with_replacement};
-use super::judge::Judge;
 use super::pilot::Pilot;
-use super::spacing::{Decision, Kept, Spacing};
-use super::weights::{Candidates, ImportanceWeights};
+use super::spacing::{Decision, Spacing, SpacingFilter};
+use super::weights::ImportanceWeights;
+use crate::candidates::{CandidateScores, ReferenceDensity};
 use crate::density::{Rule, effective_sample_size};
 use crate::error::{Error, Result};
 use crate::neighbors::BuildOptions;
@@ -29,7 +29,7 @@ pub struct PoolOptions {
 /// The pool with what became of each image.
 pub struct Chosen {
     /// Scores of the whole pool.
-    pub candidates: Candidates,
+    pub scores: CandidateScores,
     /// The weight of each image: w or 1 for the two-level rule, else 1 on average.
     pub weights: Vec<f64>,
     /// What became of each.
@@ -48,28 +48,28 @@ pub struct Chosen {
 pub fn choose_from_pool(
     features: ArcArray2<f32>,
     own: &[Option<u32>],
-    judge: &Judge<'_>,
+    density: &ReferenceDensity,
     options: &PoolOptions,
     progress: &dyn Progress,
 ) -> Result<Chosen> {
     let rows = features.nrows();
+    let scorer = density.scorer();
     if let Some(rule) = options.rule {
-        rule.check(judge.scorer.distribution().bounds())?;
+        rule.check(scorer.distribution().bounds())?;
     }
-    let candidates = judge.judge(features.view(), Some(own))?;
-    let device = judge.scorer.device().clone();
+    let scores = density.scores(features.view(), Some(own))?;
+    let device = scorer.device().clone();
     let index = BuildOptions { seed: options.seed, device, ..BuildOptions::default() };
-    let pilot = Pilot::for_rule(options.rule, || features.clone(), judge.scorer.model(), &index, progress)?;
+    let pilot = Pilot::for_rule(options.rule, || features.clone(), scorer.model(), &index, progress)?;
     let generated_density = pilot.as_ref().map_or(&[][..], Pilot::own);
     // Weights order the draws from a pool: there is no budget.
     let (importance, log_weights) =
-        ImportanceWeights::new(options.rule, None, candidates.densities(), generated_density)?;
+        ImportanceWeights::new(options.rule, None, scores.densities(), generated_density)?;
     let weights = log_weights.iter().map(|&w| importance.shown(w)).collect();
     let mut copies = vec![0; rows];
     let decisions = if options.replace {
-        let allowed: Vec<usize> = (0..rows)
-            .filter(|&row| candidates.scores.nearest_distance[row] >= options.spacing.novel)
-            .collect();
+        let allowed: Vec<usize> =
+            (0..rows).filter(|&row| scores.scores.nearest_distance[row] >= options.spacing.novel).collect();
         if allowed.is_empty() {
             return Err(Error::data("every image of the pool is too near to a real one", "lower --novel"));
         }
@@ -83,8 +83,8 @@ pub fn choose_from_pool(
         decisions
     } else {
         let order = weighted_order(&log_weights, options.seed);
-        let mut kept = Kept::new(options.spacing);
-        let nearest = &candidates.scores.nearest_distance;
+        let mut kept = SpacingFilter::new(options.spacing);
+        let nearest = &scores.scores.nearest_distance;
         let decisions = choose(&order, features.view(), nearest, options.n, &mut kept)?;
         for (copies, decision) in copies.iter_mut().zip(&decisions) {
             *copies = usize::from(*decision == Decision::Kept);
@@ -92,5 +92,5 @@ pub fn choose_from_pool(
         decisions
     };
     let effective_sample_size = effective_sample_size(&log_weights);
-    Ok(Chosen { candidates, weights, decisions, copies, effective_sample_size })
+    Ok(Chosen { scores, weights, decisions, copies, effective_sample_size })
 }

@@ -1,18 +1,18 @@
 //! `pd sample` in parts (`--shard I/N`): each part has the images, features, scores and latents of some of the candidates.
 //! Pilot, weights, acceptance and distances between the kept need all candidates in order: the merge decides, as one run does.
 
-use super::draw::{BLOCK, Labels, Stock};
-use super::making::{Judgement, Making};
+use super::draw::{BLOCK, CandidateBlocks};
+use super::generated::GeneratedCandidates;
 use super::record::DrawRecord;
 use super::reference_stats::ReferenceStats;
-use super::source::Source;
-use super::weights::Candidates;
+use crate::candidates::{
+    CandidateRecord, CandidateScores, CandidateSource, DensityScorer, candidate_table, read_candidate_table,
+};
 use crate::error::{Error, Result};
 use crate::formats::atomic::link_or_copy;
 use crate::formats::npy::{NpyRows, NpyWriter};
-use crate::formats::table::{Columns, Table, Values, write_table};
+use crate::formats::table::write_table;
 use crate::progress::Progress;
-use crate::reference::score::Scores;
 use crate::shards::{self, Part, Partial, Run, Shard};
 use ndarray::{Array2, ArrayD};
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs;
 use std::ops::Range;
-use std::path::{Component, Path};
+use std::path::Path;
 
 /// The command whose parts these are.
 pub const SAMPLE: &str = "sample";
@@ -44,8 +44,8 @@ pub struct SampleRun {
     pub reference: Option<ReferenceStats>,
     /// Candidates in all.
     pub candidates: usize,
-    /// Shape of one latent.
-    pub latent: Vec<usize>,
+    /// Shape of one latent; `None` for candidates that have none.
+    pub latent: Option<Vec<usize>>,
 }
 
 /// The candidates of one shard, as a part of `out`; `reference_paths` name the nearest real images. Finished blocks of an earlier
@@ -55,14 +55,14 @@ pub struct SampleRun {
 /// What making images and features returns; as [`shards::finished_part`].
 pub fn sample_shard(
     out: &Path,
-    (source, judgement, batch): (&Source<'_>, Option<&Judgement<'_>>, usize),
+    (source, scorer): (&dyn CandidateSource, Option<&DensityScorer>),
     reference_paths: &[String],
     (run, candidates, shard): (&Run, usize, Shard),
     progress: &dyn Progress,
 ) -> Result<Part> {
     shards::finished_or(out, shard, run, || {
         let partial = Partial::open(shards::chunks_of(out, shard, run), run)?;
-        let making = Making::new(source, judgement, batch, partial);
+        let generated = GeneratedCandidates::new(source, scorer, partial);
         let blocks: Vec<Range<usize>> = shard
             .range(candidates.div_ceil(BLOCK))
             .map(|block| block * BLOCK..((block + 1) * BLOCK).min(candidates))
@@ -76,15 +76,15 @@ pub fn sample_shard(
         };
         progress.start("generating", own.len() as u64, "images");
         for block in &blocks {
-            making.images(block.clone())?;
+            generated.images(block.clone())?;
             progress.advance(block.len() as u64);
         }
         progress.finish();
         let part = shards::publish(out, shard, run, own.clone(), |dir| {
-            fill(dir, &making, (&blocks, judgement.is_some()), reference_paths)?;
+            fill(dir, &generated, (&blocks, scorer.is_some()), reference_paths)?;
             Ok((own.len(), 0))
         })?;
-        making.finish()?;
+        generated.finish()?;
         Ok(part)
     })
 }
@@ -92,35 +92,35 @@ pub fn sample_shard(
 /// Puts finished blocks together.
 fn fill(
     dir: &Path,
-    making: &Making<'_>,
-    (blocks, judged): (&[Range<usize>], bool),
+    generated: &GeneratedCandidates<'_>,
+    (blocks, scored): (&[Range<usize>], bool),
     reference_paths: &[String],
 ) -> Result<()> {
     let images = dir.join(IMAGES);
     fs::create_dir(&images).map_err(Error::io("create", &images))?;
     let (mut features, mut latents): (Option<NpyWriter>, Option<NpyWriter>) = (None, None);
-    let mut labels = Labels::default();
-    let mut candidates: Option<Candidates> = None;
+    let mut records = Vec::new();
+    let mut all_scores: Option<CandidateScores> = None;
     for block in blocks {
-        let own = making.labels(block.clone())?;
-        for name in &own.names {
-            making.lend(name, &images.join(name))?;
+        let own = generated.records(block.clone())?;
+        for CandidateRecord { name, .. } in &own {
+            generated.link_image(name, &images.join(name))?;
         }
-        labels.names.extend(own.names);
-        labels.seeds.extend(own.seeds);
-        labels.keys.extend(own.keys);
-        append(&mut latents, &dir.join(LATENTS), &making.flat_latents(block.clone())?)?;
-        if judged {
-            let (rows, scores) = making.block(block.clone())?;
+        records.extend(own);
+        if let Some(rows) = generated.latents(block.clone())? {
+            append(&mut latents, &dir.join(LATENTS), &flat(rows)?)?;
+        }
+        if scored {
+            let (rows, scores) = generated.block(block.clone())?;
             append(&mut features, &dir.join(FEATURES), &rows)?;
-            match &mut candidates {
+            match &mut all_scores {
                 Some(all) => all.extend(scores),
-                None => candidates = Some(scores),
+                None => all_scores = Some(scores),
             }
         }
     }
     features.into_iter().chain(latents).try_for_each(NpyWriter::finish)?;
-    write_table(dir.join(TABLE), &table(labels, candidates, reference_paths)?)
+    write_table(dir.join(TABLE), &candidate_table(records, all_scores, reference_paths)?)
 }
 
 fn append(writer: &mut Option<NpyWriter>, path: &Path, rows: &Array2<f32>) -> Result<()> {
@@ -131,27 +131,17 @@ fn append(writer: &mut Option<NpyWriter>, path: &Path, rows: &Array2<f32>) -> Re
     writer.write_rows(rows.view())
 }
 
-fn table(labels: Labels, candidates: Option<Candidates>, reference_paths: &[String]) -> Result<Table> {
-    let mut table = Table::new();
-    table.push("name", Values::Text(labels.names))?;
-    let seeds = labels.seeds.into_iter().map(|seed| seed.map(i64::from));
-    table.push("seed", Values::OptionalInt(seeds.collect()))?;
-    table.push("key", Values::Int(labels.keys.into_iter().map(|key| key as i64).collect()))?;
-    let Some(Candidates { scores, predicted }) = candidates else { return Ok(table) };
-    let nearest = scores.nearest.iter().map(|row| reference_paths.get((*row)? as usize).cloned());
-    table.push("nearest", Values::OptionalText(nearest.collect()))?;
-    table.push("pseudo_density", Values::Float(scores.pseudo_density))?;
-    table.push("percentile", Values::Float(scores.percentile))?;
-    table.push("mean_knn_distance", Values::Float(scores.mean_knn_distance))?;
-    table.push("nearest_distance", Values::Float(scores.nearest_distance))?;
-    if let Some(predicted) = predicted {
-        table.push("predicted_density", Values::Float(predicted))?;
-    }
-    Ok(table)
+/// A row for each latent, whatever its shape.
+fn flat(latents: ArrayD<f32>) -> Result<Array2<f32>> {
+    let rows = latents.shape().first().copied().unwrap_or_default();
+    let width = latents.len() / rows.max(1);
+    latents
+        .into_shape_with_order((rows, width))
+        .map_err(|e| Error::data(format!("latents do not fit: {e}"), ""))
 }
 
-/// Candidates in parts.
-pub struct Parts<'a> {
+/// Candidates in the parts of several machines.
+pub struct ShardedCandidates<'a> {
     parts: &'a [Part],
     run: &'a SampleRun,
     open: RefCell<Option<Open>>,
@@ -180,13 +170,13 @@ impl Names {
 /// The part that candidates are read from now.
 struct Open {
     at: usize,
-    labels: Labels,
-    candidates: Candidates,
+    records: Vec<CandidateRecord>,
+    scores: Option<CandidateScores>,
     features: Option<NpyRows>,
     latents: Option<NpyRows>,
 }
 
-impl<'a> Parts<'a> {
+impl<'a> ShardedCandidates<'a> {
     /// Of the parts of a run, which are whole.
     pub fn new(parts: &'a [Part], run: &'a SampleRun) -> Self {
         Self { parts, run, open: RefCell::default(), nearest: RefCell::default() }
@@ -220,62 +210,24 @@ impl<'a> Parts<'a> {
 
     fn open(&self, at: usize, part: &Part) -> Result<Open> {
         let path = part.dir.join(TABLE);
-        let wrong =
-            |reason: String| Error::malformed(&path, reason, "remove the part and run its shard again");
-        let table = Columns::read(&path)?;
-        if table.rows() != part.record.inputs.len() {
-            return Err(wrong(format!("has {} rows", table.rows())));
+        let mut names = self.nearest.borrow_mut();
+        let scored = self.run.reference.is_some();
+        let (records, scores) = read_candidate_table(&path, scored, &mut |name| names.number(name))?;
+        if records.len() != part.record.inputs.len() {
+            let reason = format!("has {} rows", records.len());
+            return Err(Error::malformed(&path, reason, "remove the part and run its shard again"));
         }
-        let names = table.text("name")?.to_vec();
-        let plain = |name: &&String| {
-            let mut parts = Path::new(name.as_str()).components();
-            matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
-        };
-        if let Some(name) = names.iter().find(|name| !plain(name)) {
-            return Err(wrong(format!("`{name}` is no name of a file")));
-        }
-        let number = |text: &String| text.parse().map_err(|_| wrong(format!("`{text}` is no number")));
-        let seeds = table.text("seed")?.iter().map(|text| match text.is_empty() {
-            true => Ok(None),
-            false => number(text).map(|seed: u64| u32::try_from(seed).ok()),
-        });
-        let labels = Labels {
-            names,
-            seeds: seeds.collect::<Result<_>>()?,
-            keys: table.text("key")?.iter().map(number).collect::<Result<_>>()?,
-        };
-        let file = |name: &str, width: usize| match part.file(name) {
-            Some(path) => NpyRows::open(path, width).map(Some),
-            None => Ok(None),
-        };
-        let (candidates, features) = match &self.run.reference {
-            Some(known) => (self.candidates(&table)?, file(FEATURES, known.width)?),
-            None => (Candidates { scores: Scores::default(), predicted: None }, None),
+        let file = |name: &str, width: Option<usize>| match (part.file(name), width) {
+            (Some(path), Some(width)) => NpyRows::open(path, width).map(Some),
+            _ => Ok(None),
         };
         Ok(Open {
             at,
-            labels,
-            candidates,
-            features,
-            latents: file(LATENTS, self.run.latent.iter().product())?,
+            records,
+            scores,
+            features: file(FEATURES, self.run.reference.as_ref().map(|reference| reference.width))?,
+            latents: file(LATENTS, self.run.latent.as_ref().map(|shape| shape.iter().product()))?,
         })
-    }
-
-    fn candidates(&self, table: &Columns) -> Result<Candidates> {
-        let mut names = self.nearest.borrow_mut();
-        let nearest = table.text("nearest")?.iter();
-        let nearest = nearest.map(|name| (!name.is_empty()).then(|| names.number(name))).collect();
-        let scores = Scores {
-            pseudo_density: table.numbers("pseudo_density")?,
-            percentile: table.numbers("percentile")?,
-            mean_knn_distance: table.numbers("mean_knn_distance")?,
-            nearest,
-            nearest_distance: table.numbers("nearest_distance")?,
-            group: Vec::new(),
-        };
-        let predicted =
-            table.has("predicted_density").then(|| table.numbers("predicted_density")).transpose()?;
-        Ok(Candidates { scores, predicted })
     }
 
     fn rows(file: &mut Option<NpyRows>, range: Range<usize>) -> Result<Array2<f32>> {
@@ -286,19 +238,17 @@ impl<'a> Parts<'a> {
     }
 }
 
-impl Stock for Parts<'_> {
+impl CandidateBlocks for ShardedCandidates<'_> {
     fn len(&self) -> u64 {
         self.run.candidates as u64
     }
 
-    fn labels(&self, range: Range<usize>) -> Result<Labels> {
+    fn records(&self, range: Range<usize>) -> Result<Vec<CandidateRecord>> {
         // What is decided on together may come from several parts.
-        let mut all = Labels::default();
+        let mut all = Vec::with_capacity(range.len());
         for start in range.clone().step_by(BLOCK) {
             self.within(&(start..(start + BLOCK).min(range.end)), |open, own| {
-                all.names.extend_from_slice(&open.labels.names[own.clone()]);
-                all.seeds.extend_from_slice(&open.labels.seeds[own.clone()]);
-                all.keys.extend_from_slice(&open.labels.keys[own]);
+                all.extend_from_slice(&open.records[own]);
                 Ok(())
             })?;
         }
@@ -309,10 +259,13 @@ impl Stock for Parts<'_> {
         Ok(())
     }
 
-    fn block(&self, range: Range<usize>) -> Result<(Array2<f32>, Candidates)> {
+    fn block(&self, range: Range<usize>) -> Result<(Array2<f32>, CandidateScores)> {
         self.within(&range, |open, own| {
             let features = Self::rows(&mut open.features, own.clone())?;
-            Ok((features, open.candidates.part(own)))
+            match &open.scores {
+                Some(scores) => Ok((features, scores.part(own))),
+                None => Err(Error::data("a part lacks its scores", "run its shard again")),
+            }
         })
     }
 
@@ -325,9 +278,12 @@ impl Stock for Parts<'_> {
         Ok(())
     }
 
-    fn latent(&self, row: usize) -> Result<ArrayD<f32>> {
-        let flat = self.within(&(row..row + 1), |open, own| Self::rows(&mut open.latents, own))?;
-        let shape: Vec<usize> = [1].into_iter().chain(self.run.latent.iter().copied()).collect();
-        flat.into_shape_with_order(shape).map_err(|e| Error::data(format!("latents do not fit: {e}"), ""))
+    fn latents(&self, range: Range<usize>) -> Result<Option<ArrayD<f32>>> {
+        let Some(latent) = &self.run.latent else { return Ok(None) };
+        let shape: Vec<usize> = [range.len()].into_iter().chain(latent.iter().copied()).collect();
+        let flat = self.within(&range, |open, own| Self::rows(&mut open.latents, own))?;
+        flat.into_shape_with_order(shape)
+            .map(Some)
+            .map_err(|e| Error::data(format!("latents do not fit: {e}"), ""))
     }
 }

@@ -59,14 +59,14 @@ impl Decision {
     }
 }
 
-/// The kept images so far, as far as later ones have to keep away from them.
-pub struct Kept {
+/// Refuses images that are too near to one kept before, or to a real one.
+pub struct SpacingFilter {
     spacing: Spacing,
     features: Vec<f32>,
     count: usize,
 }
 
-impl Kept {
+impl SpacingFilter {
     /// Nothing kept yet.
     pub fn new(spacing: Spacing) -> Self {
         Self { spacing, features: Vec::new(), count: 0 }
@@ -81,7 +81,7 @@ impl Kept {
     ///
     /// # Errors
     /// [`Error::Data`] if a distance is not a number.
-    pub fn offer(&mut self, features: &[f32], nearest_distance: f64) -> Result<Decision> {
+    pub fn try_accept(&mut self, features: &[f32], nearest_distance: f64) -> Result<Decision> {
         if nearest_distance.is_nan() {
             return Err(Error::data("a candidate has no distance to the real images", ""));
         }
@@ -116,20 +116,20 @@ mod tests {
 
     #[test]
     fn the_kept_stay_apart_from_each_other_and_from_the_real() {
-        let mut kept = Kept::new(Spacing { distinct: 2.0, novel: 0.5 });
-        assert_eq!(kept.offer(&[0.0, 0.0], 0.4).unwrap(), Decision::NotNovel);
-        assert_eq!(kept.offer(&[0.0, 0.0], 0.5).unwrap(), Decision::Kept);
-        assert_eq!(kept.offer(&[1.9, 0.0], 9.0).unwrap(), Decision::NotDistinct);
-        assert_eq!(kept.offer(&[2.0, 0.0], 9.0).unwrap(), Decision::Kept);
+        let mut kept = SpacingFilter::new(Spacing { distinct: 2.0, novel: 0.5 });
+        assert_eq!(kept.try_accept(&[0.0, 0.0], 0.4).unwrap(), Decision::NotNovel);
+        assert_eq!(kept.try_accept(&[0.0, 0.0], 0.5).unwrap(), Decision::Kept);
+        assert_eq!(kept.try_accept(&[1.9, 0.0], 9.0).unwrap(), Decision::NotDistinct);
+        assert_eq!(kept.try_accept(&[2.0, 0.0], 9.0).unwrap(), Decision::Kept);
         assert_eq!(kept.count(), 2);
-        assert!(kept.offer(&[9.0, 9.0], f64::NAN).is_err());
+        assert!(kept.try_accept(&[9.0, 9.0], f64::NAN).is_err());
     }
 
     #[test]
     fn without_spacing_copies_are_kept() {
-        let mut kept = Kept::new(Spacing::default());
+        let mut kept = SpacingFilter::new(Spacing::default());
         for _ in 0..3 {
-            assert_eq!(kept.offer(&[1.0], 0.0).unwrap(), Decision::Kept);
+            assert_eq!(kept.try_accept(&[1.0], 0.0).unwrap(), Decision::Kept);
         }
     }
 }

@@ -2,17 +2,17 @@
 //! One half of the reference scores candidates and the other half evaluates what is accepted, so that no rule is evaluated by the
 //! images that it was given.
 
-use super::judge::Judge;
 use super::pilot::Pilot;
-use super::weights::{Candidates, ImportanceWeights};
+use super::weights::ImportanceWeights;
+use crate::candidates::{CandidateScores, ReferenceDensity};
 use crate::density::random::{Purpose, uniform};
 use crate::density::{Rule, RuleChoice, Threshold, effective_sample_size};
 use crate::error::{Error, Result};
 use crate::metrics::{Comparison, FeatureSet, Metric, Options, estimate, halves, metric};
 use crate::neighbors::BuildOptions;
 use crate::progress::{Progress, Silent, check_stop};
-use crate::reference::Scorer;
 use crate::reference::score::ScoreOptions;
+use crate::reference::{DensityBy, Scorer};
 use candle_core::Device;
 use ndarray::{ArcArray2, Axis};
 use serde::Serialize;
@@ -167,9 +167,9 @@ fn split(rows: usize, seed: u64) -> Result<(Vec<usize>, Vec<usize>)> {
 
 /// The candidates, scored by the scoring half.
 pub struct Pool {
-    candidates: Candidates,
+    candidates: CandidateScores,
     generated_density: Vec<f64>,
-    scorer: Scorer,
+    density: ReferenceDensity,
     dimension: f64,
 }
 
@@ -191,10 +191,11 @@ impl Pool {
         let dimension = dimension.ok_or_else(|| {
             Error::data("the reference has no intrinsic dimension: all neighbours are copies", "")
         })?;
-        let scored = Judge { scorer: &scorer, predictor: None }.judge(candidates.view(), None)?;
+        let density = ReferenceDensity::new(scorer, None, DensityBy::Knn)?;
+        let scored = density.scores(candidates.view(), None)?;
         let index = BuildOptions { seed: options.seed, device: device.clone(), ..BuildOptions::default() };
-        let pilot = Pilot::new(candidates, scorer.model(), &index, progress)?;
-        Ok(Self { candidates: scored, generated_density: pilot.own().to_vec(), scorer, dimension })
+        let pilot = Pilot::new(candidates, density.scorer().model(), &index, progress)?;
+        Ok(Self { candidates: scored, generated_density: pilot.own().to_vec(), density, dimension })
     }
 
     /// The Levina-Bickel dimension of the scoring half.
@@ -211,7 +212,7 @@ impl Pool {
         let Setting::Weighted { rule, budget } = *setting else {
             return Ok(((0..rho.len()).collect(), 1.0, 1.0));
         };
-        let distribution = self.scorer.distribution();
+        let distribution = self.density.scorer().distribution();
         let rule = rule.resolve(distribution);
         rule.check(distribution.bounds())?;
         let (weights, log_weights) =

@@ -3,7 +3,6 @@
 use super::acceptance::Acceptance;
 use crate::density::{Rule, log_mean_weight};
 use crate::error::Result;
-use crate::reference::score::Scores;
 
 /// How images are weighed, and with which probability a candidate of a weight is accepted.
 pub struct ImportanceWeights {
@@ -61,21 +60,6 @@ impl ImportanceWeights {
             (Some(acceptance), _) => acceptance.probability(log_weight),
             (None, rule) => rule.and_then(|rule| rule.acceptance(rho)).unwrap_or(1.0),
         }
-    }
-}
-
-/// Scores of candidates, and what their weights are made of.
-pub struct Candidates {
-    /// Against the reference.
-    pub scores: Scores,
-    /// What the density predictor says, where it was asked.
-    pub predicted: Option<Vec<f64>>,
-}
-
-impl Candidates {
-    /// The densities that weights are made of: predicted where the predictor was asked, else by nearest neighbours.
-    pub fn densities(&self) -> &[f64] {
-        self.predicted.as_deref().unwrap_or(&self.scores.pseudo_density)
     }
 }
 

@@ -3,11 +3,12 @@
 use crate::paths::project;
 use crate::support::*;
 use candle_core::{DType, Device, Tensor, Var};
+use pseudo_density::candidates::DensityScorer;
 use pseudo_density::density::Rule;
 use pseudo_density::extract::{ExtractorRequest, LoadedExtractor};
 use pseudo_density::finetune::{
-    DiffusionConfig, DiffusionTrainer, GanConfig, GanTrainer, Judge, Rejection, RunDirectory, Schedule,
-    Sheet, assist, run,
+    DiffusionConfig, DiffusionTrainer, GanConfig, GanTrainer, Rejection, RunDirectory, Schedule, Sheet,
+    assist, run,
 };
 use pseudo_density::generate::ImageShape;
 use pseudo_density::ops::activation::Activation;
@@ -141,7 +142,7 @@ fn candidates_are_dealt_and_accepted_as_by_one_process() {
         let extractor = LoadedExtractor::for_identity(&reference.manifest.identity, &request).unwrap();
         let rejection = Rejection {
             rule: Rule::TwoLevel { threshold: 0.5, weight: 0.2 },
-            judge: Judge::open(&reference, extractor, DensityBy::Knn, &Silent).unwrap(),
+            scorer: DensityScorer::open(&reference, extractor, DensityBy::Knn, &Silent).unwrap(),
             max_draws: 100,
         };
         let real = digits(DIGIT, DType::F32, false);

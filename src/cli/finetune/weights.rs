@@ -1,10 +1,11 @@
 //! The weights of `pd finetune`: the rule of each side, from its own settings, those of both, or a preset.
 
 use super::settings::{Settings, Sides, default};
+use crate::candidates::DensityScorer;
 use crate::cli::terminal::Terminal;
 use crate::density::{Preset, Rule, RuleChoice, Threshold};
 use crate::error::{Error, Result};
-use crate::finetune::{Judge, Rejection, Truncation};
+use crate::finetune::{Rejection, Truncation};
 use crate::reference::{DensityBy, Reference};
 
 /// How both sides are weighted.
@@ -118,7 +119,7 @@ fn two_level(
             let by = *settings.density.get_or_insert(DensityBy::Knn);
             Some(Rejection {
                 rule: Rule::TwoLevel { threshold: threshold.resolve(&distribution), weight: weight.recip() },
-                judge: Judge::open(reference, settings.extractor(reference)?, by, terminal)?,
+                scorer: DensityScorer::open(reference, settings.extractor(reference)?, by, terminal)?,
                 max_draws: *settings.max_rejection.get_or_insert(default::MAX_REJECTION),
             })
         }

@@ -14,13 +14,13 @@ use super::generator_args::GeneratorArgs;
 use super::output;
 use super::run_dir::RunDir;
 use super::terminal::Terminal;
-use crate::density::DensityPredictor;
+use crate::candidates::{CandidateSource as _, DensityScorer, GeneratorSource, ReferenceDensity};
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::generate::Seeds;
-use crate::reference::{DensityBy, Reference, Scorer};
+use crate::reference::{DensityBy, Reference};
 use crate::sampling::draw::{DEFAULT_N, draw};
-use crate::sampling::{DrawRecord, Judge, Judgement, Making, ReferenceStats, Source, Spacing, WeightRecord};
+use crate::sampling::{DrawRecord, GeneratedCandidates, ReferenceStats, Spacing, WeightRecord};
 use crate::shards::{PARTIAL, Partial, ShardRequest};
 use clap::Args;
 use pool::PoolRequest;
@@ -28,7 +28,7 @@ use serde_json::json;
 use shard::SampleShard;
 use std::path::{Path, PathBuf};
 use summary::SampleSummary;
-use writer::Ending;
+use writer::SampleWriter;
 
 /// Draw images from a generator, or choose from a pool, by their pseudo density
 #[derive(Args)]
@@ -153,14 +153,6 @@ impl Sample {
         Ok(reference)
     }
 
-    /// The predictor, where it is asked for.
-    fn predictor(&self, reference: &Reference) -> Result<Option<DensityPredictor>> {
-        match self.density {
-            DensityBy::Knn => Ok(None),
-            DensityBy::Predictor => reference.predictor().map(Some),
-        }
-    }
-
     /// How far the kept have to be apart.
     fn spacing(&self, reference: &Reference) -> Result<Spacing> {
         Spacing::of_percentiles(self.distinct, self.novel, &reference.nearest_distances()?)
@@ -184,8 +176,12 @@ impl Sample {
         }
         let generator = self.candidates.open()?;
         let all_seeds = Seeds::consecutive(0, u64::from(u32::MAX))?;
-        let source = self.candidates.source(generator.as_ref(), &all_seeds)?;
-        let mut record = self.draw_record(weights.as_ref(), &source);
+        let latents = self.candidates.candidate_latents(generator.as_ref(), &all_seeds)?;
+        // Whether the generator takes them is said before anything slow begins.
+        latents.conditions(generator.as_ref())?;
+        let batch = self.extractor.embed_options().batch;
+        let source = GeneratorSource { generator: generator.as_ref(), latents: &latents, batch };
+        let mut record = self.draw_record(weights.as_ref(), source.len());
         let run = json!({
             "candidates": self.candidates.describe(generator.as_ref(), &all_seeds)?,
             "reference": reference.as_ref().map(|r| r.digest()).transpose()?,
@@ -194,28 +190,26 @@ impl Sample {
             "distinct": self.distinct,
             "novel": self.novel,
         });
-        let ending = Ending { weights, n: self.n, grid: self.grid };
-        let judging = reference.as_ref().map(|reference| self.judging(reference, terminal)).transpose()?;
-        let judgement = judging.as_ref().map(Judging::judgement);
-        let stats = judging.as_ref().map(|judging| &judging.stats);
-        if let Some(judging) = &judging {
-            record.resolve(judging.scorer.distribution());
+        let writer = SampleWriter { weights, n: self.n, grid: self.grid };
+        let scorer = reference.as_ref().map(|reference| self.scorer(reference, terminal)).transpose()?;
+        let (scorer, mut stats) = (scorer.as_ref(), None);
+        if let (Some(reference), Some(scorer)) = (&reference, scorer) {
+            let real = scorer.density.scorer();
+            record.resolve(real.distribution());
+            stats = Some(ReferenceStats::new(real, self.spacing(reference)?));
         }
-        let paths = judging.as_ref().map_or(&[][..], |judging| judging.scorer.paths());
-        let batch = self.extractor.embed_options().batch;
+        let stats = stats.as_ref();
         if let Some(shard) = self.shard {
             let request = SampleShard {
                 shard,
                 out: &self.output,
                 source: &source,
                 is_listed: self.candidates.lists_candidates(),
-                judgement: judgement.as_ref(),
-                batch,
+                scorer,
                 reference: stats,
-                paths,
                 run,
                 record,
-                ending,
+                writer,
                 json: self.run.json,
             };
             return request.run(terminal);
@@ -231,22 +225,23 @@ impl Sample {
             RunDir::New(dir) => dir,
         };
         let partial = Partial::open(dir.join(PARTIAL), &run)?;
-        let making = Making::new(&source, judgement.as_ref(), batch, partial);
-        let drawn = draw(&making, stats, &options, &common::device(), &dir, terminal)?;
-        ending.write(&dir, &making, &drawn, paths)?;
-        making.finish()?;
-        let summary = ending.finish(&dir, &drawn, &run)?;
+        let generated = GeneratedCandidates::new(&source, scorer, partial);
+        let drawn = draw(&generated, stats, &options, &common::device(), &dir, terminal)?;
+        let paths = scorer.map_or(&[][..], |scorer| scorer.density.scorer().paths());
+        writer.write(&dir, &generated, &drawn, paths)?;
+        generated.finish()?;
+        let summary = writer.finish(&dir, &drawn, &run)?;
         output::print(&summary.render(self.run.json)?)?;
-        ending.check_complete(&drawn, source.len(), &dir)
+        writer.check_complete(&drawn, source.len(), &dir)
     }
 
-    fn draw_record(&self, weights: Option<&WeightRecord>, source: &Source) -> DrawRecord {
+    fn draw_record(&self, weights: Option<&WeightRecord>, candidates: u64) -> DrawRecord {
         let n = match (self.n, self.candidates.lists_candidates()) {
             (Some(n), _) => Some(n),
             (None, true) => None,
             (None, false) => Some(DEFAULT_N),
         };
-        let wanted = n.unwrap_or(source.len());
+        let wanted = n.unwrap_or(candidates);
         let budget = weights.and_then(WeightRecord::budget).unwrap_or(BUDGET);
         let draws = if n.is_some() { wanted as f64 * budget } else { wanted as f64 };
         let pilot = match (self.pilot, weights) {
@@ -264,32 +259,11 @@ impl Sample {
         }
     }
 
-    /// Reads what judges candidates.
-    fn judging(&self, reference: &Reference, terminal: &Terminal) -> Result<Judging> {
-        let scorer = Scorer::open(reference, &common::device(), terminal)?;
-        Ok(Judging {
-            extractor: LoadedExtractor::for_identity(
-                &reference.manifest.identity,
-                &self.extractor.request(),
-            )?,
-            predictor: self.predictor(reference)?,
-            stats: ReferenceStats::new(&scorer, self.spacing(reference)?),
-            scorer,
-        })
-    }
-}
-
-/// What judges candidates.
-struct Judging {
-    extractor: LoadedExtractor,
-    scorer: Scorer,
-    predictor: Option<DensityPredictor>,
-    stats: ReferenceStats,
-}
-
-impl Judging {
-    fn judgement(&self) -> Judgement<'_> {
-        let judge = Judge { scorer: &self.scorer, predictor: self.predictor.as_ref() };
-        Judgement { extractor: &self.extractor, judge }
+    /// Reads what scores candidates.
+    fn scorer(&self, reference: &Reference, terminal: &Terminal) -> Result<DensityScorer> {
+        let density = ReferenceDensity::open(reference, self.density, &common::device(), terminal)?;
+        let identity = &reference.manifest.identity;
+        let extractor = LoadedExtractor::for_identity(identity, &self.extractor.request())?;
+        Ok(DensityScorer { extractor, density })
     }
 }

@@ -1,24 +1,22 @@
 //! `pd sample --pool`: choosing from images that exist already.
 
 use super::summary::{push_scores, write_quantiles};
+use crate::candidates::{CandidateSource as _, PoolSource, ReferenceDensity};
 use crate::cli::common::{ExtractorArgs, device};
 use crate::cli::input;
 use crate::cli::output;
 use crate::cli::run_dir::RunDir;
 use crate::cli::terminal::Terminal;
-use crate::density::{DensityPredictor, Distribution, Quantiles, RuleChoice};
+use crate::density::{Distribution, Quantiles, RuleChoice};
 use crate::error::{Error, Result};
-use crate::formats::atomic::write_atomic;
 use crate::formats::is_features_file;
 use crate::formats::table::{Table, Values, write_table};
 use crate::images::ImageSet;
-use crate::reference::{DensityBy, Reference, Scorer, is_reference};
+use crate::reference::{DensityBy, Reference, is_reference};
 use crate::sampling::pool::{Chosen, PoolOptions, choose_from_pool};
-use crate::sampling::{Decision, Judge, Spacing, WeightRecord};
+use crate::sampling::{Decision, Spacing, WeightRecord};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::collections::HashMap;
-use std::io::Write as _;
 use std::path::{Component, Path, PathBuf};
 
 /// Share of the pool above which a choice is mostly the pool itself, whatever the weights.
@@ -107,7 +105,8 @@ impl PoolRequest<'_> {
                 100.0 * share
             ));
         }
-        let scorer = Scorer::open(self.reference, &device(), terminal)?;
+        let density = ReferenceDensity::open(self.reference, self.density, &device(), terminal)?;
+        let scorer = density.scorer();
         let rule = self.weights.as_ref().and_then(WeightRecord::rule);
         let options = PoolOptions {
             n: self.n as usize,
@@ -120,12 +119,10 @@ impl PoolRequest<'_> {
             replace: self.replace,
             seed: self.seed,
         };
-        let predictor = self.predictor()?;
-        let judge = Judge { scorer: &scorer, predictor: predictor.as_ref() };
         let features = input.features.into_shared();
         let own = scorer.own_rows(features.view(), &input.paths);
-        let chosen = choose_from_pool(features, &own, &judge, &options, terminal)?;
-        if let Some(agreement) = chosen.candidates.agreement() {
+        let chosen = choose_from_pool(features, &own, &density, &options, terminal)?;
+        if let Some(agreement) = chosen.scores.agreement() {
             terminal.say(&format!("predicted and nearest-neighbour densities: Spearman {agreement:.3}"));
         }
         let files = !is_features_file(self.pool) && !is_reference(self.pool);
@@ -141,13 +138,6 @@ impl PoolRequest<'_> {
         output::print(&self.render(&summary)?)
     }
 
-    fn predictor(&self) -> Result<Option<DensityPredictor>> {
-        match self.density {
-            DensityBy::Knn => Ok(None),
-            DensityBy::Predictor => self.reference.predictor().map(Some),
-        }
-    }
-
     /// Copies or links the chosen files, under their own relative paths.
     fn deliver(&self, dir: &Path, paths: &[String], copies: &[usize], terminal: &Terminal) -> Result<()> {
         let pool = self.pool;
@@ -158,23 +148,20 @@ impl PoolRequest<'_> {
             ));
         }
         let set = ImageSet::open(pool, terminal)?;
-        let places: HashMap<&str, usize> = (0..set.len()).map(|i| (set.path(i), i)).collect();
-        for (path, _) in paths.iter().zip(copies).filter(|(_, copies)| **copies > 0) {
+        let source = PoolSource::new(&set, pool, paths);
+        for (row, path) in paths.iter().enumerate().filter(|(row, _)| copies[*row] > 0) {
             let target = inside(dir, path)?;
             if let Some(parent) = target.parent() {
                 std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
             }
             if self.link {
-                let source = pool.join(path);
+                let file = pool.join(path);
                 // The images of a directory may lie in archives.
-                link_to(&std::fs::canonicalize(&source).map_err(Error::io("link", &source))?, &target)?;
+                link_to(&std::fs::canonicalize(&file).map_err(Error::io("link", &file))?, &target)?;
             } else {
-                let bytes = match places.get(path.as_str()) {
-                    Some(&i) => set.read(i),
-                    None => Err("is no longer there".into()),
-                };
-                let bytes = bytes.map_err(|reason| Error::malformed(pool.join(path), reason, ""))?;
-                write_atomic(&target, |out| out.write_all(&bytes))?;
+                source.images(row..row + 1, &mut |images| {
+                    images.iter().try_for_each(|delivered| delivered.image.write(&target))
+                })?;
             }
         }
         Ok(())
@@ -238,7 +225,7 @@ fn table(
     let mut table = Table::new();
     table.push("file", Values::OptionalText((0..paths.len()).map(file).collect()))?;
     table.push("path", Values::Text(paths.to_vec()))?;
-    push_scores(&mut table, &chosen.candidates, reference_paths)?;
+    push_scores(&mut table, &chosen.scores, reference_paths)?;
     table.push("weight", Values::Float(chosen.weights.clone()))?;
     if replace {
         table.push("copies", Values::Int(chosen.copies.iter().map(|&n| n as i64).collect()))?;
@@ -249,7 +236,7 @@ fn table(
 }
 
 fn summarise(chosen: &Chosen, rule: Option<RuleChoice>, files: bool) -> PoolSummary {
-    let rho = &chosen.candidates.scores.pseudo_density;
+    let rho = &chosen.scores.scores.pseudo_density;
     let count = |decision| chosen.decisions.iter().filter(|d| **d == decision).count();
     let quantiles = |values: &[f64]| Distribution::new(values).ok().map(|d| d.quantiles());
     let kept: Vec<f64> =

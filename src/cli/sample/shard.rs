@@ -1,13 +1,14 @@
 //! `pd sample --shard I/N`: candidates in parts; which are kept is decided when they are merged.
 
-use super::writer::Ending;
+use super::writer::SampleWriter;
+use crate::candidates::{CandidateSource, DensityScorer};
 use crate::cli::common::device;
 use crate::cli::shard;
 use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
-use crate::sampling::draw::{Stock as _, draw};
-use crate::sampling::sharded::{Parts, SAMPLE, SampleRun, sample_shard};
-use crate::sampling::{DrawRecord, Judgement, ReferenceStats, Source};
+use crate::sampling::draw::{CandidateBlocks as _, draw};
+use crate::sampling::sharded::{SAMPLE, SampleRun, ShardedCandidates, sample_shard};
+use crate::sampling::{DrawRecord, ReferenceStats};
 use crate::shards::{Merged, Part, Run, ShardRequest, check_whole, options_of, remove_parts};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,7 +18,8 @@ use std::path::Path;
 #[derive(Serialize, Deserialize)]
 struct Record {
     drawing: SampleRun,
-    ending: Ending,
+    #[serde(rename = "ending")]
+    writer: SampleWriter,
 }
 
 /// One shard of a run.
@@ -27,23 +29,19 @@ pub struct SampleShard<'a> {
     /// Directory that the parts are in.
     pub out: &'a Path,
     /// Where candidates come from.
-    pub source: &'a Source<'a>,
+    pub source: &'a dyn CandidateSource,
     /// Whether the candidates are listed, so that their number is known.
     pub is_listed: bool,
     /// What finds their densities.
-    pub judgement: Option<&'a Judgement<'a>>,
-    /// Candidates of a forward pass.
-    pub batch: usize,
+    pub scorer: Option<&'a DensityScorer>,
     /// What is known of the reference.
     pub reference: Option<&'a ReferenceStats>,
-    /// Names of the rows of the reference.
-    pub paths: &'a [String],
     /// What tells the run from others.
     pub run: Value,
     /// What is drawn.
     pub record: DrawRecord,
     /// What the merge needs beside.
-    pub ending: Ending,
+    pub writer: SampleWriter,
     /// Whether the report is printed as JSON.
     pub json: bool,
 }
@@ -65,27 +63,28 @@ impl SampleShard<'_> {
         let candidates = options.limit(self.source.len());
         let latent = match candidates {
             0 => return Err(Error::usage("there are no candidates", "give --seeds")),
-            _ => self.source.latents(0..1)?.dims().get(1..).unwrap_or_default().to_vec(),
+            _ => self.source.latents(0..1)?.map(|latents| latents.shape()[1..].to_vec()),
         };
         let reference = self.reference.cloned();
         let drawing = SampleRun { run: self.run, options: self.record, reference, candidates, latent };
-        let run = Run::new(SAMPLE, &Record { drawing, ending: self.ending })?;
-        let work = (self.source, self.judgement, self.batch);
-        let part = sample_shard(self.out, work, self.paths, (&run, candidates, shard), terminal)?;
+        let run = Run::new(SAMPLE, &Record { drawing, writer: self.writer })?;
+        let paths = self.scorer.map_or(&[][..], |scorer| scorer.density.scorer().paths());
+        let work = (self.source, self.scorer);
+        let part = sample_shard(self.out, work, paths, (&run, candidates, shard), terminal)?;
         shard::report(self.out, &part, terminal, self.json)
     }
 }
 
 /// Decides on the candidates in the parts, and writes what one run writes. Too few accepted images are an error, as they are there.
 pub fn merge_sample(out: &Path, parts: &[Part], terminal: &Terminal) -> Result<Merged> {
-    let Record { drawing, ending } = options_of(parts)?;
+    let Record { drawing, writer } = options_of(parts)?;
     let merged = check_whole(out, parts, drawing.candidates)?;
-    let stock = Parts::new(parts, &drawing);
+    let candidates = ShardedCandidates::new(parts, &drawing);
     let options = drawing.options.options()?;
-    let drawn = draw(&stock, drawing.reference.as_ref(), &options, &device(), out, terminal)?;
-    ending.write(out, &stock, &drawn, &stock.nearest())?;
-    ending.finish(out, &drawn, &drawing.run)?;
+    let drawn = draw(&candidates, drawing.reference.as_ref(), &options, &device(), out, terminal)?;
+    writer.write(out, &candidates, &drawn, &candidates.nearest())?;
+    writer.finish(out, &drawn, &drawing.run)?;
     remove_parts(out)?;
-    ending.check_complete(&drawn, stock.len(), out)?;
+    writer.check_complete(&drawn, candidates.len(), out)?;
     Ok(Merged { rows: drawn.kept().count(), ..merged })
 }

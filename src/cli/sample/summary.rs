@@ -1,11 +1,12 @@
 //! What `pd sample` writes about its candidates, and says in the end.
 
+use crate::candidates::CandidateScores;
 use crate::cli::output;
 use crate::density::{Distribution, Quantiles, Rule, Threshold};
 use crate::error::{Error, Result};
 use crate::formats::table::{Table, Values};
+use crate::sampling::Decision;
 use crate::sampling::draw::{Drawn, PilotReport};
-use crate::sampling::{Candidates, Decision};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::path::Path;
@@ -15,11 +16,11 @@ pub fn table(drawn: &Drawn, reference_paths: &[String]) -> Result<Table> {
     let rows = drawn.decisions.len();
     let kept = |i: usize| drawn.decisions[i] == Decision::Kept;
     let mut table = Table::new();
-    let file = (0..rows).map(|i| kept(i).then(|| drawn.names[i].clone())).collect();
+    let file = (0..rows).map(|i| kept(i).then(|| drawn.records[i].name.clone())).collect();
     table.push("file", Values::OptionalText(file))?;
-    table.push("seed", Values::OptionalInt(drawn.seeds.iter().map(|s| s.map(i64::from)).collect()))?;
-    if let Some(candidates) = &drawn.candidates {
-        push_scores(&mut table, candidates, reference_paths)?;
+    table.push("seed", Values::OptionalInt(drawn.records.iter().map(|r| r.seed.map(i64::from)).collect()))?;
+    if let Some(scores) = &drawn.scores {
+        push_scores(&mut table, scores, reference_paths)?;
     }
     table.push("weight", Values::Float(drawn.weights.clone()))?;
     let decision = drawn.decisions.iter().map(|d| d.name().to_string()).collect();
@@ -28,11 +29,14 @@ pub fn table(drawn: &Drawn, reference_paths: &[String]) -> Result<Table> {
 }
 
 /// The columns of candidates' scores.
-pub fn push_scores(table: &mut Table, candidates: &Candidates, reference_paths: &[String]) -> Result<()> {
-    let scores = &candidates.scores;
+pub fn push_scores(
+    table: &mut Table,
+    CandidateScores { scores, predicted }: &CandidateScores,
+    reference_paths: &[String],
+) -> Result<()> {
     let nearest = |row: &Option<u32>| row.and_then(|row| reference_paths.get(row as usize).cloned());
     table.push("pseudo_density", Values::Float(scores.pseudo_density.clone()))?;
-    if let Some(predicted) = &candidates.predicted {
+    if let Some(predicted) = predicted {
         table.push("predicted_density", Values::Float(predicted.clone()))?;
     }
     table.push("percentile", Values::Float(scores.percentile.clone()))?;
@@ -92,7 +96,7 @@ impl SampleSummary {
     pub fn new(drawn: &Drawn, rule: Option<Rule<Threshold>>, output: &Path) -> Self {
         let count = |decision| drawn.decisions.iter().filter(|d| **d == decision).count();
         let quantiles = |rows: &mut dyn Iterator<Item = usize>| {
-            let scores = &drawn.candidates.as_ref()?.scores;
+            let scores = &drawn.scores.as_ref()?.scores;
             let values: Vec<f64> = rows.map(|i| scores.pseudo_density[i]).collect();
             Distribution::new(&values).ok().map(|d| d.quantiles())
         };

@@ -7,8 +7,8 @@ use crate::formats::npy::write_npy;
 use crate::formats::table::write_table;
 use crate::images::{Alpha, contact_sheet, decode, write_png};
 use crate::sampling::WeightRecord;
-use crate::sampling::draw::{DEFAULT_N, Drawn, Stock};
-use ndarray::{Array2, ArrayD};
+use crate::sampling::draw::{CandidateBlocks, DEFAULT_N, Drawn};
+use ndarray::{Array2, Axis, concatenate};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::Path;
@@ -19,7 +19,7 @@ const GRID_COLUMNS: usize = 8;
 
 /// What a run was asked for that only matters in the end.
 #[derive(Serialize, Deserialize)]
-pub struct Ending {
+pub struct SampleWriter {
     /// Weights as they were asked for.
     pub weights: Option<WeightRecord>,
     /// Images that were asked for.
@@ -28,36 +28,31 @@ pub struct Ending {
     pub grid: bool,
 }
 
-impl Ending {
+impl SampleWriter {
     /// Tables, latents and the sheet.
     pub fn write(
         &self,
         dir: &Path,
-        stock: &dyn Stock,
+        candidates: &dyn CandidateBlocks,
         drawn: &Drawn,
         reference_paths: &[String],
     ) -> Result<()> {
         write_table(dir.join("samples.csv"), &table(drawn, reference_paths)?)?;
-        let mut latents = Vec::new();
-        let mut shape = vec![0];
-        for row in drawn.kept() {
-            let latent = stock.latent(row)?;
-            shape = latent.shape().to_vec();
-            latents.extend(latent);
-        }
-        let rows = drawn.kept().count();
-        if rows > 0 {
-            shape[0] = rows;
-            let array = ArrayD::from_shape_vec(shape, latents)
-                .map_err(|e| Error::data(format!("latents do not fit: {e}"), ""))?;
-            write_npy(dir.join("latents.npy"), &array)?;
-        } else {
-            write_npy(dir.join("latents.npy"), &Array2::<f32>::zeros((0, 1)))?;
+        let latents = drawn.kept().map(|row| candidates.latents(row..row + 1)).collect::<Result<Vec<_>>>()?;
+        // Candidates without latents have none to write.
+        if let Some(latents) = latents.into_iter().collect::<Option<Vec<_>>>() {
+            let views: Vec<_> = latents.iter().map(|latent| latent.view()).collect();
+            let all = match views.is_empty() {
+                true => Array2::zeros((0, 1)).into_dyn(),
+                false => concatenate(Axis(0), &views)
+                    .map_err(|e| Error::data(format!("latents do not fit: {e}"), ""))?,
+            };
+            write_npy(dir.join("latents.npy"), &all)?;
         }
         if self.grid {
             let mut images = Vec::new();
             for row in drawn.kept().take(GRID) {
-                let path = dir.join(&drawn.names[row]);
+                let path = dir.join(&drawn.records[row].name);
                 let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
                 images.push(
                     decode(&bytes, Alpha::White).map_err(|reason| Error::malformed(&path, reason, ""))?,

@@ -32,13 +32,13 @@ pub struct JudgeArgs {
 }
 
 /// A feature space: its extractor, the real features in it.
-pub struct Features {
+pub struct FeatureSpace {
     pub extractor: LoadedExtractor,
     /// `[N, D]`
     pub real: ArcArray2<f32>,
 }
 
-impl Features {
+impl FeatureSpace {
     /// The space that scores.
     pub fn open(reference: &Reference, args: &ExtractorArgs) -> Result<Self> {
         let extractor = LoadedExtractor::for_identity(&reference.manifest.identity, &args.request())?;
@@ -53,7 +53,7 @@ impl JudgeArgs {
         reference: &Reference,
         options: EmbedOptions,
         terminal: &Terminal,
-    ) -> Result<Option<Features>> {
+    ) -> Result<Option<FeatureSpace>> {
         let request = ExtractorRequest {
             name: self.judge_extractor.clone(),
             weights: self.judge_weights.clone(),
@@ -64,7 +64,7 @@ impl JudgeArgs {
             let second = Reference::open(path)?;
             let extractor = LoadedExtractor::for_identity(&second.manifest.identity, &request)?;
             let real = second.features()?.into_shared();
-            (Features { extractor, real }, second.paths()?, path.display().to_string())
+            (FeatureSpace { extractor, real }, second.paths()?, path.display().to_string())
         } else if self.judge_extractor.is_some() {
             let set = self.images_of(reference, terminal)?;
             let extractor = LoadedExtractor::load(&request)?;
@@ -72,7 +72,7 @@ impl JudgeArgs {
             let paths = embedded.images.into_iter().map(|image| image.path).collect();
             let named =
                 self.images.as_ref().map_or_else(|| "the digits".into(), |path| path.display().to_string());
-            (Features { extractor, real: embedded.features.into_shared() }, paths, named)
+            (FeatureSpace { extractor, real: embedded.features.into_shared() }, paths, named)
         } else if self.judge_weights.is_some() {
             return Err(Error::usage(
                 "--judge-weights are of no extractor",

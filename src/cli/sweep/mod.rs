@@ -8,8 +8,8 @@ use super::generator_args::{GeneratorArgs, named};
 use super::output;
 use super::run_dir::RunDir;
 use super::terminal::Terminal;
+use crate::candidates::{CandidateSource as _, GeneratorSource, features_of_candidates};
 use crate::error::{Error, Result};
-use crate::extract::LoadedExtractor;
 use crate::formats::atomic::write_atomic;
 use crate::formats::npy::{read_npy, write_npy};
 use crate::formats::table::{Table, Values, write_table};
@@ -19,13 +19,12 @@ use crate::progress::Progress;
 use crate::reference::Reference;
 use crate::reference::score::ScoreOptions;
 use crate::report::{Point, frontier_plot};
-use crate::sampling::Source;
 use crate::sampling::sweep::{
     Judged, LARGEST_BUDGET, LEAST_JUDGED, Outcome, Pool, Setting, Space, grid, mark_frontier, sweep,
 };
 use crate::shards::{PARTIAL, Partial};
 use clap::Args;
-use judge::{Features, JudgeArgs};
+use judge::{FeatureSpace, JudgeArgs};
 use ndarray::{ArcArray2, Array2, s};
 use serde::Serialize;
 use serde_json::json;
@@ -111,13 +110,16 @@ impl Sweep {
         let path = named(self.reference.as_deref())?;
         let reference = Reference::open(path)?;
         let record = reference.density()?.clone();
-        let mut spaces = vec![Features::open(&reference, &self.extractor)?];
+        let mut spaces = vec![FeatureSpace::open(&reference, &self.extractor)?];
         let second = self.judge.open(&reference, self.extractor.embed_options(), &terminal)?;
         let second_space = second.as_ref().map(|space| space.extractor.identity().describe());
         spaces.extend(second);
         let generator = self.candidates.open()?;
         let all_seeds = Seeds::consecutive(0, u64::from(u32::MAX))?;
-        let source = self.candidates.source(generator.as_ref(), &all_seeds)?;
+        let latents = self.candidates.candidate_latents(generator.as_ref(), &all_seeds)?;
+        latents.conditions(generator.as_ref())?;
+        let batch = self.extractor.embed_options().batch;
+        let source = GeneratorSource { generator: generator.as_ref(), latents: &latents, batch };
         let n = (self.n as usize).min(usize::try_from(source.len()).unwrap_or(usize::MAX));
         let judged = self.judged.map_or((n as f64 / LARGEST_BUDGET) as usize, |n| n as usize);
         let run = json!({
@@ -136,13 +138,7 @@ impl Sweep {
             RunDir::New(dir) => dir,
         };
         let partial = Partial::open(dir.join(PARTIAL), &run)?;
-        let mut blocks = Blocks {
-            partial: &partial,
-            source: &source,
-            spaces: &spaces,
-            next: 0,
-            batch: self.extractor.embed_options().batch,
-        };
+        let mut blocks = Blocks { partial: &partial, source: &source, spaces: &spaces, next: 0 };
         terminal.start("candidates", n as u64, "images");
         let pool_features = blocks.features(0..n, &terminal)?;
         terminal.finish();
@@ -211,8 +207,9 @@ impl Sweep {
         terminal.start("truncation", (PSIS.len() * judged) as u64, "images");
         for psi in PSIS {
             let all_seeds = Seeds::consecutive(0, u64::from(u32::MAX))?;
-            let mut source = self.candidates.source(generator, &all_seeds)?;
-            source.truncation = Some(Truncation { psi, cutoff: None });
+            let mut latents = self.candidates.candidate_latents(generator, &all_seeds)?;
+            latents.truncation = Some(Truncation { psi, cutoff: None });
+            let source = GeneratorSource { latents: &latents, ..*blocks.source };
             let mut truncated = Blocks { source: &source, ..*blocks };
             let features = truncated.features(0..judged, terminal)?;
             blocks.next = truncated.next;
@@ -316,17 +313,16 @@ impl Sweep {
 #[derive(Clone, Copy)]
 struct Blocks<'a> {
     partial: &'a Partial,
-    source: &'a Source<'a>,
-    spaces: &'a [Features],
+    source: &'a GeneratorSource<'a>,
+    spaces: &'a [FeatureSpace],
     /// The number of the next block on disk.
     next: usize,
-    batch: usize,
 }
 
 impl Blocks<'_> {
     /// Features of candidates in every space.
     fn features(&mut self, range: Range<usize>, terminal: &Terminal) -> Result<Vec<ArcArray2<f32>>> {
-        let extractors: Vec<&LoadedExtractor> = self.spaces.iter().map(|space| &space.extractor).collect();
+        let extractors: Vec<_> = self.spaces.iter().map(|space| &space.extractor).collect();
         let widths: Vec<usize> = extractors.iter().map(|e| e.identity().dimension).collect();
         let mut all: Vec<Array2<f32>> =
             widths.iter().map(|&width| Array2::zeros((range.len(), width))).collect();
@@ -338,7 +334,7 @@ impl Blocks<'_> {
                 crate::progress::check_stop(|| {
                     "finished blocks are kept; the same command continues".into()
                 })?;
-                let parts = self.source.features(block.clone(), &extractors, self.batch)?;
+                let parts = features_of_candidates(self.source, block.clone(), &extractors)?;
                 let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
                 let together = ndarray::concatenate(ndarray::Axis(1), &views)
                     .map_err(|e| Error::data(e.to_string(), ""))?;

@@ -1,0 +1,54 @@
+//! Candidates that a generator of this process makes of latents.
+
+use super::image::CandidateImage;
+use super::latents::LatentSource;
+use super::record::CandidateRecord;
+use super::render::render;
+use super::source::{CandidateSource, Deliver, Delivered};
+use crate::error::{Error, Result};
+use crate::generate::Generator;
+use ndarray::ArrayD;
+use std::ops::Range;
+
+/// A generator with the latents that its candidates are made of.
+pub struct GeneratorSource<'a> {
+    /// Makes the images.
+    pub generator: &'a dyn Generator,
+    /// One latent for each candidate.
+    pub latents: &'a LatentSource,
+    /// Candidates of a forward pass.
+    pub batch: usize,
+}
+
+impl CandidateSource for GeneratorSource<'_> {
+    fn len(&self) -> u64 {
+        self.latents.len()
+    }
+
+    fn records(&self, range: Range<usize>) -> Result<Vec<CandidateRecord>> {
+        Ok(self.latents.records(range))
+    }
+
+    fn images(&self, range: Range<usize>, deliver: &mut Deliver) -> Result<()> {
+        let common = self.latents.conditions(self.generator)?;
+        let mut number = range.start;
+        for batch in self.latents.batches(self.generator, range, self.batch) {
+            let batch = batch?;
+            let images = render(self.generator, &batch.values, &batch.conditions(common))?;
+            let delivered = (number..)
+                .zip(images)
+                .map(|(number, image)| Delivered { number, image: CandidateImage::Pixels(image) });
+            deliver(delivered.collect())?;
+            number += batch.len();
+        }
+        Ok(())
+    }
+
+    fn latents(&self, range: Range<usize>) -> Result<Option<ArrayD<f32>>> {
+        let latents = self.latents.batch(self.generator, range)?.values;
+        let values = latents.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        ArrayD::from_shape_vec(latents.dims().to_vec(), values)
+            .map(Some)
+            .map_err(|e| Error::data(format!("latents do not fit: {e}"), ""))
+    }
+}

@@ -1,0 +1,47 @@
+//! A candidate's image, in the form in which its source has it.
+
+use crate::error::{Error, Result};
+use crate::formats::atomic::{link_or_copy, write_atomic};
+use crate::images::{Alpha, RgbImage, decode, write_png};
+use std::borrow::Cow;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// An image of 8 bits per channel.
+#[derive(Debug, Clone)]
+pub enum CandidateImage {
+    /// Pixels in memory.
+    Pixels(RgbImage),
+    /// A file of any format that is read here.
+    File(PathBuf),
+    /// The contents of such a file; the path names it in messages.
+    Encoded(PathBuf, Vec<u8>),
+}
+
+impl CandidateImage {
+    /// Writes the image to `path`: pixels as PNG, a file as it is.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write(&self, path: &Path) -> Result<()> {
+        match self {
+            Self::Pixels(image) => write_png(path, image),
+            Self::File(from) => link_or_copy(from, path),
+            Self::Encoded(_, bytes) => write_atomic(path, |out| out.write_all(bytes)),
+        }
+    }
+
+    /// The pixels, decoded where they are in a file; `alpha` says what becomes of transparency.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if a file is no image; [`Error::Io`].
+    pub fn pixels(&self, alpha: Alpha) -> Result<Cow<'_, RgbImage>> {
+        let (path, bytes) = match self {
+            Self::Pixels(image) => return Ok(Cow::Borrowed(image)),
+            Self::File(path) => (path, Cow::Owned(fs::read(path).map_err(Error::io("read", path))?)),
+            Self::Encoded(path, bytes) => (path, Cow::Borrowed(bytes)),
+        };
+        decode(&bytes, alpha).map(Cow::Owned).map_err(|reason| Error::malformed(path, reason, ""))
+    }
+}

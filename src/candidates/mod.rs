@@ -1,0 +1,30 @@
+//! From a latent, a seed or a file to an image and its density: the one way that sampling, perturbing and fine-tuning take.
+//!
+//! A [`CandidateSource`] numbers its candidates, knows a [`CandidateRecord`] of each before its image is made, and delivers images in
+//! any order, as pixels or as files. [`GeneratorSource`] makes them here from a [`LatentSource`]; [`PoolSource`] has them already.
+//! What is scored is always the image as it is written, in 8 bits ([`render`]), so that scoring the files gives the same numbers.
+//! A [`DensityScorer`] takes images to features and densities; [`ReferenceDensity`] starts from features and gives gradients.
+
+mod density;
+mod features;
+mod generator_source;
+mod gradient;
+mod image;
+mod latents;
+mod pool_source;
+mod record;
+mod render;
+mod scorer;
+mod source;
+
+pub use density::{Density, ReferenceDensity, knn_gradient};
+pub use features::{features_of, features_of_candidates, join_rows};
+pub use generator_source::GeneratorSource;
+pub use gradient::{Evaluation, evaluate, evaluate_with_gradient};
+pub use image::CandidateImage;
+pub use latents::{LatentBatch, LatentOrigin, LatentSource};
+pub use pool_source::PoolSource;
+pub use record::{CandidateRecord, CandidateScores, candidate_table, read_candidate_table};
+pub use render::{quantize, render};
+pub use scorer::DensityScorer;
+pub use source::{CandidateSource, Deliver, Delivered, each_image_once};
