@@ -11,6 +11,7 @@ use crate::extract::LoadedExtractor;
 use crate::formats::npy::write_npy;
 use crate::formats::table::write_table;
 use crate::generate::{ForwardOptions, Generator};
+use crate::images::write_png_bytes;
 use crate::progress::{Progress, check_stop};
 use crate::reference::{DensityBy, Scorer};
 use ndarray::{ArrayD, IxDyn};
@@ -268,7 +269,7 @@ impl Run<'_> {
             .map_err(|e| Error::data(format!("latents cannot be written: {e}"), ""))?;
         write_npy(output.path(LATENTS), &latents)?;
         if let Some(grid) = grid(&columns) {
-            grid.write_png(&output.path(GRID))?;
+            write_png_bytes(&output.path(GRID), &grid.pixels, (grid.width, grid.height), 3)?;
         }
         Ok(Report::new(&rows, options.bias, &options.epsilons))
     }
