@@ -5,6 +5,7 @@ use candle_core::{Device, Result, Tensor, Var};
 use pseudo_density::ops::activation::Activation;
 use pseudo_density::ops::batch_norm::{batch_norm, batch_statistics};
 use pseudo_density::ops::conv::{ConvConfig, conv_transpose2d, conv2d};
+use pseudo_density::train::collective::single;
 use std::error::Error;
 use std::time::Instant;
 

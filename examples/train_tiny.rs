@@ -17,6 +17,7 @@ use pseudo_density::ops::batch_norm::{batch_norm, batch_statistics};
 use pseudo_density::ops::conv::{ConvConfig, conv2d};
 use pseudo_density::ops::pool::global_average_pool;
 use pseudo_density::progress::Silent;
+use pseudo_density::train::collective::single;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;

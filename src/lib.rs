@@ -15,7 +15,7 @@
 //! | [`metrics`] | how a generated set compares with a real one: FID, KID, precision, recall, density, coverage, … |
 //! | [`sampling`] | drawing by importance weight, from a generator or a pool; what each setting would give |
 //! | [`report`] | plots and pages for people |
-//! | [`collective`] | the ranks of a data-parallel run: one process, or several that speak MPI |
+//! | [`train`] | what training shares: Adam, schedules, the ranks of a data-parallel run (one process, or several that speak MPI) |
 //! | [`ops`] | fast and differentiable tensor operations |
 //! | [`device`] | where networks and exact neighbours are computed |
 //! | [`formats`] | npy, npz, safetensors, torch checkpoints, tables |
@@ -46,7 +46,6 @@
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
-pub mod collective;
 pub mod density;
 pub mod device;
 pub mod error;
@@ -65,5 +64,6 @@ pub mod reference;
 pub mod report;
 pub mod sampling;
 pub mod shards;
+pub mod train;
 
 pub use error::{Error, Result};

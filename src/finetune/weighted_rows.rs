@@ -1,6 +1,6 @@
 //! Real images drawn by weight: from the density of each image to how often it is drawn (Li et al., TMLR 2024, section 3.5).
 
-use super::random::{Purpose, keyed};
+use crate::random::{Purpose, keyed};
 use crate::density::{Rule, cumulative_weights, effective_sample_size, log_mean_weight};
 use crate::error::{Error, Result};
 use rand::RngExt;

@@ -4,6 +4,7 @@ use super::info::{DiscriminatorInfo, GeneratorInfo};
 use super::options::ForwardOptions;
 use super::variables::Variables;
 use crate::error::{Error, Result};
+use crate::train::collective::{Ranks, single};
 use candle_core::Tensor;
 
 /// A network that makes images from latents.

@@ -6,7 +6,8 @@ use super::comparison::Comparison;
 use super::kernel::{cross_means, own_pairs, weighted_pairs};
 use super::matrix::tree_sum;
 use super::metric::{Better, Measured, Metric, Needs};
-use super::resampling::{Draws, Purpose, without_replacement};
+use super::resampling::{Draws, without_replacement};
+use crate::random::Purpose;
 use crate::error::{Error, Result};
 use ndarray::{ArrayView2, Axis};
 

@@ -121,8 +121,8 @@ fn normal(rng: &mut impl RngExt) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::random::{Purpose, keyed};
     use super::*;
+    use crate::random::{Purpose, keyed};
     use proptest::prelude::*;
 
     #[test]
@@ -152,7 +152,7 @@ mod tests {
         let center = [0.25f32; 64];
         for norm in [Norm::Linf, Norm::L2] {
             let ball = Ball { center: &center, radius: 0.1, norm };
-            let point = ball.random_sign(&mut keyed(0, Purpose::Control, 5));
+            let point = ball.random_sign(&mut keyed(0, Purpose::PerturbControl, 5));
             assert!((ball.distance(&point) - 0.1).abs() < 1e-6);
             assert!(point.iter().any(|&p| p > 0.25) && point.iter().any(|&p| p < 0.25));
         }
@@ -168,7 +168,7 @@ mod tests {
             seed in any::<u64>(),
         ) {
             let ball = Ball { center: &center, radius, norm: if l2 { Norm::L2 } else { Norm::Linf } };
-            let mut rng = keyed(seed, Purpose::Start, 0);
+            let mut rng = keyed(seed, Purpose::PerturbStart, 0);
             prop_assert!(ball.distance(&ball.random_sign(&mut rng)) <= radius);
             let mut at = ball.random_point(&mut rng);
             prop_assert!(ball.distance(&at) <= radius);

@@ -5,13 +5,11 @@
 
 mod ball;
 mod direction;
-mod glyphs;
 mod gradient;
 mod grid;
 mod objective;
 mod output;
 mod picture;
-mod random;
 mod report;
 mod run;
 mod search;

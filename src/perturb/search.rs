@@ -5,7 +5,7 @@ use super::direction::Direction;
 use super::gradient::{DensityGradient, density_gradient};
 use super::objective::Objective;
 use super::picture::Picture;
-use super::random::{Purpose, keyed};
+use crate::random::{Purpose, keyed};
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::generate::{ForwardOptions, Generator, LatentSpace};
@@ -160,7 +160,7 @@ impl Search<'_> {
         let mut at = start.clone();
         if self.options.random_start {
             let draw = |(ball, &key): (&Ball, &u64)| {
-                ball.random_point(&mut keyed(self.options.seed, Purpose::Start, key))
+                ball.random_point(&mut keyed(self.options.seed, Purpose::PerturbStart, key))
             };
             at = self.evaluate(latents, balls.iter().zip(&latents.keys).map(draw).collect(), true)?;
             keep_better(&at);
@@ -181,7 +181,7 @@ impl Search<'_> {
     /// As [`Search::start`].
     pub fn control(&self, latents: &Latents, start: &Start, epsilon: f64) -> Result<Vec<Found>> {
         let draw = |(ball, &key): (&Ball, &u64)| {
-            ball.random_sign(&mut keyed(self.options.seed, Purpose::Control, key))
+            ball.random_sign(&mut keyed(self.options.seed, Purpose::PerturbControl, key))
         };
         let moved = self.balls(start, epsilon).iter().zip(&latents.keys).map(draw).collect();
         Ok(self.evaluate(latents, moved, false)?.found)

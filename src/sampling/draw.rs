@@ -6,7 +6,7 @@ use super::reference_stats::ReferenceStats;
 use super::source::join;
 use super::spacing::{Decision, Kept};
 use super::weights::{Candidates, ImportanceWeights};
-use crate::density::random::{Purpose, uniform};
+use crate::random::{Purpose, uniform};
 use crate::density::{Rule, effective_sample_size};
 use crate::error::{Error, Result};
 use crate::neighbors::BuildOptions;

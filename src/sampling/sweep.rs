@@ -5,7 +5,7 @@
 use super::judge::Judge;
 use super::pilot::Pilot;
 use super::weights::{Candidates, ImportanceWeights};
-use crate::density::random::{Purpose, uniform};
+use crate::random::{Purpose, uniform};
 use crate::density::{Rule, RuleChoice, Threshold, effective_sample_size};
 use crate::error::{Error, Result};
 use crate::metrics::{Comparison, FeatureSet, Metric, Options, estimate, halves, metric};

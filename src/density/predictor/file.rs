@@ -117,13 +117,13 @@ fn bias_name(layer: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::density::random::{Purpose, keyed};
+    use crate::random::{Purpose, keyed};
     use proptest::prelude::*;
     use std::sync::LazyLock;
 
     fn predictor(width: usize) -> DensityPredictor {
         let layers = layer_widths(width).map(|(inputs, outputs)| {
-            Linear::random(inputs, outputs, &mut keyed(1, Purpose::Weights, inputs as u64))
+            Linear::random(inputs, outputs, &mut keyed(1, Purpose::PredictorWeights, inputs as u64))
         });
         let standardization = Standardization { mean: vec![0.5; width], std: vec![2.0; width] };
         DensityPredictor { standardization, layers: layers.into() }

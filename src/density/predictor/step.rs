@@ -190,7 +190,7 @@ impl PanelState {
 mod tests {
     use super::super::linear::Linear;
     use super::*;
-    use crate::density::random::{Purpose, keyed};
+    use crate::random::{Purpose, keyed};
     use crate::density::test_support::gaussian;
     use ndarray::Array2;
     use rand::SeedableRng;
@@ -200,7 +200,7 @@ mod tests {
 
     fn layers() -> Vec<Linear> {
         let layer =
-            |(i, w): (usize, &[usize])| Linear::random(w[0], w[1], &mut keyed(3, Purpose::Weights, i as u64));
+            |(i, w): (usize, &[usize])| Linear::random(w[0], w[1], &mut keyed(3, Purpose::PredictorWeights, i as u64));
         WIDTHS.windows(2).enumerate().map(layer).collect()
     }
 

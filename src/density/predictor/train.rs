@@ -7,7 +7,7 @@ use super::standardize::Standardization;
 use super::step::Trainer;
 use super::{DensityPredictor, layer_widths, predict};
 use crate::density::correlation::spearman;
-use crate::density::random::{Purpose, keyed};
+use crate::random::{Purpose, keyed};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, check_stop};
 use ndarray::ArrayView2;
@@ -62,7 +62,7 @@ impl DensityPredictor {
         let mut layers: Vec<Linear> = (0u64..)
             .zip(layer_widths(features.ncols()))
             .map(|(number, (inputs, outputs))| {
-                Linear::random(inputs, outputs, &mut keyed(seed, Purpose::Weights, number))
+                Linear::random(inputs, outputs, &mut keyed(seed, Purpose::PredictorWeights, number))
             })
             .collect();
         let validation: Vec<f64> = validation_rows.iter().map(|&row| densities[row]).collect();
@@ -72,7 +72,7 @@ impl DensityPredictor {
         progress.start("train density predictor", EPOCHS as u64, "epochs");
         for epoch in 1..=EPOCHS {
             let mut order = train_rows.clone();
-            order.shuffle(&mut keyed(seed, Purpose::Epoch, epoch as u64));
+            order.shuffle(&mut keyed(seed, Purpose::PredictorEpoch, epoch as u64));
             for batch in order.chunks(BATCH) {
                 check_stop(|| "the density predictor is trained from the start next time".to_string())?;
                 trainer.step(features, &standardization, &targets, batch);
@@ -135,7 +135,7 @@ fn check(features: ArrayView2<f32>, densities: &[f64]) -> Result<Vec<f32>> {
 /// Rows to train on and rows held out, each ascending.
 fn split(rows: usize, seed: u64) -> (Vec<usize>, Vec<usize>) {
     let mut train: Vec<usize> = (0..rows).collect();
-    train.shuffle(&mut keyed(seed, Purpose::Split, 0));
+    train.shuffle(&mut keyed(seed, Purpose::PredictorSplit, 0));
     let mut validation = train.split_off(rows - rows / VALIDATION_SHARE);
     train.sort_unstable();
     validation.sort_unstable();

@@ -7,7 +7,7 @@ mod dropout;
 
 use super::info::{GeneratorInfo, LatentSpace};
 use super::options::ForwardOptions;
-use super::random::{Purpose, normals};
+use crate::random::{Purpose, keyed, normals};
 use super::traits::{Denoiser, Generator};
 use super::variables::Variables;
 use crate::error::{Error, Result};
@@ -112,7 +112,7 @@ impl<P: Process> Diffusion<P> {
         let count: usize = self.info.image_shape.dims().iter().product();
         let values: Vec<f64> = keys
             .iter()
-            .flat_map(|&key| normals(key, Purpose::SamplerNoise, timestep as u64).take(count))
+            .flat_map(|&key| normals(keyed(key, Purpose::SamplerNoise, timestep as u64)).take(count))
             .collect();
         Ok(Tensor::from_vec(values, like.dims(), &Device::Cpu)?
             .to_dtype(like.dtype())?
