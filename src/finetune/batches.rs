@@ -2,12 +2,12 @@
 
 use super::data::{RealImages, mirrors};
 use super::densities::Judge;
-use crate::random::{Purpose, keyed, normals};
-use crate::train::RankShard;
 use super::weighted_rows::WeightedRows;
 use crate::density::Rule;
 use crate::error::{Error, Result};
 use crate::generate::{ForwardOptions, Generator};
+use crate::random::{Purpose, keyed, normals};
+use crate::train::RankShard;
 use candle_core::{DType, Device, Tensor};
 use rand::RngExt;
 

@@ -2,12 +2,12 @@
 
 use super::batches::{Batch, RealBatches};
 use super::ema::{EmaConfig, update_ema};
-use crate::random::{Purpose, keyed, normals};
 use super::trainer::{Scalars, Trainer, mean_over_ranks};
-use crate::train::collective::Ranks;
-use crate::train::{Adam, AdamConfig, RankShard, warmup_rate};
 use crate::error::{Error, Result};
 use crate::generate::{Discriminator, ForwardOptions, Generator, Mode, TrainContext};
+use crate::random::{Purpose, keyed, normals};
+use crate::train::collective::Ranks;
+use crate::train::{Adam, AdamConfig, RankShard, warmup_rate};
 use candle_core::{DType, Device, Tensor};
 use rand::RngExt;
 
@@ -58,7 +58,8 @@ impl DiffusionTrainer {
 impl Trainer for DiffusionTrainer {
     fn step(&mut self, step: u64, report: bool) -> Result<Scalars> {
         let DiffusionConfig { batch, warmup, ema: ema_config, .. } = self.config;
-        let denoiser = self.generator.denoiser().ok_or_else(|| Error::usage("this is no diffusion model", ""))?;
+        let denoiser =
+            self.generator.denoiser().ok_or_else(|| Error::usage("this is no diffusion model", ""))?;
         let Batch { values: images, classes } = self.real.of_step(step, &self.shard)?;
         let seed = self.real.seed;
         let [channels, height, width] = self.generator.info().image_shape.dims();

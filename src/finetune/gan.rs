@@ -6,12 +6,12 @@ use super::ema::{EmaConfig, update_ema};
 use super::losses::{check_second_order, r1_penalty};
 use super::path_length::{Mixing, PathLength, PathLengthConfig, Penalty, check_layers, images_of};
 use super::trainer::{Scalars, Trainer, mean_over_ranks};
-use crate::train::collective::Ranks;
-use crate::train::{Adam, AdamConfig, RankShard, warmup_rate};
 use crate::error::{Error, Result};
 use crate::generate::{
     Discriminator, ForwardOptions, GanLoss, Generator, Mode, NoiseMode, TrainContext, Variables,
 };
+use crate::train::collective::Ranks;
+use crate::train::{Adam, AdamConfig, RankShard, warmup_rate};
 use candle_core::{DType, Device, Tensor};
 
 /// R1, computed at every `interval`-th step and weighted up for it (lazy regularisation, StyleGAN2 appendix B).
@@ -136,7 +136,8 @@ impl Adversaries {
         let keys = self.shard.images_of_step(step);
         let noisy = ForwardOptions { noise: NoiseMode::Random, keys: Some(&keys), ..with(of_fake, training) };
         let at = (self.seed, step);
-        let mixing = Mixing::of_step(generator.as_ref(), self.config.style_mixing, &self.shard, at, &z.values)?;
+        let mixing =
+            Mixing::of_step(generator.as_ref(), self.config.style_mixing, &self.shard, at, &z.values)?;
         let images = images_of(generator.as_ref(), &z.values, mixing.as_ref(), &noisy)?;
         // Each pass through D is augmented anew, where D does that.
         const PASSES: u64 = 3;
@@ -282,9 +283,9 @@ impl Trainer for GanTrainer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::collective::single;
     use crate::formats::{HostTensor, TensorData, read_state_dict};
     use crate::generate::{GeneratorRequest, load, load_discriminator};
+    use crate::train::collective::single;
     use std::path::{Path, PathBuf};
 
     fn fixture(name: &str) -> PathBuf {

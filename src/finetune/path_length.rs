@@ -2,10 +2,10 @@
 //! generator that has a space `w` of one vector for each layer.
 
 use super::batches::{fixed_latents, normals_of_images};
-use crate::random::{Purpose, keyed};
-use crate::train::RankShard;
 use crate::error::{Error, Result};
 use crate::generate::{Builder, ForwardOptions, Generator, Init, Variables};
+use crate::random::{Purpose, keyed};
+use crate::train::RankShard;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use rand::RngExt;

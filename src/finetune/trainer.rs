@@ -1,9 +1,9 @@
 //! What the loop knows of a training objective.
 
-use crate::train::Adam;
-use crate::train::collective::{Collective, Ranks};
 use crate::error::{Error, Result};
 use crate::generate::{Discriminator, Generator, Snapshot, Variables};
+use crate::train::Adam;
+use crate::train::collective::{Collective, Ranks};
 
 /// Named numbers of a step, for the log.
 pub type Scalars = Vec<(&'static str, f64)>;

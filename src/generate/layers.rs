@@ -1,7 +1,6 @@
 //! Layers that several families share, on [`Parameter`]s: names and initial values as in `torch.nn`.
 
 use super::options::Mode;
-use crate::random::{Purpose, keyed, normals};
 use super::variables::{Builder, Init, Parameter};
 use crate::error::{Error, Result};
 use crate::ops::activation::Activation;
@@ -10,6 +9,7 @@ use crate::ops::batch_norm::{self, batch_norm, batch_statistics};
 use crate::ops::channels::{add_to_channels, scale_channels};
 use crate::ops::conv::{self, ConvConfig, conv_transpose2d, conv2d};
 use crate::ops::{self, group_norm};
+use crate::random::{Purpose, keyed, normals};
 use candle_core::{DType, Tensor, Var};
 
 /// Under the root of [`normalize_2nd_moment`].

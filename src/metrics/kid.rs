@@ -7,8 +7,8 @@ use super::kernel::{cross_means, own_pairs, weighted_pairs};
 use super::matrix::tree_sum;
 use super::metric::{Better, Measured, Metric, Needs};
 use super::resampling::{Draws, without_replacement};
-use crate::random::Purpose;
 use crate::error::{Error, Result};
+use crate::random::Purpose;
 use ndarray::{ArrayView2, Axis};
 
 /// Bootstrap samples that share a pass over all pairs: they take 8 bytes each for every row.

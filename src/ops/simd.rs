@@ -87,7 +87,8 @@ fn parse(value: &str) -> Result<Option<Isa>> {
         return Ok(None);
     }
     let names: Vec<&str> = Isa::available().map(Isa::name).collect();
-    let hint = format!("this processor has {}; without {VARIABLE} the first of them is used", names.join(", "));
+    let hint =
+        format!("this processor has {}; without {VARIABLE} the first of them is used", names.join(", "));
     match Isa::ALL.into_iter().find(|isa| isa.name() == value) {
         Some(isa) if isa.supported() => Ok(Some(isa)),
         Some(_) => Err(Error::usage(format!("{VARIABLE}={value}: this processor cannot run that"), hint)),

@@ -20,7 +20,8 @@ fn flat(t: &Tensor) -> Vec<f32> {
 /// Compares the value of `f` of tensors of these dimensions, and its gradient with respect to each.
 fn check(dims: &[&[usize]], f: impl Fn(&[Tensor]) -> Result<Tensor>) {
     assert_same_bits(|| {
-        let operands = dims.iter().enumerate().map(|(seed, dims)| Var::from_tensor(&tensor(dims, seed)).unwrap());
+        let operands =
+            dims.iter().enumerate().map(|(seed, dims)| Var::from_tensor(&tensor(dims, seed)).unwrap());
         let operands: Vec<Var> = operands.collect();
         let tensors: Vec<Tensor> = operands.iter().map(|v| v.as_tensor().clone()).collect();
         let y = f(&tensors).unwrap();
@@ -73,9 +74,7 @@ fn depthwise_convolutions() {
 fn trained_convolutions() {
     // Tiles of 4 x 4, and a product.
     check(&[&[1, 16, 17, 16], &[18, 16, 3, 3]], |t| conv2d(&t[0], &t[1], ConvConfig::padded(1)));
-    check(&[&[2, 5, 9, 11], &[7, 5, 3, 3]], |t| {
-        conv2d(&t[0], &t[1], config(1, 2, 1, Activation::Identity))
-    });
+    check(&[&[2, 5, 9, 11], &[7, 5, 3, 3]], |t| conv2d(&t[0], &t[1], config(1, 2, 1, Activation::Identity)));
     check(&[&[2, 5, 6, 7], &[5, 4, 3, 3]], |t| conv_transpose2d(&t[0], &t[1], 2, 1));
 }
 

@@ -222,14 +222,7 @@ impl CustomOp1 for Map {
         out.par_chunks_exact_mut(out_plane.max(1)).zip(x.par_chunks_exact(in_plane.max(1))).for_each_init(
             || Scratch::new(&self.columns),
             |scratch, (out, x)| {
-                simd::run(Plane {
-                    rows: &self.rows,
-                    columns: &self.columns,
-                    terms: &terms,
-                    x,
-                    out,
-                    scratch,
-                });
+                simd::run(Plane { rows: &self.rows, columns: &self.columns, terms: &terms, x, out, scratch });
             },
         );
         Ok((CpuStorage::F32(out), Shape::from((batch, channels, self.rows.outs, self.columns.outs))))

@@ -1,11 +1,11 @@
 //! The densities that a search moves along: rule 2 for the neighbours of the moment, or the predictor of rule 3.
 //! Both give values as they are reported, and gradients with respect to the features in closed form or by the tensor graph.
 
-use crate::density::{DensityPredictor, PseudoDensity, TensorPredictor};
-use crate::error::Result;
+use crate::density::{DensityPredictor, PseudoDensity};
+use crate::error::{Error, Result};
 use crate::progress::Silent;
 use crate::reference::{Reference, Scorer};
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Device, Var};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 
 /// A density of features with its gradient.
@@ -70,7 +70,6 @@ pub fn knn_gradient(
 /// The predictor of a reference (`--density predictor`, the paper's).
 pub struct PredictedDensity {
     predictor: DensityPredictor,
-    tensors: TensorPredictor,
 }
 
 impl PredictedDensity {
@@ -82,16 +81,12 @@ impl PredictedDensity {
         if reference.density()?.predictor.is_none() {
             return Ok(None);
         }
-        Ok(Some(Self::new(reference.predictor()?)?))
+        Ok(Some(Self::new(reference.predictor()?)))
     }
 
     /// Of a trained predictor.
-    ///
-    /// # Errors
-    /// If its numbers cannot be made tensors.
-    pub fn new(predictor: DensityPredictor) -> Result<Self> {
-        let tensors = predictor.to_device(&Device::Cpu)?;
-        Ok(Self { predictor, tensors })
+    pub fn new(predictor: DensityPredictor) -> Self {
+        Self { predictor }
     }
 }
 
@@ -101,18 +96,12 @@ impl Objective for PredictedDensity {
     }
 
     fn gradients(&self, features: ArrayView2<f64>) -> Result<Array2<f64>> {
-        let mut gradients = Array2::zeros(features.dim());
-        // Row by row: a matrix product of several rows may round differently from one of a single row.
-        for (row, mut gradient) in features.outer_iter().zip(gradients.outer_iter_mut()) {
-            let row: Vec<f32> = row.iter().map(|&v| v as f32).collect();
-            let row = Var::from_tensor(&Tensor::from_vec(row, (1, features.ncols()), &Device::Cpu)?)?;
-            let grads = self.tensors.predict(&row)?.sum_all()?.backward()?;
-            if let Some(found) = grads.get(&row) {
-                let found = found.flatten_all()?.to_vec1::<f32>()?;
-                gradient.iter_mut().zip(found).for_each(|(to, from)| *to = f64::from(from));
-            }
-        }
-        Ok(gradients)
+        let values: Vec<f32> = features.iter().map(|&v| v as f32).collect();
+        let rows = Var::from_vec(values, features.dim(), &Device::Cpu)?;
+        let grads = self.predictor.predict(&rows)?.sum_all()?.backward()?;
+        let Some(found) = grads.get(&rows) else { return Ok(Array2::zeros(features.dim())) };
+        let found = found.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f64::from).collect();
+        Array2::from_shape_vec(features.dim(), found).map_err(|e| Error::data(e.to_string(), ""))
     }
 }
 

@@ -96,8 +96,8 @@ impl RankShard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::collective::Collective;
     use crate::ops::all_reduce::AllReduce;
+    use crate::train::collective::Collective;
     use proptest::prelude::*;
     use std::sync::Arc;
 

@@ -3,8 +3,6 @@
 use super::settings::{INPUTS, LossChoice, Settings, Sides, default};
 use super::weights::{Weights, weights};
 use crate::cli::terminal::Terminal;
-use crate::train::AdamConfig;
-use crate::train::collective::Ranks;
 use crate::error::{Error, Result};
 use crate::finetune::{
     DiffusionConfig, DiffusionTrainer, EmaConfig, Evaluator, GanConfig, GanNetworks, GanTrainer,
@@ -18,6 +16,8 @@ use crate::generate::{
 };
 use crate::images::{Fit, ImageSet};
 use crate::reference::Reference;
+use crate::train::AdamConfig;
+use crate::train::collective::Ranks;
 use candle_core::{DType, Device};
 use serde_json::{Map, Value};
 

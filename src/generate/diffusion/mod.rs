@@ -7,10 +7,10 @@ mod dropout;
 
 use super::info::{GeneratorInfo, LatentSpace};
 use super::options::ForwardOptions;
-use crate::random::{Purpose, keyed, normals};
 use super::traits::{Denoiser, Generator};
 use super::variables::Variables;
 use crate::error::{Error, Result};
+use crate::random::{Purpose, keyed, normals};
 use candle_core::{DType, Device, Tensor};
 
 /// The longest wavelength of the time embedding, in radians per timestep.

@@ -40,8 +40,7 @@ impl CustomOp3 for Gradients {
         let sums = |c| {
             let (mut scale, mut shift) = (0f64, 0f64);
             for (x, dy) in pairs(c) {
-                let (products, values) =
-                    simd::run(PlaneSums { channel: self.0.channel(affine, c), x, dy });
+                let (products, values) = simd::run(PlaneSums { channel: self.0.channel(affine, c), x, dy });
                 scale += products;
                 shift += values;
             }

@@ -43,9 +43,7 @@ impl CustomOp1 for Statistics {
         let (batch, channels, height, width) = layout.shape().dims4()?;
         let x = floats(x, layout)?;
         let plane = height * width;
-        Ok(by_channel(channels, |channel| {
-            simd::run(ChannelMoments { x, channel, channels, plane, batch })
-        }))
+        Ok(by_channel(channels, |channel| simd::run(ChannelMoments { x, channel, channels, plane, batch })))
     }
 }
 
