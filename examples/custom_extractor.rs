@@ -1,7 +1,9 @@
-//! An extractor of one's own: `custom_extractor IMAGES`. Features are the mean colours of a grid of 8 x 8 fields, so that images
-//! are alike where their colours are in the same places. Prints the five most typical and the five most unusual.
+//! Your own network as an extractor: `custom_extractor IMAGES`. Any [`candle_nn::Module`] that turns images into one vector each will do.
+//! The one here takes the mean colours of a grid of 8 x 8 fields, so that images are alike where their colours are in the same places.
+//! Prints the five most typical images and the five most unusual.
 
 use candle_core::{Device, Tensor};
+use candle_nn::Module;
 use ndarray::Array2;
 use pseudo_density::error::Result;
 use pseudo_density::extract::Extractor;
@@ -12,16 +14,30 @@ use pseudo_density::reference::score::{ScoreOptions, score_set};
 const SIDE: usize = 64;
 const FIELDS: usize = 8;
 
+/// Put your network here.
 struct ColourGrid;
 
-impl Extractor for ColourGrid {
+impl Module for ColourGrid {
+    /// `[B, 3, 64, 64]` to `[B, 192]`; of tensor operations, so that it is differentiable.
+    fn forward(&self, images: &Tensor) -> candle_core::Result<Tensor> {
+        images.avg_pool2d(SIDE / FIELDS)?.flatten_from(1)
+    }
+}
+
+/// What makes an extractor of a network.
+struct ModuleExtractor<M> {
+    network: M,
+    /// Length of a feature vector.
+    dimension: usize,
+}
+
+impl<M: Module + Send + Sync> Extractor for ModuleExtractor<M> {
     fn dimension(&self) -> usize {
-        3 * FIELDS * FIELDS
+        self.dimension
     }
 
-    /// `[B, 3, 64, 64]` to `[B, 192]`; of tensor operations, so that it is differentiable.
     fn forward(&self, images: &Tensor) -> Result<Tensor> {
-        Ok(images.avg_pool2d(SIDE / FIELDS)?.flatten_from(1)?)
+        Ok(self.network.forward(images)?)
     }
 }
 
@@ -53,8 +69,9 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         }
     }
     let images = Tensor::from_vec(input, (paths.len(), 3, SIDE, SIDE), &Device::Cpu)?;
-    let features = ColourGrid.forward(&images)?.flatten_all()?.to_vec1()?;
-    let features = Array2::from_shape_vec((paths.len(), ColourGrid.dimension()), features)?;
+    let extractor = ModuleExtractor { network: ColourGrid, dimension: 3 * FIELDS * FIELDS };
+    let features = extractor.forward(&images)?.flatten_all()?.to_vec1()?;
+    let features = Array2::from_shape_vec((paths.len(), extractor.dimension()), features)?;
     let scored = score_set(&features.into_shared(), ScoreOptions::default(), &Device::Cpu, &Silent)?;
 
     let density = scored.scores.pseudo_density;

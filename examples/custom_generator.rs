@@ -1,7 +1,9 @@
-//! A generator of one's own, scored like any other: it paints a disc whose place and size its latent says. The densities of new
-//! images are taken against 500 earlier ones; discs in the middle are typical, those at the border are not.
+//! Your own network as a generator, scored like any other. Any [`candle_nn::Module`] that turns latents into images will do. The one
+//! here paints a disc whose place and size its latent says. The densities of new images are taken against 500 earlier ones; discs in
+//! the middle are typical, those at the border are not.
 
 use candle_core::{DType, Device, Tensor};
+use candle_nn::Module;
 use ndarray::Array2;
 use pseudo_density::error::Result;
 use pseudo_density::extract::{ExtractorRequest, LoadedExtractor};
@@ -14,11 +16,29 @@ use pseudo_density::reference::score::ScoreOptions;
 
 const SIDE: usize = 32;
 
-struct Discs {
+/// Put your network here.
+struct Discs;
+
+impl Module for Discs {
+    /// `z` `[B, 3]` (x, y, size) to images `[B, 1, 32, 32]` in -1..=1; of tensor operations, so that it is differentiable.
+    fn forward(&self, z: &Tensor) -> candle_core::Result<Tensor> {
+        let at = |i: usize| z.narrow(1, i, 1)?.reshape(((), 1, 1, 1));
+        let line: Vec<f32> = (0..SIDE).map(|i| 6.0 * i as f32 / (SIDE - 1) as f32 - 3.0).collect();
+        let x = Tensor::from_slice(&line, (1, 1, 1, SIDE), z.device())?;
+        let y = x.reshape((1, 1, SIDE, 1))?;
+        let (dx, dy) = (x.broadcast_sub(&at(0)?)?.sqr()?, y.broadcast_sub(&at(1)?)?.sqr()?);
+        let radius = at(2)?.affine(0.3, 1.0)?.sqr()?;
+        dx.broadcast_add(&dy)?.broadcast_sub(&radius)?.affine(-2.0, 0.0)?.tanh()
+    }
+}
+
+/// What makes a generator of a network.
+struct ModuleGenerator<M> {
+    network: M,
     info: GeneratorInfo,
 }
 
-impl Generator for Discs {
+impl<M: Module + Send + Sync> Generator for ModuleGenerator<M> {
     fn info(&self) -> &GeneratorInfo {
         &self.info
     }
@@ -28,22 +48,15 @@ impl Generator for Discs {
         None
     }
 
-    /// `z` `[B, 3]` (x, y, size) to images `[B, 1, 32, 32]` in -1..=1, differentiable.
-    fn stage(&self, _: usize, z: &Tensor, _: &ForwardOptions) -> Result<Tensor> {
-        let at = |i: usize| -> Result<Tensor> { Ok(z.narrow(1, i, 1)?.reshape(((), 1, 1, 1))?) };
-        let line: Vec<f32> = (0..SIDE).map(|i| 6.0 * i as f32 / (SIDE - 1) as f32 - 3.0).collect();
-        let x = Tensor::from_slice(&line, (1, 1, 1, SIDE), z.device())?;
-        let y = x.reshape((1, 1, SIDE, 1))?;
-        let (dx, dy) = (x.broadcast_sub(&at(0)?)?.sqr()?, y.broadcast_sub(&at(1)?)?.sqr()?);
-        let radius = at(2)?.affine(0.3, 1.0)?.sqr()?;
-        Ok(dx.broadcast_add(&dy)?.broadcast_sub(&radius)?.affine(-2.0, 0.0)?.tanh()?)
+    fn stage(&self, _: usize, latents: &Tensor, _: &ForwardOptions) -> Result<Tensor> {
+        Ok(self.network.forward(latents)?)
     }
 }
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let z = LatentSpace::normal("z", &[3]);
     let info = GeneratorInfo::new("discs", serde_json::json!({}), [1, SIDE, SIDE], [z]);
-    let discs: &dyn Generator = &Discs { info };
+    let discs: &dyn Generator = &ModuleGenerator { network: Discs, info };
     let extractor = LoadedExtractor::load(&ExtractorRequest::default())?;
     let scored = |seeds: &[u32]| -> Result<(Tensor, Array2<f32>)> {
         let latents = latents_of_seeds(&discs.info().spaces[0], seeds, DType::F32, &Device::Cpu)?;

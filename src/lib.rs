@@ -16,7 +16,7 @@
 //! | [`metrics`] | how a generated set compares with a real one: FID, KID, precision, recall, density, coverage, … |
 //! | [`sampling`] | drawing by importance weight, from a generator or a pool; what each setting would give |
 //! | [`report`] | plots and pages for people |
-//! | [`collective`] | the ranks of a data-parallel run: one process, or several that speak MPI |
+//! | [`train`] | what training shares: Adam, schedules, the ranks of a data-parallel run (one process, or several that speak MPI) |
 //! | [`ops`] | fast and differentiable tensor operations |
 //! | [`device`] | where networks and exact neighbours are computed |
 //! | [`formats`] | npy, npz, safetensors, torch checkpoints, tables |
@@ -48,7 +48,6 @@ pub mod candidates;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
-pub mod collective;
 pub mod density;
 pub mod device;
 pub mod error;
@@ -67,5 +66,6 @@ pub mod reference;
 pub mod report;
 pub mod sampling;
 pub mod shards;
+pub mod train;
 
 pub use error::{Error, Result};

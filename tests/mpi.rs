@@ -115,9 +115,9 @@ fn what_one_rank_fails_by_ends_all() {
         assert_eq!(output.status.code(), Some(code), "{said}");
         assert!(said.contains(says), "{said}");
     };
-    fails(3, "--steps 2 -o run", 2, "--batch 8 cannot be dealt evenly to 3 ranks");
+    fails(3, "--steps 2 -o run", 2, "--batch 8 cannot be split evenly over 3 ranks");
     assert!(!dir.path().join("run").exists());
-    // Only the rank that leads opens the directory and watches the losses.
+    // Only the root rank opens the directory and watches the losses.
     fs::create_dir(dir.path().join("taken")).unwrap();
     fs::write(dir.path().join("taken/file"), "").unwrap();
     fails(2, "--steps 2 -o taken", 2, "holds something else");

@@ -2,11 +2,11 @@
 //! (section 3.2), with their gradients with respect to the features.
 
 use super::record::CandidateScores;
-use crate::density::{DensityPredictor, PseudoDensity, TensorPredictor};
+use crate::density::{DensityPredictor, PseudoDensity};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, Silent};
 use crate::reference::{DensityBy, Reference, Scorer};
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Device, Var};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 
 /// A density of features. A row's density and gradient depend on no other row.
@@ -35,7 +35,6 @@ pub struct ReferenceDensity {
 /// can be made.
 struct BoundedPredictor {
     predictor: DensityPredictor,
-    tensors: TensorPredictor,
     lowest: f64,
 }
 
@@ -52,11 +51,8 @@ impl ReferenceDensity {
             ));
         }
         let lowest = scorer.distribution().sorted().first().copied().unwrap_or_default();
-        let bounded = |predictor: DensityPredictor| {
-            let tensors = predictor.to_device(&Device::Cpu)?;
-            Ok::<_, Error>(BoundedPredictor { predictor, tensors, lowest })
-        };
-        Ok(Self { scorer, predictor: predictor.map(bounded).transpose()?, by })
+        let predictor = predictor.map(|predictor| BoundedPredictor { predictor, lowest });
+        Ok(Self { scorer, predictor, by })
     }
 
     /// Reads a reference, and its predictor where `by` asks for it. Exact search multiplies matrices on `device`.
@@ -150,18 +146,12 @@ impl BoundedPredictor {
 
     /// The gradients of the predictions before the bound is applied: with it they would be 0 where a search most needs a direction.
     fn gradients(&self, features: ArrayView2<f32>) -> Result<Array2<f64>> {
-        let mut gradients = Array2::zeros(features.dim());
-        // Row by row: a matrix product of several rows may round differently from one of a single row.
-        for (row, mut gradient) in features.outer_iter().zip(gradients.outer_iter_mut()) {
-            let row =
-                Var::from_tensor(&Tensor::from_vec(row.to_vec(), (1, features.ncols()), &Device::Cpu)?)?;
-            let grads = self.tensors.predict(&row)?.sum_all()?.backward()?;
-            if let Some(found) = grads.get(&row) {
-                let found = found.flatten_all()?.to_vec1::<f32>()?;
-                gradient.iter_mut().zip(found).for_each(|(to, from)| *to = f64::from(from));
-            }
-        }
-        Ok(gradients)
+        let values: Vec<f32> = features.iter().copied().collect();
+        let rows = Var::from_vec(values, features.dim(), &Device::Cpu)?;
+        let gradients = self.predictor.predict(&rows)?.sum_all()?.backward()?;
+        let Some(found) = gradients.get(&rows) else { return Ok(Array2::zeros(features.dim())) };
+        let found = found.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f64::from).collect();
+        Array2::from_shape_vec(features.dim(), found).map_err(|e| Error::data(e.to_string(), ""))
     }
 }
 

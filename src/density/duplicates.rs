@@ -1,9 +1,9 @@
 //! Copies and near-copies in a set: what the published formula is pulled up by, and what a collection should know of itself.
 
-use super::random::{Purpose, keyed};
 use crate::error::{Error, Result};
 use crate::formats::FeatureRows;
 use crate::neighbors::Neighbors;
+use crate::random::{Purpose, keyed};
 use ndarray::ArrayView1;
 use rand::RngExt;
 use rayon::prelude::*;

@@ -28,7 +28,6 @@ pub mod predictor;
 mod preset;
 mod pseudo;
 mod quantiles;
-pub(crate) mod random;
 mod rule;
 #[cfg(test)]
 pub(crate) mod test_support;
@@ -42,7 +41,7 @@ pub use duplicates::{
 pub use group_labels::{Grouping, parent_folder};
 pub use groups::{GroupScores, RowScore, ScoredGroup, UnscoredGroup, score_groups};
 pub use log_weights::{cumulative_weights, effective_sample_size, log_mean_weight};
-pub use predictor::{DensityPredictor, PredictorQuality, TensorPredictor};
+pub use predictor::{DensityPredictor, PredictorQuality};
 pub use preset::{Meaning, Preset, TwoLevelNumbers};
 pub use pseudo::PseudoDensity;
 pub use quantiles::{Distribution, Quantiles, quantile_linear, quantile_published};

@@ -1,6 +1,6 @@
 //! What all ranks do next: each says what it has in mind, and all of them get the same answer.
 
-use crate::collective::Collective;
+use crate::train::collective::Collective;
 
 /// What a rank has in mind after a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub enum Next {
 /// What all ranks do: the end, if one has come to it, else a stop, if one was asked for it.
 pub fn agree(ranks: &dyn Collective, wish: Next) -> Next {
     let mut votes = [Next::End, Next::Stop].map(|next| f64::from(u8::from(wish == next)));
-    ranks.sum_f64(&mut votes);
+    ranks.all_reduce_sum_f64(&mut votes);
     match votes {
         [0.0, 0.0] => Next::Step,
         [0.0, _] => Next::Stop,

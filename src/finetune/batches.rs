@@ -1,13 +1,13 @@
 //! What a step is made of: real images by their weight, and latents, by rejection where the generated side is weighted too.
 
 use super::data::{RealImages, mirrors};
-use super::random::{Purpose, keyed, normals};
-use super::share::Share;
 use super::weighted_rows::WeightedRows;
 use crate::candidates::{DensityScorer, render};
 use crate::density::Rule;
 use crate::error::{Error, Result};
 use crate::generate::{ForwardOptions, Generator};
+use crate::random::{Purpose, keyed, normals};
+use crate::train::RankShard;
 use candle_core::{DType, Device, Tensor};
 use rand::RngExt;
 
@@ -39,20 +39,20 @@ pub struct Batch {
 
 impl Batch {
     /// The own rows of a whole batch.
-    fn of(&self, share: &Share) -> Result<Batch> {
-        let classes = self.classes.as_ref().map(|classes| share.of(classes));
-        Ok(Batch { values: share.of_tensor(&self.values)?, classes })
+    fn of(&self, shard: &RankShard) -> Result<Batch> {
+        let classes = self.classes.as_ref().map(|classes| shard.select(classes));
+        Ok(Batch { values: shard.select_rows(&self.values)?, classes })
     }
 }
 
 impl RealBatches {
-    /// The real images `[B, C, H, W]` of this rank's share of a step.
+    /// The real images `[B, C, H, W]` of this rank's part of a step.
     ///
     /// # Errors
     /// As [`RealImages::batch`].
-    pub fn of_step(&self, step: u64, share: &Share) -> Result<Batch> {
-        let rows = share.of(&self.rows.draw(self.seed, step, share.batch()));
-        let mirrored = share.of(&mirrors(self.seed, step, share.batch(), self.mirror));
+    pub fn of_step(&self, step: u64, shard: &RankShard) -> Result<Batch> {
+        let rows = shard.select(&self.rows.draw(self.seed, step, shard.batch()));
+        let mirrored = shard.select(&mirrors(self.seed, step, shard.batch(), self.mirror));
         let values = self.images.batch(&rows, &mirrored, &self.device)?.to_dtype(self.dtype)?;
         let classes = self.classes.as_ref().map(|classes| rows.iter().map(|&row| classes[row]).collect());
         Ok(Batch { values, classes })
@@ -87,7 +87,7 @@ pub struct Accepted {
 /// Steps leave room for this many rounds of candidates each in the keys of their streams.
 const ROUNDS: u64 = 1 << 16;
 
-/// The latents of this rank's share of a step: drawn from the prior, and where a rejection is given accepted by the density of their
+/// The latents of this rank's part of a step: drawn from the prior, and where a rejection is given accepted by the density of their
 /// images.
 ///
 /// # Errors
@@ -97,13 +97,13 @@ pub fn latents(
     real: &RealBatches,
     rejection: Option<&Rejection>,
     step: u64,
-    share: &Share,
+    shard: &RankShard,
 ) -> Result<Accepted> {
     let Accepted { batch, draws } = match rejection {
-        None => Accepted { batch: candidates(generator, real, step * ROUNDS, share.batch())?, draws: 1.0 },
-        Some(rejection) => accepted(generator, real, rejection, step, share)?,
+        None => Accepted { batch: candidates(generator, real, step * ROUNDS, shard.batch())?, draws: 1.0 },
+        Some(rejection) => accepted(generator, real, rejection, step, shard)?,
     };
-    Ok(Accepted { batch: batch.of(share)?, draws })
+    Ok(Accepted { batch: batch.of(shard)?, draws })
 }
 
 /// The latents of a whole batch, the same on every rank.
@@ -112,10 +112,10 @@ fn accepted(
     real: &RealBatches,
     Rejection { rule, scorer, max_draws }: &Rejection,
     step: u64,
-    share: &Share,
+    shard: &RankShard,
 ) -> Result<Accepted> {
-    let count = share.batch();
-    let part = Share::new(count, 1, share.ranks())?;
+    let count = shard.batch();
+    let part = RankShard::new(count, 1, shard.ranks())?;
     let mut kept: Vec<Tensor> = Vec::new();
     let mut classes: Option<Vec<u32>> = real.classes.as_ref().map(|_| Vec::new());
     let (mut missing, mut drawn) = (count, 0);
@@ -123,12 +123,12 @@ fn accepted(
         let item = step * ROUNDS + round;
         let batch = candidates(generator, real, item, count)?;
         let keys: Vec<u64> = (0..count as u64).map(|row| item.wrapping_mul(count as u64) + row).collect();
-        let densities = part.gather(&score(generator, scorer, &batch.of(&part)?, &part.of(&keys))?);
+        let densities = part.gather(&score(generator, scorer, &batch.of(&part)?, &part.select(&keys))?);
         let acceptance: Option<Vec<f64>> = densities.iter().map(|&rho| rule.acceptance(rho)).collect();
         let acceptance = acceptance.ok_or_else(|| {
             Error::usage("generated images are accepted by the two-level rule only", "use two-level")
         })?;
-        let mut rng = keyed(real.seed, Purpose::Accept, item);
+        let mut rng = keyed(real.seed, Purpose::AcceptGenerated, item);
         let accepted: Vec<u32> = (0u32..)
             .zip(acceptance)
             .filter(|&(_, probability)| rng.random::<f64>() < probability)
@@ -178,7 +178,10 @@ fn score(
 
 fn candidates(generator: &dyn Generator, real: &RealBatches, item: u64, count: usize) -> Result<Batch> {
     let shape = &generator.info().space(None)?.shape;
-    let values = normals(keyed(real.seed, Purpose::Latents, item), count * shape.iter().product::<usize>());
+    let values = normals(keyed(real.seed, Purpose::Latents, item))
+        .take(count * shape.iter().product::<usize>())
+        .map(|value| value as f32)
+        .collect();
     Ok(Batch {
         values: to_latents(values, count, shape, &real.device)?.to_dtype(real.dtype)?,
         classes: real.classes_of_generated(item, count),
@@ -188,7 +191,10 @@ fn candidates(generator: &dyn Generator, real: &RealBatches, item: u64, count: u
 /// Standard normal numbers of this shape for each image, from a stream of its own.
 pub fn normals_of_images(seed: u64, purpose: Purpose, images: &[u64], shape: &[usize]) -> Vec<f32> {
     let each = shape.iter().product();
-    images.iter().flat_map(|&image| normals(keyed(seed, purpose, image), each)).collect()
+    images
+        .iter()
+        .flat_map(|&image| normals(keyed(seed, purpose, image)).take(each).map(|value| value as f32))
+        .collect()
 }
 
 /// Latents `[B, …]` of the generator's first space that stay the same throughout a run, each image's from a stream of its own.

@@ -1,10 +1,10 @@
 //! Real images in the size of the network: kept as bytes where they fit into memory, else decoded again for each batch.
 
-use super::random::{Purpose, keyed};
 use crate::error::{Error, Result};
 use crate::generate::ImageShape;
 use crate::images::{Alpha, Color, Filter, Fit, ImageSet, Pixels, Preprocessing, Skipped, load};
 use crate::progress::{Progress, check_stop};
+use crate::random::{Purpose, keyed};
 use crate::shards;
 use candle_core::{Device, Tensor};
 use rand::RngExt;

@@ -1,14 +1,13 @@
 //! The step of a diffusion model: the denoising objective (Ho et al. 2020, algorithm 1) on weighted real images.
 
-use super::adam::{Adam, AdamConfig};
 use super::batches::{Batch, RealBatches};
-use super::ema::{EmaConfig, follow};
-use super::random::{Purpose, keyed, normals};
-use super::share::Share;
-use super::trainer::{Scalars, Trainer, mean_over_ranks, warmup_rate};
-use crate::collective::Ranks;
+use super::ema::{EmaConfig, update_ema};
+use super::trainer::{Scalars, Trainer, mean_over_ranks};
 use crate::error::{Error, Result};
 use crate::generate::{Discriminator, ForwardOptions, Generator, Mode, TrainContext};
+use crate::random::{Purpose, keyed, normals};
+use crate::train::collective::Ranks;
+use crate::train::{Adam, AdamConfig, RankShard, warmup_rate};
 use candle_core::{DType, Device, Tensor};
 use rand::RngExt;
 
@@ -27,54 +26,58 @@ pub struct DiffusionConfig {
 
 /// A diffusion model in training.
 pub struct DiffusionTrainer {
-    live: Box<dyn Generator>,
-    average: Box<dyn Generator>,
+    generator: Box<dyn Generator>,
+    ema: Box<dyn Generator>,
     adam: Adam,
     real: RealBatches,
     config: DiffusionConfig,
-    share: Share,
+    shard: RankShard,
 }
 
 impl DiffusionTrainer {
-    /// A model with its average, the optimiser at its beginning.
+    /// A model with the running average of its weights, the optimiser at its beginning.
     ///
     /// # Errors
-    /// [`Error::Usage`] if it is no diffusion model, or the batch cannot be dealt to the ranks.
+    /// [`Error::Usage`] if it is no diffusion model, or the batch cannot be split over the ranks.
     pub fn new(
-        live: Box<dyn Generator>,
-        average: Box<dyn Generator>,
+        generator: Box<dyn Generator>,
+        ema: Box<dyn Generator>,
         real: RealBatches,
         config: DiffusionConfig,
         ranks: &Ranks,
     ) -> Result<Self> {
-        if live.denoiser().is_none() {
-            return Err(Error::usage(format!("{} is no diffusion model", live.info().family), ""));
+        if generator.denoiser().is_none() {
+            return Err(Error::usage(format!("{} is no diffusion model", generator.info().family), ""));
         }
-        let share = Share::new(config.batch, 1, ranks)?;
-        let adam = Adam::new(live.weights()?, config.adam)?.across(ranks);
-        Ok(Self { live, average, adam, real, config, share })
+        let shard = RankShard::new(config.batch, 1, ranks)?;
+        let adam = Adam::new(generator.weights()?.parameters(), config.adam)?.across(ranks);
+        Ok(Self { generator, ema, adam, real, config, shard })
     }
 }
 
 impl Trainer for DiffusionTrainer {
     fn step(&mut self, step: u64, report: bool) -> Result<Scalars> {
-        let DiffusionConfig { batch, warmup, ema, .. } = self.config;
-        let denoiser = self.live.denoiser().ok_or_else(|| Error::usage("this is no diffusion model", ""))?;
-        let Batch { values: images, classes } = self.real.of_step(step, &self.share)?;
+        let DiffusionConfig { batch, warmup, ema: ema_config, .. } = self.config;
+        let denoiser =
+            self.generator.denoiser().ok_or_else(|| Error::usage("this is no diffusion model", ""))?;
+        let Batch { values: images, classes } = self.real.of_step(step, &self.shard)?;
         let seed = self.real.seed;
-        let [channels, height, width] = self.live.info().image_shape.dims();
-        let noise = normals(keyed(seed, Purpose::Noise, step), batch * channels * height * width);
+        let [channels, height, width] = self.generator.info().image_shape.dims();
+        let noise: Vec<f32> = normals(keyed(seed, Purpose::Noise, step))
+            .take(batch * channels * height * width)
+            .map(|value| value as f32)
+            .collect();
         let noise = Tensor::from_vec(noise, (batch, channels, height, width), &Device::Cpu)?;
-        let noise = self.share.of_tensor(&noise)?.to_device(images.device())?.to_dtype(images.dtype())?;
+        let noise = self.shard.select_rows(&noise)?.to_device(images.device())?.to_dtype(images.dtype())?;
         let mut levels = keyed(seed, Purpose::Timesteps, step);
         let timesteps: Vec<usize> =
             (0..batch).map(|_| levels.random_range(0..denoiser.timesteps() as u32) as usize).collect();
-        let timesteps = self.share.of(&timesteps);
+        let timesteps = self.shard.select(&timesteps);
         let conditions = ForwardOptions {
             classes: classes.as_deref(),
-            keys: Some(&self.share.images_of_step(step)),
+            keys: Some(&self.shard.images_of_step(step)),
             mode: Mode::Train(TrainContext {
-                reducer: Some(&self.share.reducer()),
+                reducer: Some(&self.shard.reducer()),
                 ..TrainContext::default()
             }),
             ..ForwardOptions::default()
@@ -82,7 +85,7 @@ impl Trainer for DiffusionTrainer {
         let loss = denoiser.losses(&images, &noise, &timesteps, &conditions)?.mean_all()?;
         self.adam.step(&loss.backward()?, warmup_rate(step, warmup))?;
         let seen = (step + 1) * batch as u64;
-        follow(self.average.weights()?, self.live.weights()?, ema.decay(batch as u64, seen))?;
+        update_ema(self.ema.weights()?, self.generator.weights()?, ema_config.decay(batch as u64, seen))?;
         if !report {
             return Ok(Vec::new());
         }
@@ -96,15 +99,15 @@ impl Trainer for DiffusionTrainer {
     }
 
     fn ranks(&self) -> &Ranks {
-        self.share.ranks()
+        self.shard.ranks()
     }
 
-    fn live(&self) -> &dyn Generator {
-        self.live.as_ref()
+    fn generator(&self) -> &dyn Generator {
+        self.generator.as_ref()
     }
 
-    fn average(&self) -> &dyn Generator {
-        self.average.as_ref()
+    fn ema(&self) -> &dyn Generator {
+        self.ema.as_ref()
     }
 
     fn discriminator(&self) -> Option<&dyn Discriminator> {

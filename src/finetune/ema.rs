@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::generate::Variables;
 use serde::{Deserialize, Serialize};
 
-/// How the average follows.
+/// How fast the average forgets.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct EmaConfig {
     /// Half-life in thousands of images; 0 is no average but the weights themselves.
@@ -23,28 +23,28 @@ impl EmaConfig {
     }
 }
 
-/// Moves `average` towards `live`: parameters by `decay`, buffers by copying, as StyleGAN2-ADA does.
+/// Moves `ema` towards `generator`: a parameter keeps `decay` of its old value, buffers are copied, as StyleGAN2-ADA does.
 ///
 /// # Errors
 /// [`Error::Usage`] if they are not of one network.
-pub fn follow(average: &Variables, live: &Variables, decay: f64) -> Result<()> {
-    let another = || Error::usage("an average can only follow the same network", "");
-    let (mut to, mut from) = (average.parameters(), live.parameters());
+pub fn update_ema(ema: &Variables, generator: &Variables, decay: f64) -> Result<()> {
+    let another = || Error::usage("the running average is of another network", "");
+    let (mut to, mut from) = (ema.parameters(), generator.parameters());
     loop {
         match (to.next(), from.next()) {
             (None, None) => break,
-            (Some((a, average)), Some((b, live))) if a == b => {
-                let live = live.as_detached_tensor();
-                let kept = ((average.as_detached_tensor() - &live)? * decay)?;
-                average.set(&(live + kept)?)?;
+            (Some((a, average)), Some((b, new))) if a == b => {
+                let new = new.as_detached_tensor();
+                let kept = ((average.as_detached_tensor() - &new)? * decay)?;
+                average.set(&(new + kept)?)?;
             }
             _ => return Err(another()),
         }
     }
-    for (name, live) in live.buffers() {
-        let average = average.get(name).ok_or_else(another)?;
+    for (name, new) in generator.buffers() {
+        let average = ema.get(name).ok_or_else(another)?;
         // A copy: a variable cannot be set from its own memory, and the two networks must not come to share it.
-        average.set(&live.as_detached_tensor().copy()?)?;
+        average.set(&new.as_detached_tensor().copy()?)?;
     }
     Ok(())
 }
@@ -79,9 +79,9 @@ mod tests {
             builder.buffer("running_mean", &[1], Init::Constant(statistic)).unwrap();
             builder.finish(&[]).unwrap()
         };
-        let (average, live) = (make(1.0, 1.0), make(3.0, 3.0));
-        follow(&average, &live, 0.75).unwrap();
-        let value = |name: &str| average.get(name).unwrap().to_vec1::<f64>().unwrap()[0];
+        let (ema, generator) = (make(1.0, 1.0), make(3.0, 3.0));
+        update_ema(&ema, &generator, 0.75).unwrap();
+        let value = |name: &str| ema.get(name).unwrap().to_vec1::<f64>().unwrap()[0];
         assert_eq!((value("w"), value("running_mean")), (1.5, 3.0));
     }
 }

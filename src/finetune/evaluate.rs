@@ -1,7 +1,6 @@
 //! Precision, recall and Fréchet distance of the averaged generator during a run, against the reference, on fixed latents.
 
 use super::batches::fixed_latents;
-use super::random::Purpose;
 use super::trainer::{Scalars, Trainer};
 use crate::candidates::{features_of, join_rows, render};
 use crate::error::Result;
@@ -9,6 +8,7 @@ use crate::extract::LoadedExtractor;
 use crate::generate::ForwardOptions;
 use crate::metrics::{Comparison, FeatureSet, Options, estimate, metric};
 use crate::progress::{Progress, Silent, check_stop};
+use crate::random::Purpose;
 use crate::reference::Reference;
 use candle_core::Device;
 
@@ -48,7 +48,7 @@ impl Evaluator {
     /// # Errors
     /// [`Error::Data`] if features are not finite; [`Error::Interrupted`].
     pub fn evaluate(&self, trainer: &dyn Trainer, progress: &dyn Progress) -> Result<Scalars> {
-        let generator = trainer.average();
+        let generator = trainer.ema();
         let mut parts = Vec::new();
         progress.start("evaluating", self.images as u64, "images");
         for start in (0..self.images).step_by(trainer.batch()) {

@@ -1,18 +1,17 @@
 //! The step of a GAN: D on real and generated images, R1 now and then, G through D, the average behind G (Li et al., TMLR
 //! 2024, section 3.5).
 
-use super::adam::{Adam, AdamConfig};
 use super::batches::{Accepted, Batch, RealBatches, Rejection, latents};
-use super::ema::{EmaConfig, follow};
+use super::ema::{EmaConfig, update_ema};
 use super::losses::{check_second_order, r1_penalty};
 use super::path_length::{Mixing, PathLength, PathLengthConfig, Penalty, check_layers, images_of};
-use super::share::Share;
-use super::trainer::{Scalars, Trainer, mean_over_ranks, warmup_rate};
-use crate::collective::Ranks;
+use super::trainer::{Scalars, Trainer, mean_over_ranks};
 use crate::error::{Error, Result};
 use crate::generate::{
     Discriminator, ForwardOptions, GanLoss, Generator, Mode, NoiseMode, TrainContext, Variables,
 };
+use crate::train::collective::Ranks;
+use crate::train::{Adam, AdamConfig, RankShard, warmup_rate};
 use candle_core::{DType, Device, Tensor};
 
 /// R1, computed at every `interval`-th step and weighted up for it (lazy regularisation, StyleGAN2 appendix B).
@@ -45,12 +44,12 @@ pub struct GanConfig {
     pub path_length: Option<PathLengthConfig>,
 }
 
-/// A generator with its average and its discriminator.
+/// A generator with the running average of its weights and its discriminator.
 pub struct GanNetworks {
     /// The generator that is trained.
-    pub live: Box<dyn Generator>,
-    /// Its average.
-    pub average: Box<dyn Generator>,
+    pub generator: Box<dyn Generator>,
+    /// The running average of its weights.
+    pub ema: Box<dyn Generator>,
     /// The discriminator.
     pub discriminator: Box<dyn Discriminator>,
 }
@@ -64,7 +63,7 @@ struct Adversaries {
     path_length: Option<PathLength>,
     /// Of the run's random draws.
     seed: u64,
-    share: Share,
+    shard: RankShard,
 }
 
 /// What a step measured, still on the device.
@@ -84,8 +83,8 @@ impl Adversaries {
         (seed, device): (u64, &Device),
         ranks: &Ranks,
     ) -> Result<Self> {
-        let GanNetworks { live, discriminator, .. } = &networks;
-        let (made, taken) = (live.info(), discriminator.info());
+        let GanNetworks { generator, discriminator, .. } = &networks;
+        let (made, taken) = (generator.info(), discriminator.info());
         if made.image_shape != taken.image_shape || made.class_count != taken.class_count {
             let reason = format!(
                 "the generator makes {:?} of {} classes, the discriminator takes {:?} of {}",
@@ -104,11 +103,11 @@ impl Adversaries {
         let mut adam_of_g = config.adam;
         let mut group = discriminator.group(config.batch);
         if config.style_mixing > 0.0 {
-            check_layers(live.as_ref(), "--style-mixing")?;
+            check_layers(generator.as_ref(), "--style-mixing")?;
         }
         let path_length = match config.path_length {
             Some(path) => {
-                check_layers(live.as_ref(), "--path-length")?;
+                check_layers(generator.as_ref(), "--path-length")?;
                 check_second_order()?;
                 adam_of_g = adam_of_g.lazy(path.interval);
                 group = PathLength::group(group);
@@ -116,29 +115,30 @@ impl Adversaries {
             }
             None => None,
         };
-        let share = Share::new(config.batch, group, ranks)?;
-        let adam_g = Adam::new(live.weights()?, adam_of_g)?.across(ranks);
-        let adam_d = Adam::new(discriminator.variables(), adam_of_d)?.across(ranks);
-        Ok(Self { networks, adam_g, adam_d, config, path_length, seed, share })
+        let shard = RankShard::new(config.batch, group, ranks)?;
+        let adam_g = Adam::new(generator.weights()?.parameters(), adam_of_g)?.across(ranks);
+        let adam_d = Adam::new(discriminator.variables().parameters(), adam_of_d)?.across(ranks);
+        Ok(Self { networks, adam_g, adam_d, config, path_length, seed, shard })
     }
 
-    /// D, R1 where it is due, G and the average, on this rank's share of real images and latents.
+    /// D, R1 where it is due, G and its running ema, on this rank's part of real images and latents.
     fn step(&mut self, real: &Batch, z: &Batch, step: u64) -> Result<Measured> {
-        let GanConfig { batch, loss, r1, warmup, ema, .. } = self.config;
-        let GanNetworks { live, average, discriminator } = &self.networks;
+        let GanConfig { batch, loss, r1, warmup, ema: ema_config, .. } = self.config;
+        let GanNetworks { generator, ema, discriminator } = &self.networks;
         let rate = warmup_rate(step, warmup);
-        let reducer = self.share.reducer();
+        let reducer = self.shard.reducer();
         let training = Mode::Train(TrainContext { reducer: Some(&reducer), ..TrainContext::default() });
         let with = |classes, mode| ForwardOptions { classes, mode, ..ForwardOptions::default() };
         let (of_real, of_fake) = (real.classes.as_deref(), z.classes.as_deref());
 
         // As in DCGAN's program one batch of generated images serves both networks.
         // Noise between the layers, where there is any, is new for each image: what is stored would be learnt by heart.
-        let keys = self.share.images_of_step(step);
+        let keys = self.shard.images_of_step(step);
         let noisy = ForwardOptions { noise: NoiseMode::Random, keys: Some(&keys), ..with(of_fake, training) };
         let at = (self.seed, step);
-        let mixing = Mixing::of_step(live.as_ref(), self.config.style_mixing, &self.share, at, &z.values)?;
-        let images = images_of(live.as_ref(), &z.values, mixing.as_ref(), &noisy)?;
+        let mixing =
+            Mixing::of_step(generator.as_ref(), self.config.style_mixing, &self.shard, at, &z.values)?;
+        let images = images_of(generator.as_ref(), &z.values, mixing.as_ref(), &noisy)?;
         // Each pass through D is augmented anew, where D does that.
         const PASSES: u64 = 3;
         let [for_real, for_fake, for_generator] =
@@ -168,19 +168,19 @@ impl Adversaries {
         self.adam_g.step(&g_loss.backward()?, rate)?;
         let path_length = match &self.path_length {
             Some(path) if path.is_due(step) => {
-                let draws = path.draws(live.as_ref(), &self.share, at, &z.values)?;
+                let draws = path.draws(generator.as_ref(), &self.shard, at, &z.values)?;
                 let rows = draws.latents.dim(0)?;
                 let (classes, keys) = (of_fake.map(|classes| &classes[..rows]), Some(&keys[..rows]));
                 let still = ForwardOptions { classes, keys, mode: training.second_order(), ..noisy };
                 let Penalty { value, gradients } =
-                    path.penalty(live.as_ref(), &draws, mixing.as_ref(), &still)?;
+                    path.penalty(generator.as_ref(), &draws, mixing.as_ref(), &still)?;
                 self.adam_g.step(&gradients, rate)?;
                 Some(value)
             }
             _ => None,
         };
         let seen = (step + 1) * batch as u64;
-        follow(average.weights()?, live.weights()?, ema.decay(batch as u64, seen))?;
+        update_ema(ema.weights()?, generator.weights()?, ema_config.decay(batch as u64, seen))?;
         Ok(Measured { d_loss, g_loss, logits_real, logits_fake, r1: penalty, path_length })
     }
 }
@@ -196,7 +196,7 @@ impl GanTrainer {
     /// Networks that fit each other and the images, both optimisers at their beginning.
     ///
     /// # Errors
-    /// [`Error::Usage`] if they do not fit, the batch cannot be dealt to the ranks, or for R1 where gradients of gradients are not
+    /// [`Error::Usage`] if they do not fit, the batch cannot be split over the ranks, or for R1 where gradients of gradients are not
     /// kept.
     pub fn new(
         networks: GanNetworks,
@@ -212,10 +212,10 @@ impl GanTrainer {
 
 impl Trainer for GanTrainer {
     fn step(&mut self, step: u64, report: bool) -> Result<Scalars> {
-        let share = &self.adversaries.share;
-        let real = self.real.of_step(step, share)?;
+        let shard = &self.adversaries.shard;
+        let real = self.real.of_step(step, shard)?;
         let Accepted { batch: z, draws } =
-            latents(self.live(), &self.real, self.rejection.as_ref(), step, share)?;
+            latents(self.generator(), &self.real, self.rejection.as_ref(), step, shard)?;
         let Measured { d_loss, g_loss, logits_real, logits_fake, r1, path_length } =
             self.adversaries.step(&real, &z, step)?;
         if !report {
@@ -252,15 +252,15 @@ impl Trainer for GanTrainer {
     }
 
     fn ranks(&self) -> &Ranks {
-        self.adversaries.share.ranks()
+        self.adversaries.shard.ranks()
     }
 
-    fn live(&self) -> &dyn Generator {
-        self.adversaries.networks.live.as_ref()
+    fn generator(&self) -> &dyn Generator {
+        self.adversaries.networks.generator.as_ref()
     }
 
-    fn average(&self) -> &dyn Generator {
-        self.adversaries.networks.average.as_ref()
+    fn ema(&self) -> &dyn Generator {
+        self.adversaries.networks.ema.as_ref()
     }
 
     fn discriminator(&self) -> Option<&dyn Discriminator> {
@@ -268,9 +268,9 @@ impl Trainer for GanTrainer {
     }
 
     fn networks(&self) -> Result<Vec<(&'static str, &Variables)>> {
-        let GanNetworks { live, average, discriminator } = &self.adversaries.networks;
+        let GanNetworks { generator, ema, discriminator } = &self.adversaries.networks;
         let mut networks =
-            vec![("g", live.weights()?), ("g_ema", average.weights()?), ("d", discriminator.variables())];
+            vec![("g", generator.weights()?), ("g_ema", ema.weights()?), ("d", discriminator.variables())];
         networks.extend(self.adversaries.path_length.as_ref().map(PathLength::state));
         Ok(networks)
     }
@@ -283,9 +283,9 @@ impl Trainer for GanTrainer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collective::single;
     use crate::formats::{HostTensor, TensorData, read_state_dict};
     use crate::generate::{GeneratorRequest, load, load_discriminator};
+    use crate::train::collective::single;
     use std::path::{Path, PathBuf};
 
     fn fixture(name: &str) -> PathBuf {
@@ -305,10 +305,10 @@ mod tests {
     #[test]
     fn a_step_of_dcgan_is_that_of_pytorch() {
         let request = GeneratorRequest { dtype: DType::F64, ..GeneratorRequest::default() };
-        let generator = || load(fixture("weights.safetensors"), &request).unwrap();
+        let load_generator = || load(fixture("weights.safetensors"), &request).unwrap();
         let networks = GanNetworks {
-            live: generator(),
-            average: generator(),
+            generator: load_generator(),
+            ema: load_generator(),
             discriminator: load_discriminator(fixture("weights_d.safetensors"), &request).unwrap(),
         };
         let config = GanConfig {
@@ -337,18 +337,18 @@ mod tests {
         let measured = adversaries.step(&batch(expected("real")), &batch(z), 0).unwrap();
         assert!(difference(&measured.d_loss, &expected("train.d_loss")) < 2e-5);
         assert!(difference(&measured.logits_fake, &expected("train.d_logits_fake")) < 2e-5);
-        let GanNetworks { live, average, discriminator } = &adversaries.networks;
+        let GanNetworks { generator, ema, discriminator } = &adversaries.networks;
         for name in ["main.0.weight", "main.5.weight", "main.3.bias"] {
             let found = discriminator.variables().get(name).unwrap();
             assert!(difference(found, &expected(&format!("train.after_adam.D.{name}"))) < 2e-4, "{name}");
         }
         for name in ["main.1.running_mean", "main.1.running_var"] {
-            let found = live.weights().unwrap().get(name).unwrap();
+            let found = generator.weights().unwrap().get(name).unwrap();
             assert!(difference(found, &expected(&format!("train.after_g_step.G.{name}"))) < 2e-5, "{name}");
         }
         // Without a half-life the average is the generator itself, statistics of batch norm included.
         for name in ["main.0.weight", "main.1.running_var"] {
-            let [a, b] = [average, live].map(|g| g.weights().unwrap().get(name).unwrap());
+            let [a, b] = [ema, generator].map(|g| g.weights().unwrap().get(name).unwrap());
             assert_eq!(difference(a, b), 0.0);
         }
     }

@@ -2,9 +2,8 @@
 //! A [`Trainer`] makes one step at a time; [`run()`] is the loop around it: log, sheets, snapshots, state, evaluations.
 //! Every draw is keyed by (seed, purpose, step), so that networks, averages and moments are the whole state of a run. The ranks of a
 //! data-parallel run deal each batch among them ([`Share`]) and average gradients; the first of them alone runs the loop, the others
-//! [`assist()`].
+//! [`run_worker()`].
 
-mod adam;
 mod agreement;
 mod batches;
 mod data;
@@ -19,27 +18,23 @@ mod labels;
 mod log;
 mod losses;
 mod path_length;
-mod random;
 mod run;
-mod share;
 mod sheet;
 mod trainer;
 mod weighted_rows;
 
-pub use adam::{Adam, AdamConfig};
 pub use batches::{Accepted, Batch, RealBatches, Rejection, latents};
 pub use data::{MEMORY_BYTES, RealImages};
 pub use densities::{Origin, densities};
 pub use diffusion::{DiffusionConfig, DiffusionTrainer};
 pub use directory::{RunDirectory, snapshot_name};
-pub use ema::{EmaConfig, follow};
+pub use ema::{EmaConfig, update_ema};
 pub use evaluate::Evaluator;
 pub use gan::{GanConfig, GanNetworks, GanTrainer, R1};
 pub use labels::classes;
 pub use losses::{SECOND_ORDER_VARIABLE, check_second_order, r1_penalty};
 pub use path_length::{PathLength, PathLengthConfig, Paths, Penalty, check_layers};
-pub use run::{Finished, Schedule, assist, run};
-pub use share::Share;
+pub use run::{Finished, Schedule, run, run_worker};
 pub use sheet::Sheet;
-pub use trainer::{Scalars, Trainer, warmup_rate};
+pub use trainer::{Scalars, Trainer};
 pub use weighted_rows::{Truncation, WeightedRows};

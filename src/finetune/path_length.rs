@@ -2,10 +2,10 @@
 //! generator that has a space `w` of one vector for each layer.
 
 use super::batches::{fixed_latents, normals_of_images};
-use super::random::{Purpose, keyed};
-use super::share::Share;
 use crate::error::{Error, Result};
 use crate::generate::{Builder, ForwardOptions, Generator, Init, Variables};
+use crate::random::{Purpose, keyed};
+use crate::train::RankShard;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use rand::RngExt;
@@ -51,7 +51,7 @@ pub struct Mixing {
 }
 
 impl Mixing {
-    /// Drawn for this rank's share of a step: with this probability one place for all images, as the authors do it. `None` where
+    /// Drawn for this rank's part of a step: with this probability one place for all images, as the authors do it. `None` where
     /// this step mixes nothing. What comes is of the type of the first latents, `like`.
     ///
     /// # Errors
@@ -59,7 +59,7 @@ impl Mixing {
     pub fn of_step(
         generator: &dyn Generator,
         probability: f64,
-        share: &Share,
+        shard: &RankShard,
         (seed, step): (u64, u64),
         like: &Tensor,
     ) -> Result<Option<Self>> {
@@ -69,7 +69,7 @@ impl Mixing {
             return Ok(None);
         }
         let first = random.random_range(1..layers as u32) as usize;
-        let images = share.images_of_step(step);
+        let images = shard.images_of_step(step);
         let latents = fixed_latents(generator, seed, Purpose::MixedLatents, &images, like.device())?;
         Ok(Some(Self { latents: latents.to_dtype(like.dtype())?, first }))
     }
@@ -159,7 +159,7 @@ impl PathLength {
         (MEAN, &self.mean)
     }
 
-    /// How many rows of a batch are dealt together where `group` belong together: then each rank has as many of those that paths are
+    /// How many rows of a batch stay on one rank where `group` belong together: then each rank has as many of those that paths are
     /// measured on as every other.
     pub fn group(group: usize) -> usize {
         if group.is_multiple_of(SHRINK) { group } else { group * SHRINK }
@@ -178,11 +178,11 @@ impl PathLength {
     pub fn draws(
         &self,
         generator: &dyn Generator,
-        share: &Share,
+        shard: &RankShard,
         (seed, step): (u64, u64),
         like: &Tensor,
     ) -> Result<Paths> {
-        let images = share.first((share.batch() / SHRINK).max(1)).images_of_step(step);
+        let images = shard.first((shard.batch() / SHRINK).max(1)).images_of_step(step);
         let dims = generator.info().image_shape.dims();
         let noise = normals_of_images(seed, Purpose::PathNoise, &images, &dims);
         let noise = Tensor::from_vec(noise, [&[images.len()], dims.as_slice()].concat(), &Device::Cpu)?;

@@ -1,4 +1,4 @@
-//! The loop around the steps: log, sheets, snapshots, state, evaluations, and when to stop. One rank runs it, the others assist.
+//! The loop around the steps: log, sheets, snapshots, state, evaluations, and when to stop. The root rank runs it, the others are workers.
 
 use super::agreement::{Next, agree};
 use super::directory::{BEST, RunDirectory, snapshot_name};
@@ -6,9 +6,9 @@ use super::evaluate::{DISTANCE, Evaluator};
 use super::log::Log;
 use super::sheet::Sheet;
 use super::trainer::{Scalars, Trainer};
-use crate::collective::{Collective, Ranks};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, check_stop};
+use crate::train::collective::{Collective, Ranks};
 use candle_core::Device;
 
 /// When things happen, in steps.
@@ -44,7 +44,7 @@ const COLLAPSED_LOSS: f64 = 1e-3;
 /// As many reported steps in a row below it are taken for a collapse.
 const COLLAPSED_REPORTS: usize = 20;
 
-/// Trains from the latest state of the directory to the end of the schedule: on the rank that leads, while the others [`assist`].
+/// Trains from the latest state of the directory to the end of the schedule: on the root rank, while the others are in [`run_worker`].
 ///
 /// # Errors
 /// [`Error::Interrupted`] with the state saved, once all ranks have agreed to stop; [`Error::Data`] when the run diverges; what the
@@ -85,7 +85,7 @@ pub fn run(
             Next::Stop => {
                 progress.finish();
                 directory.save_state(step, trainer)?;
-                ranks.wait_for_all();
+                ranks.barrier();
                 let hint = format!(
                     "step {step} is saved in {}; the same command continues",
                     directory.path().display()
@@ -130,11 +130,11 @@ pub fn run(
     Ok(Finished { steps: step, best: best_of(&log), stopped_early, last })
 }
 
-/// Makes the steps of a run together with the rank that leads: that one writes and decides.
+/// Makes the steps of a run on a rank that is not the root: the root writes and decides.
 ///
 /// # Errors
 /// [`Error::Interrupted`], once all ranks have agreed to stop and the state is saved; what the steps return.
-pub fn assist(trainer: &mut dyn Trainer, directory: &RunDirectory, schedule: Schedule) -> Result<()> {
+pub fn run_worker(trainer: &mut dyn Trainer, directory: &RunDirectory, schedule: Schedule) -> Result<()> {
     let ranks = Ranks::clone(trainer.ranks());
     let mut step = agreed_start(directory.load_state(trainer)?, ranks.as_ref())?;
     loop {
@@ -142,7 +142,7 @@ pub fn assist(trainer: &mut dyn Trainer, directory: &RunDirectory, schedule: Sch
             Next::Step => {}
             Next::End => return Ok(()),
             Next::Stop => {
-                ranks.wait_for_all();
+                ranks.barrier();
                 return Err(Error::Interrupted { hint: String::new() });
             }
         }
@@ -160,7 +160,7 @@ fn wish() -> Next {
 fn agreed_start(resumed: Option<u64>, ranks: &dyn Collective) -> Result<u64> {
     let start = resumed.unwrap_or(0);
     let mut mean = [start as f64];
-    ranks.mean_f64(&mut mean);
+    ranks.all_reduce_mean_f64(&mut mean);
     if mean != [start as f64] {
         let reason = format!(
             "rank {} goes on from step {start}, the others from {} on average",
@@ -183,7 +183,7 @@ fn evaluated(
         Err(Error::Interrupted { .. }) => {
             // The others are at their next vote, or will be. The evaluation belongs to this step: it is made again when the step is.
             agree(trainer.ranks().as_ref(), Next::Stop);
-            trainer.ranks().wait_for_all();
+            trainer.ranks().barrier();
             let hint =
                 format!("{} keeps the last state; the same command continues", directory.path().display());
             Err(Error::Interrupted { hint })

@@ -1,11 +1,11 @@
 //! Sample sheets: images of the same latents in a grid, over time.
 
 use super::batches::fixed_latents;
-use super::random::Purpose;
 use super::trainer::Trainer;
 use crate::error::Result;
 use crate::generate::{ForwardOptions, pixels};
-use crate::images::write_png_bytes;
+use crate::images::{tiled, write_png_bytes};
+use crate::random::Purpose;
 use candle_core::Device;
 use std::path::Path;
 
@@ -24,7 +24,7 @@ impl Sheet {
     /// # Errors
     /// [`crate::Error::Data`] if an image is not finite; [`crate::Error::Io`].
     pub fn write(&self, path: &Path, trainer: &dyn Trainer, device: &Device) -> Result<()> {
-        let generator = trainer.average();
+        let generator = trainer.ema();
         let count = self.side * self.side;
         let keys: Vec<u64> = (0..count as u64).collect();
         let latents = fixed_latents(generator, self.seed, Purpose::Sheet, &keys, device)?;
@@ -44,15 +44,7 @@ impl Sheet {
             images.extend(pixels::to_bytes(&batch, generator.info().quantization)?);
         }
         let [channels, height, width] = generator.info().image_shape.dims();
-        let (row, line) = (width * channels, self.side * width * channels);
-        let mut grid = vec![0; self.side * height * line];
-        for (i, image) in images.iter().enumerate() {
-            let corner = i / self.side * height * line + i % self.side * row;
-            for (y, values) in image.chunks_exact(row).enumerate() {
-                grid[corner + y * line..][..row].copy_from_slice(values);
-            }
-        }
-        let size = ((self.side * width) as u32, (self.side * height) as u32);
+        let (grid, size) = tiled(&images, (width, height), channels, self.side, 0);
         write_png_bytes(path, &grid, size, channels)
     }
 }

@@ -1,9 +1,9 @@
 //! What the loop knows of a training objective.
 
-use super::adam::Adam;
-use crate::collective::{Collective, Ranks};
 use crate::error::{Error, Result};
 use crate::generate::{Discriminator, Generator, Snapshot, Variables};
+use crate::train::Adam;
+use crate::train::collective::{Collective, Ranks};
 
 /// Named numbers of a step, for the log.
 pub type Scalars = Vec<(&'static str, f64)>;
@@ -30,10 +30,10 @@ pub trait Trainer {
     fn ranks(&self) -> &Ranks;
 
     /// The generator that is trained.
-    fn live(&self) -> &dyn Generator;
+    fn generator(&self) -> &dyn Generator;
 
-    /// Its average, which images are made with.
-    fn average(&self) -> &dyn Generator;
+    /// The running average of its weights (EMA), which images are made with.
+    fn ema(&self) -> &dyn Generator;
 
     /// The discriminator, where there is one.
     fn discriminator(&self) -> Option<&dyn Discriminator>;
@@ -46,7 +46,7 @@ pub trait Trainer {
     /// # Errors
     /// [`Error::Usage`] for a generator without weights.
     fn networks(&self) -> Result<Vec<(&'static str, &Variables)>> {
-        let mut networks = vec![("g", self.live().weights()?), ("g_ema", self.average().weights()?)];
+        let mut networks = vec![("g", self.generator().weights()?), ("g_ema", self.ema().weights()?)];
         networks.extend(self.discriminator().map(|d| ("d", d.variables())));
         Ok(networks)
     }
@@ -54,8 +54,8 @@ pub trait Trainer {
     /// The networks as a generator directory.
     fn snapshot(&self) -> Snapshot<'_> {
         Snapshot {
-            generator: Some(self.live()),
-            ema: Some(self.average()),
+            generator: Some(self.generator()),
+            ema: Some(self.ema()),
             discriminator: self.discriminator(),
         }
     }
@@ -80,22 +80,6 @@ pub trait Trainer {
 /// Each number becomes its mean over the ranks.
 pub fn mean_over_ranks(scalars: &mut Scalars, ranks: &dyn Collective) {
     let mut values: Vec<f64> = scalars.iter().map(|(_, value)| *value).collect();
-    ranks.mean_f64(&mut values);
+    ranks.all_reduce_mean_f64(&mut values);
     scalars.iter_mut().zip(values).for_each(|((_, value), mean)| *value = mean);
-}
-
-/// The share of the full learning rate at step `step`, counted from 0: it rises linearly over the first `warmup` steps.
-pub fn warmup_rate(step: u64, warmup: u64) -> f64 {
-    if step >= warmup { 1.0 } else { (step + 1) as f64 / warmup as f64 }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_rate_rises_to_1_over_the_warm_up() {
-        assert_eq!([0, 1, 3, 4, 99].map(|step| warmup_rate(step, 4)), [0.25, 0.5, 1.0, 1.0, 1.0]);
-        assert_eq!(warmup_rate(0, 0), 1.0);
-    }
 }

@@ -1,7 +1,6 @@
 //! Layers that several families share, on [`Parameter`]s: names and initial values as in `torch.nn`.
 
 use super::options::Mode;
-use super::random::{Purpose, normals};
 use super::variables::{Builder, Init, Parameter};
 use crate::error::{Error, Result};
 use crate::ops::activation::Activation;
@@ -10,6 +9,7 @@ use crate::ops::batch_norm::{self, batch_norm, batch_statistics};
 use crate::ops::channels::{add_to_channels, scale_channels};
 use crate::ops::conv::{self, ConvConfig, conv_transpose2d, conv2d};
 use crate::ops::{self, group_norm};
+use crate::random::{Purpose, keyed, normals};
 use candle_core::{DType, Tensor, Var};
 
 /// Under the root of [`normalize_2nd_moment`].
@@ -339,7 +339,7 @@ pub fn normalize_2nd_moment(x: &Tensor) -> Result<Tensor> {
 /// the layer.
 pub fn layer_noise(keys: &[u64], index: u64, like: &Tensor) -> Result<Tensor> {
     let (_, _, height, width) = like.dims4()?;
-    let of_key = |&key: &u64| normals(key, Purpose::LayerNoise, index).take(height * width);
+    let of_key = |&key: &u64| normals(keyed(key, Purpose::LayerNoise, index)).take(height * width);
     let values: Vec<f32> = keys.iter().flat_map(of_key).map(|v| v as f32).collect();
     Ok(Tensor::from_vec(values, (keys.len(), 1, height, width), like.device())?.to_dtype(like.dtype())?)
 }

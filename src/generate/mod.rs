@@ -42,7 +42,6 @@ mod numpy;
 mod options;
 pub mod pixels;
 mod projected;
-mod random;
 mod registry;
 mod sampler;
 mod seeds;

@@ -162,10 +162,10 @@ mod tests {
         fn size(&self) -> usize {
             2
         }
-        fn sum_f32(&self, values: &mut [f32]) {
+        fn all_reduce_sum(&self, values: &mut [f32]) {
             values.iter_mut().for_each(|value| *value += 1.0);
         }
-        fn sum_f64(&self, values: &mut [f64]) {
+        fn all_reduce_sum_f64(&self, values: &mut [f64]) {
             values.iter_mut().for_each(|value| *value += 1.0);
         }
     }

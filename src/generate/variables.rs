@@ -1,9 +1,9 @@
 //! The numbers of a network by official name: built once from a file or at random, changed in place by training.
 
-use super::random::{Purpose, normals};
 use crate::error::{Error, Result};
 use crate::formats::digest::hex;
 use crate::formats::{HostTensor, StateDict, TensorData};
+use crate::random::{Purpose, keyed, normals};
 use candle_core::{DType, Device, Tensor, Var};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
@@ -310,7 +310,7 @@ impl Builder {
                     Init::Constant(value) => vec![value; count],
                     Init::Normal { mean, std } => {
                         let item = self.entries.len() as u64;
-                        normals(*seed, Purpose::Initialisation, item)
+                        normals(keyed(*seed, Purpose::Initialisation, item))
                             .take(count)
                             .map(|v| mean + std * v)
                             .collect()

@@ -6,8 +6,9 @@ use super::comparison::Comparison;
 use super::kernel::{cross_means, own_pairs, weighted_pairs};
 use super::matrix::tree_sum;
 use super::metric::{Better, Measured, Metric, Needs};
-use super::resampling::{Draws, Purpose, without_replacement};
+use super::resampling::{Draws, without_replacement};
 use crate::error::{Error, Result};
+use crate::random::Purpose;
 use ndarray::{ArrayView2, Axis};
 
 /// Bootstrap samples that share a pass over all pairs: they take 8 bytes each for every row.

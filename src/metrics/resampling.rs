@@ -2,27 +2,8 @@
 //! depends on how many were made before it.
 
 use crate::density::quantile_linear;
+use crate::random::{Purpose, keyed};
 use rand::RngExt;
-use rand_chacha::ChaCha8Rng;
-
-/// The purpose of a draw. Results depend on these numbers.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Purpose {
-    /// Rows of a bootstrap sample.
-    Bootstrap = 1,
-    /// Real rows of a subset of KID.
-    RealSubset = 2,
-    /// Generated rows of a subset of KID.
-    GeneratedSubset = 3,
-    /// The halves of a set.
-    Halves = 4,
-}
-
-fn keyed(seed: u64, purpose: Purpose, item: u64) -> ChaCha8Rng {
-    /// Separates these streams from those of other modules.
-    const MODULE: u64 = 0x6d65_7472_6963_7300;
-    crate::random::keyed(seed, MODULE | purpose as u64, item)
-}
 
 /// `count` of `rows` rows without replacement (all of them if there are fewer), in drawn order.
 pub(super) fn without_replacement(

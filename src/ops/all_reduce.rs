@@ -15,17 +15,17 @@ pub trait AllReduce: Debug + Send + Sync {
     fn size(&self) -> usize;
 
     /// Each value becomes its sum over all processes.
-    fn sum_f32(&self, values: &mut [f32]);
+    fn all_reduce_sum(&self, values: &mut [f32]);
 
     /// Each value becomes its sum over all processes.
-    fn sum_f64(&self, values: &mut [f64]);
+    fn all_reduce_sum_f64(&self, values: &mut [f64]);
 
     /// The sum over all processes of a tensor of float32 or float64 that each has in the same shape, where its device can take it;
     /// `None` where it has to go through the memory of the host.
     ///
     /// # Errors
     /// What the device's library returns.
-    fn sum_on_device(&self, _: &Tensor) -> Result<Option<Tensor>> {
+    fn all_reduce_sum_on_device(&self, _: &Tensor) -> Result<Option<Tensor>> {
         Ok(None)
     }
 }
@@ -70,16 +70,16 @@ fn added_up(x: &Tensor, reducer: &Reducer) -> Result<Tensor> {
         DType::F64 => x.clone(),
         _ => x.to_dtype(DType::F32)?,
     };
-    let total = match (reducer.sum_on_device(&wide)?, wide.dtype()) {
+    let total = match (reducer.all_reduce_sum_on_device(&wide)?, wide.dtype()) {
         (Some(total), _) => total,
         (None, DType::F64) => {
             let mut values = wide.flatten_all()?.to_vec1::<f64>()?;
-            reducer.sum_f64(&mut values);
+            reducer.all_reduce_sum_f64(&mut values);
             Tensor::from_vec(values, x.shape(), x.device())?
         }
         (None, _) => {
             let mut values = wide.flatten_all()?.to_vec1::<f32>()?;
-            reducer.sum_f32(&mut values);
+            reducer.all_reduce_sum(&mut values);
             Tensor::from_vec(values, x.shape(), x.device())?
         }
     };

@@ -175,8 +175,8 @@ fn normal(rng: &mut impl RngExt) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::random::{Purpose, keyed};
     use super::*;
+    use crate::random::{Purpose, keyed};
     use candle_core::Device;
     use proptest::prelude::*;
 
@@ -239,7 +239,7 @@ mod tests {
         let center = [0.25f32; 64];
         for norm in [Norm::Linf, Norm::L2] {
             let ball = balls(&center, 0.1, norm);
-            let point = ball.random_signs([keyed(0, Purpose::Control, 5)].into_iter()).unwrap();
+            let point = ball.random_signs([keyed(0, Purpose::PerturbControl, 5)].into_iter()).unwrap();
             assert!((ball.distances(&point).unwrap()[0] - 0.1).abs() < 1e-6);
             let point = values(&point);
             assert!(point.iter().any(|&p| p > 0.25) && point.iter().any(|&p| p < 0.25));
@@ -265,7 +265,7 @@ mod tests {
             seed in any::<u64>(),
         ) {
             let ball = balls(&center, radius, if l2 { Norm::L2 } else { Norm::Linf });
-            let mut rng = keyed(seed, Purpose::Start, 0);
+            let mut rng = keyed(seed, Purpose::PerturbStart, 0);
             let inside = |point: &Tensor| ball.distances(point).unwrap()[0] <= radius;
             prop_assert!(inside(&ball.random_signs([&mut rng].into_iter()).unwrap()));
             let mut at = ball.random_points([&mut rng].into_iter()).unwrap();

@@ -4,10 +4,8 @@
 
 mod ball;
 mod direction;
-mod glyphs;
 mod grid;
 mod output;
-mod random;
 mod report;
 mod run;
 mod search;

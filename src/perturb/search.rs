@@ -2,12 +2,12 @@
 
 use super::ball::{Balls, Norm};
 use super::direction::Direction;
-use super::random::{Purpose, keyed};
 use crate::candidates::{Density, Evaluation, LatentBatch, evaluate, evaluate_with_gradient};
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::generate::{ForwardOptions, Generator};
 use crate::images::RgbImage;
+use crate::random::{Purpose, keyed};
 use candle_core::{DType, Tensor};
 use ndarray::{Array1, Array2, ArrayView1};
 use rand_chacha::ChaCha8Rng;
@@ -158,7 +158,7 @@ impl Search<'_> {
         let mut best = initial.unperturbed.clone();
         let (mut at, mut gradients) = (best.latents.clone(), initial.gradients.clone());
         if self.options.random_start {
-            at = balls.random_points(self.streams(batch, Purpose::Start))?;
+            at = balls.random_points(self.streams(batch, Purpose::PerturbStart))?;
             let reached;
             (reached, gradients) = self.with_gradients(batch, at.clone())?;
             best.keep_better(reached, bias)?;
@@ -182,7 +182,8 @@ impl Search<'_> {
     /// # Errors
     /// As [`Search::initial_state`].
     pub fn control(&self, batch: &LatentBatch, initial: &InitialState, epsilon: f64) -> Result<Candidates> {
-        let moved = self.balls(initial, epsilon)?.random_signs(self.streams(batch, Purpose::Control))?;
+        let moved =
+            self.balls(initial, epsilon)?.random_signs(self.streams(batch, Purpose::PerturbControl))?;
         self.without_gradients(batch, moved)
     }
 

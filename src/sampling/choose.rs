@@ -3,8 +3,8 @@
 
 use super::spacing::{Decision, SpacingFilter};
 use crate::density::cumulative_weights;
-use crate::density::random::{Purpose, uniform};
 use crate::error::{Error, Result};
+use crate::random::{Purpose, uniform};
 use ndarray::ArrayView2;
 
 /// Rows of the pool in the order in which they are drawn without replacement: by `u^(1/w)`, the largest first.

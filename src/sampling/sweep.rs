@@ -5,12 +5,12 @@
 use super::pilot::Pilot;
 use super::weights::ImportanceWeights;
 use crate::candidates::{CandidateScores, ReferenceDensity};
-use crate::density::random::{Purpose, uniform};
 use crate::density::{Rule, RuleChoice, Threshold, effective_sample_size};
 use crate::error::{Error, Result};
 use crate::metrics::{Comparison, FeatureSet, Metric, Options, estimate, halves, metric};
 use crate::neighbors::BuildOptions;
 use crate::progress::{Progress, Silent, check_stop};
+use crate::random::{Purpose, uniform};
 use crate::reference::score::ScoreOptions;
 use crate::reference::{DensityBy, Scorer};
 use candle_core::Device;

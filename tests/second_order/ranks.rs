@@ -7,8 +7,8 @@ use pseudo_density::candidates::DensityScorer;
 use pseudo_density::density::Rule;
 use pseudo_density::extract::{ExtractorRequest, LoadedExtractor};
 use pseudo_density::finetune::{
-    DiffusionConfig, DiffusionTrainer, GanConfig, GanTrainer, Rejection, RunDirectory, Schedule, Sheet,
-    assist, run,
+    DiffusionConfig, DiffusionTrainer, GanConfig, GanTrainer, Rejection, RunDirectory, Schedule, Sheet, run,
+    run_worker,
 };
 use pseudo_density::generate::ImageShape;
 use pseudo_density::ops::activation::Activation;
@@ -125,7 +125,7 @@ fn a_diffusion_model_is_trained_as_by_one_process() {
 }
 
 #[test]
-fn candidates_are_dealt_and_accepted_as_by_one_process() {
+fn candidates_are_split_and_accepted_as_by_one_process() {
     keep_graphs();
     let directory = tempfile::tempdir().unwrap();
     let pd = |args: &[&str]| {
@@ -160,13 +160,13 @@ fn run_on_two_ranks(directories: [&Path; 2], steps: u64) -> [Result<(), String>;
         let real = digits(DIGIT, DType::F32, false);
         let mut trainer = GanTrainer::new(networks(MLP, DType::F32), real, None, PLAIN, ranks).unwrap();
         let place = directories[ranks.rank()];
-        let ended = match ranks.leads() {
+        let ended = match ranks.is_root() {
             true => {
                 let directory = RunDirectory::open(place, &Map::new()).unwrap();
                 let sheet = Sheet { side: 2, seed: 0 };
                 run(&mut trainer, &directory, schedule, None, sheet, &Device::Cpu, &Silent).map(drop)
             }
-            false => assist(&mut trainer, &RunDirectory::of_leader(place), schedule),
+            false => run_worker(&mut trainer, &RunDirectory::of_leader(place), schedule),
         };
         ended.map_err(|error| error.to_string())
     });

@@ -2,10 +2,9 @@
 
 use crate::paths::project;
 use candle_core::{DType, Device, Tensor};
-use pseudo_density::collective::{Collective, Ranks, single};
 use pseudo_density::finetune::{
-    AdamConfig, EmaConfig, GanNetworks, MEMORY_BYTES, RealBatches, RealImages, SECOND_ORDER_VARIABLE,
-    Scalars, Trainer, WeightedRows, check_second_order,
+    EmaConfig, GanNetworks, MEMORY_BYTES, RealBatches, RealImages, SECOND_ORDER_VARIABLE, Scalars, Trainer,
+    WeightedRows, check_second_order,
 };
 use pseudo_density::generate::{
     GanLoss, Generator, GeneratorRequest, ImageShape, initialise, initialise_discriminator,
@@ -13,6 +12,8 @@ use pseudo_density::generate::{
 use pseudo_density::images::{Fit, ImageSet};
 use pseudo_density::ops::all_reduce::AllReduce;
 use pseudo_density::progress::Silent;
+use pseudo_density::train::AdamConfig;
+use pseudo_density::train::collective::{Collective, Ranks, single};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once};
@@ -89,13 +90,13 @@ impl AllReduce for Thread {
         self.meeting.size
     }
 
-    fn sum_f32(&self, values: &mut [f32]) {
+    fn all_reduce_sum(&self, values: &mut [f32]) {
         let mut wide: Vec<f64> = values.iter().map(|value| f64::from(*value)).collect();
-        self.sum_f64(&mut wide);
+        self.all_reduce_sum_f64(&mut wide);
         values.iter_mut().zip(wide).for_each(|(value, sum)| *value = sum as f32);
     }
 
-    fn sum_f64(&self, values: &mut [f64]) {
+    fn all_reduce_sum_f64(&self, values: &mut [f64]) {
         let mut state = self.meeting.state.lock().unwrap();
         state.values[self.rank] = values.to_vec();
         let state = self.meeting.wait(state);
@@ -149,8 +150,8 @@ pub fn generator(config: &str, dtype: DType) -> Box<dyn Generator> {
 /// Both networks of a configuration with random weights.
 pub fn networks(config: &str, dtype: DType) -> GanNetworks {
     GanNetworks {
-        live: generator(config, dtype),
-        average: generator(config, dtype),
+        generator: generator(config, dtype),
+        ema: generator(config, dtype),
         discriminator: with_config(config, dtype, |path, request| {
             initialise_discriminator(path, 2, request).unwrap()
         }),

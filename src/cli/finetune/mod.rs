@@ -8,9 +8,9 @@ use super::bundled::Bundled;
 use super::common::RunArgs;
 use super::output;
 use super::terminal::{Terminal, complain};
-use crate::collective::{self, Ranks};
 use crate::error::{Error, Result};
-use crate::finetune::{Finished, RunDirectory, SECOND_ORDER_VARIABLE, assist, run, snapshot_name};
+use crate::finetune::{Finished, RunDirectory, SECOND_ORDER_VARIABLE, run, run_worker, snapshot_name};
+use crate::train::collective::{self, Ranks};
 use clap::Args;
 use options::{Model, Setup, setup};
 use serde_json::{Map, Value, json};
@@ -73,11 +73,11 @@ impl Finetune {
     }
 
     fn prepare(mut self, ranks: &Ranks) -> Result<Ready> {
-        if !ranks.leads() {
+        if !ranks.is_root() {
             self.run.hush();
         }
         if ranks.size() > 1 {
-            self.run.beside_others(ranks.local());
+            self.run.beside_others(ranks.local_rank());
         }
         let terminal = self.run.start()?;
         let bundled = self.settings.names_nothing();
@@ -103,10 +103,10 @@ impl Finetune {
 
 /// The first rank says what is kept, before any ends: `mpirun` ends all ranks once it sees one that has stopped.
 fn stopped(stop: &Error, ranks: Ranks) -> ! {
-    if ranks.leads() {
+    if ranks.is_root() {
         complain(stop);
     }
-    ranks.wait_for_all();
+    ranks.barrier();
     drop(ranks);
     std::process::exit(stop.exit_code().into())
 }
@@ -134,16 +134,16 @@ struct Ready {
 impl Ready {
     fn run(self) -> Result<()> {
         let Setup { mut trainer, evaluator, schedule, sheet, device, options, notes } = self.setup;
-        let leads = trainer.ranks().leads();
+        let is_root = trainer.ranks().is_root();
         if self.dry_run {
             let plan = dry_run(trainer.as_mut(), schedule.steps, &notes)?;
-            return match leads {
+            return match is_root {
                 true => output::print(&if self.json { pretty(&plan) } else { text_of(&plan) }),
                 false => Ok(()),
             };
         }
-        if !leads {
-            return assist(trainer.as_mut(), &RunDirectory::of_leader(&self.output), schedule);
+        if !is_root {
+            return run_worker(trainer.as_mut(), &RunDirectory::of_leader(&self.output), schedule);
         }
         let directory = RunDirectory::open(&self.output, &options)?;
         let batch = trainer.batch();

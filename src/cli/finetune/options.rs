@@ -3,10 +3,9 @@
 use super::settings::{INPUTS, LossChoice, Settings, Sides, default};
 use super::weights::{Weights, weights};
 use crate::cli::terminal::Terminal;
-use crate::collective::Ranks;
 use crate::error::{Error, Result};
 use crate::finetune::{
-    AdamConfig, DiffusionConfig, DiffusionTrainer, EmaConfig, Evaluator, GanConfig, GanNetworks, GanTrainer,
+    DiffusionConfig, DiffusionTrainer, EmaConfig, Evaluator, GanConfig, GanNetworks, GanTrainer,
     MEMORY_BYTES, Origin, PathLengthConfig, R1, RealBatches, RealImages, Rejection, Schedule, Sheet, Trainer,
     WeightedRows, classes, densities,
 };
@@ -17,6 +16,8 @@ use crate::generate::{
 };
 use crate::images::{Fit, ImageSet};
 use crate::reference::Reference;
+use crate::train::AdamConfig;
+use crate::train::collective::Ranks;
 use candle_core::{DType, Device};
 use serde_json::{Map, Value};
 
@@ -222,7 +223,7 @@ fn gan_trainer(
     });
     let (adam, warmup, ema) = optimisation(settings, family);
     let config = GanConfig { batch, loss, r1, adam, warmup, ema, style_mixing, path_length };
-    let networks = GanNetworks { live, average, discriminator };
+    let networks = GanNetworks { generator: live, ema: average, discriminator };
     Ok(Box::new(GanTrainer::new(networks, real, rejection, config, ranks)?))
 }
 

@@ -1,11 +1,12 @@
 //! `predictor.safetensors`: `layers.0.weight` `[512, D]`, `layers.0.bias` `[512]`, …, `features.mean` and `features.std` `[D]`.
 
-use super::linear::Linear;
 use super::standardize::Standardization;
-use super::{DensityPredictor, layer_widths};
+use super::{DensityPredictor, layer_name, layer_widths, linear_layers};
 use crate::error::{Error, Result};
+use candle_core::{Device, Tensor};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
@@ -20,18 +21,23 @@ impl DensityPredictor {
     /// The content of the file; the same predictor gives the same bytes.
     ///
     /// # Errors
-    /// [`Error::Data`] if the tensors cannot be written as safetensors.
+    /// [`Error::Data`] if the tensors cannot be written as safetensors, [`Error::Tensor`] if their device does not give them.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
-        let mut add = |name: String, shape: Vec<usize>, values: &[f32]| {
-            tensors.push((name, shape, values.iter().flat_map(|value| value.to_le_bytes()).collect()));
+        let mut add = |name: String, tensor: &Tensor| -> Result<()> {
+            let values: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
+            let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            tensors.push((name, tensor.dims().to_vec(), bytes));
+            Ok(())
         };
         for (number, layer) in self.layers.iter().enumerate() {
-            add(weight_name(number), vec![layer.outputs, layer.inputs], &layer.weight);
-            add(bias_name(number), vec![layer.outputs], &layer.bias);
+            add(weight_name(number), layer.weight())?;
+            if let Some(bias) = layer.bias() {
+                add(bias_name(number), bias)?;
+            }
         }
-        add(MEAN.to_string(), vec![self.width()], &self.standardization.mean);
-        add(STD.to_string(), vec![self.width()], &self.standardization.std);
+        add(MEAN.to_string(), &self.standardization.mean)?;
+        add(STD.to_string(), &self.standardization.std)?;
         let unwritable = |error| Error::data(format!("the density predictor cannot be written: {error}"), "");
         let views: Result<Vec<_>, _> = tensors
             .iter()
@@ -68,16 +74,23 @@ impl DensityPredictor {
             }
             Ok(values)
         };
-        let standardization = Standardization { mean: read(MEAN, &[width])?, std: read(STD, &[width])? };
-        if standardization.std.iter().any(|std| *std <= 0.0) {
+        let std = read(STD, &[width])?;
+        if std.iter().any(|std| *std <= 0.0) {
             return Err(malformed(format!("{STD} holds a value that is not above 0")));
         }
-        let mut layers = Vec::new();
+        let tensor = |values: Vec<f32>, shape: &[usize]| Tensor::from_vec(values, shape, &Device::Cpu);
+        let standardization =
+            Standardization { mean: tensor(read(MEAN, &[width])?, &[width])?, std: tensor(std, &[width])? };
+        let mut tensors = HashMap::new();
         for (number, (inputs, outputs)) in layer_widths(width).into_iter().enumerate() {
-            let weight = read(&weight_name(number), &[outputs, inputs])?;
-            layers.push(Linear { inputs, outputs, weight, bias: read(&bias_name(number), &[outputs])? });
+            for (name, shape) in
+                [(weight_name(number), &[outputs, inputs][..]), (bias_name(number), &[outputs])]
+            {
+                let values = read(&name, shape)?;
+                tensors.insert(name, tensor(values, shape)?);
+            }
         }
-        Ok(DensityPredictor { standardization, layers })
+        DensityPredictor::new(standardization, linear_layers(width, tensors)?)
     }
 
     /// Writes the file under a temporary name beside `path` and renames it.
@@ -106,27 +119,55 @@ impl DensityPredictor {
     }
 }
 
-fn weight_name(layer: usize) -> String {
-    format!("layers.{layer}.weight")
+pub(super) fn weight_name(layer: usize) -> String {
+    format!("{}.weight", layer_name(layer))
 }
 
-fn bias_name(layer: usize) -> String {
-    format!("layers.{layer}.bias")
+pub(super) fn bias_name(layer: usize) -> String {
+    format!("{}.bias", layer_name(layer))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::density::random::{Purpose, keyed};
     use proptest::prelude::*;
     use std::sync::LazyLock;
 
-    fn predictor(width: usize) -> DensityPredictor {
-        let layers = layer_widths(width).map(|(inputs, outputs)| {
-            Linear::random(inputs, outputs, &mut keyed(1, Purpose::Weights, inputs as u64))
+    /// A file of this content, whatever its numbers are.
+    fn file(tensors: &[(String, Vec<usize>, Vec<f32>)]) -> Vec<u8> {
+        let bytes: Vec<Vec<u8>> = tensors
+            .iter()
+            .map(|(.., values)| values.iter().flat_map(|v| v.to_le_bytes()).collect())
+            .collect();
+        let views = tensors.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
+            (name.clone(), TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap())
         });
-        let standardization = Standardization { mean: vec![0.5; width], std: vec![2.0; width] };
-        DensityPredictor { standardization, layers: layers.into() }
+        safetensors::serialize(views, None).unwrap()
+    }
+
+    /// The tensors of a predictor: all of its values differ.
+    fn tensors(width: usize) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+        let mut next = 0.0f32;
+        let mut values = |count: usize| -> Vec<f32> {
+            (0..count)
+                .map(|_| {
+                    next += 1.0;
+                    (next * 0.37).sin()
+                })
+                .collect()
+        };
+        let mut tensors = Vec::new();
+        for (number, (inputs, outputs)) in layer_widths(width).into_iter().enumerate() {
+            tensors.push((weight_name(number), vec![outputs, inputs], values(outputs * inputs)));
+            tensors.push((bias_name(number), vec![outputs], values(outputs)));
+        }
+        tensors.push((MEAN.to_owned(), vec![width], vec![0.5; width]));
+        tensors.push((STD.to_owned(), vec![width], vec![2.0; width]));
+        tensors
+    }
+
+    fn predictor(width: usize) -> DensityPredictor {
+        read(&file(&tensors(width)), width).unwrap()
     }
 
     fn read(bytes: &[u8], width: usize) -> Result<DensityPredictor> {
@@ -139,9 +180,10 @@ mod tests {
         let path = folder.path().join("predictor.safetensors");
         let saved = predictor(7);
         saved.save(&path).unwrap();
-        assert_eq!(DensityPredictor::load(&path, 7).unwrap(), saved);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
-        assert_eq!(saved.to_bytes().unwrap(), fs::read(&path).unwrap());
+        let bytes = fs::read(&path).unwrap();
+        assert_eq!(bytes, file(&tensors(7)));
+        assert_eq!(DensityPredictor::load(&path, 7).unwrap().to_bytes().unwrap(), bytes);
     }
 
     #[test]
@@ -175,21 +217,28 @@ mod tests {
 
     #[test]
     fn values_that_cannot_be_are_refused() {
-        let spoilt: [fn(&mut DensityPredictor); 4] = [
-            |p| p.layers[2].weight[5] = f32::NAN,
-            |p| p.layers[0].bias[0] = f32::INFINITY,
-            |p| p.standardization.std[1] = 0.0,
-            |p| p.layers[1].outputs = 128,
+        let spoil: [(&str, fn(&mut Vec<usize>, &mut Vec<f32>)); 5] = [
+            ("layers.2.weight", |_, values| values[5] = f32::NAN),
+            ("layers.0.bias", |_, values| values[0] = f32::INFINITY),
+            ("features.std", |_, values| values[1] = 0.0),
+            ("layers.1.weight", |shape, values| {
+                shape[0] = 128;
+                values.truncate(128 * 512);
+            }),
+            ("layers.3.weight", |shape, _| shape.reverse()),
         ];
-        for (i, spoil) in spoilt.into_iter().enumerate() {
-            let mut predictor = predictor(4);
-            spoil(&mut predictor);
-            if i == 3 {
-                predictor.layers[1].weight.truncate(128 * 512);
-                predictor.layers[1].bias.truncate(128);
-            }
-            assert!(matches!(read(&predictor.to_bytes().unwrap(), 4), Err(Error::Malformed { .. })), "{i}");
+        for (spoilt, change) in spoil {
+            let mut tensors = tensors(4);
+            let (_, shape, values) = tensors.iter_mut().find(|(name, ..)| name == spoilt).unwrap();
+            change(shape, values);
+            let error = read(&file(&tensors), 4).unwrap_err();
+            assert!(
+                matches!(&error, Error::Malformed { .. }) && error.to_string().contains(spoilt),
+                "{error}"
+            );
         }
+        let missing = file(&tensors(4)[1..]);
+        assert!(read(&missing, 4).unwrap_err().to_string().contains("layers.0.weight"));
     }
 
     #[test]

@@ -1,20 +1,21 @@
 //! Features to mean 0 and deviation 1, column by column.
 
 use crate::error::{Error, Result};
+use candle_core::{Device, Tensor};
 use ndarray::ArrayView2;
 
-/// Deviations below this share of the widest column's are raised to it. Pseudo density comes of Euclidean distances, in
+/// Deviations below this fraction of the largest column's are raised to it. Pseudo density follows from Euclidean distances, in
 /// which such a column (a dead unit of the extractor, say) has no part; dividing by its own deviation would let a stray
 /// value there outweigh everything.
 const SMALLEST_RELATIVE_STD: f64 = 1e-3;
 
 /// What is subtracted from and divided out of each column.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Standardization {
-    /// Means, `[D]`.
-    pub mean: Vec<f32>,
-    /// Deviations, `[D]`, above 0.
-    pub std: Vec<f32>,
+    /// Means, `[D]`, float32.
+    pub mean: Tensor,
+    /// Deviations, `[D]`, float32, above 0.
+    pub std: Tensor,
 }
 
 impl Standardization {
@@ -41,13 +42,34 @@ impl Standardization {
         }
         let widest = std.iter().copied().fold(0.0, f64::max);
         let floor = (SMALLEST_RELATIVE_STD * widest).max(f64::from(f32::MIN_POSITIVE));
-        let std = std.iter().map(|std| std.max(floor) as f32).collect();
-        Ok(Standardization { mean: mean.iter().map(|mean| *mean as f32).collect(), std })
+        let row = |values: &mut dyn Iterator<Item = f64>| {
+            Tensor::from_iter(values.map(|value| value as f32), &Device::Cpu)
+        };
+        Ok(Standardization {
+            mean: row(&mut mean.into_iter())?,
+            std: row(&mut std.into_iter().map(|std| std.max(floor)))?,
+        })
     }
 
-    /// One standardised value of column `column`.
-    pub fn apply(&self, column: usize, value: f32) -> f32 {
-        ((f64::from(value) - f64::from(self.mean[column])) / f64::from(self.std[column])) as f32
+    /// Number of columns.
+    pub fn width(&self) -> usize {
+        self.mean.elem_count()
+    }
+
+    /// Features `[B, D]`, standardised.
+    ///
+    /// # Errors
+    /// What candle's operations return.
+    pub fn apply(&self, features: &Tensor) -> Result<Tensor> {
+        Ok(features.broadcast_sub(&self.mean)?.broadcast_div(&self.std)?)
+    }
+
+    /// The same on another device.
+    ///
+    /// # Errors
+    /// What the device returns.
+    pub fn to_device(&self, device: &Device) -> Result<Standardization> {
+        Ok(Standardization { mean: self.mean.to_device(device)?, std: self.std.to_device(device)? })
     }
 }
 
@@ -56,19 +78,27 @@ mod tests {
     use super::*;
     use ndarray::array;
 
+    fn values(tensor: &Tensor) -> Vec<f32> {
+        tensor.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    fn applied(found: &Standardization, row: [f32; 2]) -> Vec<f32> {
+        values(&found.apply(&Tensor::new(&[row], &Device::Cpu).unwrap()).unwrap())
+    }
+
     #[test]
     fn columns_get_mean_zero_and_deviation_one() {
         let features = array![[1.0f32, 1000.0], [3.0, 1004.0], [99.0, 99.0]];
         let found = Standardization::fit(features.view(), &[0, 1]).unwrap();
-        assert_eq!(found, Standardization { mean: vec![2.0, 1002.0], std: vec![1.0, 2.0] });
-        assert_eq!([found.apply(0, 3.0), found.apply(1, 1000.0)], [1.0, -1.0]);
+        assert_eq!((values(&found.mean), values(&found.std)), (vec![2.0, 1002.0], vec![1.0, 2.0]));
+        assert_eq!(applied(&found, [3.0, 1000.0]), [1.0, -1.0]);
     }
 
     #[test]
     fn dead_columns_are_not_blown_up() {
         let features = array![[0.0f32, 5.0, 0.0], [1000.0, 5.0, 1e-6]];
         let found = Standardization::fit(features.view(), &[0, 1]).unwrap();
-        assert_eq!(found.std, [500.0, 0.5, 0.5]);
+        assert_eq!(values(&found.std), [500.0, 0.5, 0.5]);
     }
 
     #[test]
@@ -76,7 +106,9 @@ mod tests {
         for scale in [2e-38f32, 3e38] {
             let features = array![[-scale, scale], [scale, -scale]];
             let found = Standardization::fit(features.view(), &[0, 1]).unwrap();
-            assert!((found.apply(0, scale) - 1.0).abs() < 1e-2 && found.std.iter().all(|std| *std > 0.0));
+            let applied = applied(&found, [scale, -scale]);
+            assert!(applied.iter().all(|value| (value.abs() - 1.0).abs() < 1e-2), "{applied:?}");
+            assert!(values(&found.std).iter().all(|std| *std > 0.0));
         }
         assert!(Standardization::fit(array![[1.0], [f32::INFINITY]].view(), &[0, 1]).is_err());
     }

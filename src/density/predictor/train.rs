@@ -1,22 +1,25 @@
 //! Training of the density predictor: split, epochs, early stopping, and how good it became.
 
-use super::adam::Adam;
-use super::linear::Linear;
-use super::network::Network;
+use super::file::{bias_name, weight_name};
 use super::standardize::Standardization;
-use super::step::Trainer;
-use super::{DensityPredictor, layer_widths, predict};
+use super::{DensityPredictor, layer_widths, linear_layers, select};
 use crate::density::correlation::spearman;
-use crate::density::random::{Purpose, keyed};
 use crate::error::{Error, Result};
+use crate::ops::linear::linear;
 use crate::progress::{Progress, check_stop};
+use crate::random::{Purpose, keyed};
+use crate::train::{Adam, AdamConfig};
+use candle_core::{Device, Tensor, Var};
+use candle_nn::{Linear, loss};
 use ndarray::ArrayView2;
+use rand::RngExt;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-/// The published settings (Li et al., section 4.1); the optimiser is [`Adam::default`].
+/// The published settings (Li et al., section 4.1).
 const BATCH: usize = 64;
 const EPOCHS: usize = 100;
+const ADAM: AdamConfig = AdamConfig { lr: 1e-3, beta1: 0.9, beta2: 0.999 };
 /// One row in five is held out.
 const VALIDATION_SHARE: usize = 5;
 /// Epochs without a better validation error before training stops (ours; the best epoch is kept either way).
@@ -44,7 +47,7 @@ pub struct PredictorQuality {
 }
 
 impl DensityPredictor {
-    /// Trains a predictor of `densities` `[N]` (rule 2) on `features` `[N, D]`. The same seed gives the same bytes at any
+    /// Trains a predictor of pseudo densities `[N]` on `features` `[N, D]`. The same seed gives the same bytes at any
     /// thread count.
     ///
     /// # Errors
@@ -59,31 +62,32 @@ impl DensityPredictor {
         let targets = check(features, densities)?;
         let (train_rows, validation_rows) = split(densities.len(), seed);
         let standardization = Standardization::fit(features, &train_rows)?;
-        let mut layers: Vec<Linear> = (0u64..)
-            .zip(layer_widths(features.ncols()))
-            .map(|(number, (inputs, outputs))| {
-                Linear::random(inputs, outputs, &mut keyed(seed, Purpose::Weights, number))
-            })
-            .collect();
+        let parameters = initial_parameters(features.ncols(), seed)?;
+        let layers = linear_layers(
+            features.ncols(),
+            parameters.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect(),
+        )?;
+        let mut adam = Adam::new(parameters.iter().map(|(name, var)| (name.as_str(), var)), ADAM)?;
         let validation: Vec<f64> = validation_rows.iter().map(|&row| densities[row]).collect();
-        let mut trainer = Trainer::new(Network::pack(&layers), Adam::default(), BATCH);
-        let mut best: Option<PredictorQuality> = None;
+        let mut best: Option<(DensityPredictor, PredictorQuality)> = None;
         let mut epochs = 0;
         progress.start("train density predictor", EPOCHS as u64, "epochs");
         for epoch in 1..=EPOCHS {
             let mut order = train_rows.clone();
-            order.shuffle(&mut keyed(seed, Purpose::Epoch, epoch as u64));
+            order.shuffle(&mut keyed(seed, Purpose::PredictorEpoch, epoch as u64));
             for batch in order.chunks(BATCH) {
                 check_stop(|| "the density predictor is trained from the start next time".to_string())?;
-                trainer.step(features, &standardization, &targets, batch);
+                let x = standardization.apply(&select(features, batch)?)?;
+                let y = Tensor::from_iter(batch.iter().map(|&row| targets[row]), &Device::Cpu)?;
+                adam.step(&loss::mse(&forward(&layers, x)?, &y)?.backward()?, 1.0)?;
             }
             epochs = epoch;
             progress.advance(1);
-            let predicted = predict(&trainer.network, &standardization, features, &validation_rows);
+            let predictor = DensityPredictor::new(standardization.clone(), copied(&layers)?)?;
+            let predicted = predictor.predict_selected(features, &validation_rows)?;
             let mse = mean_squared_error(&predicted, &validation);
-            if mse.is_finite() && best.is_none_or(|best| mse < best.mse) {
-                trainer.network.unpack(&mut layers);
-                best = Some(PredictorQuality {
+            if mse.is_finite() && best.as_ref().is_none_or(|(_, best)| mse < best.mse) {
+                let quality = PredictorQuality {
                     mse,
                     r2: r2(mse, &validation),
                     spearman: spearman(
@@ -94,18 +98,57 @@ impl DensityPredictor {
                     best_epoch: epoch,
                     train_rows: train_rows.len(),
                     validation_rows: validation.len(),
-                });
+                };
+                best = Some((predictor, quality));
             }
-            if epoch >= best.map_or(0, |best| best.best_epoch) + PATIENCE {
+            if epoch >= best.as_ref().map_or(0, |(_, best)| best.best_epoch) + PATIENCE {
                 break;
             }
         }
         progress.finish();
-        let best = best.ok_or_else(|| {
+        let (predictor, quality) = best.ok_or_else(|| {
             Error::data("the training of the density predictor diverged", "use a smaller --exponent")
         })?;
-        Ok((DensityPredictor { standardization, layers }, PredictorQuality { epochs, ..best }))
+        Ok((predictor, PredictorQuality { epochs, ..quality }))
     }
+}
+
+/// Weights and biases as `torch.nn.Linear` draws them: Kaiming-uniform with `a = sqrt(5)`, which is uniform within
+/// `1 / sqrt(inputs)` for both. From our generator, since candle's own on the CPU takes no seed.
+fn initial_parameters(width: usize, seed: u64) -> Result<Vec<(String, Var)>> {
+    let mut parameters = Vec::new();
+    for (number, (inputs, outputs)) in layer_widths(width).into_iter().enumerate() {
+        let mut rng = keyed(seed, Purpose::PredictorWeights, number as u64);
+        let bound = 1.0 / (inputs as f32).sqrt();
+        for (name, shape) in [(weight_name(number), &[outputs, inputs][..]), (bias_name(number), &[outputs])]
+        {
+            let count = shape.iter().product();
+            let values: Vec<f32> = (0..count).map(|_| (2.0 * rng.random::<f32>() - 1.0) * bound).collect();
+            parameters.push((name, Var::from_vec(values, shape, &Device::Cpu)?));
+        }
+    }
+    Ok(parameters)
+}
+
+/// Standardised features `[B, D]` to predicted densities `[B]`, differentiable with respect to the layers' variables. Products are ours:
+/// those of candle (`Linear`'s own) take several times as long with their gradients, and may round otherwise with other threads.
+fn forward(layers: &[Linear], mut x: Tensor) -> Result<Tensor> {
+    for (number, layer) in layers.iter().enumerate() {
+        x = linear(&x, layer.weight(), layer.bias())?;
+        if number + 1 < layers.len() {
+            x = x.relu()?;
+        }
+    }
+    Ok(x.squeeze(1)?)
+}
+
+/// The layers as they are now: a step changes variables in place.
+fn copied(layers: &[Linear]) -> Result<Vec<Linear>> {
+    let copy = |tensor: &Tensor| tensor.detach().copy();
+    let layers = layers
+        .iter()
+        .map(|layer| Ok(Linear::new(copy(layer.weight())?, layer.bias().map(copy).transpose()?)));
+    Ok(layers.collect::<candle_core::Result<_>>()?)
 }
 
 /// The densities in single precision.
@@ -135,7 +178,7 @@ fn check(features: ArrayView2<f32>, densities: &[f64]) -> Result<Vec<f32>> {
 /// Rows to train on and rows held out, each ascending.
 fn split(rows: usize, seed: u64) -> (Vec<usize>, Vec<usize>) {
     let mut train: Vec<usize> = (0..rows).collect();
-    train.shuffle(&mut keyed(seed, Purpose::Split, 0));
+    train.shuffle(&mut keyed(seed, Purpose::PredictorSplit, 0));
     let mut validation = train.split_off(rows - rows / VALIDATION_SHARE);
     train.sort_unstable();
     validation.sort_unstable();
@@ -175,6 +218,24 @@ mod tests {
         };
         let densities = features.rows().into_iter().map(|row| density(row.as_slice().unwrap())).collect();
         (features, densities)
+    }
+
+    #[test]
+    fn initial_weights_are_uniform_within_the_bound_of_torch() {
+        let parameters = initial_parameters(400, 1).unwrap();
+        assert_eq!(parameters.len(), 8);
+        for (name, bound) in [("layers.0.weight", 0.05f32), ("layers.1.weight", 512f32.sqrt().recip())] {
+            let (_, var) = parameters.iter().find(|(found, _)| found == name).unwrap();
+            let values: Vec<f32> = var.flatten_all().unwrap().to_vec1().unwrap();
+            assert!(values.iter().all(|w| w.abs() <= bound));
+            let n = values.len() as f32;
+            let mean = values.iter().sum::<f32>() / n;
+            let variance = values.iter().map(|w| w * w).sum::<f32>() / n;
+            assert!(
+                mean.abs() < 0.01 * bound && (variance / (bound * bound / 3.0) - 1.0).abs() < 0.01,
+                "{name}"
+            );
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::generate::options::ForwardOptions;
-use crate::generate::random::{Purpose, keyed};
+use crate::random::{Purpose, keyed};
 use candle_core::{Device, Tensor};
 use rand::RngExt;
 

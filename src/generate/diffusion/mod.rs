@@ -7,10 +7,10 @@ mod dropout;
 
 use super::info::{GeneratorInfo, LatentSpace};
 use super::options::ForwardOptions;
-use super::random::{Purpose, normals};
 use super::traits::{Denoiser, Generator};
 use super::variables::Variables;
 use crate::error::{Error, Result};
+use crate::random::{Purpose, keyed, normals};
 use candle_core::{DType, Device, Tensor};
 
 /// The longest wavelength of the time embedding, in radians per timestep.
@@ -112,7 +112,7 @@ impl<P: Process> Diffusion<P> {
         let count: usize = self.info.image_shape.dims().iter().product();
         let values: Vec<f64> = keys
             .iter()
-            .flat_map(|&key| normals(key, Purpose::SamplerNoise, timestep as u64).take(count))
+            .flat_map(|&key| normals(keyed(key, Purpose::SamplerNoise, timestep as u64)).take(count))
             .collect();
         Ok(Tensor::from_vec(values, like.dims(), &Device::Cpu)?
             .to_dtype(like.dtype())?

@@ -2,7 +2,7 @@
 //! network: colour, translation, cutout, drawn for each image by its key.
 
 use crate::error::Result;
-use crate::generate::random::{Purpose, keyed};
+use crate::random::{Purpose, keyed};
 use candle_core::{DType, Device, Tensor};
 use rand::RngExt;
 

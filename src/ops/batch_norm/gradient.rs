@@ -50,7 +50,7 @@ impl CustomOp3 for Gradients {
         let over_processes = self.0.reducer.as_ref().filter(|reducer| reducer.size() > 1).map(|reducer| {
             let own: Vec<[f32; 2]> = (0..channels).into_par_iter().map(sums).collect();
             let mut all = own.clone();
-            reducer.sum_f32(all.as_flattened_mut());
+            reducer.all_reduce_sum(all.as_flattened_mut());
             (own, all)
         });
         let write = |out: &mut [MaybeUninit<f32>]| {

@@ -1,4 +1,4 @@
-//! The ranks of a data-parallel run: one process each, which do the same thing to their share and add up what they found.
+//! The ranks of a data-parallel run: one process each, which do the same to their part of a batch and add up what they found.
 //! [`Single`] is a run of one process; with the feature `mpi`, `Mpi` is one that `mpirun` or `srun --mpi=pmix` has started, and with
 //! `nccl` its GPUs add up among themselves. Sums are taken in the order of ranks: every rank gets the same bits, and the same ones each time.
 
@@ -30,7 +30,7 @@ pub trait Collective: AllReduce {
     fn rank(&self) -> usize;
 
     /// The number of this one among those on the same machine, from 0.
-    fn local(&self) -> usize {
+    fn local_rank(&self) -> usize {
         0
     }
 
@@ -38,19 +38,19 @@ pub trait Collective: AllReduce {
     fn abort(&self, code: u8) -> !;
 
     /// Whether this is the rank that writes and speaks.
-    fn leads(&self) -> bool {
+    fn is_root(&self) -> bool {
         self.rank() == 0
     }
 
     /// Each value becomes its mean over all ranks.
-    fn mean_f64(&self, values: &mut [f64]) {
-        self.sum_f64(values);
+    fn all_reduce_mean_f64(&self, values: &mut [f64]) {
+        self.all_reduce_sum_f64(values);
         values.iter_mut().for_each(|value| *value /= self.size() as f64);
     }
 
     /// Returns once every rank has come here.
-    fn wait_for_all(&self) {
-        self.sum_f64(&mut [0.0]);
+    fn barrier(&self) {
+        self.all_reduce_sum_f64(&mut [0.0]);
     }
 }
 
@@ -63,9 +63,9 @@ impl AllReduce for Single {
         1
     }
 
-    fn sum_f32(&self, _: &mut [f32]) {}
+    fn all_reduce_sum(&self, _: &mut [f32]) {}
 
-    fn sum_f64(&self, _: &mut [f64]) {}
+    fn all_reduce_sum_f64(&self, _: &mut [f64]) {}
 }
 
 impl Collective for Single {

@@ -5,26 +5,26 @@ use candle_core::{Result, Tensor};
 /// The sum over `size` ranks of a tensor that each has in the same shape. Each rank adds up one block, in the order of ranks, and
 /// hands it to all, so that the bits depend neither on a library's choice of algorithm nor on the network.
 ///
-/// `deal` is given `[size, block]` and returns as much: row r is this rank's own row of what rank r gave. `gather` is given `[block]`
+/// `all_to_all` is given `[size, block]` and returns as much: row r is this rank's own row of what rank r gave. `all_gather` is given `[block]`
 /// and returns `[size, block]`: row r is what rank r gave.
 ///
 /// # Errors
-/// What `deal`, `gather` and candle's operations return.
+/// What `all_to_all`, `all_gather` and candle's operations return.
 pub fn sum_in_blocks(
     x: &Tensor,
     size: usize,
-    deal: impl FnOnce(&Tensor) -> Result<Tensor>,
-    gather: impl FnOnce(&Tensor) -> Result<Tensor>,
+    all_to_all: impl FnOnce(&Tensor) -> Result<Tensor>,
+    all_gather: impl FnOnce(&Tensor) -> Result<Tensor>,
 ) -> Result<Tensor> {
     let count = x.elem_count();
     let block = count.div_ceil(size);
     let padded = x.flatten_all()?.pad_with_zeros(0, 0, block * size - count)?;
-    let own = deal(&padded.reshape((size, block))?.contiguous()?)?;
+    let own = all_to_all(&padded.reshape((size, block))?.contiguous()?)?;
     let mut total = own.get(0)?;
     for rank in 1..size {
         total = (total + own.get(rank)?)?;
     }
-    gather(&total)?.flatten_all()?.narrow(0, 0, count)?.reshape(x.shape())
+    all_gather(&total)?.flatten_all()?.narrow(0, 0, count)?.reshape(x.shape())
 }
 
 #[cfg(test)]
@@ -42,17 +42,17 @@ mod tests {
             };
             all.iter().map(|x| padded(x).reshape((size, block)).unwrap()).collect()
         };
-        let deal = |given: &Tensor| {
+        let all_to_all = |given: &Tensor| {
             let rows = rows(given.dim(1)?);
             assert_eq!(rows[rank].to_vec2::<f32>()?, given.to_vec2::<f32>()?);
             Tensor::stack(&rows.iter().map(|row| row.i(rank).unwrap()).collect::<Vec<_>>(), 0)
         };
-        let gather = |own: &Tensor| {
+        let all_gather = |own: &Tensor| {
             let sums = rows(own.dim(0)?).into_iter().reduce(|a, b| (a + b).unwrap()).unwrap();
             assert_eq!(sums.i(rank)?.to_vec1::<f32>()?, own.to_vec1::<f32>()?);
             Ok(sums)
         };
-        sum_in_blocks(&all[rank], size, deal, gather).unwrap()
+        sum_in_blocks(&all[rank], size, all_to_all, all_gather).unwrap()
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Which rows of a batch each rank of a data-parallel run works on. Every rank draws the whole batch and takes its own rows, so that
 //! the number of ranks changes no draw.
 
-use crate::collective::Ranks;
+use super::collective::Ranks;
 use crate::error::{Error, Result};
 use crate::ops::all_reduce::Reducer;
 use crate::shards::Shard;
@@ -9,18 +9,18 @@ use candle_core::Tensor;
 
 /// The rows of a batch that this rank works on, and the ranks that work on the others.
 #[derive(Debug, Clone)]
-pub struct Share {
+pub struct RankShard {
     batch: usize,
     rows: Vec<usize>,
     ranks: Ranks,
 }
 
-impl Share {
-    /// This rank's share of batches of `batch` images of which `group` belong together, as `Discriminator::group` has it: as many whole
+impl RankShard {
+    /// This rank's rows of batches of `batch` images of which `group` belong together, as `Discriminator::group` has it: as many whole
     /// groups as every other rank has.
     ///
     /// # Errors
-    /// [`Error::Usage`] if the batch cannot be dealt evenly.
+    /// [`Error::Usage`] if the batch cannot be split evenly.
     pub fn new(batch: usize, group: usize, ranks: &Ranks) -> Result<Self> {
         let (group, size) = (group.max(1), ranks.size());
         let groups = batch / group;
@@ -30,7 +30,7 @@ impl Share {
                 _ => (format!(" in groups of {group} that belong together"), group * size),
             };
             return Err(Error::usage(
-                format!("--batch {batch} cannot be dealt evenly to {size} ranks{whole}"),
+                format!("--batch {batch} cannot be split evenly over {size} ranks{whole}"),
                 format!("take a --batch that is a multiple of {unit}, or fewer ranks"),
             ));
         }
@@ -40,9 +40,9 @@ impl Share {
     }
 
     /// The same rows as far as they are among the first `count` of the batch.
-    pub fn first(&self, count: usize) -> Share {
+    pub fn first(&self, count: usize) -> RankShard {
         let rows = self.rows.iter().copied().filter(|row| *row < count).collect();
-        Share { batch: count, rows, ranks: Ranks::clone(&self.ranks) }
+        RankShard { batch: count, rows, ranks: Ranks::clone(&self.ranks) }
     }
 
     /// Rows of the whole batch.
@@ -55,26 +55,26 @@ impl Share {
         &self.ranks
     }
 
-    /// The same as networks take them, for statistics of the whole batch.
+    /// The ranks as networks take them, for statistics of the whole batch.
     pub fn reducer(&self) -> Reducer {
         self.ranks.clone()
     }
 
-    /// The own images of a step, counted over the run.
+    /// This rank's images of a step, counted over the run.
     pub fn images_of_step(&self, step: u64) -> Vec<u64> {
         self.rows.iter().map(|&row| step * self.batch as u64 + row as u64).collect()
     }
 
-    /// The own ones of the values of a batch.
-    pub fn of<T: Copy>(&self, values: &[T]) -> Vec<T> {
+    /// This rank's values of those of a batch.
+    pub fn select<T: Copy>(&self, values: &[T]) -> Vec<T> {
         self.rows.iter().map(|&row| values[row]).collect()
     }
 
-    /// The own rows of a tensor `[batch, …]`.
+    /// This rank's rows of a tensor `[batch, …]`.
     ///
     /// # Errors
     /// What candle's operations return.
-    pub fn of_tensor(&self, values: &Tensor) -> Result<Tensor> {
+    pub fn select_rows(&self, values: &Tensor) -> Result<Tensor> {
         if self.rows.len() == self.batch {
             return Ok(values.clone());
         }
@@ -88,7 +88,7 @@ impl Share {
         for (&row, &value) in self.rows.iter().zip(own) {
             all[row] = value;
         }
-        self.ranks.sum_f64(&mut all);
+        self.ranks.all_reduce_sum_f64(&mut all);
         all
     }
 }
@@ -96,8 +96,8 @@ impl Share {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collective::Collective;
     use crate::ops::all_reduce::AllReduce;
+    use crate::train::collective::Collective;
     use proptest::prelude::*;
     use std::sync::Arc;
 
@@ -112,8 +112,8 @@ mod tests {
         fn size(&self) -> usize {
             self.size
         }
-        fn sum_f32(&self, _: &mut [f32]) {}
-        fn sum_f64(&self, _: &mut [f64]) {}
+        fn all_reduce_sum(&self, _: &mut [f32]) {}
+        fn all_reduce_sum_f64(&self, _: &mut [f64]) {}
     }
 
     impl Collective for Mute {
@@ -127,12 +127,12 @@ mod tests {
 
     fn rows(batch: usize, group: usize, rank: usize, size: usize) -> Result<Vec<usize>> {
         let ranks: Ranks = Arc::new(Mute { rank, size });
-        Ok(Share::new(batch, group, &ranks)?.rows)
+        Ok(RankShard::new(batch, group, &ranks)?.rows)
     }
 
     proptest! {
         #[test]
-        fn every_row_is_dealt_once_in_order_and_groups_stay_whole(
+        fn every_row_is_on_one_rank_in_order_and_groups_stay_whole(
             size in 1usize..7, group in 1usize..7, each in 1usize..6
         ) {
             let groups = each * size;
@@ -161,21 +161,21 @@ mod tests {
     #[test]
     fn of_groups_of_even_size_each_rank_has_as_many_rows_in_the_first_half() {
         let ranks: Ranks = Arc::new(Mute { rank: 1, size: 3 });
-        let share = Share::new(24, 4, &ranks).unwrap();
-        assert_eq!(share.rows, [2, 3, 8, 9, 14, 15, 20, 21]);
-        assert_eq!(share.first(12).rows, [2, 3, 8, 9]);
+        let shard = RankShard::new(24, 4, &ranks).unwrap();
+        assert_eq!(shard.rows, [2, 3, 8, 9, 14, 15, 20, 21]);
+        assert_eq!(shard.first(12).rows, [2, 3, 8, 9]);
     }
 
     #[test]
-    fn what_cannot_be_dealt_is_refused_by_name() {
+    fn what_cannot_be_split_is_refused_by_name() {
         let error = rows(10, 1, 0, 4).unwrap_err();
-        assert!(error.to_string().contains("--batch 10 cannot be dealt evenly to 4 ranks"), "{error}");
+        assert!(error.to_string().contains("--batch 10 cannot be split evenly over 4 ranks"), "{error}");
         assert!(error.hint().unwrap().contains("multiple of 4,"));
         let error = rows(12, 4, 1, 2).unwrap_err();
         assert!(error.to_string().contains("groups of 4") && error.exit_code() == 2, "{error}");
         assert!(error.hint().unwrap().contains("multiple of 8,"));
         assert!(rows(10, 4, 0, 2).is_err());
-        // Alone there is nothing to deal.
+        // One rank takes any batch.
         assert_eq!(rows(10, 4, 0, 1).unwrap(), (0..10).collect::<Vec<_>>());
     }
 }

@@ -1,10 +1,13 @@
-//! Adam (Kingma and Ba 2015, algorithm 1) on the variables of a network, with moments that can be saved: on CPU and GPU alike, and on
-//! all ranks of a data-parallel run alike, since it takes the mean of their gradients.
+//! Adam (Kingma and Ba 2015, algorithm 1): on CPU and GPU alike, and on all ranks of a data-parallel run alike, since it takes the mean
+//! of their gradients.
+//!
+//! `candle_nn::AdamW` cannot take its place: it keeps its moments to itself, and a run that is continued needs them; and its step takes
+//! most of the time of training a small network, since each of its operations makes a tensor.
 
-use crate::collective::{Ranks, single};
+use super::collective::{Ranks, single};
+use super::fused;
 use crate::error::{Error, Result};
 use crate::formats::{HostTensor, StateDict, TensorData};
-use crate::generate::Variables;
 use crate::ops::all_reduce::{self, Reducer};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
@@ -23,7 +26,7 @@ pub struct AdamConfig {
 }
 
 /// Added to the root of the second moment, as in PyTorch.
-const EPSILON: f64 = 1e-8;
+pub(super) const EPSILON: f64 = 1e-8;
 
 impl AdamConfig {
     /// With a penalty that is computed at every `interval`-th step only (lazy regularisation, StyleGAN2 appendix B): rate and
@@ -49,26 +52,48 @@ struct Entry {
     second: Tensor,
 }
 
+/// The numbers of one step, with the corrections for moments that start at 0.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Step {
+    pub(super) beta1: f64,
+    pub(super) beta2: f64,
+    /// The step size over the correction of the first moment.
+    pub(super) step_size: f64,
+    /// The root of the correction of the second moment.
+    pub(super) root: f64,
+}
+
+impl Entry {
+    /// A step of candle's operations, on any device and in any type.
+    fn step(&mut self, gradient: &Tensor, Step { beta1, beta2, step_size, root }: Step) -> Result<()> {
+        self.first = ((&self.first * beta1)? + (gradient * (1.0 - beta1))?)?;
+        self.second = ((&self.second * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?;
+        let denominator = (self.second.sqrt()? / root)?.affine(1.0, EPSILON)?;
+        let moved = (self.variable.as_detached_tensor() - ((&self.first / denominator)? * step_size)?)?;
+        self.variable.set(&moved)?;
+        Ok(())
+    }
+}
+
 /// The names that moments are saved under.
 const FIRST: &str = "exp_avg";
 const SECOND: &str = "exp_avg_sq";
 
 impl Adam {
-    /// Of the parameters of `variables`, moments zero.
+    /// Of these named parameters, moments zero.
     ///
     /// # Errors
     /// What candle's operations return.
-    pub fn new(variables: &Variables, config: AdamConfig) -> Result<Self> {
-        let entries = variables
-            .parameters()
+    pub fn new<'a>(
+        parameters: impl IntoIterator<Item = (&'a str, &'a Var)>,
+        config: AdamConfig,
+    ) -> Result<Self> {
+        let entries = parameters
+            .into_iter()
             .map(|(name, variable)| {
-                let zeros = variable.zeros_like()?.detach();
-                Ok(Entry {
-                    name: name.into(),
-                    variable: variable.clone(),
-                    first: zeros.clone(),
-                    second: zeros,
-                })
+                // Two tensors, since each is changed in place.
+                let zeros = || Ok::<_, Error>(variable.zeros_like()?.detach());
+                Ok(Entry { name: name.into(), variable: variable.clone(), first: zeros()?, second: zeros()? })
             })
             .collect::<Result<_>>()?;
         Ok(Self { config, entries, steps: 0, ranks: single() })
@@ -92,15 +117,17 @@ impl Adam {
         self.steps += 1;
         let AdamConfig { lr, beta1, beta2 } = self.config;
         let correction = |beta: f64| 1.0 - beta.powf(self.steps as f64);
-        let (step_size, root) = (rate * lr / correction(beta1), correction(beta2).sqrt());
+        let step =
+            Step { beta1, beta2, step_size: rate * lr / correction(beta1), root: correction(beta2).sqrt() };
         let gradients = self.mean_gradients(gradients)?;
-        for (Entry { variable, first, second, .. }, gradient) in self.entries.iter_mut().zip(gradients) {
-            let Some(gradient) = gradient else { continue };
-            *first = ((&*first * beta1)? + (&gradient * (1.0 - beta1))?)?;
-            *second = ((&*second * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?;
-            let denominator = (second.sqrt()? / root)?.affine(1.0, EPSILON)?;
-            let moved = (variable.as_detached_tensor() - ((&*first / denominator)? * step_size)?)?;
-            variable.set(&moved)?;
+        for (entry, gradient) in self.entries.iter_mut().zip(gradients) {
+            match gradient {
+                Some(gradient) if fused::applies(&entry.variable) => {
+                    fused::step(&entry.variable, &gradient, &entry.first, &entry.second, step)?;
+                }
+                Some(gradient) => entry.step(&gradient, step)?,
+                None => {}
+            }
         }
         Ok(())
     }
@@ -168,18 +195,29 @@ impl Adam {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generate::{Builder, Init};
 
-    fn variables(dtype: DType) -> Variables {
-        let mut builder = Builder::from_nothing(3, Path::new("c"), dtype, &Device::Cpu);
-        builder.parameter("w", &[4], Init::Normal { mean: 0.0, std: 1.0 }).unwrap();
-        builder.parameter("unused", &[2], Init::Constant(5.0)).unwrap();
-        builder.finish(&[]).unwrap()
+    /// One parameter that the loss depends on and one that it does not.
+    struct Parameters {
+        w: Var,
+        unused: Var,
     }
 
-    fn gradients(variables: &Variables, step: usize) -> GradStore {
-        let w = variables.get("w").unwrap();
-        ((w.as_tensor() - 1.0).unwrap().sqr().unwrap() * (step as f64 + 0.5))
+    impl Parameters {
+        fn new(dtype: DType) -> Self {
+            let var = |values: &[f64]| {
+                Var::from_tensor(&Tensor::new(values, &Device::Cpu).unwrap().to_dtype(dtype).unwrap())
+                    .unwrap()
+            };
+            Self { w: var(&[0.3, -1.1, 2.0, 0.7]), unused: var(&[5.0, 5.0]) }
+        }
+
+        fn named(&self) -> [(&str, &Var); 2] {
+            [("w", &self.w), ("unused", &self.unused)]
+        }
+    }
+
+    fn gradients(parameters: &Parameters, step: usize) -> GradStore {
+        ((parameters.w.as_tensor() - 1.0).unwrap().sqr().unwrap() * (step as f64 + 0.5))
             .unwrap()
             .sum_all()
             .unwrap()
@@ -189,18 +227,18 @@ mod tests {
 
     const CONFIG: AdamConfig = AdamConfig { lr: 0.01, beta1: 0.5, beta2: 0.99 };
 
-    fn values(variables: &Variables, name: &str) -> Vec<f64> {
-        variables.get(name).unwrap().to_dtype(DType::F64).unwrap().to_vec1().unwrap()
+    fn values(variable: &Var) -> Vec<f64> {
+        variable.to_dtype(DType::F64).unwrap().to_vec1().unwrap()
     }
 
     #[test]
     fn ten_steps_are_algorithm_one() {
-        let variables = variables(DType::F64);
-        let mut adam = Adam::new(&variables, CONFIG).unwrap();
-        let mut x = values(&variables, "w");
+        let parameters = Parameters::new(DType::F64);
+        let mut adam = Adam::new(parameters.named(), CONFIG).unwrap();
+        let mut x = values(&parameters.w);
         let (mut m, mut v) = (vec![0.0; 4], vec![0.0; 4]);
         for step in 1..=10 {
-            adam.step(&gradients(&variables, step), 0.5).unwrap();
+            adam.step(&gradients(&parameters, step), 0.5).unwrap();
             for i in 0..4 {
                 let g = 2.0 * (x[i] - 1.0) * (step as f64 + 0.5);
                 m[i] = 0.5 * m[i] + 0.5 * g;
@@ -210,27 +248,54 @@ mod tests {
                 x[i] -= 0.5 * 0.01 * m_hat / (v_hat.sqrt() + 1e-8);
             }
         }
-        for (found, expected) in values(&variables, "w").iter().zip(&x) {
+        for (found, expected) in values(&parameters.w).iter().zip(&x) {
             assert!((found - expected).abs() < 1e-10, "{found} {expected}");
         }
-        assert_eq!(values(&variables, "unused"), [5.0, 5.0]);
+        assert_eq!(values(&parameters.unused), [5.0, 5.0]);
+    }
+
+    #[test]
+    fn the_fused_step_has_the_bits_of_candles_operations() {
+        let values = |seed: usize| -> Vec<f32> {
+            (0..40_001).map(|i| ((i * 7919 + seed * 31) % 1013) as f32 / 507.0 - 1.0).collect()
+        };
+        let entry = || {
+            let variable = Var::new(values(0), &Device::Cpu).unwrap();
+            let zeros = || variable.zeros_like().unwrap().detach();
+            Entry { name: String::new(), first: zeros(), second: zeros(), variable: variable.clone() }
+        };
+        let (fused, mut composed) = (entry(), entry());
+        assert!(fused::applies(&fused.variable));
+        for number in 1..6 {
+            let mut gradient = values(number);
+            gradient[..2].copy_from_slice(&[0.0, -0.0]);
+            let gradient = Tensor::new(gradient, &Device::Cpu).unwrap();
+            let step = Step { beta1: 0.9, beta2: 0.999, step_size: 1e-3 * number as f64, root: 0.03 };
+            fused::step(&fused.variable, &gradient, &fused.first, &fused.second, step).unwrap();
+            composed.step(&gradient, step).unwrap();
+        }
+        let bits =
+            |t: &Tensor| -> Vec<u32> { t.to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect() };
+        assert_eq!(bits(&fused.variable), bits(&composed.variable));
+        assert_eq!(bits(&fused.first), bits(&composed.first));
+        assert_eq!(bits(&fused.second), bits(&composed.second));
     }
 
     #[test]
     fn saved_moments_go_on_to_the_same_bits() {
-        let (a, b) = (variables(DType::F32), variables(DType::F32));
-        let mut of_a = Adam::new(&a, CONFIG).unwrap();
+        let (a, b) = (Parameters::new(DType::F32), Parameters::new(DType::F32));
+        let mut of_a = Adam::new(a.named(), CONFIG).unwrap();
         for step in 0..3 {
             of_a.step(&gradients(&a, step), 1.0).unwrap();
         }
-        let mut of_b = Adam::new(&b, CONFIG).unwrap();
-        b.load(&a.state_dict("x").unwrap()).unwrap();
+        let mut of_b = Adam::new(b.named(), CONFIG).unwrap();
+        b.w.set(&a.w.as_detached_tensor().copy().unwrap()).unwrap();
         of_b.load(&of_a.state_dict(Path::new("m")).unwrap(), of_a.steps()).unwrap();
         for step in 3..6 {
             of_a.step(&gradients(&a, step), 1.0).unwrap();
             of_b.step(&gradients(&b, step), 1.0).unwrap();
         }
-        assert_eq!(values(&a, "w"), values(&b, "w"));
+        assert_eq!(values(&a.w), values(&b.w));
         assert!(of_b.load(&StateDict::new("empty"), 1).unwrap_err().to_string().contains("empty"));
     }
 

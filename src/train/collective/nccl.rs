@@ -33,7 +33,7 @@ impl Nccl {
 
     fn open(&self, device: &CudaDevice) -> Result<Handle> {
         let opened = quietly(|| {
-            let mut bytes = match self.leads() {
+            let mut bytes = match self.is_root() {
                 true => Id::new().map_err(said)?.internal().map(|byte| byte as u8),
                 false => [0; 128],
             };
@@ -58,15 +58,15 @@ impl AllReduce for Nccl {
         self.mpi.size()
     }
 
-    fn sum_f32(&self, values: &mut [f32]) {
-        self.mpi.sum_f32(values);
+    fn all_reduce_sum(&self, values: &mut [f32]) {
+        self.mpi.all_reduce_sum(values);
     }
 
-    fn sum_f64(&self, values: &mut [f64]) {
-        self.mpi.sum_f64(values);
+    fn all_reduce_sum_f64(&self, values: &mut [f64]) {
+        self.mpi.all_reduce_sum_f64(values);
     }
 
-    fn sum_on_device(&self, x: &Tensor) -> Result<Option<Tensor>> {
+    fn all_reduce_sum_on_device(&self, x: &Tensor) -> Result<Option<Tensor>> {
         let Device::Cuda(device) = x.device() else { return Ok(None) };
         let mut comm = self.comm.lock().unwrap_or_else(PoisonError::into_inner);
         let Handle(comm) = match comm.take() {
@@ -75,7 +75,7 @@ impl AllReduce for Nccl {
         };
         let comm = &*comm;
         let exchange = |what| move |x: &Tensor| x.apply_op1_no_bwd(&Exchange { comm, what });
-        sum_in_blocks(x, self.size(), exchange(What::Deal), exchange(What::Gather)).map(Some)
+        sum_in_blocks(x, self.size(), exchange(What::AllToAll), exchange(What::AllGather)).map(Some)
     }
 }
 
@@ -84,8 +84,8 @@ impl Collective for Nccl {
         self.mpi.rank()
     }
 
-    fn local(&self) -> usize {
-        self.mpi.local()
+    fn local_rank(&self) -> usize {
+        self.mpi.local_rank()
     }
 
     fn abort(&self, code: u8) -> ! {
@@ -102,9 +102,9 @@ impl fmt::Debug for Nccl {
 #[derive(Clone, Copy)]
 enum What {
     /// `[size, block]` to `[size, block]`: row r to rank r.
-    Deal,
+    AllToAll,
     /// `[block]` to `[size, block]`: to every rank.
-    Gather,
+    AllGather,
 }
 
 /// One exchange between all ranks, on the stream that candle computes on: what comes before has ended, what comes after waits.
@@ -122,18 +122,18 @@ impl Exchange<'_> {
             layout.contiguous_offsets().ok_or_else(|| Error::msg("values that do not lie side by side"))?;
         let size = self.comm.world_size();
         let block = match self.what {
-            What::Deal => (end - start) / size,
-            What::Gather => end - start,
+            What::AllToAll => (end - start) / size,
+            What::AllGather => end - start,
         };
         let device = own.device.clone();
         let own = own.as_cuda_slice::<T>()?.slice(start..end);
         // SAFETY: every value is received before any is read.
         let mut all = unsafe { device.alloc::<T>(block * size) }?;
         match self.what {
-            What::Gather => {
+            What::AllGather => {
                 self.comm.all_gather(&own, &mut all).map_err(failed)?;
             }
-            What::Deal => {
+            What::AllToAll => {
                 group_start().map_err(failed)?;
                 for peer in 0..size {
                     let place = peer * block..(peer + 1) * block;
@@ -158,8 +158,8 @@ impl CustomOp1 for Exchange<'_> {
 
     fn cuda_fwd(&self, own: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
         let shape = match self.what {
-            What::Deal => layout.shape().clone(),
-            What::Gather => (self.comm.world_size(), layout.shape().elem_count()).into(),
+            What::AllToAll => layout.shape().clone(),
+            What::AllGather => (self.comm.world_size(), layout.shape().elem_count()).into(),
         };
         let all = match own.dtype() {
             DType::F64 => self.of::<f64>(own, layout)?,

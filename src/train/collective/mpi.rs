@@ -19,7 +19,7 @@ const PANICKED: u8 = 101;
 /// The ranks of `MPI_COMM_WORLD`. MPI is shut down when this is dropped, which waits for the other ranks.
 pub struct Mpi {
     universe: Universe,
-    local: usize,
+    local_rank: usize,
 }
 
 impl Mpi {
@@ -32,8 +32,8 @@ impl Mpi {
         match initialize_with_threading(Threading::Serialized) {
             Some((universe, _)) => {
                 let world = universe.world();
-                let local = world.split_shared(world.rank()).rank() as usize;
-                Ok(Self { universe, local })
+                let local_rank = world.split_shared(world.rank()).rank() as usize;
+                Ok(Self { universe, local_rank })
             }
             None => Err(Error::usage("MPI is initialised already", "")),
         }
@@ -93,11 +93,11 @@ impl AllReduce for Mpi {
         self.universe.world().size() as usize
     }
 
-    fn sum_f32(&self, values: &mut [f32]) {
+    fn all_reduce_sum(&self, values: &mut [f32]) {
         self.sum(values);
     }
 
-    fn sum_f64(&self, values: &mut [f64]) {
+    fn all_reduce_sum_f64(&self, values: &mut [f64]) {
         self.sum(values);
     }
 }
@@ -107,8 +107,8 @@ impl Collective for Mpi {
         self.universe.world().rank() as usize
     }
 
-    fn local(&self) -> usize {
-        self.local
+    fn local_rank(&self) -> usize {
+        self.local_rank
     }
 
     fn abort(&self, code: u8) -> ! {

@@ -1,4 +1,4 @@
-//! Letters and digits of 5 x 7 pixels, for what is printed below the images of a grid.
+//! Letters and digits of 5 x 7 pixels, for the labels of a sheet of images.
 
 /// Columns of a glyph.
 const WIDTH: usize = 5;
