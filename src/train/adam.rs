@@ -5,7 +5,7 @@
 //! most of the time of training a small network, since each of its operations makes a tensor.
 
 use super::collective::{Ranks, single};
-use super::fused;
+use super::fused::{self, EPSILON, Step};
 use crate::error::{Error, Result};
 use crate::formats::{HostTensor, StateDict, TensorData};
 use crate::ops::all_reduce::{self, Reducer};
@@ -24,9 +24,6 @@ pub struct AdamConfig {
     /// Decay of the second moment.
     pub beta2: f64,
 }
-
-/// Added to the root of the second moment, as in PyTorch.
-pub(super) const EPSILON: f64 = 1e-8;
 
 impl AdamConfig {
     /// With a penalty that is computed at every `interval`-th step only (lazy regularisation, StyleGAN2 appendix B): rate and
@@ -50,17 +47,6 @@ struct Entry {
     variable: Var,
     first: Tensor,
     second: Tensor,
-}
-
-/// The numbers of one step, with the corrections for moments that start at 0.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Step {
-    pub(super) beta1: f64,
-    pub(super) beta2: f64,
-    /// The step size over the correction of the first moment.
-    pub(super) step_size: f64,
-    /// The root of the correction of the second moment.
-    pub(super) root: f64,
 }
 
 impl Entry {

@@ -1,9 +1,24 @@
 //! Adam's step on float32 parameters in the memory of the host: three passes in place instead of candle's seventeen that each make a
-//! tensor. Every number comes of the same operations in the same order, so the bits are the same.
+//! tensor. Every number comes from the same operations in the same order, so the bits are the same.
 
-use super::adam::Step;
 use candle_core::{CpuStorage, DType, InplaceOp2, InplaceOp3, Layout, Result, Tensor, Var, bail};
 use rayon::prelude::*;
+
+/// Added to the root of the second moment, as in PyTorch.
+pub const EPSILON: f64 = 1e-8;
+
+/// The numbers of one step, with the corrections for moments that start at 0.
+#[derive(Debug, Clone, Copy)]
+pub struct Step {
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// The step size over the correction of the first moment.
+    pub step_size: f64,
+    /// The root of the correction of the second moment.
+    pub root: f64,
+}
 
 /// Values that one task changes.
 const CHUNK: usize = 1 << 14;
@@ -81,7 +96,7 @@ impl InplaceOp3 for Move {
         let (first, second) = (floats(first, first_layout)?, floats(second, second_layout)?);
         check_lengths(self.name(), parameter, [first, second])?;
         let (over_root, epsilon, step_size) =
-            ((1.0 / self.root) as f32, super::adam::EPSILON as f32, self.step_size as f32);
+            ((1.0 / self.root) as f32, EPSILON as f32, self.step_size as f32);
         let moments = first.par_chunks(CHUNK).zip(second.par_chunks(CHUNK));
         parameter.par_chunks_mut(CHUNK).zip(moments).for_each(|(parameter, (first, second))| {
             for ((p, &m), &v) in parameter.iter_mut().zip(first).zip(second) {
