@@ -3,7 +3,7 @@
 //! The plain versions are the definition; the vector versions give their bits. They are written with intrinsics because compilers make
 //! far slower code of the plain ones (of the exact one eight times, with AVX2).
 
-use crate::ops::simd::{self, Isa};
+use crate::ops::simd;
 
 /// Lanes of the exact sum: element `k` is added to lane `k % EXACT_LANES`.
 const EXACT_LANES: usize = 16;
@@ -31,10 +31,10 @@ pub fn squared_l2_within(a: &[f32], b: &[f32], limit: f64) -> Option<f64> {
     match simd::isa() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `isa` gives only what the processor has.
-        Isa::Avx512 => unsafe { x86::exact_avx512(a, b, limit) },
+        simd::Isa::Avx512 => unsafe { x86::exact_avx512(a, b, limit) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Isa::Avx2 => unsafe { x86::exact_avx2(a, b, limit) },
+        simd::Isa::Avx2 => unsafe { x86::exact_avx2(a, b, limit) },
         _ => exact_lanes(a, b, limit),
     }
 }
@@ -51,10 +51,10 @@ pub fn squared_l2_f32(a: &[f32], b: &[f32], scale: f32) -> f32 {
     match simd::isa() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `isa` gives only what the processor has.
-        Isa::Avx512 => unsafe { x86::fast_avx512(a, b, scale) },
+        simd::Isa::Avx512 => unsafe { x86::fast_avx512(a, b, scale) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Isa::Avx2 => unsafe { x86::fast_avx2(a, b, scale) },
+        simd::Isa::Avx2 => unsafe { x86::fast_avx2(a, b, scale) },
         _ => fast_lanes(a, b, scale),
     }
 }

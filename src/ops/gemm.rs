@@ -5,7 +5,7 @@
 //! whatever the instruction set: AVX-512, AVX2 and NEON machines give the same bits, and no result depends
 //! on how many rows or columns are computed beside it.
 
-use super::simd::{self, Isa};
+use super::simd;
 
 /// Rows of a tile: the height of a packed panel of the left operand. Six rows of half a line are twelve accumulators, which
 /// with what they are multiplied by fill the sixteen registers of AVX2.
@@ -53,20 +53,20 @@ pub fn multiply_columns(columns: usize, start: Start, depth: usize, a: &[f32], b
     match simd::isa() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `isa` gives only what the processor has, and the lengths were checked above.
-        Isa::Avx512 if columns <= HALF => unsafe {
+        simd::Isa::Avx512 if columns <= HALF => unsafe {
             x86::tile_avx512::<1>(start, depth, a.as_ptr(), b.as_ptr(), tile);
         },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Isa::Avx512 => unsafe { x86::tile_avx512::<2>(start, depth, a.as_ptr(), b.as_ptr(), tile) },
+        simd::Isa::Avx512 => unsafe { x86::tile_avx512::<2>(start, depth, a.as_ptr(), b.as_ptr(), tile) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Isa::Avx2 => unsafe {
+        simd::Isa::Avx2 => unsafe {
             x86::tile_avx2(columns.div_ceil(HALF), start, depth, a.as_ptr(), b.as_ptr(), tile)
         },
         #[cfg(target_arch = "aarch64")]
         // SAFETY: every aarch64 processor has NEON, and the lengths were checked above.
-        Isa::Neon => unsafe { neon::tile(columns, start, depth, a.as_ptr(), b.as_ptr(), tile) },
+        simd::Isa::Neon => unsafe { neon::tile(columns, start, depth, a.as_ptr(), b.as_ptr(), tile) },
         _ => {
             if start == Start::Zeros {
                 *tile = ZERO_TILE;

@@ -6,7 +6,7 @@
 use super::frame::Frame;
 use crate::error::Result;
 use crate::ops::gemm::{MR, NR, Tile, ZERO_TILE, multiply_panels};
-use crate::ops::simd::{self, Isa, Kernel};
+use crate::ops::simd::{self, Kernel};
 use crate::progress::{Progress, check_stop};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -294,7 +294,9 @@ fn above_thresholds(
     match simd::isa() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `isa` gives only what the processor has.
-        Isa::Avx512 => unsafe { x86::above_avx512(tile, half_left, floor_left, half_right, floor_right) },
+        simd::Isa::Avx512 => unsafe {
+            x86::above_avx512(tile, half_left, floor_left, half_right, floor_right)
+        },
         _ => simd::run(Above { tile, half_left, floor_left, half_right, floor_right }),
     }
 }
