@@ -2,6 +2,7 @@
 //! The one place that opens a device and says in a sentence why there is none; nothing else asks for drivers or libraries.
 
 use crate::error::{Error, Result};
+use crate::remedy::Remedy;
 use candle_core::{DType, Device};
 use serde::{Deserialize, Serialize};
 use std::panic::{self, AssertUnwindSafe};
@@ -85,15 +86,14 @@ impl DeviceChoice {
                 Ok(device) => Ok(Opened { device, remark: None }),
                 Err(reason) => cpu(Some(format!("CUDA cannot be used: {reason}; running on the CPU"))),
             },
-            DeviceChoice::Cuda(_) if !HAS_CUDA => Err(Error::usage(
-                "this program was built without CUDA",
-                "use --device cpu, or build it anew: cargo build --release --features cuda",
-            )),
+            DeviceChoice::Cuda(_) if !HAS_CUDA => {
+                Err(Error::usage("this program was built without CUDA", Remedy::BuildWithCuda))
+            }
             DeviceChoice::Cuda(number) => match open_cuda(number) {
                 Ok(device) => Ok(Opened { device, remark: None }),
                 Err(reason) => Err(Error::data(
                     format!("CUDA device {number} cannot be used: {reason}"),
-                    "`pd doctor` shows what there is; --device cpu runs on the processor",
+                    Remedy::UseProcessor,
                 )),
             },
         }
@@ -258,7 +258,7 @@ mod tests {
         let error = DeviceChoice::Cuda(0).open().unwrap_err();
         assert_eq!(error.exit_code(), 2);
         assert!(
-            error.to_string().contains("without CUDA") && error.hint().unwrap().contains("--features cuda")
+            error.to_string().contains("without CUDA") && error.hint().unwrap().contains("BuildWithCuda")
         );
     }
 }

@@ -1,12 +1,13 @@
 //! The error of the library: what failed (with the path), why, and what to do about it.
 
+use crate::remedy::Remedy;
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong. `Display` says what failed, `source()` why, [`Error::hint`] what to do.
+/// What can go wrong. `Display` says what failed, `source()` why, [`Error::remedy`] what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -27,27 +28,27 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it, in one phrase.
         reason: String,
-        /// The remedy; empty where there is none.
-        hint: String,
+        /// What can be done.
+        remedy: Remedy,
     },
     /// The numbers cannot be used: too few rows, not finite, constant, another width.
     #[error("{reason}")]
     Data {
         /// What is wrong with them.
         reason: String,
-        /// The remedy; empty where there is none.
-        hint: String,
+        /// What can be done.
+        remedy: Remedy,
     },
     /// The request contradicts itself or names something that does not exist (exit code 2).
     #[error("{reason}")]
     Usage {
         /// What is wrong with it.
         reason: String,
-        /// The remedy; empty where there is none.
-        hint: String,
+        /// What can be done.
+        remedy: Remedy,
     },
-    /// `--strict` and some input could not be used (exit code 3).
-    #[error("{path}: {reason} (--strict stops at the first)")]
+    /// The caller asked to stop at the first input that cannot be used (exit code 3).
+    #[error("{path}: {reason} (strict: stopped at the first input that cannot be used)")]
     Strict {
         /// The input, as it is named in results.
         path: String,
@@ -58,7 +59,7 @@ pub enum Error {
     #[error("interrupted")]
     Interrupted {
         /// What is kept and how to go on.
-        hint: String,
+        remedy: Remedy,
     },
     /// A tensor operation failed.
     #[error("tensor operation failed")]
@@ -73,37 +74,46 @@ impl Error {
     }
 
     /// A file whose content is not what it has to be.
-    pub fn malformed(path: impl AsRef<Path>, reason: impl Into<String>, hint: impl Into<String>) -> Error {
-        Error::Malformed { path: path.as_ref().to_path_buf(), reason: reason.into(), hint: hint.into() }
+    pub fn malformed(path: impl AsRef<Path>, reason: impl Into<String>, remedy: impl Into<Remedy>) -> Error {
+        Error::Malformed { path: path.as_ref().to_path_buf(), reason: reason.into(), remedy: remedy.into() }
     }
 
     /// Numbers that cannot be used.
-    pub fn data(reason: impl Into<String>, hint: impl Into<String>) -> Error {
-        Error::Data { reason: reason.into(), hint: hint.into() }
+    pub fn data(reason: impl Into<String>, remedy: impl Into<Remedy>) -> Error {
+        Error::Data { reason: reason.into(), remedy: remedy.into() }
     }
 
     /// A request that cannot be carried out as typed.
-    pub fn usage(reason: impl Into<String>, hint: impl Into<String>) -> Error {
-        Error::Usage { reason: reason.into(), hint: hint.into() }
+    pub fn usage(reason: impl Into<String>, remedy: impl Into<Remedy>) -> Error {
+        Error::Usage { reason: reason.into(), remedy: remedy.into() }
     }
 
     /// Puts the name of a set in front of an error about its numbers; other errors name what they are about.
     pub fn about(self, name: &str) -> Error {
         match self {
-            Error::Data { reason, hint } => Error::Data { reason: format!("{name}: {reason}"), hint },
+            Error::Data { reason, remedy } => Error::Data { reason: format!("{name}: {reason}"), remedy },
             other => other,
         }
     }
 
-    /// What to do about it, where something can be done.
-    pub fn hint(&self) -> Option<&str> {
+    /// What can be done about it, where something can.
+    pub fn remedy(&self) -> Option<&Remedy> {
         match self {
-            Error::Malformed { hint, .. }
-            | Error::Data { hint, .. }
-            | Error::Usage { hint, .. }
-            | Error::Interrupted { hint } => (!hint.is_empty()).then_some(hint),
+            Error::Malformed { remedy, .. }
+            | Error::Data { remedy, .. }
+            | Error::Usage { remedy, .. }
+            | Error::Interrupted { remedy } => (*remedy != Remedy::None).then_some(remedy),
             Error::Io { .. } | Error::Strict { .. } | Error::Tensor(_) => None,
         }
+    }
+
+    /// The words of the remedy, or its kind: what tests look at.
+    #[cfg(test)]
+    pub(crate) fn hint(&self) -> Option<String> {
+        self.remedy().map(|remedy| match remedy {
+            Remedy::Advice(words) => words.clone(),
+            kind => format!("{kind:?}"),
+        })
     }
 
     /// The exit code of the process: 1 failed, 2 wrong usage, 3 strict, 130 interrupted.

@@ -62,7 +62,9 @@ pub mod ops;
 pub mod perturb;
 pub mod progress;
 mod random;
+
 pub mod reference;
+pub mod remedy;
 pub mod report;
 pub mod sampling;
 pub mod shards;

@@ -36,10 +36,10 @@ pub fn stop_flag() -> Arc<AtomicBool> {
 /// To be called at safe points: [`Error::Interrupted`] once a stop was requested.
 ///
 /// # Errors
-/// [`Error::Interrupted`], with `hint` saying what is kept.
+/// [`Error::Interrupted`], with `hint` as its remedy: what is kept.
 pub fn check_stop(hint: impl Fn() -> String) -> Result<()> {
     if STOP.load(Ordering::SeqCst) {
-        return Err(Error::Interrupted { hint: hint() });
+        return Err(Error::Interrupted { remedy: hint().into() });
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use crate::density::{DensityPredictor, PseudoDensity};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, Silent};
 use crate::reference::{DensityBy, Reference, Scorer};
+use crate::remedy::Remedy;
 use candle_core::{Device, Var};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 
@@ -45,10 +46,7 @@ impl ReferenceDensity {
     /// [`Error::Usage`] if there is no predictor where `by` asks for one.
     pub fn new(scorer: Scorer, predictor: Option<DensityPredictor>, by: DensityBy) -> Result<Self> {
         if by == DensityBy::Predictor && predictor.is_none() {
-            return Err(Error::usage(
-                "the reference has no density predictor",
-                "run `pd index` without --no-predictor, or use --density knn",
-            ));
+            return Err(Error::usage("the reference has no density predictor", Remedy::TrainPredictor));
         }
         let lowest = scorer.distribution().sorted().first().copied().unwrap_or_default();
         let predictor = predictor.map(|predictor| BoundedPredictor { predictor, lowest });

@@ -1,5 +1,6 @@
 //! Arguments that several subcommands share. Defaults are here and nowhere else.
 
+use super::hints::hint;
 use super::similar;
 use super::terminal::Terminal;
 use crate::device::{DeviceChoice, Precision};
@@ -200,7 +201,7 @@ pub struct DensityArgs {
 
 /// Reads `--shard`.
 pub fn shard(text: &str) -> std::result::Result<ShardRequest, String> {
-    text.parse().map_err(|e: Error| e.hint().unwrap_or_default().to_owned())
+    text.parse().map_err(|e: Error| hint(&e).unwrap_or_default())
 }
 
 fn positive(text: &str) -> std::result::Result<f64, String> {

@@ -1,5 +1,6 @@
 //! `pd doctor`: whether everything that `pd` needs is there and works on this machine.
 
+use super::hints::hint;
 use super::output;
 use crate::device::{self, DeviceChoice};
 use crate::error::{Error, Result};
@@ -151,7 +152,10 @@ impl Report {
             let _ = write!(text, ": {error}");
             cause = error.source();
         }
-        let remedy = error.hint().filter(|_| remedy.is_empty()).unwrap_or(remedy).to_string();
+        let remedy = match remedy {
+            "" => hint(error).unwrap_or_default(),
+            words => words.to_owned(),
+        };
         self.problems.push(Problem { what: text, remedy });
     }
 

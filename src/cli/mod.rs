@@ -12,6 +12,7 @@ mod embed;
 mod eval;
 mod finetune;
 mod generator_args;
+mod hints;
 mod index;
 mod input;
 mod memory;

@@ -99,7 +99,7 @@ pub fn complain(error: &Error) {
         text += &format!("  caused by: {error}\n");
         cause = error.source();
     }
-    if let Some(hint) = error.hint() {
+    if let Some(hint) = super::hints::hint(error) {
         text += &format!("  hint: {hint}\n");
     }
     eprint!("{text}");

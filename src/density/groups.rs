@@ -5,6 +5,7 @@ use super::quantiles::Distribution;
 use crate::error::{Error, Result};
 use crate::neighbors::{NeighborIndex, Search};
 use crate::progress::Progress;
+use crate::remedy::Remedy;
 use ndarray::{ArrayView2, Axis};
 use std::collections::BTreeMap;
 
@@ -92,7 +93,7 @@ where
     if let (true, Some(first)) = (found.scored.is_empty(), found.unscored.first()) {
         return Err(Error::data(
             format!("no group could be scored; {}: {}", first.name, first.reason),
-            "use larger groups or a lower --k",
+            Remedy::FewerNeighbours(None),
         ));
     }
     Ok(found)

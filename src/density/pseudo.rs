@@ -2,6 +2,7 @@
 //! (Li et al., *Controlling the Fidelity and Diversity of Deep Generative Models via Pseudo Density*, TMLR 2024, section 3.1).
 
 use crate::error::{Error, Result};
+use crate::remedy::Remedy;
 use serde::{Deserialize, Serialize};
 
 /// The pseudo density, fitted to a reference: `rho(x) = raw(x) * N / sum_i raw(x_i)` with `raw(x) = (1 / d_K(x))^n`.
@@ -32,21 +33,21 @@ impl PseudoDensity {
     pub fn fit(mean_distances: &[f64], k: usize, exponent: f64) -> Result<(PseudoDensity, Vec<f64>)> {
         let rows = mean_distances.len();
         if k == 0 {
-            return Err(Error::usage("k is 0", "a row needs at least one neighbour: --k 10"));
+            return Err(Error::usage(
+                "k is 0",
+                "a row needs at least one neighbour; 10 is the published number",
+            ));
         }
         if !(exponent.is_finite() && exponent > 0.0) {
             return Err(Error::usage(
                 format!("the exponent {exponent} is not a positive number"),
-                "the published setting is --exponent 1",
+                "the published exponent is 1",
             ));
         }
         if rows <= k {
             return Err(Error::data(
                 format!("{rows} images cannot have {k} neighbours each"),
-                match rows {
-                    0..=2 => "add images".to_string(),
-                    _ => format!("add images, or lower --k to at most {}", rows - 1),
-                },
+                Remedy::FewerNeighbours(Some(rows.saturating_sub(1))),
             ));
         }
         if let Some(row) = mean_distances.iter().position(|d| !d.is_finite() || *d < 0.0) {
@@ -61,7 +62,7 @@ impl PseudoDensity {
                 format!(
                     "all {rows} mean neighbour distances are 0: the features are constant, or every image has {k} or more exact copies"
                 ),
-                "check the images and the extractor's weights; with copies, --duplicates collapse or a higher --k",
+                Remedy::CollapseDuplicates,
             ));
         }
         let mut model = PseudoDensity { k, exponent, rows, floor, scaled_sum: 1.0 };
@@ -170,14 +171,14 @@ mod tests {
         let error = PseudoDensity::fit(&distances, 10, 1.0).unwrap_err();
         assert!(matches!(error, Error::Data { .. }));
         assert!(error.to_string().contains("constant"), "{error}");
-        assert!(error.hint().unwrap().contains("--duplicates collapse"));
+        assert!(error.hint().unwrap().contains("CollapseDuplicates"));
     }
 
     #[test]
     fn as_many_neighbours_as_rows_are_refused_and_one_fewer_is_not() {
         let error = PseudoDensity::fit(&[1.0; 10], 10, 1.0).unwrap_err();
         assert_eq!(error.to_string(), "10 images cannot have 10 neighbours each");
-        assert_eq!(error.hint(), Some("add images, or lower --k to at most 9"));
+        assert_eq!(error.remedy(), Some(&Remedy::FewerNeighbours(Some(9))));
         assert!(PseudoDensity::fit(&[1.0; 11], 10, 1.0).is_ok());
         assert!(PseudoDensity::fit(&[], 1, 1.0).is_err());
     }

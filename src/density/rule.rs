@@ -6,6 +6,7 @@
 use super::quantiles::Distribution;
 use super::threshold::Threshold;
 use crate::error::{Error, Result};
+use crate::remedy::Remedy;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -98,7 +99,7 @@ impl Rule {
                     format!(
                         "the threshold {threshold} lies outside the densities of the reference, {lowest:.4} to {highest:.4}"
                     ),
-                    "give a percentile instead (--threshold p80)",
+                    Remedy::PercentileThreshold,
                 ))
             }
             Rule::Power { .. } => Ok(()),

@@ -4,6 +4,7 @@ use super::loaded::{LEAST_ROWS, LoadedExtractor, matrix};
 use super::preprocess;
 use crate::error::{Error, Result};
 use crate::images::Prepared;
+use crate::remedy::Remedy;
 use candle_core::{DType, Tensor, Var};
 use ndarray::{Array2, ArrayView1, ArrayView2};
 
@@ -102,7 +103,7 @@ impl LoadedExtractor {
 pub(crate) fn without_gradient(what: &str) -> Error {
     Error::usage(
         format!("{what} gives no gradient, which a search along it needs"),
-        "use a differentiable network (`pd weights list` shows the extractors), or `pd sample`, which only scores",
+        Remedy::DifferentiableExtractor,
     )
 }
 

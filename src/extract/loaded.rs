@@ -7,6 +7,7 @@ use crate::device::Precision;
 use crate::error::{Error, Result};
 use crate::formats::digest::{sha256, sha256_of_file};
 use crate::images::{Alpha, Fit, Prepared, Preprocessing};
+use crate::remedy::Remedy;
 use candle_core::{DType, Device, Tensor};
 use ndarray::Array2;
 use rayon::prelude::*;
@@ -55,7 +56,7 @@ impl ExtractorRequest {
         match self.precision {
             Some(Precision::Bf16) if on_cpu => Err(Error::usage(
                 "bfloat16 features are computed by CUDA devices only, and this one would be computed on the CPU",
-                "add --device cuda, or use --dtype f32",
+                Remedy::CudaOrFloat32,
             )),
             Some(Precision::Bf16) => Ok(self.precision),
             Some(Precision::F32) | None => Ok(None),
@@ -73,11 +74,11 @@ impl ExtractorRequest {
             (Some(file), _, _, None) | (None, Some(file), None, _) => Ok(Some(file)),
             (Some(file), ..) | (None, Some(file), ..) => Err(Error::usage(
                 format!("{} holds network and weights, but others are named too", file.display()),
-                "give the file alone: --extractor FILE.onnx",
+                Remedy::NameOnnxAlone,
             )),
             _ if self.onnx != OnnxRequest::default() => Err(Error::usage(
-                "--onnx-input, --onnx-output, --mean and --std are for ONNX files",
-                "leave them out, or name a file: --extractor FILE.onnx",
+                "inputs, outputs and colours of an ONNX file were given, but no such file",
+                Remedy::NameOnnxOrDropItsOptions,
             )),
             _ => Ok(None),
         }
@@ -150,7 +151,7 @@ impl LoadedExtractor {
             None => Ok(loaded),
             Some(difference) => Err(Error::usage(
                 format!("the reference was made differently: {difference}"),
-                "use what the reference was made with (--weights FILE names the weights), or make another reference",
+                Remedy::UseReferenceExtractor,
             )),
         }
     }
@@ -192,7 +193,7 @@ impl LoadedExtractor {
                 format!(
                     "the reference was made with an ONNX file (SHA-256 {digest}) that is not where it was"
                 ),
-                "name it: --extractor FILE.onnx",
+                Remedy::NameOnnxAlone,
             ));
         };
         let filled = ExtractorRequest {
@@ -381,7 +382,7 @@ mod tests {
     fn bfloat16_on_the_cpu_is_refused_and_a_reference_in_it_asks_for_it() {
         let request = ExtractorRequest { precision: Some(Precision::Bf16), ..ExtractorRequest::default() };
         let error = LoadedExtractor::load(&request).err().unwrap();
-        assert!(matches!(error, Error::Usage { .. }) && error.hint().unwrap().contains("--device cuda"));
+        assert!(matches!(error, Error::Usage { .. }) && error.hint().unwrap().contains("CudaOrFloat32"));
         let plain = LoadedExtractor::load(&ExtractorRequest::default()).unwrap();
         assert_eq!(plain.identity().precision, None);
         let coarse = Identity { precision: Some(Precision::Bf16), ..plain.identity().clone() };

@@ -5,6 +5,7 @@ use crate::formats::{HostTensor, TensorData, read_state_dict};
 use crate::ops::activation::Activation;
 use crate::ops::conv::{Conv2d, ConvConfig};
 use crate::ops::linear::Linear;
+use crate::remedy::Remedy;
 use candle_core::{DType, Device, Tensor};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -62,12 +63,7 @@ impl ParameterSource for FileParameters {
     }
 
     fn get(&self, name: &str, dims: &[usize]) -> Result<Tensor> {
-        let hint = || {
-            format!(
-                "the weights of `{}` belong here; `pd weights list` shows the known ones",
-                self.architecture
-            )
-        };
+        let hint = || Remedy::WeightsOf(self.architecture.to_string());
         let Some(tensor) = self.tensors.get(name) else {
             return Err(Error::malformed(
                 &self.path,

@@ -7,6 +7,7 @@ use crate::density::Rule;
 use crate::error::{Error, Result};
 use crate::generate::{ForwardOptions, Generator};
 use crate::random::{Purpose, keyed, normals};
+use crate::remedy::Remedy;
 use crate::train::RankShard;
 use candle_core::{DType, Device, Tensor};
 use rand::RngExt;
@@ -153,11 +154,10 @@ fn accepted(
         }
     }
     let reason = format!(
-        "of {drawn} generated images {} were accepted at step {step}: more than {max_draws} draws for each (--max-rejection)",
+        "of {drawn} generated images {} were accepted at step {step}: more than {max_draws} draws for each",
         count - missing
     );
-    let hint = "take a weight nearer to 1 or another threshold for the generated side, or --sides real";
-    Err(Error::data(reason, hint))
+    Err(Error::data(reason, Remedy::MilderGeneratedWeights))
 }
 
 /// The densities of candidates' images. These are made in eval mode: whether one is accepted must not depend on the others of its

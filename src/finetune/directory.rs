@@ -204,8 +204,8 @@ fn lock(path: &Path) -> Result<Option<File>> {
         Ok(()) => Ok(Some(opened)),
         Err(TryLockError::Error(_)) => Ok(None),
         Err(TryLockError::WouldBlock) => Err(Error::usage(
-            format!("another pd finetune is writing {}", path.display()),
-            "wait for it or choose another -o; processes that share a run are started by mpirun or srun --mpi=pmix",
+            format!("another process is writing {}", path.display()),
+            "wait for it, or choose another directory; ranks of one run are started by MPI",
         )),
     }
 }

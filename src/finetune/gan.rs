@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::generate::{
     Discriminator, ForwardOptions, GanLoss, Generator, Mode, NoiseMode, TrainContext, Variables,
 };
+use crate::remedy::Remedy;
 use crate::train::collective::Ranks;
 use crate::train::{Adam, AdamConfig, RankShard, warmup_rate};
 use candle_core::{DType, Device, Tensor};
@@ -103,11 +104,11 @@ impl Adversaries {
         let mut adam_of_g = config.adam;
         let mut group = discriminator.group(config.batch);
         if config.style_mixing > 0.0 {
-            check_layers(generator.as_ref(), "--style-mixing")?;
+            check_layers(generator.as_ref(), "style mixing", Remedy::DropStyleMixing)?;
         }
         let path_length = match config.path_length {
             Some(path) => {
-                check_layers(generator.as_ref(), "--path-length")?;
+                check_layers(generator.as_ref(), "path-length regularisation", Remedy::DropPathLength)?;
                 check_second_order()?;
                 adam_of_g = adam_of_g.lazy(path.interval);
                 group = PathLength::group(group);

@@ -5,6 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::generate::{Discriminator, ForwardOptions, GanLoss};
+use crate::remedy::Remedy;
 use candle_core::{Device, Tensor, Var};
 
 /// `log(1 + exp(x))` of each element, without overflow.
@@ -59,7 +60,7 @@ pub fn check_second_order() -> Result<()> {
         format!(
             "R1 and path-length regularisation need {SECOND_ORDER_VARIABLE}=1 in the environment before the first gradient is computed"
         ),
-        "`pd finetune` sets it where --gamma or --path-length asks for one, or the family does",
+        Remedy::AllowSecondOrder,
     ))
 }
 

@@ -5,6 +5,7 @@ use super::batches::{fixed_latents, normals_of_images};
 use crate::error::{Error, Result};
 use crate::generate::{Builder, ForwardOptions, Generator, Init, Variables};
 use crate::random::{Purpose, keyed};
+use crate::remedy::Remedy;
 use crate::train::RankShard;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
@@ -32,13 +33,13 @@ fn layers(generator: &dyn Generator) -> Option<usize> {
 ///
 /// # Errors
 /// [`Error::Usage`] naming what was asked for.
-pub fn check_layers(generator: &dyn Generator, what: &str) -> Result<()> {
+pub fn check_layers(generator: &dyn Generator, what: &str, remedy: Remedy) -> Result<()> {
     match layers(generator) {
         Some(_) => Ok(()),
         None => {
             let reason =
                 format!("{} has no latents for each layer, which {what} needs", generator.info().family);
-            Err(Error::usage(reason, format!("leave {what} out")))
+            Err(Error::usage(reason, remedy))
         }
     }
 }

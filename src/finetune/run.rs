@@ -8,6 +8,7 @@ use super::sheet::Sheet;
 use super::trainer::{Scalars, Trainer};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, check_stop};
+use crate::remedy::Remedy;
 use crate::train::collective::{Collective, Ranks};
 use candle_core::Device;
 
@@ -90,7 +91,7 @@ pub fn run(
                     "step {step} is saved in {}; the same command continues",
                     directory.path().display()
                 );
-                return Err(Error::Interrupted { hint });
+                return Err(Error::Interrupted { remedy: hint.into() });
             }
         }
         let final_step = step + 1 == schedule.steps;
@@ -143,7 +144,7 @@ pub fn run_worker(trainer: &mut dyn Trainer, directory: &RunDirectory, schedule:
             Next::End => return Ok(()),
             Next::Stop => {
                 ranks.barrier();
-                return Err(Error::Interrupted { hint: String::new() });
+                return Err(Error::Interrupted { remedy: Remedy::None });
             }
         }
         trainer.step(step, is_due(step + 1, schedule.log_every, step + 1 == schedule.steps))?;
@@ -186,7 +187,7 @@ fn evaluated(
             trainer.ranks().barrier();
             let hint =
                 format!("{} keeps the last state; the same command continues", directory.path().display());
-            Err(Error::Interrupted { hint })
+            Err(Error::Interrupted { remedy: hint.into() })
         }
         found => found,
     }
@@ -208,11 +209,7 @@ fn patience_is_over(log: &Log, patience: Option<u64>) -> bool {
 
 fn diverged(what: &str, step: u64, directory: &RunDirectory) -> Error {
     let reason = format!("training diverged at step {step}: {what}");
-    let hint = format!(
-        "the snapshots in {} are from before; start anew with a lower --lr, a weight nearer to 1, or --gamma for R1",
-        directory.path().display()
-    );
-    Error::data(reason, hint)
+    Error::data(reason, Remedy::MilderTraining(directory.path().into()))
 }
 
 fn check_losses(scalars: &[(&'static str, f64)], step: u64, directory: &RunDirectory) -> Result<()> {
@@ -262,7 +259,10 @@ mod tests {
         let run = RunDirectory::open(&directory.path().join("run"), &serde_json::Map::new()).unwrap();
         assert!(check_losses(&[("g_loss", 1.0)], 3, &run).is_ok());
         let error = check_losses(&[("g_loss", f64::NAN)], 3, &run).unwrap_err();
-        assert!(error.to_string().contains("step 3") && error.hint().unwrap().contains("--lr"), "{error}");
+        assert!(
+            error.to_string().contains("step 3") && error.hint().unwrap().contains("MilderTraining"),
+            "{error}"
+        );
         let mut log = Log::open(directory.path(), None).unwrap();
         for step in 1..=COLLAPSED_REPORTS as u64 {
             assert!(check_collapse(&log, step, &run).is_ok());

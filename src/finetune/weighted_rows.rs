@@ -3,6 +3,7 @@
 use crate::density::{Rule, cumulative_weights, effective_sample_size, log_mean_weight};
 use crate::error::{Error, Result};
 use crate::random::{Purpose, keyed};
+use crate::remedy::Remedy;
 use rand::RngExt;
 
 /// How weights are cut at a multiple of their mean (truncated importance sampling, Ionides 2008), and cut lower until the effective
@@ -64,7 +65,7 @@ impl WeightedRows {
         };
         if let Some(row) = densities.iter().position(|rho| !usable(rho)) {
             let reason = format!("the density of image {row} is {}", densities[row]);
-            return Err(Error::data(reason, "run `pd index` on the reference again"));
+            return Err(Error::data(reason, Remedy::IndexReference(None)));
         }
         let log_weight = |rho: f64| match rule {
             Some(rule) => rule.log_weight(rho, None),

@@ -5,6 +5,7 @@ use super::element::expansion_limit;
 use super::npy::{into_matrix, read_array, read_header, read_npy};
 use super::safetensors::SafetensorsReader;
 use crate::error::{Error, Result};
+use crate::remedy::Remedy;
 use ndarray::{Array2, Axis, concatenate};
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
@@ -99,7 +100,7 @@ pub fn read_features(path: impl AsRef<Path>, key: Option<&str>) -> Result<Array2
 fn npy(path: &Path, key: Option<&str>) -> Result<Array2<f32>> {
     if let Some(key) = key {
         let reason = format!("{} holds one array without a name, not `{key}`", path.display());
-        return Err(Error::usage(reason, "leave --key out"));
+        return Err(Error::usage(reason, Remedy::DropArrayName));
     }
     read_npy(path)
 }
@@ -171,7 +172,7 @@ fn not_chosen(path: &Path, key: Option<&str>, arrays: Vec<(String, Vec<usize>)>)
         Some(key) => format!("{} holds no array `{key}`", path.display()),
         None => format!("{} holds several arrays", path.display()),
     };
-    Error::usage(reason, format!("--key NAME, one of: {}", known.join(", ")))
+    Error::usage(reason, Remedy::NameArray(known))
 }
 
 #[cfg(test)]

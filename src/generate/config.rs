@@ -1,6 +1,7 @@
 //! `config.json` of a generator directory, and the checks that its sizes pass before anything is made of them.
 
 use crate::error::{Error, Result};
+use crate::remedy::Remedy;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::ops::RangeInclusive;
@@ -119,6 +120,6 @@ pub fn square_image(path: &Path, pixels: Option<usize>) -> Result<[usize; 3]> {
     };
     square(1).or_else(|| square(3)).ok_or_else(|| {
         let reason = format!("a network of {pixels} values for each image has no square images");
-        Error::malformed(path, reason, "give its sizes with --config")
+        Error::malformed(path, reason, Remedy::GiveConfiguration)
     })
 }

@@ -2,6 +2,7 @@
 
 use super::options::{ForwardOptions, NoiseMode};
 use crate::error::{Error, Result};
+use crate::remedy::Remedy;
 use candle_core::Tensor;
 use serde_json::Value;
 
@@ -156,12 +157,12 @@ impl GeneratorInfo {
                     space.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", "),
                     space.name
                 );
-                return Err(Error::usage(reason, "latents of another generator, or another --space?"));
+                return Err(Error::usage(reason, Remedy::CheckSpace));
             }
         };
         check_classes(self.family, self.class_count, options.classes, rows)?;
         if options.truncation.is_some() && !self.truncates {
-            return Err(Error::usage(format!("{} has no truncation", self.family), "leave --trunc out"));
+            return Err(Error::usage(format!("{} has no truncation", self.family), Remedy::DropTruncation));
         }
         match options.keys {
             Some(keys) if keys.len() != rows => {
@@ -221,9 +222,9 @@ fn check_classes(family: &str, count: usize, classes: Option<&[u32]>, rows: usiz
         None if count == 0 => Ok(()),
         None => Err(Error::usage(
             format!("{family} has {count} classes and was given none"),
-            format!("give --class, from 0 to {}", count - 1),
+            Remedy::GiveClass(count),
         )),
-        Some(_) if count == 0 => Err(Error::usage(format!("{family} has no classes"), "leave --class out")),
+        Some(_) if count == 0 => Err(Error::usage(format!("{family} has no classes"), Remedy::DropClass)),
         Some(classes) if classes.len() != rows => {
             Err(Error::usage(format!("{} classes were given for {rows} images", classes.len()), ""))
         }

@@ -10,6 +10,7 @@ use super::traits::{Discriminator, Generator};
 use super::variables::Builder;
 use crate::error::{Error, Result};
 use crate::formats::{StateDict, read_state_dict, torch};
+use crate::remedy::Remedy;
 use candle_core::{DType, Device};
 use serde_json::Value;
 use std::io::Read;
@@ -159,7 +160,7 @@ pub fn initialise_discriminator(
 fn check_sampler(generator: Box<dyn Generator>, request: &GeneratorRequest) -> Result<Box<dyn Generator>> {
     if generator.denoiser().is_none() && request.sampler != SamplerRequest::default() {
         let reason = format!("{} is no diffusion model and has no sampler", generator.info().family);
-        return Err(Error::usage(reason, "leave --ddim-steps out"));
+        return Err(Error::usage(reason, Remedy::DropDenoisingSteps));
     }
     Ok(generator)
 }
@@ -186,7 +187,7 @@ fn open(path: &Path, request: &GeneratorRequest, role: Role) -> Result<Source> {
         if let Some((family, layout)) = layouts().find(|(_, layout)| path.join(layout.index).is_file()) {
             if arch.is_some_and(|arch| arch != family.name) || request.config.is_some() {
                 let reason = format!("{} is a {} and brings its configuration", path.display(), layout.name);
-                return Err(Error::usage(reason, "leave --arch and --config out"));
+                return Err(Error::usage(reason, Remedy::DropArchitectureAndConfiguration));
             }
             let (config, weights) = (layout.open)(path)?;
             return Ok(Source { family, config, weights });
@@ -234,7 +235,7 @@ fn is_pickled_network(path: &Path) -> Result<bool> {
 fn open_pickled(path: &Path, request: &GeneratorRequest, role: Role) -> Result<Source> {
     if request.config.is_some() {
         let reason = format!("{} is an official checkpoint and brings its configuration", path.display());
-        return Err(Error::usage(reason, "leave --config out"));
+        return Err(Error::usage(reason, Remedy::DropConfiguration));
     }
     let name = match (role, request.network) {
         (Role::Discriminator, _) => "D",
@@ -247,7 +248,7 @@ fn open_pickled(path: &Path, request: &GeneratorRequest, role: Role) -> Result<S
         None => recognise(&weights, role)?,
     };
     let describe = family.official.ok_or_else(|| {
-        Error::usage(format!("{} is not read from official pickles", family.name), "is --arch right?")
+        Error::usage(format!("{} is not read from official pickles", family.name), Remedy::CheckArchitecture)
     })?;
     let generator = match role {
         Role::Generator => None,
@@ -278,7 +279,7 @@ fn configured(path: &Path, arch: Option<&str>, role: Role) -> Result<(&'static F
     match (own.or_else(|| value.get(FAMILY)).and_then(Value::as_str), arch) {
         (Some(written), Some(asked)) if written != asked => Err(Error::usage(
             format!("{} is of the architecture {written}, not {asked}", path.display()),
-            "leave --arch out",
+            Remedy::DropArchitecture,
         )),
         (Some(written), _) => {
             let family = find(written).ok_or_else(|| {
@@ -291,7 +292,9 @@ fn configured(path: &Path, arch: Option<&str>, role: Role) -> Result<(&'static F
             }
         }
         (None, Some(asked)) => Ok((family(asked)?, Config::new(path, Some(value)))),
-        (None, None) => Err(Error::malformed(path, "names no `family`", "give its name with --arch")),
+        (None, None) => {
+            Err(Error::malformed(path, "names no `family`", Remedy::NameArchitecture(family_names())))
+        }
     }
 }
 
@@ -320,7 +323,7 @@ fn recognise(weights: &StateDict, role: Role) -> Result<&'static Family> {
         _ => {
             let reason =
                 format!("the architecture of {} cannot be told from its tensors", weights.path().display());
-            Err(Error::usage(reason, format!("give it with --arch: {}", family_names())))
+            Err(Error::usage(reason, Remedy::NameArchitecture(family_names())))
         }
     }
 }

@@ -291,7 +291,7 @@ fn a_configuration_and_weights_that_disagree_name_the_first_wrong_tensor_with_bo
 fn what_cannot_be_told_from_the_tensors_asks_for_the_architecture() {
     let directory = directory();
     let unknown = write(directory.path(), "x.safetensors", &[("a.weight", &[2, 2])]);
-    assert!(refusal(load(&unknown, &GeneratorRequest::default())).contains("--arch"));
+    assert!(refusal(load(&unknown, &GeneratorRequest::default())).contains("NameArchitecture"));
     let d = write(directory.path(), "d.safetensors", &MLP_DISCRIMINATOR);
     assert!(refusal(load(&d, &GeneratorRequest::default())).contains("discriminator"));
     assert!(
@@ -364,7 +364,7 @@ fn a_weights_file_is_read_with_a_configuration_of_its_own() {
     let whole = format!(r#"{{"family": "mlp-gan", "generator": {part}}}"#);
     assert_eq!(with(&whole, None).unwrap().info().image_shape.dims(), [1, 2, 8]);
     assert!(refusal(with(&whole, Some("vae"))).contains("mlp-gan"));
-    assert!(refusal(with(part, None)).contains("--arch"));
+    assert!(refusal(with(part, None)).contains("NameArchitecture"));
 }
 
 /// A generator that is no network of this program: each image is its latent.

@@ -9,6 +9,7 @@ use super::metric::{Better, Measured, Metric, Needs};
 use super::resampling::{Draws, without_replacement};
 use crate::error::{Error, Result};
 use crate::random::Purpose;
+use crate::remedy::Remedy;
 use ndarray::{ArrayView2, Axis};
 
 /// Bootstrap samples that share a pass over all pairs: they take 8 bytes each for every row.
@@ -49,7 +50,7 @@ pub const SUBSETS: Metric = Metric {
         if size > smaller || size < 2 || count == 0 {
             return Err(Error::usage(
                 format!("{count} subsets of {size} rows cannot be drawn from {smaller} rows"),
-                format!("--kid-subset-size between 2 and {smaller}, or --metrics kid, which takes all pairs"),
+                Remedy::SmallerSubsets(smaller),
             ));
         }
         let rows = |rows, purpose, item| without_replacement(rows, size, options.seed, purpose, item);

@@ -4,6 +4,7 @@ use crate::density::quantile_linear;
 use crate::error::{Error, Result};
 use crate::neighbors::{ExactIndex, NeighborIndex, Neighbors, Search};
 use crate::progress::Progress;
+use crate::remedy::Remedy;
 use ndarray::{ArcArray2, ArrayView2};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -105,7 +106,7 @@ impl Manifold {
                     k + 1,
                     features.nrows()
                 ),
-                "add images, or use smaller --k and --k-density",
+                Remedy::FewerNeighbours(None),
             ));
         }
         let neighbors = index.search_self(Search { k, skip_zero: false }, progress)?;

@@ -4,6 +4,7 @@
 use crate::error::{Error, Result};
 use crate::formats::atomic::link_or_copy;
 use crate::formats::digest::hex;
+use crate::remedy::Remedy;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -24,7 +25,7 @@ pub(super) fn name(part: usize, suffix: &str) -> String {
 
 /// The error of an index that has to be built again.
 pub(super) fn unusable(path: &Path, reason: impl Into<String>) -> Error {
-    Error::malformed(path, reason, "Run `pd index` on the reference again.")
+    Error::malformed(path, reason, Remedy::IndexReference(None))
 }
 
 /// Puts the `files` of an index that was saved into `from` into `to`, where they replace those of an earlier index.

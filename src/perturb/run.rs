@@ -13,6 +13,7 @@ use crate::generate::{ForwardOptions, Generator};
 use crate::images::RgbImage;
 use crate::progress::{Progress, check_stop};
 use crate::reference::DensityBy;
+use crate::remedy::Remedy;
 use candle_core::Tensor;
 use ndarray::{ArrayD, IxDyn};
 use serde::{Deserialize, Serialize};
@@ -120,18 +121,15 @@ impl RunOptions {
     pub fn check(&self) -> Result<()> {
         let positive = |value: f64| value > 0.0 && value.is_finite();
         if self.epsilons.is_empty() || !self.epsilons.iter().copied().all(positive) {
-            return Err(Error::usage("a strength is not a number above 0", "the published one is --eps 0.1"));
+            return Err(Error::usage("a strength is not a number above 0", Remedy::PublishedPerturbation));
         }
         let mut sorted = self.epsilons.clone();
         sorted.sort_by(f64::total_cmp);
         if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err(Error::usage("a strength is asked for twice", "give each --eps once"));
+            return Err(Error::usage("a strength is asked for twice", Remedy::PublishedPerturbation));
         }
         if self.search.step_size.is_some_and(|size| !positive(size)) || self.search.steps == 0 {
-            return Err(Error::usage(
-                "steps and their size must be above 0",
-                "published are --steps 10 --step-size 0.025 for --eps 0.1",
-            ));
+            return Err(Error::usage("steps and their size must be above 0", Remedy::PublishedPerturbation));
         }
         Ok(())
     }

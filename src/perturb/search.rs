@@ -8,6 +8,7 @@ use crate::extract::LoadedExtractor;
 use crate::generate::{ForwardOptions, Generator};
 use crate::images::RgbImage;
 use crate::random::{Purpose, keyed};
+use crate::remedy::Remedy;
 use candle_core::{DType, Tensor};
 use ndarray::{Array1, Array2, ArrayView1};
 use rand_chacha::ChaCha8Rng;
@@ -213,8 +214,7 @@ impl Search<'_> {
             let name = batch.names.get(row).map_or("a latent", String::as_str);
             return Err(Error::data(
                 format!("the gradient of {name} is not finite"),
-                "a smaller --eps or --trunc keeps its latent where the networks work; \
-                 --density knn and predictor have different gradients",
+                Remedy::SmallerPerturbation,
             ));
         }
         Ok((measured(latents, found), gradients))

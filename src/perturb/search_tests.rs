@@ -150,7 +150,10 @@ fn latents_of_another_shape_and_gradients_that_are_not_numbers_are_refused() {
     with_search(&broken, SearchOptions::default(), |search| {
         let good = batch(search.generator, &[1, 31]);
         let error = search.initial_state(&good).unwrap_err();
-        assert!(error.to_string().contains("seed0001") && error.hint().unwrap().contains("--eps"), "{error}");
+        assert!(
+            error.to_string().contains("seed0001") && error.hint().unwrap().contains("SmallerPerturbation"),
+            "{error}"
+        );
         let values = Tensor::zeros((2, 5), DType::F32, &Device::Cpu).unwrap();
         let error = search.initial_state(&LatentBatch { values, ..good }).unwrap_err();
         assert_eq!(error.exit_code(), 2);

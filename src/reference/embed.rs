@@ -10,6 +10,7 @@ use crate::formats::npy::{NpyWriter, read_npy, write_npy};
 use crate::formats::table::{Table, Values};
 use crate::images::{ImageSet, Prepared, Skipped, load};
 use crate::progress::{Progress, check_stop};
+use crate::remedy::Remedy;
 use crate::shards::{Chunks, Partial};
 use ndarray::{Array2, Axis, concatenate};
 use serde::{Deserialize, Serialize};
@@ -62,7 +63,7 @@ pub fn embed(
     let mut all = Embedded { skipped: unlisted(set, options)?, ..Embedded::default() };
     let mut parts = Vec::new();
     let chunks: Vec<usize> = (0..chunks_of(set).count()).collect();
-    let hint = "nothing is kept; `pd embed … -o REF/` keeps features and continues";
+    let hint = "nothing is kept; a reference directory keeps features and continues";
     for_each_chunk(set, extractor, &chunks, options, progress, hint, |_, part| {
         parts.push(part.features);
         all.images.extend(part.images);
@@ -389,7 +390,7 @@ fn features_of(
         if image.is_some() && !features.row(i).iter().all(|v| v.is_finite()) {
             return Err(Error::data(
                 format!("{} gave features that are not finite", extractor.identity().extractor),
-                "the weights are damaged or of another network; `pd weights list` checks those in the cache",
+                Remedy::ListWeights,
             ));
         }
     }

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::extract::Identity;
 use crate::formats::atomic::write_atomic;
 use crate::neighbors::IndexRecord;
+use crate::remedy::Remedy;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::path::{Component, Path};
@@ -78,9 +79,7 @@ impl Manifest {
     pub fn load(dir: &Path) -> Result<Self> {
         let path = dir.join(files::MANIFEST);
         let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
-        let wrong = |reason: String| {
-            Error::malformed(&path, reason, "make the reference again with `pd embed` and `pd index`")
-        };
+        let wrong = |reason: String| Error::malformed(&path, reason, Remedy::RemakeReference);
         let manifest: Manifest = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
         if manifest.schema != SCHEMA {
             return Err(wrong(format!("schema version {} is not {SCHEMA}", manifest.schema)));

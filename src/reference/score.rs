@@ -5,6 +5,7 @@ use crate::density::score_groups;
 use crate::error::{Error, Result};
 use crate::neighbors::{self, AnyIndex, BuildOptions, ExactIndex, NeighborIndex, Search};
 use crate::progress::Progress;
+use crate::remedy::Remedy;
 use candle_core::Device;
 use ndarray::{ArcArray2, ArrayView2, Axis};
 
@@ -58,7 +59,7 @@ pub(super) fn check_enough(rows: usize, k: usize) -> Result<()> {
     }
     Err(Error::data(
         format!("{rows} images are too few for {k} neighbours of each"),
-        format!("use more images, or --k {}", rows.saturating_sub(1).max(1)),
+        Remedy::FewerNeighbours(Some(rows.saturating_sub(1))),
     ))
 }
 

@@ -9,6 +9,7 @@ use crate::formats::digest::{sha256, sha256_of_file};
 use crate::formats::npy::{NpyRows, read_npy};
 use crate::formats::table::{Table, Values, write_table};
 use crate::images::Skipped;
+use crate::remedy::Remedy;
 use ndarray::{Array2, Axis, concatenate, s};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -29,9 +30,9 @@ impl Reference {
     pub fn open(dir: &Path) -> Result<Self> {
         if !dir.join(files::MANIFEST).exists() {
             let (reason, hint) = if dir.join(files::PARTIAL).exists() {
-                ("is an unfinished reference", "run its `pd embed` command again to finish it")
+                ("is an unfinished reference", Remedy::FinishReference)
             } else {
-                ("is not a reference directory", "`pd embed IMAGES -o REF/` makes one")
+                ("is not a reference directory", Remedy::MakeReference)
             };
             return Err(Error::malformed(dir, reason, hint));
         }
@@ -81,7 +82,7 @@ impl Reference {
 
     fn unfit(&self, found: String, expected: String) -> Error {
         let reason = format!("features of {found}, but the manifest says {expected}");
-        Error::malformed(&self.dir, reason, "make the reference again with `pd embed`")
+        Error::malformed(&self.dir, reason, Remedy::RemakeFeatures)
     }
 
     /// The path of each row.
@@ -101,7 +102,7 @@ impl Reference {
             Error::malformed(
                 &self.dir,
                 "has no pseudo densities yet",
-                format!("run `pd index {}`", self.dir.display()),
+                Remedy::IndexReference(Some(self.dir.clone())),
             )
         })
     }
@@ -136,11 +137,7 @@ impl Reference {
     /// [`Error::Malformed`] if `pd index` trained none, or the file is damaged.
     pub fn predictor(&self) -> Result<DensityPredictor> {
         if self.density()?.predictor.is_none() {
-            return Err(Error::malformed(
-                &self.dir,
-                "has no density predictor",
-                "run `pd index` without --no-predictor, or use --density knn",
-            ));
+            return Err(Error::malformed(&self.dir, "has no density predictor", Remedy::TrainPredictor));
         }
         DensityPredictor::load(&self.dir.join(files::PREDICTOR), self.manifest.identity.dimension)
     }
@@ -169,7 +166,7 @@ impl Reference {
                 Error::malformed(
                     self.dir.join(files::SCORES),
                     format!("`{text}` in column {name} is not a number"),
-                    "run `pd index` again",
+                    Remedy::IndexReference(None),
                 )
             })?);
         }
@@ -178,8 +175,7 @@ impl Reference {
 
     fn column(&self, file: &str, name: &str) -> Result<Vec<String>> {
         let path = self.dir.join(file);
-        let wrong =
-            |reason: String| Error::malformed(&path, reason, "make it again with `pd embed` and `pd index`");
+        let wrong = |reason: String| Error::malformed(&path, reason, Remedy::RemakeReference);
         let mut reader = csv::Reader::from_path(&path).map_err(|e| wrong(e.to_string()))?;
         let headers = reader.headers().map_err(|e| wrong(e.to_string()))?;
         let at =

@@ -5,6 +5,7 @@ use super::spacing::{Decision, SpacingFilter};
 use crate::density::cumulative_weights;
 use crate::error::{Error, Result};
 use crate::random::{Purpose, uniform};
+use crate::remedy::Remedy;
 use ndarray::ArrayView2;
 
 /// Rows of the pool in the order in which they are drawn without replacement: by `u^(1/w)`, the largest first.
@@ -60,7 +61,7 @@ pub fn choose(
                 order.len(),
                 kept.count()
             ),
-            "ask for fewer with -n, add images, or lower --distinct and --novel",
+            Remedy::FewerImagesOrSmallerDistances,
         ));
     }
     Ok(decisions)

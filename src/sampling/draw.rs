@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::neighbors::BuildOptions;
 use crate::progress::Progress;
 use crate::random::{Purpose, uniform};
+use crate::remedy::Remedy;
 use candle_core::Device;
 use ndarray::{Array2, ArrayD};
 use serde::Serialize;
@@ -95,8 +96,8 @@ impl DrawOptions {
     pub fn check(&self, reference: &ReferenceStats) -> Result<()> {
         if self.budget.is_some_and(|budget| !(budget >= 1.0 && budget.is_finite())) {
             return Err(Error::usage(
-                "--budget is the draws for each kept image: 1 or more",
-                "try --budget 4",
+                "the budget is the average number of draws for each kept image: 1 or more",
+                "4 is the default",
             ));
         }
         self.rule.map_or(Ok(()), |rule| rule.check(reference.bounds))
@@ -208,7 +209,7 @@ impl Run<'_> {
         }
         self.progress.finish();
         let Some(mut candidates) = candidates else {
-            return Err(Error::usage("there are no candidates", "give --seeds"));
+            return Err(Error::usage("there are no candidates", Remedy::GiveSeeds));
         };
         let first = join_rows(&features)?;
         drop(features);
@@ -303,7 +304,7 @@ impl Run<'_> {
             && expected > self.options.max_draws as f64
         {
             self.progress.warn(&format!(
-                "{:.2} % of the candidates are accepted: {} images will take about {expected:.0} draws, more than the {} of --max-draws",
+                "{:.2} % of the candidates are accepted: {} images will take about {expected:.0} draws, more than the {} allowed",
                 100.0 * acceptance,
                 self.options.n.unwrap_or_default(),
                 self.options.max_draws

@@ -4,6 +4,7 @@ use crate::density::{PseudoDensity, Rule};
 use crate::error::{Error, Result};
 use crate::neighbors::{self, AnyIndex, BuildOptions, NeighborIndex, Search};
 use crate::progress::Progress;
+use crate::remedy::Remedy;
 use ndarray::{ArcArray2, ArrayView2};
 
 /// The generated images as a set of their own: the pilot that `raw_gen` of the ratio rule is measured
@@ -33,7 +34,7 @@ impl Pilot {
                     features.nrows(),
                     reference.k
                 ),
-                "use a larger --pilot or pool, or --rule power:B",
+                Remedy::LargerPilot,
             ));
         }
         let index = BuildOptions { k: reference.k, ..index.clone() };

@@ -9,6 +9,7 @@ use crate::density::{Rule, effective_sample_size};
 use crate::error::{Error, Result};
 use crate::neighbors::BuildOptions;
 use crate::progress::Progress;
+use crate::remedy::Remedy;
 use ndarray::ArcArray2;
 
 /// What is chosen.
@@ -71,7 +72,10 @@ pub fn choose_from_pool(
         let allowed: Vec<usize> =
             (0..rows).filter(|&row| scores.scores.nearest_distance[row] >= options.spacing.novel).collect();
         if allowed.is_empty() {
-            return Err(Error::data("every image of the pool is too near to a real one", "lower --novel"));
+            return Err(Error::data(
+                "every image of the pool is too near to a real one",
+                Remedy::SmallerNovelty,
+            ));
         }
         let of_allowed: Vec<f64> = allowed.iter().map(|&row| log_weights[row]).collect();
         let mut decisions = vec![Decision::NotNovel; rows];

@@ -5,6 +5,7 @@ use super::spec::Shard;
 use crate::error::{Error, Result};
 use crate::formats::atomic::{remove_directory_in_use, write_atomic};
 use crate::formats::digest::{sha256, sha256_of_file};
+use crate::remedy::Remedy;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -288,7 +289,7 @@ pub fn all_parts(out: &Path) -> Result<Vec<Part>> {
     let mut found: BTreeMap<usize, Part> = BTreeMap::new();
     let entries = match fs::read_dir(&parts) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Error::malformed(out, "has no parts", "commands with --shard I/N make them"));
+            return Err(Error::malformed(out, "has no parts", Remedy::MakeParts));
         }
         entries => entries.map_err(Error::io("read", &parts))?,
     };

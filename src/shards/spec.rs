@@ -1,6 +1,7 @@
 //! `--shard`: which part of the work a process does, as typed or as a scheduler says.
 
 use crate::error::{Error, Result};
+use crate::remedy::Remedy;
 use std::ops::Range;
 use std::str::FromStr;
 
@@ -158,7 +159,7 @@ impl ShardRequest {
                 {
                     return Err(Error::usage(
                         format!("srun has started {tasks} tasks, which would all do the same shard"),
-                        "srun -n 1, or --shard auto without an array",
+                        Remedy::OneTaskOrRankShards,
                     ));
                 }
                 agreed(found, "auto/N", &INDICES.join(", "))
@@ -189,21 +190,21 @@ impl ShardRequest {
 fn number(name: &str, environment: &impl Fn(&str) -> Option<String>) -> Result<Option<usize>> {
     let Some(text) = environment(name) else { return Ok(None) };
     let parsed = text.parse().map(Some);
-    parsed.map_err(|_| Error::usage(format!("{name} is `{text}`, which is no number"), "give --shard I/N"))
+    parsed.map_err(|_| Error::usage(format!("{name} is `{text}`, which is no number"), Remedy::GiveShard))
 }
 
 fn agreed(found: Vec<(String, Shard)>, request: &str, names: &str) -> Result<Shard> {
     let Some((first, shard)) = found.first() else {
         return Err(Error::usage(
-            format!("--shard {request}: no scheduler has said which"),
-            format!("looked for {names}; or give --shard I/N"),
+            format!("no scheduler has said which shard `{request}` is"),
+            Remedy::GiveShardOrScheduler(names.into()),
         ));
     };
     match found.iter().find(|(_, other)| other != shard) {
         None => Ok(*shard),
         Some((second, other)) => Err(Error::usage(
             format!("{first} says shard {}, {second} says {}", shard.name(), other.name()),
-            "give --shard I/N",
+            Remedy::GiveShard,
         )),
     }
 }

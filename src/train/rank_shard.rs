@@ -4,6 +4,7 @@
 use super::collective::Ranks;
 use crate::error::{Error, Result};
 use crate::ops::all_reduce::Reducer;
+use crate::remedy::Remedy;
 use crate::shards::Shard;
 use candle_core::Tensor;
 
@@ -30,8 +31,8 @@ impl RankShard {
                 _ => (format!(" in groups of {group} that belong together"), group * size),
             };
             return Err(Error::usage(
-                format!("--batch {batch} cannot be split evenly over {size} ranks{whole}"),
-                format!("take a --batch that is a multiple of {unit}, or fewer ranks"),
+                format!("a batch of {batch} cannot be split evenly over {size} ranks{whole}"),
+                Remedy::BatchMultipleOf(unit),
             ));
         }
         let own = Shard::new(ranks.rank(), size)?.range(groups);
@@ -170,10 +171,10 @@ mod tests {
     fn what_cannot_be_split_is_refused_by_name() {
         let error = rows(10, 1, 0, 4).unwrap_err();
         assert!(error.to_string().contains("--batch 10 cannot be split evenly over 4 ranks"), "{error}");
-        assert!(error.hint().unwrap().contains("multiple of 4,"));
+        assert!(error.hint().unwrap().contains("BatchMultipleOf(4)"));
         let error = rows(12, 4, 1, 2).unwrap_err();
         assert!(error.to_string().contains("groups of 4") && error.exit_code() == 2, "{error}");
-        assert!(error.hint().unwrap().contains("multiple of 8,"));
+        assert!(error.hint().unwrap().contains("BatchMultipleOf(8)"));
         assert!(rows(10, 4, 0, 2).is_err());
         // One rank takes any batch.
         assert_eq!(rows(10, 4, 0, 1).unwrap(), (0..10).collect::<Vec<_>>());

@@ -4,6 +4,7 @@ use crate::support::keep_graphs;
 use candle_core::{DType, Device, Tensor};
 use pseudo_density::finetune::{PathLength, PathLengthConfig, Paths, check_layers};
 use pseudo_density::generate::{ForwardOptions, Generator, GeneratorRequest, Mode, initialise};
+use pseudo_density::remedy::Remedy;
 
 const CONFIG: &str = r#"{"family": "stylegan2", "generator": {"z_dim": 6, "w_dim": 6, "img_channels": 1, "channels": [6, 4],
     "mapping": {"num_layers": 2}}}"#;
@@ -26,7 +27,7 @@ fn the_gradient_of_the_penalty_is_its_slope_in_both_networks() {
     std::fs::write(&path, CONFIG).unwrap();
     let request = GeneratorRequest { dtype: DType::F64, ..GeneratorRequest::default() };
     let generator = initialise(&path, 1, &request).unwrap();
-    check_layers(generator.as_ref(), "--path-length").unwrap();
+    check_layers(generator.as_ref(), "path-length regularisation", Remedy::None).unwrap();
     let paths = Paths { latents: values(&[3, 6], 1), noise: values(&[3, 1, 8, 8], 2) };
     let conditions = ForwardOptions { mode: Mode::train().second_order(), ..ForwardOptions::default() };
     let config = PathLengthConfig { weight: 2.0, interval: 4 };

@@ -3,6 +3,7 @@
 use super::standardize::Standardization;
 use super::{DensityPredictor, layer_name, layer_widths, linear_layers};
 use crate::error::{Error, Result};
+use crate::remedy::Remedy;
 use candle_core::{Device, Tensor};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -15,7 +16,7 @@ use std::path::Path;
 const MAX_BYTES: u64 = 1 << 30;
 const MEAN: &str = "features.mean";
 const STD: &str = "features.std";
-const REMEDY: &str = "train it again with `pd index`";
+const REMEDY: Remedy = Remedy::IndexReference(None);
 
 impl DensityPredictor {
     /// The content of the file; the same predictor gives the same bytes.
@@ -212,7 +213,7 @@ mod tests {
             error.to_string(),
             "ref/predictor.safetensors: it was trained on features of shape [7], the reference has width 8"
         );
-        assert_eq!(error.hint(), Some(REMEDY));
+        assert_eq!(error.remedy(), Some(&REMEDY));
     }
 
     #[test]

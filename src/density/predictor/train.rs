@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::ops::linear::linear;
 use crate::progress::{Progress, check_stop};
 use crate::random::{Purpose, keyed};
+use crate::remedy::Remedy;
 use crate::train::{Adam, AdamConfig};
 use candle_core::{Device, Tensor, Var};
 use candle_nn::{Linear, loss};
@@ -107,7 +108,7 @@ impl DensityPredictor {
         }
         progress.finish();
         let (predictor, quality) = best.ok_or_else(|| {
-            Error::data("the training of the density predictor diverged", "use a smaller --exponent")
+            Error::data("the training of the density predictor diverged", Remedy::SmallerExponent)
         })?;
         Ok((predictor, PredictorQuality { epochs, ..quality }))
     }
@@ -161,8 +162,11 @@ fn check(features: ArrayView2<f32>, densities: &[f64]) -> Result<Vec<f32>> {
     }
     if densities.len() < MIN_ROWS || features.ncols() == 0 {
         return Err(Error::data(
-            format!("{} images are too few to train a density predictor", densities.len()),
-            format!("it needs at least {MIN_ROWS}; --density knn does without"),
+            format!(
+                "{} images are too few to train a density predictor, which needs {MIN_ROWS}",
+                densities.len()
+            ),
+            Remedy::NearestNeighbourDensity,
         ));
     }
     let targets: Vec<f32> = densities.iter().map(|density| *density as f32).collect();
@@ -170,7 +174,7 @@ fn check(features: ArrayView2<f32>, densities: &[f64]) -> Result<Vec<f32>> {
         None => Ok(targets),
         Some(row) => Err(Error::data(
             format!("the pseudo density {} of row {row} is too large to be learnt", densities[row]),
-            "use a smaller --exponent",
+            Remedy::SmallerExponent,
         )),
     }
 }
@@ -305,7 +309,7 @@ mod tests {
         assert!(DensityPredictor::train(features.view(), &densities[..19], 0, &Silent).is_err());
         densities[7] = 1e300;
         let error = DensityPredictor::train(features.view(), &densities, 0, &Silent).unwrap_err();
-        assert!(error.hint().unwrap().contains("--exponent"));
+        assert!(error.hint().unwrap().contains("SmallerExponent"));
         densities[7] = 1.0;
         features.fill(f32::NAN);
         assert!(matches!(

@@ -5,6 +5,7 @@ use super::ports::ImageInput;
 use crate::error::{Error, Result};
 use crate::extract::squash;
 use crate::images::{Color, Filter, Fit, Preprocessing};
+use crate::remedy::Remedy;
 use serde::Deserialize;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -66,9 +67,7 @@ pub(super) fn beside(
     };
     let mut text = Vec::new();
     file.take(MAX_BYTES).read_to_end(&mut text).map_err(Error::io("read", &path))?;
-    let wrong = |reason: String| {
-        Error::malformed(&path, reason, "correct it, or remove it and give --mean, --std and --fit instead")
-    };
+    let wrong = |reason: String| Error::malformed(&path, reason, Remedy::CorrectOnnxPreprocessing);
     let config: Config = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
     let found = config.preprocessing(input, request).map_err(wrong)?;
     found.validate().map_err(|e| wrong(e.to_string()))?;

@@ -15,6 +15,7 @@ use super::{Extractor, IMAGENET_MEAN, IMAGENET_STD, squash};
 use crate::error::{Error, Result};
 use crate::formats::digest::sha256;
 use crate::images::{Color, Preprocessing};
+use crate::remedy::Remedy;
 use candle_core::{DType, Tensor};
 use ports::{ImageInput, Layout, Side};
 use rayon::prelude::*;
@@ -181,7 +182,7 @@ fn preprocessing(
     overrule(&mut shown.mean, request.mean.as_deref());
     overrule(&mut shown.std, request.std.as_deref());
     let remark = format!(
-        "{} does not say how images are prepared; used is {} (--mean, --std, --fit, or a {} beside it say otherwise)",
+        "{} does not say how images are prepared; used is {} (options, or a {} beside it, say otherwise)",
         path.display(),
         shown.describe(),
         config::FILE
@@ -248,9 +249,7 @@ impl OnnxNetwork {
                         "{}: output `{output}` is {shape}, which is no feature vector of one image",
                         path.display()
                     ),
-                    format!(
-                        "choose one of shape [1, D] with --onnx-output (outputs: {outputs}), or export the model with pooling"
-                    ),
+                    Remedy::NameOnnxFeatures(outputs),
                 ))
             }
         }
@@ -268,7 +267,7 @@ impl Extractor for OnnxNetwork {
         if images.track_op() {
             return Err(Error::usage(
                 "an ONNX network has no gradient with respect to its images",
-                "use a reference made with a built-in extractor, for example `pd embed IMAGES --extractor efficientnet-lite0 -o REF/`",
+                Remedy::DifferentiableExtractor,
             ));
         }
         let (rows, channels, height, width) = images.dims4()?;

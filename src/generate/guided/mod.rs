@@ -20,6 +20,7 @@ use super::training::{self, Training};
 use super::traits::Generator;
 use super::variables::Builder;
 use crate::error::{Error, Result};
+use crate::remedy::Remedy;
 use candle_core::Tensor;
 use flags::{Flags, Program};
 use respacing::Respacing;
@@ -75,7 +76,7 @@ fn model(
     let Some(part) = config.part() else {
         return Err(Error::usage(
             format!("{}: the tensors do not say how the model is built and sampled", path.display()),
-            "give the flags of its training with --config, as JSON: {\"image_size\": 64, …}",
+            Remedy::GiveTrainingFlags,
         ));
     };
     let flags = Flags::read(program, part, path)?;

@@ -1,6 +1,7 @@
 //! Which of the timesteps of training are visited in sampling.
 
 use crate::error::{Error, Result};
+use crate::remedy::Remedy;
 
 /// Timesteps of the original schedule that are kept, rising.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +47,7 @@ impl Respacing {
             Some(stride) => Ok(Self((0..total).step_by(stride).collect())),
             None => Err(Error::usage(
                 format!("no whole stride through {total} timesteps makes {count} steps"),
-                "take a divisor, such as --ddim-steps 50",
+                Remedy::DenoisingSteps(50),
             )),
         }
     }

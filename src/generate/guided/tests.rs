@@ -354,5 +354,5 @@ fn flags_are_completed_by_the_program_and_refused_by_name() {
         fixture("adm/weights.safetensors"),
         &GeneratorRequest { arch: Some("adm".into()), ..Default::default() },
     );
-    assert!(none.err().unwrap().hint().unwrap().contains("--config"));
+    assert!(none.err().unwrap().hint().unwrap().contains("GiveTrainingFlags"));
 }

@@ -11,6 +11,7 @@ use crate::generate::options::ForwardOptions;
 use crate::generate::traits::Discriminator;
 use crate::generate::variables::{Builder, Variables};
 use crate::ops::resize::{Corners, bilinear};
+use crate::remedy::Remedy;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -112,7 +113,7 @@ struct Projected {
 pub fn build(config: &Config, mut builder: Builder) -> Result<Box<dyn Discriminator>> {
     let path = config.path();
     if config.part().is_none() {
-        let hint = "name the official .pkl, or give its sizes with --config";
+        let hint = Remedy::GiveConfiguration;
         return Err(Error::malformed(path, "holds tensors alone, which do not say the resolution", hint));
     }
     let config: DiscriminatorConfig = config.parse()?;

@@ -11,6 +11,7 @@ use crate::generate::sampler::SamplerRequest;
 use crate::generate::traits::Generator;
 use crate::generate::variables::{Builder, Variables};
 use crate::ops::conv::ConvConfig;
+use crate::remedy::Remedy;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -136,7 +137,7 @@ impl FastGan {
         let config: GeneratorConfig = match config.part() {
             Some(_) => config.parse()?,
             None => {
-                let hint = "name the official .pkl, or give its sizes with --config";
+                let hint = Remedy::GiveConfiguration;
                 return Err(Error::malformed(
                     path,
                     "holds tensors alone, which do not say the resolution",

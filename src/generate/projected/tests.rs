@@ -317,7 +317,7 @@ fn tensors_alone_and_impossible_sizes_are_refused_in_words() {
     let weights = fixture("projected-gan/weights.safetensors");
     let alone = load(&weights, &GeneratorRequest::default()).err().unwrap();
     assert!(
-        alone.to_string().contains("resolution") && alone.hint().unwrap().contains("--config"),
+        alone.to_string().contains("resolution") && alone.hint().unwrap().contains("GiveConfiguration"),
         "{alone}"
     );
     let case = Case::new(&fixture("projected-gan"), DType::F32);

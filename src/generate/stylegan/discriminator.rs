@@ -13,6 +13,7 @@ use crate::generate::variables::{Builder, Init, Parameter, Variables};
 use crate::ops::conv::{ConvConfig, Padding, PaddingRule};
 use crate::ops::leaky_relu::LeakyRelu;
 use crate::ops::upfirdn::{Filter, Resample, upfirdn2d};
+use crate::remedy::Remedy;
 use candle_core::Tensor;
 use std::f64::consts::FRAC_1_SQRT_2;
 
@@ -173,7 +174,7 @@ impl StyleDiscriminator {
                 format!(
                     "{batch} images do not fall into groups of {group}, over which the discriminator takes statistics"
                 ),
-                format!("let --batch be below {group} or a multiple of it"),
+                Remedy::BatchBelowOrMultipleOf(group),
             ));
         }
         let y = x.reshape((group, batch / group, features, (channels / features) * height * width))?;

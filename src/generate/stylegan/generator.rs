@@ -6,6 +6,7 @@ use crate::generate::info::{GeneratorInfo, ImageShape, LatentSpace, Quantization
 use crate::generate::options::ForwardOptions;
 use crate::generate::traits::Generator;
 use crate::generate::variables::Variables;
+use crate::remedy::Remedy;
 use candle_core::Tensor;
 
 /// From ws to images.
@@ -79,9 +80,7 @@ impl<S: Synthesis> Generator for StyleGenerator<S> {
         if self.info.space(Some(space))?.name != W {
             return match options.truncation {
                 None => Ok(latents.clone()),
-                Some(_) => {
-                    Err(Error::usage("truncation leads to w, not to z", "--space w, or leave --trunc out"))
-                }
+                Some(_) => Err(Error::usage("truncation leads to w, not to z", Remedy::TruncateInW)),
             };
         }
         self.ws(latents, &from)

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::formats::StateDict;
 use crate::formats::torch::ModuleDescription;
 use crate::generate::family::Role;
+use crate::remedy::Remedy;
 use serde_json::Value;
 use std::path::Path;
 
@@ -16,7 +17,7 @@ pub fn no_constants(path: &Path) -> Error {
     Error::malformed(
         path,
         "holds tensors alone: the bounds and learning rates of a StyleGAN cannot be told from them",
-        "name the official .pkl, or give its config.json with --config",
+        Remedy::GiveConfiguration,
     )
 }
 

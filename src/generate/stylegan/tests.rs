@@ -370,7 +370,7 @@ fn what_is_no_such_network_is_refused_in_words() {
     assert!(
         open(&changed(b"G_ema", b"G_emu")).contains("holds no network `G_ema` (it has training_set_kwargs")
     );
-    assert!(open(&changed(b"synthesis", b"synthesus")).contains("--arch"));
+    assert!(open(&changed(b"synthesis", b"synthesus")).contains("NameArchitecture"));
     assert!(open(&changed(b"img_resolution", b"img_resolutiom")).len() > 10);
     let arch = |arch: &str| GeneratorRequest { arch: Some(arch.into()), ..request(DType::F32) };
     let snapshot = fixture("stylegan3-t/snapshot.pkl");

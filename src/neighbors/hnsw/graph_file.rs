@@ -227,7 +227,7 @@ mod tests {
             let mut bytes = Vec::new();
             write_to(&graph, &header_of(&graph).unwrap(), &mut bytes).unwrap();
             let error = read_bytes(&rows, &bytes).unwrap_err();
-            assert!(error.hint().unwrap().contains("pd index"));
+            assert!(error.hint().unwrap().contains("IndexReference"));
             error.to_string()
         };
         assert!(says(|graph| graph.rows[3] += 100).contains("other rows"));

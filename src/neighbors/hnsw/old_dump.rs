@@ -210,7 +210,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let says = || {
             let error = open(dir.path(), &record, features(), &Device::Cpu, &Silent).err().unwrap();
-            assert!(error.hint().unwrap().contains("pd index"));
+            assert!(error.hint().unwrap().contains("IndexReference"));
             error.to_string()
         };
         std::fs::write(dir.path().join(name(0, "hnsw.data")), POINTS).unwrap();

@@ -237,7 +237,7 @@ fn a_damaged_missing_or_foreign_dump_is_refused_before_it_is_read() {
     let refused = |record: &IndexRecord, features: &Array2<f32>| {
         let error =
             open(dir.path(), record, features.clone().into_shared(), &Device::Cpu, &Silent).err().unwrap();
-        assert!(error.hint().unwrap().contains("pd index"), "{error}");
+        assert!(error.hint().unwrap().contains("IndexReference"), "{error}");
         error.to_string()
     };
     for name in files.keys() {
