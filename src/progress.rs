@@ -1,10 +1,8 @@
-//! How long work tells of itself and is told to stop, without knowing of terminals or signals.
+//! What a long step reports while it runs, and how it learns that it should stop. Nothing here knows of terminals or signals.
 
 use crate::error::{Error, Result};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock};
 
-/// Receives the progress of a long step. `cli` draws bars with it; the library needs none.
+/// Receives the progress of a long step, and says whether it should stop. The command line draws bars with it; the library needs none.
 pub trait Progress: Sync {
     /// A step of `total` units (images, rows, epochs: `unit` says which) begins.
     fn start(&self, step: &str, total: u64, unit: &'static str);
@@ -14,9 +12,11 @@ pub trait Progress: Sync {
     fn finish(&self);
     /// Something that the user should know, in one line.
     fn warn(&self, message: &str);
+    /// Whether work should stop at its next safe point. Once true, it stays true.
+    fn stop_requested(&self) -> bool;
 }
 
-/// Says nothing.
+/// Reports nothing and never asks for a stop.
 pub struct Silent;
 
 impl Progress for Silent {
@@ -24,22 +24,74 @@ impl Progress for Silent {
     fn advance(&self, _: u64) {}
     fn finish(&self) {}
     fn warn(&self, _: &str) {}
+    fn stop_requested(&self) -> bool {
+        false
+    }
 }
 
-static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+/// Reports nothing and stops when the other one does: for a short step within one that is reported already.
+pub struct Unreported<'a>(pub &'a dyn Progress);
 
-/// Set, it asks every long step of the process to stop at its next safe point (signals do).
-pub fn stop_flag() -> Arc<AtomicBool> {
-    Arc::clone(&STOP)
+impl Progress for Unreported<'_> {
+    fn start(&self, _: &str, _: u64, _: &'static str) {}
+    fn advance(&self, _: u64) {}
+    fn finish(&self) {}
+    fn warn(&self, _: &str) {}
+    fn stop_requested(&self) -> bool {
+        self.0.stop_requested()
+    }
 }
 
 /// To be called at safe points: [`Error::Interrupted`] once a stop was requested.
 ///
 /// # Errors
 /// [`Error::Interrupted`], with `hint` as its remedy: what is kept.
-pub fn check_stop(hint: impl Fn() -> String) -> Result<()> {
-    if STOP.load(Ordering::SeqCst) {
-        return Err(Error::Interrupted { remedy: hint().into() });
+pub fn check_stop(progress: &dyn Progress, hint: impl Fn() -> String) -> Result<()> {
+    match progress.stop_requested() {
+        true => Err(Error::Interrupted { remedy: hint().into() }),
+        false => Ok(()),
     }
-    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod test_support {
+    use super::Progress;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Lets a number of safe points pass, then asks for a stop.
+    pub(crate) struct StopsAfter(AtomicUsize);
+
+    impl StopsAfter {
+        pub(crate) fn new(safe_points: usize) -> Self {
+            Self(AtomicUsize::new(safe_points))
+        }
+    }
+
+    impl Progress for StopsAfter {
+        fn start(&self, _: &str, _: u64, _: &'static str) {}
+        fn advance(&self, _: u64) {}
+        fn finish(&self) {}
+        fn warn(&self, _: &str) {}
+        fn stop_requested(&self) -> bool {
+            let left = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+            left.is_err()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::test_support::StopsAfter;
+    use super::*;
+
+    #[test]
+    fn work_goes_on_until_a_stop_is_requested_and_the_hint_is_the_remedy() {
+        let progress = StopsAfter::new(1);
+        let check = || check_stop(&progress, || "two images are kept".into());
+        assert!(check().is_ok());
+        let error = check().unwrap_err();
+        assert_eq!((error.exit_code(), error.hint()), (130, Some("two images are kept".into())));
+        assert!(check().is_err() && check_stop(&Unreported(&progress), String::new).is_err());
+        assert!(check_stop(&Silent, String::new).is_ok());
+    }
 }

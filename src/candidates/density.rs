@@ -4,7 +4,7 @@
 use super::record::CandidateScores;
 use crate::density::{DensityPredictor, PseudoDensity};
 use crate::error::{Error, Result};
-use crate::progress::{Progress, Silent};
+use crate::progress::{Progress, Silent, Unreported};
 use crate::reference::{DensityBy, Reference, Scorer};
 use crate::remedy::Remedy;
 use candle_core::{Device, Var};
@@ -81,12 +81,17 @@ impl ReferenceDensity {
         self.by
     }
 
-    /// Scores of features `[Q, D]`; `own[q]` is the row of the reference that is the candidate itself.
+    /// Without reports, scores of features `[Q, D]`; `own[q]` is the row of the reference that is the candidate itself.
     ///
     /// # Errors
     /// [`Error::Data`] if the features do not fit the reference.
-    pub fn scores(&self, features: ArrayView2<f32>, own: Option<&[Option<u32>]>) -> Result<CandidateScores> {
-        let scores = self.scorer.score(features, own, &Silent)?;
+    pub fn scores(
+        &self,
+        features: ArrayView2<f32>,
+        own: Option<&[Option<u32>]>,
+        progress: &dyn Progress,
+    ) -> Result<CandidateScores> {
+        let scores = self.scorer.score(features, own, &Unreported(progress))?;
         let predicted = match self.by {
             DensityBy::Knn => None,
             DensityBy::Predictor => self.predicted(features)?,
@@ -245,7 +250,7 @@ mod tests {
         for by in [DensityBy::Knn, DensityBy::Predictor] {
             for duplicates in [Duplicates::Keep, Duplicates::Collapse] {
                 let (density, features) = reference(by, duplicates);
-                let scores = density.scores(features.view(), None).unwrap();
+                let scores = density.scores(features.view(), None, &Silent).unwrap();
                 assert_eq!(scores.predicted.is_some(), by == DensityBy::Predictor);
                 assert_eq!(density.densities(features.view()).unwrap(), scores.densities());
                 let (values, _) = density.densities_and_gradients(features.mapv(f64::from).view()).unwrap();

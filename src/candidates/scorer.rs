@@ -35,9 +35,9 @@ impl DensityScorer {
     /// Scores of images, with everything that a table of candidates holds.
     ///
     /// # Errors
-    /// What the extractor returns; [`crate::Error::Data`] if features are not finite.
-    pub fn scores(&self, images: &[RgbImage]) -> Result<CandidateScores> {
-        self.density.scores(features_of(&self.extractor, images)?.view(), None)
+    /// What the extractor returns; [`crate::Error::Data`] if features are not finite; [`crate::Error::Interrupted`].
+    pub fn scores(&self, images: &[RgbImage], progress: &dyn Progress) -> Result<CandidateScores> {
+        self.density.scores(features_of(&self.extractor, images)?.view(), None, progress)
     }
 
     /// Densities `[B]` of images, of the kind that was asked for, and nothing beside them.

@@ -1,7 +1,6 @@
 //! The demonstration that the program carries: digits, a generator and a discriminator that this project trained on them.
 //! Commands take files, so it is laid out in the cache on first use, under a name that changes with its content.
 
-use super::common::device;
 use super::generator_args::GeneratorArgs;
 use super::terminal::Terminal;
 use crate::error::{Error, Result};
@@ -99,7 +98,7 @@ impl Bundled {
         let target = unfinished.path().join("reference");
         let set = ImageSet::open(&self.images(), terminal)?;
         embed_into(&target, &set, &extractor, EmbedOptions { batch: BATCH, strict: true }, terminal)?;
-        index(&mut Reference::open(&target)?, IndexOptions::default(), &device(), terminal)?;
+        index(&mut Reference::open(&target)?, IndexOptions::default(), terminal.device(), terminal)?;
         match fs::rename(&target, &place) {
             // Another process was faster, with the same.
             Err(_) if is_reference(&place) => Ok(place),

@@ -14,7 +14,6 @@ use crate::shards::ShardRequest;
 use candle_core::Device;
 use clap::Args;
 use std::path::PathBuf;
-use std::sync::OnceLock;
 
 /// How a command runs; nothing here changes a result but for the rounding of another device.
 #[derive(Args)]
@@ -45,7 +44,7 @@ impl RunArgs {
         self.device = self.device.of_process(local);
     }
 
-    /// Sets up the threads and the terminal.
+    /// Sets up the threads, the terminal and the device.
     pub fn start(&self) -> Result<Terminal> {
         if let Some(threads) = self.threads {
             rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global().map_err(|e| {
@@ -57,17 +56,8 @@ impl RunArgs {
         if let Some(remark) = &opened.remark {
             terminal.say(remark);
         }
-        // A command starts once.
-        let _ = DEVICE.set(opened.device);
-        Ok(terminal)
+        Ok(terminal.on(opened.device))
     }
-}
-
-static DEVICE: OnceLock<Device> = OnceLock::new();
-
-/// The device that [`RunArgs::start`] opened.
-pub fn device() -> Device {
-    DEVICE.get().cloned().unwrap_or(Device::Cpu)
 }
 
 /// How images are read and turned into features.
@@ -116,8 +106,8 @@ pub struct ExtractorArgs {
 }
 
 impl ExtractorArgs {
-    /// What the library is asked for.
-    pub fn request(&self) -> ExtractorRequest {
+    /// What the library is asked for, to compute on `device`.
+    pub fn request(&self, device: &Device) -> ExtractorRequest {
         ExtractorRequest {
             name: self.extractor.clone(),
             weights: self.weights.clone(),
@@ -130,7 +120,7 @@ impl ExtractorArgs {
                 mean: self.mean.clone(),
                 std: self.std.clone(),
             },
-            device: device(),
+            device: device.clone(),
             precision: self.dtype,
         }
     }

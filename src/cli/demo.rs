@@ -64,6 +64,7 @@ type Measured = [f64; METRICS.len()];
 
 /// A run of the demonstration, with the sections and the table of its page so far.
 struct DemoRun {
+    terminal: Terminal,
     root: PathBuf,
     start: Instant,
     sections: Vec<Section>,
@@ -96,6 +97,7 @@ impl DemoRun {
         ))?;
         let head = ["", "draws", "precision", "recall", "Frechet distance"];
         Ok(Self {
+            terminal,
             root: root.to_path_buf(),
             start,
             sections: Vec::new(),
@@ -121,7 +123,7 @@ impl DemoRun {
 
     /// Prints a command, runs it, and returns what it printed.
     fn command(&mut self, text: &str) -> Result<String> {
-        check_stop(|| "the same command goes on".into())?;
+        check_stop(&self.terminal, || "the same command goes on".into())?;
         let root = self.root.display().to_string();
         let words: Vec<String> = text.split_whitespace().map(|word| word.replace(ROOT, &root)).collect();
         let shown: Vec<String> = words.iter().map(|word| quoted(word)).collect();

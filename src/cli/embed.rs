@@ -47,7 +47,7 @@ impl Embed {
             import(&self.output, &self.images, &features, normalize)?
         } else {
             self.extractor.refuse_key()?;
-            let extractor = LoadedExtractor::load(&self.extractor.request())?;
+            let extractor = LoadedExtractor::load(&self.extractor.request(terminal.device()))?;
             terminal.say(&format!("extractor: {}", extractor.identity().describe()));
             if let Some(remark) = extractor.remark() {
                 terminal.warn(remark);

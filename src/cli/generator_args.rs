@@ -8,6 +8,7 @@ use crate::generate::{
     self, Generator, GeneratorRequest, LatentSpace, NoiseMode, SamplerRequest, Seeds, Truncation,
     read_latents,
 };
+use candle_core::Device;
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 
@@ -72,13 +73,13 @@ pub fn named(reference: Option<&Path>) -> Result<&Path> {
 }
 
 impl GeneratorArgs {
-    /// What the library is asked for beside the path.
-    pub fn request(&self) -> GeneratorRequest {
+    /// What the library is asked for beside the path, to compute on `device`.
+    pub fn request(&self, device: &Device) -> GeneratorRequest {
         GeneratorRequest {
             arch: self.arch.clone(),
             config: self.config.clone(),
             sampler: SamplerRequest { sampler: None, steps: self.ddim_steps.map(|n| n as usize) },
-            device: super::common::device(),
+            device: device.clone(),
             ..GeneratorRequest::default()
         }
     }
@@ -94,9 +95,9 @@ impl GeneratorArgs {
     }
 
     /// Reads the generator.
-    pub fn open(&self) -> Result<Box<dyn Generator>> {
+    pub fn open(&self, device: &Device) -> Result<Box<dyn Generator>> {
         match &self.generator {
-            Some(path) => generate::load(path, &self.request()),
+            Some(path) => generate::load(path, &self.request(device)),
             None => Err(Error::usage(
                 "no generator was named",
                 "--generator G names its directory or weights file",
@@ -115,8 +116,9 @@ impl GeneratorArgs {
         generator: &dyn Generator,
         default_seeds: &Seeds,
         prefix: &'static str,
+        device: &Device,
     ) -> Result<LatentSource> {
-        let request = self.request();
+        let request = self.request(device);
         let origin = match &self.latents {
             Some(path) => {
                 let space = self.space(generator)?;
@@ -145,6 +147,7 @@ impl GeneratorArgs {
         &self,
         generator: &dyn Generator,
         default_seeds: &Seeds,
+        device: &Device,
     ) -> Result<LatentSource> {
         if self.latents.is_none() && self.space.is_some() {
             return Err(Error::usage(
@@ -152,7 +155,7 @@ impl GeneratorArgs {
                 "leave --space out: images of seeds are the same in every space",
             ));
         }
-        self.latents(generator, default_seeds, CANDIDATE_ROW)
+        self.latents(generator, default_seeds, CANDIDATE_ROW, device)
     }
 
     /// Whether candidates were named one by one.

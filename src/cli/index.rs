@@ -40,10 +40,10 @@ impl Index {
         let options = IndexOptions { score: self.density.options(), predictor: !self.no_predictor };
         if let Some(shard) = self.shard {
             let part =
-                index_shard(&reference, options, shard::resolve(shard)?, &common::device(), &terminal)?;
+                index_shard(&reference, options, shard::resolve(shard)?, terminal.device(), &terminal)?;
             return shard::report(&self.reference, &part, &terminal, self.run.json);
         }
-        let done = index(&mut reference, options, &common::device(), &terminal)?;
+        let done = index(&mut reference, options, terminal.device(), &terminal)?;
         let (most_typical, most_unusual) = extremes(&done.scores, &done.paths, &done.paths);
         let record = done.record;
         let summary = Summary {

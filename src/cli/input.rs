@@ -55,8 +55,8 @@ pub fn read(
         Input { features, paths, images: Vec::new(), identity: other.manifest.identity, skipped: Vec::new() }
     } else {
         let extractor = match reference {
-            Some(reference) => LoadedExtractor::for_identity(&reference.manifest.identity, &args.request())?,
-            None => LoadedExtractor::load(&args.request())?,
+            Some(reference) => LoadedExtractor::for_identity(&reference.manifest.identity, &args.request(terminal.device()))?,
+            None => LoadedExtractor::load(&args.request(terminal.device()))?,
         };
         if let Some(remark) = extractor.remark() {
             terminal.warn(remark);

@@ -1,6 +1,6 @@
 //! `pd merge`: joins what `--shard I/N` runs left.
 
-use super::common::{RunArgs, device};
+use super::common::RunArgs;
 use super::eval::{EVAL, merge_eval};
 use super::output;
 use super::perturb::merge_perturb;
@@ -41,7 +41,7 @@ impl Merge {
         let index = sharded_index::place(&self.out);
         if index.exists() {
             self.refuse_in_place(INDEX)?;
-            let (merged, _) = merge_indexed(&self.out, &all_parts(&index)?, &device(), &terminal)?;
+            let (merged, _) = merge_indexed(&self.out, &all_parts(&index)?, terminal.device(), &terminal)?;
             return self.say(INDEX, &merged);
         }
         if !self.out.join(PARTS).exists() && RESULTS.iter().any(|name| self.out.join(name).is_file()) {

@@ -93,10 +93,10 @@ impl Perturb {
         let reference = Reference::open(named(self.reference.as_deref())?)?;
         reference.density()?;
         let identity = &reference.manifest.identity;
-        let extractor = LoadedExtractor::for_identity(identity, &self.extractor.request())?;
-        let generator = self.generator.open()?;
+        let extractor = LoadedExtractor::for_identity(identity, &self.extractor.request(terminal.device()))?;
+        let generator = self.generator.open(terminal.device())?;
         let default_seeds = Seeds::consecutive(DEFAULT_SEEDS.0, DEFAULT_SEEDS.1)?;
-        let latents = self.generator.latents(generator.as_ref(), &default_seeds, LATENT_ROW)?;
+        let latents = self.generator.latents(generator.as_ref(), &default_seeds, LATENT_ROW, terminal.device())?;
         // Whether the generator takes them is said before anything slow begins.
         latents.conditions(generator.as_ref())?;
         let count = latents.len();
@@ -104,7 +104,7 @@ impl Perturb {
             .map_err(|_| Error::usage(format!("{count} seeds are too many"), "name fewer"))?;
         let options = self.search.options(self.bias.try_into()?);
         options.check()?;
-        let scorer = Scorer::open(&reference, &common::device(), &terminal)?;
+        let scorer = Scorer::open(&reference, terminal.device(), &terminal)?;
         let model = scorer.model().clone();
         // Its densities are reported whichever are followed.
         let predictor =

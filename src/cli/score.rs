@@ -97,7 +97,7 @@ impl Score {
                 let record = reference.density()?;
                 summary.reference = Some(reference.dir.display().to_string());
                 (summary.k, summary.exponent) = (record.model.k, record.model.exponent);
-                let scorer = Scorer::open(reference, &common::device(), &terminal)?;
+                let scorer = Scorer::open(reference, terminal.device(), &terminal)?;
                 let own = scorer.own_rows(features.view(), &input.paths);
                 let scores = scorer.score(features.view(), Some(&own), &terminal)?;
                 (scores, scorer.paths().to_vec())
@@ -105,7 +105,7 @@ impl Score {
             (None, Some(grouping)) => {
                 let groups = grouping.labels(&input.paths)?;
                 let found =
-                    score_set_in_groups(features.view(), groups, options, &common::device(), &terminal)?;
+                    score_set_in_groups(features.view(), groups, options, terminal.device(), &terminal)?;
                 for (name, reason) in &found.unscored {
                     terminal.say(&format!("warning: group {name} is not scored: {reason}"));
                 }
@@ -113,7 +113,7 @@ impl Score {
                 (found.scores, input.paths.clone())
             }
             (None, None) => {
-                let found = score_set(&features, options, &common::device(), &terminal)?;
+                let found = score_set(&features, options, terminal.device(), &terminal)?;
                 summary.index = Some(found.index_record.describe());
                 summary.exact_duplicates = Some(found.exact_duplicates);
                 summary.near_duplicate_pairs = Some(found.near_duplicates.total);
@@ -148,7 +148,7 @@ impl Score {
         let reference = Reference::open(reference)?;
         reference.density()?;
         let extractor =
-            LoadedExtractor::for_identity(&reference.manifest.identity, &self.extractor.request())?;
+            LoadedExtractor::for_identity(&reference.manifest.identity, &self.extractor.request(terminal.device()))?;
         let set = ImageSet::open_shard(images, shard, terminal)?;
         let options = self.extractor.embed_options();
         let part = score_shard(out, &set, &extractor, options, &reference, shard, terminal)?;

@@ -3,31 +3,44 @@
 use super::output;
 use crate::error::{Error, Result};
 use crate::images::Skipped;
-use crate::progress::{Progress, stop_flag};
+use crate::progress::Progress;
+use candle_core::Device;
 use indicatif::{ProgressBar, ProgressStyle};
 use signal_hook::{consts, flag};
 use std::error::Error as _;
 use std::io::IsTerminal;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Skipped inputs that are named one by one.
 const NAMED_SKIPPED: usize = 10;
 const TICK: Duration = Duration::from_millis(200);
 
-/// Progress on a terminal.
+/// Progress on a terminal; and the device that the command computes on, which goes wherever the terminal goes.
 pub struct Terminal {
     quiet: bool,
     bars: bool,
     bar: Mutex<Option<ProgressBar>>,
+    device: Device,
 }
 
 impl Terminal {
-    /// Bars are drawn where stderr is a terminal.
+    /// Bars are drawn where stderr is a terminal. The command computes on the processor, unless [`Terminal::on`] says otherwise.
     pub fn new(quiet: bool) -> Self {
         let bars = !quiet && std::io::stderr().is_terminal();
         // A command that runs within another one leaves it the talking.
-        Self { quiet: quiet || output::is_captured(), bars, bar: Mutex::new(None) }
+        Self { quiet: quiet || output::is_captured(), bars, bar: Mutex::new(None), device: Device::Cpu }
+    }
+
+    /// The same for a command that computes on `device`.
+    pub fn on(self, device: Device) -> Self {
+        Self { device, ..self }
+    }
+
+    /// Where the command computes.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     fn bar(&self) -> std::sync::MutexGuard<'_, Option<ProgressBar>> {
@@ -89,6 +102,10 @@ impl Progress for Terminal {
     fn warn(&self, message: &str) {
         self.say(&format!("warning: {message}"));
     }
+
+    fn stop_requested(&self) -> bool {
+        STOP.load(Ordering::SeqCst)
+    }
 }
 
 /// An error with its causes and what to do about it, written at once: of several ranks one may end the others meanwhile.
@@ -111,14 +128,16 @@ const STOPPING: [i32; 4] = [consts::SIGINT, consts::SIGTERM, consts::SIGHUP, con
 #[cfg(not(unix))]
 const STOPPING: [i32; 2] = [consts::SIGINT, consts::SIGTERM];
 
+/// What the handlers of signals set: they belong to the process, so that this is one for all terminals.
+static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
 /// The first signal asks for a stop at the next safe point, the second ends the process.
 pub fn handle_interrupts() -> Result<()> {
     const INTERRUPTED: i32 = 130;
-    let stop = stop_flag();
     for signal in STOPPING {
         // In this order: the first signal finds the flag not set yet.
-        flag::register_conditional_shutdown(signal, INTERRUPTED, stop.clone())
-            .and_then(|_| flag::register(signal, stop.clone()))
+        flag::register_conditional_shutdown(signal, INTERRUPTED, STOP.clone())
+            .and_then(|_| flag::register(signal, STOP.clone()))
             .map_err(|e| Error::usage(format!("cannot handle signal {signal}: {e}"), ""))?;
     }
     Ok(())

@@ -44,7 +44,7 @@ impl RealImages {
         let mut pixels = fits.then(Vec::new);
         progress.start("reading images", set.len() as u64, "images");
         for chunk in 0..shards::count(set.len()) {
-            check_stop(|| "nothing has been trained yet".into())?;
+            check_stop(progress, || "nothing has been trained yet".into())?;
             let range = shards::range(chunk, set.len());
             for (position, image) in range.clone().zip(load(&set, range.clone(), &preprocessing)) {
                 match image {

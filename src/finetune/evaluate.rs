@@ -7,16 +7,16 @@ use crate::error::Result;
 use crate::extract::LoadedExtractor;
 use crate::generate::ForwardOptions;
 use crate::metrics::{Comparison, FeatureSet, Options, estimate, metric};
-use crate::progress::{Progress, Silent, check_stop};
+use crate::progress::{Progress, Unreported, check_stop};
 use crate::random::Purpose;
 use crate::reference::Reference;
 use candle_core::Device;
 
 /// What an evaluation needs, read once.
-pub struct Evaluator {
+pub struct Evaluator<'p> {
     extractor: LoadedExtractor,
     /// The reference, with everything that is computed of it once for all evaluations.
-    real: FeatureSet<'static>,
+    real: FeatureSet<'p>,
     options: Options,
     images: usize,
     seed: u64,
@@ -26,8 +26,9 @@ pub struct Evaluator {
 /// The column that is watched for the best; it is called FID only in the 2015 Inception's space.
 pub const DISTANCE: &str = "fd";
 
-impl Evaluator {
-    /// Evaluates `images` generated images in the space of the reference.
+impl<'p> Evaluator<'p> {
+    /// Evaluates `images` generated images in the space of the reference. What the first evaluation prepares of the reference is
+    /// reported to `progress`.
     ///
     /// # Errors
     /// [`Error::Malformed`] if the reference is damaged.
@@ -37,9 +38,10 @@ impl Evaluator {
         images: usize,
         seed: u64,
         device: &Device,
+        progress: &'p dyn Progress,
     ) -> Result<Self> {
         let options = Options { device: device.clone(), ..Options::default() };
-        let real = FeatureSet::new(reference.features()?.into_shared(), &options, &Silent)?;
+        let real = FeatureSet::new(reference.features()?.into_shared(), &options, progress)?;
         Ok(Self { extractor, real, options, images, seed, device: device.clone() })
     }
 
@@ -52,7 +54,7 @@ impl Evaluator {
         let mut parts = Vec::new();
         progress.start("evaluating", self.images as u64, "images");
         for start in (0..self.images).step_by(trainer.batch()) {
-            check_stop(String::new)?;
+            check_stop(progress, String::new)?;
             let rows = trainer.batch().min(self.images - start);
             let keys: Vec<u64> = (start as u64..).take(rows).collect();
             let latents = fixed_latents(generator, self.seed, Purpose::Evaluation, &keys, &self.device)?;
@@ -69,8 +71,9 @@ impl Evaluator {
             progress.advance(rows as u64);
         }
         progress.finish();
-        let generated = FeatureSet::new(join_rows(&parts)?.into_shared(), &self.options, &Silent)?;
-        let comparison = Comparison::new(&self.real, &generated, &self.options, &Silent)?;
+        let unreported = Unreported(progress);
+        let generated = FeatureSet::new(join_rows(&parts)?.into_shared(), &self.options, &unreported)?;
+        let comparison = Comparison::new(&self.real, &generated, &self.options, &unreported)?;
         let metrics = [metric(DISTANCE)?, metric("precision")?, metric("recall")?];
         let estimates = estimate(&comparison, &metrics, None)?;
         Ok(estimates.into_iter().map(|estimate| (estimate.column, estimate.value)).collect())

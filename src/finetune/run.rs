@@ -7,7 +7,7 @@ use super::log::Log;
 use super::sheet::Sheet;
 use super::trainer::{Scalars, Trainer};
 use crate::error::{Error, Result};
-use crate::progress::{Progress, check_stop};
+use crate::progress::Progress;
 use crate::remedy::Remedy;
 use crate::train::collective::{Collective, Ranks};
 use candle_core::Device;
@@ -54,7 +54,7 @@ pub fn run(
     trainer: &mut dyn Trainer,
     directory: &RunDirectory,
     schedule: Schedule,
-    evaluator: Option<&Evaluator>,
+    evaluator: Option<&Evaluator<'_>>,
     sheet: Sheet,
     device: &Device,
     progress: &dyn Progress,
@@ -80,7 +80,7 @@ pub fn run(
     progress.start("training", schedule.steps.saturating_sub(start), "steps");
     loop {
         let over = step >= schedule.steps || stopped_early;
-        match agree(ranks.as_ref(), if over { Next::End } else { wish() }) {
+        match agree(ranks.as_ref(), if over { Next::End } else { wish(progress) }) {
             Next::Step => {}
             Next::End => break,
             Next::Stop => {
@@ -135,11 +135,16 @@ pub fn run(
 ///
 /// # Errors
 /// [`Error::Interrupted`], once all ranks have agreed to stop and the state is saved; what the steps return.
-pub fn run_worker(trainer: &mut dyn Trainer, directory: &RunDirectory, schedule: Schedule) -> Result<()> {
+pub fn run_worker(
+    trainer: &mut dyn Trainer,
+    directory: &RunDirectory,
+    schedule: Schedule,
+    progress: &dyn Progress,
+) -> Result<()> {
     let ranks = Ranks::clone(trainer.ranks());
     let mut step = agreed_start(directory.load_state(trainer)?, ranks.as_ref())?;
     loop {
-        match agree(ranks.as_ref(), wish()) {
+        match agree(ranks.as_ref(), wish(progress)) {
             Next::Step => {}
             Next::End => return Ok(()),
             Next::Stop => {
@@ -152,9 +157,9 @@ pub fn run_worker(trainer: &mut dyn Trainer, directory: &RunDirectory, schedule:
     }
 }
 
-/// Another step, unless a signal has come.
-fn wish() -> Next {
-    if check_stop(String::new).is_ok() { Next::Step } else { Next::Stop }
+/// Another step, unless a stop was requested.
+fn wish(progress: &dyn Progress) -> Next {
+    if progress.stop_requested() { Next::Stop } else { Next::Step }
 }
 
 /// The step to begin with, which is refused if other ranks begin with another.
@@ -175,7 +180,7 @@ fn agreed_start(resumed: Option<u64>, ranks: &dyn Collective) -> Result<u64> {
 
 /// An evaluation; if a signal breaks it off, all ranks stop.
 fn evaluated(
-    evaluator: &Evaluator,
+    evaluator: &Evaluator<'_>,
     trainer: &dyn Trainer,
     directory: &RunDirectory,
     progress: &dyn Progress,

@@ -67,7 +67,7 @@ pub(super) fn list(root: &Path, progress: &dyn Progress) -> Result<Listing> {
     let mut unreadable = Vec::new();
     for (seen, item) in WalkDir::new(root).follow_links(true).into_iter().enumerate() {
         if seen % LOOK_EVERY == 0 {
-            check_stop(|| "nothing was begun yet; run the same command again".into())?;
+            check_stop(progress, || "nothing was begun yet; run the same command again".into())?;
         }
         let item = match item {
             Ok(item) => item,

@@ -20,6 +20,9 @@ impl Progress for Heard {
     fn warn(&self, message: &str) {
         self.0.lock().unwrap().push(message.to_string());
     }
+    fn stop_requested(&self) -> bool {
+        false
+    }
 }
 
 fn write(dir: &TempDir, name: &str, bytes: &[u8]) {

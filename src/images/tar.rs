@@ -60,7 +60,7 @@ pub(super) fn walk(path: &Path, file: &FileAt, progress: &dyn Progress) -> Resul
     let mut offsets = Vec::new();
     let mut unreadable = Vec::new();
     for (before, entry) in archive.entries_with_seek().map_err(Error::io("read", path))?.enumerate() {
-        check_stop(|| "nothing was begun yet; run the same command again".into())?;
+        check_stop(progress, || "nothing was begun yet; run the same command again".into())?;
         let entry = match entry {
             Ok(entry) => entry,
             Err(e) if before == 0 => {

@@ -163,7 +163,7 @@ impl<'p> FeatureSet<'p> {
     /// # Errors
     /// As [`Statistics::of`].
     pub fn statistics(&self) -> Result<&Statistics> {
-        cached(&self.statistics, || self.told(Statistics::of(self.features()?)))
+        cached(&self.statistics, || self.told(Statistics::of(self.features()?, self.progress)))
     }
 
     /// Mean, covariance and its root.
@@ -197,7 +197,7 @@ impl<'p> FeatureSet<'p> {
     /// # Errors
     /// [`Error::Data`] for fewer than two rows; [`Error::Interrupted`].
     pub fn kid_own(&self) -> Result<f64> {
-        cached(&self.kid_own, || self.told(kernel::own_pairs(self.features()?))).copied()
+        cached(&self.kid_own, || self.told(kernel::own_pairs(self.features()?, self.progress))).copied()
     }
 
     /// Eigenvalues of the second moment of the rows at unit length (the cosine kernel's, but for zeros).
@@ -205,7 +205,7 @@ impl<'p> FeatureSet<'p> {
     /// # Errors
     /// As [`spectrum::spectrum`].
     pub fn spectrum(&self) -> Result<&[f64]> {
-        cached(&self.spectrum, || self.told(spectrum::spectrum(self.features()?))).map(Vec::as_slice)
+        cached(&self.spectrum, || self.told(spectrum::spectrum(self.features()?, self.progress))).map(Vec::as_slice)
     }
 }
 
@@ -229,7 +229,8 @@ pub struct Comparison<'a> {
     pub generated: &'a FeatureSet<'a>,
     /// Parameters of the metrics; both sets were made with them.
     pub options: &'a Options,
-    progress: &'a dyn Progress,
+    /// What long metrics report to, and ask whether to stop.
+    pub(super) progress: &'a dyn Progress,
     memberships: OnceCell<Memberships>,
     recalled: OnceCell<Membership>,
     nearest: OnceCell<Neighbors>,

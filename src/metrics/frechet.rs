@@ -74,7 +74,7 @@ fn replicates(comparison: &Comparison<'_>, draws: &Draws) -> Result<Vec<f64>> {
     let real = comparison.real.rooted()?;
     draws
         .rows(features.nrows())
-        .map(|rows| frechet_distance(real, &Statistics::of_rows(features, &rows)?))
+        .map(|rows| frechet_distance(real, &Statistics::of_rows(features, &rows, comparison.progress)?))
         .collect()
 }
 
@@ -82,10 +82,12 @@ fn replicates(comparison: &Comparison<'_>, draws: &Draws) -> Result<Vec<f64>> {
 mod tests {
     use super::super::test_support::{Fixture, assert_close};
     use super::*;
+    use crate::progress::Silent;
     use ndarray::{Array1, Array2, ArrayView2, s};
 
     fn distance(a: ArrayView2<f32>, b: ArrayView2<f32>) -> f64 {
-        frechet_distance(&Statistics::of(a).unwrap().rooted().unwrap(), &Statistics::of(b).unwrap()).unwrap()
+        let of = |x| Statistics::of(x, &Silent).unwrap();
+        frechet_distance(&of(a).rooted().unwrap(), &of(b)).unwrap()
     }
 
     #[test]
@@ -124,7 +126,7 @@ mod tests {
 
     #[test]
     fn other_widths_are_refused() {
-        let of = |width| Statistics::of(Array2::<f32>::eye(width).view()).unwrap();
+        let of = |width| Statistics::of(Array2::<f32>::eye(width).view(), &Silent).unwrap();
         assert!(frechet_distance(&of(3).rooted().unwrap(), &of(4)).is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::matrix::{product_with_transpose, tree_sum};
 use crate::error::{Error, Result};
-use crate::progress::check_stop;
+use crate::progress::{Progress, check_stop};
 use ndarray::{ArrayView2, s};
 use rayon::prelude::*;
 
@@ -28,7 +28,7 @@ fn kernels(left: &[f64], right: &[f64], depth: usize, out: &mut Vec<f64>) {
 ///
 /// # Errors
 /// [`Error::Data`] for fewer than two rows; [`Error::Interrupted`].
-pub(super) fn own_pairs(features: ArrayView2<f32>) -> Result<f64> {
+pub(super) fn own_pairs(features: ArrayView2<f32>, progress: &dyn Progress) -> Result<f64> {
     let rows = features.nrows();
     if rows < 2 {
         return Err(Error::data(
@@ -36,7 +36,7 @@ pub(super) fn own_pairs(features: ArrayView2<f32>) -> Result<f64> {
             "add images",
         ));
     }
-    let sum = weighted_pairs(features, &vec![1.0f32; rows], 1)?[0];
+    let sum = weighted_pairs(features, &vec![1.0f32; rows], 1, progress)?[0];
     Ok(sum / (rows as f64 * (rows - 1) as f64))
 }
 
@@ -44,7 +44,12 @@ pub(super) fn own_pairs(features: ArrayView2<f32>) -> Result<f64> {
 ///
 /// # Errors
 /// [`Error::Interrupted`].
-pub(super) fn weighted_pairs(features: ArrayView2<f32>, weights: &[f32], columns: usize) -> Result<Vec<f64>> {
+pub(super) fn weighted_pairs(
+    features: ArrayView2<f32>,
+    weights: &[f32],
+    columns: usize,
+    progress: &dyn Progress,
+) -> Result<Vec<f64>> {
     let depth = features.ncols();
     let blocks = features.nrows().div_ceil(BLOCK);
     let weights_of = |block: usize, row: usize| &weights[(block * BLOCK + row) * columns..][..columns];
@@ -54,7 +59,7 @@ pub(super) fn weighted_pairs(features: ArrayView2<f32>, weights: &[f32], columns
             let left = block(features, i);
             let (mut sums, mut inner, mut kernel) = (vec![0.0; columns], vec![0.0; columns], Vec::new());
             for j in i..blocks {
-                check_stop(String::new)?;
+                check_stop(progress, String::new)?;
                 let right = block(features, j);
                 kernels(&left, &right, depth, &mut kernel);
                 let times = if i == j { 1.0 } else { 2.0 };
@@ -82,7 +87,11 @@ pub(super) fn weighted_pairs(features: ArrayView2<f32>, weights: &[f32], columns
 ///
 /// # Errors
 /// [`Error::Data`] if the widths differ; [`Error::Interrupted`].
-pub(super) fn cross_means(real: ArrayView2<f32>, generated: ArrayView2<f32>) -> Result<Vec<f64>> {
+pub(super) fn cross_means(
+    real: ArrayView2<f32>,
+    generated: ArrayView2<f32>,
+    progress: &dyn Progress,
+) -> Result<Vec<f64>> {
     let depth = real.ncols();
     if depth != generated.ncols() {
         return Err(Error::data(
@@ -98,7 +107,7 @@ pub(super) fn cross_means(real: ArrayView2<f32>, generated: ArrayView2<f32>) -> 
             let mut sums: Vec<Vec<f64>> = vec![Vec::with_capacity(blocks); left.len() / depth];
             let mut kernel = Vec::new();
             for other in 0..blocks {
-                check_stop(String::new)?;
+                check_stop(progress, String::new)?;
                 let right = block(real, other);
                 kernels(&left, &right, depth, &mut kernel);
                 for (sums, kernel) in sums.iter_mut().zip(kernel.chunks_exact(right.len() / depth)) {

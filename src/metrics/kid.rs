@@ -8,6 +8,7 @@ use super::matrix::tree_sum;
 use super::metric::{Better, Measured, Metric, Needs};
 use super::resampling::{Draws, without_replacement};
 use crate::error::{Error, Result};
+use crate::progress::Progress;
 use crate::random::Purpose;
 use crate::remedy::Remedy;
 use ndarray::{ArrayView2, Axis};
@@ -25,7 +26,8 @@ pub const METRIC: Metric = Metric {
     by_default: true,
     alone: false,
     compute: |comparison| {
-        let cross = cross_means(comparison.real.features()?, comparison.generated.features()?)?;
+        let (real, generated) = (comparison.real.features()?, comparison.generated.features()?);
+        let cross = cross_means(real, generated, comparison.progress)?;
         let own = comparison.real.kid_own()? + comparison.generated.kid_own()?;
         Ok(Measured::value(own - 2.0 * tree_sum(&cross) / cross.len() as f64))
     },
@@ -60,7 +62,7 @@ pub const SUBSETS: Metric = Metric {
                 (real, rows(generated.nrows(), Purpose::GeneratedSubset, item))
             })
             .collect();
-        let (mean, deviation) = over_subsets(real, generated, &subsets)?;
+        let (mean, deviation) = over_subsets(real, generated, &subsets, comparison.progress)?;
         Ok(Measured { values: vec![mean, deviation], mean: None })
     },
     replicates: None,
@@ -71,9 +73,13 @@ pub const SUBSETS: Metric = Metric {
 ///
 /// # Errors
 /// [`Error::Data`] for fewer than two rows or other widths; [`Error::Interrupted`].
-pub fn kernel_distance(real: ArrayView2<f32>, generated: ArrayView2<f32>) -> Result<f64> {
-    let cross = cross_means(real, generated)?;
-    Ok(own_pairs(real)? + own_pairs(generated)? - 2.0 * tree_sum(&cross) / cross.len() as f64)
+pub fn kernel_distance(
+    real: ArrayView2<f32>,
+    generated: ArrayView2<f32>,
+    progress: &dyn Progress,
+) -> Result<f64> {
+    let cross = cross_means(real, generated, progress)?;
+    Ok(own_pairs(real, progress)? + own_pairs(generated, progress)? - 2.0 * tree_sum(&cross) / cross.len() as f64)
 }
 
 /// Mean and population deviation of [`kernel_distance`] over subsets, each given by its rows on both sides.
@@ -84,6 +90,7 @@ pub fn over_subsets(
     real: ArrayView2<f32>,
     generated: ArrayView2<f32>,
     subsets: &[(Vec<u32>, Vec<u32>)],
+    progress: &dyn Progress,
 ) -> Result<(f64, f64)> {
     let select = |features: ArrayView2<f32>, rows: &[u32]| {
         let rows: Vec<usize> = rows.iter().map(|row| *row as usize).collect();
@@ -91,7 +98,7 @@ pub fn over_subsets(
     };
     let values: Vec<f64> = subsets
         .iter()
-        .map(|(a, b)| kernel_distance(select(real, a).view(), select(generated, b).view()))
+        .map(|(a, b)| kernel_distance(select(real, a).view(), select(generated, b).view(), progress))
         .collect::<Result<_>>()?;
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;
@@ -104,7 +111,7 @@ pub fn over_subsets(
 fn replicates(comparison: &Comparison<'_>, draws: &Draws) -> Result<Vec<f64>> {
     let (real, generated) = (comparison.real.features()?, comparison.generated.features()?);
     let rows = generated.nrows();
-    let cross = cross_means(real, generated)?;
+    let cross = cross_means(real, generated, comparison.progress)?;
     let real_own = comparison.real.kid_own()?;
     let mut samples = draws.multiplicities(rows);
     let mut values = Vec::with_capacity(draws.count);
@@ -115,7 +122,7 @@ fn replicates(comparison: &Comparison<'_>, draws: &Draws) -> Result<Vec<f64>> {
         }
         let weights: Vec<f32> =
             (0..rows).flat_map(|row| times.iter().map(move |times| times[row] as f32)).collect();
-        let own = weighted_pairs(generated, &weights, times.len())?;
+        let own = weighted_pairs(generated, &weights, times.len(), comparison.progress)?;
         values.extend(times.iter().zip(own).map(|(times, own)| {
             let total = rows as f64;
             let pairs = total * total - times.iter().map(|t| f64::from(*t).powi(2)).sum::<f64>();
@@ -129,7 +136,12 @@ fn replicates(comparison: &Comparison<'_>, draws: &Draws) -> Result<Vec<f64>> {
 mod tests {
     use super::super::test_support::{Fixture, assert_close};
     use super::*;
+    use crate::progress::Silent;
     use ndarray::s;
+
+    fn distance(real: ArrayView2<f32>, generated: ArrayView2<f32>) -> Result<f64> {
+        kernel_distance(real, generated, &Silent)
+    }
 
     #[test]
     fn it_agrees_with_the_fixture_for_all_pairs_and_for_given_subsets() {
@@ -137,14 +149,14 @@ mod tests {
         let (real, fake) = (fixture.features("real_2000"), fixture.features("fake_2000"));
         let rows = |side: &str| fixture.rows(&format!("kid_subset_{side}_rows"));
         let subsets: Vec<_> = rows("real").into_iter().zip(rows("fake")).collect();
-        let (mean, deviation) = over_subsets(real.view(), fake.view(), &subsets).unwrap();
+        let (mean, deviation) = over_subsets(real.view(), fake.view(), &subsets, &Silent).unwrap();
         let constant = fixture.edge_input("constant.30x6");
         let found = [
-            kernel_distance(real.view(), fake.view()).unwrap(),
-            kernel_distance(real.view(), fake.slice(s![..500, ..])).unwrap(),
+            distance(real.view(), fake.view()).unwrap(),
+            distance(real.view(), fake.slice(s![..500, ..])).unwrap(),
             mean,
             deviation,
-            kernel_distance(constant.view(), fixture.edge_input("constant_column.50x6").view()).unwrap(),
+            distance(constant.view(), fixture.edge_input("constant_column.50x6").view()).unwrap(),
         ];
         let expected = [
             fixture.number(&["kid", "unbiased_full"]),
@@ -159,7 +171,7 @@ mod tests {
     #[test]
     fn one_row_and_other_widths_are_refused() {
         let x = Fixture::load().features("real_2000");
-        assert!(own_pairs(x.slice(s![..1, ..])).is_err());
-        assert!(kernel_distance(x.view(), x.slice(s![.., ..3])).is_err());
+        assert!(own_pairs(x.slice(s![..1, ..]), &Silent).is_err());
+        assert!(distance(x.view(), x.slice(s![.., ..3])).is_err());
     }
 }

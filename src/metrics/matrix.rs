@@ -3,7 +3,7 @@
 //! depends on the number of threads.
 
 use crate::error::{Error, Result};
-use crate::progress::check_stop;
+use crate::progress::{Progress, check_stop};
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
 use faer::linalg::matmul::matmul;
@@ -34,14 +34,19 @@ pub(super) fn product_with_transpose(left: &[f64], right: &[f64], depth: usize, 
 ///
 /// # Errors
 /// [`Error::Interrupted`].
-pub(super) fn scatter(rows: usize, width: usize, fill: &Fill<'_>) -> Result<Array2<f64>> {
+pub(super) fn scatter(
+    rows: usize,
+    width: usize,
+    fill: &Fill<'_>,
+    progress: &dyn Progress,
+) -> Result<Array2<f64>> {
     let tiles = width.div_ceil(TILE);
     let columns = |tile: usize| tile * TILE..width.min((tile + 1) * TILE);
     let pairs: Vec<(usize, usize)> = (0..tiles).flat_map(|i| (i..tiles).map(move |j| (i, j))).collect();
     let blocks: Vec<Vec<f64>> = pairs
         .par_iter()
         .map(|&(i, j)| {
-            check_stop(String::new)?;
+            check_stop(progress, String::new)?;
             let mut scratch = (Vec::new(), Vec::new());
             Ok(tile_sum(0..rows, columns(i), columns(j), fill, &mut scratch))
         })
@@ -183,6 +188,8 @@ fn decompose(matrix: ArrayView2<f64>, with_vectors: bool) -> Result<(Vec<f64>, M
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::Silent;
+    use crate::progress::test_support::StopsAfter;
 
     fn filled(rows: usize, width: usize) -> Array2<f64> {
         Array2::from_shape_fn((rows, width), |(i, j)| ((i * 7919 + j * 104_729) % 1013) as f64 / 507.0 - 1.0)
@@ -195,12 +202,21 @@ mod tests {
             let fill = |row: usize, columns: Range<usize>, out: &mut [f64]| {
                 out.iter_mut().zip(columns).for_each(|(out, column)| *out = x[[row, column]]);
             };
-            let found = scatter(rows, width, &fill).unwrap();
+            let found = scatter(rows, width, &fill, &Silent).unwrap();
             let expected = x.t().dot(&x);
             let error = (&found - &expected).mapv(f64::abs).fold(0.0, |a: f64, &b| a.max(b));
             assert!(error < 1e-9, "{error}");
             assert_eq!(found, found.t());
         }
+    }
+
+    #[test]
+    fn a_scatter_matrix_is_not_finished_once_a_stop_is_requested() {
+        // 300 columns are six pairs of tiles, and each is a safe point.
+        let fill = |_: usize, _: Range<usize>, out: &mut [f64]| out.fill(1.0);
+        assert!(scatter(4, 300, &fill, &StopsAfter::new(6)).is_ok());
+        let stopped = scatter(4, 300, &fill, &StopsAfter::new(5));
+        assert!(matches!(stopped, Err(Error::Interrupted { .. })));
     }
 
     #[test]
@@ -245,7 +261,7 @@ mod tests {
         };
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| square_root(scatter(2500, 300, &fill).unwrap().view()).unwrap())
+            pool.install(|| square_root(scatter(2500, 300, &fill, &Silent).unwrap().view()).unwrap())
         };
         assert_eq!(run(1), run(3));
     }

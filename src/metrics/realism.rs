@@ -7,7 +7,7 @@ use super::manifold::median;
 use super::matrix::product_with_transpose;
 use crate::error::Result;
 use crate::neighbors::distance::squared_l2;
-use crate::progress::check_stop;
+use crate::progress::{Progress, check_stop};
 use ndarray::ArrayView2;
 use rayon::prelude::*;
 
@@ -27,7 +27,7 @@ pub fn realism(comparison: &Comparison<'_>) -> Result<Vec<f64>> {
     if kept.is_empty() {
         return Ok(vec![f64::NAN; generated.nrows()]);
     }
-    let real = manifold.features();
+    let (real, progress) = (manifold.features(), comparison.progress);
     let spheres = Spheres {
         centres: real,
         rows: kept,
@@ -38,7 +38,7 @@ pub fn realism(comparison: &Comparison<'_>) -> Result<Vec<f64>> {
         .into_par_iter()
         .map(|block| {
             let rows: Vec<usize> = (block * BLOCK..generated.nrows().min((block + 1) * BLOCK)).collect();
-            spheres.largest_ratios(generated, &rows)
+            spheres.largest_ratios(generated, &rows, progress)
         })
         .collect::<Result<_>>()?;
     Ok(blocks.into_iter().flatten().collect())
@@ -66,7 +66,12 @@ impl Spheres<'_> {
 
     /// A product gives a bound of each ratio; where it exceeds the best known ratio the pair is computed from the rows themselves. The
     /// result is the exact maximum, in whatever order pairs come.
-    fn largest_ratios(&self, features: ArrayView2<f32>, rows: &[usize]) -> Result<Vec<f64>> {
+    fn largest_ratios(
+        &self,
+        features: ArrayView2<f32>,
+        rows: &[usize],
+        progress: &dyn Progress,
+    ) -> Result<Vec<f64>> {
         let depth = self.shift.len();
         // Twice the bound of a float64 product of this depth (Higham, 3.1), and what the sums and the shift add.
         let error = 4.0 * (depth + 8) as f64 * f64::EPSILON;
@@ -75,7 +80,7 @@ impl Spheres<'_> {
         let mut best = vec![0.0f64; rows.len()];
         let mut products = Vec::new();
         for spheres in self.rows.chunks(BLOCK) {
-            check_stop(String::new)?;
+            check_stop(progress, String::new)?;
             let (centres, norms) = self.shifted(self.centres, spheres);
             product_with_transpose(&own, &centres, depth, &mut products);
             for (((best, own_norm), products), own) in

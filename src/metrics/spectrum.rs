@@ -4,8 +4,10 @@
 use super::matrix::{eigenvalues, scatter};
 use super::resampling::Draws;
 use crate::error::Result;
+use crate::progress::Progress;
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Eigenvalues below this are rounding errors of zeros.
 const ZERO: f64 = 1e-12;
@@ -15,27 +17,29 @@ const ZERO: f64 = 1e-12;
 ///
 /// # Errors
 /// [`crate::Error::Interrupted`].
-pub fn spectrum(features: ArrayView2<f32>) -> Result<Vec<f64>> {
-    eigenvalues(moment(features, features.nrows(), |at| at)?.view())
+pub fn spectrum(features: ArrayView2<f32>, progress: &dyn Progress) -> Result<Vec<f64>> {
+    eigenvalues(moment(features, features.nrows(), |at| at, progress)?.view())
 }
 
 fn moment(
     features: ArrayView2<f32>,
     rows: usize,
     row_at: impl Fn(usize) -> usize + Sync,
+    progress: &dyn Progress,
 ) -> Result<Array2<f64>> {
     let norms: Vec<f64> = (0..features.nrows())
         .into_par_iter()
         .map(|row| features.row(row).iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt())
         .collect();
-    let mut moment = scatter(rows, features.ncols(), &|at, columns, out| {
+    let normalized = |at: usize, columns: Range<usize>, out: &mut [f64]| {
         let at = row_at(at);
         let row = features.row(at);
         let norm = if norms[at] > 0.0 { norms[at] } else { 1.0 };
         for (out, column) in out.iter_mut().zip(columns) {
             *out = f64::from(row[column]) / norm;
         }
-    })?;
+    };
+    let mut moment = scatter(rows, features.ncols(), &normalized, progress)?;
     moment /= rows as f64;
     Ok(moment)
 }
@@ -53,11 +57,12 @@ pub(super) fn of_bootstrap_samples(
     features: ArrayView2<f32>,
     draws: &Draws,
     score: fn(&[f64]) -> f64,
+    progress: &dyn Progress,
 ) -> Result<Vec<f64>> {
     draws
         .rows(features.nrows())
         .map(|rows| {
-            let moment = moment(features, rows.len(), |at| rows[at] as usize)?;
+            let moment = moment(features, rows.len(), |at| rows[at] as usize, progress)?;
             Ok(score(&eigenvalues(moment.view())?))
         })
         .collect()

@@ -3,8 +3,10 @@
 use super::matrix::{CHUNK, scatter, square_root, tree_sum};
 use crate::error::{Error, Result};
 use crate::formats::npy::{read_npz_f64, write_npz_f64};
+use crate::progress::Progress;
 use ndarray::{Array1, Array2, ArrayView2, ArrayViewD, IxDyn};
 use rayon::prelude::*;
+use std::ops::Range;
 use std::path::Path;
 
 /// Mean and covariance of a set of features.
@@ -23,22 +25,27 @@ impl Statistics {
     ///
     /// # Errors
     /// [`Error::Data`] for fewer than two rows; [`Error::Interrupted`].
-    pub fn of(features: ArrayView2<f32>) -> Result<Self> {
-        Self::with(features, features.nrows(), |at| at)
+    pub fn of(features: ArrayView2<f32>, progress: &dyn Progress) -> Result<Self> {
+        Self::with(features, features.nrows(), |at| at, progress)
     }
 
     /// Of chosen rows of `features` `[N, D]`; a row named twice counts twice.
     ///
     /// # Errors
     /// As [`Statistics::of`]; [`Error::Data`] for a row that does not exist.
-    pub fn of_rows(features: ArrayView2<f32>, rows: &[u32]) -> Result<Self> {
+    pub fn of_rows(features: ArrayView2<f32>, rows: &[u32], progress: &dyn Progress) -> Result<Self> {
         if let Some(row) = rows.iter().find(|row| **row as usize >= features.nrows()) {
             return Err(Error::data(format!("row {row} is beyond the {} there are", features.nrows()), ""));
         }
-        Self::with(features, rows.len(), |at| rows[at] as usize)
+        Self::with(features, rows.len(), |at| rows[at] as usize, progress)
     }
 
-    fn with(features: ArrayView2<f32>, rows: usize, row_at: impl Fn(usize) -> usize + Sync) -> Result<Self> {
+    fn with(
+        features: ArrayView2<f32>,
+        rows: usize,
+        row_at: impl Fn(usize) -> usize + Sync,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
         if rows < 2 {
             return Err(Error::data(
                 format!("a covariance needs at least 2 rows, there are {rows}"),
@@ -62,12 +69,13 @@ impl Statistics {
             tree_sum(&values) / rows as f64
         };
         let mean: Vec<f64> = (0..width).map(column).collect();
-        let mut covariance = scatter(rows, width, &|at, columns, out| {
+        let centred = |at: usize, columns: Range<usize>, out: &mut [f64]| {
             let row = features.row(row_at(at));
             for (out, column) in out.iter_mut().zip(columns) {
                 *out = f64::from(row[column]) - mean[column];
             }
-        })?;
+        };
+        let mut covariance = scatter(rows, width, &centred, progress)?;
         covariance /= (rows - 1) as f64;
         Ok(Statistics { mean: Array1::from(mean), covariance, rows: Some(rows) })
     }
@@ -159,11 +167,12 @@ impl RootedStatistics {
 mod tests {
     use super::super::test_support::Fixture;
     use super::*;
+    use crate::progress::Silent;
 
     #[test]
     fn statistics_are_those_of_the_definition_at_a_large_offset() {
         let x = Fixture::load().edge_input("large_offset.200x16");
-        let found = Statistics::of(x.view()).unwrap();
+        let found = Statistics::of(x.view(), &Silent).unwrap();
         let wide = x.mapv(f64::from);
         let mean = wide.mean_axis(ndarray::Axis(0)).unwrap();
         let centred = &wide - &mean;
@@ -177,9 +186,9 @@ mod tests {
         let x = Fixture::load().features("real_2000");
         let rows: Vec<u32> = (0..1500).map(|i| (i * 7) % 1999).collect();
         let copy = x.select(ndarray::Axis(0), &rows.iter().map(|r| *r as usize).collect::<Vec<_>>());
-        assert_eq!(Statistics::of_rows(x.view(), &rows).unwrap(), Statistics::of(copy.view()).unwrap());
-        assert!(Statistics::of_rows(x.view(), &[0, 2000]).is_err());
-        assert!(Statistics::of_rows(x.view(), &[3]).is_err());
+        assert_eq!(Statistics::of_rows(x.view(), &rows, &Silent).unwrap(), Statistics::of(copy.view(), &Silent).unwrap());
+        assert!(Statistics::of_rows(x.view(), &[0, 2000], &Silent).is_err());
+        assert!(Statistics::of_rows(x.view(), &[3], &Silent).is_err());
     }
 
     #[test]
@@ -187,7 +196,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("stats.npz");
         let x = Fixture::load().features("real_2000");
-        let statistics = Statistics::of(x.view()).unwrap();
+        let statistics = Statistics::of(x.view(), &Silent).unwrap();
         statistics.save(&path).unwrap();
         let read = Statistics::load(&path).unwrap().unwrap();
         assert_eq!((&read.mean, &read.covariance), (&statistics.mean, &statistics.covariance));

@@ -93,7 +93,7 @@ fn resampling_a_set_moves_its_kernel_distance_around_the_value_itself() {
 fn statistics_alone_serve_the_frechet_distance_and_nothing_else() {
     let (real, fake) = some_features();
     let options = options(3, Boundary::Excluded);
-    let known = FeatureSet::from_statistics(Statistics::of(real.view()).unwrap(), &Silent);
+    let known = FeatureSet::from_statistics(Statistics::of(real.view(), &Silent).unwrap(), &Silent);
     let generated = set(fake.clone(), &options);
     let comparison = Comparison::new(&known, &generated, &options, &Silent).unwrap();
     let found = estimate(&comparison, &[&frechet::METRIC], None).unwrap();

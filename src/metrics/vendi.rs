@@ -15,7 +15,7 @@ pub const METRIC: Metric = Metric {
     alone: true,
     compute: |comparison| Ok(Measured::value(vendi_score(comparison.generated.spectrum()?))),
     replicates: Some(|comparison, draws| {
-        of_bootstrap_samples(comparison.generated.features()?, draws, vendi_score)
+        of_bootstrap_samples(comparison.generated.features()?, draws, vendi_score, comparison.progress)
     }),
     caution: |_| None,
 };
@@ -31,6 +31,7 @@ mod tests {
     use super::super::spectrum::spectrum;
     use super::super::test_support::{Fixture, assert_close};
     use super::*;
+    use crate::progress::Silent;
     use ndarray::s;
 
     #[test]
@@ -38,7 +39,7 @@ mod tests {
         let fixture = Fixture::load();
         for side in ["real", "fake"] {
             let x = fixture.features(&format!("{side}_2000"));
-            let spectrum = spectrum(x.slice(s![..500, ..])).unwrap();
+            let spectrum = spectrum(x.slice(s![..500, ..]), &Silent).unwrap();
             let expected = ["q1", "q2"].map(|order| fixture.number(&["vendi_first_500", side, order]));
             assert_close(&[vendi_score(&spectrum), rke(&spectrum)], &expected, 1e-6);
         }
@@ -47,9 +48,9 @@ mod tests {
     #[test]
     fn a_constant_set_scores_one_and_a_row_of_zeros_has_no_direction() {
         let fixture = Fixture::load();
-        let constant = spectrum(fixture.edge_input("constant.30x6").view()).unwrap();
+        let constant = spectrum(fixture.edge_input("constant.30x6").view(), &Silent).unwrap();
         assert_close(&[vendi_score(&constant), rke(&constant)], &[1.0, 1.0], 1e-9);
-        let zero = spectrum(fixture.edge_input("zero_row.25x6").view()).unwrap();
+        let zero = spectrum(fixture.edge_input("zero_row.25x6").view(), &Silent).unwrap();
         let expected = fixture.number(&["edge", "zero_row", "vendi_zero_row_kept_as_zero"]);
         assert_close(&[vendi_score(&zero), zero.iter().sum()], &[expected, 0.96], 1e-6);
     }
@@ -57,7 +58,7 @@ mod tests {
     #[test]
     fn orthogonal_rows_are_counted_and_copies_are_not() {
         let x = ndarray::Array2::from_shape_fn((12, 4), |(i, j)| if i % 3 == j { 2.0f32 } else { 0.0 });
-        let spectrum = spectrum(x.view()).unwrap();
+        let spectrum = spectrum(x.view(), &Silent).unwrap();
         assert_close(&[vendi_score(&spectrum), rke(&spectrum)], &[3.0, 3.0], 1e-12);
     }
 }

@@ -73,7 +73,7 @@ impl ExactIndex {
         progress.finish();
         let set = self.own_operand();
         for &ball in &outside {
-            check_stop(String::new)?;
+            check_stop(progress, String::new)?;
             (0..self.features.nrows()).into_par_iter().with_min_len(DIRECT_CHUNK).for_each(|row| {
                 balls.settle(ball, row as u32, left.row(ball as usize, width), set.row(row, width));
             });

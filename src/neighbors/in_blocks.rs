@@ -6,7 +6,7 @@ use super::merging::Merging;
 use super::search::{NeighborIndex, Neighbors, Search, check_search};
 use crate::error::Result;
 use crate::formats::FeatureRows;
-use crate::progress::{Progress, Silent};
+use crate::progress::{Progress, Unreported};
 use crate::shards::Shard;
 use candle_core::Device;
 use ndarray::{ArrayView2, Axis, CowArray};
@@ -69,7 +69,7 @@ fn search_in_blocks_of(
                 these(queries.view(), &asked).view(),
                 Some(&exclude),
                 Search { k, ..search },
-                &Silent,
+                &Unreported(progress),
             )?;
             for (at, q) in asked.into_iter().enumerate() {
                 let (rows, distances) = found.of(at);
@@ -90,6 +90,7 @@ fn these<'a>(rows: ArrayView2<'a, f32>, some: &[usize]) -> CowArray<'a, f32, nda
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::Silent;
     use ndarray::Array2;
     use proptest::prelude::*;
 

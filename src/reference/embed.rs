@@ -347,7 +347,7 @@ fn for_each_chunk(
     let mut part = Embedded::default();
     let mut features = Vec::new();
     for (at, (chunk, range, last)) in batches.iter().enumerate() {
-        check_stop(|| stop_hint.to_string())?;
+        check_stop(progress, || stop_hint.to_string())?;
         let images = next.take().unwrap_or_default();
         let (computed, prefetched) = rayon::join(|| features_of(extractor, &images), || fetch(at + 1));
         next = prefetched;

@@ -71,9 +71,9 @@ pub(super) fn make_graph(
     for group in missing {
         let mut found = Neighbors { k: found_in, rows: Vec::new(), distances: Vec::new() };
         for first in group.clone().step_by(READ) {
-            check_stop(|| "what was found is kept; the same command continues".into())?;
+            check_stop(progress, || "what was found is kept; the same command continues".into())?;
             let queried = first..(first + READ).min(group.end);
-            let near = graph.search(features.read(queried.clone())?.view(), queried.clone(), k)?;
+            let near = graph.search(features.read(queried.clone())?.view(), queried.clone(), k, progress)?;
             found.rows.extend(near.rows);
             found.distances.extend(near.distances);
             progress.advance(queried.len() as u64);
@@ -133,7 +133,7 @@ fn merge_found(
 ) -> Result<()> {
     progress.start("merging neighbours", rows as u64, "rows");
     for group in all_groups(rows) {
-        check_stop(String::new)?;
+        check_stop(progress, String::new)?;
         let mut merging = Merging::new(group.len(), Search { k, skip_zero: false });
         for part in with_rows(parts) {
             let path = part.file(&name(&group)).ok_or_else(|| without_neighbors(part))?;
@@ -165,7 +165,7 @@ pub(super) fn join_graphs(
     merge_found(parts, options.k, features.dim().0, progress, |found| builder.add(found))?;
     let graphs: Vec<(&Path, &Files)> =
         with_rows(parts).map(|part| (part.dir.as_path(), &part.record.files)).collect();
-    let graphs = StreamedGraphs::open(features, parts.len(), &graphs, device)?;
+    let graphs = StreamedGraphs::open(features, parts.len(), &graphs, device, progress)?;
     let record = graphs.join(features, dir, options.k, options.seed, progress)?;
     builder.finish(record, |rows, search| graphs.mean_distances(features, rows, search, progress))
 }
@@ -191,6 +191,9 @@ pub(super) mod tests {
         fn advance(&self, _: u64) {}
         fn finish(&self) {}
         fn warn(&self, _: &str) {}
+        fn stop_requested(&self) -> bool {
+            false
+        }
     }
 
     /// A reference of so many rows, some of them copies, in a directory of its own; and its features.

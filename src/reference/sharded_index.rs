@@ -98,7 +98,7 @@ fn find(
     let mut features = reference.feature_files()?;
     progress.start("nearest neighbours", (total * blocks_of(features.dim().0)) as u64, "rows of a block");
     for group in missing {
-        check_stop(|| "what was found is kept; the same command continues".into())?;
+        check_stop(progress, || "what was found is kept; the same command continues".into())?;
         let own = Vec::from_iter(group.clone());
         let found = search_in_blocks(&mut features, &own, Search { k, skip_zero: false }, device, progress)?;
         write(&file(partial, group), &found)?;
@@ -160,7 +160,7 @@ fn join_exact(
     let mut builder = ScoreBuilder::new(features, options)?;
     progress.start("merging neighbours", rows as u64, "rows");
     for part in parts {
-        check_stop(String::new)?;
+        check_stop(progress, String::new)?;
         let path = part.file(NEIGHBORS).ok_or_else(|| without_neighbors(part))?;
         let count = part.record.inputs.len();
         builder.add(&read(&path, (count, options.k), 0..rows)?);
@@ -186,7 +186,7 @@ fn search_again(
         "rows of a block",
     );
     for rows in rows.chunks(TOGETHER * CHUNK) {
-        check_stop(String::new)?;
+        check_stop(progress, String::new)?;
         means.extend(search_in_blocks(features, rows, search, device, progress)?.mean_distances());
     }
     progress.finish();

@@ -9,7 +9,7 @@ use crate::candidates::{CandidateRecord, CandidateScores, join_rows};
 use crate::density::{Rule, effective_sample_size};
 use crate::error::{Error, Result};
 use crate::neighbors::BuildOptions;
-use crate::progress::Progress;
+use crate::progress::{Progress, Unreported};
 use crate::random::{Purpose, uniform};
 use crate::remedy::Remedy;
 use candle_core::Device;
@@ -251,7 +251,7 @@ impl Run<'_> {
             let judged;
             (block, judged) = self.blocks.block(range)?;
             generated_density = match &generated {
-                Some(pilot) => pilot.densities(block.view(), &crate::progress::Silent)?,
+                Some(pilot) => pilot.densities(block.view(), &Unreported(self.progress))?,
                 None => Vec::new(),
             };
             log_weights.extend(weights.log_weights(judged.densities(), &generated_density)?);

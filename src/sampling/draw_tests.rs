@@ -105,7 +105,7 @@ fn a_run_that_breaks_off_anywhere_continues_to_the_same_images() {
     let run = |generator: &dyn Generator, out: &Path| {
         let source = source(generator, &latents);
         let partial = Partial::open(out.join(PARTIAL), &"a run").unwrap();
-        let generated = GeneratedCandidates::new(&source, Some(&scorer), partial);
+        let generated = GeneratedCandidates::new(&source, Some(&scorer), partial, &Silent);
         let drawn = draw(&generated, Some(&reference), &options, &Device::Cpu, out, &Silent)?;
         generated.finish()?;
         Ok::<_, Error>(drawn)

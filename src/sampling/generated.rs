@@ -8,7 +8,7 @@ use crate::candidates::{
 use crate::error::{Error, Result};
 use crate::formats::atomic::link_or_copy;
 use crate::formats::npy::{read_npy, write_npy};
-use crate::progress::check_stop;
+use crate::progress::{Progress, check_stop};
 use crate::shards::Partial;
 use ndarray::{Array2, ArrayD};
 use rayon::prelude::*;
@@ -21,12 +21,18 @@ pub struct GeneratedCandidates<'a> {
     source: &'a dyn CandidateSource,
     scorer: Option<&'a DensityScorer>,
     partial: Partial,
+    progress: &'a dyn Progress,
 }
 
 impl<'a> GeneratedCandidates<'a> {
     /// Candidates of `source`; finished blocks are in `partial`. Without a scorer images are made and nothing else.
-    pub fn new(source: &'a dyn CandidateSource, scorer: Option<&'a DensityScorer>, partial: Partial) -> Self {
-        Self { source, scorer, partial }
+    pub fn new(
+        source: &'a dyn CandidateSource,
+        scorer: Option<&'a DensityScorer>,
+        partial: Partial,
+        progress: &'a dyn Progress,
+    ) -> Self {
+        Self { source, scorer, partial, progress }
     }
 
     /// Removes the blocks: the run is complete.
@@ -48,15 +54,16 @@ impl<'a> GeneratedCandidates<'a> {
         range: Range<usize>,
         also: &mut dyn FnMut(Vec<(usize, CandidateImage)>) -> Result<()>,
     ) -> Result<()> {
-        let interrupted = || check_stop(|| "finished blocks are kept; the same command continues".into());
-        interrupted()?;
+        let continue_or_stop =
+            || check_stop(self.progress, || "finished blocks are kept; the same command continues".into());
+        continue_or_stop()?;
         let (records, partial) = (self.source.records(range.clone())?, &self.partial);
         each_image_once(self.source, range, &mut |placed| {
             placed
                 .par_iter()
                 .try_for_each(|(place, image)| image.write(&partial.path(&records[*place].name)))?;
             also(placed)?;
-            interrupted()
+            continue_or_stop()
         })
     }
 
@@ -109,7 +116,7 @@ impl CandidateBlocks for GeneratedCandidates<'_> {
             return Err(Error::usage("without a reference nothing is scored", "name one"));
         };
         let features = self.features(range, scorer)?;
-        let scores = scorer.density.scores(features.view(), None)?;
+        let scores = scorer.density.scores(features.view(), None, self.progress)?;
         Ok((features, scores))
     }
 
@@ -205,11 +212,11 @@ mod tests {
         let mut source = Foreign { images: images.clone(), dir: dir.path(), lost: None };
         let blocks = |source: &Foreign, place: &str| {
             let partial = Partial::open(dir.path().join(place).join(PARTIAL), &"a run").unwrap();
-            GeneratedCandidates::new(source, Some(&scorer), partial).block(0..40)
+            GeneratedCandidates::new(source, Some(&scorer), partial, &Silent).block(0..40)
         };
         let (found, scores) = blocks(&source, "whole").unwrap();
         assert_eq!(found, features);
-        assert_eq!(scores, scorer.scores(&images).unwrap());
+        assert_eq!(scores, scorer.scores(&images, &Silent).unwrap());
         assert_eq!(scores.densities(), scorer.densities(&images).unwrap());
         source.lost = Some(7);
         let error = blocks(&source, "lost").unwrap_err();

@@ -58,7 +58,7 @@ pub fn choose_from_pool(
     if let Some(rule) = options.rule {
         rule.check(scorer.distribution().bounds())?;
     }
-    let scores = density.scores(features.view(), Some(own))?;
+    let scores = density.scores(features.view(), Some(own), progress)?;
     let device = scorer.device().clone();
     let index = BuildOptions { seed: options.seed, device, ..BuildOptions::default() };
     let pilot = Pilot::for_rule(options.rule, || features.clone(), scorer.model(), &index, progress)?;

@@ -62,7 +62,7 @@ pub fn sample_shard(
 ) -> Result<Part> {
     shards::finished_or(out, shard, run, || {
         let partial = Partial::open(shards::chunks_of(out, shard, run), run)?;
-        let generated = GeneratedCandidates::new(source, scorer, partial);
+        let generated = GeneratedCandidates::new(source, scorer, partial, progress);
         let blocks: Vec<Range<usize>> = shard
             .range(candidates.div_ceil(BLOCK))
             .map(|block| block * BLOCK..((block + 1) * BLOCK).min(candidates))

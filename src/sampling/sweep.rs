@@ -9,7 +9,7 @@ use crate::density::{Rule, RuleChoice, Threshold, effective_sample_size};
 use crate::error::{Error, Result};
 use crate::metrics::{Comparison, FeatureSet, Metric, Options, estimate, halves, metric};
 use crate::neighbors::BuildOptions;
-use crate::progress::{Progress, Silent, check_stop};
+use crate::progress::{Progress, Unreported, check_stop};
 use crate::random::{Purpose, uniform};
 use crate::reference::score::ScoreOptions;
 use crate::reference::{DensityBy, Scorer};
@@ -129,6 +129,7 @@ pub struct Space<'a> {
     judges: FeatureSet<'a>,
     metrics: Vec<&'static Metric>,
     options: Options,
+    progress: &'a dyn Progress,
 }
 
 impl<'a> Space<'a> {
@@ -141,7 +142,7 @@ impl<'a> Space<'a> {
         let options = Options { seed, device: device.clone(), ..Options::default() };
         let metrics = METRICS.iter().map(|name| metric(name)).collect::<Result<_>>()?;
         let features = real.select(Axis(0), &judges).into_shared();
-        Ok(Self { judges: FeatureSet::new(features, &options, progress)?, metrics, options })
+        Ok(Self { judges: FeatureSet::new(features, &options, progress)?, metrics, options, progress })
     }
 
     /// The metrics of generated features `[n, D]`.
@@ -149,8 +150,9 @@ impl<'a> Space<'a> {
     /// # Errors
     /// If there are too few.
     pub fn judge(&self, generated: ArcArray2<f32>) -> Result<Vec<f64>> {
-        let generated = FeatureSet::new(generated, &self.options, &Silent)?;
-        let comparison = Comparison::new(&self.judges, &generated, &self.options, &Silent)?;
+        let unreported = Unreported(self.progress);
+        let generated = FeatureSet::new(generated, &self.options, &unreported)?;
+        let comparison = Comparison::new(&self.judges, &generated, &self.options, &unreported)?;
         Ok(estimate(&comparison, &self.metrics, None)?.into_iter().map(|e| e.value).collect())
     }
 }
@@ -192,7 +194,7 @@ impl Pool {
             Error::data("the reference has no intrinsic dimension: all neighbours are copies", "")
         })?;
         let density = ReferenceDensity::new(scorer, None, DensityBy::Knn)?;
-        let scored = density.scores(candidates.view(), None)?;
+        let scored = density.scores(candidates.view(), None, progress)?;
         let index = BuildOptions { seed: options.seed, device: device.clone(), ..BuildOptions::default() };
         let pilot = Pilot::new(candidates, density.scorer().model(), &index, progress)?;
         Ok(Self { candidates: scored, generated_density: pilot.own().to_vec(), density, dimension })
@@ -246,7 +248,7 @@ pub fn sweep(
     progress.start("settings", settings.len() as u64, "settings");
     let mut outcomes = Vec::new();
     for setting in settings {
-        check_stop(|| "nothing is kept of the settings; the candidates are".into())?;
+        check_stop(progress, || "nothing is kept of the settings; the candidates are".into())?;
         let (mut rows, draws_per_kept, effective_share) = pool.accepted(setting, seed)?;
         rows.truncate(n);
         if rows.len() < LEAST_JUDGED {
@@ -284,6 +286,7 @@ pub fn mark_frontier(outcomes: &mut [Outcome]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::Silent;
 
     fn outcome(precision: f64, recall: f64) -> Outcome {
         Outcome {

@@ -166,7 +166,7 @@ fn run_on_two_ranks(directories: [&Path; 2], steps: u64) -> [Result<(), String>;
                 let sheet = Sheet { side: 2, seed: 0 };
                 run(&mut trainer, &directory, schedule, None, sheet, &Device::Cpu, &Silent).map(drop)
             }
-            false => run_worker(&mut trainer, &RunDirectory::of_leader(place), schedule),
+            false => run_worker(&mut trainer, &RunDirectory::of_leader(place), schedule, &Silent),
         };
         ended.map_err(|error| error.to_string())
     });

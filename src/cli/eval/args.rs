@@ -8,6 +8,7 @@ use crate::images::ImageSet;
 use crate::metrics::{Boundary, EvaluationOptions, FID, METRICS, Options};
 use crate::reference::is_reference;
 use crate::shards::ShardRequest;
+use candle_core::Device;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use std::path::{Path, PathBuf};
@@ -86,8 +87,8 @@ pub struct MetricArgs {
 }
 
 impl Eval {
-    /// What the library is asked for.
-    pub fn options(&self) -> EvaluationOptions {
+    /// What the library is asked for, to compute on `device`.
+    pub fn options(&self, device: &Device) -> EvaluationOptions {
         let how = &self.how;
         EvaluationOptions {
             metrics: self.metrics.clone(),
@@ -98,7 +99,7 @@ impl Eval {
                 kid_subsets: how.kid_subsets as usize,
                 kid_subset_size: how.kid_subset_size as usize,
                 seed: how.seed,
-                device: common::device(),
+                device: device.clone(),
             },
             self_check: how.self_check,
             bootstrap: how.bootstrap,

@@ -28,7 +28,7 @@ impl Eval {
             return run_shard(&self, shard, out, &terminal);
         }
         let reference = is_reference(&self.real).then(|| Reference::open(&self.real)).transpose()?;
-        let options = self.options();
+        let options = self.options(terminal.device());
         let real = self.read(&self.real, reference.as_ref(), &terminal)?;
         let real_name = real.name.clone();
         let mut evaluator = Evaluator::new(real, &options, &terminal)?;

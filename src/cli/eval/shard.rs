@@ -2,7 +2,6 @@
 
 use super::args::Eval;
 use super::text::{json, warn_if_no_fid};
-use crate::cli::common::device;
 use crate::cli::terminal::Terminal;
 use crate::cli::{input, shard};
 use crate::error::{Error, Result};
@@ -15,6 +14,7 @@ use crate::metrics::{EvaluationOptions, EvaluationSet, SetContent, Statistics, c
 use crate::reference::sharded_sets::{MergedSet, SetInput, identify, inputs, read_set, sets_shard};
 use crate::reference::{Reference, is_reference};
 use crate::shards::{Merged, Part, Run, ShardRequest, check_whole, options_of, remove_parts};
+use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::io::Write;
@@ -36,9 +36,9 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(args: &Eval) -> Self {
+    fn new(args: &Eval, device: &Device) -> Self {
         let names = args.paths().map(|path| path.display().to_string()).collect();
-        let mut how = args.options();
+        let mut how = args.options(device);
         Plan { names, metrics: std::mem::take(&mut how.metrics), how }
     }
 }
@@ -56,10 +56,10 @@ struct EvalRun {
 
 /// Makes one shard of the features, in `out`.
 pub fn run_shard(args: &Eval, shard: ShardRequest, out: &Path, terminal: &Terminal) -> Result<()> {
-    let plan = Plan::new(args);
+    let plan = Plan::new(args, terminal.device());
     let shard = shard::resolve(shard)?;
     let reference = is_reference(&args.real).then(|| Reference::open(&args.real)).transpose()?;
-    let request = args.extractor.request();
+    let request = args.extractor.request(terminal.device());
     let extractor = match &reference {
         Some(reference) => LoadedExtractor::for_identity(&reference.manifest.identity, &request)?,
         None => LoadedExtractor::load(&request)?,
@@ -103,7 +103,7 @@ pub fn merge_eval(out: &Path, parts: &[Part], terminal: &Terminal) -> Result<Mer
     let merged = check_whole(out, parts, run.inputs)?;
     let Plan { names, metrics, how } = run.plan;
     let mut options = EvaluationOptions { metrics, ..how };
-    options.parameters.device = device();
+    options.parameters.device = terminal.device().clone();
     let identity = &run.identity;
     let mut sets = names.into_iter().enumerate().map(|(set, name)| {
         let (found, skipped) = read_set(parts, set, identity.dimension)?;

@@ -63,7 +63,8 @@ impl Finetune {
             allow_second_order();
         }
         let ranks = collective::open(|name| std::env::var(name).ok())?;
-        let ready = or_end_all(self.prepare(&ranks), &ranks)?;
+        let terminal = or_end_all(self.start(&ranks), &ranks)?;
+        let ready = or_end_all(self.prepare(&ranks, &terminal), &ranks)?;
         match ready.run() {
             // All ranks have agreed to this one.
             Err(stop @ Error::Interrupted { .. }) if ranks.size() > 1 => stopped(&stop, ranks),
@@ -72,24 +73,28 @@ impl Finetune {
         }
     }
 
-    fn prepare(mut self, ranks: &Ranks) -> Result<Ready> {
+    /// Only the first rank tells of its work, and each has a device of its own.
+    fn start(&mut self, ranks: &Ranks) -> Result<Terminal> {
         if !ranks.is_root() {
             self.run.hush();
         }
         if ranks.size() > 1 {
             self.run.beside_others(ranks.local_rank());
         }
-        let terminal = self.run.start()?;
+        self.run.start()
+    }
+
+    fn prepare<'t>(mut self, ranks: &Ranks, terminal: &'t Terminal) -> Result<Ready<'t>> {
         let bundled = self.settings.names_nothing();
         if bundled {
             let bundled = Bundled::open(
                 "a generator and a discriminator of digits, the digits, and their reference",
                 "name --generator G, --discriminator D, --data IMAGES and --reference REF",
-                &terminal,
+                terminal,
             )?;
-            self.settings.take(bundled.generator(), bundled.images(), bundled.reference(&terminal)?);
+            self.settings.take(bundled.generator(), bundled.images(), bundled.reference(terminal)?);
         }
-        let mut setup = setup(self.settings, ranks, &terminal)?;
+        let mut setup = setup(self.settings, ranks, terminal)?;
         if bundled {
             // The run is the same wherever the cache is; digests say what it was made of.
             Settings::forget_inputs(&mut setup.options);
@@ -123,15 +128,15 @@ fn or_end_all<T>(outcome: Result<T>, ranks: &Ranks) -> Result<T> {
 }
 
 /// A run with everything read.
-struct Ready {
-    setup: Setup,
+struct Ready<'t> {
+    setup: Setup<'t>,
     output: PathBuf,
     dry_run: bool,
     json: bool,
-    terminal: Terminal,
+    terminal: &'t Terminal,
 }
 
-impl Ready {
+impl Ready<'_> {
     fn run(self) -> Result<()> {
         let Setup { mut trainer, evaluator, schedule, sheet, device, options, notes } = self.setup;
         let is_root = trainer.ranks().is_root();
@@ -143,13 +148,18 @@ impl Ready {
             };
         }
         if !is_root {
-            return run_worker(trainer.as_mut(), &RunDirectory::of_leader(&self.output), schedule);
+            return run_worker(
+                trainer.as_mut(),
+                &RunDirectory::of_leader(&self.output),
+                schedule,
+                self.terminal,
+            );
         }
         let directory = RunDirectory::open(&self.output, &options)?;
         let batch = trainer.batch();
         let finished =
-            run(trainer.as_mut(), &directory, schedule, evaluator.as_ref(), sheet, &device, &self.terminal)?;
-        deliver(&finished, batch, &self.output, self.json, &self.terminal)
+            run(trainer.as_mut(), &directory, schedule, evaluator.as_ref(), sheet, &device, self.terminal)?;
+        deliver(&finished, batch, &self.output, self.json, self.terminal)
     }
 }
 

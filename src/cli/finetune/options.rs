@@ -25,9 +25,9 @@ use serde_json::{Map, Value};
 pub type Model = dyn Trainer;
 
 /// A run that is ready to start.
-pub struct Setup {
+pub struct Setup<'t> {
     pub trainer: Box<Model>,
-    pub evaluator: Option<Evaluator>,
+    pub evaluator: Option<Evaluator<'t>>,
     pub schedule: Schedule,
     pub sheet: Sheet,
     pub device: Device,
@@ -42,8 +42,8 @@ fn required<T: Clone>(value: &Option<T>, name: &str) -> Result<T> {
 }
 
 /// Reads everything and puts the run together.
-pub fn setup(mut settings: Settings, ranks: &Ranks, terminal: &Terminal) -> Result<Setup> {
-    let device = crate::cli::common::device();
+pub fn setup<'t>(mut settings: Settings, ranks: &Ranks, terminal: &'t Terminal) -> Result<Setup<'t>> {
+    let device = terminal.device().clone();
     let seed = *settings.seed.get_or_insert(default::SEED);
     let batch = *settings.batch.get_or_insert(default::BATCH) as usize;
     if let Some(kimg) = settings.kimg.take() {
@@ -70,7 +70,7 @@ pub fn setup(mut settings: Settings, ranks: &Ranks, terminal: &Terminal) -> Resu
     for (name, variables) in trainer.networks()? {
         inputs.insert(format!("{name}_sha256"), digest(variables)?.into());
     }
-    let (evaluator, patience) = evaluation(&mut settings, reference.as_ref(), seed, &device)?;
+    let (evaluator, patience) = evaluation(&mut settings, reference.as_ref(), seed, terminal)?;
     let schedule = Schedule {
         steps,
         snap: *settings.snap.get_or_insert(default::SNAP),
@@ -109,7 +109,7 @@ fn data(
     terminal.report_skipped(images.skipped());
     let densities = match reference {
         Some(reference) => {
-            let extractor = || settings.extractor(reference);
+            let extractor = || settings.extractor(reference, device);
             let (densities, origin) = densities(&images, reference, extractor, terminal)?;
             notes.push(match origin {
                 Origin::Reference => format!("densities of {} images from the reference", images.len()),
@@ -264,12 +264,13 @@ fn discriminator(settings: &Settings, seed: u64, device: &Device) -> Result<Box<
     }
 }
 
-fn evaluation(
+fn evaluation<'t>(
     settings: &mut Settings,
     reference: Option<&Reference>,
     seed: u64,
-    device: &Device,
-) -> Result<(Option<Evaluator>, Option<u64>)> {
+    terminal: &'t Terminal,
+) -> Result<(Option<Evaluator<'t>>, Option<u64>)> {
+    let device = terminal.device();
     let keep_best = *settings.keep_best.get_or_insert(false);
     if settings.eval_every.is_none() {
         settings.refuse(
@@ -293,7 +294,8 @@ fn evaluation(
             None
         }
     };
-    Ok((Some(Evaluator::new(reference, settings.extractor(reference)?, images, seed, device)?), patience))
+    let extractor = settings.extractor(reference, device)?;
+    Ok((Some(Evaluator::new(reference, extractor, images, seed, device, terminal)?), patience))
 }
 
 /// SHA-256 over names and numbers.

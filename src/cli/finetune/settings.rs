@@ -7,6 +7,7 @@ use crate::extract::{ExtractorRequest, LoadedExtractor};
 use crate::generate::{Training, family, written_family};
 use crate::images::Fit;
 use crate::reference::{DensityBy, Reference};
+use candle_core::Device;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -364,11 +365,11 @@ impl Settings {
             || asked(self.path_length, |training| training.path_length)
     }
 
-    /// The extractor that the reference was made with.
-    pub fn extractor(&self, reference: &Reference) -> Result<LoadedExtractor> {
+    /// The extractor that the reference was made with, on `device`.
+    pub fn extractor(&self, reference: &Reference, device: &Device) -> Result<LoadedExtractor> {
         let request = ExtractorRequest {
             weights: self.weights.clone(),
-            device: crate::cli::common::device(),
+            device: device.clone(),
             ..ExtractorRequest::default()
         };
         LoadedExtractor::for_identity(&reference.manifest.identity, &request)

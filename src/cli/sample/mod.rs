@@ -174,9 +174,9 @@ impl Sample {
                 "add --bias or --rule",
             ));
         }
-        let generator = self.candidates.open()?;
+        let generator = self.candidates.open(terminal.device())?;
         let all_seeds = Seeds::consecutive(0, u64::from(u32::MAX))?;
-        let latents = self.candidates.candidate_latents(generator.as_ref(), &all_seeds)?;
+        let latents = self.candidates.candidate_latents(generator.as_ref(), &all_seeds, terminal.device())?;
         // Whether the generator takes them is said before anything slow begins.
         latents.conditions(generator.as_ref())?;
         let batch = self.extractor.embed_options().batch;
@@ -225,8 +225,8 @@ impl Sample {
             RunDir::New(dir) => dir,
         };
         let partial = Partial::open(dir.join(PARTIAL), &run)?;
-        let generated = GeneratedCandidates::new(&source, scorer, partial);
-        let drawn = draw(&generated, stats, &options, &common::device(), &dir, terminal)?;
+        let generated = GeneratedCandidates::new(&source, scorer, partial, terminal);
+        let drawn = draw(&generated, stats, &options, terminal.device(), &dir, terminal)?;
         let paths = scorer.map_or(&[][..], |scorer| scorer.density.scorer().paths());
         writer.write(&dir, &generated, &drawn, paths)?;
         generated.finish()?;
@@ -261,9 +261,9 @@ impl Sample {
 
     /// Reads what scores candidates.
     fn scorer(&self, reference: &Reference, terminal: &Terminal) -> Result<DensityScorer> {
-        let density = ReferenceDensity::open(reference, self.density, &common::device(), terminal)?;
+        let density = ReferenceDensity::open(reference, self.density, terminal.device(), terminal)?;
         let identity = &reference.manifest.identity;
-        let extractor = LoadedExtractor::for_identity(identity, &self.extractor.request())?;
+        let extractor = LoadedExtractor::for_identity(identity, &self.extractor.request(terminal.device()))?;
         Ok(DensityScorer { extractor, density })
     }
 }

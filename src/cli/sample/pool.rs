@@ -2,7 +2,7 @@
 
 use super::summary::{push_scores, write_quantiles};
 use crate::candidates::{CandidateSource as _, PoolSource, ReferenceDensity};
-use crate::cli::common::{ExtractorArgs, device};
+use crate::cli::common::ExtractorArgs;
 use crate::cli::input;
 use crate::cli::output;
 use crate::cli::run_dir::RunDir;
@@ -105,7 +105,7 @@ impl PoolRequest<'_> {
                 100.0 * share
             ));
         }
-        let density = ReferenceDensity::open(self.reference, self.density, &device(), terminal)?;
+        let density = ReferenceDensity::open(self.reference, self.density, terminal.device(), terminal)?;
         let scorer = density.scorer();
         let rule = self.weights.as_ref().and_then(WeightRecord::rule);
         let options = PoolOptions {

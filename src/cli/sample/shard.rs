@@ -2,7 +2,6 @@
 
 use super::writer::SampleWriter;
 use crate::candidates::{CandidateSource, DensityScorer};
-use crate::cli::common::device;
 use crate::cli::shard;
 use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
@@ -81,7 +80,7 @@ pub fn merge_sample(out: &Path, parts: &[Part], terminal: &Terminal) -> Result<M
     let merged = check_whole(out, parts, drawing.candidates)?;
     let candidates = ShardedCandidates::new(parts, &drawing);
     let options = drawing.options.options()?;
-    let drawn = draw(&candidates, drawing.reference.as_ref(), &options, &device(), out, terminal)?;
+    let drawn = draw(&candidates, drawing.reference.as_ref(), &options, terminal.device(), out, terminal)?;
     writer.write(out, &candidates, &drawn, &candidates.nearest())?;
     writer.finish(out, &drawn, &drawing.run)?;
     remove_parts(out)?;

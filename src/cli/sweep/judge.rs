@@ -1,7 +1,7 @@
 //! The feature spaces of `pd sweep`: the one that scores, and a second one that only judges.
 
 use crate::cli::bundled::Bundled;
-use crate::cli::common::{ExtractorArgs, device};
+use crate::cli::common::ExtractorArgs;
 use crate::cli::similar;
 use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
@@ -9,6 +9,7 @@ use crate::extract::{ExtractorRequest, LoadedExtractor};
 use crate::images::ImageSet;
 use crate::reference::Reference;
 use crate::reference::embed::{EmbedOptions, embed};
+use candle_core::Device;
 use clap::Args;
 use ndarray::ArcArray2;
 use std::path::PathBuf;
@@ -40,8 +41,8 @@ pub struct FeatureSpace {
 
 impl FeatureSpace {
     /// The space that scores.
-    pub fn open(reference: &Reference, args: &ExtractorArgs) -> Result<Self> {
-        let extractor = LoadedExtractor::for_identity(&reference.manifest.identity, &args.request())?;
+    pub fn open(reference: &Reference, args: &ExtractorArgs, device: &Device) -> Result<Self> {
+        let extractor = LoadedExtractor::for_identity(&reference.manifest.identity, &args.request(device))?;
         Ok(Self { extractor, real: reference.features()?.into_shared() })
     }
 }
@@ -57,7 +58,7 @@ impl JudgeArgs {
         let request = ExtractorRequest {
             name: self.judge_extractor.clone(),
             weights: self.judge_weights.clone(),
-            device: device(),
+            device: terminal.device().clone(),
             ..Default::default()
         };
         let (features, paths, named) = if let Some(path) = &self.judge_reference {

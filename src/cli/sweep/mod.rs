@@ -3,7 +3,7 @@
 mod judge;
 
 use super::bundled::Bundled;
-use super::common::{ExtractorArgs, RunArgs, device};
+use super::common::{ExtractorArgs, RunArgs};
 use super::generator_args::{GeneratorArgs, named};
 use super::output;
 use super::run_dir::RunDir;
@@ -110,13 +110,13 @@ impl Sweep {
         let path = named(self.reference.as_deref())?;
         let reference = Reference::open(path)?;
         let record = reference.density()?.clone();
-        let mut spaces = vec![FeatureSpace::open(&reference, &self.extractor)?];
+        let mut spaces = vec![FeatureSpace::open(&reference, &self.extractor, terminal.device())?];
         let second = self.judge.open(&reference, self.extractor.embed_options(), &terminal)?;
         let second_space = second.as_ref().map(|space| space.extractor.identity().describe());
         spaces.extend(second);
-        let generator = self.candidates.open()?;
+        let generator = self.candidates.open(terminal.device())?;
         let all_seeds = Seeds::consecutive(0, u64::from(u32::MAX))?;
-        let latents = self.candidates.candidate_latents(generator.as_ref(), &all_seeds)?;
+        let latents = self.candidates.candidate_latents(generator.as_ref(), &all_seeds, terminal.device())?;
         latents.conditions(generator.as_ref())?;
         let batch = self.extractor.embed_options().batch;
         let source = GeneratorSource { generator: generator.as_ref(), latents: &latents, batch };
@@ -149,10 +149,10 @@ impl Sweep {
             index: IndexKind::Auto,
             seed: self.seed,
         };
-        let pool = Pool::new(pool_features[0].clone(), &spaces[0].real, options, &device(), &terminal)?;
+        let pool = Pool::new(pool_features[0].clone(), &spaces[0].real, options, terminal.device(), &terminal)?;
         let judges = spaces
             .iter()
-            .map(|space| Space::new(space.real.clone(), self.seed, &device(), &terminal))
+            .map(|space| Space::new(space.real.clone(), self.seed, terminal.device(), &terminal))
             .collect::<Result<Vec<_>>>()?;
         let sides: Vec<Judged> = pool_features.iter().zip(&judges).collect();
         let settings = grid(pool.dimension());
@@ -207,7 +207,7 @@ impl Sweep {
         terminal.start("truncation", (PSIS.len() * judged) as u64, "images");
         for psi in PSIS {
             let all_seeds = Seeds::consecutive(0, u64::from(u32::MAX))?;
-            let mut latents = self.candidates.candidate_latents(generator, &all_seeds)?;
+            let mut latents = self.candidates.candidate_latents(generator, &all_seeds, terminal.device())?;
             latents.truncation = Some(Truncation { psi, cutoff: None });
             let source = GeneratorSource { latents: &latents, ..*blocks.source };
             let mut truncated = Blocks { source: &source, ..*blocks };
@@ -331,7 +331,7 @@ impl Blocks<'_> {
             let path = self.partial.data(self.next);
             let rows = start - range.start..block.end - range.start;
             if !self.partial.has(self.next) {
-                crate::progress::check_stop(|| {
+                crate::progress::check_stop(terminal, || {
                     "finished blocks are kept; the same command continues".into()
                 })?;
                 let parts = features_of_candidates(self.source, block.clone(), &extractors)?;

@@ -77,7 +77,7 @@ impl DensityPredictor {
             let mut order = train_rows.clone();
             order.shuffle(&mut keyed(seed, Purpose::PredictorEpoch, epoch as u64));
             for batch in order.chunks(BATCH) {
-                check_stop(|| "the density predictor is trained from the start next time".to_string())?;
+                check_stop(progress, || "the density predictor is trained from the start next time".to_string())?;
                 let x = standardization.apply(&select(features, batch)?)?;
                 let y = Tensor::from_iter(batch.iter().map(|&row| targets[row]), &Device::Cpu)?;
                 adam.step(&loss::mse(&forward(&layers, x)?, &y)?.backward()?, 1.0)?;
@@ -341,6 +341,9 @@ mod tests {
             }
             fn finish(&self) {}
             fn warn(&self, _: &str) {}
+            fn stop_requested(&self) -> bool {
+                false
+            }
         }
         let (features, densities) = known_function(50, 4);
         let count = Count(Mutex::new((0, 0)));

@@ -37,7 +37,7 @@ pub(super) fn download(
     let directory = Builder::new().prefix("pd-pip-").tempdir().map_err(Error::io("create", "a directory"))?;
     progress.start(&format!("fetch {name} with pip"), 1, "package");
     let outcome = run(pip, wanted, directory.path());
-    check_stop(|| "nothing is kept; the same command begins again".into())?;
+    check_stop(progress, || "nothing is kept; the same command begins again".into())?;
     outcome.map_err(|reason| Error::data(reason, cache.by_hand(name)))?;
     progress.advance(1);
     progress.finish();

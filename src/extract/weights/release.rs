@@ -38,7 +38,7 @@ pub(super) fn download(
     let mut block = vec![0; BLOCK];
     let mut received = 0;
     loop {
-        check_stop(|| "nothing is kept; the same command begins again".into())?;
+        check_stop(progress, || "nothing is kept; the same command begins again".into())?;
         let count = body.read(&mut block).map_err(|e| failed(&e))?;
         if count == 0 {
             break;

@@ -15,7 +15,7 @@ fn set(side: &str, rows: usize, extractor: &str) -> EvaluationSet {
 
 fn statistics(side: &str, rows: usize) -> EvaluationSet {
     let features = Fixture::load().features(side);
-    let content = SetContent::Statistics(Statistics::of(features.slice(s![..rows, ..])).unwrap());
+    let content = SetContent::Statistics(Statistics::of(features.slice(s![..rows, ..]), &Silent).unwrap());
     EvaluationSet { name: side.into(), content }
 }
 

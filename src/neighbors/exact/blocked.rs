@@ -125,7 +125,7 @@ impl Pairs<'_> {
         (0..rayon::current_num_threads()).into_par_iter().with_max_len(1).try_for_each(|_| -> Result<()> {
             let mut scratch = Scratch::default();
             while let Some(&(s, b)) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
-                check_stop(String::new)?;
+                check_stop(progress, String::new)?;
                 self.unit(s as usize, b as usize, receiver, &refuse, &mut scratch);
                 reported.unit();
             }

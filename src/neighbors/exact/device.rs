@@ -71,7 +71,7 @@ impl Search<'_> {
             half_norms.resize(padded, f32::INFINITY);
             let half_norms = Tensor::from_vec(half_norms, (1, padded), self.device)?;
             for first in (0..count).step_by(self.cut.queries) {
-                check_stop(String::new)?;
+                check_stop(progress, String::new)?;
                 let queries = first..count.min(first + self.cut.queries);
                 let products = self.upload(self.queries, queries.clone(), queries.len())?.matmul(&operand)?;
                 let groups = padded / self.cut.group;

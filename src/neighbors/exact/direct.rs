@@ -6,7 +6,7 @@ use super::candidates::LIMIT_MARGIN;
 use super::top_k::Nearest;
 use crate::error::Result;
 use crate::neighbors::distance::squared_l2_within;
-use crate::progress::check_stop;
+use crate::progress::{Progress, check_stop};
 use ndarray::ArrayView2;
 use rayon::prelude::*;
 
@@ -29,12 +29,13 @@ pub(super) fn search(
     jobs: &[Job<'_>],
     k: usize,
     skip_zero: bool,
+    progress: &dyn Progress,
 ) -> Result<Vec<Vec<(f64, u32)>>> {
     let together = jobs.len().div_ceil(4 * rayon::current_num_threads()).clamp(1, TOGETHER);
     let batches: Vec<Vec<Vec<(f64, u32)>>> = jobs
         .par_chunks(together)
         .map(|batch| {
-            check_stop(String::new)?;
+            check_stop(progress, String::new)?;
             Ok(search_batch(features, batch, k, skip_zero))
         })
         .collect::<Result<_>>()?;

@@ -134,7 +134,7 @@ impl ExactIndex {
         progress.start("nearest neighbours", count as u64, "rows");
         let (lists, unseen) = self.candidates(asked, symmetric, progress)?;
         let mut neighbors = Neighbors { k, rows: vec![0; count * k], distances: vec![0.0; count * k] };
-        let open = self.settle(asked.queries, &lists, &unseen, &mut neighbors)?;
+        let open = self.settle(asked.queries, &lists, &unseen, &mut neighbors, progress)?;
         drop(lists);
         progress.finish();
         let (outside, open): (Vec<Open>, Vec<Open>) =
@@ -143,7 +143,7 @@ impl ExactIndex {
             open.into_iter().partition(|open| open.limit == 0.0 && !skip_zero);
         self.answer_by_copies(asked, &copies, &mut neighbors)?;
         self.answer_within_limits(asked, &close, &mut neighbors, progress)?;
-        self.answer_directly(asked, &outside, &mut neighbors)?;
+        self.answer_directly(asked, &outside, &mut neighbors, progress)?;
         Ok(neighbors)
     }
 
@@ -227,13 +227,20 @@ impl ExactIndex {
     }
 
     /// Answers queries of which nothing is known.
-    fn answer_directly(&self, asked: &Asked<'_>, open: &[Open], neighbors: &mut Neighbors) -> Result<()> {
+    fn answer_directly(
+        &self,
+        asked: &Asked<'_>,
+        open: &[Open],
+        neighbors: &mut Neighbors,
+        progress: &dyn Progress,
+    ) -> Result<()> {
         let job = |open: &Open| Job {
             query: asked.queries.row(open.query, self.features.ncols()),
             exclude: (asked.exclude)(open.query as u32),
         };
         let jobs: Vec<Job> = open.iter().map(job).collect();
-        let found = direct::search(self.features.view(), &jobs, neighbors.k, asked.search.skip_zero)?;
+        let found =
+            direct::search(self.features.view(), &jobs, neighbors.k, asked.search.skip_zero, progress)?;
         for (open, found) in open.iter().zip(found) {
             asked.set(neighbors, open.query, &found)?;
         }
@@ -247,6 +254,7 @@ impl ExactIndex {
         lists: &Lists,
         unseen: &[f32],
         neighbors: &mut Neighbors,
+        progress: &dyn Progress,
     ) -> Result<Vec<Open>> {
         let width = self.features.ncols();
         let k = neighbors.k;
@@ -256,7 +264,7 @@ impl ExactIndex {
             .zip(neighbors.distances.par_chunks_mut(SETTLE_CHUNK * k))
             .enumerate()
             .map(|(chunk, (rows, distances))| {
-                check_stop(String::new)?;
+                check_stop(progress, String::new)?;
                 let mut open = Vec::new();
                 let mut found: Vec<(f64, u32)> = Vec::new();
                 for (at, (rows, distances)) in rows.chunks_mut(k).zip(distances.chunks_mut(k)).enumerate() {

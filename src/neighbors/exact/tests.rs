@@ -182,6 +182,9 @@ fn progress_adds_up_to_the_rows() {
         }
         fn finish(&self) {}
         fn warn(&self, _: &str) {}
+        fn stop_requested(&self) -> bool {
+            false
+        }
     }
     let count = Count::default();
     let features = set(Shape::Cloud, 131, 4, 7);

@@ -65,7 +65,7 @@ impl HnswIndex {
         progress.start("reading the neighbour graph", parts as u64, "graphs");
         let mut graphs = Vec::with_capacity(parts);
         for (part, rows) in shares.into_iter().enumerate() {
-            check_stop(String::new)?;
+            check_stop(progress, String::new)?;
             graphs.push(read_graph(dir, part, rows, parameters.m, files)?);
             progress.advance(1);
         }

@@ -15,7 +15,7 @@ use crate::neighbors::recall::{RECALL_SAMPLE, sampled, share_found, warn_of_reca
 use crate::neighbors::search::{
     NeighborIndex, Neighbors, Search, check_excluded, check_finite, check_search, check_width, too_few,
 };
-use crate::progress::{Progress, Silent, check_stop};
+use crate::progress::{Progress, Unreported, check_stop};
 use candle_core::Device;
 use ndarray::{ArcArray2, Array2, ArrayView2, Axis};
 use rayon::prelude::*;
@@ -58,7 +58,7 @@ impl HnswIndex {
             .map(|rows| {
                 Graph::build(rows, parameters.m, parameters.ef_construction, space.clone(), |inserted| {
                     progress.advance(inserted as u64);
-                    check_stop(String::new)
+                    check_stop(progress, String::new)
                 })
             })
             .collect::<Result<_>>()?;
@@ -114,7 +114,7 @@ impl HnswIndex {
         let search = Search { k, skip_zero: false };
         check_search(search)?;
         let sampled = sampled(self.space.features.nrows(), sample, seed)?;
-        let found = self.search_rows(&sampled, search, &Silent)?;
+        let found = self.search_rows(&sampled, search, &Unreported(progress))?;
         let queries: Array2<f32> = self.space.features.select(Axis(0), &sampled);
         let exclude: Vec<Option<u32>> = sampled.iter().map(|&row| Some(row as u32)).collect();
         let exact = self.exact()?.search(queries.view(), Some(&exclude), search, progress)?;
@@ -150,7 +150,7 @@ impl HnswIndex {
             .zip(neighbors.distances.par_chunks_mut(CHUNK * k))
             .enumerate()
             .map_init(Walk::default, |walk, (chunk, (rows, distances))| {
-                check_stop(String::new)?;
+                check_stop(progress, String::new)?;
                 let mut unanswered = Vec::new();
                 for (at, (rows, distances)) in rows.chunks_mut(k).zip(distances.chunks_mut(k)).enumerate() {
                     let q = chunk * CHUNK + at;

@@ -8,7 +8,7 @@ use super::space::check_rows;
 use crate::error::Result;
 use crate::neighbors::kind::IndexRecord;
 use crate::neighbors::search::{Neighbors, Search, check_finite, check_width};
-use crate::progress::{Progress, Silent};
+use crate::progress::{Progress, Unreported};
 use candle_core::Device;
 use ndarray::{ArcArray2, ArrayView2};
 use std::collections::BTreeMap;
@@ -67,17 +67,23 @@ impl GraphShard {
         rows.len().min(k + 1)
     }
 
-    /// The nearest rows of the shard to the `queries` `[Q, D]`, which are the rows `own` of the set; rows are those of the set.
+    /// Without reports, the nearest rows of the shard to the `queries` `[Q, D]`, which are the rows `own` of the set; rows are those of the set.
     ///
     /// # Errors
     /// As [`crate::neighbors::NeighborIndex::search`].
-    pub fn search(&self, queries: ArrayView2<f32>, own: Range<usize>, k: usize) -> Result<Neighbors> {
+    pub fn search(
+        &self,
+        queries: ArrayView2<f32>,
+        own: Range<usize>,
+        k: usize,
+        progress: &dyn Progress,
+    ) -> Result<Neighbors> {
         check_finite(queries)?;
         check_width(queries, self.index.space.features.ncols())?;
         let queries = queries.as_standard_layout();
         let (values, width) = (queries.as_slice().unwrap_or_default(), queries.ncols());
         let search = Search { k: Self::answered(&self.rows, k), skip_zero: false };
-        let mut found = self.index.answer(queries.nrows(), search, &Silent, |q| {
+        let mut found = self.index.answer(queries.nrows(), search, &Unreported(progress), |q| {
             let row = own.start + q;
             let inside = self.rows.contains(&row).then(|| (row - self.rows.start) as u32);
             Query { content: &values[q * width..][..width], own: inside, exclude: None }

@@ -53,12 +53,13 @@ impl<'a> StreamedGraphs<'a> {
         count: usize,
         parts: &[(&'a Path, &'a Files)],
         device: &Device,
+        progress: &dyn Progress,
     ) -> Result<Self> {
         let (rows, width) = features.dim();
         check_rows(rows)?;
         let (mut extent, mut contents) = (Extent::new(width), Contents::default());
         for first in (0..rows).step_by(READ) {
-            check_stop(String::new)?;
+            check_stop(progress, String::new)?;
             let block = features.read(first..(first + READ).min(rows))?;
             extent.add(block.view());
             contents.add(block.view());
@@ -89,7 +90,7 @@ impl<'a> StreamedGraphs<'a> {
         let mut files = Files::new();
         self.each(features, progress, |number, graph, features| {
             files.extend([write_graph(dir, number, graph.0)?]);
-            self.walk(features, graph, &sampled, true, &mut results)
+            self.walk(features, graph, &sampled, true, &mut results, progress)
         })?;
         let found = self.answers(features, &sampled, results, search, progress)?;
         let exact = self.exactly(features, &sampled, search, progress)?;
@@ -121,7 +122,7 @@ impl<'a> StreamedGraphs<'a> {
         for rows in rows.chunks(TURN) {
             let mut results: Vec<SearchResults> = rows.iter().map(|_| SearchResults::new(search)).collect();
             self.each(features, progress, |_, graph, features| {
-                self.walk(features, graph, rows, false, &mut results)
+                self.walk(features, graph, rows, false, &mut results, progress)
             })?;
             means.extend(self.answers(features, rows, results, search, progress)?.mean_distances());
         }
@@ -137,7 +138,7 @@ impl<'a> StreamedGraphs<'a> {
     ) -> Result<()> {
         progress.start("neighbour graphs", self.shards.len() as u64, "graphs");
         for (number, (range, dir, files)) in self.shards.iter().enumerate() {
-            check_stop(String::new)?;
+            check_stop(progress, String::new)?;
             // A shard counts its rows from 0.
             let counted = self.groups.firsts_within(range.clone()).map(|row| row - range.start).collect();
             let mut graph = read_graph(dir, 0, counted, HnswParameters::of_shard().m, files)?;
@@ -159,10 +160,11 @@ impl<'a> StreamedGraphs<'a> {
         rows: &[usize],
         from_own: bool,
         results: &mut [SearchResults],
+        progress: &dyn Progress,
     ) -> Result<()> {
         let ef = HnswParameters::of_shard().ef_search;
         for (rows, results) in rows.chunks(READ).zip(results.chunks_mut(READ)) {
-            check_stop(String::new)?;
+            check_stop(progress, String::new)?;
             let queries = features.select(rows)?;
             let queries = queries.as_slice().unwrap_or_default().par_chunks_exact(features.dim().1.max(1));
             results.par_iter_mut().zip(rows).zip(queries).for_each_init(
@@ -273,7 +275,7 @@ mod tests {
         for count in [1, 3, 5] {
             let made = graphs(&features, count);
             let parts: Vec<(&Path, &Files)> = made.iter().map(|(dir, files)| (dir.path(), files)).collect();
-            let graphs = StreamedGraphs::open(&mut features, count, &parts, &Device::Cpu).unwrap();
+            let graphs = StreamedGraphs::open(&mut features, count, &parts, &Device::Cpu, &Silent).unwrap();
             let (joined, again) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
             let (k, seed) = (8, 3);
             let record = graphs.join(&mut features, joined.path(), k, seed, &Silent).unwrap();
@@ -299,7 +301,7 @@ mod tests {
         let mut features = features();
         let made = graphs(&features, 2);
         let parts: Vec<(&Path, &Files)> = made.iter().map(|(dir, files)| (dir.path(), files)).collect();
-        let graphs = StreamedGraphs::open(&mut features, 2, &parts, &Device::Cpu).unwrap();
+        let graphs = StreamedGraphs::open(&mut features, 2, &parts, &Device::Cpu, &Silent).unwrap();
         let (rows, search) = ([5, 2_000, 3_400], Search { k: 4, skip_zero: true });
         let results = rows.iter().map(|_| SearchResults::new(search)).collect();
         let found = graphs.answers(&mut features, &rows, results, search, &Silent).unwrap();
@@ -315,7 +317,7 @@ mod tests {
         let made = graphs(&features, 2);
         let parts: Vec<(&Path, &Files)> = made.iter().map(|(dir, files)| (dir.path(), files)).collect();
         std::fs::write(made[1].0.path().join("index.0.safetensors"), "").unwrap();
-        let graphs = StreamedGraphs::open(&mut features, 2, &parts, &Device::Cpu).unwrap();
+        let graphs = StreamedGraphs::open(&mut features, 2, &parts, &Device::Cpu, &Silent).unwrap();
         let joined = tempfile::tempdir().unwrap();
         let error = graphs.join(&mut features, joined.path(), 5, 1, &Silent).unwrap_err();
         assert!(error.to_string().contains("SHA-256"), "{error}");

@@ -174,6 +174,9 @@ fn recall_is_that_of_the_rows_and_a_poor_graph_is_warned_about() {
         fn warn(&self, message: &str) {
             self.0.lock().unwrap().push(message.into());
         }
+        fn stop_requested(&self) -> bool {
+            false
+        }
     }
     let features = clusters(2000, 16, 11);
     assert!(graph(&features).recall(10, 500, 1, &Silent).unwrap() > 0.99);

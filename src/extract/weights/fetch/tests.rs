@@ -123,6 +123,9 @@ fn a_digest_not_known_beforehand_is_told_recorded_and_held_to() {
         fn warn(&self, message: &str) {
             self.0.lock().unwrap().push(message.to_owned());
         }
+        fn stop_requested(&self) -> bool {
+            false
+        }
     }
     let ears = Ears(Mutex::new(Vec::new()));
     let directory = tempfile::tempdir().unwrap();
