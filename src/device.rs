@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::remedy::Remedy;
 use candle_core::{DType, Device};
 use serde::{Deserialize, Serialize};
+use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
@@ -144,7 +145,8 @@ pub fn describe(device: &Device) -> String {
     }
 }
 
-/// One handle for each device and process: tensors of two handles do not meet.
+/// The handles that were opened, for candle refuses operations on tensors of two handles of one device. They change no result: whoever
+/// asks for a device gets the handle that it would have got from opening it first.
 static OPEN: Mutex<Vec<(usize, Device)>> = Mutex::new(Vec::new());
 
 fn open_cuda(number: usize) -> std::result::Result<Device, String> {
@@ -152,19 +154,28 @@ fn open_cuda(number: usize) -> std::result::Result<Device, String> {
     if let Some((_, device)) = open.iter().find(|(known, _)| *known == number) {
         return Ok(device.clone());
     }
-    let device = quietly(|| Device::new_cuda(number).map_err(|e| reason(&e.to_string())))?;
+    let device = or_panic_as_reason(|| Device::new_cuda(number).map_err(|e| reason(&e.to_string())))?;
     open.push((number, device.clone()));
     Ok(device)
 }
 
-/// Runs what may panic because a library is not there, without a word on the terminal.
-pub(crate) fn quietly<T>(
+thread_local! {
+    static PANIC_IS_A_REASON: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic of this thread is about to become the reason why a device cannot be used. The bindings of CUDA panic where a
+/// library is missing; the panic hook of a program can leave out the message then.
+pub fn panic_is_a_reason() -> bool {
+    PANIC_IS_A_REASON.get()
+}
+
+/// Runs what may panic because a library is not there; the message of the panic becomes the reason.
+pub(crate) fn or_panic_as_reason<T>(
     run: impl FnOnce() -> std::result::Result<T, String>,
 ) -> std::result::Result<T, String> {
-    let hook = panic::take_hook();
-    panic::set_hook(Box::new(|_| {}));
+    let before = PANIC_IS_A_REASON.replace(true);
     let outcome = panic::catch_unwind(AssertUnwindSafe(run));
-    panic::set_hook(hook);
+    PANIC_IS_A_REASON.set(before);
     outcome.unwrap_or_else(|payload| {
         let text = payload.downcast_ref::<String>().map(String::as_str);
         Err(reason(text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("unknown failure")))
@@ -214,7 +225,7 @@ fn names() -> std::result::Result<Vec<String>, String> {
         };
         (0..result::device::get_count()?).map(device).collect()
     };
-    quietly(|| list().map_err(|e| reason(&format!("{e:?}"))))
+    or_panic_as_reason(|| list().map_err(|e| reason(&format!("{e:?}"))))
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -237,17 +248,22 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_library_is_one_sentence_and_the_panic_hook_comes_back() {
+    fn a_missing_library_is_one_sentence_and_only_that_panic_is_a_reason() {
         let panicking = |library: &str| {
             let text = format!(
                 "Unable to dynamically load the \"{library}\" shared library - searched for library names: [\"a\"]. Ensure …"
             );
-            quietly(|| -> std::result::Result<(), String> { panic!("{text}") }).unwrap_err()
+            or_panic_as_reason(|| -> std::result::Result<(), String> {
+                assert!(panic_is_a_reason());
+                panic!("{text}")
+            })
+            .unwrap_err()
         };
         assert_eq!(panicking("cuda"), "the NVIDIA driver (libcuda.so.1) is not installed");
         assert!(panicking("cublas").contains("libcublas.so is not found"));
         assert_eq!(reason("first\nsecond"), "first");
-        assert_eq!(quietly(|| Ok(3)), Ok(3));
+        assert_eq!(or_panic_as_reason(|| Ok(3)), Ok(3));
+        assert!(!panic_is_a_reason());
     }
 
     #[cfg(not(feature = "cuda"))]

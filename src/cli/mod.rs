@@ -87,6 +87,7 @@ impl Cli {
         // Kernels cannot report a wrong value of the variable.
         simd::requested()?;
         terminal::handle_interrupts()?;
+        terminal::hide_panics_that_are_reasons();
         self.dispatch()
     }
 

@@ -1,6 +1,7 @@
 //! What goes to stderr: progress bars and warnings; and what comes from the keyboard and from schedulers: signals.
 
 use super::output;
+use crate::device::panic_is_a_reason;
 use crate::error::{Error, Result};
 use crate::images::Skipped;
 use crate::progress::Progress;
@@ -9,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use signal_hook::{consts, flag};
 use std::error::Error as _;
 use std::io::IsTerminal;
+use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
@@ -130,6 +132,16 @@ const STOPPING: [i32; 2] = [consts::SIGINT, consts::SIGTERM];
 
 /// What the handlers of signals set: they belong to the process, so that this is one for all terminals.
 static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
+/// Leaves out the messages of panics that the library turns into errors.
+pub fn hide_panics_that_are_reasons() {
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        if !panic_is_a_reason() {
+            hook(panic);
+        }
+    }));
+}
 
 /// The first signal asks for a stop at the next safe point, the second ends the process.
 pub fn handle_interrupts() -> Result<()> {

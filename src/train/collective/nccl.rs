@@ -2,7 +2,7 @@
 
 use super::blocks::sum_in_blocks;
 use super::{Collective, Mpi};
-use crate::device::quietly;
+use crate::device::or_panic_as_reason;
 use crate::ops::all_reduce::AllReduce;
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
@@ -32,7 +32,7 @@ impl Nccl {
     }
 
     fn open(&self, device: &CudaDevice) -> Result<Handle> {
-        let opened = quietly(|| {
+        let opened = or_panic_as_reason(|| {
             let mut bytes = match self.is_root() {
                 true => Id::new().map_err(said)?.internal().map(|byte| byte as u8),
                 false => [0; 128],
