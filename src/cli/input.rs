@@ -55,7 +55,9 @@ pub fn read(
         Input { features, paths, images: Vec::new(), identity: other.manifest.identity, skipped: Vec::new() }
     } else {
         let extractor = match reference {
-            Some(reference) => LoadedExtractor::for_identity(&reference.manifest.identity, &args.request(terminal.device()))?,
+            Some(reference) => {
+                LoadedExtractor::for_identity(&reference.manifest.identity, &args.request(terminal.device()))?
+            }
             None => LoadedExtractor::load(&args.request(terminal.device()))?,
         };
         if let Some(remark) = extractor.remark() {

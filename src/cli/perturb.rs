@@ -96,7 +96,8 @@ impl Perturb {
         let extractor = LoadedExtractor::for_identity(identity, &self.extractor.request(terminal.device()))?;
         let generator = self.generator.open(terminal.device())?;
         let default_seeds = Seeds::consecutive(DEFAULT_SEEDS.0, DEFAULT_SEEDS.1)?;
-        let latents = self.generator.latents(generator.as_ref(), &default_seeds, LATENT_ROW, terminal.device())?;
+        let latents =
+            self.generator.latents(generator.as_ref(), &default_seeds, LATENT_ROW, terminal.device())?;
         // Whether the generator takes them is said before anything slow begins.
         latents.conditions(generator.as_ref())?;
         let count = latents.len();

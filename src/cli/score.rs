@@ -147,8 +147,10 @@ impl Score {
         self.extractor.refuse_key()?;
         let reference = Reference::open(reference)?;
         reference.density()?;
-        let extractor =
-            LoadedExtractor::for_identity(&reference.manifest.identity, &self.extractor.request(terminal.device()))?;
+        let extractor = LoadedExtractor::for_identity(
+            &reference.manifest.identity,
+            &self.extractor.request(terminal.device()),
+        )?;
         let set = ImageSet::open_shard(images, shard, terminal)?;
         let options = self.extractor.embed_options();
         let part = score_shard(out, &set, &extractor, options, &reference, shard, terminal)?;

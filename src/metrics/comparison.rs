@@ -205,7 +205,8 @@ impl<'p> FeatureSet<'p> {
     /// # Errors
     /// As [`spectrum::spectrum`].
     pub fn spectrum(&self) -> Result<&[f64]> {
-        cached(&self.spectrum, || self.told(spectrum::spectrum(self.features()?, self.progress))).map(Vec::as_slice)
+        cached(&self.spectrum, || self.told(spectrum::spectrum(self.features()?, self.progress)))
+            .map(Vec::as_slice)
     }
 }
 

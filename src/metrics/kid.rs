@@ -79,7 +79,8 @@ pub fn kernel_distance(
     progress: &dyn Progress,
 ) -> Result<f64> {
     let cross = cross_means(real, generated, progress)?;
-    Ok(own_pairs(real, progress)? + own_pairs(generated, progress)? - 2.0 * tree_sum(&cross) / cross.len() as f64)
+    Ok(own_pairs(real, progress)? + own_pairs(generated, progress)?
+        - 2.0 * tree_sum(&cross) / cross.len() as f64)
 }
 
 /// Mean and population deviation of [`kernel_distance`] over subsets, each given by its rows on both sides.

@@ -14,7 +14,9 @@ pub const METRIC: Metric = Metric {
     by_default: true,
     alone: true,
     compute: |comparison| Ok(Measured::value(rke(comparison.generated.spectrum()?))),
-    replicates: Some(|comparison, draws| of_bootstrap_samples(comparison.generated.features()?, draws, rke, comparison.progress)),
+    replicates: Some(|comparison, draws| {
+        of_bootstrap_samples(comparison.generated.features()?, draws, rke, comparison.progress)
+    }),
     caution: |_| None,
 };
 

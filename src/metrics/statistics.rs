@@ -186,7 +186,10 @@ mod tests {
         let x = Fixture::load().features("real_2000");
         let rows: Vec<u32> = (0..1500).map(|i| (i * 7) % 1999).collect();
         let copy = x.select(ndarray::Axis(0), &rows.iter().map(|r| *r as usize).collect::<Vec<_>>());
-        assert_eq!(Statistics::of_rows(x.view(), &rows, &Silent).unwrap(), Statistics::of(copy.view(), &Silent).unwrap());
+        assert_eq!(
+            Statistics::of_rows(x.view(), &rows, &Silent).unwrap(),
+            Statistics::of(copy.view(), &Silent).unwrap()
+        );
         assert!(Statistics::of_rows(x.view(), &[0, 2000], &Silent).is_err());
         assert!(Statistics::of_rows(x.view(), &[3], &Silent).is_err());
     }

@@ -243,7 +243,9 @@ impl Run<'_> {
     ) -> Result<Candidates> {
         self.search.perturb(batch, initial, bias, eps, &|| {
             self.progress.advance(counted);
-            check_stop(self.progress, || "only finished images are written; the same command begins again".into())
+            check_stop(self.progress, || {
+                "only finished images are written; the same command begins again".into()
+            })
         })
     }
 

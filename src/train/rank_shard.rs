@@ -121,9 +121,7 @@ mod tests {
         fn rank(&self) -> usize {
             self.rank
         }
-        fn abort(&self, _: u8) -> ! {
-            panic!("aborted")
-        }
+        fn abort(&self, _: u8) {}
     }
 
     fn rows(batch: usize, group: usize, rank: usize, size: usize) -> Result<Vec<usize>> {

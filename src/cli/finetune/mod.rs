@@ -121,7 +121,8 @@ fn or_end_all<T>(outcome: Result<T>, ranks: &Ranks) -> Result<T> {
     match outcome {
         Err(error) if ranks.size() > 1 => {
             complain(&error);
-            ranks.abort(error.exit_code())
+            ranks.abort(error.exit_code());
+            Err(error)
         }
         outcome => outcome,
     }

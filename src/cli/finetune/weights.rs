@@ -119,7 +119,12 @@ fn two_level(
             let by = *settings.density.get_or_insert(DensityBy::Knn);
             Some(Rejection {
                 rule: Rule::TwoLevel { threshold: threshold.resolve(&distribution), weight: weight.recip() },
-                scorer: DensityScorer::open(reference, settings.extractor(reference, terminal.device())?, by, terminal)?,
+                scorer: DensityScorer::open(
+                    reference,
+                    settings.extractor(reference, terminal.device())?,
+                    by,
+                    terminal,
+                )?,
                 max_draws: *settings.max_rejection.get_or_insert(default::MAX_REJECTION),
             })
         }

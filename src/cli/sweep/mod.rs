@@ -149,7 +149,8 @@ impl Sweep {
             index: IndexKind::Auto,
             seed: self.seed,
         };
-        let pool = Pool::new(pool_features[0].clone(), &spaces[0].real, options, terminal.device(), &terminal)?;
+        let pool =
+            Pool::new(pool_features[0].clone(), &spaces[0].real, options, terminal.device(), &terminal)?;
         let judges = spaces
             .iter()
             .map(|space| Space::new(space.real.clone(), self.seed, terminal.device(), &terminal))

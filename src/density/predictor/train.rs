@@ -77,7 +77,9 @@ impl DensityPredictor {
             let mut order = train_rows.clone();
             order.shuffle(&mut keyed(seed, Purpose::PredictorEpoch, epoch as u64));
             for batch in order.chunks(BATCH) {
-                check_stop(progress, || "the density predictor is trained from the start next time".to_string())?;
+                check_stop(progress, || {
+                    "the density predictor is trained from the start next time".to_string()
+                })?;
                 let x = standardization.apply(&select(features, batch)?)?;
                 let y = Tensor::from_iter(batch.iter().map(|&row| targets[row]), &Device::Cpu)?;
                 adam.step(&loss::mse(&forward(&layers, x)?, &y)?.backward()?, 1.0)?;

@@ -24,7 +24,7 @@ pub type Ranks = Arc<dyn Collective>;
 
 /// What the ranks do together: sums, and what a run needs beside them. Every rank has to call the same methods in the same order, with as many values.
 ///
-/// Nothing here returns an error: a rank that cannot reach the others ends the process.
+/// Nothing here returns an error: a rank that cannot reach the others is ended by MPI.
 pub trait Collective: AllReduce {
     /// The number of this one, from 0.
     fn rank(&self) -> usize;
@@ -34,8 +34,8 @@ pub trait Collective: AllReduce {
         0
     }
 
-    /// Ends the processes of all ranks, also of those that wait for this one.
-    fn abort(&self, code: u8) -> !;
+    /// Ends the processes of the other ranks, which wait for this one. MPI ends this process too, and then it does not return.
+    fn abort(&self, code: u8);
 
     /// Whether this is the rank that writes and speaks.
     fn is_root(&self) -> bool {
@@ -73,9 +73,7 @@ impl Collective for Single {
         0
     }
 
-    fn abort(&self, code: u8) -> ! {
-        std::process::exit(code.into())
-    }
+    fn abort(&self, _: u8) {}
 }
 
 /// A run of one process.

@@ -111,7 +111,7 @@ impl Collective for Mpi {
         self.local_rank
     }
 
-    fn abort(&self, code: u8) -> ! {
+    fn abort(&self, code: u8) {
         self.universe.world().abort(code.into())
     }
 }
