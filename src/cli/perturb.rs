@@ -12,7 +12,7 @@ use crate::generate::Seeds;
 use crate::perturb::sharded::{PerturbRun, merge_perturbed, perturb_shard};
 use crate::perturb::{Direction, Models, Norm, Output, Report, RunOptions, SearchOptions, run};
 use crate::reference::{DensityBy, Reference, Scorer};
-use crate::shards::{Merged, Part, ShardRequest};
+use crate::runs::{Merged, Part, ShardRequest};
 use clap::Args;
 use serde_json::{Value, json};
 use std::fmt::Write;

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomic;
-use crate::shards::PARTIAL;
+use crate::runs::PARTIAL;
 use serde::Serialize;
 use serde_json::Value;
 use std::fs;

@@ -9,7 +9,7 @@ use crate::formats::atomic::link_or_copy;
 use crate::formats::npy::{read_npy_array, write_npy};
 use crate::formats::table::concat_csv;
 use crate::progress::Progress;
-use crate::shards::{self, Merged, Part, Run, Shard, check_whole, files_of, options_of, remove_parts};
+use crate::runs::{self, Merged, Part, Run, Shard, check_whole, files_of, options_of, remove_parts};
 use ndarray::{Axis, concatenate};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -33,7 +33,7 @@ pub struct PerturbRun {
 /// One shard of the latents, as a part of `out`.
 ///
 /// # Errors
-/// As [`super::run()`] and [`shards::finished_part`].
+/// As [`super::run()`] and [`runs::finished_part`].
 pub fn perturb_shard(
     out: &Path,
     models: &Models,
@@ -43,8 +43,8 @@ pub fn perturb_shard(
 ) -> Result<Part> {
     let run = Run::new(PERTURB, of)?;
     let own = shard.range(of.latents);
-    shards::finished_or(out, shard, &run, || {
-        shards::publish(out, shard, &run, own.clone(), |dir| {
+    runs::finished_or(out, shard, &run, || {
+        runs::publish(out, shard, &run, own.clone(), |dir| {
             let grid = if shard.index == 0 { of.options.grid.min(of.latents) } else { 0 };
             let options = RunOptions { grid, ..of.options.clone() };
             let shown = own.end..grid.max(own.end);

@@ -11,7 +11,7 @@ use crate::formats::table::{Table, Values};
 use crate::images::{ImageSet, Prepared, Skipped, load};
 use crate::progress::{Progress, check_stop};
 use crate::remedy::Remedy;
-use crate::shards::{Chunks, Partial};
+use crate::runs::{Chunks, Partial};
 use ndarray::{Array2, Axis, concatenate};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;

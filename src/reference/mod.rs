@@ -32,5 +32,5 @@ pub(crate) mod files {
     pub const SCORES: &str = "scores.csv";
     pub const DUPLICATES: &str = "duplicates.csv";
     pub const PREDICTOR: &str = "predictor.safetensors";
-    pub use crate::shards::PARTIAL;
+    pub use crate::runs::PARTIAL;
 }

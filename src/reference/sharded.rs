@@ -16,7 +16,7 @@ use crate::formats::npy::NpyWriter;
 use crate::formats::table::{Table, Values, concat_csv, write_table};
 use crate::images::{ImageSet, InputDigest, Skipped};
 use crate::progress::Progress;
-use crate::shards::{self, Merged, Part, Partial, Run, Shard, check_whole, files_of, options_of};
+use crate::runs::{self, Merged, Part, Partial, Run, Shard, check_whole, files_of, options_of};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::ops::Range;
@@ -118,7 +118,7 @@ impl<F: Fn(&Path, &Partial, Range<usize>, Vec<Skipped>) -> Result<(usize, usize)
 
 /// Embeds the chunks of a shard and lets `fill` make the part of them.
 fn make(work: Work, progress: &dyn Progress, fill: impl Fill) -> Result<Part> {
-    shards::finished_or(work.out, work.shard, &work.run, || attempt(&work, progress, fill))
+    runs::finished_or(work.out, work.shard, &work.run, || attempt(&work, progress, fill))
 }
 
 fn attempt(work: &Work, progress: &dyn Progress, fill: impl Fill) -> Result<Part> {
@@ -132,10 +132,10 @@ fn attempt(work: &Work, progress: &dyn Progress, fill: impl Fill) -> Result<Part
             (chunks, inputs, if shard.index == 0 { unlisted } else { Vec::new() }, None)
         }
     };
-    let partial = Partial::open(shards::chunks_of(out, *shard, run), run)?;
+    let partial = Partial::open(runs::chunks_of(out, *shard, run), run)?;
     let hint = "finished chunks are kept; the same command continues";
     finish_chunks(&partial, set, extractor, chunks.clone(), *options, progress, hint)?;
-    let part = shards::publish(out, *shard, run, inputs, |dir| {
+    let part = runs::publish(out, *shard, run, inputs, |dir| {
         let (rows, mut skipped) = fill(dir, &partial, chunks, unlisted)?;
         if let Some(unlisted) = apart {
             skipped += unlisted.len();
@@ -186,7 +186,7 @@ pub fn merge_embedded(out: &Path, parts: &[Part], in_place: bool) -> Result<Merg
     }
     writer.finish()?;
     manifest.save(out)?;
-    shards::remove_parts(out)?;
+    runs::remove_parts(out)?;
     Ok(merged)
 }
 
@@ -201,7 +201,7 @@ pub fn merge_scores(out: &Path, parts: &[Part]) -> Result<Merged> {
         join_skipped(parts, &out.join(SCORES_SKIPPED))?;
     }
     concat_csv(&out.join(files::SCORES), &files_of(parts, files::SCORES), None)?;
-    shards::remove_parts(out)?;
+    runs::remove_parts(out)?;
     Ok(merged)
 }
 

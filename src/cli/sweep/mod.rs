@@ -19,10 +19,10 @@ use crate::progress::Progress;
 use crate::reference::Reference;
 use crate::reference::score::ScoreOptions;
 use crate::report::{Point, frontier_plot};
+use crate::runs::{PARTIAL, Partial};
 use crate::sampling::sweep::{
     Judged, LARGEST_BUDGET, LEAST_JUDGED, Outcome, Pool, Setting, Space, grid, mark_frontier, sweep,
 };
-use crate::shards::{PARTIAL, Partial};
 use clap::Args;
 use judge::{FeatureSpace, JudgeArgs};
 use ndarray::{ArcArray2, Array2, s};
