@@ -4,9 +4,10 @@
 
 use super::embed::{
     EmbedOptions, EmbedRun, Embedded, Unit, assemble, chunks_of, finish_chunks, finished, gather,
-    nothing_usable, unlisted,
+    nothing_usable, reference_run, unlisted,
 };
 use super::files;
+pub use super::manifest::EMBED;
 use super::manifest::Manifest;
 use super::store::{read_skipped, write_skipped};
 use super::{Reference, Scorer};
@@ -22,8 +23,6 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// The command whose parts are features.
-pub const EMBED: &str = "embed";
 /// The command whose parts are scores against a reference.
 pub const SCORE: &str = "score";
 /// What was skipped, beside merged scores.
@@ -58,7 +57,7 @@ pub fn embed_shard(
     let merged = match own.archives {
         // Which images the reference was made of cannot be told from one part.
         Some(Unit::Archives) => out.join(files::MANIFEST).exists(),
-        _ => finished(out, &own.identity, &own.input_digest)?.is_some(),
+        _ => finished(out, &reference_run(&own.identity, &own.input_digest))?.is_some(),
     };
     if merged {
         return Err(Error::malformed(out, "is finished: its parts are merged", "nothing is left to do"));
@@ -168,7 +167,7 @@ pub fn merge_embedded(out: &Path, parts: &[Part], in_place: bool) -> Result<Merg
         _ => run.input_digest,
     };
     // What was merged in place before may have been indexed since: the rows are the same ones.
-    let before = finished(out, &run.identity, &input_digest)?;
+    let before = finished(out, &reference_run(&run.identity, &input_digest))?;
     let mut manifest = Manifest::new(run.identity, input_digest, merged.rows, merged.skipped);
     manifest.density = before.filter(|before| before.rows == merged.rows).and_then(|before| before.density);
     let features = files_of(parts, files::FEATURES);

@@ -1,5 +1,6 @@
 //! The directory in which an unfinished run keeps its finished chunks.
 
+use super::identity::{another_run, differences};
 use crate::error::{Error, Result};
 use crate::formats::atomic::{remove_directory_in_use, write_atomic};
 use serde::Serialize;
@@ -20,7 +21,7 @@ impl Partial {
     /// Opens or creates `dir` for a run described by `run`.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if `dir` holds chunks of another run.
+    /// [`Error::Usage`] naming the first setting that differs, if `dir` holds chunks of another run.
     pub fn open(dir: PathBuf, run: &impl Serialize) -> Result<Self> {
         fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
         let wanted = serde_json::to_string_pretty(run).map_err(|e| Error::data(e.to_string(), ""))?;
@@ -31,12 +32,15 @@ impl Partial {
             Ok(_) if !has_records(&dir)? => {
                 write_atomic(&path, |out| out.write_all(wanted.as_bytes()))?;
             }
-            Ok(_) => {
-                return Err(Error::malformed(
-                    &dir,
-                    "holds the unfinished run of another command (other images, extractor, weights or preprocessing)",
-                    format!("finish that one, or remove {} and run this again", dir.display()),
-                ));
+            Ok(found) => {
+                let parsed = |text: &str| {
+                    serde_json::from_str(text).map_err(|e| {
+                        Error::malformed(&path, e.to_string(), format!("remove {}", dir.display()))
+                    })
+                };
+                if let Some(difference) = differences(&parsed(&wanted)?, &parsed(&found)?).first() {
+                    return Err(another_run(&dir, difference));
+                }
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 write_atomic(&path, |out| out.write_all(wanted.as_bytes()))?;
