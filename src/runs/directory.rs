@@ -1,10 +1,11 @@
 //! The directory of a run: it belongs to one run, new, begun or finished, and one process at a time writes it.
 
-use super::PARTIAL;
 use super::identity::{Record, RunIdentity, another_run, command_of};
 use super::lock::{DirectoryLock, LOCK};
+use super::partial::PARTIAL;
 use crate::error::{Error, Result};
 use crate::formats::atomic::remove_directory;
+use crate::remedy::Remedy;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -115,7 +116,7 @@ fn examine(path: &Path, run: &RunIdentity) -> Result<Found> {
     let file = path.join(run.record.file());
     let record: Value = match fs::read(&file) {
         Ok(text) => serde_json::from_slice(&text)
-            .map_err(|e| Error::malformed(&file, e.to_string(), "choose another -o, or remove it"))?,
+            .map_err(|e| Error::malformed(&file, e.to_string(), Remedy::OtherOutput))?,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return without_record(path, run),
         Err(e) => return Err(Error::io("read", &file)(e)),
     };
@@ -130,7 +131,7 @@ fn examine(path: &Path, run: &RunIdentity) -> Result<Found> {
         }
         Record::Summary => Err(Error::usage(
             format!("{} holds this run, which ended with fewer images than were asked for", path.display()),
-            "choose another -o, or remove it",
+            Remedy::OtherOutput,
         )),
     }
 }
@@ -154,7 +155,7 @@ fn without_record(path: &Path, run: &RunIdentity) -> Result<Found> {
         if name != LOCK && run.record != Record::Manifest {
             return Err(Error::usage(
                 format!("{} holds something else than a run", path.display()),
-                "choose another -o, or an empty directory",
+                Remedy::OtherOutput,
             ));
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomic;
+use crate::remedy::Remedy;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -75,6 +76,9 @@ impl RunIdentity {
             Record::Summary => record.get(RUN).cloned().unwrap_or_default(),
             Record::Manifest => only(record, &self.settings),
         };
+        if !there.is_object() {
+            return Some(format!("its {} does not say which", self.record.file()));
+        }
         let mut here = self.settings.clone();
         if let (Some(here), Some(there)) = (here.as_object_mut(), there.as_object_mut()) {
             for name in self.may_be_found {
@@ -133,10 +137,7 @@ pub fn command_of(directory: &Path) -> Option<String> {
 
 /// Says that a directory belongs to another run, and what differs.
 pub fn another_run(directory: &Path, difference: &str) -> Error {
-    Error::usage(
-        format!("{} holds another run: {difference}", directory.display()),
-        "run the same command again, choose another -o, or remove it",
-    )
+    Error::usage(format!("{} holds another run: {difference}", directory.display()), Remedy::OtherOutput)
 }
 
 /// Each setting that differs between two runs, with both values. A setting that is null is as one that is not there.
@@ -198,6 +199,8 @@ mod tests {
         assert_eq!(run.difference(&json!({"run": {"seed": 1}, "command": "sample"})), None);
         let other = run.difference(&json!({"run": {"seed": 1}, "command": "sweep"}));
         assert_eq!(other.unwrap(), "command is \"sweep\" there, \"sample\" here");
+        let unknown = run.difference(&json!({"complete": true}));
+        assert_eq!(unknown.unwrap(), "its summary.json does not say which");
     }
 
     #[test]

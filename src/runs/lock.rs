@@ -1,6 +1,7 @@
 //! Keeps other processes from writing a directory. The system lets go of the lock when the process ends, however it ends.
 
 use crate::error::{Error, Result};
+use crate::remedy::Remedy;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,7 @@ pub const LOCK: &str = ".lock";
 pub struct DirectoryLock {
     file: PathBuf,
     /// Absent where the file system has no locks.
-    held: Option<File>,
+    _held: Option<File>,
 }
 
 impl DirectoryLock {
@@ -27,14 +28,13 @@ impl DirectoryLock {
             let opened = opened.map_err(Error::io("create", &file))?;
             match opened.try_lock() {
                 // The process that held it before may have removed the file between the two: then the lock keeps nobody out.
-                Ok(()) if is_named(&opened, &file) => return Ok(Self { file, held: Some(opened) }),
+                Ok(()) if is_named(&opened, &file) => return Ok(Self { file, _held: Some(opened) }),
                 Ok(()) => {}
-                Err(TryLockError::Error(_)) => return Ok(Self { file, held: None }),
+                Err(TryLockError::Error(_)) => return Ok(Self { file, _held: None }),
                 Err(TryLockError::WouldBlock) => {
                     return Err(Error::usage(
                         format!("another process is writing {}", directory.display()),
-                        "wait for it or choose another -o; processes that share a run are started with --shard I/N, \
-                         for `pd finetune` by mpirun or srun --mpi=pmix",
+                        Remedy::WaitOrOtherOutput,
                     ));
                 }
             }
@@ -45,7 +45,7 @@ impl DirectoryLock {
 impl Drop for DirectoryLock {
     fn drop(&mut self) {
         // Elsewhere a file cannot be removed by name while it is open, and there is no telling whether an open file has a name.
-        if cfg!(unix) && self.held.is_some() {
+        if cfg!(unix) {
             let _ = fs::remove_file(&self.file);
         }
     }

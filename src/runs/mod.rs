@@ -18,13 +18,10 @@ pub use merge::{Merged, check_whole, files_of, options_of};
 pub use part::{
     PARTS, Part, PartRecord, Run, all_parts, chunks_of, finished_or, finished_part, publish, remove_parts,
 };
-pub use partial::Partial;
+pub use partial::{PARTIAL, Partial};
 pub use spec::{RankSource, Shard, ShardRequest};
 
 use std::ops::Range;
-
-/// Where in its output directory an unfinished run keeps its chunks.
-pub const PARTIAL: &str = "partial";
 
 /// Inputs per chunk, at most.
 pub const CHUNK: usize = 1024;

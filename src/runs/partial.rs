@@ -9,6 +9,8 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+/// Where in its output directory an unfinished run keeps its chunks.
+pub const PARTIAL: &str = "partial";
 const RUN: &str = "run.json";
 const CHUNK: &str = "chunk-";
 
