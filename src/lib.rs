@@ -20,11 +20,11 @@
 //! | [`ops`] | fast and differentiable tensor operations |
 //! | [`device`] | where networks and exact neighbours are computed |
 //! | [`formats`] | npy, npz, safetensors, torch checkpoints, tables |
-//! | [`shards`] | how work is cut into chunks and put together again |
+//! | [`runs`] | the directory of a run, and how work is cut into chunks and put together again |
 //!
 //! An [`images::ImageSet`] is embedded by an [`extract::LoadedExtractor`] ([`reference::embed`]), its features are scored
 //! ([`reference::score`]), and all of it can be kept as a [`reference::Reference`]. Arrows between modules point one way:
-//! `reference` uses `density`, `neighbors` and `extract`; these use `images`, `ops`, `formats` and `shards`.
+//! `reference` uses `density`, `neighbors` and `extract`; these use `images`, `ops`, `formats` and `runs`.
 //!
 //! # Example
 //!
@@ -66,8 +66,8 @@ mod random;
 pub mod reference;
 pub mod remedy;
 pub mod report;
+pub mod runs;
 pub mod sampling;
-pub mod shards;
 pub mod train;
 
 pub use error::{Error, Result};

@@ -157,6 +157,8 @@ pub enum Remedy {
     MakeParts,
     /// The directory holds something else.
     OtherOutput,
+    /// Another process writes the directory.
+    WaitOrOtherOutput,
 }
 
 impl From<&str> for Remedy {

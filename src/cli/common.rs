@@ -10,7 +10,7 @@ use crate::images::{Alpha, Fit};
 use crate::neighbors::IndexKind;
 use crate::reference::embed::EmbedOptions;
 use crate::reference::score::{Duplicates, ScoreOptions};
-use crate::shards::ShardRequest;
+use crate::runs::ShardRequest;
 use candle_core::Device;
 use clap::Args;
 use std::path::PathBuf;

@@ -10,7 +10,7 @@ use crate::progress::Progress;
 use crate::reference::embed::embed_into;
 use crate::reference::sharded::embed_shard;
 use crate::reference::{Manifest, import, read_skipped};
-use crate::shards::ShardRequest;
+use crate::runs::ShardRequest;
 use clap::Args;
 use std::path::PathBuf;
 

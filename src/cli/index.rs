@@ -6,7 +6,7 @@ use super::{output, shard};
 use crate::error::Result;
 use crate::reference::sharded_index::index_shard;
 use crate::reference::{IndexOptions, Reference, index, read_skipped};
-use crate::shards::ShardRequest;
+use crate::runs::ShardRequest;
 use clap::Args;
 use std::path::PathBuf;
 

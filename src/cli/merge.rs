@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 use crate::perturb::sharded::PERTURB;
 use crate::reference::sharded::{EMBED, SCORE, merge_embedded, merge_scores};
 use crate::reference::sharded_index::{self, INDEX, merge_indexed};
+use crate::runs::{Merged, PARTS, RunDir, all_parts, remove_parts};
 use crate::sampling::sharded::SAMPLE;
-use crate::shards::{Merged, PARTS, all_parts, remove_parts};
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
@@ -38,6 +38,8 @@ const RESULTS: [&str; 4] = ["manifest.json", "scores.csv", "eval.csv", "summary.
 impl Merge {
     pub fn run(self) -> Result<()> {
         let terminal = self.run.start()?;
+        // The shards themselves lock nothing: several processes make them at once.
+        let _directory = self.out.is_dir().then(|| RunDir::locked(&self.out)).transpose()?;
         let index = sharded_index::place(&self.out);
         if index.exists() {
             self.refuse_in_place(INDEX)?;

@@ -21,7 +21,6 @@ mod output;
 mod perturb;
 mod presets;
 mod report;
-mod run_dir;
 mod sample;
 mod score;
 mod shard;

@@ -10,9 +10,9 @@ use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::generate::Seeds;
 use crate::perturb::sharded::{PerturbRun, merge_perturbed, perturb_shard};
-use crate::perturb::{Direction, Models, Norm, Output, Report, RunOptions, SearchOptions, run};
+use crate::perturb::{Direction, Models, Norm, Output, Report, RunOptions, SearchOptions, perturb_run, run};
 use crate::reference::{DensityBy, Reference, Scorer};
-use crate::shards::{Merged, Part, ShardRequest};
+use crate::runs::{Merged, Part, ShardRequest};
 use clap::Args;
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -136,10 +136,11 @@ impl Perturb {
             let part = perturb_shard(&self.output, &models, &of, shard, &terminal)?;
             return shard::report(&self.output, &part, &terminal, self.run.json);
         }
-        let output = Output::create(&self.output, &record)?;
+        let identity = perturb_run(record.clone());
+        let output = Output::create(&self.output, &identity)?;
         let report = run(&models, &options, 0..count, &output, &terminal)?;
         let summary = summary(&report, record)?;
-        output.write_summary(&summary)?;
+        identity.write_summary(&self.output, &summary)?;
         terminal.say(&format!(
             "wrote {} images to {}",
             report.images * options.epsilons.len(),

@@ -15,7 +15,7 @@ use crate::images::ImageSet;
 use crate::reference::score::{Scores, score_set, score_set_in_groups};
 use crate::reference::sharded::score_shard;
 use crate::reference::{Reference, Scorer, is_reference};
-use crate::shards::ShardRequest;
+use crate::runs::ShardRequest;
 use clap::Args;
 use std::path::{Path, PathBuf};
 

@@ -4,7 +4,7 @@ use super::output;
 use super::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::shards::{Part, Shard, ShardRequest};
+use crate::runs::{Part, Shard, ShardRequest};
 use serde_json::json;
 use std::path::Path;
 

@@ -5,7 +5,7 @@ use crate::generate::ImageShape;
 use crate::images::{Alpha, Color, Filter, Fit, ImageSet, Pixels, Preprocessing, Skipped, load};
 use crate::progress::{Progress, check_stop};
 use crate::random::{Purpose, keyed};
-use crate::shards;
+use crate::runs;
 use candle_core::{Device, Tensor};
 use rand::RngExt;
 use rayon::prelude::*;
@@ -43,9 +43,9 @@ impl RealImages {
         let fits = (set.len() as u64).saturating_mul(preprocessing.values() as u64) <= memory;
         let mut pixels = fits.then(Vec::new);
         progress.start("reading images", set.len() as u64, "images");
-        for chunk in 0..shards::count(set.len()) {
+        for chunk in 0..runs::count(set.len()) {
             check_stop(progress, || "nothing has been trained yet".into())?;
-            let range = shards::range(chunk, set.len());
+            let range = runs::range(chunk, set.len());
             for (position, image) in range.clone().zip(load(&set, range.clone(), &preprocessing)) {
                 match image {
                     Ok(image) => {

@@ -1,14 +1,15 @@
 //! The loop around the steps: log, sheets, snapshots, state, evaluations, and when to stop. The root rank runs it, the others are workers.
 
 use super::agreement::{Next, agree};
-use super::directory::{BEST, RunDirectory, snapshot_name};
 use super::evaluate::{DISTANCE, Evaluator};
 use super::log::Log;
 use super::sheet::Sheet;
+use super::state::{BEST, load_state, save_snapshot, save_state, snapshot_name};
 use super::trainer::{Scalars, Trainer};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::remedy::Remedy;
+use crate::runs::RunDir;
 use crate::train::collective::{Collective, Ranks};
 use candle_core::Device;
 
@@ -52,7 +53,7 @@ const COLLAPSED_REPORTS: usize = 20;
 /// steps and the files return.
 pub fn run(
     trainer: &mut dyn Trainer,
-    directory: &RunDirectory,
+    directory: &RunDir,
     schedule: Schedule,
     evaluator: Option<&Evaluator<'_>>,
     sheet: Sheet,
@@ -60,7 +61,7 @@ pub fn run(
     progress: &dyn Progress,
 ) -> Result<Finished> {
     let ranks = Ranks::clone(trainer.ranks());
-    let resumed = directory.load_state(trainer)?;
+    let resumed = load_state(directory, trainer)?;
     let start = agreed_start(resumed, ranks.as_ref())?;
     let batch = trainer.batch();
     let mut log = Log::open(directory.path(), resumed)?;
@@ -85,7 +86,7 @@ pub fn run(
             Next::End => break,
             Next::Stop => {
                 progress.finish();
-                directory.save_state(step, trainer)?;
+                save_state(directory, step, trainer)?;
                 ranks.barrier();
                 let hint = format!(
                     "step {step} is saved in {}; the same command continues",
@@ -112,7 +113,7 @@ pub fn run(
             let best = best_of(&log).map_or(f64::INFINITY, |(_, best)| best);
             scalars.extend(found);
             if schedule.patience.is_some() && distance.is_some_and(|distance| distance < best) {
-                directory.save_snapshot(BEST, trainer)?;
+                save_snapshot(directory, BEST, trainer)?;
             }
         }
         if !scalars.is_empty() {
@@ -123,8 +124,8 @@ pub fn run(
         stopped_early = patience_is_over(&log, schedule.patience) && !final_step;
         if snapshot_is_due || stopped_early {
             sheet_of(step, trainer)?;
-            directory.save_snapshot(&snapshot_name(step), trainer)?;
-            directory.save_state(step, trainer)?;
+            save_snapshot(directory, &snapshot_name(step), trainer)?;
+            save_state(directory, step, trainer)?;
         }
     }
     progress.finish();
@@ -137,12 +138,12 @@ pub fn run(
 /// [`Error::Interrupted`], once all ranks have agreed to stop and the state is saved; what the steps return.
 pub fn run_worker(
     trainer: &mut dyn Trainer,
-    directory: &RunDirectory,
+    directory: &RunDir,
     schedule: Schedule,
     progress: &dyn Progress,
 ) -> Result<()> {
     let ranks = Ranks::clone(trainer.ranks());
-    let mut step = agreed_start(directory.load_state(trainer)?, ranks.as_ref())?;
+    let mut step = agreed_start(load_state(directory, trainer)?, ranks.as_ref())?;
     loop {
         match agree(ranks.as_ref(), wish(progress)) {
             Next::Step => {}
@@ -182,7 +183,7 @@ fn agreed_start(resumed: Option<u64>, ranks: &dyn Collective) -> Result<u64> {
 fn evaluated(
     evaluator: &Evaluator<'_>,
     trainer: &dyn Trainer,
-    directory: &RunDirectory,
+    directory: &RunDir,
     progress: &dyn Progress,
 ) -> Result<Scalars> {
     match evaluator.evaluate(trainer, progress) {
@@ -212,12 +213,12 @@ fn patience_is_over(log: &Log, patience: Option<u64>) -> bool {
     log.column(DISTANCE).iter().filter(|(step, _)| *step > best).count() as u64 >= patience
 }
 
-fn diverged(what: &str, step: u64, directory: &RunDirectory) -> Error {
+fn diverged(what: &str, step: u64, directory: &RunDir) -> Error {
     let reason = format!("training diverged at step {step}: {what}");
     Error::data(reason, Remedy::MilderTraining(directory.path().into()))
 }
 
-fn check_losses(scalars: &[(&'static str, f64)], step: u64, directory: &RunDirectory) -> Result<()> {
+fn check_losses(scalars: &[(&'static str, f64)], step: u64, directory: &RunDir) -> Result<()> {
     match scalars.iter().find(|(_, value)| !value.is_finite()) {
         Some((name, value)) => Err(diverged(&format!("{name} is {value}"), step, directory)),
         None => Ok(()),
@@ -225,7 +226,7 @@ fn check_losses(scalars: &[(&'static str, f64)], step: u64, directory: &RunDirec
 }
 
 /// A discriminator that is certain of everything teaches nothing.
-fn check_collapse(log: &Log, step: u64, directory: &RunDirectory) -> Result<()> {
+fn check_collapse(log: &Log, step: u64, directory: &RunDir) -> Result<()> {
     let losses = log.column("d_loss");
     let latest = losses.iter().rev().take(COLLAPSED_REPORTS);
     if losses.len() < COLLAPSED_REPORTS || latest.into_iter().any(|(_, loss)| *loss >= COLLAPSED_LOSS) {
@@ -261,7 +262,7 @@ mod tests {
     #[test]
     fn losses_that_are_no_numbers_and_certain_discriminators_stop_the_run() {
         let directory = tempfile::tempdir().unwrap();
-        let run = RunDirectory::open(&directory.path().join("run"), &serde_json::Map::new()).unwrap();
+        let run = RunDir::of_leader(&directory.path().join("run"));
         assert!(check_losses(&[("g_loss", 1.0)], 3, &run).is_ok());
         let error = check_losses(&[("g_loss", f64::NAN)], 3, &run).unwrap_err();
         assert!(

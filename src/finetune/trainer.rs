@@ -1,12 +1,24 @@
 //! What the loop knows of a training objective.
 
 use crate::error::{Error, Result};
+use crate::formats::StateDict;
 use crate::generate::{Discriminator, Generator, Snapshot, Variables};
 use crate::train::Adam;
 use crate::train::collective::{Collective, Ranks};
+use std::path::Path;
 
 /// Named numbers of a step, for the log.
 pub type Scalars = Vec<(&'static str, f64)>;
+
+/// Tensors that a run goes on from, under a name of their own.
+pub struct NamedState {
+    /// Of the file that they are kept in.
+    pub name: String,
+    /// The tensors by name.
+    pub tensors: StateDict,
+    /// Of an optimiser, the steps that it has made.
+    pub steps: Option<u64>,
+}
 
 /// An objective with its networks, optimisers and batches; one step at a time.
 ///
@@ -49,6 +61,40 @@ pub trait Trainer {
         let mut networks = vec![("g", self.generator().weights()?), ("g_ema", self.ema().weights()?)];
         networks.extend(self.discriminator().map(|d| ("d", d.variables())));
         Ok(networks)
+    }
+
+    /// Gives everything that a run goes on from to `keep`, one after the other: networks and optimisers, and what else a trainer has.
+    ///
+    /// # Errors
+    /// What `keep` and reading from the device return.
+    fn hand_out_state(&mut self, keep: &mut dyn FnMut(NamedState) -> Result<()>) -> Result<()> {
+        for (name, variables) in self.networks()? {
+            keep(NamedState { name: name.into(), tensors: variables.state_dict(name)?, steps: None })?;
+        }
+        for (name, adam) in self.optimizers() {
+            let (tensors, steps) = (adam.state_dict(Path::new(name))?, Some(adam.steps()));
+            keep(NamedState { name: name.into(), tensors, steps })?;
+        }
+        Ok(())
+    }
+
+    /// Goes on from what was handed out, which `find` gives by name.
+    ///
+    /// # Errors
+    /// What `find` returns; [`Error::Malformed`] for the state of other networks.
+    fn take_state(&mut self, find: &dyn Fn(&str) -> Result<NamedState>) -> Result<()> {
+        for (name, variables) in self.networks()? {
+            variables.load(&find(name)?.tensors)?;
+        }
+        for (name, adam) in self.optimizers() {
+            let NamedState { tensors, steps, .. } = find(name)?;
+            let steps = steps.ok_or_else(|| {
+                let reason = format!("nothing says how many steps {name} has made");
+                Error::malformed(tensors.path(), reason, "remove the state to begin anew")
+            })?;
+            adam.load(&tensors, steps)?;
+        }
+        Ok(())
     }
 
     /// The networks as a generator directory.

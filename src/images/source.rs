@@ -7,7 +7,7 @@ use super::names::{looked_for, shown};
 use super::{dir, tar, tars, zip};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::shards::Shard;
+use crate::runs::Shard;
 use std::fs::File;
 use std::path::Path;
 

@@ -6,7 +6,7 @@ use super::read_at::FileAt;
 use super::tar::{Walked, read_entry, walk};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::shards::Shard;
+use crate::runs::Shard;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};

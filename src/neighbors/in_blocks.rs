@@ -7,7 +7,7 @@ use super::search::{NeighborIndex, Neighbors, Search, check_search};
 use crate::error::Result;
 use crate::formats::FeatureRows;
 use crate::progress::{Progress, Unreported};
-use crate::shards::Shard;
+use crate::runs::Shard;
 use candle_core::Device;
 use ndarray::{ArrayView2, Axis, CowArray};
 use std::collections::BTreeMap;

@@ -13,7 +13,7 @@ pub mod sharded;
 
 pub use ball::{Balls, Norm};
 pub use direction::Direction;
-pub use output::Output;
+pub use output::{Output, perturb_run};
 pub use report::{Report, SampleRow, StrengthReport};
 pub use run::{Models, RunOptions, run};
 pub use search::{Candidate, Candidates, InitialState, Search, SearchOptions};

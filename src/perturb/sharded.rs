@@ -1,7 +1,8 @@
 //! `pd perturb` in parts (`--shard I/N`): each moves some of the latents. What comes of one depends on no other.
 //! The sheet, which shows the first of them, is made with the first part.
 
-use super::output::{GRID, LATENTS, Output, SAMPLES};
+pub use super::output::PERTURB;
+use super::output::{GRID, LATENTS, Output, SAMPLES, perturb_run};
 use super::report::{Report, read_rows};
 use super::run::{Models, RunOptions, run_and_show};
 use crate::error::{Error, Result};
@@ -9,15 +10,12 @@ use crate::formats::atomic::link_or_copy;
 use crate::formats::npy::{read_npy_array, write_npy};
 use crate::formats::table::concat_csv;
 use crate::progress::Progress;
-use crate::shards::{self, Merged, Part, Run, Shard, check_whole, files_of, options_of, remove_parts};
+use crate::runs::{self, Merged, Part, Run, Shard, check_whole, files_of, options_of, remove_parts};
 use ndarray::{Axis, concatenate};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-
-/// The command whose parts these are.
-pub const PERTURB: &str = "perturb";
 
 /// What identifies a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,7 +31,7 @@ pub struct PerturbRun {
 /// One shard of the latents, as a part of `out`.
 ///
 /// # Errors
-/// As [`super::run()`] and [`shards::finished_part`].
+/// As [`super::run()`] and [`runs::finished_part`].
 pub fn perturb_shard(
     out: &Path,
     models: &Models,
@@ -43,8 +41,8 @@ pub fn perturb_shard(
 ) -> Result<Part> {
     let run = Run::new(PERTURB, of)?;
     let own = shard.range(of.latents);
-    shards::finished_or(out, shard, &run, || {
-        shards::publish(out, shard, &run, own.clone(), |dir| {
+    runs::finished_or(out, shard, &run, || {
+        runs::publish(out, shard, &run, own.clone(), |dir| {
             let grid = if shard.index == 0 { of.options.grid.min(of.latents) } else { 0 };
             let options = RunOptions { grid, ..of.options.clone() };
             let shown = own.end..grid.max(own.end);
@@ -66,7 +64,8 @@ pub fn merge_perturbed(
     let PerturbRun { record, options, latents } = options_of(parts)?;
     let merged = check_whole(out, parts, latents)?;
     let output = Output::at(out);
-    output.write_options(&record)?;
+    let identity = perturb_run(record.clone());
+    identity.write_options(out)?;
     for part in parts {
         for name in part.record.files.keys().filter(|name| name.contains('/') || *name == GRID) {
             let to = output.path(name);
@@ -84,7 +83,7 @@ pub fn merge_perturbed(
     let all = concatenate(Axis(0), &views).map_err(|e| Error::malformed(out, e.to_string(), ""))?;
     write_npy(output.path(LATENTS), &all)?;
     let report = Report::new(&read_rows(&samples)?, options.bias, &options.epsilons);
-    output.write_summary(&summarise(&report, record)?)?;
+    identity.write_summary(out, &summarise(&report, record)?)?;
     remove_parts(out)?;
     Ok(Merged { rows: latents, ..merged })
 }

@@ -1,7 +1,7 @@
 //! From images to features, chunk by chunk: decoding the next batch runs beside the network on the current one.
 
 use super::files;
-use super::manifest::Manifest;
+use super::manifest::{EMBED, Manifest};
 use super::store::{write_csv, write_skipped};
 use crate::error::{Error, Result};
 use crate::extract::{Identity, LoadedExtractor};
@@ -11,7 +11,7 @@ use crate::formats::table::{Table, Values};
 use crate::images::{ImageSet, Prepared, Skipped, load};
 use crate::progress::{Progress, check_stop};
 use crate::remedy::Remedy;
-use crate::shards::{Chunks, Partial};
+use crate::runs::{Chunks, Opened, Partial, Record as RunRecord, RunDir, RunIdentity};
 use ndarray::{Array2, Axis, concatenate};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -127,7 +127,7 @@ pub(super) fn chunks_of(set: &ImageSet) -> Chunks {
 /// Into a reference directory. Chunks that an earlier run finished are not computed again; the result is the same.
 ///
 /// # Errors
-/// As [`embed`]; [`Error::Malformed`] if `dir` holds something else. Finished chunks are kept.
+/// As [`embed`] and [`RunDir::open`]. Finished chunks are kept.
 pub fn embed_into(
     dir: &Path,
     set: &ImageSet,
@@ -136,9 +136,10 @@ pub fn embed_into(
     progress: &dyn Progress,
 ) -> Result<Manifest> {
     let run = EmbedRun::new(set, extractor);
-    if let Some(manifest) = finished(dir, extractor.identity(), &run.input_digest)? {
-        return Ok(manifest);
-    }
+    let _directory = match RunDir::open(dir, &reference_run(&run.identity, &run.input_digest))? {
+        Opened::Finished(_) => return finished_manifest(dir),
+        Opened::New(directory) | Opened::Continue(directory) => directory,
+    };
     let partial = Partial::open(dir.join(files::PARTIAL), &run)?;
     let unlisted = unlisted(set, options)?;
     let chunks = 0..chunks_of(set).count();
@@ -233,25 +234,30 @@ fn each_finished(
     Ok((images, skipped))
 }
 
+/// What tells the reference of these features of these images from others.
+pub(super) fn reference_run(identity: &Identity, input_digest: &str) -> RunIdentity {
+    let settings = serde_json::json!({
+        "extractor": identity.extractor,
+        "dimension": identity.dimension,
+        "weights_sha256": identity.weights_sha256,
+        "preprocessing": identity.preprocessing,
+        "normalize": identity.normalize,
+        "onnx": identity.onnx,
+        "precision": identity.precision.filter(|&precision| precision != Default::default()),
+        "input_digest": input_digest,
+    });
+    RunIdentity::new(EMBED, RunRecord::Manifest, settings)
+}
+
 /// The manifest of `dir` where it already holds this very result.
-pub(super) fn finished(dir: &Path, identity: &Identity, input_digest: &str) -> Result<Option<Manifest>> {
-    if !dir.join(files::MANIFEST).exists() {
-        return Ok(None);
-    }
-    let manifest = Manifest::load(dir)?;
-    let reason = match manifest.identity.difference(identity) {
-        Some(difference) => difference,
-        None if manifest.input_digest != input_digest => "other images there than here".into(),
-        None => {
-            remove_directory(&dir.join(files::PARTIAL))?;
-            return Ok(Some(manifest));
-        }
-    };
-    Err(Error::malformed(
-        dir,
-        format!("already holds another reference: {reason}"),
-        "choose another -o, or remove it",
-    ))
+pub(super) fn finished(dir: &Path, run: &RunIdentity) -> Result<Option<Manifest>> {
+    RunDir::finished(dir, run)?.map(|_| finished_manifest(dir)).transpose()
+}
+
+/// The manifest of a finished reference, of which an attempt that was cut off at its very end may have left the chunks.
+pub(super) fn finished_manifest(dir: &Path) -> Result<Manifest> {
+    remove_directory(&dir.join(files::PARTIAL))?;
+    Manifest::load(dir)
 }
 
 #[derive(Serialize, Deserialize)]

@@ -1,16 +1,17 @@
 //! Features that another program made, as a reference.
 
-use super::embed::finished;
+use super::embed::{finished_manifest, reference_run};
 use super::files;
 use super::manifest::Manifest;
 use super::store::{write_csv, write_skipped};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::extract::Identity;
 use crate::formats::digest::{sha256, sha256_of_file};
 use crate::formats::features_files;
 use crate::formats::npy::write_npy;
 use crate::formats::table::{Table, Values};
 use crate::neighbors::check_finite;
+use crate::runs::{Opened, RunDir};
 use ndarray::Array2;
 use std::path::Path;
 
@@ -31,15 +32,15 @@ fn digest_of(file: &Path) -> Result<String> {
 /// Writes `features` `[N, D]`, read from `file`, as a reference of extractor `external`.
 ///
 /// # Errors
-/// [`Error::Data`] if a value is not finite; [`Error::Malformed`] if `dir` holds something else.
+/// [`crate::Error::Data`] if a value is not finite; as [`RunDir::open`].
 pub fn import(dir: &Path, file: &Path, features: &Array2<f32>, normalize: bool) -> Result<Manifest> {
     check_finite(features.view())?;
     let identity = Identity::external(features.ncols(), normalize);
     let digest = digest_of(file)?;
-    if let Some(manifest) = finished(dir, &identity, &digest)? {
-        return Ok(manifest);
-    }
-    std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+    let _directory = match RunDir::open(dir, &reference_run(&identity, &digest))? {
+        Opened::Finished(_) => return finished_manifest(dir),
+        Opened::New(directory) | Opened::Continue(directory) => directory,
+    };
     write_npy(dir.join(files::FEATURES), features)?;
     let rows = features.nrows();
     let mut table = Table::new();

@@ -10,6 +10,7 @@ use crate::formats::FeatureRows;
 use crate::formats::table::{Table, Values, write_csv_in_pieces};
 use crate::neighbors::IndexRecord;
 use crate::progress::Progress;
+use crate::runs::RunDir;
 use candle_core::Device;
 use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
@@ -46,13 +47,14 @@ impl Default for IndexOptions {
 /// Adds neighbours, densities and predictor to a reference, replacing those it had. Exact search multiplies matrices on `device`.
 ///
 /// # Errors
-/// As [`super::score::score_set`]; what writing returns.
+/// As [`super::score::score_set`]; [`Error::Usage`] if another process writes the reference; what writing returns.
 pub fn index(
     reference: &mut Reference,
     options: IndexOptions,
     device: &Device,
     progress: &dyn Progress,
 ) -> Result<Indexed> {
+    let _directory = RunDir::locked(&reference.dir)?;
     let mut features = reference.features()?.into_shared();
     let (found, index) = score_indexed(&features, options.score, device, progress)?;
     keep(reference, &mut features, found, move |dir, record| index.save(dir, record), options, progress)

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::path::{Component, Path};
 
+/// The subcommand that makes references.
+pub const EMBED: &str = "embed";
+
 /// Raised when a reader of the last version could not read the next.
 const SCHEMA: u32 = 1;
 
@@ -20,6 +23,9 @@ const SCHEMA: u32 = 1;
 pub struct Manifest {
     /// Version of this format.
     pub schema: u32,
+    /// The subcommand that made the directory; absent where an earlier version did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
     /// What the features were made with.
     #[serde(flatten)]
     pub identity: Identity,
@@ -69,7 +75,16 @@ pub struct DensityRecord {
 impl Manifest {
     pub(super) fn new(identity: Identity, input_digest: String, rows: usize, skipped: usize) -> Self {
         let features = vec![files::FEATURES.to_string()];
-        Self { schema: SCHEMA, identity, input_digest, rows, skipped, features, density: None }
+        Self {
+            schema: SCHEMA,
+            command: Some(EMBED.into()),
+            identity,
+            input_digest,
+            rows,
+            skipped,
+            features,
+            density: None,
+        }
     }
 
     /// Reads and checks `dir/manifest.json`.

@@ -25,12 +25,11 @@ pub use store::{Reference, is_reference, read_skipped};
 
 /// Names of the files of a reference directory.
 pub(crate) mod files {
-    pub const MANIFEST: &str = "manifest.json";
     pub const FEATURES: &str = "features.npy";
     pub const IMAGES: &str = "images.csv";
     pub const SKIPPED: &str = "skipped.csv";
     pub const SCORES: &str = "scores.csv";
     pub const DUPLICATES: &str = "duplicates.csv";
     pub const PREDICTOR: &str = "predictor.safetensors";
-    pub use crate::shards::PARTIAL;
+    pub use crate::runs::{MANIFEST, PARTIAL};
 }

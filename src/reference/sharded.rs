@@ -4,9 +4,10 @@
 
 use super::embed::{
     EmbedOptions, EmbedRun, Embedded, Unit, assemble, chunks_of, finish_chunks, finished, gather,
-    nothing_usable, unlisted,
+    nothing_usable, reference_run, unlisted,
 };
 use super::files;
+pub use super::manifest::EMBED;
 use super::manifest::Manifest;
 use super::store::{read_skipped, write_skipped};
 use super::{Reference, Scorer};
@@ -16,14 +17,12 @@ use crate::formats::npy::NpyWriter;
 use crate::formats::table::{Table, Values, concat_csv, write_table};
 use crate::images::{ImageSet, InputDigest, Skipped};
 use crate::progress::Progress;
-use crate::shards::{self, Merged, Part, Partial, Run, Shard, check_whole, files_of, options_of};
+use crate::runs::{self, Merged, Part, Partial, Run, Shard, check_whole, files_of, options_of};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// The command whose parts are features.
-pub const EMBED: &str = "embed";
 /// The command whose parts are scores against a reference.
 pub const SCORE: &str = "score";
 /// What was skipped, beside merged scores.
@@ -58,7 +57,7 @@ pub fn embed_shard(
     let merged = match own.archives {
         // Which images the reference was made of cannot be told from one part.
         Some(Unit::Archives) => out.join(files::MANIFEST).exists(),
-        _ => finished(out, &own.identity, &own.input_digest)?.is_some(),
+        _ => finished(out, &reference_run(&own.identity, &own.input_digest))?.is_some(),
     };
     if merged {
         return Err(Error::malformed(out, "is finished: its parts are merged", "nothing is left to do"));
@@ -118,7 +117,7 @@ impl<F: Fn(&Path, &Partial, Range<usize>, Vec<Skipped>) -> Result<(usize, usize)
 
 /// Embeds the chunks of a shard and lets `fill` make the part of them.
 fn make(work: Work, progress: &dyn Progress, fill: impl Fill) -> Result<Part> {
-    shards::finished_or(work.out, work.shard, &work.run, || attempt(&work, progress, fill))
+    runs::finished_or(work.out, work.shard, &work.run, || attempt(&work, progress, fill))
 }
 
 fn attempt(work: &Work, progress: &dyn Progress, fill: impl Fill) -> Result<Part> {
@@ -132,10 +131,10 @@ fn attempt(work: &Work, progress: &dyn Progress, fill: impl Fill) -> Result<Part
             (chunks, inputs, if shard.index == 0 { unlisted } else { Vec::new() }, None)
         }
     };
-    let partial = Partial::open(shards::chunks_of(out, *shard, run), run)?;
+    let partial = Partial::open(runs::chunks_of(out, *shard, run), run)?;
     let hint = "finished chunks are kept; the same command continues";
     finish_chunks(&partial, set, extractor, chunks.clone(), *options, progress, hint)?;
-    let part = shards::publish(out, *shard, run, inputs, |dir| {
+    let part = runs::publish(out, *shard, run, inputs, |dir| {
         let (rows, mut skipped) = fill(dir, &partial, chunks, unlisted)?;
         if let Some(unlisted) = apart {
             skipped += unlisted.len();
@@ -168,7 +167,7 @@ pub fn merge_embedded(out: &Path, parts: &[Part], in_place: bool) -> Result<Merg
         _ => run.input_digest,
     };
     // What was merged in place before may have been indexed since: the rows are the same ones.
-    let before = finished(out, &run.identity, &input_digest)?;
+    let before = finished(out, &reference_run(&run.identity, &input_digest))?;
     let mut manifest = Manifest::new(run.identity, input_digest, merged.rows, merged.skipped);
     manifest.density = before.filter(|before| before.rows == merged.rows).and_then(|before| before.density);
     let features = files_of(parts, files::FEATURES);
@@ -186,7 +185,7 @@ pub fn merge_embedded(out: &Path, parts: &[Part], in_place: bool) -> Result<Merg
     }
     writer.finish()?;
     manifest.save(out)?;
-    shards::remove_parts(out)?;
+    runs::remove_parts(out)?;
     Ok(merged)
 }
 
@@ -201,7 +200,7 @@ pub fn merge_scores(out: &Path, parts: &[Part]) -> Result<Merged> {
         join_skipped(parts, &out.join(SCORES_SKIPPED))?;
     }
     concat_csv(&out.join(files::SCORES), &files_of(parts, files::SCORES), None)?;
-    shards::remove_parts(out)?;
+    runs::remove_parts(out)?;
     Ok(merged)
 }
 

@@ -11,7 +11,7 @@ use crate::formats::FeatureRows;
 use crate::formats::atomic::link_or_copy;
 use crate::neighbors::{GraphShard, Merging, Neighbors, Search, StreamedGraphs};
 use crate::progress::{Progress, check_stop};
-use crate::shards::{self, CHUNK, Part, Partial};
+use crate::runs::{self, CHUNK, Part, Partial};
 use candle_core::Device;
 use ndarray::ArcArray2;
 use std::collections::BTreeMap;
@@ -31,12 +31,12 @@ fn name(group: &Range<usize>) -> String {
 
 /// The number under which the graph is kept among unfinished work: that of a chunk after the last.
 fn graph_number(rows: usize) -> usize {
-    shards::count(rows)
+    runs::count(rows)
 }
 
 /// All rows of a set, in groups.
 fn all_groups(rows: usize) -> Vec<Range<usize>> {
-    groups(0..shards::count(rows), rows)
+    groups(0..runs::count(rows), rows)
 }
 
 /// Builds the graph of the rows `own` and finds the `k` nearest of all rows in it, as far as an earlier attempt has not. A shard

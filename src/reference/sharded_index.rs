@@ -16,7 +16,7 @@ use crate::neighbors::{
     IndexKind, IndexRecord, Neighbors, Search, blocks_of, place_graphs, remove_graphs, search_in_blocks,
 };
 use crate::progress::{Progress, check_stop};
-use crate::shards::{self, CHUNK, Merged, Part, Partial, Run, Shard, check_whole, options_of};
+use crate::runs::{self, CHUNK, Merged, Part, Partial, Run, Shard, check_whole, options_of};
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -45,7 +45,7 @@ pub fn place(reference: &Path) -> PathBuf {
 /// Exact search multiplies matrices on `device`.
 ///
 /// # Errors
-/// As [`super::index()`] and [`shards::finished_part`].
+/// As [`super::index()`] and [`runs::finished_part`].
 pub fn index_shard(
     reference: &Reference,
     options: IndexOptions,
@@ -58,16 +58,16 @@ pub fn index_shard(
     let kind = options.score.index.resolve(rows, width);
     let run = Run::new(INDEX, &IndexRun { reference: reference.digest_of_features()?, options })?;
     let out = place(&reference.dir);
-    let (chunks, own) = shards::of_shard(shard, rows);
-    shards::finished_or(&out, shard, &run, || {
-        let partial = Partial::open(shards::chunks_of(&out, shard, &run), &run)?;
+    let (chunks, own) = runs::of_shard(shard, rows);
+    runs::finished_or(&out, shard, &run, || {
+        let partial = Partial::open(runs::chunks_of(&out, shard, &run), &run)?;
         let k = options.score.k;
         if kind == IndexKind::Hnsw {
             make_graph(reference, k, own.clone(), &partial, device, progress)?;
         } else {
             find(reference, k, &groups(chunks.clone(), rows), &partial, device, progress)?;
         }
-        let part = shards::publish(&out, shard, &run, own.clone(), |dir| {
+        let part = runs::publish(&out, shard, &run, own.clone(), |dir| {
             if kind == IndexKind::Hnsw {
                 fill(dir, &partial, rows)?;
                 return Ok((own.len(), 0));

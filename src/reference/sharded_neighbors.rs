@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 use crate::formats::npy::{read_npz_f64, write_npz_f64};
 use crate::neighbors::Neighbors;
-use crate::shards::{self, CHUNK, Part, Partial};
+use crate::runs::{self, CHUNK, Part, Partial};
 use ndarray::{Array2, ArrayD, ArrayView2};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ pub(super) fn groups(chunks: Range<usize>, rows: usize) -> Vec<Range<usize>> {
     let end = chunks.end;
     let group = |chunk: usize| {
         let next = (chunk + TOGETHER).min(end);
-        shards::range(chunk, rows).start..shards::range(next, rows).start
+        runs::range(chunk, rows).start..runs::range(next, rows).start
     };
     chunks.step_by(TOGETHER).map(group).collect()
 }

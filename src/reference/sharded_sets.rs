@@ -11,7 +11,7 @@ use crate::formats::npy::{NpyRows, NpyWriter};
 use crate::formats::table::{Columns, Table, Values, write_table};
 use crate::images::{ImageSet, Skipped};
 use crate::progress::Progress;
-use crate::shards::{self, Chunks, Part, Partial, Run, Shard, files_of};
+use crate::runs::{self, Chunks, Part, Partial, Run, Shard, files_of};
 use ndarray::{Array2, s};
 use std::fs;
 use std::ops::Range;
@@ -88,7 +88,7 @@ fn images_before(sets: &[SetInput], chunk: usize) -> usize {
 /// One shard of the features of `sets`, as a part of `out`. Finished chunks of an earlier attempt are not computed again.
 ///
 /// # Errors
-/// As [`super::embed::embed_into`] and [`shards::finished_part`].
+/// As [`super::embed::embed_into`] and [`runs::finished_part`].
 pub fn sets_shard(
     out: &Path,
     sets: &[SetInput],
@@ -97,8 +97,8 @@ pub fn sets_shard(
     (run, shard): (&Run, Shard),
     progress: &dyn Progress,
 ) -> Result<Part> {
-    shards::finished_or(out, shard, run, || {
-        let kept = shards::chunks_of(out, shard, run);
+    runs::finished_or(out, shard, run, || {
+        let kept = runs::chunks_of(out, shard, run);
         let total: usize = sets.iter().map(|set| chunks(set).count()).sum();
         let own = shard.range(total);
         let mut work: Vec<(usize, &ImageSet, Range<usize>, Partial)> = Vec::new();
@@ -118,7 +118,7 @@ pub fn sets_shard(
             finish_chunks(partial, images, extractor, chunks.clone(), options, progress, hint)?;
         }
         let covered = images_before(sets, own.start)..images_before(sets, own.end);
-        let part = shards::publish(out, shard, run, covered, |dir| {
+        let part = runs::publish(out, shard, run, covered, |dir| {
             let (mut rows, mut skipped) = (0, 0);
             for (at, images, chunks, partial) in &work {
                 let to = create(dir, *at)?;

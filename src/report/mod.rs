@@ -23,6 +23,7 @@ pub use pictures::{Pictures, Thumbnail};
 
 use crate::error::{Error, Result};
 use crate::reference::{Reference, is_reference};
+use crate::runs::command_of;
 use std::path::Path;
 
 /// The kind of results that a directory holds.
@@ -40,28 +41,54 @@ pub enum Subject {
     Finetune,
 }
 
-/// Which command made a directory.
+impl Subject {
+    const ALL: [Subject; 5] =
+        [Subject::Reference, Subject::Sweep, Subject::Sample, Subject::Perturb, Subject::Finetune];
+
+    /// The subcommand that makes it.
+    fn command(self) -> &'static str {
+        match self {
+            Subject::Reference => "embed",
+            Subject::Sample => "sample",
+            Subject::Sweep => "sweep",
+            Subject::Perturb => "perturb",
+            Subject::Finetune => "finetune",
+        }
+    }
+
+    /// Whether a directory holds what its page is made of.
+    fn is_in(self, dir: &Path) -> bool {
+        let holds = |name: &str| dir.join(name).is_file();
+        match self {
+            Subject::Reference => is_reference(dir),
+            Subject::Sample | Subject::Perturb => holds(sample::TABLE),
+            Subject::Sweep => holds(sweep::TABLE),
+            Subject::Finetune => holds(finetune::LOG),
+        }
+    }
+}
+
+/// Which command made a directory: what it says itself, and where an earlier version did not write that, the first kind whose files
+/// are there.
 ///
 /// # Errors
 /// [`Error::Malformed`] if it was none, or is not finished yet; [`Error::Io`] if it is not there.
 pub fn subject_of(dir: &Path) -> Result<Subject> {
     std::fs::metadata(dir).map_err(Error::io("open", dir))?;
-    let holds = |name: &str| dir.join(name).is_file();
-    if is_reference(dir) {
-        Ok(Subject::Reference)
-    } else if holds(sweep::TABLE) {
-        Ok(Subject::Sweep)
-    } else if holds(sample::TABLE) {
-        let table = crate::formats::table::Columns::read(&dir.join(sample::TABLE))?;
-        Ok(if table.has("density_before") { Subject::Perturb } else { Subject::Sample })
-    } else if holds(finetune::LOG) {
-        Ok(Subject::Finetune)
-    } else {
-        Err(Error::malformed(
+    let said = command_of(dir);
+    let is_said = |subject: &Subject| said.as_deref().is_none_or(|command| command == subject.command());
+    match Subject::ALL.into_iter().filter(is_said).find(|subject| subject.is_in(dir)) {
+        // The samples of both commands have the same name.
+        Some(Subject::Sample) if said.is_none() => {
+            let table = crate::formats::table::Columns::read(&dir.join(sample::TABLE))?;
+            Ok(if table.has("density_before") { Subject::Perturb } else { Subject::Sample })
+        }
+        Some(subject) => Ok(subject),
+        None => Err(Error::malformed(
             dir,
             "is no finished reference, sample, sweep, perturbation or fine-tuning run",
             "name a directory that pd embed, sample, sweep, perturb or finetune made",
-        ))
+        )),
     }
 }
 
@@ -105,4 +132,29 @@ fn read_json(path: &Path) -> Result<serde_json::Value> {
     let text = std::fs::read(path).map_err(Error::io("read", path))?;
     serde_json::from_slice(&text)
         .map_err(|e| Error::malformed(path, e.to_string(), "run the command that made it again"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_directory_says_which_command_made_it_and_an_old_one_is_told_by_its_files() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = place.path();
+        let write = |name: &str, text: &str| fs::write(dir.join(name), text).unwrap();
+        assert!(subject_of(dir).is_err());
+        write(sample::TABLE, "file,pseudo_density\n");
+        assert_eq!(subject_of(dir).unwrap(), Subject::Sample);
+        write(sample::TABLE, "file,density_before\n");
+        assert_eq!(subject_of(dir).unwrap(), Subject::Perturb);
+        write("summary.json", r#"{"command": "sample"}"#);
+        assert_eq!(subject_of(dir).unwrap(), Subject::Sample);
+        // A run of fine-tuning that has no log yet is not one of samples.
+        write("summary.json", r#"{"command": "finetune"}"#);
+        assert!(subject_of(dir).is_err());
+        write(finetune::LOG, "");
+        assert_eq!(subject_of(dir).unwrap(), Subject::Finetune);
+    }
 }

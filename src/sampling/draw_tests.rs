@@ -16,7 +16,7 @@ use crate::neighbors::IndexKind;
 use crate::progress::Silent;
 use crate::reference::score::{Duplicates, ScoreOptions};
 use crate::reference::{DensityBy, Scorer};
-use crate::shards::{PARTIAL, Partial};
+use crate::runs::{PARTIAL, Partial};
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::formats::atomic::link_or_copy;
 use crate::formats::npy::{read_npy, write_npy};
 use crate::progress::{Progress, check_stop};
-use crate::shards::Partial;
+use crate::runs::Partial;
 use ndarray::{Array2, ArrayD};
 use rayon::prelude::*;
 use std::fs;
@@ -150,7 +150,7 @@ mod tests {
     use crate::progress::Silent;
     use crate::reference::score::ScoreOptions;
     use crate::reference::{DensityBy, Scorer};
-    use crate::shards::PARTIAL;
+    use crate::runs::PARTIAL;
     use candle_core::Device;
 
     /// Images of different sizes, some in memory and some in files, that come in another order than they were asked for. They have

@@ -13,7 +13,7 @@ use crate::formats::atomic::link_or_copy;
 use crate::formats::npy::{NpyRows, NpyWriter};
 use crate::formats::table::write_table;
 use crate::progress::Progress;
-use crate::shards::{self, Part, Partial, Run, Shard};
+use crate::runs::{self, Part, Partial, Run, Shard};
 use ndarray::{Array2, ArrayD};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -52,7 +52,7 @@ pub struct SampleRun {
 /// attempt are not made again.
 ///
 /// # Errors
-/// What making images and features returns; as [`shards::finished_part`].
+/// What making images and features returns; as [`runs::finished_part`].
 pub fn sample_shard(
     out: &Path,
     (source, scorer): (&dyn CandidateSource, Option<&DensityScorer>),
@@ -60,8 +60,8 @@ pub fn sample_shard(
     (run, candidates, shard): (&Run, usize, Shard),
     progress: &dyn Progress,
 ) -> Result<Part> {
-    shards::finished_or(out, shard, run, || {
-        let partial = Partial::open(shards::chunks_of(out, shard, run), run)?;
+    runs::finished_or(out, shard, run, || {
+        let partial = Partial::open(runs::chunks_of(out, shard, run), run)?;
         let generated = GeneratedCandidates::new(source, scorer, partial, progress);
         let blocks: Vec<Range<usize>> = shard
             .range(candidates.div_ceil(BLOCK))
@@ -80,7 +80,7 @@ pub fn sample_shard(
             progress.advance(block.len() as u64);
         }
         progress.finish();
-        let part = shards::publish(out, shard, run, own.clone(), |dir| {
+        let part = runs::publish(out, shard, run, own.clone(), |dir| {
             fill(dir, &generated, (&blocks, scorer.is_some()), reference_paths)?;
             Ok((own.len(), 0))
         })?;

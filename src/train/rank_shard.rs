@@ -5,7 +5,7 @@ use super::collective::Ranks;
 use crate::error::{Error, Result};
 use crate::ops::all_reduce::Reducer;
 use crate::remedy::Remedy;
-use crate::shards::Shard;
+use crate::runs::Shard;
 use candle_core::Tensor;
 
 /// The rows of a batch that this rank works on, and the ranks that work on the others.

@@ -58,8 +58,8 @@ fn bare_commands_run_on_the_demonstration_and_say_so() {
     }
     // The same command again goes on with the same run; another one is not written over it.
     run(&dir, "finetune --bias diversity --steps 6").stdout(contains("6 steps"));
-    let other = pd(&dir).args(["sample", "--bias", "diversity", "-n", "20"]).assert().code(1);
-    other.stderr(contains("another command"));
+    let other = pd(&dir).args(["sample", "--bias", "diversity", "-n", "20"]).assert().code(2);
+    other.stderr(contains("holds another run"));
     // What was made is a generator like any other.
     run(&dir, "sample --generator pd-finetune/snapshot-000006 -n 4 -o tuned").stdout(contains("4 images"));
 }

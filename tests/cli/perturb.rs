@@ -248,7 +248,9 @@ fn a_directory_of_another_run_is_not_written_over() {
     };
     run(&["--bias", "fidelity"]).success();
     let before = content(&dir.path().join("out"));
-    run(&["--bias", "diversity"]).code(2).stderr(contains("something else than this run"));
+    run(&["--bias", "diversity"])
+        .code(2)
+        .stderr(contains(r#"holds another run: perturb.bias is "fidelity" there, "diversity" here"#));
     run(&["--bias", "fidelity", "--eps", "0.2"]).code(2);
     assert_eq!(content(&dir.path().join("out")), before);
     run(&["--bias", "fidelity", "--batch", "7"]).success();

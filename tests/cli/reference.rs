@@ -123,8 +123,8 @@ fn another_extractor_than_the_references_is_refused_naming_both() {
     pd(&dir)
         .args(["embed", "digits", "--fit", "pad", "-o", "ref"])
         .assert()
-        .failure()
-        .stderr(contains("already holds another reference"));
+        .code(2)
+        .stderr(contains(r#"ref holds another run: preprocessing.fit is "squash" there, "pad" here"#));
     let manifest = dir.path().join("ref/manifest.json");
     let text = fs::read_to_string(&manifest).unwrap();
     let digest = text.split("\"weights_sha256\": \"").nth(1).unwrap().split('"').next().unwrap().to_string();

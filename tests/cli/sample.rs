@@ -81,8 +81,28 @@ fn neither_batch_nor_threads_change_a_byte_and_a_finished_run_is_not_done_again(
     pd(&dir)
         .args(["sample", "--generator", "real", "--bias", "none", "-n", "2", "-o", "a"])
         .assert()
-        .code(1)
-        .stderr(contains("another command"));
+        .code(2)
+        .stderr(contains("a holds another run: candidates.").and(contains(" there, ")));
+}
+
+#[test]
+fn a_directory_that_another_process_writes_is_refused_until_that_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    generator(&dir, "g", 1);
+    let out = dir.path().join("a");
+    fs::create_dir(&out).unwrap();
+    let lock = fs::File::create(out.join(".lock")).unwrap();
+    lock.try_lock().unwrap();
+    let sample = || {
+        let mut command = pd(&dir);
+        command.args(["sample", "--generator", "g", "--seeds", "0-3", "-o", "a"]);
+        command.assert()
+    };
+    sample().code(2).stderr(contains("another process is writing a"));
+    assert_eq!(content(&out).into_keys().collect::<Vec<_>>(), [".lock"]);
+    drop(lock);
+    sample().success();
+    assert!(content(&out).contains_key("summary.json"));
 }
 
 #[test]

@@ -404,7 +404,7 @@ fn what_is_missing_different_or_changed_is_named() {
     embed("0/3", &[]).success();
     embed("1/3", &["--fit", "pad"]).success();
     run(&dir, &["merge", "out"]).failure().code(1).stderr(contains("options.identity.preprocessing.fit"));
-    embed("1/3", &[]).failure().code(1).stderr(contains("of another run"));
+    embed("1/3", &[]).failure().code(2).stderr(contains("holds another run"));
     fs::remove_dir_all(dir.path().join("out/parts/00001-of-00003")).unwrap();
     let array = |index: &str| {
         let mut command = pd(&dir);

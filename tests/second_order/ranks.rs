@@ -7,7 +7,7 @@ use pseudo_density::candidates::DensityScorer;
 use pseudo_density::density::Rule;
 use pseudo_density::extract::{ExtractorRequest, LoadedExtractor};
 use pseudo_density::finetune::{
-    DiffusionConfig, DiffusionTrainer, GanConfig, GanTrainer, Rejection, RunDirectory, Schedule, Sheet, run,
+    DiffusionConfig, DiffusionTrainer, GanConfig, GanTrainer, Rejection, Schedule, Sheet, finetune_run, run,
     run_worker,
 };
 use pseudo_density::generate::ImageShape;
@@ -16,6 +16,7 @@ use pseudo_density::ops::all_reduce::{self, Reducer};
 use pseudo_density::ops::batch_norm::{batch_norm, batch_statistics};
 use pseudo_density::progress::Silent;
 use pseudo_density::reference::{DensityBy, Reference};
+use pseudo_density::runs::{Opened, RunDir};
 use serde_json::Map;
 use std::fs;
 use std::path::Path;
@@ -162,11 +163,14 @@ fn run_on_two_ranks(directories: [&Path; 2], steps: u64) -> [Result<(), String>;
         let place = directories[ranks.rank()];
         let ended = match ranks.is_root() {
             true => {
-                let directory = RunDirectory::open(place, &Map::new()).unwrap();
+                let opened = RunDir::open(place, &finetune_run(Map::new())).unwrap();
+                let (Opened::New(directory) | Opened::Continue(directory)) = opened else {
+                    panic!("a run goes on as long as it is told to");
+                };
                 let sheet = Sheet { side: 2, seed: 0 };
                 run(&mut trainer, &directory, schedule, None, sheet, &Device::Cpu, &Silent).map(drop)
             }
-            false => run_worker(&mut trainer, &RunDirectory::of_leader(place), schedule, &Silent),
+            false => run_worker(&mut trainer, &RunDir::of_leader(place), schedule, &Silent),
         };
         ended.map_err(|error| error.to_string())
     });

@@ -7,7 +7,7 @@ use crate::formats::is_features_file;
 use crate::images::ImageSet;
 use crate::metrics::{Boundary, EvaluationOptions, FID, METRICS, Options};
 use crate::reference::is_reference;
-use crate::shards::ShardRequest;
+use crate::runs::ShardRequest;
 use candle_core::Device;
 use clap::Args;
 use clap::builder::PossibleValuesParser;

@@ -13,7 +13,7 @@ use crate::images::ImageSet;
 use crate::metrics::{EvaluationOptions, EvaluationSet, SetContent, Statistics, check_same, evaluate};
 use crate::reference::sharded_sets::{MergedSet, SetInput, identify, inputs, read_set, sets_shard};
 use crate::reference::{Reference, is_reference};
-use crate::shards::{Merged, Part, Run, ShardRequest, check_whole, options_of, remove_parts};
+use crate::runs::{Merged, Part, Run, ShardRequest, check_whole, options_of, remove_parts};
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

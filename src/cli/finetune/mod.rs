@@ -9,7 +9,8 @@ use super::common::RunArgs;
 use super::output;
 use super::terminal::{Terminal, complain};
 use crate::error::{Error, Result};
-use crate::finetune::{Finished, RunDirectory, SECOND_ORDER_VARIABLE, run, run_worker, snapshot_name};
+use crate::finetune::{Finished, SECOND_ORDER_VARIABLE, finetune_run, run, run_worker, snapshot_name};
+use crate::runs::{Opened, RunDir};
 use crate::train::collective::{self, Ranks};
 use clap::Args;
 use options::{Model, Setup, setup};
@@ -149,14 +150,13 @@ impl Ready<'_> {
             };
         }
         if !is_root {
-            return run_worker(
-                trainer.as_mut(),
-                &RunDirectory::of_leader(&self.output),
-                schedule,
-                self.terminal,
-            );
+            return run_worker(trainer.as_mut(), &RunDir::of_leader(&self.output), schedule, self.terminal);
         }
-        let directory = RunDirectory::open(&self.output, &options)?;
+        let directory = match RunDir::open(&self.output, &finetune_run(options))? {
+            Opened::New(directory) | Opened::Continue(directory) => directory,
+            // A run with more steps goes on: none is ever finished.
+            Opened::Finished(_) => RunDir::locked(&self.output)?,
+        };
         let batch = trainer.batch();
         let finished =
             run(trainer.as_mut(), &directory, schedule, evaluator.as_ref(), sheet, &device, self.terminal)?;

@@ -7,6 +7,7 @@ use crate::extract::{ExtractorRequest, LoadedExtractor};
 use crate::generate::{Training, family, written_family};
 use crate::images::Fit;
 use crate::reference::{DensityBy, Reference};
+use crate::runs::COMMAND;
 use candle_core::Device;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
@@ -318,6 +319,7 @@ impl Settings {
         let text = std::fs::read(path).map_err(Error::io("read", path))?;
         let mut settings: Map<String, Value> = serde_json::from_slice(&text).map_err(wrong)?;
         settings.remove(INPUTS);
+        settings.remove(COMMAND);
         // One of a pair that says the same in two ways replaces the other.
         const LEVELS: [&str; 4] = ["weight_real", "threshold_real", "weight_fake", "threshold_fake"];
         for (typed, replaced) in [

@@ -12,16 +12,16 @@ use super::bundled::Bundled;
 use super::common::{self, ExtractorArgs, RunArgs};
 use super::generator_args::GeneratorArgs;
 use super::output;
-use super::run_dir::RunDir;
 use super::terminal::Terminal;
 use crate::candidates::{CandidateSource as _, DensityScorer, GeneratorSource, ReferenceDensity};
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::generate::Seeds;
 use crate::reference::{DensityBy, Reference};
+use crate::runs::{Opened, PARTIAL, Partial, Record, RunDir, RunIdentity, ShardRequest};
 use crate::sampling::draw::{DEFAULT_N, draw};
+use crate::sampling::sharded::SAMPLE;
 use crate::sampling::{DrawRecord, GeneratedCandidates, ReferenceStats, Spacing, WeightRecord};
-use crate::shards::{PARTIAL, Partial, ShardRequest};
 use clap::Args;
 use pool::PoolRequest;
 use serde_json::json;
@@ -215,24 +215,26 @@ impl Sample {
             return request.run(terminal);
         }
         let options = record.options()?;
-        let dir = match RunDir::open(&self.output, &run)? {
-            RunDir::Finished(summary) => {
+        let identity = RunIdentity::new(SAMPLE, Record::Summary, run);
+        let directory = match RunDir::open(&self.output, &identity)? {
+            Opened::Finished(summary) => {
                 terminal.say(&format!("{} is finished already", self.output.display()));
                 return output::print(
                     &SampleSummary::of_file(&summary, &self.output)?.render(self.run.json)?,
                 );
             }
-            RunDir::New(dir) => dir,
+            Opened::New(directory) | Opened::Continue(directory) => directory,
         };
-        let partial = Partial::open(dir.join(PARTIAL), &run)?;
+        let dir = directory.path();
+        let partial = Partial::open(dir.join(PARTIAL), &identity.settings)?;
         let generated = GeneratedCandidates::new(&source, scorer, partial, terminal);
-        let drawn = draw(&generated, stats, &options, terminal.device(), &dir, terminal)?;
+        let drawn = draw(&generated, stats, &options, terminal.device(), dir, terminal)?;
         let paths = scorer.map_or(&[][..], |scorer| scorer.density.scorer().paths());
-        writer.write(&dir, &generated, &drawn, paths)?;
+        writer.write(dir, &generated, &drawn, paths)?;
         generated.finish()?;
-        let summary = writer.finish(&dir, &drawn, &run)?;
+        let summary = writer.finish(dir, &drawn, &identity)?;
         output::print(&summary.render(self.run.json)?)?;
-        writer.check_complete(&drawn, source.len(), &dir)
+        writer.check_complete(&drawn, source.len(), dir)
     }
 
     fn draw_record(&self, weights: Option<&WeightRecord>, candidates: u64) -> DrawRecord {

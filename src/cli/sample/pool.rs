@@ -5,7 +5,6 @@ use crate::candidates::{CandidateSource as _, PoolSource, ReferenceDensity};
 use crate::cli::common::ExtractorArgs;
 use crate::cli::input;
 use crate::cli::output;
-use crate::cli::run_dir::RunDir;
 use crate::cli::terminal::Terminal;
 use crate::density::{Distribution, Quantiles, RuleChoice};
 use crate::error::{Error, Result};
@@ -13,7 +12,9 @@ use crate::formats::is_features_file;
 use crate::formats::table::{Table, Values, write_table};
 use crate::images::ImageSet;
 use crate::reference::{DensityBy, Reference, is_reference};
+use crate::runs::{Opened, Record, RunDir, RunIdentity, SUMMARY};
 use crate::sampling::pool::{Chosen, PoolOptions, choose_from_pool};
+use crate::sampling::sharded::SAMPLE;
 use crate::sampling::{Decision, Spacing, WeightRecord};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -86,16 +87,18 @@ impl PoolRequest<'_> {
             "seed": self.seed,
         });
         let run = json!({ "pool": crate::formats::digest::sha256(run.to_string().as_bytes()) });
-        let dir = match RunDir::open(self.output, &run)? {
-            RunDir::Finished(summary) => {
+        let identity = RunIdentity::new(SAMPLE, Record::Summary, run);
+        let directory = match RunDir::open(self.output, &identity)? {
+            Opened::Finished(summary) => {
                 terminal.say(&format!("{} is finished already", self.output.display()));
-                let path = self.output.join("summary.json");
+                let path = self.output.join(SUMMARY);
                 let summary: PoolSummary = serde_json::from_value(summary)
                     .map_err(|e| Error::malformed(&path, e.to_string(), ""))?;
                 return output::print(&self.render(&summary)?);
             }
-            RunDir::New(dir) => dir,
+            Opened::New(directory) | Opened::Continue(directory) => directory,
         };
+        let dir = directory.path();
         let share = self.n as f64 / input.paths.len() as f64;
         if !self.replace && share > LARGE_SHARE && self.weights.is_some() {
             terminal.say(&format!(
@@ -127,14 +130,14 @@ impl PoolRequest<'_> {
         }
         let files = !is_features_file(self.pool) && !is_reference(self.pool);
         if files {
-            self.deliver(&dir, &input.paths, &chosen.copies, terminal)?;
+            self.deliver(dir, &input.paths, &chosen.copies, terminal)?;
         }
         write_table(
             dir.join("samples.csv"),
             &table(&input.paths, &chosen, files, self.replace, scorer.paths())?,
         )?;
         let summary = summarise(&chosen, rule.map(|rule| rule.choice()), files);
-        RunDir::finish(&dir, &summary, &run)?;
+        identity.write_summary(dir, &summary)?;
         output::print(&self.render(&summary)?)
     }
 

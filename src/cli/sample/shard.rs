@@ -5,10 +5,12 @@ use crate::candidates::{CandidateSource, DensityScorer};
 use crate::cli::shard;
 use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
+use crate::runs::{
+    self, Merged, Part, Run, RunIdentity, ShardRequest, check_whole, options_of, remove_parts,
+};
 use crate::sampling::draw::{CandidateBlocks as _, draw};
 use crate::sampling::sharded::{SAMPLE, SampleRun, ShardedCandidates, sample_shard};
 use crate::sampling::{DrawRecord, ReferenceStats};
-use crate::shards::{Merged, Part, Run, ShardRequest, check_whole, options_of, remove_parts};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::Path;
@@ -82,7 +84,7 @@ pub fn merge_sample(out: &Path, parts: &[Part], terminal: &Terminal) -> Result<M
     let options = drawing.options.options()?;
     let drawn = draw(&candidates, drawing.reference.as_ref(), &options, terminal.device(), out, terminal)?;
     writer.write(out, &candidates, &drawn, &candidates.nearest())?;
-    writer.finish(out, &drawn, &drawing.run)?;
+    writer.finish(out, &drawn, &RunIdentity::new(SAMPLE, runs::Record::Summary, drawing.run.clone()))?;
     remove_parts(out)?;
     writer.check_complete(&drawn, candidates.len(), out)?;
     Ok(Merged { rows: drawn.kept().count(), ..merged })

@@ -1,16 +1,15 @@
 //! What a run of `pd sample`, or a merge of its shards, writes at its end: tables, latents, the contact sheet, the summary.
 
 use super::summary::{SampleSummary, table};
-use crate::cli::run_dir::RunDir;
 use crate::error::{Error, Result};
 use crate::formats::npy::write_npy;
 use crate::formats::table::write_table;
 use crate::images::{Alpha, contact_sheet, decode, write_png};
+use crate::runs::RunIdentity;
 use crate::sampling::WeightRecord;
 use crate::sampling::draw::{CandidateBlocks, DEFAULT_N, Drawn};
 use ndarray::{Array2, Axis, concatenate};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::path::Path;
 
 /// Images of `grid.png`.
@@ -64,9 +63,9 @@ impl SampleWriter {
     }
 
     /// Writes the summary: the last file of a run.
-    pub fn finish(&self, dir: &Path, drawn: &Drawn, run: &Value) -> Result<SampleSummary> {
+    pub fn finish(&self, dir: &Path, drawn: &Drawn, run: &RunIdentity) -> Result<SampleSummary> {
         let summary = SampleSummary::new(drawn, self.weights.as_ref().and_then(WeightRecord::rule), dir);
-        RunDir::finish(dir, &summary, run)?;
+        run.write_summary(dir, &summary)?;
         Ok(summary)
     }
 

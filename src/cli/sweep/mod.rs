@@ -6,7 +6,6 @@ use super::bundled::Bundled;
 use super::common::{ExtractorArgs, RunArgs};
 use super::generator_args::{GeneratorArgs, named};
 use super::output;
-use super::run_dir::RunDir;
 use super::terminal::Terminal;
 use crate::candidates::{CandidateSource as _, GeneratorSource, features_of_candidates};
 use crate::error::{Error, Result};
@@ -19,10 +18,10 @@ use crate::progress::Progress;
 use crate::reference::Reference;
 use crate::reference::score::ScoreOptions;
 use crate::report::{Point, frontier_plot};
+use crate::runs::{Opened, PARTIAL, Partial, Record, RunDir, RunIdentity};
 use crate::sampling::sweep::{
     Judged, LARGEST_BUDGET, LEAST_JUDGED, Outcome, Pool, Setting, Space, grid, mark_frontier, sweep,
 };
-use crate::shards::{PARTIAL, Partial};
 use clap::Args;
 use judge::{FeatureSpace, JudgeArgs};
 use ndarray::{ArcArray2, Array2, s};
@@ -130,14 +129,16 @@ impl Sweep {
             "judged": judged,
             "seed": self.seed,
         });
-        let dir = match RunDir::open(&self.output, &run)? {
-            RunDir::Finished(_) => {
+        let identity = RunIdentity::new("sweep", Record::Summary, run);
+        let directory = match RunDir::open(&self.output, &identity)? {
+            Opened::Finished(_) => {
                 terminal.say(&format!("{} is finished already", self.output.display()));
                 return Ok(());
             }
-            RunDir::New(dir) => dir,
+            Opened::New(directory) | Opened::Continue(directory) => directory,
         };
-        let partial = Partial::open(dir.join(PARTIAL), &run)?;
+        let dir = directory.path();
+        let partial = Partial::open(dir.join(PARTIAL), &identity.settings)?;
         let mut blocks = Blocks { partial: &partial, source: &source, spaces: &spaces, next: 0 };
         terminal.start("candidates", n as u64, "images");
         let pool_features = blocks.features(0..n, &terminal)?;
@@ -187,7 +188,7 @@ impl Sweep {
             best: self.best(&outcomes),
             outcomes,
         };
-        RunDir::finish(&dir, &summary, &run)?;
+        identity.write_summary(dir, &summary)?;
         partial.remove()?;
         let text = match self.run.json {
             true => format!("{:#}\n", serde_json::to_value(&summary).map_err(output::not_json)?),

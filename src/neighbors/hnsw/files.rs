@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::neighbors::index_files::{HashedFile, name, unusable, verified};
 use crate::neighbors::kind::IndexRecord;
 use crate::progress::{Progress, check_stop};
-use crate::shards::Shard;
+use crate::runs::Shard;
 use ndarray::ArcArray2;
 use std::collections::BTreeMap;
 use std::path::Path;

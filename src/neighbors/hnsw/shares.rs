@@ -1,7 +1,7 @@
 //! Which rows go into which graph. Of equal rows only one is in a graph; the answer names its copies too.
 
 use crate::neighbors::exact::groups::RowGroups;
-use crate::shards::{self, Shard};
+use crate::runs::{self, Shard};
 use std::ops::Range;
 
 /// Rows below which a graph is not split further.
@@ -17,7 +17,7 @@ pub(super) fn shares(groups: &RowGroups, parts: usize) -> Vec<Vec<u32>> {
 /// The rows of the shards that have any, of `count` shards of `rows`.
 pub(super) fn ranges(count: usize, rows: usize) -> impl Iterator<Item = Range<u32>> {
     (0..count)
-        .map(move |index| shards::of_shard(Shard { index, count }, rows).1)
+        .map(move |index| runs::of_shard(Shard { index, count }, rows).1)
         .filter(|range| !range.is_empty())
         .map(|range| range.start as u32..range.end as u32)
 }

@@ -237,7 +237,7 @@ mod tests {
     use super::*;
     use crate::neighbors::{ExactIndex, NeighborIndex, open};
     use crate::progress::Silent;
-    use crate::shards::{Shard, of_shard};
+    use crate::runs::{Shard, of_shard};
     use ndarray::{ArcArray2, Axis};
     use tempfile::TempDir;
 

@@ -16,7 +16,7 @@ pub use self::nccl::Nccl;
 
 use crate::error::{Error, Result};
 use crate::ops::all_reduce::AllReduce;
-use crate::shards::{RankSource, Shard};
+use crate::runs::{RankSource, Shard};
 use std::sync::Arc;
 
 /// The ranks of this run, as everything that reduces over them holds them.

@@ -1,6 +1,7 @@
 //! One finished shard on disk: `parts/00003-of-00016/`, with a record that says what it is.
 //! It is built under a name of its own and renamed into place: of two writers the first wins, and the other's equal part is dropped.
 
+use super::identity::{another_run, differences};
 use super::spec::Shard;
 use crate::error::{Error, Result};
 use crate::formats::atomic::{remove_directory_in_use, write_atomic};
@@ -57,26 +58,9 @@ impl Run {
         if self == other {
             return None;
         }
-        let (here, there) = (self.digest(), other.digest());
-        let mut paths = Vec::new();
         let fields = |run: &Run| serde_json::to_value(run).unwrap_or_default();
-        differing(&fields(self), &fields(other), "", &mut paths);
-        Some(format!("run {here} against run {there}: {}", paths.join("; ")))
-    }
-}
-
-/// The paths at which two values differ, with what is there.
-fn differing(a: &Value, b: &Value, at: &str, found: &mut Vec<String>) {
-    match (a, b) {
-        (Value::Object(x), Value::Object(y)) => {
-            let keys: std::collections::BTreeSet<&String> = x.keys().chain(y.keys()).collect();
-            for key in keys {
-                let (x, y) = (x.get(key).unwrap_or(&Value::Null), y.get(key).unwrap_or(&Value::Null));
-                differing(x, y, &if at.is_empty() { key.clone() } else { format!("{at}.{key}") }, found);
-            }
-        }
-        _ if a != b => found.push(format!("{at} is {a} here, {b} there")),
-        _ => {}
+        let differing = differences(&fields(self), &fields(other)).join("; ");
+        Some(format!("run {} against run {}: {differing}", self.digest(), other.digest()))
     }
 }
 
@@ -166,7 +150,7 @@ fn place(out: &Path, shard: Shard) -> PathBuf {
 /// The part of this shard where it is finished.
 ///
 /// # Errors
-/// [`Error::Malformed`] if it is of another run: both are named.
+/// [`Error::Usage`] naming what differs, if it is of another run; [`Error::Malformed`] if it is damaged.
 pub fn finished_part(out: &Path, shard: Shard, run: &Run) -> Result<Option<Part>> {
     let dir = place(out, shard);
     if !dir.exists() {
@@ -175,11 +159,7 @@ pub fn finished_part(out: &Path, shard: Shard, run: &Run) -> Result<Option<Part>
     let part = Part::open(&dir)?;
     match run.difference(&part.record.run) {
         None => Ok(Some(part)),
-        Some(difference) => Err(Error::malformed(
-            &dir,
-            format!("is of another run ({difference})"),
-            "choose another -o, or remove that part if it is wrong",
-        )),
+        Some(difference) => Err(another_run(&dir, &difference)),
     }
 }
 
@@ -406,7 +386,7 @@ mod tests {
         let out = tempfile::tempdir().unwrap();
         write(out.path(), shard(1), json!({"weights": "aa"}), "x").unwrap();
         let message = write(out.path(), shard(1), json!({"weights": "bb"}), "x").unwrap_err().to_string();
-        assert!(message.contains(r#"options.weights is "bb" here, "aa" there"#), "{message}");
+        assert!(message.contains(r#"options.weights is "aa" there, "bb" here"#), "{message}");
         assert!(write(out.path(), shard(1), json!({"weights": "aa"}), "y").is_err());
         assert_eq!(names(out.path()), ["00001-of-00003"]);
         let run = Run::new("embed", &json!({"weights": "bb"})).unwrap();

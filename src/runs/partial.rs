@@ -1,5 +1,6 @@
 //! The directory in which an unfinished run keeps its finished chunks.
 
+use super::identity::{another_run, differences};
 use crate::error::{Error, Result};
 use crate::formats::atomic::{remove_directory_in_use, write_atomic};
 use serde::Serialize;
@@ -8,6 +9,8 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+/// Where in its output directory an unfinished run keeps its chunks.
+pub const PARTIAL: &str = "partial";
 const RUN: &str = "run.json";
 const CHUNK: &str = "chunk-";
 
@@ -20,7 +23,7 @@ impl Partial {
     /// Opens or creates `dir` for a run described by `run`.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if `dir` holds chunks of another run.
+    /// [`Error::Usage`] naming the first setting that differs, if `dir` holds chunks of another run.
     pub fn open(dir: PathBuf, run: &impl Serialize) -> Result<Self> {
         fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
         let wanted = serde_json::to_string_pretty(run).map_err(|e| Error::data(e.to_string(), ""))?;
@@ -31,12 +34,15 @@ impl Partial {
             Ok(_) if !has_records(&dir)? => {
                 write_atomic(&path, |out| out.write_all(wanted.as_bytes()))?;
             }
-            Ok(_) => {
-                return Err(Error::malformed(
-                    &dir,
-                    "holds the unfinished run of another command (other images, extractor, weights or preprocessing)",
-                    format!("finish that one, or remove {} and run this again", dir.display()),
-                ));
+            Ok(found) => {
+                let parsed = |text: &str| {
+                    serde_json::from_str(text).map_err(|e| {
+                        Error::malformed(&path, e.to_string(), format!("remove {}", dir.display()))
+                    })
+                };
+                if let Some(difference) = differences(&parsed(&wanted)?, &parsed(&found)?).first() {
+                    return Err(another_run(&dir, difference));
+                }
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 write_atomic(&path, |out| out.write_all(wanted.as_bytes()))?;

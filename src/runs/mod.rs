@@ -1,25 +1,27 @@
-//! How work is cut: inputs in chunks of fixed size, each finished or not, kept in a directory until all are there.
+//! The directory of a run ([`RunDir`]), and how work is cut: inputs in chunks of fixed size, each finished or not, kept in a directory until all are there.
 //! Chunks are the unit of interruption; shards, contiguous ranges of chunks, that of several machines. Neither shows in a result.
 //! A chunk or a part is finished when its record is in place, which is written last.
 
 mod chunks;
+mod directory;
+mod identity;
+mod lock;
 mod merge;
 mod part;
 mod partial;
 mod spec;
 
 pub use chunks::Chunks;
+pub use directory::{Opened, RunDir};
+pub use identity::{COMMAND, MANIFEST, OPTIONS, Record, RunIdentity, SUMMARY, command_of};
 pub use merge::{Merged, check_whole, files_of, options_of};
 pub use part::{
     PARTS, Part, PartRecord, Run, all_parts, chunks_of, finished_or, finished_part, publish, remove_parts,
 };
-pub use partial::Partial;
+pub use partial::{PARTIAL, Partial};
 pub use spec::{RankSource, Shard, ShardRequest};
 
 use std::ops::Range;
-
-/// Where in its output directory an unfinished run keeps its chunks.
-pub const PARTIAL: &str = "partial";
 
 /// Inputs per chunk, at most.
 pub const CHUNK: usize = 1024;

@@ -48,20 +48,20 @@ impl Chunks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shards;
+    use crate::runs;
     use proptest::prelude::*;
 
     proptest! {
         #[test]
         fn one_section_is_cut_as_rows_are(inputs in 0usize..10_000, count in 1usize..20) {
             let chunks = Chunks::of_sections(&[inputs]);
-            prop_assert_eq!(chunks.count(), shards::count(inputs));
+            prop_assert_eq!(chunks.count(), runs::count(inputs));
             for index in 0..chunks.count() + 2 {
-                prop_assert_eq!(chunks.range(index), shards::range(index, inputs));
+                prop_assert_eq!(chunks.range(index), runs::range(index, inputs));
             }
             for index in 0..count {
                 let shard = Shard { index, count };
-                prop_assert_eq!(chunks.of_shard(shard), shards::of_shard(shard, inputs));
+                prop_assert_eq!(chunks.of_shard(shard), runs::of_shard(shard, inputs));
             }
         }
 

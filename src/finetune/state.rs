@@ -1,0 +1,156 @@
+//! What is kept in the directory of a run: snapshots, and the state that it goes on from. What is there is whole.
+
+use super::trainer::{NamedState, Trainer};
+use crate::error::{Error, Result};
+use crate::formats::atomic::{remove_directory, write_atomic};
+use crate::formats::read_state_dict;
+use crate::formats::safetensors::write_safetensors;
+use crate::runs::{Record, RunDir, RunIdentity};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// The subcommand.
+pub const FINETUNE: &str = "finetune";
+/// Where the state is kept.
+const STATE: &str = "state";
+const STATE_RECORD: &str = "state.json";
+/// The snapshot of the best evaluation.
+pub const BEST: &str = "snapshot-best";
+
+/// What tells a run with these options (and digests of its inputs) from others: not its length, which may be another when it goes
+/// on, nor whether its architecture was given or found.
+pub fn finetune_run(options: Map<String, Value>) -> RunIdentity {
+    RunIdentity {
+        may_differ: &["steps"],
+        may_be_found: &["arch"],
+        ..RunIdentity::new(FINETUNE, Record::Options, options.into())
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct StateRecord {
+    step: u64,
+    optimizer_steps: BTreeMap<String, u64>,
+}
+
+/// Writes the networks as a generator directory of this name, replacing one of that name.
+///
+/// # Errors
+/// [`Error::Io`]; everything else in the run directory is as it was.
+pub fn save_snapshot(run: &RunDir, name: &str, trainer: &dyn Trainer) -> Result<()> {
+    run.replace(Path::new(name), |directory| trainer.snapshot().save(directory))
+}
+
+/// Writes what a run goes on from after `step` steps, then removes older states.
+///
+/// # Errors
+/// [`Error::Io`]; the older state is then still there.
+pub fn save_state(run: &RunDir, step: u64, trainer: &mut dyn Trainer) -> Result<()> {
+    let states = run.path().join(STATE);
+    fs::create_dir_all(&states).map_err(Error::io("create", &states))?;
+    run.replace(&Path::new(STATE).join(state_name(step)), |directory| {
+        let mut optimizer_steps = BTreeMap::new();
+        trainer.hand_out_state(&mut |NamedState { name, tensors, steps }| {
+            write_safetensors(directory.join(file_name(&name)), &tensors)?;
+            optimizer_steps.extend(steps.map(|steps| (name, steps)));
+            Ok(())
+        })?;
+        write_json(&directory.join(STATE_RECORD), &StateRecord { step, optimizer_steps })
+    })?;
+    for (older, path) in states_of(run)? {
+        if older != step {
+            remove_directory(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Brings the trainer to the latest state, if there is one, and says how many steps were made.
+///
+/// # Errors
+/// [`Error::Malformed`] if the state is damaged or of other networks.
+pub fn load_state(run: &RunDir, trainer: &mut dyn Trainer) -> Result<Option<u64>> {
+    let Some((step, directory)) = states_of(run)?.pop_last() else { return Ok(None) };
+    let file = directory.join(STATE_RECORD);
+    let hint = format!("remove {} to begin anew", run.path().join(STATE).display());
+    let text = fs::read(&file).map_err(Error::io("read", &file))?;
+    let record: StateRecord =
+        serde_json::from_slice(&text).map_err(|e| Error::malformed(&file, e.to_string(), &hint))?;
+    if record.step != step {
+        return Err(Error::malformed(&file, format!("is the state of step {}", record.step), hint));
+    }
+    trainer.take_state(&|name| {
+        let tensors = read_state_dict(directory.join(file_name(name)))?;
+        Ok(NamedState { name: name.into(), tensors, steps: record.optimizer_steps.get(name).copied() })
+    })?;
+    Ok(Some(step))
+}
+
+/// The finished states, by step.
+fn states_of(run: &RunDir) -> Result<BTreeMap<u64, PathBuf>> {
+    let states = run.path().join(STATE);
+    let mut found = BTreeMap::new();
+    let entries = match fs::read_dir(&states) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(found),
+        entries => entries.map_err(Error::io("read", &states))?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(Error::io("read", &states))?;
+        let name = entry.file_name();
+        if let Some(step) = name.to_str().and_then(|name| name.strip_prefix("step-")?.parse().ok()) {
+            found.insert(step, entry.path());
+        }
+    }
+    Ok(found)
+}
+
+/// `snapshot-000600`.
+pub fn snapshot_name(step: u64) -> String {
+    format!("snapshot-{step:06}")
+}
+
+fn file_name(state: &str) -> String {
+    format!("{state}.safetensors")
+}
+
+fn state_name(step: u64) -> String {
+    format!("step-{step:08}")
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| Error::data(e.to_string(), ""))?;
+    write_atomic(path, |out| writeln!(out, "{text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runs::Opened;
+
+    #[test]
+    fn a_state_that_is_being_written_is_not_taken_for_one() {
+        let place = tempfile::tempdir().unwrap();
+        let run = RunDir::locked(place.path()).unwrap();
+        for name in ["step-00000020", ".unfinished-step-00000030", "step-x"] {
+            fs::create_dir_all(run.path().join(STATE).join(name)).unwrap();
+        }
+        assert_eq!(states_of(&run).unwrap().into_keys().collect::<Vec<_>>(), [20]);
+    }
+
+    #[test]
+    fn only_the_length_of_a_run_may_change() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("run");
+        let run = |steps: u64, lr: f64| {
+            finetune_run(Map::from_iter([("steps".into(), steps.into()), ("lr".into(), lr.into())]))
+        };
+        assert!(matches!(RunDir::open(&path, &run(10, 0.1)).unwrap(), Opened::New(_)));
+        assert!(matches!(RunDir::open(&path, &run(20, 0.1)).unwrap(), Opened::Continue(_)));
+        let error = RunDir::open(&path, &run(20, 0.2)).unwrap_err();
+        assert!(error.to_string().contains("lr is 0.1 there, 0.2 here"), "{error}");
+    }
+}
