@@ -5,11 +5,11 @@
 use candle_core::{Device, Tensor};
 use candle_nn::Module;
 use ndarray::Array2;
-use pseudo_density::error::Result;
-use pseudo_density::extract::Extractor;
-use pseudo_density::images::{Alpha, Color, Filter, Fit, ImageSet, Preprocessing, load};
-use pseudo_density::progress::Silent;
-use pseudo_density::reference::score::{ScoreOptions, score_set};
+use pseudo_density::Result;
+use pseudo_density::internals::extract::Extractor;
+use pseudo_density::internals::images::{Alpha, Color, Filter, Fit, ImageSet, Preprocessing, load};
+use pseudo_density::Silent;
+use pseudo_density::internals::reference::score::{ScoreOptions, score_set};
 
 const SIDE: usize = 64;
 const FIELDS: usize = 8;

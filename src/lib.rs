@@ -42,32 +42,57 @@
 //! # Ok::<(), pseudo_density::Error>(())
 //! ```
 
-#![warn(missing_docs)]
+#![warn(missing_docs, unreachable_pub)]
 
-pub mod candidates;
+mod candidates;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
-pub mod density;
-pub mod device;
-pub mod error;
-pub mod extract;
-pub mod finetune;
-pub mod formats;
-pub mod generate;
-pub mod images;
-pub mod metrics;
-pub mod neighbors;
-pub mod ops;
-pub mod perturb;
-pub mod progress;
+mod density;
+mod device;
+mod error;
+mod extract;
+mod finetune;
+mod formats;
+mod generate;
+mod images;
+#[doc(hidden)]
+#[allow(missing_docs)]
+pub mod internals;
+mod metrics;
+mod neighbors;
+mod ops;
+mod perturb;
+mod progress;
 mod random;
-
-pub mod reference;
-pub mod remedy;
-pub mod report;
-pub mod sampling;
-pub mod shards;
-pub mod train;
+mod reference;
+mod remedy;
+mod report;
+mod sampling;
+mod shards;
+mod train;
 
 pub use error::{Error, Result};
+pub use candidates::{
+    DensityScorer, GeneratorSource, LatentBatch, LatentOrigin, LatentSource, ReferenceDensity,
+};
+pub use density::{DensityPredictor, Distribution, Preset, PseudoDensity, Rule, RuleChoice, Threshold};
+pub use device::DeviceChoice;
+pub use extract::{Extractor, ExtractorRequest, LoadedExtractor};
+pub use formats::npy::{read_npy, write_npy};
+pub use formats::read_features;
+pub use generate::{
+    ForwardOptions, Generator, GeneratorInfo, GeneratorRequest, LatentSpace, Seeds, Variables, initialise,
+    latents_of_seeds, load as load_generator, pixels,
+};
+pub use images::{ImageSet, RgbImage};
+pub use metrics::{Evaluation, EvaluationOptions, EvaluationSet, SetContent, evaluate};
+pub use neighbors::IndexKind;
+pub use perturb::{Direction, Models, Norm, Output, RunOptions, SearchOptions, run as perturb};
+pub use progress::{Progress, Silent};
+pub use reference::embed::{EmbedOptions, Embedded, embed};
+pub use reference::score::{Duplicates, ScoreOptions, Scores, SetScores, score_set};
+pub use reference::{DensityBy, IndexOptions, Reference, Scorer, index};
+pub use remedy::Remedy;
+pub use sampling::Spacing;
+pub use sampling::pool::{Chosen, PoolOptions, choose_from_pool};
