@@ -8,10 +8,10 @@
 //! folders, every fifth by the others.
 
 use ndarray::{Array2, Axis};
+use pseudo_density::Silent;
 use pseudo_density::internals::extract::{ExtractorRequest, LoadedExtractor, tiny};
 use pseudo_density::internals::images::{ImageSet, load};
 use pseudo_density::internals::neighbors::{ExactIndex, NeighborIndex, Search};
-use pseudo_density::Silent;
 use pseudo_density::internals::reference::embed::{EmbedOptions, embed};
 use std::collections::BTreeMap;
 use std::error::Error;

@@ -10,13 +10,13 @@
 
 use candle_core::backprop::GradStore;
 use candle_core::{D, DType, Device, Result, Tensor, Var};
+use pseudo_density::Silent;
 use pseudo_density::internals::extract::tiny;
 use pseudo_density::internals::images::{Alpha, Color, Filter, Fit, ImageSet, Preprocessing, load};
 use pseudo_density::internals::ops::activation::Activation::{self, Identity, Relu};
 use pseudo_density::internals::ops::batch_norm::{batch_norm, batch_statistics};
 use pseudo_density::internals::ops::conv::{ConvConfig, conv2d};
 use pseudo_density::internals::ops::pool::global_average_pool;
-use pseudo_density::Silent;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;

@@ -49,17 +49,13 @@ pub mod generate {
     };
 }
 pub mod images {
-    pub use crate::images::{
-        Alpha, Color, Filter, Fit, ImageSet, Preprocessing, RgbImage, load, write_png,
-    };
+    pub use crate::images::{Alpha, Color, Filter, Fit, ImageSet, Preprocessing, RgbImage, load, write_png};
 }
 pub mod neighbors {
     pub mod distance {
         pub use crate::neighbors::distance::{squared_l2, squared_l2_f32, squared_l2_within};
     }
-    pub use crate::neighbors::{
-        ExactIndex, HnswIndex, HnswParameters, NeighborIndex, Search, check_finite,
-    };
+    pub use crate::neighbors::{ExactIndex, HnswIndex, HnswParameters, NeighborIndex, Search, check_finite};
 }
 pub mod ops {
     pub mod activation {

@@ -42,7 +42,7 @@
 //! # Ok::<(), pseudo_density::Error>(())
 //! ```
 
-#![warn(missing_docs, unreachable_pub)]
+#![warn(missing_docs)]
 
 mod candidates;
 #[cfg(feature = "cli")]
@@ -72,12 +72,12 @@ mod sampling;
 mod shards;
 mod train;
 
-pub use error::{Error, Result};
 pub use candidates::{
     DensityScorer, GeneratorSource, LatentBatch, LatentOrigin, LatentSource, ReferenceDensity,
 };
 pub use density::{DensityPredictor, Distribution, Preset, PseudoDensity, Rule, RuleChoice, Threshold};
 pub use device::DeviceChoice;
+pub use error::{Error, Result};
 pub use extract::{Extractor, ExtractorRequest, LoadedExtractor};
 pub use formats::npy::{read_npy, write_npy};
 pub use formats::read_features;
@@ -85,7 +85,9 @@ pub use generate::{
     ForwardOptions, Generator, GeneratorInfo, GeneratorRequest, LatentSpace, Seeds, Variables, initialise,
     latents_of_seeds, load as load_generator, pixels,
 };
-pub use images::{ImageSet, RgbImage};
+pub use images::{
+    Alpha, Color, Filter, Fit, ImageSet, Prepared, Preprocessing, RgbImage, load as load_images,
+};
 pub use metrics::{Evaluation, EvaluationOptions, EvaluationSet, SetContent, evaluate};
 pub use neighbors::IndexKind;
 pub use perturb::{Direction, Models, Norm, Output, RunOptions, SearchOptions, run as perturb};

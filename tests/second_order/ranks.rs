@@ -3,6 +3,7 @@
 use crate::paths::project;
 use crate::support::*;
 use candle_core::{DType, Device, Tensor, Var};
+use pseudo_density::Silent;
 use pseudo_density::internals::candidates::DensityScorer;
 use pseudo_density::internals::density::Rule;
 use pseudo_density::internals::extract::{ExtractorRequest, LoadedExtractor};
@@ -14,7 +15,6 @@ use pseudo_density::internals::generate::ImageShape;
 use pseudo_density::internals::ops::activation::Activation;
 use pseudo_density::internals::ops::all_reduce::{self, Reducer};
 use pseudo_density::internals::ops::batch_norm::{batch_norm, batch_statistics};
-use pseudo_density::Silent;
 use pseudo_density::internals::reference::{DensityBy, Reference};
 use serde_json::Map;
 use std::fs;

@@ -2,6 +2,7 @@
 
 use crate::paths::project;
 use candle_core::{DType, Device, Tensor};
+use pseudo_density::Silent;
 use pseudo_density::internals::finetune::{
     EmaConfig, GanNetworks, MEMORY_BYTES, RealBatches, RealImages, SECOND_ORDER_VARIABLE, Scalars, Trainer,
     WeightedRows, check_second_order,
@@ -11,7 +12,6 @@ use pseudo_density::internals::generate::{
 };
 use pseudo_density::internals::images::{Fit, ImageSet};
 use pseudo_density::internals::ops::all_reduce::AllReduce;
-use pseudo_density::Silent;
 use pseudo_density::internals::train::AdamConfig;
 use pseudo_density::internals::train::collective::{Collective, Ranks, single};
 use std::collections::BTreeMap;
