@@ -3,9 +3,9 @@
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use ndarray::Array2;
-use pseudo_density::neighbors::distance::{squared_l2, squared_l2_f32, squared_l2_within};
-use pseudo_density::neighbors::{ExactIndex, NeighborIndex, Search};
-use pseudo_density::progress::Silent;
+use pseudo_density::Silent;
+use pseudo_density::internals::neighbors::distance::{squared_l2, squared_l2_f32, squared_l2_within};
+use pseudo_density::internals::neighbors::{ExactIndex, NeighborIndex, Search};
 
 fn main() {
     divan::main();

@@ -5,11 +5,11 @@
 use candle_core::{Device, Tensor};
 use candle_nn::Module;
 use ndarray::Array2;
-use pseudo_density::error::Result;
-use pseudo_density::extract::Extractor;
-use pseudo_density::images::{Alpha, Color, Filter, Fit, ImageSet, Preprocessing, load};
-use pseudo_density::progress::Silent;
-use pseudo_density::reference::score::{ScoreOptions, score_set};
+use pseudo_density::Extractor;
+use pseudo_density::Result;
+use pseudo_density::Silent;
+use pseudo_density::{Alpha, Color, Filter, Fit, ImageSet, Preprocessing, load_images};
+use pseudo_density::{ScoreOptions, score_set};
 
 const SIDE: usize = 64;
 const FIELDS: usize = 8;
@@ -56,7 +56,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     };
     let set = ImageSet::open(folder.as_ref(), &Silent)?;
     let (mut paths, mut input) = (Vec::new(), Vec::new());
-    for image in load(&set, 0..set.len(), &preprocessing) {
+    for image in load_images(&set, 0..set.len(), &preprocessing) {
         match image {
             Ok(image) => {
                 let start = input.len();

@@ -5,14 +5,14 @@
 use candle_core::{DType, Device, Tensor};
 use candle_nn::Module;
 use ndarray::Array2;
-use pseudo_density::error::Result;
-use pseudo_density::extract::{ExtractorRequest, LoadedExtractor};
-use pseudo_density::generate::{
+use pseudo_density::Result;
+use pseudo_density::ScoreOptions;
+use pseudo_density::Scorer;
+use pseudo_density::Silent;
+use pseudo_density::{ExtractorRequest, LoadedExtractor};
+use pseudo_density::{
     ForwardOptions, Generator, GeneratorInfo, LatentSpace, Variables, latents_of_seeds, pixels,
 };
-use pseudo_density::progress::Silent;
-use pseudo_density::reference::Scorer;
-use pseudo_density::reference::score::ScoreOptions;
 
 const SIDE: usize = 32;
 

@@ -2,9 +2,11 @@
 //! `made:ROWSxWIDTH` instead of a file makes up clustered features. Prints seconds to build and to search as JSON; `OUT.bin` gets the neighbours' rows as little-endian u32 `[N, K]`.
 
 use ndarray::Array2;
-use pseudo_density::device::DeviceChoice;
-use pseudo_density::neighbors::{ExactIndex, HnswIndex, HnswParameters, NeighborIndex, Search, check_finite};
-use pseudo_density::progress::Silent;
+use pseudo_density::Silent;
+use pseudo_density::internals::device::DeviceChoice;
+use pseudo_density::internals::neighbors::{
+    ExactIndex, HnswIndex, HnswParameters, NeighborIndex, Search, check_finite,
+};
 use std::error::Error;
 use std::time::Instant;
 

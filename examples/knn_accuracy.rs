@@ -8,11 +8,11 @@
 //! folders, every fifth by the others.
 
 use ndarray::{Array2, Axis};
-use pseudo_density::extract::{ExtractorRequest, LoadedExtractor, tiny};
-use pseudo_density::images::{ImageSet, load};
-use pseudo_density::neighbors::{ExactIndex, NeighborIndex, Search};
-use pseudo_density::progress::Silent;
-use pseudo_density::reference::embed::{EmbedOptions, embed};
+use pseudo_density::Silent;
+use pseudo_density::internals::extract::{ExtractorRequest, LoadedExtractor, tiny};
+use pseudo_density::internals::images::{ImageSet, load};
+use pseudo_density::internals::neighbors::{ExactIndex, NeighborIndex, Search};
+use pseudo_density::internals::reference::embed::{EmbedOptions, embed};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::Path;

@@ -1,11 +1,11 @@
 //! Scores a folder of images with the embedded network: `score_folder IMAGES`. Prints the ten most unusual.
 
 use candle_core::Device;
-use pseudo_density::extract::{ExtractorRequest, LoadedExtractor};
-use pseudo_density::images::ImageSet;
-use pseudo_density::progress::Silent;
-use pseudo_density::reference::embed::{EmbedOptions, embed};
-use pseudo_density::reference::score::{ScoreOptions, score_set};
+use pseudo_density::ImageSet;
+use pseudo_density::Silent;
+use pseudo_density::{EmbedOptions, embed};
+use pseudo_density::{ExtractorRequest, LoadedExtractor};
+use pseudo_density::{ScoreOptions, score_set};
 use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -2,7 +2,7 @@
 //! Prints the milliseconds of each image after a first, uncounted one, and the process's peak of memory in MiB (Linux), as JSON.
 
 use candle_core::{DType, Device};
-use pseudo_density::generate::{ForwardOptions, GeneratorRequest, initialise, latents_of_seeds};
+use pseudo_density::internals::generate::{ForwardOptions, GeneratorRequest, initialise, latents_of_seeds};
 use std::error::Error;
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use std::time::Instant;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    pseudo_density::cli::keep_freed_memory();
+    pseudo_density::internals::cli::keep_freed_memory();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [config, rest @ ..] = arguments.as_slice() else {
         return Err("usage: time_generator CONFIG.json [REPEATS [THREADS]]".into());

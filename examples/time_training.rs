@@ -2,9 +2,9 @@
 //! Prints the milliseconds of each pass after a first, uncounted one, as a JSON list. Names and shapes: [`CASES`].
 
 use candle_core::{Device, Result, Tensor, Var};
-use pseudo_density::ops::activation::Activation;
-use pseudo_density::ops::batch_norm::{batch_norm, batch_statistics};
-use pseudo_density::ops::conv::{ConvConfig, conv_transpose2d, conv2d};
+use pseudo_density::internals::ops::activation::Activation;
+use pseudo_density::internals::ops::batch_norm::{batch_norm, batch_statistics};
+use pseudo_density::internals::ops::conv::{ConvConfig, conv_transpose2d, conv2d};
 use std::error::Error;
 use std::time::Instant;
 
@@ -26,7 +26,7 @@ const CASES: &[Case] = &[
 ];
 
 fn main() -> std::result::Result<(), Box<dyn Error>> {
-    pseudo_density::cli::keep_freed_memory();
+    pseudo_density::internals::cli::keep_freed_memory();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let names: Vec<&str> = CASES.iter().map(|c| c.0).collect();
     let Some((case, rest)) =

@@ -10,13 +10,13 @@
 
 use candle_core::backprop::GradStore;
 use candle_core::{D, DType, Device, Result, Tensor, Var};
-use pseudo_density::extract::tiny;
-use pseudo_density::images::{Alpha, Color, Filter, Fit, ImageSet, Preprocessing, load};
-use pseudo_density::ops::activation::Activation::{self, Identity, Relu};
-use pseudo_density::ops::batch_norm::{batch_norm, batch_statistics};
-use pseudo_density::ops::conv::{ConvConfig, conv2d};
-use pseudo_density::ops::pool::global_average_pool;
-use pseudo_density::progress::Silent;
+use pseudo_density::Silent;
+use pseudo_density::internals::extract::tiny;
+use pseudo_density::internals::images::{Alpha, Color, Filter, Fit, ImageSet, Preprocessing, load};
+use pseudo_density::internals::ops::activation::Activation::{self, Identity, Relu};
+use pseudo_density::internals::ops::batch_norm::{batch_norm, batch_statistics};
+use pseudo_density::internals::ops::conv::{ConvConfig, conv2d};
+use pseudo_density::internals::ops::pool::global_average_pool;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
@@ -41,7 +41,7 @@ const NORM_EPS: f64 = 1e-5;
 const AVERAGE: f64 = 0.998;
 
 fn main() -> Anything<()> {
-    pseudo_density::cli::keep_freed_memory();
+    pseudo_density::internals::cli::keep_freed_memory();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let option = |name: &str| arguments.iter().position(|a| a == name).and_then(|i| arguments.get(i + 1));
     let [data, out, ..] = arguments.as_slice() else {

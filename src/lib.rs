@@ -1,73 +1,186 @@
 //! Pseudo density of images: how typical each image of a collection is, and what to do with that number.
 //!
-//! # The rooms
+//! The method is by Li et al., *Controlling the Fidelity and Diversity of Deep Generative Models via Pseudo Density*, TMLR 2024
+//! (arXiv 2407.08659). The command line `pd` is one face of this library; the names below are what other programs may use.
 //!
-//! | module | what it is for |
+//! | to | use |
 //! |---|---|
-//! | [`images`] | find, decode, orient, resize as Pillow does |
-//! | [`extract`] | networks that turn images into features, and their weights |
-//! | [`neighbors`] | nearest neighbours, exact and approximate |
-//! | [`density`] | mean neighbour distance, pseudo density, quantiles, groups, predictor |
-//! | [`mod@reference`] | the reference directory that ties them together |
-//! | [`generate`] | generators and discriminators, latents from seeds, samplers |
-//! | [`candidates`] | from a latent, a seed or a file to an image and its density |
-//! | [`perturb`] | rule 4: latents moved towards higher or lower density |
-//! | [`finetune`] | training with importance sampling: GANs and diffusion models |
-//! | [`metrics`] | how a generated set compares with a real one: FID, KID, precision, recall, density, coverage, … |
-//! | [`sampling`] | drawing by importance weight, from a generator or a pool; what each setting would give |
-//! | [`report`] | plots and pages for people |
-//! | [`train`] | what training shares: Adam, schedules, the ranks of a data-parallel run (one process, or several that speak MPI) |
-//! | [`ops`] | fast and differentiable tensor operations |
-//! | [`device`] | where networks and exact neighbours are computed |
-//! | [`formats`] | npy, npz, safetensors, torch checkpoints, tables |
-//! | [`runs`] | the directory of a run, and how work is cut into chunks and put together again |
+//! | turn images into features | [`ImageSet`], [`LoadedExtractor`], [`embed`]; your own network: [`Extractor`] |
+//! | score a set, or images against a reference | [`score_set`], [`Reference`], [`Scorer`] |
+//! | choose images by importance weight | [`Rule`], [`choose_from_pool`] |
+//! | make images, and move them by gradient steps | [`load_generator`], [`Generator`], [`perturb`] |
+//! | compare generated sets with real ones | [`evaluate`] |
+//! | show progress and stop long work | [`Progress`] |
 //!
-//! An [`images::ImageSet`] is embedded by an [`extract::LoadedExtractor`] ([`reference::embed`]), its features are scored
-//! ([`reference::score`]), and all of it can be kept as a [`reference::Reference`]. Arrows between modules point one way:
-//! `reference` uses `density`, `neighbors` and `extract`; these use `images`, `ops`, `formats` and `runs`.
-//!
-//! # Example
+//! # Score
 //!
 //! ```
 //! use candle_core::Device;
 //! use ndarray::Array2;
-//! use pseudo_density::progress::Silent;
-//! use pseudo_density::reference::score::{ScoreOptions, score_set};
+//! use pseudo_density::{ScoreOptions, Silent, score_set};
 //!
-//! // Features of 100 images; `reference::embed::embed` makes them from files.
+//! // Features of 100 images; `embed` makes them from files.
 //! let features = Array2::from_shape_fn((100, 8), |(i, j)| ((i * 31 + j * 17) % 101) as f32).into_shared();
 //! let scored = score_set(&features, ScoreOptions::default(), &Device::Cpu, &Silent)?;
 //! let mean = scored.scores.pseudo_density.iter().sum::<f64>() / 100.0;
 //! assert!((mean - 1.0).abs() < 1e-9);
 //! # Ok::<(), pseudo_density::Error>(())
 //! ```
+//!
+//! # Sample
+//!
+//! The 20 images of a pool that pull it towards the real distribution (the ratio rule with B = 0):
+//!
+//! ```
+//! use candle_core::Device;
+//! use ndarray::Array2;
+//! use pseudo_density::{
+//!     DensityBy, PoolOptions, ReferenceDensity, Rule, ScoreOptions, Scorer, Silent, Spacing, choose_from_pool,
+//! };
+//!
+//! let features = |n: usize, spread: f32| {
+//!     Array2::from_shape_fn((n, 4), |(i, j)| spread * ((i * 37 + j * 11) as f32).sin()).into_shared()
+//! };
+//! let (real, pool) = (features(200, 1.0), features(120, 0.6));
+//! let (scorer, dimension) = Scorer::of_features(real, ScoreOptions::default(), &Device::Cpu, &Silent)?;
+//! let dimension = dimension.unwrap_or(4.0);
+//! let density = ReferenceDensity::new(scorer, None, DensityBy::Knn)?;
+//! let rule = Some(Rule::Ratio { b: 0.0, dimension });
+//! let options = PoolOptions { n: 20, rule, spacing: Spacing::default(), replace: false, seed: 0 };
+//! let chosen = choose_from_pool(pool, &vec![None; 120], &density, &options, &Silent)?;
+//! assert_eq!(chosen.copies.iter().sum::<usize>(), 20);
+//! # Ok::<(), pseudo_density::Error>(())
+//! ```
+//!
+//! # Perturb
+//!
+//! Two images of a generator, moved towards higher density (Li et al., section 3.3):
+//!
+//! ```
+//! use candle_core::{DType, Device};
+//! use pseudo_density::{
+//!     DensityBy, DensityScorer, Direction, ExtractorRequest, GeneratorRequest, GeneratorSource, LatentOrigin,
+//!     LatentSource, LoadedExtractor, Models, Norm, Output, ReferenceDensity, RunOptions, ScoreOptions, Scorer,
+//!     SearchOptions, Silent, features_of_candidates, initialise, perturb, perturb_run,
+//! };
+//!
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let config = dir.path().join("config.json");
+//! # std::fs::write(&config, r#"{"family": "mlp-gan", "generator": {"widths": [8, 16, 64], "image": [1, 8, 8]}}"#).unwrap();
+//! // `load_generator` reads trained weights; this network has random ones.
+//! let generator = initialise(&config, 0, &GeneratorRequest::default())?;
+//! let extractor = LoadedExtractor::load(&ExtractorRequest::default())?;
+//! let latents = |seeds: &str| {
+//!     Ok::<_, pseudo_density::Error>(LatentSource::new(LatentOrigin::Seeds(seeds.parse()?), DType::F32, &Device::Cpu))
+//! };
+//! // The reference: here images of the same generator.
+//! let source = GeneratorSource { generator: generator.as_ref(), latents: &latents("100-139")?, batch: 20 };
+//! let features = features_of_candidates(&source, 0..40, &[&extractor])?.remove(0).into_shared();
+//! let (scorer, _) = Scorer::of_features(features, ScoreOptions::default(), &Device::Cpu, &Silent)?;
+//! let scorer = DensityScorer { extractor, density: ReferenceDensity::new(scorer, None, DensityBy::Knn)? };
+//!
+//! let latents = latents("0,1")?;
+//! let models = Models { generator: generator.as_ref(), latents: &latents, scorer: &scorer, batch: 2 };
+//! let search = SearchOptions { steps: 3, step_size: None, norm: Norm::Linf, random_start: false, seed: 0 };
+//! let options = RunOptions {
+//!     bias: Direction::Higher, epsilons: vec![0.1], density: DensityBy::Knn, search, control: false, grid: 0,
+//! };
+//! let output = Output::create(&dir.path().join("out"), &perturb_run(serde_json::json!({ "seeds": "0,1" })))?;
+//! let report = perturb(&models, &options, 0..2, &output, &Silent)?;
+//! let strength = &report.strengths[0];
+//! assert!(strength.mean_density_after >= strength.mean_density_before);
+//! # Ok::<(), pseudo_density::Error>(())
+//! ```
+//!
+//! # Evaluate
+//!
+//! ```
+//! use ndarray::Array2;
+//! use pseudo_density::{EvaluationOptions, EvaluationSet, Silent, evaluate};
+//!
+//! let set = |name: &str, n: usize, spread: f32| {
+//!     let value = |(i, j): (usize, usize)| spread * ((i * 37 + j * 11) as f32).sin();
+//!     EvaluationSet::of_features(name, Array2::from_shape_fn((n, 4), value).into_shared())
+//! };
+//! let options = EvaluationOptions {
+//!     metrics: ["precision", "recall", "fd"].map(String::from).into(),
+//!     ..EvaluationOptions::default()
+//! };
+//! let evaluation = evaluate(set("real", 200, 1.0), [Ok(set("generated", 100, 0.5))], &options, &Silent)?;
+//! let value = |metric: &str| evaluation.generated[0].estimate(metric).map(|estimate| estimate.value);
+//! assert!(value("precision") > value("recall"));
+//! # Ok::<(), pseudo_density::Error>(())
+//! ```
+//!
+//! # Modules
+//!
+//! | module | subject |
+//! |---|---|
+//! | `cli` | the command line |
+//! | `sampling`, `perturb`, `finetune`, `metrics`, `report` | what is done with densities |
+//! | `candidates` | from a latent, a seed or a file to an image and its density |
+//! | `reference`, `generate` | the reference directory; generators and discriminators |
+//! | `density`, `neighbors`, `extract` | densities and rules, nearest neighbours, networks that give features |
+//! | `images`, `ops`, `train`, `runs` | reading images, tensor operations, training, run directories and shards |
+//! | `formats` | npy, npz, safetensors, torch checkpoints, tables |
+//!
+//! A module uses only modules in its own row or below.
 
 #![warn(missing_docs)]
 
-pub mod candidates;
+mod candidates;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
-pub mod density;
-pub mod device;
-pub mod error;
-pub mod extract;
-pub mod finetune;
-pub mod formats;
-pub mod generate;
-pub mod images;
-pub mod metrics;
-pub mod neighbors;
-pub mod ops;
-pub mod perturb;
-pub mod progress;
+mod density;
+mod device;
+mod error;
+mod extract;
+mod finetune;
+mod formats;
+mod generate;
+mod images;
+#[doc(hidden)]
+#[allow(missing_docs)]
+pub mod internals;
+mod metrics;
+mod neighbors;
+mod ops;
+mod perturb;
+mod progress;
 mod random;
+mod reference;
+mod remedy;
+mod report;
+mod runs;
+mod sampling;
+mod train;
 
-pub mod reference;
-pub mod remedy;
-pub mod report;
-pub mod runs;
-pub mod sampling;
-pub mod train;
-
+pub use candidates::{
+    DensityScorer, GeneratorSource, LatentBatch, LatentOrigin, LatentSource, ReferenceDensity,
+    features_of_candidates,
+};
+pub use density::{DensityPredictor, Distribution, Preset, PseudoDensity, Rule, RuleChoice, Threshold};
+pub use device::DeviceChoice;
 pub use error::{Error, Result};
+pub use extract::{Extractor, ExtractorRequest, LoadedExtractor};
+pub use formats::npy::{read_npy, write_npy};
+pub use formats::read_features;
+pub use generate::{
+    ForwardOptions, Generator, GeneratorInfo, GeneratorRequest, LatentSpace, Seeds, Variables, initialise,
+    latents_of_seeds, load as load_generator, pixels,
+};
+pub use images::{
+    Alpha, Color, Filter, Fit, ImageSet, Prepared, Preprocessing, RgbImage, load as load_images,
+};
+pub use metrics::{Evaluation, EvaluationOptions, EvaluationSet, SetContent, evaluate};
+pub use neighbors::IndexKind;
+pub use perturb::{Direction, Models, Norm, Output, RunOptions, SearchOptions, perturb_run, run as perturb};
+pub use progress::{Progress, Silent};
+pub use reference::embed::{EmbedOptions, Embedded, embed};
+pub use reference::score::{Duplicates, ScoreOptions, Scores, SetScores, score_set};
+pub use reference::{DensityBy, IndexOptions, Reference, Scorer, index};
+pub use remedy::Remedy;
+pub use runs::RunIdentity;
+pub use sampling::Spacing;
+pub use sampling::pool::{Chosen, PoolOptions, choose_from_pool};

@@ -1,8 +1,8 @@
 //! Networks on made-up numbers, for timing: time does not depend on values.
 
 use candle_core::{DType, Device, Tensor};
-use pseudo_density::error::Result;
-use pseudo_density::extract::{Extractor, ParameterSource, Parameters, architecture};
+use pseudo_density::Result;
+use pseudo_density::internals::extract::{Extractor, ParameterSource, Parameters, architecture};
 
 /// Small, plausible numbers under any name.
 struct Anything;

@@ -1,10 +1,9 @@
 //! A candidate's image, in the form in which its source has it.
 
 use crate::error::{Error, Result};
-use crate::formats::atomic::{link_or_copy, write_atomic};
+use crate::formats::atomic::write_atomic;
 use crate::images::{Alpha, RgbImage, decode, write_png};
 use std::borrow::Cow;
-use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -13,9 +12,7 @@ use std::path::{Path, PathBuf};
 pub enum CandidateImage {
     /// Pixels in memory.
     Pixels(RgbImage),
-    /// A file of any format that is read here.
-    File(PathBuf),
-    /// The contents of such a file; the path names it in messages.
+    /// The contents of a file of any format that is read here; the path names it in messages.
     Encoded(PathBuf, Vec<u8>),
 }
 
@@ -27,7 +24,6 @@ impl CandidateImage {
     pub fn write(&self, path: &Path) -> Result<()> {
         match self {
             Self::Pixels(image) => write_png(path, image),
-            Self::File(from) => link_or_copy(from, path),
             Self::Encoded(_, bytes) => write_atomic(path, |out| out.write_all(bytes)),
         }
     }
@@ -39,9 +35,8 @@ impl CandidateImage {
     pub fn pixels(&self, alpha: Alpha) -> Result<Cow<'_, RgbImage>> {
         let (path, bytes) = match self {
             Self::Pixels(image) => return Ok(Cow::Borrowed(image)),
-            Self::File(path) => (path, Cow::Owned(fs::read(path).map_err(Error::io("read", path))?)),
-            Self::Encoded(path, bytes) => (path, Cow::Borrowed(bytes)),
+            Self::Encoded(path, bytes) => (path, bytes),
         };
-        decode(&bytes, alpha).map(Cow::Owned).map_err(|reason| Error::malformed(path, reason, ""))
+        decode(bytes, alpha).map(Cow::Owned).map_err(|reason| Error::malformed(path, reason, ""))
     }
 }

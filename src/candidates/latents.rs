@@ -90,6 +90,19 @@ impl LatentBatch {
 }
 
 impl LatentSource {
+    /// Latents of the generator's first space, without class and truncation, for a generator that computes in `dtype` on `device`.
+    pub fn new(origin: LatentOrigin, dtype: DType, device: &Device) -> Self {
+        Self {
+            origin,
+            space: None,
+            class: None,
+            truncation: None,
+            noise: NoiseMode::default(),
+            dtype,
+            device: device.clone(),
+        }
+    }
+
     /// How many latents there are.
     pub fn len(&self) -> u64 {
         match &self.origin {

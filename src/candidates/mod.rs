@@ -17,7 +17,7 @@ mod render;
 mod scorer;
 mod source;
 
-pub use density::{Density, ReferenceDensity, knn_gradient};
+pub use density::{Density, ReferenceDensity};
 pub use features::{features_of, features_of_candidates, join_rows};
 pub use generator_source::GeneratorSource;
 pub use gradient::{Evaluation, evaluate, evaluate_with_gradient};
@@ -25,6 +25,8 @@ pub use image::CandidateImage;
 pub use latents::{LatentBatch, LatentOrigin, LatentSource};
 pub use pool_source::PoolSource;
 pub use record::{CandidateRecord, CandidateScores, candidate_table, read_candidate_table};
-pub use render::{quantize, render};
+pub use render::render;
 pub use scorer::DensityScorer;
-pub use source::{CandidateSource, Deliver, Delivered, each_image_once};
+pub use source::{CandidateSource, each_image_once};
+#[cfg(test)]
+pub use source::{Deliver, Delivered};

@@ -25,11 +25,6 @@ pub trait CandidateSource {
     /// How many candidates there are.
     fn len(&self) -> u64;
 
-    /// Whether there is none.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// What is known of the candidates of a range before their images are made, in order.
     ///
     /// # Errors

@@ -33,17 +33,17 @@ mod rule;
 pub(crate) mod test_support;
 mod threshold;
 
-pub use correlation::{average_ranks, spearman};
+pub use correlation::spearman;
 pub use dimension::IntrinsicDimension;
 pub use duplicates::{
     NearDuplicateSearch, NearDuplicates, Pair, median_pair_distance, near_duplicate_threshold,
 };
 pub use group_labels::{Grouping, parent_folder};
-pub use groups::{GroupScores, RowScore, ScoredGroup, UnscoredGroup, score_groups};
+pub use groups::score_groups;
 pub use log_weights::{cumulative_weights, effective_sample_size, log_mean_weight};
 pub use predictor::{DensityPredictor, PredictorQuality};
-pub use preset::{Meaning, Preset, TwoLevelNumbers};
+pub use preset::{Preset, TwoLevelNumbers};
 pub use pseudo::PseudoDensity;
-pub use quantiles::{Distribution, Quantiles, quantile_linear, quantile_published};
+pub use quantiles::{Distribution, Quantiles, quantile_linear};
 pub use rule::{Rule, RuleChoice};
 pub use threshold::Threshold;

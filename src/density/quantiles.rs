@@ -20,6 +20,7 @@ pub fn quantile_linear(sorted: &[f64], q: f64) -> f64 {
 ///
 /// # Panics
 /// If there is no value.
+#[cfg(test)]
 pub fn quantile_published(sorted: &[f64], q: f64) -> f64 {
     sorted[((q.clamp(0.0, 1.0) * sorted.len() as f64) as usize).min(sorted.len() - 1)]
 }

@@ -28,9 +28,9 @@ pub mod weights;
 pub use efficientnet_lite::LitePyramid;
 pub use gradient::FeatureGradient;
 pub(crate) use gradient::without_gradient;
-pub use identity::{EXTERNAL, Identity};
+pub use identity::Identity;
 pub use loaded::{ExtractorRequest, LoadedExtractor, normalize_rows};
-pub use onnx::{ONNX, OnnxPorts, OnnxRequest, is_onnx};
+pub use onnx::{OnnxRequest, is_onnx};
 pub use parameters::{FileParameters, ParameterSource, Parameters};
 pub use preprocess::preprocess;
 

@@ -7,6 +7,10 @@ use candle_core::{Tensor, Var};
 
 /// What [`value_and_gradient`] returns.
 #[derive(Debug, Clone)]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "tests compare the forward pass with the reference programs")
+)]
 pub struct ValueAndGradient {
     /// The images `[B, C, H, W]`.
     pub images: Tensor,

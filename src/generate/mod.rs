@@ -55,21 +55,19 @@ mod traits;
 mod vae;
 mod variables;
 
-pub use config::Config;
 pub use directory::Snapshot;
-pub use family::{BuildDiscriminator, BuildGenerator, Describe, DirectoryLayout, Family, Role};
-pub use gradient::{ValueAndGradient, value_and_gradient};
-pub use info::{DiscriminatorInfo, GeneratorInfo, ImageShape, LatentSpace, Prior, Quantization};
+pub use gradient::value_and_gradient;
+pub use info::{GeneratorInfo, ImageShape, LatentSpace, Quantization};
 pub use latents::{latents_of_seeds, read_latents};
 pub use load::{
-    GeneratorRequest, Network, Networks, initialise, initialise_discriminator, load, load_all,
-    load_discriminator, written_family,
+    GeneratorRequest, Network, initialise, initialise_discriminator, load, load_all, load_discriminator,
+    written_family,
 };
 pub use numpy::RandomState;
-pub use options::{ForwardOptions, Gradients, Mode, NoiseMode, TrainContext, Truncation};
+pub use options::{ForwardOptions, Mode, NoiseMode, TrainContext, Truncation};
 pub use registry::{FAMILIES, family};
-pub use sampler::{Sampler, SamplerRequest};
+pub use sampler::SamplerRequest;
 pub use seeds::Seeds;
 pub use training::{GanLoss, Training};
-pub use traits::{Denoiser, Discriminator, Generator};
-pub use variables::{Builder, Init, Parameter, Variables};
+pub use traits::{Discriminator, Generator};
+pub use variables::{Builder, Init, Variables};

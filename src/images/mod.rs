@@ -26,13 +26,11 @@ mod write;
 mod zip;
 
 pub use batch::{Prepared, load};
-pub use container::{ArchiveRange, InputDigest, Skipped};
-pub use decode::{Alpha, Decoded, decode, decode_noted};
-pub use names::EXTENSIONS;
+pub use container::{InputDigest, Skipped};
+pub use decode::{Alpha, decode};
 pub use preprocess::{Color, Fit, Pixels, Preprocessing};
-pub use read_at::MAX_FILE_BYTES;
 pub use resize::{AxisMap, Filter, resize};
-pub use rgb::{MAX_PIXELS, MAX_SIDE, RgbImage};
+pub use rgb::RgbImage;
 pub use sheet::{contact_sheet, labelled_sheet, tiled};
 pub use source::ImageSet;
 pub use write::{gray_or_rgb, write_png, write_png_bytes};

@@ -1,6 +1,7 @@
 //! Directories, archives and hostile archives: what is listed, in which order, and what is read.
 
-use super::{ImageSet, MAX_FILE_BYTES};
+use super::ImageSet;
+use super::read_at::MAX_FILE_BYTES;
 use crate::error::Error;
 use crate::progress::{Progress, Silent};
 use proptest::prelude::*;

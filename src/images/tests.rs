@@ -1,5 +1,6 @@
 //! Decoding, resizing and preparing against what Pillow, torchvision and timm made of the same files.
 
+use super::decode::decode_noted;
 use super::*;
 use proptest::prelude::*;
 use safetensors::SafeTensors;

@@ -12,7 +12,6 @@ pub mod kid;
 mod manifold;
 mod matrix;
 mod metric;
-mod pool_membership;
 pub mod prdc;
 pub mod rarity;
 pub mod realism;
@@ -25,19 +24,17 @@ mod statistics;
 mod test_support;
 pub mod vendi;
 
-pub use authenticity::{Authenticity, authenticity};
+pub use authenticity::authenticity;
 pub use comparison::{Comparison, FeatureSet, Options};
 pub use evaluation::{
-    EvaluatedSet, Evaluation, EvaluationOptions, EvaluationSet, Evaluator, SampleScores, SetContent,
-    check_same, evaluate,
+    EvaluatedSet, Evaluation, EvaluationOptions, EvaluationSet, Evaluator, SetContent, check_same, evaluate,
 };
-pub use frechet::{FID, frechet_distance};
-pub use manifold::{Boundary, Manifold, Membership, Test};
-pub use metric::{Better, Estimate, Measured, Metric, Needs, Replicates, RowMean};
-pub use pool_membership::PoolMembership;
+pub use frechet::FID;
+pub use manifold::Boundary;
+pub use metric::{Better, Estimate, Metric};
 pub use registry::{METRICS, estimate, metric};
-pub use resampling::{Draws, halves};
-pub use statistics::{RootedStatistics, Statistics};
+pub use resampling::halves;
+pub use statistics::Statistics;
 
 #[cfg(test)]
 mod tests;

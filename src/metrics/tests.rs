@@ -1,6 +1,8 @@
 //! What the registry promises of every metric.
 
 use super::manifold::Boundary;
+use super::metric::Needs;
+use super::resampling::Draws;
 use super::test_support::{Fixture, options, set};
 use super::*;
 use crate::progress::Silent;

@@ -15,7 +15,6 @@ mod recall;
 mod search;
 
 pub use any_index::{AnyIndex, BuildOptions, build, open};
-pub use balls::Visit;
 pub use exact::ExactIndex;
 pub use hnsw::{HnswIndex, HnswParameters};
 pub use kind::{IndexKind, IndexRecord};

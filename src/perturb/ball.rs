@@ -50,6 +50,7 @@ impl Balls {
     ///
     /// # Errors
     /// If the shapes differ.
+    #[cfg(test)]
     pub fn distances(&self, points: &Tensor) -> Result<Vec<f64>> {
         Ok(length(self.norm, &(rows(points)? - &self.centers)?)?.flatten_all()?.to_vec1()?)
     }

@@ -11,9 +11,9 @@ mod run;
 mod search;
 pub mod sharded;
 
-pub use ball::{Balls, Norm};
+pub use ball::Norm;
 pub use direction::Direction;
 pub use output::{Output, perturb_run};
-pub use report::{Report, SampleRow, StrengthReport};
+pub use report::Report;
 pub use run::{Models, RunOptions, run};
-pub use search::{Candidate, Candidates, InitialState, Search, SearchOptions};
+pub use search::SearchOptions;

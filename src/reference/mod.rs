@@ -19,7 +19,7 @@ mod store;
 
 pub use import::{import, row_name};
 pub use index::{IndexOptions, index};
-pub use manifest::{DensityRecord, Manifest};
+pub use manifest::Manifest;
 pub use scorer::{DensityBy, Scorer};
 pub use store::{Reference, is_reference, read_skipped};
 

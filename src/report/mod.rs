@@ -15,11 +15,9 @@ mod sample;
 mod sweep;
 mod text;
 
-pub use chart::{Mark, Series, histogram, line_chart};
 pub use demo::{Figure, Section, demo_page};
 pub use frontier::{Point, frontier_plot};
-pub use page::{Card, Page, Shown};
-pub use pictures::{Pictures, Thumbnail};
+pub use pictures::Pictures;
 
 use crate::error::{Error, Result};
 use crate::reference::{Reference, is_reference};

@@ -13,11 +13,9 @@ mod spec;
 
 pub use chunks::Chunks;
 pub use directory::{Opened, RunDir};
-pub use identity::{COMMAND, MANIFEST, OPTIONS, Record, RunIdentity, SUMMARY, command_of};
+pub use identity::{COMMAND, MANIFEST, Record, RunIdentity, SUMMARY, command_of};
 pub use merge::{Merged, check_whole, files_of, options_of};
-pub use part::{
-    PARTS, Part, PartRecord, Run, all_parts, chunks_of, finished_or, finished_part, publish, remove_parts,
-};
+pub use part::{PARTS, Part, Run, all_parts, chunks_of, finished_or, publish, remove_parts};
 pub use partial::{PARTIAL, Partial};
 pub use spec::{RankSource, Shard, ShardRequest};
 

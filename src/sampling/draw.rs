@@ -26,11 +26,6 @@ pub trait CandidateBlocks {
     /// How many there are.
     fn len(&self) -> u64;
 
-    /// Whether there is none.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// What is known of the candidates of a range, in order.
     ///
     /// # Errors

@@ -181,9 +181,8 @@ mod tests {
                 let pixels = self.images[number].clone();
                 let path = self.dir.join(format!("{number}.png"));
                 write_png(&path, &pixels)?;
-                let image = match number % 3 {
+                let image = match number % 2 {
                     0 => CandidateImage::Pixels(pixels),
-                    1 => CandidateImage::File(path),
                     _ => CandidateImage::Encoded(path.clone(), fs::read(&path).unwrap()),
                 };
                 deliver(vec![Delivered { number, image }])?;

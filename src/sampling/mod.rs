@@ -19,10 +19,7 @@ mod spacing;
 pub mod sweep;
 mod weights;
 
-pub use acceptance::Acceptance;
 pub use generated::GeneratedCandidates;
-pub use pilot::Pilot;
 pub use record::{DrawRecord, WeightRecord};
 pub use reference_stats::ReferenceStats;
-pub use spacing::{Decision, Spacing, SpacingFilter};
-pub use weights::ImportanceWeights;
+pub use spacing::{Decision, Spacing};

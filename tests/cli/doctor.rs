@@ -68,7 +68,7 @@ fn a_device_that_this_build_lacks_is_refused_with_the_way_to_build_it_and_auto_i
     let dir = TempDir::new().unwrap();
     let features = dir.path().join("x.npy");
     let rows = ndarray::Array2::from_shape_fn((30, 4), |(i, j)| ((i * 31 + j * 17) % 23) as f32);
-    pseudo_density::formats::npy::write_npy(&features, &rows).unwrap();
+    pseudo_density::internals::formats::npy::write_npy(&features, &rows).unwrap();
     let score = |device: &str| {
         let mut command = pd(&dir);
         command.args(["score", "x.npy", "--device", device]);

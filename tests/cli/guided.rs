@@ -2,7 +2,7 @@
 
 use crate::support::{bytes_of, digits_zip, generator_fixture, pd, pixels, run, write_latents};
 use predicates::str::contains;
-use pseudo_density::formats::read_state_dict;
+use pseudo_density::internals::formats::read_state_dict;
 use std::fs;
 use tempfile::TempDir;
 

@@ -3,7 +3,7 @@
 use crate::support::{column, content, pd};
 use predicates::prelude::*;
 use predicates::str::contains;
-use pseudo_density::generate::{GeneratorRequest, Snapshot, initialise};
+use pseudo_density::internals::generate::{GeneratorRequest, Snapshot, initialise};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;

@@ -49,14 +49,14 @@ fn features_of_another_program_are_scored_like_images() {
     let dir = TempDir::new().unwrap();
     let values: Vec<f32> = (0..200).map(|i| ((i * 7919) % 1013) as f32 / 100.0).collect();
     let features = ndarray::Array2::from_shape_vec((50, 4), values).unwrap();
-    pseudo_density::formats::npy::write_npy(dir.path().join("feats.npy"), &features).unwrap();
+    pseudo_density::internals::formats::npy::write_npy(dir.path().join("feats.npy"), &features).unwrap();
     pd(&dir).args(["score", "feats.npy", "--k", "4"]).assert().success().stdout(contains("external (4-d)"));
     pd(&dir).args(["embed", "feats.npy", "-o", "ref"]).assert().success();
     pd(&dir).args(["index", "ref", "--k", "4"]).assert().success();
     pd(&dir).args(["score", "feats.npy", "--reference", "ref"]).assert().success();
     pd(&dir).args(["score", "feats.npy", "--fit", "crop"]).assert().code(2).stderr(contains("--fit"));
     let narrow = features.slice(ndarray::s![.., ..3]).to_owned();
-    pseudo_density::formats::npy::write_npy(dir.path().join("narrow.npy"), &narrow).unwrap();
+    pseudo_density::internals::formats::npy::write_npy(dir.path().join("narrow.npy"), &narrow).unwrap();
     pd(&dir)
         .args(["score", "narrow.npy", "--reference", "ref"])
         .assert()

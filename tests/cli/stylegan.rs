@@ -4,7 +4,7 @@ use crate::pickle;
 use crate::support::{bytes_of, digits_zip, generator_fixture, pd, pixels, run, write_latents};
 use predicates::prelude::*;
 use predicates::str::contains;
-use pseudo_density::formats::read_state_dict;
+use pseudo_density::internals::formats::read_state_dict;
 use serde_json::json;
 use std::fs;
 use tempfile::TempDir;

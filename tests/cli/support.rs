@@ -4,8 +4,8 @@ pub use crate::paths::{generator_fixture, project};
 
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
-use pseudo_density::formats::StateDict;
-use pseudo_density::formats::npy::write_npy;
+use pseudo_density::internals::formats::StateDict;
+use pseudo_density::internals::formats::npy::write_npy;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

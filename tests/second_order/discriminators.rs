@@ -3,7 +3,7 @@
 use crate::paths::generator_fixture;
 use crate::support::keep_graphs;
 use candle_core::{DType, Device, Tensor};
-use pseudo_density::generate::{
+use pseudo_density::internals::generate::{
     Discriminator, ForwardOptions, GeneratorRequest, Mode, initialise_discriminator, load_discriminator,
 };
 

@@ -2,9 +2,9 @@
 
 use crate::support::keep_graphs;
 use candle_core::{DType, Device, Tensor};
-use pseudo_density::finetune::{PathLength, PathLengthConfig, Paths, check_layers};
-use pseudo_density::generate::{ForwardOptions, Generator, GeneratorRequest, Mode, initialise};
-use pseudo_density::remedy::Remedy;
+use pseudo_density::Remedy;
+use pseudo_density::internals::finetune::{PathLength, PathLengthConfig, Paths, check_layers};
+use pseudo_density::internals::generate::{ForwardOptions, Generator, GeneratorRequest, Mode, initialise};
 
 const CONFIG: &str = r#"{"family": "stylegan2", "generator": {"z_dim": 6, "w_dim": 6, "img_channels": 1, "channels": [6, 4],
     "mapping": {"num_layers": 2}}}"#;

@@ -2,8 +2,8 @@
 
 use crate::support::*;
 use candle_core::DType;
-use pseudo_density::finetune::{GanConfig, GanTrainer, PathLengthConfig, R1};
-use pseudo_density::generate::ImageShape;
+use pseudo_density::internals::finetune::{GanConfig, GanTrainer, PathLengthConfig, R1};
+use pseudo_density::internals::generate::ImageShape;
 
 /// With classes, and groups of minibatch standard deviation that both ranks have two of.
 const STYLEGAN2: &str = r#"{"family": "stylegan2",

@@ -2,8 +2,8 @@
 
 use crate::support::keep_graphs;
 use candle_core::{DType, Device, Tensor};
-use pseudo_density::finetune::r1_penalty;
-use pseudo_density::generate::{ForwardOptions, GeneratorRequest, Mode, initialise_discriminator};
+use pseudo_density::internals::finetune::r1_penalty;
+use pseudo_density::internals::generate::{ForwardOptions, GeneratorRequest, Mode, initialise_discriminator};
 
 /// Of D(x) = w . x + b the gradient is w for every image: R1 is gamma / 2 |w|^2, and its gradient gamma w.
 #[test]

@@ -3,20 +3,20 @@
 use crate::paths::project;
 use crate::support::*;
 use candle_core::{DType, Device, Tensor, Var};
-use pseudo_density::candidates::DensityScorer;
-use pseudo_density::density::Rule;
-use pseudo_density::extract::{ExtractorRequest, LoadedExtractor};
-use pseudo_density::finetune::{
+use pseudo_density::Silent;
+use pseudo_density::internals::candidates::DensityScorer;
+use pseudo_density::internals::density::Rule;
+use pseudo_density::internals::extract::{ExtractorRequest, LoadedExtractor};
+use pseudo_density::internals::finetune::{
     DiffusionConfig, DiffusionTrainer, GanConfig, GanTrainer, Rejection, Schedule, Sheet, finetune_run, run,
     run_worker,
 };
-use pseudo_density::generate::ImageShape;
-use pseudo_density::ops::activation::Activation;
-use pseudo_density::ops::all_reduce::{self, Reducer};
-use pseudo_density::ops::batch_norm::{batch_norm, batch_statistics};
-use pseudo_density::progress::Silent;
-use pseudo_density::reference::{DensityBy, Reference};
-use pseudo_density::runs::{Opened, RunDir};
+use pseudo_density::internals::generate::ImageShape;
+use pseudo_density::internals::ops::activation::Activation;
+use pseudo_density::internals::ops::all_reduce::{self, Reducer};
+use pseudo_density::internals::ops::batch_norm::{batch_norm, batch_statistics};
+use pseudo_density::internals::reference::{DensityBy, Reference};
+use pseudo_density::internals::runs::{Opened, RunDir};
 use serde_json::Map;
 use std::fs;
 use std::path::Path;

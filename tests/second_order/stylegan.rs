@@ -4,9 +4,9 @@
 use crate::paths::generator_fixture;
 use crate::support::keep_graphs;
 use candle_core::{DType, Device, Tensor, Var};
-use pseudo_density::finetune::r1_penalty;
-use pseudo_density::formats::{HostTensor, StateDict, TensorData, read_state_dict};
-use pseudo_density::generate::{ForwardOptions, GeneratorRequest, Mode, load_discriminator};
+use pseudo_density::internals::finetune::r1_penalty;
+use pseudo_density::internals::formats::{HostTensor, StateDict, TensorData, read_state_dict};
+use pseudo_density::internals::generate::{ForwardOptions, GeneratorRequest, Mode, load_discriminator};
 
 fn expected(io: &StateDict, name: &str) -> Tensor {
     match io.get(name) {

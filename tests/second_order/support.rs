@@ -2,18 +2,18 @@
 
 use crate::paths::project;
 use candle_core::{DType, Device, Tensor};
-use pseudo_density::finetune::{
+use pseudo_density::Silent;
+use pseudo_density::internals::finetune::{
     EmaConfig, GanNetworks, MEMORY_BYTES, RealBatches, RealImages, SECOND_ORDER_VARIABLE, Scalars, Trainer,
     WeightedRows, check_second_order,
 };
-use pseudo_density::generate::{
+use pseudo_density::internals::generate::{
     GanLoss, Generator, GeneratorRequest, ImageShape, initialise, initialise_discriminator,
 };
-use pseudo_density::images::{Fit, ImageSet};
-use pseudo_density::ops::all_reduce::AllReduce;
-use pseudo_density::progress::Silent;
-use pseudo_density::train::AdamConfig;
-use pseudo_density::train::collective::{Collective, Ranks, single};
+use pseudo_density::internals::images::{Fit, ImageSet};
+use pseudo_density::internals::ops::all_reduce::AllReduce;
+use pseudo_density::internals::train::AdamConfig;
+use pseudo_density::internals::train::collective::{Collective, Ranks, single};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once};

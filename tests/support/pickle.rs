@@ -1,6 +1,6 @@
 //! Pickles of networks as the official programs lay them out: a dict of module objects, storages inside as bytes of torch's legacy format.
 
-use pseudo_density::formats::{HostTensor, StateDict, TensorData};
+use pseudo_density::internals::formats::{HostTensor, StateDict, TensorData};
 use serde_json::Value;
 
 /// A network to be pickled.

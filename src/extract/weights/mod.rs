@@ -31,14 +31,6 @@ pub fn list() -> Result<Vec<CachedWeights>> {
     Cache::from_env()?.list()
 }
 
-/// The cached weights of an extractor; `None` if they were not fetched.
-///
-/// # Errors
-/// As [`Cache::from_env`].
-pub fn path(name: &str) -> Result<Option<PathBuf>> {
-    Ok(Cache::from_env()?.path(name))
-}
-
 /// The weights file to use for an extractor: the one given, else the one in the user's cache.
 ///
 /// # Errors

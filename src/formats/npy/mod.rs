@@ -7,10 +7,10 @@ mod npz;
 mod rows;
 mod write;
 
-pub use header::{Header, read_header};
+pub use header::read_header;
 pub use npz::{read_npz_f64, write_npz_f64};
 pub use rows::NpyRows;
-pub use write::{NpyElement, NpyWriter, write_npy};
+pub use write::{NpyWriter, write_npy};
 
 use super::element::{allocate, element_count};
 use crate::error::{Error, Result};

@@ -100,6 +100,7 @@ impl NpyWriter {
     }
 
     /// Rows written so far.
+    #[cfg(test)]
     pub fn rows(&self) -> usize {
         self.rows
     }

@@ -9,8 +9,8 @@ mod machine;
 mod value;
 
 pub use error::PickleError;
-pub use machine::{MAX_STEPS, parse};
-pub use value::{Object, Pickle, Ref, Value};
+pub use machine::parse;
+pub use value::{Pickle, Ref, Value};
 
 #[cfg(test)]
 mod tests;

@@ -1,3 +1,4 @@
+use super::machine::MAX_STEPS;
 use super::*;
 use proptest::prelude::*;
 

@@ -152,15 +152,6 @@ pub fn write_table(path: impl AsRef<Path>, table: &Table) -> Result<()> {
     file.commit()
 }
 
-/// Writes a table to a stream, standard output for one; a closed pipe is left to the caller.
-///
-/// # Errors
-/// Whatever `out` returns.
-pub fn write_table_to(out: &mut dyn Write, format: &dyn TableFormat, table: &Table) -> io::Result<()> {
-    format.write(table, out)?;
-    out.flush()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,7 +169,7 @@ mod tests {
 
     pub(super) fn written(name: &str, table: &Table) -> Vec<u8> {
         let mut out = Vec::new();
-        write_table_to(&mut out, format_named(name).unwrap(), table).unwrap();
+        format_named(name).unwrap().write(table, &mut out).unwrap();
         out
     }
 

@@ -9,11 +9,12 @@ use super::official::describe;
 use crate::formats::torch::ModuleDescription;
 use crate::formats::{StateDict, TensorData, read_state_dict};
 use crate::generate::config::Config;
+use crate::generate::family::Role;
 use crate::generate::options::{ForwardOptions, Mode};
 use crate::generate::test_support::{fixture, relative, values};
 use crate::generate::traits::Generator;
 use crate::generate::variables::{Builder, Variables};
-use crate::generate::{GeneratorRequest, Role, load};
+use crate::generate::{GeneratorRequest, load};
 use candle_core::{DType, Device, Tensor, Var};
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,7 @@
 //! StyleGAN2 and StyleGAN3 against NVIDIA's programs, from snapshots laid out as these write them.
 
+use super::super::config::Config;
+use super::super::family::Role;
 use super::super::test_support::{Expected, fixture, relative, values};
 use super::super::*;
 use super::mapping::Mapping;

@@ -5,6 +5,7 @@ use crate::extract::Identity;
 use crate::metrics::comparison::{FeatureSet, Options};
 use crate::metrics::statistics::Statistics;
 use crate::progress::Progress;
+use crate::reference::row_name;
 use ndarray::ArcArray2;
 
 /// A real or generated set.
@@ -31,6 +32,13 @@ pub enum SetContent {
 }
 
 impl EvaluationSet {
+    /// A set of features `[N, D]` that another program made.
+    pub fn of_features(name: &str, features: ArcArray2<f32>) -> Self {
+        let paths = (0..features.nrows()).map(row_name).collect();
+        let identity = Identity::external(features.ncols(), false);
+        Self { name: name.to_owned(), content: SetContent::Features { features, paths, identity } }
+    }
+
     /// What the features were made with, where that is known.
     pub fn identity(&self) -> Option<&Identity> {
         match &self.content {
