@@ -11,7 +11,7 @@ use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
 /// Cargo features of this build that decide where it can compute.
-pub const COMPILED_FEATURES: &[&str] = &[
+pub(crate) const COMPILED_FEATURES: &[&str] = &[
     #[cfg(feature = "cuda")]
     "cuda",
     #[cfg(feature = "cudnn")]
@@ -23,7 +23,7 @@ pub const COMPILED_FEATURES: &[&str] = &[
 ];
 
 /// Whether this build knows CUDA at all.
-pub const HAS_CUDA: bool = cfg!(feature = "cuda");
+pub(crate) const HAS_CUDA: bool = cfg!(feature = "cuda");
 
 /// What a user asks for: `auto`, `cpu`, `cuda` or `cuda:N`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -124,7 +124,7 @@ impl Precision {
 }
 
 /// In one sentence, whether CUDA can be used here, and on what.
-pub fn cuda_state() -> String {
+pub(crate) fn cuda_state() -> String {
     if !HAS_CUDA {
         return "not compiled in; everything runs on the processor".into();
     }
@@ -138,7 +138,7 @@ pub fn cuda_state() -> String {
 }
 
 /// For a person: `cpu`, or `cuda:0`.
-pub fn describe(device: &Device) -> String {
+pub(crate) fn describe(device: &Device) -> String {
     match device.location() {
         candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
         _ => "cpu".into(),
@@ -165,7 +165,7 @@ thread_local! {
 
 /// Whether a panic of this thread is about to become the reason why a device cannot be used. The bindings of CUDA panic where a
 /// library is missing; the panic hook of a program can leave out the message then.
-pub fn panic_is_a_reason() -> bool {
+pub(crate) fn panic_is_a_reason() -> bool {
     PANIC_IS_A_REASON.get()
 }
 

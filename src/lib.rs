@@ -126,7 +126,7 @@
 //!
 //! A module uses only modules in its own row or below.
 
-#![warn(missing_docs)]
+#![warn(missing_docs, unreachable_pub)]
 
 mod candidates;
 #[cfg(feature = "cli")]

@@ -30,7 +30,7 @@ impl Progress for Silent {
 }
 
 /// Reports nothing and stops when the other one does: for a short step within one that is reported already.
-pub struct Unreported<'a>(pub &'a dyn Progress);
+pub(crate) struct Unreported<'a>(pub &'a dyn Progress);
 
 impl Progress for Unreported<'_> {
     fn start(&self, _: &str, _: u64, _: &'static str) {}
@@ -46,7 +46,7 @@ impl Progress for Unreported<'_> {
 ///
 /// # Errors
 /// [`Error::Interrupted`], with `hint` as its remedy: what is kept.
-pub fn check_stop(progress: &dyn Progress, hint: impl Fn() -> String) -> Result<()> {
+pub(crate) fn check_stop(progress: &dyn Progress, hint: impl Fn() -> String) -> Result<()> {
     match progress.stop_requested() {
         true => Err(Error::Interrupted { remedy: hint().into() }),
         false => Ok(()),

@@ -11,7 +11,7 @@ use candle_core::{Device, Var};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 
 /// A density of features. A row's density and gradient depend on no other row.
-pub trait Density: Sync {
+pub(crate) trait Density: Sync {
     /// The density of each row of `features` `[B, D]`, `[B]`.
     ///
     /// # Errors
@@ -160,7 +160,7 @@ impl BoundedPredictor {
 
 /// The gradient of the pseudo density at `feature` `[D]` for fixed `neighbors`: `-n rho / d_K * mean_j (f - x_j) / |f - x_j|`.
 /// A neighbour at distance 0 adds nothing: its distance has no slope there.
-pub fn knn_gradient(
+pub(super) fn knn_gradient(
     feature: ArrayView1<f64>,
     neighbors: &[ArrayView1<f32>],
     model: &PseudoDensity,
@@ -262,16 +262,19 @@ mod tests {
 
     #[test]
     fn no_predicted_density_is_below_the_lowest_real_one_and_the_gradient_still_points_somewhere() {
-        let (density, _) = reference(DensityBy::Predictor, Duplicates::Keep);
-        let lowest = density.scorer().distribution().sorted()[0];
-        // Far away in all directions, in some of which the regression goes on falling.
-        let far = Array2::from_shape_fn((16, 4), |(i, j)| if i >> j & 1 == 0 { 200.0f32 } else { -200.0 });
-        let (values, gradients) = density.densities_and_gradients(far.mapv(f64::from).view()).unwrap();
-        assert!(values.iter().all(|&rho| rho >= lowest));
-        let raw = density.predictor.as_ref().unwrap().predictor.predict_rows(far.view()).unwrap();
-        let bounded: Vec<usize> = (0..raw.len()).filter(|&i| f64::from(raw[i]) < lowest).collect();
-        assert!(!bounded.is_empty(), "no prediction falls below {lowest}");
-        assert!(bounded.iter().all(|&i| gradients.row(i).iter().any(|g| *g != 0.0)));
+        let (density, features) = reference(DensityBy::Predictor, Duplicates::Keep);
+        let predictor = density.predictor.as_ref().unwrap().predictor.clone();
+        let raw = predictor.predict_rows(features.view()).unwrap();
+        let mut sorted = raw.clone();
+        sorted.sort_by(f32::total_cmp);
+        // A bound that half of the predictions are below.
+        let bounded = BoundedPredictor { predictor, lowest: sorted[sorted.len() / 2].into() };
+        let densities = bounded.densities(features.view()).unwrap();
+        let gradients = bounded.gradients(features.view()).unwrap();
+        for ((raw, density), gradient) in raw.iter().zip(densities).zip(gradients.outer_iter()) {
+            assert_eq!(density, f64::from(*raw).max(bounded.lowest));
+            assert!(gradient.iter().any(|g| *g != 0.0));
+        }
     }
 
     #[test]

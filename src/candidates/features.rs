@@ -13,7 +13,7 @@ use std::ops::Range;
 ///
 /// # Errors
 /// [`Error::Data`] naming the first row whose features are not finite; what the network returns.
-pub fn features_of<I>(extractor: &LoadedExtractor, images: &[I]) -> Result<Array2<f32>>
+pub(crate) fn features_of<I>(extractor: &LoadedExtractor, images: &[I]) -> Result<Array2<f32>>
 where
     I: Borrow<RgbImage> + Sync,
 {
@@ -61,7 +61,7 @@ pub fn features_of_candidates(
 ///
 /// # Errors
 /// [`Error::Data`] if their widths differ.
-pub fn join_rows(parts: &[Array2<f32>]) -> Result<Array2<f32>> {
+pub(crate) fn join_rows(parts: &[Array2<f32>]) -> Result<Array2<f32>> {
     let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
     concatenate(Axis(0), &views).map_err(|e| Error::data(format!("features do not fit each other: {e}"), ""))
 }

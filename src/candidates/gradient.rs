@@ -15,7 +15,7 @@ use std::cell::Cell;
 
 /// Images of latents with what was measured of them, a row each.
 #[derive(Debug, Clone)]
-pub struct Evaluation {
+pub(crate) struct Evaluation {
     /// The images, as they are written.
     pub images: Vec<RgbImage>,
     /// Features of the written images, `[B, D]`.
@@ -28,7 +28,7 @@ pub struct Evaluation {
 ///
 /// # Errors
 /// [`Error::Data`] naming the first image that is not finite; what generator, extractor or density return.
-pub fn evaluate(
+pub(crate) fn evaluate(
     generator: &dyn Generator,
     extractor: &LoadedExtractor,
     density: &dyn Density,
@@ -47,7 +47,7 @@ pub fn evaluate(
 ///
 /// # Errors
 /// [`Error::Usage`] if generator or extractor give no gradient; as [`evaluate`].
-pub fn evaluate_with_gradient(
+pub(crate) fn evaluate_with_gradient(
     generator: &dyn Generator,
     extractor: &LoadedExtractor,
     density: &dyn Density,

@@ -17,16 +17,19 @@ mod render;
 mod scorer;
 mod source;
 
-pub use density::{Density, ReferenceDensity};
-pub use features::{features_of, features_of_candidates, join_rows};
+pub(crate) use density::Density;
+pub use density::ReferenceDensity;
+pub use features::features_of_candidates;
+pub(crate) use features::{features_of, join_rows};
 pub use generator_source::GeneratorSource;
-pub use gradient::{Evaluation, evaluate, evaluate_with_gradient};
-pub use image::CandidateImage;
+pub(crate) use gradient::evaluate_with_gradient;
+pub(crate) use gradient::{Evaluation, evaluate};
+pub(crate) use image::CandidateImage;
 pub use latents::{LatentBatch, LatentOrigin, LatentSource};
-pub use pool_source::PoolSource;
-pub use record::{CandidateRecord, CandidateScores, candidate_table, read_candidate_table};
-pub use render::render;
+pub(crate) use pool_source::PoolSource;
+pub(crate) use record::{CandidateRecord, CandidateScores, candidate_table, read_candidate_table};
+pub(crate) use render::render;
 pub use scorer::DensityScorer;
-pub use source::{CandidateSource, each_image_once};
+pub(crate) use source::{CandidateSource, each_image_once};
 #[cfg(test)]
-pub use source::{Deliver, Delivered};
+pub(crate) use source::{Deliver, Delivered};

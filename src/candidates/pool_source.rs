@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 /// Those images of a set that are candidates.
-pub struct PoolSource<'a> {
+pub(crate) struct PoolSource<'a> {
     set: &'a ImageSet,
     /// What the set was opened by, for messages.
     place: PathBuf,
@@ -20,7 +20,7 @@ pub struct PoolSource<'a> {
 
 impl<'a> PoolSource<'a> {
     /// The images of `set`, which was opened by the path `place`, that are called `paths`.
-    pub fn new(set: &'a ImageSet, place: impl Into<PathBuf>, paths: &'a [String]) -> Self {
+    pub(crate) fn new(set: &'a ImageSet, place: impl Into<PathBuf>, paths: &'a [String]) -> Self {
         let numbers = (0..set.len()).map(|number| (set.path(number), number)).collect();
         Self { set, place: place.into(), paths, numbers }
     }

@@ -68,20 +68,20 @@ impl CandidateScores {
 
 /// The columns of [`candidate_table`].
 mod column {
-    pub const NAME: &str = "name";
-    pub const SEED: &str = "seed";
-    pub const KEY: &str = "key";
-    pub const CLASS: &str = "class";
-    pub const PROMPT: &str = "prompt";
-    pub const NEAREST: &str = "nearest";
-    pub const PREDICTED: &str = "predicted_density";
+    pub(super) const NAME: &str = "name";
+    pub(super) const SEED: &str = "seed";
+    pub(super) const KEY: &str = "key";
+    pub(super) const CLASS: &str = "class";
+    pub(super) const PROMPT: &str = "prompt";
+    pub(super) const NEAREST: &str = "nearest";
+    pub(super) const PREDICTED: &str = "predicted_density";
 }
 
 /// A row for each candidate, with its scores where there are any; `reference_paths` name the nearest real images.
 ///
 /// # Errors
 /// If the lengths do not fit.
-pub fn candidate_table(
+pub(crate) fn candidate_table(
     records: Vec<CandidateRecord>,
     scores: Option<CandidateScores>,
     reference_paths: &[String],
@@ -119,7 +119,7 @@ pub fn candidate_table(
 ///
 /// # Errors
 /// [`Error::Malformed`] if it is no such table, or a name leads out of its directory.
-pub fn read_candidate_table(
+pub(crate) fn read_candidate_table(
     path: &Path,
     scored: bool,
     number: &mut dyn FnMut(&str) -> u32,

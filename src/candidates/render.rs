@@ -9,7 +9,7 @@ use candle_core::Tensor;
 ///
 /// # Errors
 /// [`Error::Data`] for an image that is not finite; what the generator returns.
-pub fn render(
+pub(crate) fn render(
     generator: &dyn Generator,
     latents: &Tensor,
     conditions: &ForwardOptions,
@@ -21,7 +21,7 @@ pub fn render(
 ///
 /// # Errors
 /// [`Error::Data`] if a value is not finite, or there are neither one nor three channels.
-pub fn quantize(images: &Tensor, quantization: Quantization) -> Result<Vec<RgbImage>> {
+pub(super) fn quantize(images: &Tensor, quantization: Quantization) -> Result<Vec<RgbImage>> {
     let (_, channels, height, width) = images.dims4()?;
     if channels != 1 && channels != 3 {
         return Err(Error::data(format!("images of {channels} channels are neither gray nor colour"), ""));

@@ -16,7 +16,7 @@ pub struct Delivered {
 }
 
 /// Takes images as they become available, several at a time.
-pub type Deliver<'a> = dyn FnMut(Vec<Delivered>) -> Result<()> + 'a;
+pub(crate) type Deliver<'a> = dyn FnMut(Vec<Delivered>) -> Result<()> + 'a;
 
 /// Candidates, numbered from 0: a generator with its latents, or images that exist already. Whatever else a source is (another program,
 /// images in memory), it needs to know a record of each candidate and to deliver its image. The same number always gives the same
@@ -51,7 +51,7 @@ pub trait CandidateSource {
 ///
 /// # Errors
 /// [`Error::Data`] if an image is missing, comes twice or was not asked for; what the source and `take` return.
-pub fn each_image_once(
+pub(crate) fn each_image_once(
     source: &dyn CandidateSource,
     range: Range<usize>,
     take: &mut dyn FnMut(Vec<(usize, CandidateImage)>) -> Result<()>,

@@ -7,12 +7,12 @@ use crate::sampling::WeightRecord;
 use clap::Args;
 
 /// Draws for each kept image on average, where weights have no acceptance of their own.
-pub const BUDGET: f64 = 4.0;
+pub(super) const BUDGET: f64 = 4.0;
 
 /// How images are weighed.
 #[derive(Args)]
 #[command(next_help_heading = "Weights")]
-pub struct BiasArgs {
+pub(super) struct BiasArgs {
     /// What to steer the output towards [default: none]
     #[arg(long, value_parser = presets::of_sampling())]
     bias: Option<Preset>,
@@ -32,7 +32,7 @@ pub struct BiasArgs {
 
 impl BiasArgs {
     /// Whether images are weighed at all.
-    pub fn weighs(&self) -> bool {
+    pub(super) fn weighs(&self) -> bool {
         self.choice().is_some()
     }
 
@@ -45,7 +45,7 @@ impl BiasArgs {
     }
 
     /// Rule and budget with all numbers; `None` if everything is kept. `intrinsic_dimension` is the reference's.
-    pub fn weights(
+    pub(super) fn weights(
         &self,
         budget: Option<f64>,
         intrinsic_dimension: Option<f64>,

@@ -28,13 +28,13 @@ const DIGEST_LENGTH: usize = 16;
 const BATCH: usize = 32;
 
 /// Where the demonstration lies.
-pub struct Bundled {
+pub(super) struct Bundled {
     root: PathBuf,
 }
 
 impl Bundled {
     /// Lays it out in the cache, unless it is there, and says so. `missing` are the flags that would have named one's own.
-    pub fn open(what: &str, missing: &str, terminal: &Terminal) -> Result<Self> {
+    pub(super) fn open(what: &str, missing: &str, terminal: &Terminal) -> Result<Self> {
         terminal
             .say(&format!("using the demonstration that pd carries ({what}); {missing} to work on your own"));
         let bundled = Self::place()?;
@@ -44,7 +44,7 @@ impl Bundled {
     }
 
     /// Takes the place of generator and reference where neither is named.
-    pub fn stand_in(
+    pub(super) fn stand_in(
         generator: &mut GeneratorArgs,
         reference: &mut Option<PathBuf>,
         terminal: &Terminal,
@@ -70,17 +70,17 @@ impl Bundled {
     }
 
     /// 1 797 images of digits.
-    pub fn images(&self) -> PathBuf {
+    pub(super) fn images(&self) -> PathBuf {
         self.root.join("digits.zip")
     }
 
     /// A generator of digits, with its discriminator.
-    pub fn generator(&self) -> PathBuf {
+    pub(super) fn generator(&self) -> PathBuf {
         self.root.join("generator")
     }
 
     /// The indexed reference of the digits; made on first use.
-    pub fn reference(&self, terminal: &Terminal) -> Result<PathBuf> {
+    pub(super) fn reference(&self, terminal: &Terminal) -> Result<PathBuf> {
         let extractor = LoadedExtractor::load(&ExtractorRequest::default())?;
         // Another version of the extractor makes another reference.
         let digest = sha256(extractor.identity().describe().as_bytes());
@@ -107,7 +107,7 @@ impl Bundled {
     }
 
     /// The images that a directory's real side was made of, where that was the demonstration.
-    pub fn images_behind(dir: &Path, terminal: &Terminal) -> Option<ImageSet> {
+    pub(super) fn images_behind(dir: &Path, terminal: &Terminal) -> Option<ImageSet> {
         let bundled = Self::place().ok().filter(|bundled| bundled.images().is_file())?;
         let set = ImageSet::open(&bundled.images(), terminal).ok()?;
         let is_it = match Reference::open(dir) {
@@ -128,12 +128,12 @@ impl Bundled {
 }
 
 /// Writes the digits, an archive.
-pub fn write_digits(to: &Path) -> Result<()> {
+pub(super) fn write_digits(to: &Path) -> Result<()> {
     write_once(to, DIGITS)
 }
 
 /// Writes the generator directory.
-pub fn write_generator(to: &Path) -> Result<()> {
+pub(super) fn write_generator(to: &Path) -> Result<()> {
     GENERATOR.iter().try_for_each(|(name, bytes)| write_once(&to.join(name), bytes))
 }
 

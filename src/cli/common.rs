@@ -18,7 +18,7 @@ use std::path::PathBuf;
 /// How a command runs; nothing here changes a result but for the rounding of another device.
 #[derive(Args)]
 #[command(next_help_heading = "Running")]
-pub struct RunArgs {
+pub(super) struct RunArgs {
     /// Number of threads [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -35,17 +35,17 @@ pub struct RunArgs {
 
 impl RunArgs {
     /// Leaves the talking to another process.
-    pub fn hush(&mut self) {
+    pub(super) fn hush(&mut self) {
         self.quiet = true;
     }
 
     /// Runs beside other processes of this machine, as the one of this number.
-    pub fn beside_others(&mut self, local: usize) {
+    pub(super) fn beside_others(&mut self, local: usize) {
         self.device = self.device.of_process(local);
     }
 
     /// Sets up the threads, the terminal and the device.
-    pub fn start(&self) -> Result<Terminal> {
+    pub(super) fn start(&self) -> Result<Terminal> {
         if let Some(threads) = self.threads {
             rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global().map_err(|e| {
                 Error::usage(format!("cannot start {threads} threads: {e}"), "use fewer --threads")
@@ -63,7 +63,7 @@ impl RunArgs {
 /// How images are read and turned into features.
 #[derive(Args)]
 #[command(next_help_heading = "Features")]
-pub struct ExtractorArgs {
+pub(super) struct ExtractorArgs {
     /// Network that turns images into features (`pd weights list` shows all), or an .onnx file [default: tiny, or the reference's]
     #[arg(long, value_name = "NAME", value_parser = similar::extractor)]
     extractor: Option<String>,
@@ -107,7 +107,7 @@ pub struct ExtractorArgs {
 
 impl ExtractorArgs {
     /// What the library is asked for, to compute on `device`.
-    pub fn request(&self, device: &Device) -> ExtractorRequest {
+    pub(super) fn request(&self, device: &Device) -> ExtractorRequest {
         ExtractorRequest {
             name: self.extractor.clone(),
             weights: self.weights.clone(),
@@ -126,13 +126,13 @@ impl ExtractorArgs {
     }
 
     /// How images are embedded.
-    pub fn embed_options(&self) -> EmbedOptions {
+    pub(super) fn embed_options(&self) -> EmbedOptions {
         EmbedOptions { batch: self.batch.into(), strict: self.strict }
     }
 
     /// # Errors
     /// If an option was given that only makes sense for images.
-    pub fn refuse_for_features(&self) -> Result<()> {
+    pub(super) fn refuse_for_features(&self) -> Result<()> {
         let given = [
             ("--extractor", self.extractor.is_some()),
             ("--weights", self.weights.is_some()),
@@ -157,7 +157,7 @@ impl ExtractorArgs {
 
     /// # Errors
     /// If `--key` was given for images.
-    pub fn refuse_key(&self) -> Result<()> {
+    pub(super) fn refuse_key(&self) -> Result<()> {
         match self.key {
             Some(_) => Err(Error::usage(
                 "--key names an array of a features file, but the input is images",
@@ -171,7 +171,7 @@ impl ExtractorArgs {
 /// How densities are computed.
 #[derive(Args)]
 #[command(next_help_heading = "Pseudo density")]
-pub struct DensityArgs {
+pub(super) struct DensityArgs {
     /// Number K of nearest neighbours
     #[arg(long, value_name = "K", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     k: u32,
@@ -190,7 +190,7 @@ pub struct DensityArgs {
 }
 
 /// Reads `--shard`.
-pub fn shard(text: &str) -> std::result::Result<ShardRequest, String> {
+pub(super) fn shard(text: &str) -> std::result::Result<ShardRequest, String> {
     text.parse().map_err(|e: Error| hint(&e).unwrap_or_default())
 }
 
@@ -203,7 +203,7 @@ fn positive(text: &str) -> std::result::Result<f64, String> {
 
 impl DensityArgs {
     /// What the library is asked for.
-    pub fn options(&self) -> ScoreOptions {
+    pub(super) fn options(&self) -> ScoreOptions {
         ScoreOptions {
             k: self.k as usize,
             exponent: self.exponent,

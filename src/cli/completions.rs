@@ -18,13 +18,13 @@ const PROGRAM: &str = "pd";
 Examples:
   pd completions bash > ~/.local/share/bash-completion/completions/pd
   pd completions zsh > ~/.zfunc/_pd")]
-pub struct Completions {
+pub(super) struct Completions {
     /// Shell
     shell: Shell,
 }
 
 impl Completions {
-    pub fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         let mut text = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), PROGRAM, &mut text);
         output::print(&String::from_utf8_lossy(&text))
@@ -37,14 +37,14 @@ impl Completions {
 Examples:
   pd man ~/.local/share/man/man1 && man pd-score
   pd man man/")]
-pub struct Man {
+pub(super) struct Man {
     /// Directory to write pd.1, pd-score.1, … into; created if it does not exist
     #[arg(value_name = "DIR")]
     directory: PathBuf,
 }
 
 impl Man {
-    pub fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         fs::create_dir_all(&self.directory).map_err(Error::io("create", &self.directory))?;
         let mut command = Cli::command().disable_help_subcommand(true);
         command.build();

@@ -24,7 +24,7 @@ use std::time::Instant;
 Examples:
   pd demo
   pd demo -o /tmp/demo")]
-pub struct Demo {
+pub(super) struct Demo {
     /// Directory to write everything into, including report.html
     #[arg(long, short, value_name = "DIR", default_value = "demo")]
     output: PathBuf,
@@ -46,7 +46,7 @@ const METRICS: [&str; 3] = ["precision", "recall", "fd"];
 const REWEIGHT: [&str; 3] = ["match", "fidelity", "diversity"];
 
 impl Demo {
-    pub fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         allow_second_order();
         let mut run = DemoRun::begin(&self.output, self.quiet)?;
         run.score()?;

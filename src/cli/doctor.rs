@@ -33,7 +33,7 @@ or portable. Results stay the same to the bit, only the time changes.
 Examples:
   pd doctor
   pd doctor --json")]
-pub struct Doctor {
+pub(super) struct Doctor {
     /// Print the findings as one JSON object
     #[arg(long)]
     json: bool,
@@ -92,7 +92,7 @@ struct Problem {
 }
 
 impl Doctor {
-    pub fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         let report = examine();
         output::print(&if self.json { report.json()? } else { report.text() })?;
         let Some(first) = report.problems.first() else { return Ok(()) };

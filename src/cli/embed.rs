@@ -20,7 +20,7 @@ use std::path::PathBuf;
 Examples:
   pd embed photos/ -o ref/
   pd embed images.zip --extractor resnet50 --shard 3/16 -o ref/")]
-pub struct Embed {
+pub(super) struct Embed {
     /// Images: a directory (searched recursively), .zip, .tar or image file; or a features file (.npy, .npz, .safetensors)
     #[arg(value_name = "IMAGES")]
     images: PathBuf,
@@ -37,7 +37,7 @@ pub struct Embed {
 }
 
 impl Embed {
-    pub fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         let terminal = self.run.start()?;
         let manifest = if is_features_file(&self.images) {
             self.extractor.refuse_for_features()?;

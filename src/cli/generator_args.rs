@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// Which generator, and what it makes images from.
 #[derive(Args)]
 #[command(next_help_heading = "Generator")]
-pub struct GeneratorArgs {
+pub(super) struct GeneratorArgs {
     /// Generator directory (config.json and safetensors), diffusers pipeline, or weights file
     #[arg(long, value_name = "G")]
     generator: Option<PathBuf>,
@@ -63,7 +63,7 @@ enum NoiseChoice {
 }
 
 /// The reference of a command that needs one.
-pub fn named(reference: Option<&Path>) -> Result<&Path> {
+pub(super) fn named(reference: Option<&Path>) -> Result<&Path> {
     reference.ok_or_else(|| {
         Error::usage(
             "no reference was named",
@@ -74,7 +74,7 @@ pub fn named(reference: Option<&Path>) -> Result<&Path> {
 
 impl GeneratorArgs {
     /// What the library is asked for beside the path, to compute on `device`.
-    pub fn request(&self, device: &Device) -> GeneratorRequest {
+    pub(super) fn request(&self, device: &Device) -> GeneratorRequest {
         GeneratorRequest {
             arch: self.arch.clone(),
             config: self.config.clone(),
@@ -85,17 +85,17 @@ impl GeneratorArgs {
     }
 
     /// Whether a generator was named.
-    pub fn is_named(&self) -> bool {
+    pub(super) fn is_named(&self) -> bool {
         self.generator.is_some()
     }
 
     /// Takes this generator, where none was named.
-    pub fn take(&mut self, generator: PathBuf) {
+    pub(super) fn take(&mut self, generator: PathBuf) {
         self.generator.get_or_insert(generator);
     }
 
     /// Reads the generator.
-    pub fn open(&self, device: &Device) -> Result<Box<dyn Generator>> {
+    pub(super) fn open(&self, device: &Device) -> Result<Box<dyn Generator>> {
         match &self.generator {
             Some(path) => generate::load(path, &self.request(device)),
             None => Err(Error::usage(
@@ -111,7 +111,7 @@ impl GeneratorArgs {
     }
 
     /// The latents that were named, or those of `default_seeds`. Images of a file's rows are called by `prefix` and the row.
-    pub fn latents(
+    pub(super) fn latents(
         &self,
         generator: &dyn Generator,
         default_seeds: &Seeds,
@@ -143,7 +143,7 @@ impl GeneratorArgs {
     }
 
     /// The latents that candidates are made of: each seed or row is one.
-    pub fn candidate_latents(
+    pub(super) fn candidate_latents(
         &self,
         generator: &dyn Generator,
         default_seeds: &Seeds,
@@ -159,17 +159,21 @@ impl GeneratorArgs {
     }
 
     /// Whether candidates were named one by one.
-    pub fn lists_candidates(&self) -> bool {
+    pub(super) fn lists_candidates(&self) -> bool {
         self.seeds.is_some() || self.latents.is_some()
     }
 
     /// Where the generator is, for commands that are printed.
-    pub fn shown(&self) -> String {
+    pub(super) fn shown(&self) -> String {
         self.generator.as_ref().map_or("G".into(), |path| path.display().to_string())
     }
 
     /// What of these arguments decides results, without a path in it: for a record of the run. `default_seeds` as in [`Self::latents`].
-    pub fn describe(&self, generator: &dyn Generator, default_seeds: &Seeds) -> Result<serde_json::Value> {
+    pub(super) fn describe(
+        &self,
+        generator: &dyn Generator,
+        default_seeds: &Seeds,
+    ) -> Result<serde_json::Value> {
         let noise = self.noise_mode.to_possible_value().map(|value| value.get_name().to_owned());
         Ok(serde_json::json!({
             "family": generator.info().family,

@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::remedy::Remedy;
 
 /// The hint for an error; `None` where nothing is known.
-pub fn hint(error: &Error) -> Option<String> {
+pub(super) fn hint(error: &Error) -> Option<String> {
     Some(match error.remedy()? {
         Remedy::None => return None,
         Remedy::Advice(words) => words.clone(),

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 Examples:
   pd index ref/
   pd index ref/ --index exact --shard 3/16")]
-pub struct Index {
+pub(super) struct Index {
     /// Reference directory written by `pd embed`
     #[arg(value_name = "REF")]
     reference: PathBuf,
@@ -34,7 +34,7 @@ pub struct Index {
 }
 
 impl Index {
-    pub fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         let terminal = self.run.start()?;
         let mut reference = Reference::open(&self.reference)?;
         let options = IndexOptions { score: self.density.options(), predictor: !self.no_predictor };

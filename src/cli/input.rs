@@ -14,7 +14,7 @@ use ndarray::Array2;
 use std::path::Path;
 
 /// Features and what they belong to.
-pub struct Input {
+pub(super) struct Input {
     /// `[N, D]`
     pub features: Array2<f32>,
     /// `[N]`
@@ -29,7 +29,7 @@ pub struct Input {
 
 /// # Errors
 /// If none of `paths` is images, but an option says how images are turned into features.
-pub fn refuse_unused(paths: &[&Path], args: &ExtractorArgs) -> Result<()> {
+pub(super) fn refuse_unused(paths: &[&Path], args: &ExtractorArgs) -> Result<()> {
     if paths.iter().all(|path| is_features_file(path) || is_reference(path)) {
         args.refuse_for_features()?;
     }
@@ -37,7 +37,7 @@ pub fn refuse_unused(paths: &[&Path], args: &ExtractorArgs) -> Result<()> {
 }
 
 /// Reads `path`; with a reference, everything has to be made as it was.
-pub fn read(
+pub(super) fn read(
     path: &Path,
     args: &ExtractorArgs,
     reference: Option<&Reference>,
@@ -78,7 +78,7 @@ pub fn read(
 }
 
 /// Features of a file, checked and brought to unit length where asked.
-pub fn read_external(path: &Path, key: Option<&str>, normalize: bool) -> Result<Array2<f32>> {
+pub(super) fn read_external(path: &Path, key: Option<&str>, normalize: bool) -> Result<Array2<f32>> {
     let mut features = read_features(path, key)?;
     check_finite(features.view())?;
     if normalize {

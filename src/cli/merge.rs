@@ -21,7 +21,7 @@ use std::path::PathBuf;
 Examples:
   pd merge ref/
   sbatch --dependency=afterok:$ARRAY --wrap 'pd merge ref/'")]
-pub struct Merge {
+pub(super) struct Merge {
     /// Output directory of the `--shard` runs (it contains parts/)
     #[arg(value_name = "OUT")]
     out: PathBuf,
@@ -36,7 +36,7 @@ pub struct Merge {
 const RESULTS: [&str; 4] = ["manifest.json", "scores.csv", "eval.csv", "summary.json"];
 
 impl Merge {
-    pub fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         let terminal = self.run.start()?;
         // The shards themselves lock nothing: several processes make them at once.
         let _directory = self.out.is_dir().then(|| RunDir::locked(&self.out)).transpose()?;

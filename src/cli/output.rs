@@ -15,12 +15,12 @@ fn captured() -> MutexGuard<'static, Option<String>> {
 }
 
 /// Whether results are collected by [`capture`].
-pub fn is_captured() -> bool {
+pub(super) fn is_captured() -> bool {
     captured().is_some()
 }
 
 /// Runs a command within another one: what it prints is returned instead.
-pub fn capture(run: impl FnOnce() -> Result<()>) -> Result<String> {
+pub(super) fn capture(run: impl FnOnce() -> Result<()>) -> Result<String> {
     *captured() = Some(String::new());
     let done = run();
     let text = captured().take().unwrap_or_default();
@@ -28,7 +28,7 @@ pub fn capture(run: impl FnOnce() -> Result<()>) -> Result<String> {
 }
 
 /// Prints a result. A reader that has seen enough (`| head`) is no error.
-pub fn print(text: &str) -> Result<()> {
+pub(super) fn print(text: &str) -> Result<()> {
     if let Some(captured) = captured().as_mut() {
         captured.push_str(text);
         return Ok(());
@@ -44,17 +44,17 @@ pub fn print(text: &str) -> Result<()> {
 ///
 /// # Errors
 /// If it cannot be written as JSON.
-pub fn json_text(result: &impl Serialize) -> Result<String> {
+pub(super) fn json_text(result: &impl Serialize) -> Result<String> {
     serde_json::to_string_pretty(result).map(|text| text + "\n").map_err(not_json)
 }
 
 /// For `map_err` on what turns a result into JSON.
-pub fn not_json(error: serde_json::Error) -> Error {
+pub(super) fn not_json(error: serde_json::Error) -> Error {
     Error::data(format!("a result cannot be written as JSON: {error}"), "")
 }
 
 /// Checks before the work that a table can be written there.
-pub fn check_table_path(path: &Path) -> Result<()> {
+pub(super) fn check_table_path(path: &Path) -> Result<()> {
     format_of(path)?;
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !parent.is_dir() {
@@ -67,7 +67,7 @@ pub fn check_table_path(path: &Path) -> Result<()> {
 }
 
 /// Writes what was skipped beside a table: `scores.csv` gets `scores.skipped.csv`. `None` if nothing was.
-pub fn write_skipped_beside(path: &Path, skipped: &[Skipped]) -> Result<Option<PathBuf>> {
+pub(super) fn write_skipped_beside(path: &Path, skipped: &[Skipped]) -> Result<Option<PathBuf>> {
     if skipped.is_empty() {
         return Ok(None);
     }

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 Examples:
   pd perturb --generator g.pth --reference ref/ --bias diversity -o out/
   pd perturb --generator ddpm/ --reference ref/ --bias fidelity --eps 0.1,0.2")]
-pub struct Perturb {
+pub(super) struct Perturb {
     /// Reference directory, made by `pd embed` and `pd index` [default, if no --generator is named either: the built-in demonstration]
     #[arg(long, value_name = "REF")]
     reference: Option<PathBuf>,
@@ -86,7 +86,7 @@ const DEFAULT_SEEDS: (u32, u64) = (0, 16);
 const LATENT_ROW: &str = "latent";
 
 impl Perturb {
-    pub fn run(mut self) -> Result<()> {
+    pub(super) fn run(mut self) -> Result<()> {
         let terminal = self.run.start()?;
         Bundled::stand_in(&mut self.generator, &mut self.reference, &terminal)?;
         self.extractor.refuse_key()?;
@@ -159,7 +159,7 @@ fn summary(report: &Report, record: Value) -> Result<Value> {
 }
 
 /// Joins the parts in `out` to what one run writes.
-pub fn merge_perturb(out: &Path, parts: &[Part]) -> Result<Merged> {
+pub(super) fn merge_perturb(out: &Path, parts: &[Part]) -> Result<Merged> {
     merge_perturbed(out, parts, summary)
 }
 

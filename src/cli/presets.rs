@@ -4,7 +4,7 @@ use crate::density::{Preset, TwoLevelNumbers};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 /// Presets of `pd sample`.
-pub fn of_sampling() -> impl TypedValueParser<Value = Preset> {
+pub(super) fn of_sampling() -> impl TypedValueParser<Value = Preset> {
     parser(|preset| {
         let about = match preset {
             Preset::Fidelity => "Typical, realistic images",
@@ -20,7 +20,7 @@ pub fn of_sampling() -> impl TypedValueParser<Value = Preset> {
 }
 
 /// Presets of `pd finetune`.
-pub fn of_finetuning() -> impl TypedValueParser<Value = Preset> {
+pub(super) fn of_finetuning() -> impl TypedValueParser<Value = Preset> {
     parser(|preset| {
         let TwoLevelNumbers { weight, percentile } = preset.meaning().finetuning?;
         let about = if weight < 1.0 { "Towards the rare" } else { "Towards the typical" };
@@ -29,7 +29,7 @@ pub fn of_finetuning() -> impl TypedValueParser<Value = Preset> {
 }
 
 /// Presets of `pd perturb`.
-pub fn of_perturbation() -> impl TypedValueParser<Value = Preset> {
+pub(super) fn of_perturbation() -> impl TypedValueParser<Value = Preset> {
     parser(|preset| {
         let sign = preset.meaning().perturbation?;
         let about = match sign > 0.0 {

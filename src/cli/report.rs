@@ -19,7 +19,7 @@ use std::path::PathBuf;
 Examples:
   pd report ref/ --images photos/
   pd report pd-sample/ -o sample.html")]
-pub struct Report {
+pub(super) struct Report {
     /// Directory written by `pd embed` and `pd index`, or by sample, sweep, perturb or finetune
     #[arg(value_name = "PATH")]
     path: PathBuf,
@@ -39,7 +39,7 @@ pub struct Report {
 const FILE: &str = "report.html";
 
 impl Report {
-    pub fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         let terminal = self.run.start()?;
         let real = match &self.images {
             Some(path) => Pictures::of(ImageSet::open(path, &terminal)?),

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 Examples:
   pd score photos/ -o scores.csv
   pd score generated/ --reference ref/ -o scores.parquet")]
-pub struct Score {
+pub(super) struct Score {
     /// Images: a directory (searched recursively), .zip, .tar or image file; or a features file (.npy, .npz, .safetensors), or a reference directory [default: the built-in digits]
     #[arg(value_name = "IMAGES")]
     images: Option<PathBuf>,
@@ -55,7 +55,7 @@ const PHOTOGRAPH_SIDE: u32 = 128;
 const SHOWN_PAIRS: usize = 3;
 
 impl Score {
-    pub fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         let terminal = self.run.start()?;
         if let (Some(shard), Some(images), Some(reference), Some(out)) =
             (self.shard, &self.images, &self.reference, &self.output)

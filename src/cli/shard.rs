@@ -12,13 +12,13 @@ use std::path::Path;
 ///
 /// # Errors
 /// If the scheduler names none.
-pub fn resolve(request: ShardRequest) -> Result<Shard> {
+pub(super) fn resolve(request: ShardRequest) -> Result<Shard> {
     request.resolve(|name| std::env::var(name).ok())
 }
 
 /// # Errors
 /// If a shard of ready-made features is asked for: they are only copied.
-pub fn refuse_features(request: Option<ShardRequest>) -> Result<()> {
+pub(super) fn refuse_features(request: Option<ShardRequest>) -> Result<()> {
     match request {
         Some(_) => Err(Error::usage(
             "--shard cuts up images; features of another program are only copied",
@@ -29,7 +29,7 @@ pub fn refuse_features(request: Option<ShardRequest>) -> Result<()> {
 }
 
 /// Prints how many images the finished part holds, and the command that joins the parts.
-pub fn report(out: &Path, part: &Part, terminal: &Terminal, json: bool) -> Result<()> {
+pub(super) fn report(out: &Path, part: &Part, terminal: &Terminal, json: bool) -> Result<()> {
     let record = &part.record;
     if record.skipped > 0 {
         terminal.warn(&format!(

@@ -26,7 +26,7 @@ fn unknown(text: &str, known: &[&str], all: &str) -> String {
 }
 
 /// The value of `--extractor`.
-pub fn extractor(text: &str) -> Result<String, String> {
+pub(super) fn extractor(text: &str) -> Result<String, String> {
     if is_onnx(Path::new(text)) {
         return Ok(text.to_owned());
     }
@@ -35,7 +35,7 @@ pub fn extractor(text: &str) -> Result<String, String> {
 }
 
 /// The value of `--arch`.
-pub fn arch(text: &str) -> Result<String, String> {
+pub(super) fn arch(text: &str) -> Result<String, String> {
     let known: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
     name(text, &known, &format!("Known are {}", known.join(", ")))
 }
@@ -48,7 +48,7 @@ fn name(text: &str, known: &[&str], all: &str) -> Result<String, String> {
 }
 
 /// The value of `--rule`.
-pub fn rule(text: &str) -> Result<RuleChoice, String> {
+pub(super) fn rule(text: &str) -> Result<RuleChoice, String> {
     let all = "Known are two-level, power:B and ratio:B, with a number for B (2 towards fidelity, -2 towards diversity)";
     text.parse().map_err(|_| unknown(text, &RULES, all))
 }

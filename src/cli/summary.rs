@@ -13,7 +13,7 @@ const SHOWN: usize = 5;
 
 /// What a command that scores images has to say.
 #[derive(Serialize, Default)]
-pub struct Summary {
+pub(super) struct Summary {
     pub images: usize,
     pub extractor: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,7 +45,7 @@ pub struct Summary {
 
 /// One image of the summary.
 #[derive(Serialize)]
-pub struct Shown {
+pub(super) struct Shown {
     pub path: String,
     pub pseudo_density: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,7 +54,11 @@ pub struct Shown {
 }
 
 /// The most typical and the most unusual images, both from the extreme inwards; ties in row order.
-pub fn extremes(scores: &Scores, paths: &[String], reference_paths: &[String]) -> (Vec<Shown>, Vec<Shown>) {
+pub(super) fn extremes(
+    scores: &Scores,
+    paths: &[String],
+    reference_paths: &[String],
+) -> (Vec<Shown>, Vec<Shown>) {
     let mut rows: Vec<usize> = (0..paths.len()).filter(|&i| scores.pseudo_density[i].is_finite()).collect();
     rows.sort_by(|&a, &b| scores.pseudo_density[b].total_cmp(&scores.pseudo_density[a]).then(a.cmp(&b)));
     let shown = |row: &usize| Shown {
@@ -69,7 +73,7 @@ pub fn extremes(scores: &Scores, paths: &[String], reference_paths: &[String]) -
 }
 
 /// What was skipped, for [`Summary::skipped`].
-pub fn pairs(skipped: &[Skipped]) -> Vec<(String, String)> {
+pub(super) fn pairs(skipped: &[Skipped]) -> Vec<(String, String)> {
     skipped.iter().map(|s| (s.path.clone(), s.reason.clone())).collect()
 }
 
@@ -78,12 +82,12 @@ impl Summary {
     ///
     /// # Errors
     /// If it cannot be written as JSON.
-    pub fn json(&self) -> Result<String> {
+    pub(super) fn json(&self) -> Result<String> {
         output::json_text(self)
     }
 
     /// For a person.
-    pub fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let mut out = String::new();
         let _ = self.write_text(&mut out);
         out

@@ -20,7 +20,7 @@ const NAMED_SKIPPED: usize = 10;
 const TICK: Duration = Duration::from_millis(200);
 
 /// Progress on a terminal; and the device that the command computes on, which goes wherever the terminal goes.
-pub struct Terminal {
+pub(super) struct Terminal {
     quiet: bool,
     bars: bool,
     bar: Mutex<Option<ProgressBar>>,
@@ -29,19 +29,19 @@ pub struct Terminal {
 
 impl Terminal {
     /// Bars are drawn where stderr is a terminal. The command computes on the processor, unless [`Terminal::on`] says otherwise.
-    pub fn new(quiet: bool) -> Self {
+    pub(super) fn new(quiet: bool) -> Self {
         let bars = !quiet && std::io::stderr().is_terminal();
         // A command that runs within another one leaves it the talking.
         Self { quiet: quiet || output::is_captured(), bars, bar: Mutex::new(None), device: Device::Cpu }
     }
 
     /// The same for a command that computes on `device`.
-    pub fn on(self, device: Device) -> Self {
+    pub(super) fn on(self, device: Device) -> Self {
         Self { device, ..self }
     }
 
     /// Where the command computes.
-    pub fn device(&self) -> &Device {
+    pub(super) fn device(&self) -> &Device {
         &self.device
     }
 
@@ -50,7 +50,7 @@ impl Terminal {
     }
 
     /// A line on stderr, above the bar if there is one.
-    pub fn say(&self, line: &str) {
+    pub(super) fn say(&self, line: &str) {
         if self.quiet {
             return;
         }
@@ -61,7 +61,7 @@ impl Terminal {
     }
 
     /// Names inputs that could not be used.
-    pub fn report_skipped(&self, skipped: &[Skipped]) {
+    pub(super) fn report_skipped(&self, skipped: &[Skipped]) {
         for Skipped { path, reason } in skipped.iter().take(NAMED_SKIPPED) {
             self.say(&format!("skipped {path}: {reason}"));
         }
@@ -111,7 +111,7 @@ impl Progress for Terminal {
 }
 
 /// An error with its causes and what to do about it, written at once: of several ranks one may end the others meanwhile.
-pub fn complain(error: &Error) {
+pub(super) fn complain(error: &Error) {
     let mut text = format!("error: {error}\n");
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -134,7 +134,7 @@ const STOPPING: [i32; 2] = [consts::SIGINT, consts::SIGTERM];
 static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 /// Leaves out the messages of panics that the library turns into errors.
-pub fn hide_panics_that_are_reasons() {
+pub(super) fn hide_panics_that_are_reasons() {
     let hook = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
         if !panic_is_a_reason() {
@@ -144,7 +144,7 @@ pub fn hide_panics_that_are_reasons() {
 }
 
 /// The first signal asks for a stop at the next safe point, the second ends the process.
-pub fn handle_interrupts() -> Result<()> {
+pub(super) fn handle_interrupts() -> Result<()> {
     const INTERRUPTED: i32 = 130;
     for signal in STOPPING {
         // In this order: the first signal finds the flag not set yet.

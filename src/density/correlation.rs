@@ -1,7 +1,7 @@
 //! Rank correlation (Spearman 1904), with ties sharing their mean rank as `scipy.stats.spearmanr` has it.
 
 /// The rank of each value, 1 to N; equal values share the mean of their ranks.
-pub fn average_ranks(values: &[f64]) -> Vec<f64> {
+pub(super) fn average_ranks(values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_unstable_by(|&a, &b| values[a].total_cmp(&values[b]));
     let mut ranks = vec![0.0; values.len()];
@@ -19,7 +19,7 @@ pub fn average_ranks(values: &[f64]) -> Vec<f64> {
 ///
 /// # Panics
 /// If the sides differ in length.
-pub fn spearman(a: &[f64], b: &[f64]) -> Option<f64> {
+pub(crate) fn spearman(a: &[f64], b: &[f64]) -> Option<f64> {
     assert_eq!(a.len(), b.len(), "correlation of two lengths");
     pearson(&average_ranks(a), &average_ranks(b))
 }

@@ -9,7 +9,7 @@ use crate::neighbors::Neighbors;
 /// A neighbour at distance 0 is a copy and says nothing of the dimension: each row uses its neighbours above 0, and a
 /// row with fewer than two of them is left out.
 #[derive(Debug, Default)]
-pub struct IntrinsicDimension {
+pub(crate) struct IntrinsicDimension {
     /// Of `1/m`, over the rows that say something.
     sum: f64,
     rows: usize,
@@ -17,7 +17,7 @@ pub struct IntrinsicDimension {
 
 impl IntrinsicDimension {
     /// Takes the neighbours of further rows, at least two each.
-    pub fn add(&mut self, neighbors: &Neighbors) {
+    pub(crate) fn add(&mut self, neighbors: &Neighbors) {
         for distances in neighbors.distances.chunks_exact(neighbors.k.max(1)) {
             let copies = distances.partition_point(|d| *d == 0.0);
             if let [inner @ .., outer] = &distances[copies..]
@@ -31,7 +31,7 @@ impl IntrinsicDimension {
     }
 
     /// m; `None` if no row had two neighbours at different distances above 0.
-    pub fn estimate(&self) -> Option<f64> {
+    pub(crate) fn estimate(&self) -> Option<f64> {
         (self.sum > 0.0).then(|| self.rows as f64 / self.sum)
     }
 }

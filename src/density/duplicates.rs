@@ -22,7 +22,7 @@ const PAIRS_TOGETHER: usize = 1 << 14;
 ///
 /// # Errors
 /// [`Error::Data`] if there are fewer than two rows or a distance is not finite; what reading rows returns.
-pub fn median_pair_distance(features: &mut dyn FeatureRows, seed: u64) -> Result<f64> {
+pub(crate) fn median_pair_distance(features: &mut dyn FeatureRows, seed: u64) -> Result<f64> {
     let rows = features.dim().0;
     if rows < 2 {
         return Err(Error::data(format!("{rows} images make no pair"), "add images"));
@@ -62,7 +62,7 @@ fn distance(a: ArrayView1<f32>, b: ArrayView1<f32>) -> f64 {
 }
 
 /// The distance below which two rows are near-duplicates: a quarter of the median pair distance.
-pub fn near_duplicate_threshold(median_pair_distance: f64) -> f64 {
+pub(crate) fn near_duplicate_threshold(median_pair_distance: f64) -> f64 {
     NEAR_SHARE_OF_MEDIAN * median_pair_distance
 }
 
@@ -106,7 +106,7 @@ pub struct NearDuplicates {
 ///
 /// Memory is for the closest pairs, and for those of which only the lower row has come yet.
 #[derive(Debug)]
-pub struct NearDuplicateSearch {
+pub(crate) struct NearDuplicateSearch {
     threshold: f64,
     limit: usize,
     /// The row of the next list.
@@ -119,13 +119,13 @@ pub struct NearDuplicateSearch {
 
 impl NearDuplicateSearch {
     /// For pairs closer than `threshold`; the `limit` closest are listed.
-    pub fn new(threshold: f64, limit: usize) -> Self {
+    pub(crate) fn new(threshold: f64, limit: usize) -> Self {
         let (closest, awaited) = (BinaryHeap::new(), BinaryHeap::new());
         Self { threshold, limit, next: 0, closest, total: 0, awaited }
     }
 
     /// Takes the neighbours of the rows that follow those taken before.
-    pub fn add(&mut self, neighbors: &Neighbors) {
+    pub(crate) fn add(&mut self, neighbors: &Neighbors) {
         let mut listed_it: Vec<u32> = Vec::new();
         for q in 0..neighbors.len() {
             let row = self.next;
@@ -156,7 +156,7 @@ impl NearDuplicateSearch {
     }
 
     /// What was found.
-    pub fn finish(self) -> NearDuplicates {
+    pub(crate) fn finish(self) -> NearDuplicates {
         NearDuplicates { pairs: self.closest.into_sorted_vec(), total: self.total }
     }
 }

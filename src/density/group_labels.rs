@@ -13,7 +13,7 @@ const TOP: &str = ".";
 
 /// How images are put into groups: `folder`, or a table FILE.csv with the columns `path` and `group`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Grouping {
+pub(crate) enum Grouping {
     /// The folder an image lies in, with all of its path: `shoes/red` and `bags/red` are two groups.
     Folder,
     /// A CSV file with the columns `path` (as in the results) and `group`; others are passed over.
@@ -34,7 +34,7 @@ impl Grouping {
     /// # Errors
     /// [`Error::Io`] if the table cannot be read; [`Error::Malformed`] if it lacks a column, is damaged, names a path twice
     /// with different groups, or leaves out one of the paths.
-    pub fn labels<P: AsRef<str>>(&self, paths: &[P]) -> Result<Vec<String>> {
+    pub(crate) fn labels<P: AsRef<str>>(&self, paths: &[P]) -> Result<Vec<String>> {
         let file = match self {
             Grouping::Folder => {
                 return Ok(paths.iter().map(|p| parent_folder(p.as_ref()).to_string()).collect());
@@ -56,7 +56,7 @@ impl Grouping {
 }
 
 /// The folder of a `/`-separated relative path; `.` at the top.
-pub fn parent_folder(path: &str) -> &str {
+pub(crate) fn parent_folder(path: &str) -> &str {
     path.rsplit_once('/').map_or(TOP, |(folder, _)| folder)
 }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 /// The scores of one row within its group.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct RowScore {
+pub(crate) struct RowScore {
     /// Pseudo density; its mean over the group is 1.
     pub pseudo_density: f64,
     /// Share of the group at or below it, 0 to 100.
@@ -26,7 +26,7 @@ pub struct RowScore {
 
 /// A group that was scored.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ScoredGroup {
+pub(crate) struct ScoredGroup {
     /// Its name.
     pub name: String,
     /// The model of its densities.
@@ -35,7 +35,7 @@ pub struct ScoredGroup {
 
 /// A group that could not be scored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnscoredGroup {
+pub(crate) struct UnscoredGroup {
     /// Its name.
     pub name: String,
     /// How many rows it has.
@@ -46,7 +46,7 @@ pub struct UnscoredGroup {
 
 /// What [`score_groups`] found; groups are ordered by name.
 #[derive(Debug, Clone, PartialEq)]
-pub struct GroupScores {
+pub(crate) struct GroupScores {
     /// One entry per row of the set, `[N]`; `None` in a group that could not be scored.
     pub rows: Vec<Option<RowScore>>,
     /// The groups that were scored.
@@ -61,7 +61,7 @@ pub struct GroupScores {
 /// # Errors
 /// [`Error::Data`] if there is not one group per row, or no group could be scored; [`Error::Usage`] for `k` 0 or a senseless
 /// exponent; what `build` and the search return, except for data that a single group makes unusable.
-pub fn score_groups<'s, B>(
+pub(crate) fn score_groups<'s, B>(
     features: ArrayView2<f32>,
     groups: &'s [String],
     search: Search,

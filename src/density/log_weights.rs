@@ -2,7 +2,7 @@
 //! it stops to make sense.
 
 /// `ln(mean(exp(l)))` of weights given as logarithms; 0 where none is finite.
-pub fn log_mean_weight(log_weights: &[f64]) -> f64 {
+pub(crate) fn log_mean_weight(log_weights: &[f64]) -> f64 {
     let largest = log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     if !largest.is_finite() {
         return 0.0;
@@ -11,7 +11,7 @@ pub fn log_mean_weight(log_weights: &[f64]) -> f64 {
 }
 
 /// Sums of the weights up to each row, relative to the largest: what rows are drawn from by bisection.
-pub fn cumulative_weights(log_weights: &[f64]) -> Vec<f64> {
+pub(crate) fn cumulative_weights(log_weights: &[f64]) -> Vec<f64> {
     let largest = log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let mut sum = 0.0;
     log_weights
@@ -24,7 +24,7 @@ pub fn cumulative_weights(log_weights: &[f64]) -> Vec<f64> {
 }
 
 /// Effective sample size `(sum w)^2 / sum w^2` of weights given as logarithms: as many unweighted draws would be worth as much.
-pub fn effective_sample_size(log_weights: &[f64]) -> f64 {
+pub(crate) fn effective_sample_size(log_weights: &[f64]) -> f64 {
     let largest = log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     if !largest.is_finite() {
         return 0.0;

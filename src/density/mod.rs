@@ -24,7 +24,7 @@ mod duplicates;
 mod group_labels;
 mod groups;
 mod log_weights;
-pub mod predictor;
+pub(crate) mod predictor;
 mod preset;
 mod pseudo;
 mod quantiles;
@@ -33,17 +33,20 @@ mod rule;
 pub(crate) mod test_support;
 mod threshold;
 
-pub use correlation::spearman;
-pub use dimension::IntrinsicDimension;
-pub use duplicates::{
+pub(crate) use correlation::spearman;
+pub(crate) use dimension::IntrinsicDimension;
+pub(crate) use duplicates::{
     NearDuplicateSearch, NearDuplicates, Pair, median_pair_distance, near_duplicate_threshold,
 };
-pub use group_labels::{Grouping, parent_folder};
-pub use groups::score_groups;
-pub use log_weights::{cumulative_weights, effective_sample_size, log_mean_weight};
-pub use predictor::{DensityPredictor, PredictorQuality};
-pub use preset::{Preset, TwoLevelNumbers};
+pub(crate) use group_labels::{Grouping, parent_folder};
+pub(crate) use groups::score_groups;
+pub(crate) use log_weights::{cumulative_weights, effective_sample_size, log_mean_weight};
+pub use predictor::DensityPredictor;
+pub(crate) use predictor::PredictorQuality;
+pub use preset::Preset;
+pub(crate) use preset::TwoLevelNumbers;
 pub use pseudo::PseudoDensity;
-pub use quantiles::{Distribution, Quantiles, quantile_linear};
+pub use quantiles::Distribution;
+pub(crate) use quantiles::{Quantiles, quantile_linear};
 pub use rule::{Rule, RuleChoice};
 pub use threshold::Threshold;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// # Panics
 /// If there is no value.
-pub fn quantile_linear(sorted: &[f64], q: f64) -> f64 {
+pub(crate) fn quantile_linear(sorted: &[f64], q: f64) -> f64 {
     let position = q.clamp(0.0, 1.0) * (sorted.len() - 1) as f64;
     let below = position.floor() as usize;
     let share = position - below as f64;
@@ -21,7 +21,7 @@ pub fn quantile_linear(sorted: &[f64], q: f64) -> f64 {
 /// # Panics
 /// If there is no value.
 #[cfg(test)]
-pub fn quantile_published(sorted: &[f64], q: f64) -> f64 {
+pub(super) fn quantile_published(sorted: &[f64], q: f64) -> f64 {
     sorted[((q.clamp(0.0, 1.0) * sorted.len() as f64) as usize).min(sorted.len() - 1)]
 }
 

@@ -10,7 +10,7 @@ use safetensors::{Dtype, SafeTensors};
 use std::path::Path;
 
 /// The reference values of `tests/fixtures/metrics`.
-pub struct Fixture {
+pub(crate) struct Fixture {
     features: Vec<u8>,
     edge_inputs: Vec<u8>,
     per_sample: Vec<u8>,
@@ -18,7 +18,7 @@ pub struct Fixture {
 }
 
 impl Fixture {
-    pub fn load() -> Fixture {
+    pub(crate) fn load() -> Fixture {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/metrics");
         let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
         Fixture {
@@ -29,20 +29,20 @@ impl Fixture {
         }
     }
 
-    pub fn features(&self, name: &str) -> Array2<f32> {
+    pub(crate) fn features(&self, name: &str) -> Array2<f32> {
         matrix(&self.features, name)
     }
 
-    pub fn edge_input(&self, name: &str) -> Array2<f32> {
+    pub(crate) fn edge_input(&self, name: &str) -> Array2<f32> {
         matrix(&self.edge_inputs, name)
     }
 
-    pub fn per_sample(&self, name: &str) -> Vec<f64> {
+    pub(crate) fn per_sample(&self, name: &str) -> Vec<f64> {
         self.eight_bytes(name, Dtype::F64).into_iter().map(f64::from_le_bytes).collect()
     }
 
     /// Row numbers `[subsets, size]`.
-    pub fn rows(&self, name: &str) -> Vec<Vec<u32>> {
+    pub(crate) fn rows(&self, name: &str) -> Vec<Vec<u32>> {
         let file = SafeTensors::deserialize(&self.per_sample).unwrap();
         let size = file.tensor(name).unwrap().shape()[1];
         let rows: Vec<u32> =
@@ -61,11 +61,11 @@ impl Fixture {
         path.iter().fold(&self.expected, |value, key| &value[*key])
     }
 
-    pub fn number(&self, path: &[&str]) -> f64 {
+    pub(crate) fn number(&self, path: &[&str]) -> f64 {
         self.value(path).as_f64().unwrap()
     }
 
-    pub fn numbers(&self, path: &[&str]) -> Vec<f64> {
+    pub(crate) fn numbers(&self, path: &[&str]) -> Vec<f64> {
         self.value(path).as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
     }
 }
@@ -79,7 +79,7 @@ fn matrix(bytes: &[u8], name: &str) -> Array2<f32> {
 }
 
 /// Every distance, sorted: the plain second implementation of a neighbour index.
-pub struct BruteForce<'a>(pub ArrayView2<'a, f32>);
+pub(crate) struct BruteForce<'a>(pub ArrayView2<'a, f32>);
 
 impl NeighborIndex for BruteForce<'_> {
     fn search(
@@ -118,16 +118,16 @@ impl NeighborIndex for BruteForce<'_> {
     }
 }
 
-pub fn brute_force_self(features: &Array2<f32>, k: usize) -> Neighbors {
+pub(crate) fn brute_force_self(features: &Array2<f32>, k: usize) -> Neighbors {
     BruteForce(features.view()).search_self(Search { k, skip_zero: false }, &Silent).unwrap()
 }
 
-pub fn brute_force(features: &Array2<f32>, queries: &Array2<f32>, k: usize) -> Neighbors {
+pub(crate) fn brute_force(features: &Array2<f32>, queries: &Array2<f32>, k: usize) -> Neighbors {
     BruteForce(features.view()).search(queries.view(), None, Search { k, skip_zero: false }, &Silent).unwrap()
 }
 
 /// Independent standard normal values (Box and Muller), `[rows, columns]`.
-pub fn gaussian(rows: usize, columns: usize, rng: &mut ChaCha8Rng) -> Array2<f32> {
+pub(crate) fn gaussian(rows: usize, columns: usize, rng: &mut ChaCha8Rng) -> Array2<f32> {
     Array2::from_shape_simple_fn((rows, columns), || {
         let (u, v): (f64, f64) = (1.0 - rng.random::<f64>(), rng.random());
         ((-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()) as f32
@@ -135,7 +135,7 @@ pub fn gaussian(rows: usize, columns: usize, rng: &mut ChaCha8Rng) -> Array2<f32
 }
 
 #[track_caller]
-pub fn assert_close(found: &[f64], expected: &[f64], relative: f64) {
+pub(crate) fn assert_close(found: &[f64], expected: &[f64], relative: f64) {
     assert_eq!(found.len(), expected.len());
     for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
         assert!(

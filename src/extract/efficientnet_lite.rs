@@ -211,7 +211,7 @@ impl Block {
 }
 
 /// The maps of four depths, as ProjectedGAN's discriminator sees them: after stages 1, 2, 4 and 6 of an EfficientNet-Lite of any size.
-pub struct LitePyramid {
+pub(crate) struct LitePyramid {
     trunk: Trunk,
     channels: [usize; 4],
 }
@@ -224,7 +224,7 @@ impl LitePyramid {
     ///
     /// # Errors
     /// [`crate::Error::Malformed`] naming the first tensor that does not fit.
-    pub fn new(parameters: &Parameters) -> Result<Self> {
+    pub(crate) fn new(parameters: &Parameters) -> Result<Self> {
         let trunk = Trunk::new(parameters, Naming::Timm, true)?;
         let channels = Self::TAKEN.map(|s| {
             let last = trunk.stages.get(s).and_then(|blocks| blocks.last());
@@ -234,7 +234,7 @@ impl LitePyramid {
     }
 
     /// Channels of the maps, the largest map first.
-    pub fn channels(&self) -> [usize; 4] {
+    pub(crate) fn channels(&self) -> [usize; 4] {
         self.channels
     }
 
@@ -242,7 +242,7 @@ impl LitePyramid {
     ///
     /// # Errors
     /// If the images have another number of channels.
-    pub fn forward(&self, images: &Tensor) -> Result<Vec<Tensor>> {
+    pub(crate) fn forward(&self, images: &Tensor) -> Result<Vec<Tensor>> {
         let mut x = self.trunk.stem.forward(images)?;
         let mut maps = Vec::new();
         for (s, blocks) in self.trunk.stages.iter().enumerate() {

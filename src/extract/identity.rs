@@ -6,7 +6,7 @@ use crate::images::Preprocessing;
 use serde::{Deserialize, Serialize};
 
 /// The name of features that another program made.
-pub const EXTERNAL: &str = "external";
+pub(super) const EXTERNAL: &str = "external";
 
 /// What features were made with. Features of different identities cannot be compared.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -338,7 +338,7 @@ pub(super) fn matrix<T>(values: Vec<T>, rows: usize, width: usize) -> Result<Arr
 }
 
 /// Puts each row on the unit sphere; a row of zeros stays.
-pub fn normalize_rows(features: &mut Array2<f32>) {
+pub(crate) fn normalize_rows(features: &mut Array2<f32>) {
     for mut row in features.outer_iter_mut() {
         let norm = row.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt();
         if norm > 0.0 {

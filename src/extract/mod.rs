@@ -23,16 +23,18 @@ mod tests;
 pub mod tiny;
 mod vgg;
 mod vision_transformer;
-pub mod weights;
+pub(crate) mod weights;
 
-pub use efficientnet_lite::LitePyramid;
-pub use gradient::FeatureGradient;
+pub(crate) use efficientnet_lite::LitePyramid;
+pub(crate) use gradient::FeatureGradient;
 pub(crate) use gradient::without_gradient;
-pub use identity::Identity;
-pub use loaded::{ExtractorRequest, LoadedExtractor, normalize_rows};
-pub use onnx::{OnnxRequest, is_onnx};
-pub use parameters::{FileParameters, ParameterSource, Parameters};
-pub use preprocess::preprocess;
+pub(crate) use identity::Identity;
+pub(crate) use loaded::normalize_rows;
+pub use loaded::{ExtractorRequest, LoadedExtractor};
+pub(crate) use onnx::{OnnxRequest, is_onnx};
+pub(crate) use parameters::FileParameters;
+pub use parameters::{ParameterSource, Parameters};
+pub(crate) use preprocess::preprocess;
 
 use crate::error::{Error, Result};
 use crate::images::{Alpha, Color, Filter, Fit, Preprocessing};
@@ -80,7 +82,7 @@ const fn published(
 }
 
 /// Every architecture that `--extractor` knows; the first is the default.
-pub const ARCHITECTURES: &[Architecture] = &[
+pub(crate) const ARCHITECTURES: &[Architecture] = &[
     Architecture {
         embedded: Some(tiny::WEIGHTS),
         ..published(

@@ -28,7 +28,7 @@ pub trait ParameterSource {
 }
 
 /// The tensors of a weights file.
-pub struct FileParameters {
+pub(crate) struct FileParameters {
     /// The file, for messages.
     pub path: PathBuf,
     /// For messages: the architecture that is being built.
@@ -42,7 +42,7 @@ impl FileParameters {
     ///
     /// # Errors
     /// As [`read_state_dict`].
-    pub fn read(name: &str, path: &Path) -> Result<Self> {
+    pub(crate) fn read(name: &str, path: &Path) -> Result<Self> {
         let mut tensors = HashMap::new();
         for (tensor_name, HostTensor { shape, data }) in read_state_dict(path)? {
             if let TensorData::F32(values) = data {

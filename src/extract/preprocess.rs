@@ -13,7 +13,7 @@ const LUMA: [f64; 3] = [19_595.0 / 65_536.0, 38_470.0 / 65_536.0, 7_471.0 / 65_5
 ///
 /// # Errors
 /// If the images are no batch of three channels or have no pixels.
-pub fn preprocess(preprocessing: &Preprocessing, images: &Tensor) -> Result<Tensor> {
+pub(crate) fn preprocess(preprocessing: &Preprocessing, images: &Tensor) -> Result<Tensor> {
     Ok(on_tensor(preprocessing, images)?)
 }
 

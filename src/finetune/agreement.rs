@@ -4,7 +4,7 @@ use crate::train::collective::Collective;
 
 /// What a rank has in mind after a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub(super) enum Next {
     /// Another step.
     Step,
     /// To leave the run as it is: a signal has come.
@@ -14,7 +14,7 @@ pub enum Next {
 }
 
 /// What all ranks do: the end, if one has come to it, else a stop, if one was asked for it.
-pub fn agree(ranks: &dyn Collective, wish: Next) -> Next {
+pub(super) fn agree(ranks: &dyn Collective, wish: Next) -> Next {
     let mut votes = [Next::End, Next::Stop].map(|next| f64::from(u8::from(wish == next)));
     ranks.all_reduce_sum_f64(&mut votes);
     match votes {

@@ -78,7 +78,7 @@ pub struct Rejection {
 }
 
 /// Latents of a step, with the draws that they took.
-pub struct Accepted {
+pub(super) struct Accepted {
     /// The latents.
     pub batch: Batch,
     /// Draws for each accepted latent.
@@ -93,7 +93,7 @@ const ROUNDS: u64 = 1 << 16;
 ///
 /// # Errors
 /// [`Error::Data`] if acceptance needs more draws than allowed.
-pub fn latents(
+pub(super) fn latents(
     generator: &dyn Generator,
     real: &RealBatches,
     rejection: Option<&Rejection>,
@@ -189,7 +189,7 @@ fn candidates(generator: &dyn Generator, real: &RealBatches, item: u64, count: u
 }
 
 /// Standard normal numbers of this shape for each image, from a stream of its own.
-pub fn normals_of_images(seed: u64, purpose: Purpose, images: &[u64], shape: &[usize]) -> Vec<f32> {
+pub(super) fn normals_of_images(seed: u64, purpose: Purpose, images: &[u64], shape: &[usize]) -> Vec<f32> {
     let each = shape.iter().product();
     images
         .iter()
@@ -201,7 +201,7 @@ pub fn normals_of_images(seed: u64, purpose: Purpose, images: &[u64], shape: &[u
 ///
 /// # Errors
 /// What candle's operations return.
-pub fn fixed_latents(
+pub(super) fn fixed_latents(
     generator: &dyn Generator,
     seed: u64,
     purpose: Purpose,

@@ -146,7 +146,7 @@ impl RealImages {
 }
 
 /// Which images of a batch are mirrored: each with probability 1/2 if asked for.
-pub fn mirrors(seed: u64, step: u64, count: usize, mirror: bool) -> Vec<bool> {
+pub(super) fn mirrors(seed: u64, step: u64, count: usize, mirror: bool) -> Vec<bool> {
     let mut rng = keyed(seed, Purpose::Mirror, step);
     (0..count).map(|_| mirror && rng.random::<bool>()).collect()
 }

@@ -13,7 +13,7 @@ const BATCH: usize = 64;
 
 /// Where the densities of the training images came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// Read from the reference, which was made of the same images.
     Reference,
     /// Computed against the reference.
@@ -24,7 +24,7 @@ pub enum Origin {
 ///
 /// # Errors
 /// [`Error::Malformed`] if the reference is damaged or not indexed; what the extractor returns.
-pub fn densities(
+pub(crate) fn densities(
     images: &RealImages,
     reference: &Reference,
     extractor: impl FnOnce() -> Result<LoadedExtractor>,

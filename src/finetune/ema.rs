@@ -27,7 +27,7 @@ impl EmaConfig {
 ///
 /// # Errors
 /// [`Error::Usage`] if they are not of one network.
-pub fn update_ema(ema: &Variables, generator: &Variables, decay: f64) -> Result<()> {
+pub(super) fn update_ema(ema: &Variables, generator: &Variables, decay: f64) -> Result<()> {
     let another = || Error::usage("the running average is of another network", "");
     let (mut to, mut from) = (ema.parameters(), generator.parameters());
     loop {

@@ -24,7 +24,7 @@ pub struct Evaluator<'p> {
 }
 
 /// The column that is watched for the best; it is called FID only in the 2015 Inception's space.
-pub const DISTANCE: &str = "fd";
+pub(super) const DISTANCE: &str = "fd";
 
 impl<'p> Evaluator<'p> {
     /// Evaluates `images` generated images in the space of the reference. What the first evaluation prepares of the reference is

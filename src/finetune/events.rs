@@ -15,7 +15,7 @@ const NAME: &str = "events.out.tfevents.0.pd";
 const VERSION: &str = "brain.Event:2";
 
 /// An event file that grows.
-pub struct EventFile {
+pub(super) struct EventFile {
     path: PathBuf,
     file: File,
 }
@@ -25,7 +25,7 @@ impl EventFile {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn create(directory: &Path) -> Result<Self> {
+    pub(super) fn create(directory: &Path) -> Result<Self> {
         let path = directory.join(NAME);
         let file = File::create(&path).map_err(Error::io("create", &path))?;
         let mut events = Self { path, file };
@@ -39,7 +39,7 @@ impl EventFile {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn append(&mut self, step: u64, scalars: &[(String, f64)]) -> Result<()> {
+    pub(super) fn append(&mut self, step: u64, scalars: &[(String, f64)]) -> Result<()> {
         self.write(&scalar_event(step, scalars))
     }
 

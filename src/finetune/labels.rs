@@ -22,7 +22,7 @@ struct Dataset {
 /// # Errors
 /// [`Error::Malformed`] if the label file is damaged, leaves out an image or names a class beyond `count`; [`Error::Data`] if there
 /// is none and there are not exactly `count` folders.
-pub fn classes(data: &Path, paths: &[String], count: usize) -> Result<Vec<u32>> {
+pub(crate) fn classes(data: &Path, paths: &[String], count: usize) -> Result<Vec<u32>> {
     let Some(text) = read(data)? else { return by_folder(paths, count) };
     let file = data.join(FILE);
     let wrong =

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 const FILE: &str = "log.jsonl";
 
 /// The log of a run.
-pub struct Log {
+pub(super) struct Log {
     path: PathBuf,
     file: File,
     events: EventFile,
@@ -24,7 +24,7 @@ impl Log {
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Malformed`] for a line within the kept part that is no JSON object.
-    pub fn open(directory: &Path, resumed: Option<u64>) -> Result<Self> {
+    pub(super) fn open(directory: &Path, resumed: Option<u64>) -> Result<Self> {
         let path = directory.join(FILE);
         let text = match fs::read_to_string(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
@@ -52,7 +52,7 @@ impl Log {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn append(&mut self, step: u64, batch: usize, scalars: &[(&'static str, f64)]) -> Result<()> {
+    pub(super) fn append(&mut self, step: u64, batch: usize, scalars: &[(&'static str, f64)]) -> Result<()> {
         const IMAGES_PER_KIMG: f64 = 1000.0;
         let mut line = Map::new();
         line.insert("step".into(), step.into());
@@ -65,7 +65,7 @@ impl Log {
     }
 
     /// The values of a column so far, with their steps.
-    pub fn column(&self, name: &str) -> Vec<(u64, f64)> {
+    pub(super) fn column(&self, name: &str) -> Vec<(u64, f64)> {
         let value = |line: &Map<String, Value>| Some((step_of(line), line.get(name)?.as_f64()?));
         self.lines.iter().filter_map(value).collect()
     }

@@ -80,7 +80,7 @@ impl Mixing {
 ///
 /// # Errors
 /// What the generator returns.
-pub fn images_of(
+pub(super) fn images_of(
     generator: &dyn Generator,
     latents: &Tensor,
     mixing: Option<&Mixing>,

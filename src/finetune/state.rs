@@ -14,12 +14,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// The subcommand.
-pub const FINETUNE: &str = "finetune";
+pub(super) const FINETUNE: &str = "finetune";
 /// Where the state is kept.
 const STATE: &str = "state";
 const STATE_RECORD: &str = "state.json";
 /// The snapshot of the best evaluation.
-pub const BEST: &str = "snapshot-best";
+pub(super) const BEST: &str = "snapshot-best";
 
 /// What tells a run with these options (and digests of its inputs) from others: not its length, which may be another when it goes
 /// on, nor whether its architecture was given or found.
@@ -41,7 +41,7 @@ struct StateRecord {
 ///
 /// # Errors
 /// [`Error::Io`]; everything else in the run directory is as it was.
-pub fn save_snapshot(run: &RunDir, name: &str, trainer: &dyn Trainer) -> Result<()> {
+pub(super) fn save_snapshot(run: &RunDir, name: &str, trainer: &dyn Trainer) -> Result<()> {
     run.replace(Path::new(name), |directory| trainer.snapshot().save(directory))
 }
 
@@ -49,7 +49,7 @@ pub fn save_snapshot(run: &RunDir, name: &str, trainer: &dyn Trainer) -> Result<
 ///
 /// # Errors
 /// [`Error::Io`]; the older state is then still there.
-pub fn save_state(run: &RunDir, step: u64, trainer: &mut dyn Trainer) -> Result<()> {
+pub(super) fn save_state(run: &RunDir, step: u64, trainer: &mut dyn Trainer) -> Result<()> {
     let states = run.path().join(STATE);
     fs::create_dir_all(&states).map_err(Error::io("create", &states))?;
     run.replace(&Path::new(STATE).join(state_name(step)), |directory| {
@@ -73,7 +73,7 @@ pub fn save_state(run: &RunDir, step: u64, trainer: &mut dyn Trainer) -> Result<
 ///
 /// # Errors
 /// [`Error::Malformed`] if the state is damaged or of other networks.
-pub fn load_state(run: &RunDir, trainer: &mut dyn Trainer) -> Result<Option<u64>> {
+pub(super) fn load_state(run: &RunDir, trainer: &mut dyn Trainer) -> Result<Option<u64>> {
     let Some((step, directory)) = states_of(run)?.pop_last() else { return Ok(None) };
     let file = directory.join(STATE_RECORD);
     let hint = format!("remove {} to begin anew", run.path().join(STATE).display());
@@ -109,7 +109,7 @@ fn states_of(run: &RunDir) -> Result<BTreeMap<u64, PathBuf>> {
 }
 
 /// `snapshot-000600`.
-pub fn snapshot_name(step: u64) -> String {
+pub(crate) fn snapshot_name(step: u64) -> String {
     format!("snapshot-{step:06}")
 }
 

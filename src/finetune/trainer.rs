@@ -124,7 +124,7 @@ pub trait Trainer {
 }
 
 /// Each number becomes its mean over the ranks.
-pub fn mean_over_ranks(scalars: &mut Scalars, ranks: &dyn Collective) {
+pub(super) fn mean_over_ranks(scalars: &mut Scalars, ranks: &dyn Collective) {
     let mut values: Vec<f64> = scalars.iter().map(|(_, value)| *value).collect();
     ranks.all_reduce_mean_f64(&mut values);
     scalars.iter_mut().zip(values).for_each(|((_, value), mean)| *value = mean);

@@ -23,7 +23,7 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 ///
 /// # Errors
 /// [`Error::Io`] if it cannot be read.
-pub fn is_archive(source: &mut (impl Read + Seek), path: &Path) -> Result<bool> {
+pub(crate) fn is_archive(source: &mut (impl Read + Seek), path: &Path) -> Result<bool> {
     match kind(source, path)? {
         Some(Kind::Zip) => {
             let checkpoint = match ZipArchive::new(&mut *source) {
@@ -46,7 +46,7 @@ pub(crate) fn is_checkpoint_pickle(name: &str) -> bool {
 ///
 /// # Errors
 /// [`Error::Malformed`] if there is none, or several (all are named), or if it unfolds to far more than the archive holds.
-pub fn read_single_weights(source: impl Read + Seek, path: &Path) -> Result<(String, Vec<u8>)> {
+pub(crate) fn read_single_weights(source: impl Read + Seek, path: &Path) -> Result<(String, Vec<u8>)> {
     read_member(source, path, &|name| {
         let extension = Path::new(name).extension().and_then(|e| e.to_str()).unwrap_or_default();
         WEIGHTS_EXTENSIONS.contains(&extension.to_ascii_lowercase().as_str())
@@ -57,7 +57,7 @@ pub fn read_single_weights(source: impl Read + Seek, path: &Path) -> Result<(Str
 ///
 /// # Errors
 /// As [`read_single_weights`].
-pub fn read_member(
+pub(crate) fn read_member(
     mut source: impl Read + Seek,
     path: &Path,
     wanted: &dyn Fn(&str) -> bool,

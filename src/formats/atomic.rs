@@ -17,7 +17,7 @@ const BUFFER_BYTES: usize = 1 << 18;
 ///
 /// A target that exists and is not a regular file (a pipe, `/dev/stdout`) is written directly.
 #[derive(Debug)]
-pub struct AtomicFile {
+pub(crate) struct AtomicFile {
     writer: BufWriter<File>,
     temporary: Option<NamedTempFile>,
     target: PathBuf,
@@ -28,7 +28,7 @@ impl AtomicFile {
     ///
     /// # Errors
     /// [`Error::Io`] if nothing can be created in the directory of `path`.
-    pub fn create(path: impl AsRef<Path>) -> Result<Self> {
+    pub(crate) fn create(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
         if fs::metadata(&target).is_ok_and(|m| !m.is_file() && !m.is_dir()) {
@@ -59,12 +59,12 @@ impl AtomicFile {
     }
 
     /// The name the file will have.
-    pub fn target(&self) -> &Path {
+    pub(crate) fn target(&self) -> &Path {
         &self.target
     }
 
     /// The buffered writer behind it.
-    pub fn writer(&mut self) -> &mut BufWriter<File> {
+    pub(crate) fn writer(&mut self) -> &mut BufWriter<File> {
         &mut self.writer
     }
 
@@ -72,7 +72,7 @@ impl AtomicFile {
     ///
     /// # Errors
     /// [`Error::Io`]; the target is then as it was before.
-    pub fn commit(self) -> Result<()> {
+    pub(crate) fn commit(self) -> Result<()> {
         let AtomicFile { mut writer, temporary, target } = self;
         writer.flush().map_err(Error::io("write", &target))?;
         drop(writer);
@@ -105,7 +105,7 @@ impl Seek for AtomicFile {
 ///
 /// # Errors
 /// [`Error::Io`] with `path`, from creating, from `write` or from renaming.
-pub fn write_atomic(
+pub(crate) fn write_atomic(
     path: impl AsRef<Path>,
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> Result<()> {
@@ -119,7 +119,7 @@ pub fn write_atomic(
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
     match fs::remove_file(to) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", to)(e)),
         _ => {}
@@ -135,7 +135,7 @@ pub fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn remove_directory(path: &Path) -> Result<()> {
+pub(crate) fn remove_directory(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
         _ => Ok(()),
@@ -147,7 +147,7 @@ pub fn remove_directory(path: &Path) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn remove_directory_in_use(path: &Path) -> Result<()> {
+pub(crate) fn remove_directory_in_use(path: &Path) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let nameless = path.with_file_name(format!(".{name}.removed"));
     remove_directory(&nameless)?;

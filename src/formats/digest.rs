@@ -13,7 +13,7 @@ const CHUNK_BYTES: usize = 1 << 18;
 ///
 /// # Errors
 /// [`Error::Io`] if the file cannot be read.
-pub fn sha256_of_file(path: impl AsRef<Path>) -> Result<String> {
+pub(crate) fn sha256_of_file(path: impl AsRef<Path>) -> Result<String> {
     let path = path.as_ref();
     let mut file = File::open(path).map_err(Error::io("open", path))?;
     let mut hasher = Sha256::new();
@@ -28,7 +28,7 @@ pub fn sha256_of_file(path: impl AsRef<Path>) -> Result<String> {
 }
 
 /// SHA-256 of bytes in memory, as 64 lower-case hexadecimal digits.
-pub fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 

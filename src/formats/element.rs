@@ -15,14 +15,14 @@ const MAX_EXPANSION: u64 = 64;
 const FREE_EXPANSION: u64 = 64 << 20;
 
 /// How many bytes a file of `stored` bytes may unfold to before it is taken for a decompression bomb.
-pub fn expansion_limit(stored: u64) -> u64 {
+pub(crate) fn expansion_limit(stored: u64) -> u64 {
     stored.saturating_mul(MAX_EXPANSION).max(FREE_EXPANSION)
 }
 
 /// Type of an array's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub enum Element {
+pub(crate) enum Element {
     F16,
     BF16,
     F32,
@@ -41,7 +41,7 @@ pub enum Element {
 /// Order of the bytes of one element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub enum ByteOrder {
+pub(crate) enum ByteOrder {
     Little,
     Big,
 }
@@ -58,7 +58,7 @@ macro_rules! decode {
 
 impl Element {
     /// Bytes per element.
-    pub fn size(self) -> usize {
+    pub(crate) fn size(self) -> usize {
         match self {
             Element::I8 | Element::U8 | Element::Bool => 1,
             Element::F16 | Element::BF16 | Element::I16 | Element::U16 => 2,
@@ -68,12 +68,12 @@ impl Element {
     }
 
     /// Whether the elements are floating-point numbers.
-    pub fn is_float(self) -> bool {
+    pub(crate) fn is_float(self) -> bool {
         matches!(self, Element::F16 | Element::BF16 | Element::F32 | Element::F64)
     }
 
     /// Appends the elements in `bytes`, converted to the nearest float32. A part of an element at the end is left out.
-    pub fn extend_f32(self, bytes: &[u8], order: ByteOrder, out: &mut Vec<f32>) {
+    pub(crate) fn extend_f32(self, bytes: &[u8], order: ByteOrder, out: &mut Vec<f32>) {
         match self {
             Element::F16 => decode!(f16, bytes, order, out, f16::to_f32),
             Element::BF16 => decode!(bf16, bytes, order, out, bf16::to_f32),
@@ -92,7 +92,7 @@ impl Element {
 
     /// Appends the elements in `bytes` as integers: those of an integer type exactly (above `i64::MAX` the nearest),
     /// floating-point numbers towards zero. A part of an element at the end is left out.
-    pub fn extend_i64(self, bytes: &[u8], order: ByteOrder, out: &mut Vec<i64>) {
+    pub(crate) fn extend_i64(self, bytes: &[u8], order: ByteOrder, out: &mut Vec<i64>) {
         match self {
             Element::I8 => decode!(i8, bytes, order, out, i64::from),
             Element::I16 => decode!(i16, bytes, order, out, i64::from),
@@ -111,7 +111,7 @@ impl Element {
 
     /// Appends the elements in `bytes` as float64: every type but integers beyond 2^53 exactly. A part of an element at the end is
     /// left out.
-    pub fn extend_f64(self, bytes: &[u8], order: ByteOrder, out: &mut Vec<f64>) {
+    pub(crate) fn extend_f64(self, bytes: &[u8], order: ByteOrder, out: &mut Vec<f64>) {
         match self {
             Element::F64 => decode!(f64, bytes, order, out, |v| v),
             Element::I64 => decode!(i64, bytes, order, out, |v| v as f64),
@@ -130,7 +130,7 @@ impl Element {
     ///
     /// # Errors
     /// As [`Element::read_f32`].
-    pub fn read_f64(
+    pub(crate) fn read_f64(
         self,
         source: &mut impl Read,
         order: ByteOrder,
@@ -147,7 +147,7 @@ impl Element {
     ///
     /// # Errors
     /// [`Error::Malformed`] if the source ends early or the memory is not to be had, [`Error::Io`] if it cannot be read.
-    pub fn read_f32(
+    pub(crate) fn read_f32(
         self,
         source: &mut impl Read,
         order: ByteOrder,
@@ -163,7 +163,7 @@ impl Element {
     ///
     /// # Errors
     /// As [`Element::read_f32`].
-    pub fn read_i64(
+    pub(crate) fn read_i64(
         self,
         source: &mut impl Read,
         order: ByteOrder,
@@ -196,7 +196,7 @@ impl Element {
 }
 
 /// Number of elements of a shape, if it can be counted.
-pub fn element_count(shape: &[usize]) -> Option<usize> {
+pub(crate) fn element_count(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |count, &n| count.checked_mul(n))
 }
 
@@ -204,7 +204,7 @@ pub fn element_count(shape: &[usize]) -> Option<usize> {
 ///
 /// # Errors
 /// [`Error::Malformed`] if the memory is not to be had.
-pub fn allocate<T>(count: usize, path: &Path) -> Result<Vec<T>> {
+pub(crate) fn allocate<T>(count: usize, path: &Path) -> Result<Vec<T>> {
     let mut out = Vec::new();
     out.try_reserve_exact(count).map_err(|_| {
         Error::malformed(path, format!("no memory for the {count} elements of an array in it"), "")
@@ -216,7 +216,7 @@ pub fn allocate<T>(count: usize, path: &Path) -> Result<Vec<T>> {
 ///
 /// # Errors
 /// [`Error::Malformed`] if the source ends early, [`Error::Io`] if it cannot be read.
-pub fn read_exact(source: &mut impl Read, bytes: &mut [u8], path: &Path) -> Result<()> {
+pub(crate) fn read_exact(source: &mut impl Read, bytes: &mut [u8], path: &Path) -> Result<()> {
     source.read_exact(bytes).map_err(|e| match e.kind() {
         std::io::ErrorKind::UnexpectedEof => Error::malformed(path, "ends in the middle of its data", ""),
         std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput | std::io::ErrorKind::Other => {

@@ -51,7 +51,7 @@ fn numbered_parts(path: &Path) -> Vec<(usize, PathBuf)> {
 ///
 /// # Errors
 /// [`Error::Malformed`] if a part is missing.
-pub fn features_files(path: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn features_files(path: &Path) -> Result<Vec<PathBuf>> {
     let parts = numbered_parts(path);
     if parts.is_empty() {
         return Ok(vec![path.to_path_buf()]);
@@ -65,7 +65,7 @@ pub fn features_files(path: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Whether a path names a features file, by its extension, or a folder of part files.
-pub fn is_features_file(path: impl AsRef<Path>) -> bool {
+pub(crate) fn is_features_file(path: impl AsRef<Path>) -> bool {
     reader(path.as_ref()).is_some() || !numbered_parts(path.as_ref()).is_empty()
 }
 

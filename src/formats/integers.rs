@@ -7,7 +7,7 @@ use std::io::{self, Write};
 const BUFFER_BYTES: usize = 1 << 16;
 
 /// An unsigned integer of a file.
-pub trait Integer: Copy {
+pub(crate) trait Integer: Copy {
     /// Its name in safetensors.
     const DTYPE: Dtype;
 
@@ -43,7 +43,7 @@ integer!(u64, Dtype::U64);
 ///
 /// # Errors
 /// What `out` returns.
-pub fn write_integers<T: Integer>(
+pub(crate) fn write_integers<T: Integer>(
     out: &mut impl Write,
     values: impl IntoIterator<Item = T>,
 ) -> io::Result<()> {

@@ -10,7 +10,7 @@ const GAP: usize = 1 << 16;
 const TOGETHER: usize = 1 << 24;
 
 /// Rows `[N, D]` that are read when they are needed.
-pub trait FeatureRows {
+pub(crate) trait FeatureRows {
     /// N and D.
     fn dim(&self) -> (usize, usize);
 

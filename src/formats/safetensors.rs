@@ -21,7 +21,7 @@ const CHUNK_BYTES: usize = 1 << 16;
 
 /// An open safetensors file whose header has been checked.
 #[derive(Debug)]
-pub struct SafetensorsReader<'p, R> {
+pub(crate) struct SafetensorsReader<'p, R> {
     source: R,
     path: &'p Path,
     metadata: Metadata,
@@ -33,7 +33,7 @@ impl<'p, R: Read + Seek> SafetensorsReader<'p, R> {
     ///
     /// # Errors
     /// [`Error::Malformed`] if this is no safetensors file, or if its header does not account for exactly its bytes.
-    pub fn new(mut source: R, path: &'p Path) -> Result<Self> {
+    pub(crate) fn new(mut source: R, path: &'p Path) -> Result<Self> {
         let malformed = |reason: String| Error::malformed(path, reason, "copy or download it again");
         let length = source.seek(SeekFrom::End(0)).map_err(Error::io("read", path))?;
         source.rewind().map_err(Error::io("read", path))?;
@@ -62,7 +62,7 @@ impl<'p, R: Read + Seek> SafetensorsReader<'p, R> {
     }
 
     /// Names and shapes, in the order of the file.
-    pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+    pub(crate) fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         let names = self.metadata.offset_keys().into_iter();
         names
             .filter_map(|name| self.metadata.info(&name).map(|i| i.shape.clone()).map(|s| (name, s)))
@@ -90,7 +90,7 @@ impl<'p, R: Read + Seek> SafetensorsReader<'p, R> {
     ///
     /// # Errors
     /// [`Error::Malformed`] if there is none of this name, or of a type that is not read.
-    pub fn array(&mut self, name: &str) -> Result<ArrayD<f32>> {
+    pub(crate) fn array(&mut self, name: &str) -> Result<ArrayD<f32>> {
         let (element, count, shape) = self.seek_to(name)?;
         let data = element.read_f32(&mut self.source, ByteOrder::Little, count, self.path)?;
         ArrayD::from_shape_vec(IxDyn(&shape), data)
@@ -101,7 +101,7 @@ impl<'p, R: Read + Seek> SafetensorsReader<'p, R> {
     ///
     /// # Errors
     /// [`Error::Malformed`] if there is none of this name, type and number of dimensions.
-    pub fn integers<T: Integer>(&mut self, name: &str) -> Result<Vec<T>> {
+    pub(crate) fn integers<T: Integer>(&mut self, name: &str) -> Result<Vec<T>> {
         let (element, count, shape) = self.seek_to(name)?;
         if element_of(T::DTYPE) != Some(element) || shape.len() != 1 {
             let reason = format!("tensor `{name}` of shape {shape:?} is no list of {:?} numbers", T::DTYPE);
@@ -123,7 +123,7 @@ impl<'p, R: Read + Seek> SafetensorsReader<'p, R> {
     ///
     /// # Errors
     /// As [`SafetensorsReader::array`].
-    pub fn tensor(&mut self, name: &str) -> Result<HostTensor> {
+    pub(crate) fn tensor(&mut self, name: &str) -> Result<HostTensor> {
         let (element, count, shape) = self.seek_to(name)?;
         let data = match element.is_float() {
             true => {
@@ -165,7 +165,7 @@ pub(crate) fn header<N: Into<String>>(
 ///
 /// # Errors
 /// As [`SafetensorsReader::new`] and [`SafetensorsReader::tensor`].
-pub fn read(source: impl Read + Seek, path: &Path) -> Result<StateDict> {
+pub(crate) fn read(source: impl Read + Seek, path: &Path) -> Result<StateDict> {
     let mut reader = SafetensorsReader::new(source, path)?;
     let mut dict = StateDict::new(path);
     for (name, _) in reader.tensors() {

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 /// Most layers, blocks or levels that a configuration may ask for.
-pub const MAX_LAYERS: usize = 256;
+pub(super) const MAX_LAYERS: usize = 256;
 
 /// Most pixels of one image, all channels together: 8192 x 8192 in colour.
 const MAX_PIXELS: usize = 3 << 26;
@@ -18,24 +18,24 @@ const MAX_BYTES: u64 = 1 << 20;
 
 /// The part of a configuration that one network is built from; absent where sizes are to be read from the tensors.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub(crate) struct Config {
     path: PathBuf,
     part: Option<Value>,
 }
 
 impl Config {
     /// `part` comes from the file `path`.
-    pub fn new(path: impl Into<PathBuf>, part: Option<Value>) -> Self {
+    pub(crate) fn new(path: impl Into<PathBuf>, part: Option<Value>) -> Self {
         Self { path: path.into(), part }
     }
 
     /// The file that it was read from.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// What was configured, if anything.
-    pub fn part(&self) -> Option<&Value> {
+    pub(crate) fn part(&self) -> Option<&Value> {
         self.part.as_ref()
     }
 
@@ -43,7 +43,7 @@ impl Config {
     ///
     /// # Errors
     /// [`Error::Malformed`] naming the field that is missing, unknown or of another type.
-    pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
+    pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T> {
         T::deserialize(self.part.as_ref().unwrap_or(&Value::Null))
             .map_err(|e| Error::malformed(&self.path, format!("is no configuration of this family: {e}"), ""))
     }
@@ -53,7 +53,7 @@ impl Config {
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Malformed`] if it is no JSON object.
-pub fn read_json(path: &Path) -> Result<Value> {
+pub(super) fn read_json(path: &Path) -> Result<Value> {
     use std::io::Read;
     let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
     let mut text = Vec::new();
@@ -73,7 +73,7 @@ pub fn read_json(path: &Path) -> Result<Value> {
 ///
 /// # Errors
 /// [`Error::Malformed`] with the name, the value and the range.
-pub fn bounded(path: &Path, name: &str, value: usize, range: RangeInclusive<usize>) -> Result<usize> {
+pub(super) fn bounded(path: &Path, name: &str, value: usize, range: RangeInclusive<usize>) -> Result<usize> {
     match range.contains(&value) {
         true => Ok(value),
         false => Err(Error::malformed(
@@ -88,7 +88,7 @@ pub fn bounded(path: &Path, name: &str, value: usize, range: RangeInclusive<usiz
 ///
 /// # Errors
 /// [`Error::Malformed`] if there are neither 1 nor 3 channels, no or too many pixels, or others than the network gives.
-pub fn image_of(path: &Path, image: [usize; 3], pixels: Option<usize>) -> Result<usize> {
+pub(super) fn image_of(path: &Path, image: [usize; 3], pixels: Option<usize>) -> Result<usize> {
     let count = image.iter().try_fold(1usize, |product, &dim| product.checked_mul(dim));
     match count {
         Some(count @ 1..=MAX_PIXELS)
@@ -112,7 +112,7 @@ pub fn image_of(path: &Path, image: [usize; 3], pixels: Option<usize>) -> Result
 ///
 /// # Errors
 /// [`Error::Malformed`] if there is none.
-pub fn square_image(path: &Path, pixels: Option<usize>) -> Result<[usize; 3]> {
+pub(super) fn square_image(path: &Path, pixels: Option<usize>) -> Result<[usize; 3]> {
     let pixels = pixels.unwrap_or(0);
     let square = |channels: usize| {
         let side = (pixels / channels).isqrt();

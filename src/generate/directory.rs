@@ -9,16 +9,16 @@ use std::io::Write;
 use std::path::Path;
 
 /// The configuration.
-pub const CONFIG: &str = "config.json";
+pub(super) const CONFIG: &str = "config.json";
 /// The running average of the generator's weights, preferred where images are made.
-pub const EMA: &str = "g_ema.safetensors";
+pub(super) const EMA: &str = "g_ema.safetensors";
 /// The generator as it is trained.
-pub const GENERATOR: &str = "g.safetensors";
+pub(super) const GENERATOR: &str = "g.safetensors";
 /// The discriminator.
-pub const DISCRIMINATOR: &str = "d.safetensors";
+pub(super) const DISCRIMINATOR: &str = "d.safetensors";
 /// The key of the family in a configuration, and of the discriminator's where that is another.
-pub const FAMILY: &str = "family";
-pub const DISCRIMINATOR_FAMILY: &str = "discriminator_family";
+pub(super) const FAMILY: &str = "family";
+pub(super) const DISCRIMINATOR_FAMILY: &str = "discriminator_family";
 
 /// Networks that are written together as a generator directory.
 #[derive(Clone, Copy, Default)]

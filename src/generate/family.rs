@@ -12,7 +12,7 @@ use std::path::Path;
 
 /// Which of a family's networks a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// It makes images.
     Generator,
     /// It tells real images from generated ones.
@@ -20,17 +20,17 @@ pub enum Role {
 }
 
 /// Makes a generator from its configuration, its numbers and, for diffusion models, the wanted sampler.
-pub type BuildGenerator = fn(&Config, Builder, &SamplerRequest) -> Result<Box<dyn Generator>>;
+pub(super) type BuildGenerator = fn(&Config, Builder, &SamplerRequest) -> Result<Box<dyn Generator>>;
 
 /// Makes a discriminator from its configuration and its numbers.
-pub type BuildDiscriminator = fn(&Config, Builder) -> Result<Box<dyn Discriminator>>;
+pub(super) type BuildDiscriminator = fn(&Config, Builder) -> Result<Box<dyn Discriminator>>;
 
 /// The part of `config.json` from a pickled module, the tensors in it, and for a discriminator the generator beside it.
-pub type Describe =
+pub(super) type Describe =
     fn(&ModuleDescription, &StateDict, Role, Option<&ModuleDescription>) -> Result<serde_json::Value>;
 
 /// A directory as another program writes it, which brings its own configuration.
-pub struct DirectoryLayout {
+pub(crate) struct DirectoryLayout {
     /// What such a directory is called.
     pub name: &'static str,
     /// The file by which it is told from others.
@@ -40,7 +40,7 @@ pub struct DirectoryLayout {
 }
 
 /// A family of networks.
-pub struct Family {
+pub(crate) struct Family {
     /// Its name among the architectures, and that of `family` in `config.json`.
     pub name: &'static str,
     /// What a weights file holds, where the names of its tensors leave no doubt.
@@ -59,7 +59,7 @@ pub struct Family {
 
 impl Family {
     /// A family with a generator alone, which no file is recognised as.
-    pub const fn new(name: &'static str, generator: BuildGenerator, training: Training) -> Self {
+    pub(crate) const fn new(name: &'static str, generator: BuildGenerator, training: Training) -> Self {
         Self {
             name,
             recognise: |_| None,

@@ -11,7 +11,7 @@ use candle_core::{Tensor, Var};
     not(test),
     expect(dead_code, reason = "tests compare the forward pass with the reference programs")
 )]
-pub struct ValueAndGradient {
+pub(crate) struct ValueAndGradient {
     /// The images `[B, C, H, W]`.
     pub images: Tensor,
     /// What the objective said of them.
@@ -26,7 +26,7 @@ pub struct ValueAndGradient {
 ///
 /// # Errors
 /// What the generator or the objective return.
-pub fn value_and_gradient(
+pub(crate) fn value_and_gradient(
     generator: &dyn Generator,
     latents: &Tensor,
     options: &ForwardOptions,

@@ -33,7 +33,12 @@ pub fn latents_of_seeds(space: &LatentSpace, seeds: &[u32], dtype: DType, device
 ///
 /// # Errors
 /// [`Error::Malformed`] if the file does not hold such an array, or one with numbers that are not finite.
-pub fn read_latents(path: &Path, space: &LatentSpace, dtype: DType, device: &Device) -> Result<Tensor> {
+pub(crate) fn read_latents(
+    path: &Path,
+    space: &LatentSpace,
+    dtype: DType,
+    device: &Device,
+) -> Result<Tensor> {
     let array = read_npy_array(path)?;
     let fits = array.ndim() > 0 && array.shape()[0] > 0 && array.shape()[1..] == space.shape;
     if !fits {

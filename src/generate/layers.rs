@@ -16,14 +16,14 @@ use candle_core::{DType, Tensor, Var};
 const SECOND_MOMENT_EPS: f64 = 1e-8;
 
 /// `x * weight^T + bias`: see [`linear`].
-pub struct Linear {
+pub(super) struct Linear {
     weight: Parameter,
     bias: Parameter,
 }
 
 impl Linear {
     /// `name.weight` `[O, I]` and `name.bias` `[O]`.
-    pub fn new(builder: &mut Builder, name: &str, ins: usize, outs: usize) -> Result<Self> {
+    pub(super) fn new(builder: &mut Builder, name: &str, ins: usize, outs: usize) -> Result<Self> {
         let init = Init::torch_default(ins);
         Ok(Self {
             weight: builder.parameter(&format!("{name}.weight"), &[outs, ins], init)?,
@@ -32,7 +32,7 @@ impl Linear {
     }
 
     /// The same layer where it is stored as a convolution of one dimension and one tap: `name.weight` `[O, I, 1]`.
-    pub fn pointwise(builder: &mut Builder, name: &str, ins: usize, outs: usize) -> Result<Self> {
+    pub(super) fn pointwise(builder: &mut Builder, name: &str, ins: usize, outs: usize) -> Result<Self> {
         let init = Init::torch_default(ins);
         Ok(Self {
             weight: builder.parameter(&format!("{name}.weight"), &[outs, ins, 1], init)?,
@@ -41,13 +41,13 @@ impl Linear {
     }
 
     /// `[B, I]` to `[B, O]`.
-    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+    pub(super) fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         let (weight, bias) = (self.weight.tensor(mode.trains()), self.bias.tensor(mode.trains()));
         linear(x, weight, Some(bias), mode)
     }
 
     /// The same at each pixel of `[B, I, N]`, with a residual `[B, O, N]` added if there is one.
-    pub fn forward_pixels(&self, x: &Tensor, residual: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
+    pub(super) fn forward_pixels(&self, x: &Tensor, residual: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
         let (weight, bias) = (self.weight.tensor(mode.trains()), self.bias.tensor(mode.trains()));
         let weight = weight.reshape((weight.dim(0)?, weight.dim(1)?, 1, 1))?;
         let residual = residual.map(|residual| residual.unsqueeze(2)).transpose()?;
@@ -96,26 +96,26 @@ pub(super) fn convolution(
 }
 
 /// Rows of a table, one for each class.
-pub struct Embedding {
+pub(super) struct Embedding {
     weight: Parameter,
 }
 
 impl Embedding {
     /// `name.weight` `[count, width]`.
-    pub fn new(builder: &mut Builder, name: &str, count: usize, width: usize) -> Result<Self> {
+    pub(super) fn new(builder: &mut Builder, name: &str, count: usize, width: usize) -> Result<Self> {
         let init = Init::Normal { mean: 0.0, std: 1.0 };
         Ok(Self { weight: builder.parameter(&format!("{name}.weight"), &[count, width], init)? })
     }
 
     /// `[B, width]` of B classes.
-    pub fn forward(&self, classes: &[u32], mode: Mode) -> Result<Tensor> {
+    pub(super) fn forward(&self, classes: &[u32], mode: Mode) -> Result<Tensor> {
         let weight = self.weight.tensor(mode.trains());
         Ok(weight.index_select(&Tensor::new(classes, weight.device())?, 0)?)
     }
 }
 
 /// Group normalisation with a SiLU behind it where asked for.
-pub struct GroupNorm {
+pub(super) struct GroupNorm {
     weight: Parameter,
     bias: Parameter,
     config: group_norm::GroupNorm,
@@ -123,7 +123,7 @@ pub struct GroupNorm {
 
 impl GroupNorm {
     /// `name.weight` and `name.bias` `[C]`.
-    pub fn new(
+    pub(super) fn new(
         builder: &mut Builder,
         name: &str,
         channels: usize,
@@ -141,13 +141,19 @@ impl GroupNorm {
     }
 
     /// `[B, C, H, W]`, normalised.
-    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+    pub(super) fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         let (weight, bias) = (self.weight.tensor(mode.trains()), self.bias.tensor(mode.trains()));
         Ok(group_norm::group_norm(x, weight, bias, self.config)?)
     }
 
     /// The same followed by `* (1 + scale) + shift`, both `[B, C]`, and SiLU; the layer itself is made without it.
-    pub fn forward_scaled(&self, x: &Tensor, scale: &Tensor, shift: &Tensor, mode: Mode) -> Result<Tensor> {
+    pub(super) fn forward_scaled(
+        &self,
+        x: &Tensor,
+        scale: &Tensor,
+        shift: &Tensor,
+        mode: Mode,
+    ) -> Result<Tensor> {
         let pixel = |t: &Tensor| t.unsqueeze(2)?.unsqueeze(3);
         let y = self.forward(x, mode)?;
         Ok(y.broadcast_mul(&pixel(&(scale + 1.0)?)?)?.broadcast_add(&pixel(shift)?)?.silu()?)
@@ -155,7 +161,7 @@ impl GroupNorm {
 }
 
 /// A convolution, with a bias or without.
-pub struct Conv2d {
+pub(super) struct Conv2d {
     weight: Parameter,
     bias: Option<Parameter>,
     config: ConvConfig,
@@ -163,7 +169,7 @@ pub struct Conv2d {
 
 impl Conv2d {
     /// `name.weight` `[O, C, k, k]` and, if asked for, `name.bias` `[O]`; `init` is for the weights.
-    pub fn new(
+    pub(super) fn new(
         builder: &mut Builder,
         name: &str,
         dims: [usize; 4],
@@ -184,12 +190,12 @@ impl Conv2d {
     }
 
     /// `[B, C, H, W]` to `[B, O, H', W']`.
-    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+    pub(super) fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         self.apply(x, None, mode)
     }
 
     /// The same plus a residual of the output's shape.
-    pub fn forward_add(&self, x: &Tensor, residual: &Tensor, mode: Mode) -> Result<Tensor> {
+    pub(super) fn forward_add(&self, x: &Tensor, residual: &Tensor, mode: Mode) -> Result<Tensor> {
         self.apply(x, Some(residual), mode)
     }
 
@@ -200,7 +206,7 @@ impl Conv2d {
 }
 
 /// A transposed convolution without bias.
-pub struct ConvTranspose2d {
+pub(super) struct ConvTranspose2d {
     weight: Parameter,
     stride: usize,
     padding: usize,
@@ -208,7 +214,7 @@ pub struct ConvTranspose2d {
 
 impl ConvTranspose2d {
     /// `name.weight` `[C, O, k, k]`.
-    pub fn new(
+    pub(super) fn new(
         builder: &mut Builder,
         name: &str,
         dims: [usize; 4],
@@ -219,14 +225,14 @@ impl ConvTranspose2d {
     }
 
     /// `[B, C, H, W]` to `[B, O, (H - 1) stride - 2 padding + k, …]`.
-    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+    pub(super) fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         Ok(conv_transpose2d(x, self.weight.tensor(mode.trains()), self.stride, self.padding)?)
     }
 }
 
 /// Mean and variance of the channels of all images so far, and normalisation by them or by those of the batch (Ioffe and Szegedy 2015),
 /// with PyTorch's defaults.
-pub struct RunningStatistics {
+pub(super) struct RunningStatistics {
     mean: Var,
     var: Var,
     /// Batches so far, where they are counted.
@@ -238,7 +244,7 @@ impl RunningStatistics {
     const MOMENTUM: f64 = 0.1;
 
     /// Buffers `mean` and `var` `[C]`, and the counter `seen`, by their whole names.
-    pub fn new(
+    pub(super) fn new(
         builder: &mut Builder,
         (mean, var): (&str, &str),
         seen: Option<&str>,
@@ -253,7 +259,7 @@ impl RunningStatistics {
 
     /// `activation` of the normalised `[B, C, H, W]` times `weight` plus `bias`, both `[C]`: by the running statistics in
     /// [`Mode::Eval`], else by those of the batch, on all processes, which move the running ones.
-    pub fn normalize(
+    pub(super) fn normalize(
         &self,
         x: &Tensor,
         (weight, bias): (&Tensor, &Tensor),
@@ -296,7 +302,7 @@ impl RunningStatistics {
 }
 
 /// Batch normalisation with a scale and a shift of each channel.
-pub struct BatchNorm {
+pub(super) struct BatchNorm {
     weight: Parameter,
     bias: Parameter,
     running: RunningStatistics,
@@ -304,7 +310,7 @@ pub struct BatchNorm {
 
 impl BatchNorm {
     /// `name.{weight, bias, running_mean, running_var}` `[C]` and `name.num_batches_tracked`; `init` is for the weights.
-    pub fn new(builder: &mut Builder, name: &str, channels: usize, init: Init) -> Result<Self> {
+    pub(super) fn new(builder: &mut Builder, name: &str, channels: usize, init: Init) -> Result<Self> {
         let dims = [channels];
         let [mean, var, seen] =
             ["running_mean", "running_var", "num_batches_tracked"].map(|part| format!("{name}.{part}"));
@@ -316,28 +322,28 @@ impl BatchNorm {
     }
 
     /// `activation` of the normalised `[B, C, H, W]`: see [`RunningStatistics::normalize`].
-    pub fn forward(&self, x: &Tensor, activation: Activation, mode: Mode) -> Result<Tensor> {
+    pub(super) fn forward(&self, x: &Tensor, activation: Activation, mode: Mode) -> Result<Tensor> {
         let trains = mode.trains();
         self.running.normalize(x, (self.weight.tensor(trains), self.bias.tensor(trains)), activation, mode)
     }
 }
 
 /// Each pixel four times: `[B, C, H, W]` to `[B, C, 2 H, 2 W]`.
-pub fn double(x: &Tensor) -> Result<Tensor> {
+pub(super) fn double(x: &Tensor) -> Result<Tensor> {
     let (b, c, h, w) = x.dims4()?;
     let x = x.reshape((b, c, h, 1, w, 1))?.broadcast_as((b, c, h, 2, w, 2))?.contiguous()?;
     Ok(x.reshape((b, c, 2 * h, 2 * w))?)
 }
 
 /// `normalize_2nd_moment`: rows of `[B, N]` over their root mean square.
-pub fn normalize_2nd_moment(x: &Tensor) -> Result<Tensor> {
+pub(super) fn normalize_2nd_moment(x: &Tensor) -> Result<Tensor> {
     let scale = (x.sqr()?.mean_keepdim(1)? + SECOND_MOMENT_EPS)?.sqrt()?.recip()?;
     Ok(x.broadcast_mul(&scale)?)
 }
 
 /// Noise between the layers of images: `[B, 1, H, W]` standard normal numbers for the maps `like`, of each image by its key; `index` is
 /// the layer.
-pub fn layer_noise(keys: &[u64], index: u64, like: &Tensor) -> Result<Tensor> {
+pub(super) fn layer_noise(keys: &[u64], index: u64, like: &Tensor) -> Result<Tensor> {
     let (_, _, height, width) = like.dims4()?;
     let of_key = |&key: &u64| normals(keyed(key, Purpose::LayerNoise, index)).take(height * width);
     let values: Vec<f32> = keys.iter().flat_map(of_key).map(|v| v as f32).collect();

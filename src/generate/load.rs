@@ -85,7 +85,7 @@ pub fn load_discriminator(
 }
 
 /// Every network that a path holds.
-pub struct Networks {
+pub(crate) struct Networks {
     /// The generator that is trained, where its average is stored beside it.
     pub generator: Option<Box<dyn Generator>>,
     /// The running average of its weights, or the only generator.
@@ -96,7 +96,7 @@ pub struct Networks {
 
 impl Networks {
     /// To be written as a generator directory.
-    pub fn snapshot(&self) -> Snapshot<'_> {
+    pub(crate) fn snapshot(&self) -> Snapshot<'_> {
         Snapshot {
             generator: self.generator.as_deref(),
             ema: Some(self.ema.as_ref()),
@@ -109,7 +109,7 @@ impl Networks {
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_all(path: impl AsRef<Path>, request: &GeneratorRequest) -> Result<Networks> {
+pub(crate) fn load_all(path: impl AsRef<Path>, request: &GeneratorRequest) -> Result<Networks> {
     let path = path.as_ref();
     let of = |network| GeneratorRequest { network, ..request.clone() };
     let (generator, discriminator) = if path.is_dir() {
@@ -299,7 +299,7 @@ fn configured(path: &Path, arch: Option<&str>, role: Role) -> Result<(&'static F
 }
 
 /// The family that a `config.json`, or the one in a generator directory, names; `None` for anything else.
-pub fn written_family(path: impl AsRef<Path>) -> Option<&'static Family> {
+pub(crate) fn written_family(path: impl AsRef<Path>) -> Option<&'static Family> {
     let path = path.as_ref();
     let config = if path.is_dir() { path.join(CONFIG) } else { path.to_path_buf() };
     let value = read_json(&config).ok()?;

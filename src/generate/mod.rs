@@ -56,18 +56,21 @@ mod vae;
 mod variables;
 
 pub use directory::Snapshot;
-pub use gradient::value_and_gradient;
-pub use info::{GeneratorInfo, ImageShape, LatentSpace, Quantization};
-pub use latents::{latents_of_seeds, read_latents};
-pub use load::{
-    GeneratorRequest, Network, initialise, initialise_discriminator, load, load_all, load_discriminator,
-    written_family,
-};
+pub(crate) use gradient::value_and_gradient;
+pub(crate) use info::Quantization;
+pub use info::{GeneratorInfo, ImageShape, LatentSpace};
+pub use latents::latents_of_seeds;
+pub(crate) use latents::read_latents;
+pub use load::{GeneratorRequest, initialise, initialise_discriminator, load, load_discriminator};
+pub(crate) use load::{Network, load_all, written_family};
 pub use numpy::RandomState;
-pub use options::{ForwardOptions, Mode, NoiseMode, TrainContext, Truncation};
-pub use registry::{FAMILIES, family};
-pub use sampler::SamplerRequest;
+pub use options::{ForwardOptions, Mode};
+pub(crate) use options::{NoiseMode, TrainContext, Truncation};
+pub(crate) use registry::{FAMILIES, family};
+pub(crate) use sampler::SamplerRequest;
 pub use seeds::Seeds;
-pub use training::{GanLoss, Training};
+pub use training::GanLoss;
+pub(crate) use training::Training;
 pub use traits::{Discriminator, Generator};
-pub use variables::{Builder, Init, Variables};
+pub use variables::Variables;
+pub(crate) use variables::{Builder, Init};

@@ -4,7 +4,7 @@ use super::family::Family;
 use crate::error::{Error, Result};
 
 /// Every family that is known.
-pub const FAMILIES: &[Family] = &[
+pub(crate) const FAMILIES: &[Family] = &[
     super::mlp_gan::FAMILY,
     super::vae::FAMILY,
     super::dcgan::FAMILY,
@@ -20,7 +20,7 @@ pub const FAMILIES: &[Family] = &[
 ///
 /// # Errors
 /// [`Error::Usage`] with the known names.
-pub fn family(name: &str) -> Result<&'static Family> {
+pub(crate) fn family(name: &str) -> Result<&'static Family> {
     find(name).ok_or_else(|| {
         let hint = format!("known are {}", family_names());
         Error::usage(format!("there is no generator architecture `{name}`"), hint)

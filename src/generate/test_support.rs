@@ -8,27 +8,31 @@ use candle_core::{DType, Device, Tensor};
 use std::path::PathBuf;
 
 /// Images of a network that is not yet behind the trait.
-pub fn images(generator: &dyn Generator, latents: &Tensor, options: &ForwardOptions) -> Result<Tensor> {
+pub(super) fn images(
+    generator: &dyn Generator,
+    latents: &Tensor,
+    options: &ForwardOptions,
+) -> Result<Tensor> {
     generator.generate(latents, options)
 }
 
 /// A file or directory of `tests/fixtures/generators`.
-pub fn fixture(name: &str) -> PathBuf {
+pub(super) fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/generators").join(name)
 }
 
 /// Expected tensors by name. `-- --nocapture` shows by how much each is missed.
-pub struct Expected {
+pub(super) struct Expected {
     file: String,
     tensors: StateDict,
 }
 
 impl Expected {
-    pub fn read(name: &str) -> Self {
+    pub(super) fn read(name: &str) -> Self {
         Self { file: name.into(), tensors: read_state_dict(fixture(name)).unwrap() }
     }
 
-    pub fn get(&self, name: &str, dtype: DType) -> Tensor {
+    pub(super) fn get(&self, name: &str, dtype: DType) -> Tensor {
         let tensor = self.tensors.get(name).unwrap_or_else(|| panic!("no tensor {name}"));
         let value = match &tensor.data {
             TensorData::F32(v) => Tensor::from_slice(v, tensor.shape.as_slice(), &Device::Cpu),
@@ -38,12 +42,12 @@ impl Expected {
     }
 
     /// Largest difference from the expected tensor, as a share of its largest value.
-    pub fn difference(&self, name: &str, actual: &Tensor) -> f64 {
+    pub(super) fn difference(&self, name: &str, actual: &Tensor) -> f64 {
         relative(actual, &self.get(name, DType::F64))
     }
 
     #[track_caller]
-    pub fn assert(&self, name: &str, actual: &Tensor, tolerance: f64) {
+    pub(super) fn assert(&self, name: &str, actual: &Tensor, tolerance: f64) {
         let difference = self.difference(name, actual);
         println!("{} {name} {difference:.1e}", self.file);
         assert!(difference <= tolerance, "{name} differs by {difference:e}");
@@ -51,7 +55,7 @@ impl Expected {
 }
 
 /// Largest difference as a share of the largest expected value; shapes may differ by dimensions of length 1.
-pub fn relative(actual: &Tensor, expected: &Tensor) -> f64 {
+pub(super) fn relative(actual: &Tensor, expected: &Tensor) -> f64 {
     let flat = |t: &Tensor| t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
     let (actual, expected) = (flat(actual), flat(expected));
     assert_eq!(actual.len(), expected.len());
@@ -62,7 +66,7 @@ pub fn relative(actual: &Tensor, expected: &Tensor) -> f64 {
 }
 
 /// A small state dict whose numbers follow from their place.
-pub fn weights(tensors: &[(&str, &[usize])]) -> StateDict {
+pub(super) fn weights(tensors: &[(&str, &[usize])]) -> StateDict {
     let mut dict = StateDict::new("weights.safetensors");
     for (i, (name, shape)) in tensors.iter().enumerate() {
         let count: usize = shape.iter().product();
@@ -73,7 +77,7 @@ pub fn weights(tensors: &[(&str, &[usize])]) -> StateDict {
 }
 
 /// Numbers for latents and images.
-pub fn values(dims: &[usize], seed: usize, dtype: DType) -> Tensor {
+pub(super) fn values(dims: &[usize], seed: usize, dtype: DType) -> Tensor {
     let count: usize = dims.iter().product();
     let data: Vec<f64> =
         (0..count).map(|i| ((i * 7919 + seed * 104_729) % 1013) as f64 / 507.0 - 1.0).collect();

@@ -16,7 +16,7 @@ pub enum GanLoss {
 
 /// Settings of a family.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Training {
+pub(crate) struct Training {
     /// The loss; of no meaning for diffusion models.
     pub loss: GanLoss,
     /// Weight of R1; 0 for none.
@@ -39,7 +39,7 @@ pub struct Training {
 
 impl Training {
     /// For a generator and a discriminator of these families: the discriminator's, but for the step size, where it says so.
-    pub fn of(generator: Training, discriminator: Training) -> Training {
+    pub(crate) fn of(generator: Training, discriminator: Training) -> Training {
         match discriminator.trains_others {
             true => Training { lr: generator.lr, ..discriminator },
             false => generator,

@@ -14,7 +14,7 @@ const MAX_INITIALISED: usize = 1 << 30;
 
 /// How a parameter is initialised.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Init {
+pub(crate) enum Init {
     /// Normal numbers.
     Normal {
         /// Their mean.
@@ -29,14 +29,14 @@ pub enum Init {
 impl Init {
     /// Kaiming's rule for the layers of [`torch.nn`](https://pytorch.org/docs/stable/nn.init.html) with their default slope:
     /// variance `1 / (3 fan_in)`, here of normal numbers.
-    pub fn torch_default(fan_in: usize) -> Self {
+    pub(crate) fn torch_default(fan_in: usize) -> Self {
         Init::Normal { mean: 0.0, std: (1.0 / (3.0 * fan_in.max(1) as f64)).sqrt() }
     }
 }
 
 /// A trained tensor: the variable itself, and the same memory as a constant.
 #[derive(Debug, Clone)]
-pub struct Parameter {
+pub(crate) struct Parameter {
     variable: Var,
     constant: Tensor,
 }
@@ -47,7 +47,7 @@ impl Parameter {
     }
 
     /// The tensor to compute with: gradients reach the variable if `trains`.
-    pub fn tensor(&self, trains: bool) -> &Tensor {
+    pub(crate) fn tensor(&self, trains: bool) -> &Tensor {
         if trains { self.variable.as_tensor() } else { &self.constant }
     }
 }
@@ -148,7 +148,7 @@ enum Source {
 }
 
 /// Where a family takes the numbers of a network from while building it, asked for by official name and shape.
-pub struct Builder {
+pub(crate) struct Builder {
     source: Source,
     dtype: DType,
     device: Device,
@@ -158,12 +158,12 @@ pub struct Builder {
 
 impl Builder {
     /// From the tensors of a file.
-    pub fn from_weights(weights: StateDict, dtype: DType, device: &Device) -> Self {
+    pub(crate) fn from_weights(weights: StateDict, dtype: DType, device: &Device) -> Self {
         Self::new(Source::Weights(weights), dtype, device)
     }
 
     /// At random, as each family initialises its layers; `path` (the configuration) is for messages.
-    pub fn from_nothing(seed: u64, path: &Path, dtype: DType, device: &Device) -> Self {
+    pub(crate) fn from_nothing(seed: u64, path: &Path, dtype: DType, device: &Device) -> Self {
         Self::new(Source::Random { seed, path: path.into(), elements: 0 }, dtype, device)
     }
 
@@ -172,12 +172,12 @@ impl Builder {
     }
 
     /// How many tensors have been asked for so far. A layer may use it as a number of its own: it is the same whenever the network is built.
-    pub fn place(&self) -> usize {
+    pub(crate) fn place(&self) -> usize {
         self.entries.len()
     }
 
     /// The file that errors name.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         match &self.source {
             Source::Weights(dict) => dict.path(),
             Source::Random { path, .. } => path,
@@ -185,7 +185,7 @@ impl Builder {
     }
 
     /// The shape of a tensor, where there is a file that has it.
-    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+    pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
         match &self.source {
             Source::Weights(dict) => dict.get(name).map(|tensor| tensor.shape.as_slice()),
             Source::Random { .. } => None,
@@ -193,7 +193,7 @@ impl Builder {
     }
 
     /// Gives tensors of an older layout their present names.
-    pub fn rename(&mut self, present: impl Fn(&str) -> String) {
+    pub(crate) fn rename(&mut self, present: impl Fn(&str) -> String) {
         if let Source::Weights(dict) = &mut self.source {
             let mut renamed = StateDict::new(dict.path());
             for (name, tensor) in std::mem::replace(dict, StateDict::new("")) {
@@ -204,12 +204,12 @@ impl Builder {
     }
 
     /// Type of the network's numbers.
-    pub fn dtype(&self) -> DType {
+    pub(crate) fn dtype(&self) -> DType {
         self.dtype
     }
 
     /// Where the network is.
-    pub fn device(&self) -> &Device {
+    pub(crate) fn device(&self) -> &Device {
         &self.device
     }
 
@@ -217,7 +217,7 @@ impl Builder {
     ///
     /// # Errors
     /// [`Error::Malformed`] naming it, with both shapes where they differ.
-    pub fn parameter(&mut self, name: &str, dims: &[usize], init: Init) -> Result<Parameter> {
+    pub(crate) fn parameter(&mut self, name: &str, dims: &[usize], init: Init) -> Result<Parameter> {
         let value = self.value(name, dims, init)?;
         Ok(Parameter::new(self.register(name, value, true)?))
     }
@@ -226,7 +226,7 @@ impl Builder {
     ///
     /// # Errors
     /// As [`Builder::parameter`].
-    pub fn buffer(&mut self, name: &str, dims: &[usize], init: Init) -> Result<Var> {
+    pub(crate) fn buffer(&mut self, name: &str, dims: &[usize], init: Init) -> Result<Var> {
         let value = self.value(name, dims, init)?;
         self.register(name, value, false)
     }
@@ -235,7 +235,7 @@ impl Builder {
     ///
     /// # Errors
     /// As [`Builder::parameter`].
-    pub fn known_buffer(&mut self, name: &str, start: &Tensor) -> Result<Var> {
+    pub(crate) fn known_buffer(&mut self, name: &str, start: &Tensor) -> Result<Var> {
         let value = self.known(name, start)?;
         self.register(name, value, false)
     }
@@ -244,7 +244,7 @@ impl Builder {
     ///
     /// # Errors
     /// What moving it to the device returns.
-    pub fn added_buffer(&mut self, name: &str, value: &Tensor) -> Result<Var> {
+    pub(crate) fn added_buffer(&mut self, name: &str, value: &Tensor) -> Result<Var> {
         self.register(name, value.to_dtype(self.dtype)?, false)
     }
 
@@ -252,7 +252,7 @@ impl Builder {
     ///
     /// # Errors
     /// As [`Builder::parameter`].
-    pub fn known_parameter(&mut self, name: &str, start: &Tensor) -> Result<Parameter> {
+    pub(crate) fn known_parameter(&mut self, name: &str, start: &Tensor) -> Result<Parameter> {
         let value = self.known(name, start)?;
         Ok(Parameter::new(self.register(name, value, true)?))
     }
@@ -268,7 +268,7 @@ impl Builder {
     ///
     /// # Errors
     /// [`Error::Malformed`] if there are too many.
-    pub fn draw(&mut self, name: &str, count: usize) -> Result<Vec<f64>> {
+    pub(crate) fn draw(&mut self, name: &str, count: usize) -> Result<Vec<f64>> {
         match &self.source {
             Source::Weights(_) => Ok(vec![1.0; count.min(MAX_INITIALISED)]),
             Source::Random { .. } => {
@@ -282,7 +282,7 @@ impl Builder {
     ///
     /// # Errors
     /// [`Error::Malformed`] if it is there and is no counter.
-    pub fn counter(&mut self, name: &str) -> Result<Var> {
+    pub(crate) fn counter(&mut self, name: &str) -> Result<Var> {
         let value = match &self.source {
             Source::Weights(dict) if dict.get(name).is_some() => host_tensor(dict, name, &[], DType::I64)?,
             _ => Tensor::new(0i64, &Device::Cpu)?,
@@ -333,7 +333,7 @@ impl Builder {
     ///
     /// # Errors
     /// [`Error::Malformed`] naming the first tensor that has no place in this network: leaving it out would give other images.
-    pub fn finish(mut self, others: &[&str]) -> Result<Variables> {
+    pub(crate) fn finish(mut self, others: &[&str]) -> Result<Variables> {
         if let Source::Weights(dict) = &self.source {
             for (name, tensor) in dict.iter().filter(|(name, _)| !self.used.contains(*name)) {
                 if !others.iter().any(|prefix| name.starts_with(prefix)) {

@@ -94,18 +94,18 @@ impl Archives {
 
 /// SHA-256 over the path and size of every image in order: the same for the same input, without reading it.
 #[derive(Default)]
-pub struct InputDigest(Sha256);
+pub(crate) struct InputDigest(Sha256);
 
 impl InputDigest {
     /// Adds the next image.
-    pub fn add(&mut self, path: &str, size: u64) {
+    pub(crate) fn add(&mut self, path: &str, size: u64) {
         self.0.update((path.len() as u64).to_le_bytes());
         self.0.update(path.as_bytes());
         self.0.update(size.to_le_bytes());
     }
 
     /// In lower-case hexadecimal.
-    pub fn finish(self) -> String {
+    pub(crate) fn finish(self) -> String {
         hex(&self.0.finalize())
     }
 }

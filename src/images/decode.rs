@@ -27,7 +27,7 @@ pub enum Alpha {
 
 /// An image, with its format and peculiarities of its file.
 #[derive(Debug, Clone)]
-pub struct Decoded {
+pub(super) struct Decoded {
     /// The pixels.
     pub image: RgbImage,
     /// `jpeg`, `png`, `webp`, `gif`, `bmp`, `tiff` or `pnm`.
@@ -43,7 +43,7 @@ pub struct Decoded {
 ///
 /// # Errors
 /// A reason without the path: not an image of a known kind, damaged, cut short, or above [`MAX_PIXELS`].
-pub fn decode(bytes: &[u8], alpha: Alpha) -> Result<RgbImage, String> {
+pub(crate) fn decode(bytes: &[u8], alpha: Alpha) -> Result<RgbImage, String> {
     decode_noted(bytes, alpha).map(|decoded| decoded.image)
 }
 
@@ -51,7 +51,7 @@ pub fn decode(bytes: &[u8], alpha: Alpha) -> Result<RgbImage, String> {
 ///
 /// # Errors
 /// As [`decode`].
-pub fn decode_noted(bytes: &[u8], alpha: Alpha) -> Result<Decoded, String> {
+pub(super) fn decode_noted(bytes: &[u8], alpha: Alpha) -> Result<Decoded, String> {
     if bytes.is_empty() {
         return Err("the file is empty".into());
     }

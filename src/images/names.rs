@@ -5,7 +5,7 @@
 use std::fmt::Write;
 
 /// File name extensions of images, in lower case, each with its format.
-pub const EXTENSIONS: [(&str, &str); 13] = [
+pub(super) const EXTENSIONS: [(&str, &str); 13] = [
     ("jpg", "jpeg"),
     ("jpeg", "jpeg"),
     ("jpe", "jpeg"),
@@ -25,7 +25,7 @@ pub const EXTENSIONS: [(&str, &str); 13] = [
 const APPLE_DOUBLE: &[u8] = b"._";
 
 /// The format of a name's extension (`jpeg`, `png`, …), letter case ignored; `None` if it is not that of an image.
-pub fn promised_format(name: &[u8]) -> Option<&'static str> {
+pub(super) fn promised_format(name: &[u8]) -> Option<&'static str> {
     let file = name.rsplit(|&b| b == b'/').next()?;
     let dot = file.iter().rposition(|&b| b == b'.')?;
     let extension = file.get(dot + 1..)?;

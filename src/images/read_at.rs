@@ -7,7 +7,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 /// Largest single image file, in bytes, that is read into memory (1 GiB).
-pub const MAX_FILE_BYTES: u64 = 1 << 30;
+pub(super) const MAX_FILE_BYTES: u64 = 1 << 30;
 
 /// Most bytes reserved before reading: a file may declare a size that it does not have.
 const TRUSTED_BYTES: u64 = 16 << 20;

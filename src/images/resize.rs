@@ -76,7 +76,7 @@ fn sinc(x: f64) -> f64 {
 ///
 /// # Panics
 /// If `pixels` does not hold `W * H * channels` values, a size is 0, or `channels` is neither 1 nor 3.
-pub fn resize(
+pub(crate) fn resize(
     pixels: &[u8],
     size: (u32, u32),
     channels: usize,

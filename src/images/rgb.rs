@@ -1,10 +1,10 @@
 //! An image in memory, and how large it may be.
 
 /// Most pixels of one image: Pillow refuses larger files as decompression bombs (twice the number at which it warns).
-pub const MAX_PIXELS: u64 = 2 * 178_956_970;
+pub(super) const MAX_PIXELS: u64 = 2 * 178_956_970;
 
 /// Most pixels along one side: the memory that resizing needs grows with each side alone.
-pub const MAX_SIDE: u64 = 1 << 18;
+pub(super) const MAX_SIDE: u64 = 1 << 18;
 
 /// An image, `[H, W, 3]`, RGB, 0..=255.
 #[derive(Debug, Clone, PartialEq, Eq)]

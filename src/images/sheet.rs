@@ -20,7 +20,7 @@ const RGB: usize = 3;
 
 /// Images of one size, each `[height, width, channels]`, in rows of `columns` with `margin` pixels around and between them: the sheet's
 /// bytes `[H, W, channels]` with its (W, H).
-pub fn tiled(
+pub(crate) fn tiled(
     tiles: &[impl AsRef<[u8]>],
     (width, height): (usize, usize),
     channels: usize,
@@ -44,7 +44,7 @@ pub fn tiled(
 }
 
 /// Images side by side in rows of `columns`, each in a tile of the first one's size (or smaller, if that is large).
-pub fn contact_sheet(images: &[RgbImage], columns: usize) -> RgbImage {
+pub(crate) fn contact_sheet(images: &[RgbImage], columns: usize) -> RgbImage {
     let size = images.first().map_or((1, 1), |first| {
         let scale = (f64::from(LARGEST_SIDE) / f64::from(first.width.max(first.height))).min(1.0);
         let side = |n: u32| ((f64::from(n) * scale).round() as u32).max(1);
@@ -58,7 +58,7 @@ pub fn contact_sheet(images: &[RgbImage], columns: usize) -> RgbImage {
 
 /// One column for each sample: an image with a text below it for every row; `rows` are the labels on the left. `None` without columns.
 /// All cells have the size that suits the first image.
-pub fn labelled_sheet<const N: usize>(
+pub(crate) fn labelled_sheet<const N: usize>(
     rows: [&str; N],
     columns: &[[(RgbImage, String); N]],
 ) -> Option<RgbImage> {

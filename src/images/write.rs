@@ -12,7 +12,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// [`Error::Data`] if the number of values fits neither.
-pub fn gray_or_rgb((width, height): (u32, u32), pixels: Vec<u8>) -> Result<RgbImage> {
+pub(crate) fn gray_or_rgb((width, height): (u32, u32), pixels: Vec<u8>) -> Result<RgbImage> {
     let size = width as usize * height as usize;
     let pixels = match pixels.len() {
         n if n == 3 * size => pixels,
@@ -42,7 +42,7 @@ pub fn write_png(path: &Path, image: &RgbImage) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Malformed`] if the bytes do not fit the size; [`Error::Io`].
-pub fn write_png_bytes(
+pub(crate) fn write_png_bytes(
     path: &Path,
     bytes: &[u8],
     (width, height): (u32, u32),

@@ -6,7 +6,7 @@ use super::metric::{Better, Measured, Metric, Needs};
 use crate::error::Result;
 
 /// The registry's entry.
-pub const METRIC: Metric = Metric {
+pub(super) const METRIC: Metric = Metric {
     name: "authenticity",
     columns: &["authenticity"],
     about: "share of generated samples farther from their nearest real one than that is from its own nearest; near 0 where \
@@ -25,7 +25,7 @@ pub const METRIC: Metric = Metric {
 
 /// The nearest real row of each generated one, and whether it looks copied.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Authenticity {
+pub(crate) struct Authenticity {
     /// Real rows, `[M]`; of several at one distance the first.
     pub nearest: Vec<u32>,
     /// Their distances, `[M]`.
@@ -38,7 +38,7 @@ pub struct Authenticity {
 ///
 /// # Errors
 /// [`crate::Error::Data`] if there are too few real rows; [`crate::Error::Interrupted`].
-pub fn authenticity(comparison: &Comparison<'_>) -> Result<Authenticity> {
+pub(crate) fn authenticity(comparison: &Comparison<'_>) -> Result<Authenticity> {
     let own = comparison.real.manifold()?.radii(1)?;
     let found = comparison.nearest()?;
     let authentic = found

@@ -13,9 +13,9 @@ use crate::extract::Identity;
 const ROWS_PER_COLUMN: usize = 2;
 
 /// What the distance is called in the feature space of the 2015 Inception network, and only there.
-pub const FID: &str = "fid";
+pub(crate) const FID: &str = "fid";
 /// The extractor of that space.
-pub const FID_EXTRACTOR: &str = "inception-fid";
+pub(crate) const FID_EXTRACTOR: &str = "inception-fid";
 
 /// Whether the distance of features made like this is the FID.
 pub(super) fn is_fid(identity: &Identity) -> bool {
@@ -23,7 +23,7 @@ pub(super) fn is_fid(identity: &Identity) -> bool {
 }
 
 /// The registry's entry.
-pub const METRIC: Metric = Metric {
+pub(crate) const METRIC: Metric = Metric {
     name: "fd",
     columns: &["fd"],
     about: "Frechet distance of the two sets' Gaussians; lower is better, and it grows as sets shrink: compare equal sizes",
@@ -54,7 +54,7 @@ pub const METRIC: Metric = Metric {
 ///
 /// # Errors
 /// [`Error::Data`] if the widths differ or the statistics are not finite.
-pub fn frechet_distance(real: &RootedStatistics, generated: &Statistics) -> Result<f64> {
+pub(crate) fn frechet_distance(real: &RootedStatistics, generated: &Statistics) -> Result<f64> {
     let first = &real.statistics;
     if first.width() != generated.width() {
         return Err(Error::data(

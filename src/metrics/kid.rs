@@ -17,7 +17,7 @@ use ndarray::{ArrayView2, Axis};
 const TOGETHER: usize = 256;
 
 /// The registry's entry of the estimate from all pairs.
-pub const METRIC: Metric = Metric {
+pub(crate) const METRIC: Metric = Metric {
     name: "kid",
     columns: &["kid"],
     about: "kernel distance, all pairs, unbiased at any size (it may be slightly negative); lower is better",
@@ -36,7 +36,7 @@ pub const METRIC: Metric = Metric {
 };
 
 /// The registry's entry of the estimate from subsets.
-pub const SUBSETS: Metric = Metric {
+pub(crate) const SUBSETS: Metric = Metric {
     name: "kid-subsets",
     columns: &["kid_subsets", "kid_subsets_std"],
     about: "mean and deviation of the kernel distance over random subsets, as torch-fidelity gives it; lower is better",
@@ -73,7 +73,7 @@ pub const SUBSETS: Metric = Metric {
 ///
 /// # Errors
 /// [`Error::Data`] for fewer than two rows or other widths; [`Error::Interrupted`].
-pub fn kernel_distance(
+pub(crate) fn kernel_distance(
     real: ArrayView2<f32>,
     generated: ArrayView2<f32>,
     progress: &dyn Progress,
@@ -87,7 +87,7 @@ pub fn kernel_distance(
 ///
 /// # Errors
 /// As [`kernel_distance`].
-pub fn over_subsets(
+pub(crate) fn over_subsets(
     real: ArrayView2<f32>,
     generated: ArrayView2<f32>,
     subsets: &[(Vec<u32>, Vec<u32>)],

@@ -67,7 +67,7 @@ pub struct Membership {
 }
 
 /// Radii `[N]`, none above their median.
-pub fn clipped_radii(radii: &[f64]) -> Vec<f64> {
+pub(super) fn clipped_radii(radii: &[f64]) -> Vec<f64> {
     let median = median(radii);
     radii.iter().map(|radius| radius.min(median)).collect()
 }

@@ -16,7 +16,7 @@ pub enum Better {
 }
 
 /// Values of a metric on resampled generated sets.
-pub type Replicates = fn(&Comparison<'_>, &Draws) -> Result<Vec<f64>>;
+pub(super) type Replicates = fn(&Comparison<'_>, &Draws) -> Result<Vec<f64>>;
 
 /// What a metric needs to know of both sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

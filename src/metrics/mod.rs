@@ -6,15 +6,15 @@
 mod authenticity;
 mod comparison;
 mod evaluation;
-pub mod frechet;
+pub(crate) mod frechet;
 mod kernel;
-pub mod kid;
+pub(crate) mod kid;
 mod manifold;
 mod matrix;
 mod metric;
-pub mod prdc;
-pub mod rarity;
-pub mod realism;
+pub(crate) mod prdc;
+pub(crate) mod rarity;
+pub(crate) mod realism;
 mod registry;
 mod resampling;
 mod rke;
@@ -22,19 +22,18 @@ mod spectrum;
 mod statistics;
 #[cfg(test)]
 mod test_support;
-pub mod vendi;
+pub(crate) mod vendi;
 
-pub use authenticity::authenticity;
-pub use comparison::{Comparison, FeatureSet, Options};
-pub use evaluation::{
-    EvaluatedSet, Evaluation, EvaluationOptions, EvaluationSet, Evaluator, SetContent, check_same, evaluate,
-};
-pub use frechet::FID;
-pub use manifold::Boundary;
-pub use metric::{Better, Estimate, Metric};
-pub use registry::{METRICS, estimate, metric};
-pub use resampling::halves;
-pub use statistics::Statistics;
+pub(crate) use authenticity::authenticity;
+pub(crate) use comparison::{Comparison, FeatureSet, Options};
+pub(crate) use evaluation::{EvaluatedSet, Evaluator, check_same};
+pub use evaluation::{Evaluation, EvaluationOptions, EvaluationSet, SetContent, evaluate};
+pub(crate) use frechet::FID;
+pub(crate) use manifold::Boundary;
+pub(crate) use metric::{Better, Estimate, Metric};
+pub(crate) use registry::{METRICS, estimate, metric};
+pub(crate) use resampling::halves;
+pub(crate) use statistics::Statistics;
 
 #[cfg(test)]
 mod tests;

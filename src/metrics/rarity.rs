@@ -8,7 +8,7 @@ use crate::error::Result;
 ///
 /// # Errors
 /// [`crate::Error::Data`] if there are too few real rows; [`crate::Error::Interrupted`].
-pub fn rarity(comparison: &Comparison<'_>) -> Result<Vec<f64>> {
+pub(crate) fn rarity(comparison: &Comparison<'_>) -> Result<Vec<f64>> {
     let smallest = &comparison.memberships()?.precision.smallest_radius;
     Ok(smallest.iter().map(|radius| if radius.is_finite() { *radius } else { f64::NAN }).collect())
 }

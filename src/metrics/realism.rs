@@ -18,7 +18,7 @@ const BLOCK: usize = 256;
 ///
 /// # Errors
 /// [`crate::Error::Data`] if there are too few real rows; [`crate::Error::Interrupted`].
-pub fn realism(comparison: &Comparison<'_>) -> Result<Vec<f64>> {
+pub(crate) fn realism(comparison: &Comparison<'_>) -> Result<Vec<f64>> {
     let manifold = comparison.real.manifold()?;
     let radii = manifold.radii(comparison.options.k)?;
     let generated = comparison.generated.features()?;

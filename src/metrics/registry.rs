@@ -7,7 +7,7 @@ use super::{authenticity, frechet, kid, prdc, rke, vendi};
 use crate::error::{Error, Result};
 
 /// Every metric. To add one, add its file and a line here.
-pub const METRICS: &[&Metric] = &[
+pub(crate) const METRICS: &[&Metric] = &[
     &frechet::METRIC,
     &kid::METRIC,
     &kid::SUBSETS,
@@ -26,7 +26,7 @@ pub const METRICS: &[&Metric] = &[
 ///
 /// # Errors
 /// [`Error::Usage`] naming the known ones.
-pub fn metric(name: &str) -> Result<&'static Metric> {
+pub(crate) fn metric(name: &str) -> Result<&'static Metric> {
     METRICS.iter().copied().find(|metric| metric.name == name).ok_or_else(|| {
         let known: Vec<&str> = METRICS.iter().map(|metric| metric.name).collect();
         Error::usage(format!("`{name}` is no metric"), format!("known: {}", known.join(", ")))
@@ -40,7 +40,7 @@ pub fn metric(name: &str) -> Result<&'static Metric> {
 ///
 /// # Errors
 /// What a metric returns.
-pub fn estimate(
+pub(crate) fn estimate(
     comparison: &Comparison<'_>,
     metrics: &[&'static Metric],
     draws: Option<Draws>,

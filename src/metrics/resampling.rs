@@ -25,7 +25,7 @@ pub(super) fn without_replacement(
 }
 
 /// Two disjoint random halves of `rows` rows, each ascending; of an odd number the last drawn row is left out.
-pub fn halves(rows: usize, seed: u64) -> (Vec<u32>, Vec<u32>) {
+pub(crate) fn halves(rows: usize, seed: u64) -> (Vec<u32>, Vec<u32>) {
     let mut all = without_replacement(rows, rows, seed, Purpose::Halves, 0);
     let half = rows / 2;
     all.truncate(2 * half);

@@ -5,7 +5,7 @@ use super::metric::{Better, Measured, Metric, Needs};
 use super::spectrum::{nonzero, of_bootstrap_samples};
 
 /// The registry's entry.
-pub const METRIC: Metric = Metric {
+pub(super) const METRIC: Metric = Metric {
     name: "rke",
     columns: &["rke"],
     about: "Vendi score of order 2: effective number of modes, rare images weigh less",
@@ -21,6 +21,6 @@ pub const METRIC: Metric = Metric {
 };
 
 /// The score of a spectrum (see [`super::spectrum::spectrum`]): one over the sum of its squares.
-pub fn rke(spectrum: &[f64]) -> f64 {
+pub(super) fn rke(spectrum: &[f64]) -> f64 {
     1.0 / nonzero(spectrum).map(|value| value * value).sum::<f64>()
 }

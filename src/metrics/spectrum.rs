@@ -17,7 +17,7 @@ const ZERO: f64 = 1e-12;
 ///
 /// # Errors
 /// [`crate::Error::Interrupted`].
-pub fn spectrum(features: ArrayView2<f32>, progress: &dyn Progress) -> Result<Vec<f64>> {
+pub(super) fn spectrum(features: ArrayView2<f32>, progress: &dyn Progress) -> Result<Vec<f64>> {
     eigenvalues(moment(features, features.nrows(), |at| at, progress)?.view())
 }
 

@@ -6,10 +6,10 @@ use ndarray::Array2;
 use super::comparison::{FeatureSet, Options};
 use super::manifold::Boundary;
 
-pub use crate::density::test_support::Fixture;
+pub(super) use crate::density::test_support::Fixture;
 
 #[track_caller]
-pub fn assert_close(found: &[f64], expected: &[f64], relative: f64) {
+pub(super) fn assert_close(found: &[f64], expected: &[f64], relative: f64) {
     assert_eq!(found.len(), expected.len());
     for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
         assert!(
@@ -20,10 +20,10 @@ pub fn assert_close(found: &[f64], expected: &[f64], relative: f64) {
 }
 
 /// Options with one `k` for everything.
-pub fn options(k: usize, boundary: Boundary) -> Options {
+pub(super) fn options(k: usize, boundary: Boundary) -> Options {
     Options { k, k_density: k, boundary, ..Options::default() }
 }
 
-pub fn set(features: Array2<f32>, options: &Options) -> FeatureSet<'static> {
+pub(super) fn set(features: Array2<f32>, options: &Options) -> FeatureSet<'static> {
     FeatureSet::new(features.into_shared(), options, &Silent).unwrap()
 }

@@ -5,7 +5,7 @@ use super::metric::{Better, Measured, Metric, Needs};
 use super::spectrum::{nonzero, of_bootstrap_samples};
 
 /// The registry's entry.
-pub const METRIC: Metric = Metric {
+pub(crate) const METRIC: Metric = Metric {
     name: "vendi",
     columns: &["vendi"],
     about: "effective number of different generated images (cosine kernel): compare with that of the real set",
@@ -21,7 +21,7 @@ pub const METRIC: Metric = Metric {
 };
 
 /// The Vendi score of a spectrum: the exponential of its entropy.
-pub fn vendi_score(spectrum: &[f64]) -> f64 {
+pub(crate) fn vendi_score(spectrum: &[f64]) -> f64 {
     (-nonzero(spectrum).map(|value| value * value.ln()).sum::<f64>()).exp()
 }
 

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// An index of any kind.
-pub enum AnyIndex {
+pub(crate) enum AnyIndex {
     /// All pairs are compared.
     Exact(Box<ExactIndex>),
     /// HNSW graphs are walked.
@@ -34,7 +34,7 @@ impl AnyIndex {
     ///
     /// # Errors
     /// [`crate::Error::Io`].
-    pub fn save(&self, dir: &Path, record: &mut IndexRecord) -> Result<()> {
+    pub(crate) fn save(&self, dir: &Path, record: &mut IndexRecord) -> Result<()> {
         record.files = match self {
             AnyIndex::Exact(_) => None,
             AnyIndex::Hnsw(index) => Some(index.save(dir)?),
@@ -61,7 +61,7 @@ impl NeighborIndex for AnyIndex {
 
 /// How an index is built.
 #[derive(Debug, Clone)]
-pub struct BuildOptions {
+pub(crate) struct BuildOptions {
     /// The kind; [`IndexKind::Auto`] takes the one that is expected to be faster.
     pub kind: IndexKind,
     /// Neighbours for which the recall of an approximate index is measured, at least 1.
@@ -83,7 +83,7 @@ impl Default for BuildOptions {
 /// # Errors
 /// [`crate::Error::Data`] if `features` cannot be indexed or have no `k` other rows for each, [`crate::Error::Usage`] for a `k` of 0,
 /// [`crate::Error::Interrupted`].
-pub fn build(
+pub(crate) fn build(
     features: ArcArray2<f32>,
     options: &BuildOptions,
     progress: &dyn Progress,
@@ -106,7 +106,7 @@ pub fn build(
 ///
 /// # Errors
 /// [`crate::Error::Malformed`] if the record or a file it names is damaged, missing, or does not belong to `features`.
-pub fn open(
+pub(crate) fn open(
     dir: &Path,
     record: &IndexRecord,
     features: ArcArray2<f32>,
@@ -127,7 +127,7 @@ pub fn open(
 ///
 /// # Errors
 /// [`crate::Error::Io`].
-pub fn remove_graphs(dir: &Path) -> Result<()> {
+pub(crate) fn remove_graphs(dir: &Path) -> Result<()> {
     remove_others(dir, None)
 }
 
@@ -135,6 +135,6 @@ pub fn remove_graphs(dir: &Path) -> Result<()> {
 ///
 /// # Errors
 /// [`crate::Error::Io`].
-pub fn place_graphs(from: &Path, dir: &Path, record: &IndexRecord) -> Result<()> {
+pub(crate) fn place_graphs(from: &Path, dir: &Path, record: &IndexRecord) -> Result<()> {
     place_files(from, dir, record.files.as_ref().unwrap_or(&BTreeMap::new()))
 }

@@ -18,7 +18,7 @@ use std::ops::Range;
 const DIRECT_CHUNK: usize = 4096;
 
 /// Takes `(ball, row, distance)`, from several threads and in no order.
-pub type Visit<'a> = dyn Fn(u32, u32, f64) + Sync + 'a;
+pub(super) type Visit<'a> = dyn Fn(u32, u32, f64) + Sync + 'a;
 
 impl ExactIndex {
     /// How many rows the set has.

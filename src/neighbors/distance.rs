@@ -136,7 +136,7 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx512f")]
-    pub fn exact_avx512(a: &[f32], b: &[f32], limit: f64) -> Option<f64> {
+    pub(super) fn exact_avx512(a: &[f32], b: &[f32], limit: f64) -> Option<f64> {
         let mut lanes = [_mm512_setzero_pd(); 2];
         let add = |lanes: &mut [__m512d; 2], a: &[f32; EXACT_LANES], b: &[f32; EXACT_LANES]| {
             for (half, lanes) in lanes.iter_mut().enumerate() {
@@ -170,7 +170,7 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx2")]
-    pub fn exact_avx2(a: &[f32], b: &[f32], limit: f64) -> Option<f64> {
+    pub(super) fn exact_avx2(a: &[f32], b: &[f32], limit: f64) -> Option<f64> {
         let mut lanes = [_mm256_setzero_pd(); 4];
         let add = |lanes: &mut [__m256d; 4], a: &[f32; EXACT_LANES], b: &[f32; EXACT_LANES]| {
             for (quarter, lanes) in lanes.iter_mut().enumerate() {
@@ -209,7 +209,7 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx512f")]
-    pub fn fast_avx512(a: &[f32], b: &[f32], scale: f32) -> f32 {
+    pub(super) fn fast_avx512(a: &[f32], b: &[f32], scale: f32) -> f32 {
         let scale = _mm512_set1_ps(scale);
         let mut lanes = [_mm512_setzero_ps(); 2];
         let add = |lanes: &mut [__m512; 2], a: &[f32; FAST_LANES], b: &[f32; FAST_LANES]| {
@@ -237,7 +237,7 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx2,fma")]
-    pub fn fast_avx2(a: &[f32], b: &[f32], scale: f32) -> f32 {
+    pub(super) fn fast_avx2(a: &[f32], b: &[f32], scale: f32) -> f32 {
         let scale = _mm256_set1_ps(scale);
         let mut lanes = [_mm256_setzero_ps(); 4];
         let add = |lanes: &mut [__m256; 4], a: &[f32; FAST_LANES], b: &[f32; FAST_LANES]| {

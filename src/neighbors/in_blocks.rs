@@ -23,7 +23,7 @@ fn blocks(rows: usize, least: usize) -> impl ExactSizeIterator<Item = Range<usiz
 }
 
 /// How often [`search_in_blocks`] advances the progress for each query, in a set of `rows`: once for each block.
-pub fn blocks_of(rows: usize) -> usize {
+pub(crate) fn blocks_of(rows: usize) -> usize {
     blocks(rows, BLOCK).len()
 }
 
@@ -32,7 +32,7 @@ pub fn blocks_of(rows: usize) -> usize {
 ///
 /// # Errors
 /// What reading returns; as [`NeighborIndex::search`].
-pub fn search_in_blocks(
+pub(crate) fn search_in_blocks(
     features: &mut dyn FeatureRows,
     own: &[usize],
     search: Search,

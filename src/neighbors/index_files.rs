@@ -110,7 +110,7 @@ impl HashedFile {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn create(path: PathBuf) -> Result<Self> {
+    pub(super) fn create(path: PathBuf) -> Result<Self> {
         let folder = path.parent().unwrap_or(Path::new("."));
         let file = tempfile::NamedTempFile::new_in(folder).map_err(Error::io("create", &path))?;
         Ok(HashedFile { path, file: BufWriter::new(file), hasher: Sha256::new() })
@@ -120,7 +120,7 @@ impl HashedFile {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn persist(self) -> Result<String> {
+    pub(super) fn persist(self) -> Result<String> {
         let HashedFile { path, file, hasher } = self;
         let file = file.into_inner().map_err(|error| Error::io("write", &path)(error.into_error()))?;
         make_readable(file.as_file()).map_err(Error::io("write", &path))?;

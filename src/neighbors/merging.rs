@@ -5,19 +5,19 @@ use super::search::{Neighbors, Search, too_few};
 use crate::error::Result;
 
 /// Answers that are being merged. The result does not depend on the order in which they come.
-pub struct Merging {
+pub(crate) struct Merging {
     search: Search,
     nearest: Vec<Nearest>,
 }
 
 impl Merging {
     /// For `queries` that each ask for `search`.
-    pub fn new(queries: usize, search: Search) -> Self {
+    pub(crate) fn new(queries: usize, search: Search) -> Self {
         Self { search, nearest: (0..queries).map(|_| Nearest::new(search.k)).collect() }
     }
 
     /// What was found for query `q`: rows, each offered once, with distances that are finite and not negative.
-    pub fn offer(&mut self, q: usize, found: impl Iterator<Item = (u32, f64)>) {
+    pub(crate) fn offer(&mut self, q: usize, found: impl Iterator<Item = (u32, f64)>) {
         let nearest = &mut self.nearest[q];
         found.for_each(|(row, distance)| nearest.offer(distance, row));
     }
@@ -26,7 +26,7 @@ impl Merging {
     ///
     /// # Errors
     /// [`crate::Error::Data`] if there are fewer than `k` rows for a query.
-    pub fn finish(self) -> Result<Neighbors> {
+    pub(crate) fn finish(self) -> Result<Neighbors> {
         let k = self.search.k;
         let values = k * self.nearest.len();
         let mut merged = Neighbors { k, rows: vec![0; values], distances: vec![0.0; values] };

@@ -4,7 +4,7 @@
 
 mod any_index;
 mod balls;
-pub mod distance;
+pub(crate) mod distance;
 mod exact;
 mod hnsw;
 mod in_blocks;
@@ -14,11 +14,13 @@ mod merging;
 mod recall;
 mod search;
 
-pub use any_index::{AnyIndex, BuildOptions, build, open};
+pub(crate) use any_index::{AnyIndex, BuildOptions, build, open};
 pub use exact::ExactIndex;
 pub use hnsw::{HnswIndex, HnswParameters};
-pub use kind::{IndexKind, IndexRecord};
-pub use search::{NeighborIndex, Neighbors, Search, check_finite};
+pub use kind::IndexKind;
+pub(crate) use kind::IndexRecord;
+pub(crate) use search::Neighbors;
+pub use search::{NeighborIndex, Search, check_finite};
 
 pub(crate) use any_index::{place_graphs, remove_graphs};
 pub(crate) use hnsw::{GraphShard, StreamedGraphs};

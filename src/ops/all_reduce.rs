@@ -34,7 +34,7 @@ pub trait AllReduce: Debug + Send + Sync {
 pub type Reducer = Arc<dyn AllReduce>;
 
 /// How many processes hold a batch together.
-pub fn processes(reducer: Option<&Reducer>) -> usize {
+pub(crate) fn processes(reducer: Option<&Reducer>) -> usize {
     reducer.map_or(1, |reducer| reducer.size())
 }
 

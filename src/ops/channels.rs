@@ -9,7 +9,7 @@ use rayon::prelude::*;
 ///
 /// # Errors
 /// If the shapes do not fit.
-pub fn add_to_channels(x: &Tensor, shift: &Tensor) -> Result<Tensor> {
+pub(crate) fn add_to_channels(x: &Tensor, shift: &Tensor) -> Result<Tensor> {
     let (batch, channels, _, _) = x.dims4()?;
     let rows = shift.dim(0)?;
     if shift.dims() != [rows, channels] || (rows != batch && rows != 1) {
@@ -66,7 +66,12 @@ impl CustomOp2 for Add {
 ///
 /// # Errors
 /// If the shapes do not fit.
-pub fn scale_channels(x: &Tensor, scale: &Tensor, shift: &Tensor, activation: Activation) -> Result<Tensor> {
+pub(crate) fn scale_channels(
+    x: &Tensor,
+    scale: &Tensor,
+    shift: &Tensor,
+    activation: Activation,
+) -> Result<Tensor> {
     let channels = x.dim(1)?;
     if scale.dims() != [channels] || shift.dims() != [channels] {
         bail!("{:?} and {:?} do not fit the channels of {:?}", scale.shape(), shift.shape(), x.shape());

@@ -8,7 +8,7 @@ use candle_core::{
 use std::sync::{Mutex, PoisonError};
 
 /// The type in which sums over many values of `dtype` are taken: float32 for the 16-bit types, else `dtype` itself.
-pub fn wide(dtype: DType) -> DType {
+pub(super) fn wide(dtype: DType) -> DType {
     match dtype {
         DType::BF16 | DType::F16 => DType::F32,
         other => other,
@@ -19,7 +19,7 @@ pub fn wide(dtype: DType) -> DType {
 ///
 /// # Errors
 /// If the value cannot be copied.
-pub fn with_gradient<F>(x: &Tensor, value: Tensor, gradient: F) -> Result<Tensor>
+pub(super) fn with_gradient<F>(x: &Tensor, value: Tensor, gradient: F) -> Result<Tensor>
 where
     F: Fn(&Tensor, &Tensor, &Tensor) -> Result<Tensor> + Send + Sync + 'static,
 {
@@ -30,7 +30,7 @@ where
 ///
 /// # Errors
 /// If the value cannot be copied.
-pub fn with_gradients<F>(a: &Tensor, b: &Tensor, value: Tensor, gradient: F) -> Result<Tensor>
+pub(super) fn with_gradients<F>(a: &Tensor, b: &Tensor, value: Tensor, gradient: F) -> Result<Tensor>
 where
     F: Fn(&Tensor, &Tensor, &Tensor, &Tensor) -> Result<(Tensor, Tensor)> + Send + Sync + 'static,
 {

@@ -3,7 +3,7 @@
 use super::simd::{self, Isa};
 
 /// The vector instruction sets of this processor that some kernel here or of a library can use, by their usual names.
-pub fn instruction_sets() -> Vec<&'static str> {
+pub(crate) fn instruction_sets() -> Vec<&'static str> {
     #[cfg(target_arch = "x86_64")]
     let sets = [
         ("SSE4.1", is_x86_feature_detected!("sse4.1")),
@@ -20,7 +20,7 @@ pub fn instruction_sets() -> Vec<&'static str> {
 }
 
 /// The instructions of the kernel under convolutions, linear layers and exact neighbours, in words.
-pub fn product_kernel() -> &'static str {
+pub(crate) fn product_kernel() -> &'static str {
     match simd::isa() {
         Isa::Avx512 => "AVX-512F",
         Isa::Avx2 => "AVX2 with FMA",
@@ -30,7 +30,7 @@ pub fn product_kernel() -> &'static str {
 }
 
 /// The instructions of the element-wise kernels (activations, normalisation, softmax, depthwise convolution), in words.
-pub fn elementwise_kernel() -> &'static str {
+pub(crate) fn elementwise_kernel() -> &'static str {
     match simd::isa() {
         // None of them is a [`simd::Kernel::WIDE`] one.
         Isa::Avx512 | Isa::Avx2 => "AVX2 with FMA",

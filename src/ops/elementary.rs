@@ -12,7 +12,7 @@ const LN_2: (f32, f32) = (0.693_145_75, 1.428_606_8e-6);
 
 /// `e^x` to 1 unit in the last place; `x` is kept within -87..=88.
 #[inline(always)]
-pub fn exp(x: f32) -> f32 {
+pub(super) fn exp(x: f32) -> f32 {
     let x = x.clamp(EXP_RANGE.0, EXP_RANGE.1);
     let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUNDER);
     let n = shifted - ROUNDER;
@@ -30,7 +30,7 @@ const ERF_END: f32 = 4.0;
 
 /// The error function to about 1 unit in the last place.
 #[inline(always)]
-pub fn erf(x: f32) -> f32 {
+pub(super) fn erf(x: f32) -> f32 {
     let (t, s) = (x.abs().min(ERF_END), x * x);
     let inner = [4.991_194e-3, -2.676_813_5e-2, 1.128_199_25e-1, -3.761_253_4e-1, 1.283_791_7e-1];
     let inner = inner.into_iter().fold(-5.967_617e-4f32, |sum, c| sum.mul_add(s, c)).mul_add(x, x);
@@ -43,13 +43,13 @@ pub fn erf(x: f32) -> f32 {
 
 /// `x * Phi(x)`, the exact GELU (Hendrycks and Gimpel, 2016).
 #[inline(always)]
-pub fn gelu(x: f32) -> f32 {
+pub(super) fn gelu(x: f32) -> f32 {
     0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
 }
 
 /// The derivative of [`gelu`]: `Phi(x) + x * phi(x)`.
 #[inline(always)]
-pub fn gelu_slope(x: f32) -> f32 {
+pub(super) fn gelu_slope(x: f32) -> f32 {
     const INVERSE_SQRT_TAU: f32 = 0.398_942_3;
     let cumulative = 0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2));
     (x * INVERSE_SQRT_TAU).mul_add(exp(-0.5 * x * x), cumulative)

@@ -7,7 +7,7 @@ use candle_core::{Result, Tensor};
 
 /// The resampling around a leaky ReLU.
 #[derive(Debug, Clone, Copy)]
-pub struct FilteredLrelu<'a> {
+pub(crate) struct FilteredLrelu<'a> {
     /// The filter before it, and how many pixels each becomes.
     pub up: Option<(&'a Filter, usize)>,
     /// The filter after it, and every how many-th pixel is kept.
@@ -22,7 +22,7 @@ pub struct FilteredLrelu<'a> {
 ///
 /// # Errors
 /// If nothing is left.
-pub fn filtered_lrelu(x: &Tensor, op: FilteredLrelu) -> Result<Tensor> {
+pub(crate) fn filtered_lrelu(x: &Tensor, op: FilteredLrelu) -> Result<Tensor> {
     let FilteredLrelu { up, down, padding, activation } = op;
     let identity = Filter::identity();
     let resample = |up: usize, down: usize, padding| Resample { up, down, padding, gain: (up * up) as f64 };

@@ -13,7 +13,7 @@ const CHUNK: usize = 1 << 14;
 ///
 /// # Errors
 /// What candle's operations return on other devices and types.
-pub fn gelu(x: &Tensor) -> Result<Tensor> {
+pub(crate) fn gelu(x: &Tensor) -> Result<Tensor> {
     if !x.device().is_cpu() || x.dtype() != DType::F32 {
         return x.gelu_erf();
     }

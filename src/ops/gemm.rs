@@ -9,17 +9,17 @@ use super::simd;
 
 /// Rows of a tile: the height of a packed panel of the left operand. Six rows of half a line are twelve accumulators, which
 /// with what they are multiplied by fill the sixteen registers of AVX2.
-pub const MR: usize = 6;
+pub(crate) const MR: usize = 6;
 /// Columns of a tile: the width of a packed panel of the right operand.
-pub const NR: usize = 32;
+pub(crate) const NR: usize = 32;
 /// Columns that the vector kernels can compute alone.
-pub const HALF: usize = NR / 2;
+pub(crate) const HALF: usize = NR / 2;
 
 /// A tile of the product, row-major.
-pub type Tile = [[f32; NR]; MR];
+pub(crate) type Tile = [[f32; NR]; MR];
 
 /// A tile of zeros.
-pub const ZERO_TILE: Tile = [[0.0; NR]; MR];
+pub(crate) const ZERO_TILE: Tile = [[0.0; NR]; MR];
 
 /// `tile[i][j] += sum over k of a[k * MR + i] * b[k * NR + j]`.
 ///
@@ -28,13 +28,13 @@ pub const ZERO_TILE: Tile = [[0.0; NR]; MR];
 /// # Panics
 /// If a panel is shorter than `depth` groups.
 #[inline]
-pub fn multiply_panels(depth: usize, a: &[f32], b: &[f32], tile: &mut Tile) {
+pub(crate) fn multiply_panels(depth: usize, a: &[f32], b: &[f32], tile: &mut Tile) {
     multiply_columns(NR, Start::Tile, depth, a, b, tile);
 }
 
 /// What products are added to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
+pub(crate) enum Start {
     /// What the tile holds.
     Tile,
     /// Zeros.
@@ -47,7 +47,14 @@ pub enum Start {
 /// # Panics
 /// If a panel is shorter than `depth` groups.
 #[inline]
-pub fn multiply_columns(columns: usize, start: Start, depth: usize, a: &[f32], b: &[f32], tile: &mut Tile) {
+pub(crate) fn multiply_columns(
+    columns: usize,
+    start: Start,
+    depth: usize,
+    a: &[f32],
+    b: &[f32],
+    tile: &mut Tile,
+) {
     assert!(a.len() >= depth * MR && b.len() >= depth * NR, "a packed panel is shorter than its depth");
     let columns = columns.min(NR);
     match simd::isa() {
@@ -97,7 +104,7 @@ mod x86 {
     /// # Safety
     /// Needs AVX-512F; `a` and `b` must hold `depth` groups of `MR` and `NR` values.
     #[target_feature(enable = "avx512f")]
-    pub unsafe fn tile_avx512<const HALVES: usize>(
+    pub(super) unsafe fn tile_avx512<const HALVES: usize>(
         start: Start,
         depth: usize,
         mut a: *const f32,
@@ -141,7 +148,7 @@ mod x86 {
     /// # Safety
     /// Needs AVX2 and FMA; `a` and `b` must hold `depth` groups of `MR` and `NR` values.
     #[target_feature(enable = "avx2,fma")]
-    pub unsafe fn tile_avx2(
+    pub(super) unsafe fn tile_avx2(
         halves: usize,
         start: Start,
         depth: usize,
@@ -236,14 +243,14 @@ mod neon {
 
 /// The relative error of a tile's element: it differs from the exact sum by at most this much of `sum |a_ik b_kj|`
 /// (`gamma_n` of Higham, *Accuracy and Stability of Numerical Algorithms*, for `n = depth` roundings).
-pub fn multiplication_error(depth: usize) -> f64 {
+pub(crate) fn multiplication_error(depth: usize) -> f64 {
     let roundings = depth as f64 * f64::from(f32::EPSILON) / 2.0;
     if roundings < 0.5 { roundings / (1.0 - roundings) } else { 1.0 }
 }
 
 /// Packs `rows` (each `depth` long, contiguous) into panels of `WIDTH` rows: `[ceil(rows / WIDTH), depth, WIDTH]`,
 /// zeros where the last panel has no row. `value(row, k)` gives the elements.
-pub fn pack<const WIDTH: usize>(
+pub(crate) fn pack<const WIDTH: usize>(
     rows: usize,
     depth: usize,
     packed: &mut Vec<f32>,
@@ -258,7 +265,7 @@ pub fn pack<const WIDTH: usize>(
 
 /// Panel `panel` of [`pack`]; zeros have to be where it has no row.
 #[inline(always)]
-pub fn pack_panel<const WIDTH: usize>(
+pub(crate) fn pack_panel<const WIDTH: usize>(
     panel: usize,
     rows: usize,
     packed: &mut [f32],

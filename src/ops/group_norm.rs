@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 /// The hyperparameters of a group normalisation.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct GroupNorm {
+pub(crate) struct GroupNorm {
     /// Groups that the channels are normalised in; divides their number.
     pub groups: usize,
     /// Added to the variance.
@@ -20,7 +20,7 @@ pub struct GroupNorm {
 ///
 /// # Errors
 /// If the shapes do not fit.
-pub fn group_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, config: GroupNorm) -> Result<Tensor> {
+pub(crate) fn group_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, config: GroupNorm) -> Result<Tensor> {
     let (_, channels, _, _) = x.dims4()?;
     if config.groups == 0 || !channels.is_multiple_of(config.groups) {
         bail!("{channels} channels do not fall into {} groups", config.groups);

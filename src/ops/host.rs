@@ -4,10 +4,10 @@ use candle_core::{CpuStorage, Layout, Result, bail};
 use std::mem::MaybeUninit;
 
 /// Values of a step of vector code: a register of AVX2, half of one of AVX-512.
-pub const LANES: usize = 8;
+pub(super) const LANES: usize = 8;
 
 /// The values of a contiguous float32 storage.
-pub fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+pub(super) fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
         None => bail!("this operation needs contiguous tensors"),
@@ -24,7 +24,7 @@ const POISON: u32 = 0x7fd0_dead;
 ///
 /// # Panics
 /// In debug builds, if `init` left an element out.
-pub unsafe fn init_with(n: usize, init: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
+pub(super) unsafe fn init_with(n: usize, init: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
     let mut out = Vec::with_capacity(n);
     let elements = &mut out.spare_capacity_mut()[..n];
     if cfg!(debug_assertions) {
@@ -43,7 +43,7 @@ pub unsafe fn init_with(n: usize, init: impl FnOnce(&mut [MaybeUninit<f32>])) ->
 
 /// A float64 sum in eight fixed lanes: vectorisable, and the same everywhere.
 #[inline(always)]
-pub fn sum(values: &[f32], f: impl Fn(f64) -> f64) -> f64 {
+pub(super) fn sum(values: &[f32], f: impl Fn(f64) -> f64) -> f64 {
     let (chunks, rest) = values.as_chunks::<LANES>();
     let mut lanes = [0f64; LANES];
     for chunk in chunks {
@@ -56,7 +56,7 @@ pub fn sum(values: &[f32], f: impl Fn(f64) -> f64) -> f64 {
 
 /// The sum of `f(a) * b` of two slices of one length, in float64 in eight fixed lanes.
 #[inline(always)]
-pub fn dot(a: &[f32], b: &[f32], f: impl Fn(f32) -> f32) -> f64 {
+pub(super) fn dot(a: &[f32], b: &[f32], f: impl Fn(f32) -> f32) -> f64 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     let mut lanes = [0f64; LANES];
     for (a, b) in a.iter().zip(b) {
@@ -73,7 +73,7 @@ pub fn dot(a: &[f32], b: &[f32], f: impl Fn(f32) -> f32) -> f64 {
 
 /// Sorts a line into `phases` of `phase` values each: column `c` lies in phase `c % stride` at `c / stride`.
 #[inline(always)]
-pub fn sort_into_phases(line: &[f32], stride: usize, phases: &mut [f32], phase: usize) {
+pub(super) fn sort_into_phases(line: &[f32], stride: usize, phases: &mut [f32], phase: usize) {
     match stride {
         2 => sort_by::<2>(line, phases, phase),
         4 => sort_by::<4>(line, phases, phase),

@@ -12,7 +12,7 @@ const LANES: usize = 64;
 
 /// `(x - mean) / sqrt(variance + eps) * weight + bias` with frozen weights (Ba et al., 2016); differentiable with
 /// respect to `x` (first order). Sums are in float64.
-pub struct LayerNorm {
+pub(crate) struct LayerNorm {
     weight: Tensor,
     bias: Tensor,
     eps: f64,
@@ -31,7 +31,7 @@ impl LayerNorm {
     ///
     /// # Errors
     /// If they are no vectors of one length.
-    pub fn new(weight: Tensor, bias: Tensor, eps: f64) -> Result<Self> {
+    pub(crate) fn new(weight: Tensor, bias: Tensor, eps: f64) -> Result<Self> {
         if weight.dims1()? != bias.dims1()? {
             bail!("a layer norm's weight {:?} does not fit its bias {:?}", weight.shape(), bias.shape());
         }
@@ -48,7 +48,7 @@ impl LayerNorm {
     ///
     /// # Errors
     /// If `x` has another number of channels.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (_, channels, _) = x.dims3()?;
         if channels != self.weight.dims1()? {
             bail!("a layer norm of {:?} was given {channels} channels", self.weight.shape());

@@ -11,13 +11,13 @@ const CHUNK: usize = 1 << 14;
 ///
 /// # Errors
 /// What candle's operations return.
-pub fn leaky_relu(x: &Tensor, slope: f64) -> Result<Tensor> {
+pub(crate) fn leaky_relu(x: &Tensor, slope: f64) -> Result<Tensor> {
     LeakyRelu { slope, gain: 1.0, clamp: None }.forward(x)
 }
 
 /// A leaky rectified linear unit followed by StyleGAN's gain and clamp.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LeakyRelu {
+pub(crate) struct LeakyRelu {
     /// Factor of values that are not positive; 1 leaves them as they are.
     pub slope: f64,
     /// Factor of the result.
@@ -31,7 +31,7 @@ impl LeakyRelu {
     ///
     /// # Errors
     /// What candle's operations return.
-    pub fn forward(self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(self, x: &Tensor) -> Result<Tensor> {
         if self == (LeakyRelu { slope: 1.0, gain: 1.0, clamp: None }) {
             return Ok(x.clone());
         }

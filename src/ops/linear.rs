@@ -52,7 +52,7 @@ impl Linear {
 ///
 /// # Errors
 /// If the shapes do not fit each other.
-pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let ((rows, ins), outs) = (x.dims2()?, weight.dim(0)?);
     let weight = weight.reshape((outs, ins, 1, 1))?;
     let y = conv2d(&x.reshape((rows, ins, 1, 1))?, &weight, ConvConfig::padded(0))?;

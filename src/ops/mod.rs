@@ -4,31 +4,31 @@
 //! What a kernel computes for an image has the same bits whatever the batch, the number of threads and the instruction set
 //! ([`simd`]); the statistics of batch normalisation are those of the batch. Candle's own operations promise none of this.
 
-pub mod activation;
-pub mod all_reduce;
-pub mod attention;
-pub mod batch_norm;
-pub mod channels;
+pub(crate) mod activation;
+pub(crate) mod all_reduce;
+pub(crate) mod attention;
+pub(crate) mod batch_norm;
+pub(crate) mod channels;
 mod composed;
-pub mod conv;
-pub mod cpu;
+pub(crate) mod conv;
+pub(crate) mod cpu;
 mod elementary;
-pub mod filtered_lrelu;
-pub mod gelu;
-pub mod gemm;
-pub mod group_norm;
+pub(crate) mod filtered_lrelu;
+pub(crate) mod gelu;
+pub(crate) mod gemm;
+pub(crate) mod group_norm;
 mod host;
-pub mod layer_norm;
-pub mod leaky_relu;
-pub mod linear;
-pub mod modulate;
-pub mod pool;
-pub mod resize;
-pub mod simd;
+pub(crate) mod layer_norm;
+pub(crate) mod leaky_relu;
+pub(crate) mod linear;
+pub(crate) mod modulate;
+pub(crate) mod pool;
+pub(crate) mod resize;
+pub(crate) mod simd;
 #[cfg(test)]
 mod simd_tests;
-pub mod spectral_norm;
+pub(crate) mod spectral_norm;
 mod taps;
 #[cfg(test)]
 mod test_support;
-pub mod upfirdn;
+pub(crate) mod upfirdn;

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 ///
 /// # Errors
 /// If the shapes do not fit.
-pub fn scale_images(x: &Tensor, scale: &Tensor) -> Result<Tensor> {
+pub(crate) fn scale_images(x: &Tensor, scale: &Tensor) -> Result<Tensor> {
     let (batch, channels, _, _) = x.dims4()?;
     if scale.dims() != [batch, channels] {
         bail!("{:?} cannot scale the channels of {:?}", scale.shape(), x.shape());
@@ -106,7 +106,7 @@ const LANES: usize = 16;
 ///
 /// # Errors
 /// If the shapes do not fit.
-pub fn add_map(x: &Tensor, map: &Tensor) -> Result<Tensor> {
+pub(crate) fn add_map(x: &Tensor, map: &Tensor) -> Result<Tensor> {
     let (batch, _, height, width) = x.dims4()?;
     let rows = map.dim(0)?;
     if map.dims() != [rows, 1, height, width] || (rows != batch && rows != 1) {
@@ -166,7 +166,7 @@ impl CustomOp2 for AddMap {
 
 /// The operation after a modulated convolution: `activation(x * scale + map + bias)`.
 #[derive(Debug, Clone, Copy)]
-pub struct Finish<'a> {
+pub(crate) struct Finish<'a> {
     /// `[B, C]`; 1 if there is none.
     pub scale: Option<&'a Tensor>,
     /// `[B, 1, H, W]` or `[1, 1, H, W]`; 0 if there is none.
@@ -182,7 +182,7 @@ impl Finish<'_> {
     ///
     /// # Errors
     /// If the shapes do not fit.
-    pub fn forward(self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(self, x: &Tensor) -> Result<Tensor> {
         let Self { scale, map, bias, activation } = self;
         let tensors = [Some(x), scale, map, Some(bias)];
         let plain = x.device().is_cpu() && x.dtype() == DType::F32;

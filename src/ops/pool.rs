@@ -3,7 +3,7 @@
 mod average;
 mod reduce;
 
-pub use average::average_pool2d;
+pub(crate) use average::average_pool2d;
 
 use super::composed::{wide, with_gradient};
 use super::conv::{Padding, PaddingRule};
@@ -19,7 +19,7 @@ use std::ops::Range;
 ///
 /// # Errors
 /// If `x` is no image batch or smaller than the window.
-pub fn max_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: PaddingRule) -> Result<Tensor> {
+pub(crate) fn max_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: PaddingRule) -> Result<Tensor> {
     let window = Window::new(x, kernel, stride, padding)?;
     if !x.device().is_cpu() || x.dtype() != DType::F32 {
         return composed_max_pool(x, window);

@@ -6,7 +6,7 @@ use candle_core::{Device, Result, Tensor};
 ///
 /// # Errors
 /// If the matrices do not fit the image.
-pub fn separable(x: &Tensor, rows: &Tensor, columns: &Tensor) -> Result<Tensor> {
+pub(crate) fn separable(x: &Tensor, rows: &Tensor, columns: &Tensor) -> Result<Tensor> {
     let (batch, channels, height, width) = x.dims4()?;
     let (new_height, new_width) = (rows.dim(0)?, columns.dim(0)?);
     // Planes lie side by side, so that each axis is one product and its gradient another.
@@ -18,7 +18,7 @@ pub fn separable(x: &Tensor, rows: &Tensor, columns: &Tensor) -> Result<Tensor> 
 
 /// Where the outermost pixels of a resized image lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Corners {
+pub(crate) enum Corners {
     /// On those of the image (PyTorch's `align_corners=True`).
     Aligned,
     /// Such that the edges of both images meet.
@@ -30,7 +30,7 @@ pub enum Corners {
 ///
 /// # Errors
 /// If `x` is no batch of images.
-pub fn bilinear(x: &Tensor, (height, width): (usize, usize), corners: Corners) -> Result<Tensor> {
+pub(crate) fn bilinear(x: &Tensor, (height, width): (usize, usize), corners: Corners) -> Result<Tensor> {
     let (.., from_height, from_width) = x.dims4()?;
     let matrix = |from: usize, to: usize| {
         let mut weights = vec![0f64; from * to];

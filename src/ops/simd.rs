@@ -8,12 +8,12 @@ use crate::error::{Error, Result};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// The environment variable that forces an instruction set, by the name of [`Isa::name`].
-pub const VARIABLE: &str = "PD_SIMD";
+pub(crate) const VARIABLE: &str = "PD_SIMD";
 
 /// An instruction set that kernels are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Isa {
+pub(crate) enum Isa {
     /// AVX-512F on top of what [`Isa::Avx2`] has: products and distances in 512-bit registers.
     Avx512 = 1,
     /// AVX2 with fused multiply-add: 256-bit registers.
@@ -26,10 +26,10 @@ pub enum Isa {
 
 impl Isa {
     /// All of them, the fastest first.
-    pub const ALL: [Isa; 4] = [Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Portable];
+    pub(crate) const ALL: [Isa; 4] = [Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Portable];
 
     /// The value of [`VARIABLE`] that forces it.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Isa::Avx512 => "avx512",
             Isa::Avx2 => "avx2",
@@ -39,7 +39,7 @@ impl Isa {
     }
 
     /// Whether this processor has it.
-    pub fn supported(self) -> bool {
+    pub(crate) fn supported(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => is_x86_feature_detected!("avx512f") && Isa::Avx2.supported(),
@@ -61,7 +61,7 @@ impl Isa {
     }
 
     /// Those that this processor has, the fastest first.
-    pub fn available() -> impl Iterator<Item = Isa> {
+    pub(crate) fn available() -> impl Iterator<Item = Isa> {
         Self::ALL.into_iter().filter(|isa| isa.supported())
     }
 
@@ -75,7 +75,7 @@ impl Isa {
 /// # Errors
 /// [`Error::Usage`] if it names none, or one that this processor lacks. A library cannot report this from inside a kernel, which
 /// then uses the fastest set: a program asks here once, at its start.
-pub fn requested() -> Result<Option<Isa>> {
+pub(crate) fn requested() -> Result<Option<Isa>> {
     match std::env::var_os(VARIABLE) {
         Some(value) => parse(&value.to_string_lossy()),
         None => Ok(None),
@@ -101,7 +101,7 @@ static CHOSEN: AtomicU8 = AtomicU8::new(0);
 
 /// The instruction set in use: the one that [`VARIABLE`] names when this is first called, else the fastest.
 #[inline]
-pub fn isa() -> Isa {
+pub(crate) fn isa() -> Isa {
     const AVX512: u8 = Isa::Avx512 as u8;
     const AVX2: u8 = Isa::Avx2 as u8;
     const NEON: u8 = Isa::Neon as u8;
@@ -127,7 +127,7 @@ fn choose() -> Isa {
 
 /// A computation in plain loops that becomes vector code. (Not a closure: those are compiled where they are written, without the
 /// instruction set of the function that calls them.)
-pub trait Kernel {
+pub(crate) trait Kernel {
     /// What it gives.
     type Output;
 
@@ -140,7 +140,7 @@ pub trait Kernel {
 
 /// Runs a kernel with the instruction set in use.
 #[inline]
-pub fn run<K: Kernel>(kernel: K) -> K::Output {
+pub(crate) fn run<K: Kernel>(kernel: K) -> K::Output {
     match isa() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `isa` gives only what the processor has.
@@ -157,18 +157,18 @@ mod x86 {
     use super::Kernel;
 
     #[target_feature(enable = "avx512f,avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn avx512<K: Kernel>(kernel: K) -> K::Output {
+    pub(super) fn avx512<K: Kernel>(kernel: K) -> K::Output {
         kernel.call()
     }
 
     #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn avx2<K: Kernel>(kernel: K) -> K::Output {
+    pub(super) fn avx2<K: Kernel>(kernel: K) -> K::Output {
         kernel.call()
     }
 }
 
 #[cfg(test)]
-pub mod testing {
+pub(crate) mod testing {
     //! Running a test with each instruction set.
 
     use super::*;
@@ -187,7 +187,7 @@ pub mod testing {
 
     /// Calls `check` once with each instruction set that this processor has. Other tests meanwhile run with that set too, which
     /// changes none of their results.
-    pub fn with_each_isa(mut check: impl FnMut(Isa)) {
+    pub(crate) fn with_each_isa(mut check: impl FnMut(Isa)) {
         let _one_at_a_time = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let _restore = Restore(isa() as u8);
         for isa in Isa::available() {
@@ -197,7 +197,7 @@ pub mod testing {
     }
 
     /// Asserts that `compute` gives the same bits with each instruction set.
-    pub fn assert_same_bits(compute: impl Fn() -> Vec<f32>) {
+    pub(crate) fn assert_same_bits(compute: impl Fn() -> Vec<f32>) {
         let mut first: Option<(Isa, Vec<f32>)> = None;
         with_each_isa(|isa| {
             let values = compute();

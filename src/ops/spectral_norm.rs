@@ -16,7 +16,7 @@ fn matrix(weight: &Tensor, axis: usize) -> Result<Tensor> {
 ///
 /// # Errors
 /// If the vectors do not fit.
-pub fn spectral_norm(weight: &Tensor, u: &Tensor, v: &Tensor, axis: usize) -> Result<Tensor> {
+pub(crate) fn spectral_norm(weight: &Tensor, u: &Tensor, v: &Tensor, axis: usize) -> Result<Tensor> {
     let (u, v) = (u.detach(), v.detach());
     let value = matrix(weight, axis)?.broadcast_mul(&v)?.sum(1)?.mul(&u)?.sum_all()?;
     weight.broadcast_div(&value)
@@ -26,7 +26,7 @@ pub fn spectral_norm(weight: &Tensor, u: &Tensor, v: &Tensor, axis: usize) -> Re
 ///
 /// # Errors
 /// If `u` does not fit.
-pub fn power_iteration(weight: &Tensor, u: &Tensor, axis: usize) -> Result<(Tensor, Tensor)> {
+pub(crate) fn power_iteration(weight: &Tensor, u: &Tensor, axis: usize) -> Result<(Tensor, Tensor)> {
     let w = matrix(&weight.detach(), axis)?;
     let unit = |t: Tensor| -> Result<Tensor> {
         let length = t.sqr()?.sum_all()?.sqrt()?.maximum(EPS)?;

@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 
 /// A window that moves over images `[B, C, height, width]` with zeros around them.
 #[derive(Debug, Clone, Copy)]
-pub struct Taps {
+pub(super) struct Taps {
     /// (height, width) of the image.
     pub size: (usize, usize),
     /// (height, width) of the window.
@@ -19,14 +19,14 @@ pub struct Taps {
 }
 
 /// An image cut into the remainders of its rows and columns by the stride: `[B, C, rows, stride, columns, stride]`.
-pub struct Grid {
+pub(super) struct Grid {
     taps: Taps,
     cells: Tensor,
 }
 
 impl Taps {
     /// (row, column) of each tap in the window, row by row.
-    pub fn places(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+    pub(super) fn places(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
         let (height, width) = self.kernel;
         (0..height).flat_map(move |y| (0..width).map(move |x| (y, x)))
     }
@@ -41,7 +41,7 @@ impl Taps {
     ///
     /// # Errors
     /// If `x` is of another size.
-    pub fn look_at(&self, x: &Tensor) -> Result<Grid> {
+    pub(super) fn look_at(&self, x: &Tensor) -> Result<Grid> {
         let (batch, channels, _, _) = x.dims4()?;
         let (rows, columns) = self.grid();
         let x = fit(x, 2, self.before.0, rows * self.stride)?;
@@ -55,7 +55,7 @@ impl Taps {
     ///
     /// # Errors
     /// What `part` returns; if a part is of another size.
-    pub fn put_back(&self, part: impl Fn(usize, usize) -> Result<Tensor>) -> Result<Tensor> {
+    pub(super) fn put_back(&self, part: impl Fn(usize, usize) -> Result<Tensor>) -> Result<Tensor> {
         let (rows, columns) = self.grid();
         let mut cells: Vec<Option<Tensor>> = vec![None; self.stride * self.stride];
         for (y, x) in self.places() {
@@ -95,7 +95,7 @@ impl Grid {
     ///
     /// # Errors
     /// If there is no such tap.
-    pub fn view(&self, y: usize, x: usize) -> Result<Tensor> {
+    pub(super) fn view(&self, y: usize, x: usize) -> Result<Tensor> {
         let Taps { stride, out, .. } = self.taps;
         let cell = self.cells.narrow(5, x % stride, 1)?.squeeze(5)?.narrow(3, y % stride, 1)?.squeeze(3)?;
         cell.narrow(2, y / stride, out.0)?.narrow(3, x / stride, out.1)
@@ -109,7 +109,7 @@ fn fit(x: &Tensor, dim: usize, before: usize, total: usize) -> Result<Tensor> {
 }
 
 /// Positions `before .. before + len`, zeros where there are none.
-pub fn cut(x: &Tensor, dim: usize, before: usize, len: usize) -> Result<Tensor> {
+pub(super) fn cut(x: &Tensor, dim: usize, before: usize, len: usize) -> Result<Tensor> {
     let missing = (before + len).saturating_sub(x.dim(dim)?);
     x.pad_with_zeros(dim, 0, missing)?.narrow(dim, before, len)
 }

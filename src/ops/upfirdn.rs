@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// A FIR filter as a sum of products of a column and a row.
 #[derive(Debug, Clone)]
-pub struct Filter {
+pub(crate) struct Filter {
     terms: Arc<[(Vec<f64>, Vec<f64>)]>,
     height: usize,
     width: usize,
@@ -24,7 +24,7 @@ impl Filter {
     ///
     /// # Errors
     /// If it has other dimensions.
-    pub fn new(filter: &Tensor) -> Result<Self> {
+    pub(crate) fn new(filter: &Tensor) -> Result<Self> {
         let values = |t: &Tensor| t.detach().to_dtype(DType::F64);
         match filter.rank() {
             1 => {
@@ -38,7 +38,7 @@ impl Filter {
     }
 
     /// One tap of 1.
-    pub fn identity() -> Self {
+    pub(crate) fn identity() -> Self {
         Self { terms: [(vec![1.0], vec![1.0])].into(), height: 1, width: 1 }
     }
 
@@ -73,7 +73,7 @@ impl Filter {
 
 /// How a filter is applied, the same along both axes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Resample {
+pub(crate) struct Resample {
     /// Each pixel becomes this many, the new ones zero.
     pub up: usize,
     /// Every how many-th filtered pixel is kept.
@@ -88,7 +88,7 @@ pub struct Resample {
 ///
 /// # Errors
 /// If nothing is left.
-pub fn upfirdn2d(x: &Tensor, filter: &Filter, resample: Resample) -> Result<Tensor> {
+pub(crate) fn upfirdn2d(x: &Tensor, filter: &Filter, resample: Resample) -> Result<Tensor> {
     let (_, _, height, width) = x.dims4()?;
     let axis = |length, taps| match Axis::new(length, taps, resample) {
         Some(axis) => Ok(axis),

@@ -21,7 +21,7 @@ pub enum Norm {
 
 /// The balls of one radius around the latents of a batch.
 #[derive(Debug, Clone)]
-pub struct Balls {
+pub(super) struct Balls {
     /// The latents that are perturbed, `[B, L]` in float64.
     centers: Tensor,
     /// Epsilon, above 0.
@@ -42,7 +42,7 @@ impl Balls {
     ///
     /// # Errors
     /// What the device returns.
-    pub fn new(centers: &Tensor, radius: f64, norm: Norm) -> Result<Self> {
+    pub(super) fn new(centers: &Tensor, radius: f64, norm: Norm) -> Result<Self> {
         Ok(Self { centers: rows(centers)?, radius, norm, shape: centers.dims().to_vec() })
     }
 
@@ -51,7 +51,7 @@ impl Balls {
     /// # Errors
     /// If the shapes differ.
     #[cfg(test)]
-    pub fn distances(&self, points: &Tensor) -> Result<Vec<f64>> {
+    pub(super) fn distances(&self, points: &Tensor) -> Result<Vec<f64>> {
         Ok(length(self.norm, &(rows(points)? - &self.centers)?)?.flatten_all()?.to_vec1()?)
     }
 
@@ -60,7 +60,7 @@ impl Balls {
     ///
     /// # Errors
     /// If the shapes differ.
-    pub fn step(&self, points: &Tensor, gradients: &Tensor, size: f64) -> Result<Tensor> {
+    pub(super) fn step(&self, points: &Tensor, gradients: &Tensor, size: f64) -> Result<Tensor> {
         let gradients = rows(gradients)?;
         let direction = match self.norm {
             Norm::Linf => gradients.sign()?,
@@ -77,7 +77,7 @@ impl Balls {
     ///
     /// # Errors
     /// What the device returns.
-    pub fn random_points<R: RngExt>(&self, streams: impl Iterator<Item = R>) -> Result<Tensor> {
+    pub(super) fn random_points<R: RngExt>(&self, streams: impl Iterator<Item = R>) -> Result<Tensor> {
         let (radius, width) = (self.radius, self.width());
         self.drawn(streams, |rng| match self.norm {
             Norm::Linf => (0..width).map(|_| radius * rng.random_range(-1.0..1.0)).collect(),
@@ -94,7 +94,7 @@ impl Balls {
     ///
     /// # Errors
     /// What the device returns.
-    pub fn random_signs<R: RngExt>(&self, streams: impl Iterator<Item = R>) -> Result<Tensor> {
+    pub(super) fn random_signs<R: RngExt>(&self, streams: impl Iterator<Item = R>) -> Result<Tensor> {
         let width = self.width();
         let size = match self.norm {
             Norm::Linf => self.radius,

@@ -9,11 +9,11 @@ mod output;
 mod report;
 mod run;
 mod search;
-pub mod sharded;
+pub(crate) mod sharded;
 
 pub use ball::Norm;
 pub use direction::Direction;
 pub use output::{Output, perturb_run};
-pub use report::Report;
+pub(crate) use report::Report;
 pub use run::{Models, RunOptions, run};
 pub use search::SearchOptions;

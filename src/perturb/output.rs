@@ -16,7 +16,7 @@ pub(super) const GRID: &str = "grid.png";
 pub(super) const ORIGINALS: &str = "original";
 
 /// The subcommand.
-pub const PERTURB: &str = "perturb";
+pub(crate) const PERTURB: &str = "perturb";
 
 /// What tells a run of these settings from others.
 pub fn perturb_run(settings: serde_json::Value) -> RunIdentity {

@@ -41,7 +41,7 @@ const STEP_PART: f64 = 0.25;
 
 /// An image on the way, measured as it is written.
 #[derive(Debug, Clone)]
-pub struct Candidate {
+pub(super) struct Candidate {
     /// As it is written.
     pub image: RgbImage,
     /// Features of the written image, `[D]`.
@@ -52,7 +52,7 @@ pub struct Candidate {
 
 /// Latents with the images that they give.
 #[derive(Debug, Clone)]
-pub struct Candidates {
+pub(super) struct Candidates {
     /// `[B, …]`
     pub latents: Tensor,
     /// `[B]`
@@ -61,7 +61,7 @@ pub struct Candidates {
 
 impl Candidates {
     /// Features as a matrix `[B, D]`.
-    pub fn features(&self) -> Array2<f32> {
+    pub(super) fn features(&self) -> Array2<f32> {
         let width = self.candidates.first().map_or(0, |candidate| candidate.feature.len());
         let mut features = Array2::zeros((self.candidates.len(), width));
         let rows = features.outer_iter_mut().zip(&self.candidates);
@@ -70,7 +70,7 @@ impl Candidates {
     }
 
     /// The densities `[B]` that the search follows.
-    pub fn values(&self) -> Vec<f64> {
+    pub(super) fn values(&self) -> Vec<f64> {
         self.candidates.iter().map(|candidate| candidate.value).collect()
     }
 
@@ -95,7 +95,7 @@ impl Candidates {
 
 /// Where a search starts: the unperturbed images, and the gradients at their latents.
 #[derive(Debug, Clone)]
-pub struct InitialState {
+pub(super) struct InitialState {
     /// The unperturbed images.
     pub unperturbed: Candidates,
     /// `[B, …]`
@@ -116,7 +116,7 @@ impl InitialState {
 }
 
 /// Moves latents along the gradient of a density.
-pub struct Search<'a> {
+pub(super) struct Search<'a> {
     /// Makes the images.
     pub generator: &'a dyn Generator,
     /// Makes their features.
@@ -135,7 +135,7 @@ impl Search<'_> {
     /// # Errors
     /// [`Error::Usage`] if the latents are not those of the generator, or a network gives no gradient; [`Error::Data`] naming the
     /// first image or gradient that is not finite.
-    pub fn initial_state(&self, batch: &LatentBatch) -> Result<InitialState> {
+    pub(super) fn initial_state(&self, batch: &LatentBatch) -> Result<InitialState> {
         self.generator.info().check(&batch.values, &batch.conditions(self.conditions))?;
         let (unperturbed, gradients) = self.with_gradients(batch, batch.values.to_dtype(DType::F32)?)?;
         Ok(InitialState { unperturbed, gradients })
@@ -146,7 +146,7 @@ impl Search<'_> {
     ///
     /// # Errors
     /// As [`Search::initial_state`]; what `after_step` returns.
-    pub fn perturb(
+    pub(super) fn perturb(
         &self,
         batch: &LatentBatch,
         initial: &InitialState,
@@ -182,7 +182,12 @@ impl Search<'_> {
     ///
     /// # Errors
     /// As [`Search::initial_state`].
-    pub fn control(&self, batch: &LatentBatch, initial: &InitialState, epsilon: f64) -> Result<Candidates> {
+    pub(super) fn control(
+        &self,
+        batch: &LatentBatch,
+        initial: &InitialState,
+        epsilon: f64,
+    ) -> Result<Candidates> {
         let moved =
             self.balls(initial, epsilon)?.random_signs(self.streams(batch, Purpose::PerturbControl))?;
         self.without_gradients(batch, moved)

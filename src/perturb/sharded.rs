@@ -1,7 +1,7 @@
 //! `pd perturb` in parts (`--shard I/N`): each moves some of the latents. What comes of one depends on no other.
 //! The sheet, which shows the first of them, is made with the first part.
 
-pub use super::output::PERTURB;
+pub(crate) use super::output::PERTURB;
 use super::output::{GRID, LATENTS, Output, SAMPLES, perturb_run};
 use super::report::{Report, read_rows};
 use super::run::{Models, RunOptions, run_and_show};
@@ -19,7 +19,7 @@ use std::path::Path;
 
 /// What identifies a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct PerturbRun {
+pub(crate) struct PerturbRun {
     /// What its directory says of it.
     pub record: Value,
     /// How latents are moved.
@@ -32,7 +32,7 @@ pub struct PerturbRun {
 ///
 /// # Errors
 /// As [`super::run()`] and [`runs::finished_part`].
-pub fn perturb_shard(
+pub(crate) fn perturb_shard(
     out: &Path,
     models: &Models,
     of: &PerturbRun,
@@ -56,7 +56,7 @@ pub fn perturb_shard(
 ///
 /// # Errors
 /// [`Error::Malformed`] if a file is not the one that its part was made with.
-pub fn merge_perturbed(
+pub(crate) fn merge_perturbed(
     out: &Path,
     parts: &[Part],
     summarise: impl Fn(&Report, Value) -> Result<Value>,

@@ -128,7 +128,7 @@ pub(super) fn chunks_of(set: &ImageSet) -> Chunks {
 ///
 /// # Errors
 /// As [`embed`] and [`RunDir::open`]. Finished chunks are kept.
-pub fn embed_into(
+pub(crate) fn embed_into(
     dir: &Path,
     set: &ImageSet,
     extractor: &LoadedExtractor,
@@ -271,11 +271,11 @@ mod skipped_pairs {
     use crate::images::Skipped;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    pub fn serialize<S: Serializer>(skipped: &[Skipped], to: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(skipped: &[Skipped], to: S) -> Result<S::Ok, S::Error> {
         skipped.iter().map(|s| (&s.path, &s.reason)).collect::<Vec<_>>().serialize(to)
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Skipped>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Skipped>, D::Error> {
         let pairs = Vec::<(String, String)>::deserialize(from)?;
         Ok(pairs.into_iter().map(|(path, reason)| Skipped { path, reason }).collect())
     }

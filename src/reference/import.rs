@@ -16,7 +16,7 @@ use ndarray::Array2;
 use std::path::Path;
 
 /// The name of a row that has no path.
-pub fn row_name(row: usize) -> String {
+pub(crate) fn row_name(row: usize) -> String {
     format!("row:{row}")
 }
 
@@ -33,7 +33,7 @@ fn digest_of(file: &Path) -> Result<String> {
 ///
 /// # Errors
 /// [`crate::Error::Data`] if a value is not finite; as [`RunDir::open`].
-pub fn import(dir: &Path, file: &Path, features: &Array2<f32>, normalize: bool) -> Result<Manifest> {
+pub(crate) fn import(dir: &Path, file: &Path, features: &Array2<f32>, normalize: bool) -> Result<Manifest> {
     check_finite(features.view())?;
     let identity = Identity::external(features.ncols(), normalize);
     let digest = digest_of(file)?;

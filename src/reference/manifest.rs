@@ -13,7 +13,7 @@ use std::io::Write;
 use std::path::{Component, Path};
 
 /// The subcommand that makes references.
-pub const EMBED: &str = "embed";
+pub(crate) const EMBED: &str = "embed";
 
 /// Raised when a reader of the last version could not read the next.
 const SCHEMA: u32 = 1;

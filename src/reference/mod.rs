@@ -2,34 +2,35 @@
 //! [`embed`] makes features (in memory, or on disk and resumable), [`score`] densities, [`Reference`] is all of it on disk.
 //! Every file is standard; the manifest says what it was made with, and anything made otherwise is refused.
 
-pub mod embed;
+pub(crate) mod embed;
 mod import;
 mod index;
 mod manifest;
-pub mod score;
+pub(crate) mod score;
 mod score_builder;
 mod scorer;
 mod scores;
-pub mod sharded;
+pub(crate) mod sharded;
 mod sharded_graphs;
-pub mod sharded_index;
+pub(crate) mod sharded_index;
 mod sharded_neighbors;
-pub mod sharded_sets;
+pub(crate) mod sharded_sets;
 mod store;
 
-pub use import::{import, row_name};
+pub(crate) use import::{import, row_name};
 pub use index::{IndexOptions, index};
-pub use manifest::Manifest;
+pub(crate) use manifest::Manifest;
 pub use scorer::{DensityBy, Scorer};
-pub use store::{Reference, is_reference, read_skipped};
+pub use store::Reference;
+pub(crate) use store::{is_reference, read_skipped};
 
 /// Names of the files of a reference directory.
 pub(crate) mod files {
-    pub const FEATURES: &str = "features.npy";
-    pub const IMAGES: &str = "images.csv";
-    pub const SKIPPED: &str = "skipped.csv";
-    pub const SCORES: &str = "scores.csv";
-    pub const DUPLICATES: &str = "duplicates.csv";
-    pub const PREDICTOR: &str = "predictor.safetensors";
-    pub use crate::runs::{MANIFEST, PARTIAL};
+    pub(crate) const FEATURES: &str = "features.npy";
+    pub(crate) const IMAGES: &str = "images.csv";
+    pub(crate) const SKIPPED: &str = "skipped.csv";
+    pub(crate) const SCORES: &str = "scores.csv";
+    pub(crate) const DUPLICATES: &str = "duplicates.csv";
+    pub(crate) const PREDICTOR: &str = "predictor.safetensors";
+    pub(crate) use crate::runs::{MANIFEST, PARTIAL};
 }

@@ -9,7 +9,8 @@ use crate::remedy::Remedy;
 use candle_core::Device;
 use ndarray::{ArcArray2, ArrayView2, Axis};
 
-pub use super::scores::{Duplicates, GroupedScores, ScoreOptions, Scores, SetScores};
+pub(crate) use super::scores::GroupedScores;
+pub use super::scores::{Duplicates, ScoreOptions, Scores, SetScores};
 
 /// Scores every row of `features` `[N, D]` by its neighbours among the others. Exact search multiplies matrices on `device`.
 ///
@@ -67,7 +68,7 @@ pub(super) fn check_enough(rows: usize, k: usize) -> Result<()> {
 ///
 /// # Errors
 /// As [`score_groups`].
-pub fn score_set_in_groups(
+pub(crate) fn score_set_in_groups(
     features: ArrayView2<f32>,
     groups: Vec<String>,
     options: ScoreOptions,

@@ -29,7 +29,7 @@ impl ScoreBuilder {
     ///
     /// # Errors
     /// As [`median_pair_distance`].
-    pub fn new(features: &mut dyn FeatureRows, options: ScoreOptions) -> Result<Self> {
+    pub(super) fn new(features: &mut dyn FeatureRows, options: ScoreOptions) -> Result<Self> {
         let median = median_pair_distance(features, options.seed)?;
         let near_duplicates = NearDuplicateSearch::new(near_duplicate_threshold(median), LISTED_PAIRS);
         Ok(Self {
@@ -44,7 +44,7 @@ impl ScoreBuilder {
     }
 
     /// Adds the neighbours of the rows that follow those before: of each row among all others, copies included.
-    pub fn add(&mut self, neighbors: &Neighbors) {
+    pub(super) fn add(&mut self, neighbors: &Neighbors) {
         self.mean_distances.extend(neighbors.mean_distances());
         for q in 0..neighbors.len() {
             let (rows, distances) = neighbors.of(q);
@@ -60,7 +60,7 @@ impl ScoreBuilder {
     ///
     /// # Errors
     /// As [`PseudoDensity::fit`]; what `search_again` returns.
-    pub fn finish(
+    pub(super) fn finish(
         mut self,
         index_record: IndexRecord,
         search_again: impl FnOnce(&[usize], Search) -> Result<Vec<f64>>,

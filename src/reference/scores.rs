@@ -155,7 +155,7 @@ pub struct SetScores {
 }
 
 /// Scores within groups: each has its own neighbours and its own constant.
-pub struct GroupedScores {
+pub(crate) struct GroupedScores {
     /// The scores of each row; NaN in groups that are too small.
     pub scores: Scores,
     /// Groups that were scored, with their sizes' models.

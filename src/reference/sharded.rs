@@ -7,7 +7,7 @@ use super::embed::{
     nothing_usable, reference_run, unlisted,
 };
 use super::files;
-pub use super::manifest::EMBED;
+pub(crate) use super::manifest::EMBED;
 use super::manifest::Manifest;
 use super::store::{read_skipped, write_skipped};
 use super::{Reference, Scorer};
@@ -24,7 +24,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The command whose parts are scores against a reference.
-pub const SCORE: &str = "score";
+pub(crate) const SCORE: &str = "score";
 /// What was skipped, beside merged scores.
 const SCORES_SKIPPED: &str = "scores.skipped.csv";
 /// Where in a part of whole archives stands what could not even be listed: one run has all of that before all else.
@@ -45,7 +45,7 @@ struct ScoreRun {
 ///
 /// # Errors
 /// As [`super::embed::embed_into`]; [`Error::Malformed`] if `out` or this part is of another run.
-pub fn embed_shard(
+pub(crate) fn embed_shard(
     out: &Path,
     set: &ImageSet,
     extractor: &LoadedExtractor,
@@ -76,7 +76,7 @@ pub fn embed_shard(
 ///
 /// # Errors
 /// As [`embed_shard`]; [`Error::Malformed`] if the reference is damaged or not indexed.
-pub fn score_shard(
+pub(crate) fn score_shard(
     out: &Path,
     set: &ImageSet,
     extractor: &LoadedExtractor,
@@ -154,7 +154,7 @@ fn attempt(work: &Work, progress: &dyn Progress, fill: impl Fill) -> Result<Part
 /// # Errors
 /// [`Error::Malformed`] if a file is not the one that its part was made with, or `out` holds another reference; [`Error::Data`] if
 /// no image could be used.
-pub fn merge_embedded(out: &Path, parts: &[Part], in_place: bool) -> Result<Merged> {
+pub(crate) fn merge_embedded(out: &Path, parts: &[Part], in_place: bool) -> Result<Merged> {
     let run: EmbedRun = options_of(parts)?;
     let merged = check_whole(out, parts, run.inputs)?;
     let unlisted = join_skipped(parts, &out.join(files::SKIPPED))?;
@@ -193,7 +193,7 @@ pub fn merge_embedded(out: &Path, parts: &[Part], in_place: bool) -> Result<Merg
 ///
 /// # Errors
 /// As [`merge_embedded`].
-pub fn merge_scores(out: &Path, parts: &[Part]) -> Result<Merged> {
+pub(crate) fn merge_scores(out: &Path, parts: &[Part]) -> Result<Merged> {
     let run: ScoreRun = options_of(parts)?;
     let merged = check_whole(out, parts, run.embed.inputs)?;
     if merged.skipped > 0 {

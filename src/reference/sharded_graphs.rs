@@ -197,7 +197,7 @@ pub(super) mod tests {
     }
 
     /// A reference of so many rows, some of them copies, in a directory of its own; and its features.
-    pub fn imported(rows: usize) -> (TempDir, Reference, Array2<f32>) {
+    pub(crate) fn imported(rows: usize) -> (TempDir, Reference, Array2<f32>) {
         let dir = tempfile::tempdir().unwrap();
         let features = Array2::from_shape_fn((rows, 3), |(i, j)| ((i * (7 + j * 5)) % 997) as f32);
         let file = dir.path().join("features.npy");

@@ -23,7 +23,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The command whose parts are neighbours.
-pub const INDEX: &str = "index";
+pub(crate) const INDEX: &str = "index";
 /// Where in a reference its parts are: `parts/` itself may hold features.
 const PLACE: &str = "indexing";
 /// The file of a part that holds the neighbours of its rows.
@@ -37,7 +37,7 @@ struct IndexRun {
 }
 
 /// Where the parts of a reference's index are.
-pub fn place(reference: &Path) -> PathBuf {
+pub(crate) fn place(reference: &Path) -> PathBuf {
     reference.join(PLACE)
 }
 
@@ -46,7 +46,7 @@ pub fn place(reference: &Path) -> PathBuf {
 ///
 /// # Errors
 /// As [`super::index()`] and [`runs::finished_part`].
-pub fn index_shard(
+pub(crate) fn index_shard(
     reference: &Reference,
     options: IndexOptions,
     shard: Shard,
@@ -114,7 +114,7 @@ fn find(
 /// # Errors
 /// [`Error::Malformed`] if a file is not the one that its part was made with, or the features are no longer those that were
 /// searched.
-pub fn merge_indexed(
+pub(crate) fn merge_indexed(
     dir: &Path,
     parts: &[Part],
     device: &Device,

@@ -18,7 +18,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// One of the sets.
-pub enum SetInput {
+pub(crate) enum SetInput {
     /// Images, to be turned into features.
     Images(ImageSet),
     /// Features `[N, D]` that exist, and what their rows are called.
@@ -28,7 +28,7 @@ pub enum SetInput {
 }
 
 /// A set as it comes out of the parts.
-pub enum MergedSet {
+pub(crate) enum MergedSet {
     /// Features `[N, D]`, and what their rows are called.
     Features(Array2<f32>, Vec<String>),
     /// The file that stands for the set.
@@ -39,7 +39,7 @@ pub enum MergedSet {
 const FILE: &str = "set.npz";
 
 /// What identifies the images of a set, for the record of a run.
-pub fn identify(set: &SetInput, extractor: &LoadedExtractor) -> Result<serde_json::Value> {
+pub(crate) fn identify(set: &SetInput, extractor: &LoadedExtractor) -> Result<serde_json::Value> {
     let value = match set {
         SetInput::Images(images) => serde_json::to_value(EmbedRun::new(images, extractor)),
         SetInput::Features(features, paths) => {
@@ -56,7 +56,7 @@ fn folder(set: usize) -> String {
 }
 
 /// Images of all sets.
-pub fn inputs(sets: &[SetInput]) -> usize {
+pub(crate) fn inputs(sets: &[SetInput]) -> usize {
     sets.iter().map(images).sum()
 }
 
@@ -89,7 +89,7 @@ fn images_before(sets: &[SetInput], chunk: usize) -> usize {
 ///
 /// # Errors
 /// As [`super::embed::embed_into`] and [`runs::finished_part`].
-pub fn sets_shard(
+pub(crate) fn sets_shard(
     out: &Path,
     sets: &[SetInput],
     extractor: &LoadedExtractor,
@@ -170,7 +170,7 @@ fn copy(set: &SetInput, at: usize, dir: &Path) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Malformed`] if a file is damaged; [`Error::Data`] if no part has the set.
-pub fn read_set(parts: &[Part], set: usize, dimension: usize) -> Result<(MergedSet, Vec<Skipped>)> {
+pub(crate) fn read_set(parts: &[Part], set: usize, dimension: usize) -> Result<(MergedSet, Vec<Skipped>)> {
     let name = |file: &str| format!("{}/{file}", folder(set));
     if let Some(file) = files_of(parts, &name(FILE)).into_iter().next() {
         return Ok((MergedSet::File(file), Vec::new()));

@@ -229,7 +229,7 @@ impl FeatureRows for FeatureFiles {
 }
 
 /// Whether a path is a reference directory.
-pub fn is_reference(path: &Path) -> bool {
+pub(crate) fn is_reference(path: &Path) -> bool {
     path.join(files::MANIFEST).is_file()
 }
 
@@ -237,7 +237,7 @@ pub fn is_reference(path: &Path) -> bool {
 ///
 /// # Errors
 /// [`Error::Malformed`] if `skipped.csv` is damaged.
-pub fn read_skipped(dir: &Path) -> Result<Vec<Skipped>> {
+pub(crate) fn read_skipped(dir: &Path) -> Result<Vec<Skipped>> {
     let path = dir.join(files::SKIPPED);
     let wrong = |e: csv::Error| Error::malformed(&path, e.to_string(), "");
     let mut skipped = Vec::new();

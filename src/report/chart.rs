@@ -21,7 +21,7 @@ const POINTS: usize = 400;
 const COLORS: usize = 4;
 
 /// Values with a name.
-pub struct Series<'a, T> {
+pub(super) struct Series<'a, T> {
     /// Its entry in the legend.
     pub name: &'a str,
     /// Its values.
@@ -29,7 +29,7 @@ pub struct Series<'a, T> {
 }
 
 /// A vertical line.
-pub struct Mark {
+pub(super) struct Mark {
     /// Its position on the axis.
     pub at: f64,
     /// Its label.
@@ -137,7 +137,7 @@ fn key(out: &mut String, names: &[&str]) {
 }
 
 /// A histogram of each series, in shares of its values; values that are not finite are left out.
-pub fn histogram(title: &str, across: &str, series: &[Series<f64>], marks: &[Mark]) -> String {
+pub(super) fn histogram(title: &str, across: &str, series: &[Series<f64>], marks: &[Mark]) -> String {
     let sorted: Vec<Vec<f64>> = series
         .iter()
         .map(|s| {
@@ -206,7 +206,7 @@ pub fn histogram(title: &str, across: &str, series: &[Series<f64>], marks: &[Mar
 }
 
 /// Curves over one axis; points that are no numbers are left out.
-pub fn line_chart(title: &str, across: &str, series: &[Series<(f64, f64)>]) -> String {
+pub(super) fn line_chart(title: &str, across: &str, series: &[Series<(f64, f64)>]) -> String {
     let range = |pick: fn(&(f64, f64)) -> f64| {
         let values = series.iter().flat_map(|s| s.values).map(pick).filter(|v| v.is_finite());
         let start = (f64::INFINITY, f64::NEG_INFINITY);

@@ -18,7 +18,7 @@ const PAIRS: usize = 6;
 
 /// A section of the page: one stage of the demonstration.
 #[derive(Default)]
-pub struct Section {
+pub(crate) struct Section {
     /// Its heading.
     pub title: String,
     /// What it does, in plain words.
@@ -32,7 +32,7 @@ pub struct Section {
 }
 
 /// A chart or images, made from a directory of results.
-pub enum Figure {
+pub(crate) enum Figure {
     /// A reference and the images that it was made of.
     Reference(PathBuf, PathBuf),
     /// Images that were kept by `pd sample`, under a caption.
@@ -47,7 +47,7 @@ pub enum Figure {
 ///
 /// # Errors
 /// As [`super::report`].
-pub fn demo_page(
+pub(crate) fn demo_page(
     title: &str,
     lead: &[String],
     sections: &[Section],

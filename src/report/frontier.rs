@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 /// A setting in the plot.
 #[derive(Debug, Clone)]
-pub struct Point {
+pub(crate) struct Point {
     /// Its family, which decides on the colour.
     pub family: String,
     /// The text shown while the pointer is on it.
@@ -62,7 +62,7 @@ impl Axis {
 }
 
 /// An SVG of the points; those without a precision or recall are left out.
-pub fn frontier_plot(title: &str, points: &[Point]) -> String {
+pub(crate) fn frontier_plot(title: &str, points: &[Point]) -> String {
     let points: Vec<&Point> =
         points.iter().filter(|p| p.precision.is_finite() && p.recall.is_finite()).collect();
     let (across, up) =

@@ -15,9 +15,9 @@ mod sample;
 mod sweep;
 mod text;
 
-pub use demo::{Figure, Section, demo_page};
-pub use frontier::{Point, frontier_plot};
-pub use pictures::Pictures;
+pub(crate) use demo::{Figure, Section, demo_page};
+pub(crate) use frontier::{Point, frontier_plot};
+pub(crate) use pictures::Pictures;
 
 use crate::error::{Error, Result};
 use crate::reference::{Reference, is_reference};
@@ -26,7 +26,7 @@ use std::path::Path;
 
 /// The kind of results that a directory holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Subject {
+pub(crate) enum Subject {
     /// `pd embed` and `pd index`
     Reference,
     /// `pd sample`
@@ -71,7 +71,7 @@ impl Subject {
 ///
 /// # Errors
 /// [`Error::Malformed`] if it was none, or is not finished yet; [`Error::Io`] if it is not there.
-pub fn subject_of(dir: &Path) -> Result<Subject> {
+pub(crate) fn subject_of(dir: &Path) -> Result<Subject> {
     std::fs::metadata(dir).map_err(Error::io("open", dir))?;
     let said = command_of(dir);
     let is_said = |subject: &Subject| said.as_deref().is_none_or(|command| command == subject.command());
@@ -96,7 +96,7 @@ pub fn subject_of(dir: &Path) -> Result<Subject> {
 /// # Errors
 /// As [`subject_of`]; [`Error::Malformed`] for a damaged file of the directory; [`Error::Usage`] for a part that the subject does
 /// not take.
-pub fn report(dir: &Path, real: &Pictures, reference: Option<&Reference>) -> Result<String> {
+pub(crate) fn report(dir: &Path, real: &Pictures, reference: Option<&Reference>) -> Result<String> {
     let subject = subject_of(dir)?;
     let shows_real = matches!(subject, Subject::Reference | Subject::Sample);
     if !shows_real && !real.is_empty() {

@@ -7,13 +7,13 @@ use std::fmt::Write;
 const STYLE: &str = include_str!("page.css");
 
 /// A page that is put together from top to bottom.
-pub struct Page {
+pub(super) struct Page {
     title: String,
     body: String,
 }
 
 /// One picture of a card.
-pub struct Shown {
+pub(super) struct Shown {
     /// Its role, in a word.
     pub role: &'static str,
     /// Its file.
@@ -23,7 +23,7 @@ pub struct Shown {
 }
 
 /// Pictures side by side, with lines of text.
-pub struct Card {
+pub(super) struct Card {
     /// One or two pictures.
     pub pictures: Vec<Shown>,
     /// Short lines below them.
@@ -32,7 +32,7 @@ pub struct Card {
 
 impl Page {
     /// A page with a heading and the paragraphs that say what it shows and what to do next.
-    pub fn new(title: &str, lead: &[String]) -> Self {
+    pub(super) fn new(title: &str, lead: &[String]) -> Self {
         let mut body = format!("<h1>{}</h1>\n", escaped(title));
         for paragraph in lead {
             let _ = writeln!(body, "<p class=\"lead\">{}</p>", prose(paragraph));
@@ -41,20 +41,20 @@ impl Page {
     }
 
     /// Begins a part, with a paragraph that says how to read it.
-    pub fn section(&mut self, heading: &str, explanation: &str) {
+    pub(super) fn section(&mut self, heading: &str, explanation: &str) {
         let _ = writeln!(self.body, "<h2>{}</h2>", escaped(heading));
         self.paragraph(explanation);
     }
 
     /// A paragraph.
-    pub fn paragraph(&mut self, text: &str) {
+    pub(super) fn paragraph(&mut self, text: &str) {
         if !text.is_empty() {
             let _ = writeln!(self.body, "<p>{}</p>", prose(text));
         }
     }
 
     /// Names and values, a pair each.
-    pub fn facts(&mut self, facts: &[(&str, String)]) {
+    pub(super) fn facts(&mut self, facts: &[(&str, String)]) {
         self.body.push_str("<dl>");
         for (name, value) in facts {
             let _ = write!(self.body, "<div><dt>{}</dt><dd>{}</dd></div>", escaped(name), escaped(value));
@@ -63,19 +63,19 @@ impl Page {
     }
 
     /// A chart of this module, as it is.
-    pub fn chart(&mut self, svg: &str) {
+    pub(super) fn chart(&mut self, svg: &str) {
         let _ = writeln!(self.body, "<figure>{svg}</figure>");
     }
 
     /// Commands to copy, a line each.
-    pub fn commands(&mut self, commands: &[String]) {
+    pub(super) fn commands(&mut self, commands: &[String]) {
         for command in commands {
             let _ = writeln!(self.body, "<pre><code>{}</code></pre>", escaped(command));
         }
     }
 
     /// A table; all but the first column are numbers.
-    pub fn table(&mut self, head: &[&str], rows: &[Vec<String>]) {
+    pub(super) fn table(&mut self, head: &[&str], rows: &[Vec<String>]) {
         self.body.push_str("<div class=\"wide\"><table><thead><tr>");
         for name in head {
             let _ = write!(self.body, "<th>{}</th>", escaped(name));
@@ -92,7 +92,7 @@ impl Page {
     }
 
     /// A gallery.
-    pub fn cards(&mut self, cards: &[Card]) {
+    pub(super) fn cards(&mut self, cards: &[Card]) {
         let double = cards.iter().any(|card| card.pictures.len() > 1);
         let _ = writeln!(self.body, "<div class=\"cards{}\">", if double { " double" } else { "" });
         for card in cards {
@@ -110,7 +110,7 @@ impl Page {
     }
 
     /// Large pictures with their captions.
-    pub fn sheets(&mut self, sheets: &[(String, Thumbnail)]) {
+    pub(super) fn sheets(&mut self, sheets: &[(String, Thumbnail)]) {
         self.body.push_str("<div class=\"sheets\">");
         for (caption, thumbnail) in sheets {
             let _ = write!(
@@ -124,7 +124,7 @@ impl Page {
     }
 
     /// Small pictures in a row, without words.
-    pub fn strip(&mut self, caption: &str, thumbnails: &[Thumbnail]) {
+    pub(super) fn strip(&mut self, caption: &str, thumbnails: &[Thumbnail]) {
         let _ = write!(self.body, "<figure class=\"strip\"><figcaption>{}</figcaption>", escaped(caption));
         for thumbnail in thumbnails {
             self.body.push_str(&thumbnail.img(""));
@@ -146,7 +146,7 @@ impl Page {
     }
 
     /// The whole file.
-    pub fn html(self) -> String {
+    pub(super) fn html(self) -> String {
         // The policy forbids loading and scripts, should any markup get past the escaping.
         format!(
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\

@@ -22,7 +22,7 @@ const QUALITY: f32 = 76.0;
 
 /// A picture as a `data:` address.
 #[derive(Debug, Clone)]
-pub struct Thumbnail {
+pub(crate) struct Thumbnail {
     address: String,
     small: bool,
 }
@@ -32,7 +32,7 @@ impl Thumbnail {
     ///
     /// # Errors
     /// A reason, if it cannot be decoded.
-    pub fn of_file(bytes: &[u8]) -> std::result::Result<Self, String> {
+    pub(crate) fn of_file(bytes: &[u8]) -> std::result::Result<Self, String> {
         Self::of_image(decode(bytes, Alpha::White)?, SIDE)
     }
 
@@ -40,7 +40,7 @@ impl Thumbnail {
     ///
     /// # Errors
     /// [`Error::Malformed`] if it cannot be decoded; [`Error::Io`].
-    pub fn of_sheet(path: &Path, progress: &dyn Progress) -> Result<Self> {
+    pub(crate) fn of_sheet(path: &Path, progress: &dyn Progress) -> Result<Self> {
         let wrong = |reason: String| Error::malformed(path, reason, "");
         let set = ImageSet::open(path, progress)?;
         let image = set.read(0).and_then(|bytes| decode(&bytes, Alpha::White)).map_err(wrong)?;
@@ -93,35 +93,35 @@ fn jpeg(image: &RgbImage) -> std::result::Result<Vec<u8>, String> {
 }
 
 /// Images by their path; there may be none.
-pub struct Pictures {
+pub(crate) struct Pictures {
     set: Option<ImageSet>,
     places: HashMap<String, usize>,
 }
 
 impl Pictures {
     /// No images: pages are made without them.
-    pub fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self { set: None, places: HashMap::new() }
     }
 
     /// Those of a set.
-    pub fn of(set: ImageSet) -> Self {
+    pub(crate) fn of(set: ImageSet) -> Self {
         let places = (0..set.len()).map(|i| (set.path(i).to_owned(), i)).collect();
         Self { set: Some(set), places }
     }
 
     /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.set.is_none()
     }
 
     /// The digest of the set, which a reference of it records.
-    pub fn digest(&self) -> Option<String> {
+    pub(crate) fn digest(&self) -> Option<String> {
         self.set.as_ref().map(ImageSet::digest)
     }
 
     /// The picture of this path, if it is there and can be decoded.
-    pub fn thumbnail(&self, path: &str) -> Option<Thumbnail> {
+    pub(crate) fn thumbnail(&self, path: &str) -> Option<Thumbnail> {
         let bytes = self.set.as_ref()?.read(*self.places.get(path)?).ok()?;
         Thumbnail::of_file(&bytes).ok()
     }

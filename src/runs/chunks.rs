@@ -5,14 +5,14 @@ use std::ops::Range;
 
 /// The chunks of a set.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Chunks {
+pub(crate) struct Chunks {
     /// Where each ends, in inputs.
     ends: Vec<usize>,
 }
 
 impl Chunks {
     /// Of a set whose sections end at `ends`, ascending: no chunk crosses an end.
-    pub fn of_sections(ends: &[usize]) -> Self {
+    pub(crate) fn of_sections(ends: &[usize]) -> Self {
         let mut start = 0;
         let mut chunks = Vec::new();
         for &end in ends {
@@ -24,12 +24,12 @@ impl Chunks {
     }
 
     /// How many there are.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.ends.len()
     }
 
     /// The inputs of chunk `index`; empty, at the end, for one beyond the last.
-    pub fn range(&self, index: usize) -> Range<usize> {
+    pub(crate) fn range(&self, index: usize) -> Range<usize> {
         let end = |count: usize| match count {
             0 => 0,
             count => self.ends.get(count - 1).or(self.ends.last()).copied().unwrap_or(0),
@@ -38,7 +38,7 @@ impl Chunks {
     }
 
     /// The chunks and the inputs of a shard.
-    pub fn of_shard(&self, shard: Shard) -> (Range<usize>, Range<usize>) {
+    pub(crate) fn of_shard(&self, shard: Shard) -> (Range<usize>, Range<usize>) {
         let chunks = shard.range(self.count());
         let inputs = self.range(chunks.start).start..self.range(chunks.end).start;
         (chunks, inputs)

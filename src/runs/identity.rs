@@ -11,14 +11,14 @@ use std::io::Write;
 use std::path::Path;
 
 /// The settings of a run, written when it begins.
-pub const OPTIONS: &str = "options.json";
+pub(super) const OPTIONS: &str = "options.json";
 /// What a run has found, written at its end.
-pub const SUMMARY: &str = "summary.json";
+pub(crate) const SUMMARY: &str = "summary.json";
 /// What a reference was made with, written at the end of `pd embed`.
-pub const MANIFEST: &str = "manifest.json";
+pub(crate) const MANIFEST: &str = "manifest.json";
 
 /// Where such a file says which command made it.
-pub const COMMAND: &str = "command";
+pub(crate) const COMMAND: &str = "command";
 /// Where a summary has the settings of its run.
 const RUN: &str = "run";
 
@@ -127,7 +127,7 @@ impl RunIdentity {
 }
 
 /// The command whose results a directory holds, where a file of it says so: earlier versions did not write it.
-pub fn command_of(directory: &Path) -> Option<String> {
+pub(crate) fn command_of(directory: &Path) -> Option<String> {
     [MANIFEST, SUMMARY, OPTIONS].into_iter().find_map(|name| {
         let text = fs::read(directory.join(name)).ok()?;
         let record: Map<String, Value> = serde_json::from_slice(&text).ok()?;
@@ -136,12 +136,12 @@ pub fn command_of(directory: &Path) -> Option<String> {
 }
 
 /// Says that a directory belongs to another run, and what differs.
-pub fn another_run(directory: &Path, difference: &str) -> Error {
+pub(super) fn another_run(directory: &Path, difference: &str) -> Error {
     Error::usage(format!("{} holds another run: {difference}", directory.display()), Remedy::OtherOutput)
 }
 
 /// Each setting that differs between two runs, with both values. A setting that is null is as one that is not there.
-pub fn differences(here: &Value, there: &Value) -> Vec<String> {
+pub(super) fn differences(here: &Value, there: &Value) -> Vec<String> {
     let mut found = Vec::new();
     collect(here, there, "", &mut found);
     found

@@ -6,11 +6,11 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
 /// The file that is locked. It is there only while a process writes the directory, or after one that was killed.
-pub const LOCK: &str = ".lock";
+pub(super) const LOCK: &str = ".lock";
 
 /// The lock of a directory, until it is dropped.
 #[derive(Debug)]
-pub struct DirectoryLock {
+pub(super) struct DirectoryLock {
     file: PathBuf,
     /// Absent where the file system has no locks.
     _held: Option<File>,
@@ -21,7 +21,7 @@ impl DirectoryLock {
     ///
     /// # Errors
     /// [`Error::Usage`] if another process has locked it; [`Error::Io`] if nothing can be created in it.
-    pub fn take(directory: &Path) -> Result<Self> {
+    pub(super) fn take(directory: &Path) -> Result<Self> {
         let file = directory.join(LOCK);
         loop {
             let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&file);

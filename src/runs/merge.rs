@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// A merged run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Merged {
+pub(crate) struct Merged {
     /// Rows of the result.
     pub rows: usize,
     /// Inputs that could not be used.
@@ -20,7 +20,7 @@ pub struct Merged {
 ///
 /// # Errors
 /// [`Error::Malformed`] if it is not what this command writes; [`Error::Data`] without parts.
-pub fn options_of<T: for<'de> Deserialize<'de>>(parts: &[Part]) -> Result<T> {
+pub(crate) fn options_of<T: for<'de> Deserialize<'de>>(parts: &[Part]) -> Result<T> {
     let first = parts.first().ok_or_else(|| Error::data("there are no parts", ""))?;
     serde_json::from_value(first.record.run.options.clone())
         .map_err(|e| Error::malformed(&first.dir, e.to_string(), "run its shard again with this version"))
@@ -30,7 +30,7 @@ pub fn options_of<T: for<'de> Deserialize<'de>>(parts: &[Part]) -> Result<T> {
 ///
 /// # Errors
 /// [`Error::Malformed`] naming what is not; [`Error::Io`].
-pub fn check_whole(out: &Path, parts: &[Part], inputs: usize) -> Result<Merged> {
+pub(crate) fn check_whole(out: &Path, parts: &[Part], inputs: usize) -> Result<Merged> {
     let merged = Merged {
         rows: parts.iter().map(|part| part.record.rows).sum(),
         skipped: parts.iter().map(|part| part.record.skipped).sum(),
@@ -46,6 +46,6 @@ pub fn check_whole(out: &Path, parts: &[Part], inputs: usize) -> Result<Merged> 
 }
 
 /// The files of a name, of the parts that have one.
-pub fn files_of(parts: &[Part], name: &str) -> Vec<PathBuf> {
+pub(crate) fn files_of(parts: &[Part], name: &str) -> Vec<PathBuf> {
     parts.iter().filter_map(|part| part.file(name)).collect()
 }

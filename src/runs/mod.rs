@@ -11,33 +11,34 @@ mod part;
 mod partial;
 mod spec;
 
-pub use chunks::Chunks;
+pub(crate) use chunks::Chunks;
 pub use directory::{Opened, RunDir};
-pub use identity::{COMMAND, MANIFEST, Record, RunIdentity, SUMMARY, command_of};
-pub use merge::{Merged, check_whole, files_of, options_of};
-pub use part::{PARTS, Part, Run, all_parts, chunks_of, finished_or, publish, remove_parts};
-pub use partial::{PARTIAL, Partial};
-pub use spec::{RankSource, Shard, ShardRequest};
+pub use identity::RunIdentity;
+pub(crate) use identity::{COMMAND, MANIFEST, Record, SUMMARY, command_of};
+pub(crate) use merge::{Merged, check_whole, files_of, options_of};
+pub(crate) use part::{PARTS, Part, Run, all_parts, chunks_of, finished_or, publish, remove_parts};
+pub(crate) use partial::{PARTIAL, Partial};
+pub(crate) use spec::{RankSource, Shard, ShardRequest};
 
 use std::ops::Range;
 
 /// Inputs per chunk, at most.
-pub const CHUNK: usize = 1024;
+pub(crate) const CHUNK: usize = 1024;
 
 /// The chunks and the inputs of a shard of a set of `inputs`, all of one section ([`Chunks`] has the others).
-pub fn of_shard(shard: Shard, inputs: usize) -> (Range<usize>, Range<usize>) {
+pub(crate) fn of_shard(shard: Shard, inputs: usize) -> (Range<usize>, Range<usize>) {
     let chunks = shard.range(count(inputs));
     let inputs = range(chunks.start, inputs).start..range(chunks.end, inputs).start;
     (chunks, inputs)
 }
 
 /// How many chunks `inputs` make.
-pub fn count(inputs: usize) -> usize {
+pub(crate) fn count(inputs: usize) -> usize {
     inputs.div_ceil(CHUNK)
 }
 
 /// The inputs of chunk `index` of a set of `inputs`.
-pub fn range(index: usize, inputs: usize) -> Range<usize> {
+pub(crate) fn range(index: usize, inputs: usize) -> Range<usize> {
     (index * CHUNK).min(inputs)..((index + 1) * CHUNK).min(inputs)
 }
 

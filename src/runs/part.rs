@@ -16,7 +16,7 @@ use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
 /// Where in an output directory the parts are.
-pub const PARTS: &str = "parts";
+pub(crate) const PARTS: &str = "parts";
 /// The file that says what a part is; written last.
 const RECORD: &str = "part.json";
 /// Beginning of the name of a part that is being put together.
@@ -28,7 +28,7 @@ const SHOWN_DIGITS: usize = 12;
 
 /// What the parts of one run have in common: everything that its result depends on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Run {
+pub(crate) struct Run {
     /// The subcommand.
     pub command: String,
     /// Version of the program.
@@ -42,13 +42,13 @@ impl Run {
     ///
     /// # Errors
     /// [`Error::Data`] if the options cannot be written as JSON.
-    pub fn new(command: &str, options: &impl Serialize) -> Result<Self> {
+    pub(crate) fn new(command: &str, options: &impl Serialize) -> Result<Self> {
         let options = serde_json::to_value(options).map_err(|e| Error::data(e.to_string(), ""))?;
         Ok(Self { command: command.into(), version: env!("CARGO_PKG_VERSION").into(), options })
     }
 
     /// First digits of the SHA-256 of its record.
-    pub fn digest(&self) -> String {
+    pub(crate) fn digest(&self) -> String {
         let text = serde_json::to_string(self).unwrap_or_default();
         sha256(text.as_bytes())[..SHOWN_DIGITS].to_owned()
     }
@@ -66,7 +66,7 @@ impl Run {
 
 /// What a part is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PartRecord {
+pub(crate) struct PartRecord {
     /// The run that it belongs to.
     pub run: Run,
     /// Its number, from 0.
@@ -85,7 +85,7 @@ pub struct PartRecord {
 
 /// A finished part.
 #[derive(Debug, Clone)]
-pub struct Part {
+pub(crate) struct Part {
     /// Its directory.
     pub dir: PathBuf,
     /// What it is.
@@ -94,7 +94,7 @@ pub struct Part {
 
 impl Part {
     /// A file of the part; `None` if it has none of this name.
-    pub fn file(&self, name: &str) -> Option<PathBuf> {
+    pub(crate) fn file(&self, name: &str) -> Option<PathBuf> {
         self.record.files.contains_key(name).then(|| self.dir.join(name))
     }
 
@@ -102,7 +102,7 @@ impl Part {
     ///
     /// # Errors
     /// [`Error::Malformed`] naming the first that is not; [`Error::Io`].
-    pub fn verify(&self) -> Result<()> {
+    pub(crate) fn verify(&self) -> Result<()> {
         for (name, digest) in &self.record.files {
             let path = self.dir.join(name);
             if sha256_of_file(&path)? != *digest {
@@ -120,7 +120,7 @@ impl Part {
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Malformed`] if it is damaged or of another directory.
-    pub fn open(dir: &Path) -> Result<Self> {
+    pub(crate) fn open(dir: &Path) -> Result<Self> {
         let path = dir.join(RECORD);
         let text = fs::read(&path).map_err(Error::io("read", &path))?;
         let wrong = |reason: String| {
@@ -151,7 +151,7 @@ fn place(out: &Path, shard: Shard) -> PathBuf {
 ///
 /// # Errors
 /// [`Error::Usage`] naming what differs, if it is of another run; [`Error::Malformed`] if it is damaged.
-pub fn finished_part(out: &Path, shard: Shard, run: &Run) -> Result<Option<Part>> {
+pub(super) fn finished_part(out: &Path, shard: Shard, run: &Run) -> Result<Option<Part>> {
     let dir = place(out, shard);
     if !dir.exists() {
         return Ok(None);
@@ -168,7 +168,12 @@ pub fn finished_part(out: &Path, shard: Shard, run: &Run) -> Result<Option<Part>
 ///
 /// # Errors
 /// As [`finished_part`]; what `make` returns.
-pub fn finished_or(out: &Path, shard: Shard, run: &Run, make: impl FnOnce() -> Result<Part>) -> Result<Part> {
+pub(crate) fn finished_or(
+    out: &Path,
+    shard: Shard,
+    run: &Run,
+    make: impl FnOnce() -> Result<Part>,
+) -> Result<Part> {
     if let Some(part) = finished_part(out, shard, run)? {
         return Ok(part);
     }
@@ -184,7 +189,7 @@ pub fn finished_or(out: &Path, shard: Shard, run: &Run, make: impl FnOnce() -> R
 }
 
 /// Where the finished chunks of an unfinished part are kept: two runs do not share them, two writers of one run may.
-pub fn chunks_of(out: &Path, shard: Shard, run: &Run) -> PathBuf {
+pub(crate) fn chunks_of(out: &Path, shard: Shard, run: &Run) -> PathBuf {
     out.join(PARTS).join(format!("{CHUNKS}{}-{}", shard.name(), run.digest()))
 }
 
@@ -193,7 +198,7 @@ pub fn chunks_of(out: &Path, shard: Shard, run: &Run) -> PathBuf {
 ///
 /// # Errors
 /// What `write` returns; [`Error::Io`] if all is merged and gone; [`Error::Malformed`] if a different part is there already.
-pub fn publish(
+pub(crate) fn publish(
     out: &Path,
     shard: Shard,
     run: &Run,
@@ -264,7 +269,7 @@ fn building(parts: &Path, shard: Shard) -> Result<tempfile::TempDir> {
 ///
 /// # Errors
 /// [`Error::Malformed`] naming what is missing as an array of tasks, or the two parts that do not fit.
-pub fn all_parts(out: &Path) -> Result<Vec<Part>> {
+pub(crate) fn all_parts(out: &Path) -> Result<Vec<Part>> {
     let parts = out.join(PARTS);
     let mut found: BTreeMap<usize, Part> = BTreeMap::new();
     let entries = match fs::read_dir(&parts) {
@@ -325,7 +330,7 @@ pub fn all_parts(out: &Path) -> Result<Vec<Part>> {
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn remove_parts(out: &Path) -> Result<()> {
+pub(crate) fn remove_parts(out: &Path) -> Result<()> {
     remove_directory_in_use(&out.join(PARTS))
 }
 

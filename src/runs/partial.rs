@@ -10,12 +10,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Where in its output directory an unfinished run keeps its chunks.
-pub const PARTIAL: &str = "partial";
+pub(crate) const PARTIAL: &str = "partial";
 const RUN: &str = "run.json";
 const CHUNK: &str = "chunk-";
 
 /// Finished chunks of one run, each a data file (optional) and a record.
-pub struct Partial {
+pub(crate) struct Partial {
     dir: PathBuf,
 }
 
@@ -24,7 +24,7 @@ impl Partial {
     ///
     /// # Errors
     /// [`Error::Usage`] naming the first setting that differs, if `dir` holds chunks of another run.
-    pub fn open(dir: PathBuf, run: &impl Serialize) -> Result<Self> {
+    pub(crate) fn open(dir: PathBuf, run: &impl Serialize) -> Result<Self> {
         fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
         let wanted = serde_json::to_string_pretty(run).map_err(|e| Error::data(e.to_string(), ""))?;
         let path = dir.join(RUN);
@@ -53,17 +53,17 @@ impl Partial {
     }
 
     /// Where another file that waits for the end of the run belongs.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
     /// Where the data of a chunk belongs.
-    pub fn data(&self, chunk: usize) -> PathBuf {
+    pub(crate) fn data(&self, chunk: usize) -> PathBuf {
         self.dir.join(format!("{CHUNK}{chunk:06}.npy"))
     }
 
     /// Where data of another format belongs.
-    pub fn data_as(&self, chunk: usize, extension: &str) -> PathBuf {
+    pub(crate) fn data_as(&self, chunk: usize, extension: &str) -> PathBuf {
         self.data(chunk).with_extension(extension)
     }
 
@@ -72,7 +72,7 @@ impl Partial {
     }
 
     /// Whether a chunk is finished.
-    pub fn has(&self, chunk: usize) -> bool {
+    pub(crate) fn has(&self, chunk: usize) -> bool {
         self.record(chunk).is_file()
     }
 
@@ -80,7 +80,7 @@ impl Partial {
     ///
     /// # Errors
     /// If the record cannot be written.
-    pub fn finish(&self, chunk: usize, record: &impl Serialize) -> Result<()> {
+    pub(crate) fn finish(&self, chunk: usize, record: &impl Serialize) -> Result<()> {
         let text = serde_json::to_vec(record).map_err(|e| Error::data(e.to_string(), ""))?;
         write_atomic(self.record(chunk), |out| out.write_all(&text))
     }
@@ -89,7 +89,7 @@ impl Partial {
     ///
     /// # Errors
     /// [`Error::Malformed`] if it is damaged.
-    pub fn read<T: DeserializeOwned>(&self, chunk: usize) -> Result<T> {
+    pub(crate) fn read<T: DeserializeOwned>(&self, chunk: usize) -> Result<T> {
         let path = self.record(chunk);
         let text = fs::read(&path).map_err(Error::io("read", &path))?;
         serde_json::from_slice(&text)
@@ -100,7 +100,7 @@ impl Partial {
     ///
     /// # Errors
     /// If a file cannot be removed.
-    pub fn remove(self) -> Result<()> {
+    pub(crate) fn remove(self) -> Result<()> {
         remove_directory_in_use(&self.dir)
     }
 }

@@ -53,7 +53,7 @@ impl Shard {
 
 /// What `--shard` asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ShardRequest {
+pub(crate) enum ShardRequest {
     /// `I/N`.
     Given(Shard),
     /// `auto/N`: the index of an array task or of an indexed job, of `N`.
@@ -93,7 +93,7 @@ const STEP: &str = "SLURM_STEP_ID";
 
 /// What starts several processes at once and tells each its rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RankSource {
+pub(crate) enum RankSource {
     /// `srun`.
     Slurm,
     /// `mpirun` of Open MPI.
@@ -106,7 +106,7 @@ impl RankSource {
     const ALL: [RankSource; 3] = [RankSource::Slurm, RankSource::OpenMpi, RankSource::Torchrun];
 
     /// The variable that holds the rank.
-    pub fn rank(self) -> &'static str {
+    pub(crate) fn rank(self) -> &'static str {
         match self {
             RankSource::Slurm => "SLURM_PROCID",
             RankSource::OpenMpi => "OMPI_COMM_WORLD_RANK",
@@ -115,7 +115,7 @@ impl RankSource {
     }
 
     /// The variable that holds the number of ranks. SLURM's is that of a step: a batch script has another.
-    pub fn size(self) -> &'static str {
+    pub(crate) fn size(self) -> &'static str {
         match self {
             RankSource::Slurm => "SLURM_STEP_NUM_TASKS",
             RankSource::OpenMpi => "OMPI_COMM_WORLD_SIZE",
@@ -127,7 +127,7 @@ impl RankSource {
     ///
     /// # Errors
     /// [`Error::Usage`] for a variable that is no number, or a rank beyond their number.
-    pub fn started(self, environment: &impl Fn(&str) -> Option<String>) -> Result<Option<Shard>> {
+    pub(crate) fn started(self, environment: &impl Fn(&str) -> Option<String>) -> Result<Option<Shard>> {
         if self == RankSource::Slurm && environment(STEP).is_none() {
             return Ok(None);
         }
@@ -143,7 +143,7 @@ impl ShardRequest {
     ///
     /// # Errors
     /// [`Error::Usage`] if no scheduler has said, or two say different things.
-    pub fn resolve(self, environment: impl Fn(&str) -> Option<String>) -> Result<Shard> {
+    pub(crate) fn resolve(self, environment: impl Fn(&str) -> Option<String>) -> Result<Shard> {
         match self {
             Self::Given(shard) => Ok(shard),
             Self::Index(count) => {

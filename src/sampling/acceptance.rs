@@ -3,7 +3,7 @@
 
 /// Accepts with probability `min(1, c * weight)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Acceptance {
+pub(super) struct Acceptance {
     /// `ln c`; infinite where everything is accepted.
     log_factor: f64,
 }
@@ -11,7 +11,7 @@ pub struct Acceptance {
 impl Acceptance {
     /// The factor `c` at which the mean acceptance over a pilot's log weights is `1 / budget`.
     /// With a budget of 1 or less everything is accepted.
-    pub fn solve(log_weights: &[f64], budget: f64) -> Self {
+    pub(super) fn solve(log_weights: &[f64], budget: f64) -> Self {
         let mut descending = log_weights.to_vec();
         descending.sort_unstable_by(|a, b| b.total_cmp(a));
         let wanted = descending.len() as f64 / budget;
@@ -38,7 +38,7 @@ impl Acceptance {
     }
 
     /// The probability of accepting a candidate of this log weight.
-    pub fn probability(&self, log_weight: f64) -> f64 {
+    pub(super) fn probability(&self, log_weight: f64) -> f64 {
         if self.log_factor == f64::INFINITY {
             return 1.0;
         }

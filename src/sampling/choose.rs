@@ -9,7 +9,7 @@ use crate::remedy::Remedy;
 use ndarray::ArrayView2;
 
 /// Rows of the pool in the order in which they are drawn without replacement: by `u^(1/w)`, the largest first.
-pub fn weighted_order(log_weights: &[f64], seed: u64) -> Vec<usize> {
+pub(crate) fn weighted_order(log_weights: &[f64], seed: u64) -> Vec<usize> {
     let mut keys: Vec<(f64, usize)> = log_weights
         .iter()
         .enumerate()
@@ -23,7 +23,7 @@ pub fn weighted_order(log_weights: &[f64], seed: u64) -> Vec<usize> {
 }
 
 /// `n` rows drawn with replacement, with probabilities proportional to the weights.
-pub fn with_replacement(log_weights: &[f64], n: usize, seed: u64) -> Vec<usize> {
+pub(crate) fn with_replacement(log_weights: &[f64], n: usize, seed: u64) -> Vec<usize> {
     let cumulative = cumulative_weights(log_weights);
     let sum = cumulative.last().copied().unwrap_or(0.0);
     let last = log_weights.len().saturating_sub(1);
@@ -38,7 +38,7 @@ pub fn with_replacement(log_weights: &[f64], n: usize, seed: u64) -> Vec<usize> 
 ///
 /// # Errors
 /// [`Error::Data`] saying how many the pool can give, if it cannot give `n`.
-pub fn choose(
+pub(crate) fn choose(
     order: &[usize],
     features: ArrayView2<f32>,
     nearest_distances: &[f64],

@@ -22,7 +22,7 @@ use std::path::Path;
 pub(super) const BLOCK: usize = 128;
 
 /// Candidates block by block, with features and scores: made from a source, or read from the parts that several machines made.
-pub trait CandidateBlocks {
+pub(crate) trait CandidateBlocks {
     /// How many there are.
     fn len(&self) -> u64;
 
@@ -64,11 +64,11 @@ pub trait CandidateBlocks {
 }
 
 /// Images wanted where nothing else says how many.
-pub const DEFAULT_N: u64 = 64;
+pub(crate) const DEFAULT_N: u64 = 64;
 
 /// What is drawn.
 #[derive(Debug, Clone)]
-pub struct DrawOptions {
+pub(crate) struct DrawOptions {
     /// Images wanted; `None` for all that are accepted among the candidates.
     pub n: Option<usize>,
     /// Candidates that the acceptance, and `raw_gen` of the ratio rule, are estimated on.
@@ -88,7 +88,7 @@ impl DrawOptions {
     ///
     /// # Errors
     /// [`Error::Usage`] for a budget below 1; as [`Rule::check`].
-    pub fn check(&self, reference: &ReferenceStats) -> Result<()> {
+    pub(crate) fn check(&self, reference: &ReferenceStats) -> Result<()> {
         if self.budget.is_some_and(|budget| !(budget >= 1.0 && budget.is_finite())) {
             return Err(Error::usage(
                 "the budget is the average number of draws for each kept image: 1 or more",
@@ -99,14 +99,14 @@ impl DrawOptions {
     }
 
     /// Candidates at most, of `len`.
-    pub fn limit(&self, len: u64) -> usize {
+    pub(crate) fn limit(&self, len: u64) -> usize {
         usize::try_from(len.min(self.max_draws)).unwrap_or(usize::MAX)
     }
 }
 
 /// Candidates with what became of them, in order; all vectors are of one length but those that a run without reference lacks.
 #[derive(Default)]
-pub struct Drawn {
+pub(crate) struct Drawn {
     /// What is known of them.
     pub records: Vec<CandidateRecord>,
     /// Their scores; empty without a reference.
@@ -125,7 +125,7 @@ pub struct Drawn {
 
 /// What is known after the pilot.
 #[derive(Debug, Clone, Serialize)]
-pub struct PilotReport {
+pub(crate) struct PilotReport {
     /// Its images.
     pub images: usize,
     /// Their mean probability of being accepted.
@@ -140,7 +140,7 @@ pub struct PilotReport {
 
 impl Drawn {
     /// Kept rows.
-    pub fn kept(&self) -> impl Iterator<Item = usize> {
+    pub(crate) fn kept(&self) -> impl Iterator<Item = usize> {
         (0..self.decisions.len()).filter(|&i| self.decisions[i] == Decision::Kept)
     }
 }
@@ -160,7 +160,7 @@ struct Run<'a> {
 /// # Errors
 /// [`Error::Data`] for weights that cannot be made, and what `blocks` returns. Too few accepted images are no error here: see
 /// [`Drawn::complete`].
-pub fn draw(
+pub(crate) fn draw(
     blocks: &dyn CandidateBlocks,
     reference: Option<&ReferenceStats>,
     options: &DrawOptions,

@@ -17,7 +17,7 @@ use std::ops::Range;
 use std::path::Path;
 
 /// A source with what scores its images, and where its finished blocks are.
-pub struct GeneratedCandidates<'a> {
+pub(crate) struct GeneratedCandidates<'a> {
     source: &'a dyn CandidateSource,
     scorer: Option<&'a DensityScorer>,
     partial: Partial,
@@ -26,7 +26,7 @@ pub struct GeneratedCandidates<'a> {
 
 impl<'a> GeneratedCandidates<'a> {
     /// Candidates of `source`; finished blocks are in `partial`. Without a scorer images are made and nothing else.
-    pub fn new(
+    pub(crate) fn new(
         source: &'a dyn CandidateSource,
         scorer: Option<&'a DensityScorer>,
         partial: Partial,
@@ -39,7 +39,7 @@ impl<'a> GeneratedCandidates<'a> {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn finish(self) -> Result<()> {
+    pub(crate) fn finish(self) -> Result<()> {
         self.partial.remove()
     }
 

@@ -5,21 +5,22 @@
 //! several machines ([`sharded`]); [`pool::choose_from_pool`] takes from what exists.
 
 mod acceptance;
-pub mod choose;
-pub mod draw;
+pub(crate) mod choose;
+pub(crate) mod draw;
 #[cfg(test)]
 mod draw_tests;
 mod generated;
 mod pilot;
-pub mod pool;
+pub(crate) mod pool;
 mod record;
 mod reference_stats;
-pub mod sharded;
+pub(crate) mod sharded;
 mod spacing;
-pub mod sweep;
+pub(crate) mod sweep;
 mod weights;
 
-pub use generated::GeneratedCandidates;
-pub use record::{DrawRecord, WeightRecord};
-pub use reference_stats::ReferenceStats;
-pub use spacing::{Decision, Spacing};
+pub(crate) use generated::GeneratedCandidates;
+pub(crate) use record::{DrawRecord, WeightRecord};
+pub(crate) use reference_stats::ReferenceStats;
+pub(crate) use spacing::Decision;
+pub use spacing::Spacing;

@@ -9,7 +9,7 @@ use ndarray::{ArcArray2, ArrayView2};
 
 /// The generated images as a set of their own: the pilot that `raw_gen` of the ratio rule is measured
 /// against.
-pub struct Pilot {
+pub(super) struct Pilot {
     index: AnyIndex,
     model: PseudoDensity,
     /// The pilot's own densities, leave-one-out.
@@ -21,7 +21,7 @@ impl Pilot {
     ///
     /// # Errors
     /// [`Error::Data`] if there are not more images than neighbours, or all are alike.
-    pub fn new(
+    pub(super) fn new(
         features: ArcArray2<f32>,
         reference: &PseudoDensity,
         index: &BuildOptions,
@@ -48,7 +48,7 @@ impl Pilot {
     ///
     /// # Errors
     /// As [`Pilot::new`].
-    pub fn for_rule(
+    pub(super) fn for_rule(
         rule: Option<Rule>,
         features: impl FnOnce() -> ArcArray2<f32>,
         reference: &PseudoDensity,
@@ -62,7 +62,7 @@ impl Pilot {
     }
 
     /// Densities of the pilot's own images among the others, `[M]`.
-    pub fn own(&self) -> &[f64] {
+    pub(super) fn own(&self) -> &[f64] {
         &self.own
     }
 
@@ -70,7 +70,7 @@ impl Pilot {
     ///
     /// # Errors
     /// If the features do not fit.
-    pub fn densities(&self, features: ArrayView2<f32>, progress: &dyn Progress) -> Result<Vec<f64>> {
+    pub(super) fn densities(&self, features: ArrayView2<f32>, progress: &dyn Progress) -> Result<Vec<f64>> {
         let search = Search { k: self.model.k, skip_zero: false };
         let found = self.index.search(features, None, search, progress)?;
         Ok(found.mean_distances().iter().map(|&d| self.model.density(d)).collect())

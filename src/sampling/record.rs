@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// Weights: the rule as it was asked for, and its budget.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct WeightRecord {
+pub(crate) struct WeightRecord {
     rule: Option<RuleChoice>,
     threshold: Threshold,
     weight: f64,
@@ -23,13 +23,13 @@ const NO_DIMENSION: f64 = 1.0;
 
 impl WeightRecord {
     /// Without a rule: all images weigh the same.
-    pub fn uniform() -> Self {
+    pub(crate) fn uniform() -> Self {
         Self { rule: None, threshold: NO_THRESHOLD, weight: NO_WEIGHT, dimension: NO_DIMENSION, budget: None }
     }
 
     /// Of a rule, with its draws for each kept image on average (`None` leaves the two-level rule its own acceptance).
     /// `intrinsic_dimension` is the reference's, which stands beside every rule.
-    pub fn new(rule: Rule<Threshold>, budget: Option<f64>, intrinsic_dimension: Option<f64>) -> Self {
+    pub(crate) fn new(rule: Rule<Threshold>, budget: Option<f64>, intrinsic_dimension: Option<f64>) -> Self {
         let (threshold, weight) = match rule {
             Rule::TwoLevel { threshold, weight } => (threshold, weight),
             Rule::Power { .. } | Rule::Ratio { .. } => (NO_THRESHOLD, NO_WEIGHT),
@@ -42,7 +42,7 @@ impl WeightRecord {
     }
 
     /// The rule; `None` if all images weigh the same.
-    pub fn rule(&self) -> Option<Rule<Threshold>> {
+    pub(crate) fn rule(&self) -> Option<Rule<Threshold>> {
         Some(match self.rule? {
             RuleChoice::TwoLevel => Rule::TwoLevel { threshold: self.threshold, weight: self.weight },
             RuleChoice::Power(b) => Rule::Power { b },
@@ -51,14 +51,14 @@ impl WeightRecord {
     }
 
     /// Draws for each kept image on average, at most.
-    pub fn budget(&self) -> Option<f64> {
+    pub(crate) fn budget(&self) -> Option<f64> {
         self.budget
     }
 }
 
 /// What is drawn, as files hold it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct DrawRecord {
+pub(crate) struct DrawRecord {
     /// As [`DrawOptions::n`].
     pub n: Option<usize>,
     /// As [`DrawOptions::pilot`].
@@ -73,7 +73,7 @@ pub struct DrawRecord {
 
 impl DrawRecord {
     /// Looks a percentile up in the reference, so that the record can be used without it.
-    pub fn resolve(&mut self, reference: &Distribution) {
+    pub(crate) fn resolve(&mut self, reference: &Distribution) {
         let threshold = &mut self.weights.threshold;
         *threshold = Threshold::Density(threshold.resolve(reference));
     }
@@ -82,7 +82,7 @@ impl DrawRecord {
     ///
     /// # Errors
     /// [`Error::Data`] if a threshold is a percentile: see [`DrawRecord::resolve`].
-    pub fn options(&self) -> Result<DrawOptions> {
+    pub(crate) fn options(&self) -> Result<DrawOptions> {
         let resolved = |rule: Rule<Threshold>| {
             rule.resolved().ok_or_else(|| {
                 Error::data("the threshold is a percentile of a reference that is not there", "")

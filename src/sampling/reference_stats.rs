@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// What weights and distances are measured by. It knows no percentiles: thresholds are resolved before.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ReferenceStats {
+pub(crate) struct ReferenceStats {
     /// The pseudo density with the constants of the reference.
     pub model: PseudoDensity,
     /// The lowest and the highest density of the reference.
@@ -20,7 +20,7 @@ pub struct ReferenceStats {
 
 impl ReferenceStats {
     /// Of a reference.
-    pub fn new(scorer: &Scorer, spacing: Spacing) -> Self {
+    pub(crate) fn new(scorer: &Scorer, spacing: Spacing) -> Self {
         Self {
             model: scorer.model().clone(),
             bounds: scorer.distribution().bounds(),

@@ -24,7 +24,7 @@ use std::ops::Range;
 use std::path::Path;
 
 /// The command whose parts these are.
-pub const SAMPLE: &str = "sample";
+pub(crate) const SAMPLE: &str = "sample";
 /// A row per candidate: name, seed, key and scores.
 const TABLE: &str = "candidates.csv";
 const FEATURES: &str = "features.npy";
@@ -35,7 +35,7 @@ const IMAGES: &str = "images";
 
 /// What identifies a run, and everything that the merge decides by.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct SampleRun {
+pub(crate) struct SampleRun {
     /// What tells this run from others, as its summary has it.
     pub run: Value,
     /// What is drawn; a threshold is a density here.
@@ -53,7 +53,7 @@ pub struct SampleRun {
 ///
 /// # Errors
 /// What making images and features returns; as [`runs::finished_part`].
-pub fn sample_shard(
+pub(crate) fn sample_shard(
     out: &Path,
     (source, scorer): (&dyn CandidateSource, Option<&DensityScorer>),
     reference_paths: &[String],
@@ -141,7 +141,7 @@ fn flat(latents: ArrayD<f32>) -> Result<Array2<f32>> {
 }
 
 /// Candidates in the parts of several machines.
-pub struct ShardedCandidates<'a> {
+pub(crate) struct ShardedCandidates<'a> {
     parts: &'a [Part],
     run: &'a SampleRun,
     open: RefCell<Option<Open>>,
@@ -178,12 +178,12 @@ struct Open {
 
 impl<'a> ShardedCandidates<'a> {
     /// Of the parts of a run, which are whole.
-    pub fn new(parts: &'a [Part], run: &'a SampleRun) -> Self {
+    pub(crate) fn new(parts: &'a [Part], run: &'a SampleRun) -> Self {
         Self { parts, run, open: RefCell::default(), nearest: RefCell::default() }
     }
 
     /// The names of the real images that scores point to.
-    pub fn nearest(&self) -> Vec<String> {
+    pub(crate) fn nearest(&self) -> Vec<String> {
         self.nearest.borrow().all.clone()
     }
 

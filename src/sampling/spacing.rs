@@ -60,7 +60,7 @@ impl Decision {
 }
 
 /// Refuses images that are too near to one kept before, or to a real one.
-pub struct SpacingFilter {
+pub(crate) struct SpacingFilter {
     spacing: Spacing,
     features: Vec<f32>,
     count: usize,
@@ -68,12 +68,12 @@ pub struct SpacingFilter {
 
 impl SpacingFilter {
     /// Nothing kept yet.
-    pub fn new(spacing: Spacing) -> Self {
+    pub(crate) fn new(spacing: Spacing) -> Self {
         Self { spacing, features: Vec::new(), count: 0 }
     }
 
     /// How many are kept.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.count
     }
 
@@ -81,7 +81,7 @@ impl SpacingFilter {
     ///
     /// # Errors
     /// [`Error::Data`] if a distance is not a number.
-    pub fn try_accept(&mut self, features: &[f32], nearest_distance: f64) -> Result<Decision> {
+    pub(crate) fn try_accept(&mut self, features: &[f32], nearest_distance: f64) -> Result<Decision> {
         if nearest_distance.is_nan() {
             return Err(Error::data("a candidate has no distance to the real images", ""));
         }

@@ -22,7 +22,7 @@ const METRICS: [&str; 5] = ["fd", "precision", "recall", "density", "coverage"];
 /// Budgets at which `power` and `ratio` are tried.
 const BUDGETS: [f64; 3] = [2.0, 4.0, 8.0];
 /// The largest of them: a pool gives at least this share of itself.
-pub const LARGEST_BUDGET: f64 = 8.0;
+pub(crate) const LARGEST_BUDGET: f64 = 8.0;
 /// B of `power:B` and `ratio:B`.
 const EXPONENTS: [f64; 7] = [-4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0];
 /// Percentiles and weights of the two-level rule, towards fidelity and towards diversity.
@@ -31,7 +31,7 @@ const DIVERSITY: ([f64; 3], [f64; 3]) = ([10.0, 20.0, 30.0], [0.5, 0.1, 0.03]);
 
 /// One point of the grid.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Setting {
+pub(crate) enum Setting {
     /// Everything is kept.
     Unbiased,
     /// Weights by a rule.
@@ -47,7 +47,7 @@ pub enum Setting {
 
 impl Setting {
     /// The flags of `pd sample` that stand for it.
-    pub fn flags(&self) -> String {
+    pub(crate) fn flags(&self) -> String {
         match self {
             Setting::Unbiased => "--bias none".into(),
             Setting::Truncated(psi) => format!("--bias none --trunc {psi}"),
@@ -65,7 +65,7 @@ impl Setting {
     }
 
     /// What it is a member of: `two-level`, `power`, `ratio`, `truncation` or `unbiased`.
-    pub fn family(&self) -> &'static str {
+    pub(crate) fn family(&self) -> &'static str {
         match self {
             Setting::Unbiased => "unbiased",
             Setting::Truncated(_) => "truncation",
@@ -79,7 +79,7 @@ impl Setting {
 }
 
 /// Every weighted setting, the unbiased one first; `dimension` is that of the ratio rule.
-pub fn grid(dimension: f64) -> Vec<Setting> {
+pub(crate) fn grid(dimension: f64) -> Vec<Setting> {
     let mut settings = vec![Setting::Unbiased];
     for (percentiles, weights) in [FIDELITY, DIVERSITY] {
         for (percentile, weight) in percentiles.into_iter().flat_map(|p| weights.map(|w| (p, w))) {
@@ -97,7 +97,7 @@ pub fn grid(dimension: f64) -> Vec<Setting> {
 
 /// What a setting gave.
 #[derive(Debug, Clone, Serialize)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Its family.
     pub family: String,
     /// The flags of `pd sample` that stand for it.
@@ -118,13 +118,13 @@ pub struct Outcome {
 
 impl Outcome {
     /// Fréchet distance, precision and recall.
-    pub fn headline(&self) -> (f64, f64, f64) {
+    pub(crate) fn headline(&self) -> (f64, f64, f64) {
         (self.values[0], self.values[1], self.values[2])
     }
 }
 
 /// A feature space of a sweep: the real images in it, all of them.
-pub struct Space<'a> {
+pub(crate) struct Space<'a> {
     /// Judges of this space: one half of the real images.
     judges: FeatureSet<'a>,
     metrics: Vec<&'static Metric>,
@@ -137,7 +137,12 @@ impl<'a> Space<'a> {
     ///
     /// # Errors
     /// If there are too few.
-    pub fn new(real: ArcArray2<f32>, seed: u64, device: &Device, progress: &'a dyn Progress) -> Result<Self> {
+    pub(crate) fn new(
+        real: ArcArray2<f32>,
+        seed: u64,
+        device: &Device,
+        progress: &'a dyn Progress,
+    ) -> Result<Self> {
         let (_, judges) = split(real.nrows(), seed)?;
         let options = Options { seed, device: device.clone(), ..Options::default() };
         let metrics = METRICS.iter().map(|name| metric(name)).collect::<Result<_>>()?;
@@ -149,7 +154,7 @@ impl<'a> Space<'a> {
     ///
     /// # Errors
     /// If there are too few.
-    pub fn judge(&self, generated: ArcArray2<f32>) -> Result<Vec<f64>> {
+    pub(crate) fn judge(&self, generated: ArcArray2<f32>) -> Result<Vec<f64>> {
         let unreported = Unreported(self.progress);
         let generated = FeatureSet::new(generated, &self.options, &unreported)?;
         let comparison = Comparison::new(&self.judges, &generated, &self.options, &unreported)?;
@@ -168,7 +173,7 @@ fn split(rows: usize, seed: u64) -> Result<(Vec<usize>, Vec<usize>)> {
 }
 
 /// The candidates, scored by the scoring half.
-pub struct Pool {
+pub(crate) struct Pool {
     candidates: CandidateScores,
     generated_density: Vec<f64>,
     density: ReferenceDensity,
@@ -180,7 +185,7 @@ impl Pool {
     ///
     /// # Errors
     /// If there are too few of either.
-    pub fn new(
+    pub(crate) fn new(
         candidates: ArcArray2<f32>,
         real: &ArcArray2<f32>,
         options: ScoreOptions,
@@ -201,7 +206,7 @@ impl Pool {
     }
 
     /// The Levina-Bickel dimension of the scoring half.
-    pub fn dimension(&self) -> f64 {
+    pub(crate) fn dimension(&self) -> f64 {
         self.dimension
     }
 
@@ -209,7 +214,7 @@ impl Pool {
     ///
     /// # Errors
     /// If a weight cannot be made.
-    pub fn accepted(&self, setting: &Setting, seed: u64) -> Result<(Vec<usize>, f64, f64)> {
+    pub(crate) fn accepted(&self, setting: &Setting, seed: u64) -> Result<(Vec<usize>, f64, f64)> {
         let rho = self.candidates.densities();
         let Setting::Weighted { rule, budget } = *setting else {
             return Ok(((0..rho.len()).collect(), 1.0, 1.0));
@@ -228,17 +233,17 @@ impl Pool {
 }
 
 /// Images below which no metric of a setting means anything.
-pub const LEAST_JUDGED: usize = 8;
+pub(crate) const LEAST_JUDGED: usize = 8;
 
 /// Features of candidates in a space, with the judges there.
-pub type Judged<'a> = (&'a ArcArray2<f32>, &'a Space<'a>);
+pub(crate) type Judged<'a> = (&'a ArcArray2<f32>, &'a Space<'a>);
 
 /// Judges every setting on at most `n` images: the first accepted ones. A setting that accepts fewer than [`LEAST_JUDGED`] is
 /// left out. `spaces` are the scoring space and, if there is one, the second.
 ///
 /// # Errors
 /// If the images cannot be judged; [`Error::Interrupted`].
-pub fn sweep(
+pub(crate) fn sweep(
     pool: &Pool,
     settings: &[Setting],
     spaces: &[Judged<'_>],
@@ -275,7 +280,7 @@ pub fn sweep(
 }
 
 /// Marks the outcomes that no other beats in precision and recall.
-pub fn mark_frontier(outcomes: &mut [Outcome]) {
+pub(crate) fn mark_frontier(outcomes: &mut [Outcome]) {
     let points: Vec<(f64, f64)> = outcomes.iter().map(|o| (o.values[1], o.values[2])).collect();
     for (outcome, &(precision, recall)) in outcomes.iter_mut().zip(&points) {
         let beats = |&(p, r): &(f64, f64)| p >= precision && r >= recall && (p, r) != (precision, recall);

@@ -5,7 +5,7 @@ use crate::density::{Rule, log_mean_weight};
 use crate::error::Result;
 
 /// How images are weighed, and with which probability a candidate of a weight is accepted.
-pub struct ImportanceWeights {
+pub(super) struct ImportanceWeights {
     /// `None` weighs all images the same.
     rule: Option<Rule>,
     /// The mean weight of the pilot, as a logarithm: weights in tables have the mean 1 there.
@@ -20,7 +20,7 @@ impl ImportanceWeights {
     ///
     /// # Errors
     /// As [`Rule::log_weights`].
-    pub fn new(
+    pub(super) fn new(
         rule: Option<Rule>,
         budget: Option<f64>,
         rho: &[f64],
@@ -42,7 +42,7 @@ impl ImportanceWeights {
     ///
     /// # Errors
     /// As [`Rule::log_weights`].
-    pub fn log_weights(&self, rho: &[f64], generated_density: &[f64]) -> Result<Vec<f64>> {
+    pub(super) fn log_weights(&self, rho: &[f64], generated_density: &[f64]) -> Result<Vec<f64>> {
         match self.rule {
             Some(rule) => rule.log_weights(rho, generated_density),
             None => Ok(vec![0.0; rho.len()]),
@@ -50,12 +50,12 @@ impl ImportanceWeights {
     }
 
     /// The weight as tables show it: w or 1 for the two-level rule, else 1 on average over the pilot.
-    pub fn shown(&self, log_weight: f64) -> f64 {
+    pub(super) fn shown(&self, log_weight: f64) -> f64 {
         (log_weight - self.log_mean).exp()
     }
 
     /// The probability of accepting a candidate of this log weight and density `rho`.
-    pub fn probability(&self, log_weight: f64, rho: f64) -> f64 {
+    pub(super) fn probability(&self, log_weight: f64, rho: f64) -> f64 {
         match (&self.acceptance, self.rule) {
             (Some(acceptance), _) => acceptance.probability(log_weight),
             (None, rule) => rule.and_then(|rule| rule.acceptance(rho)).unwrap_or(1.0),

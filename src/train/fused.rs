@@ -5,11 +5,11 @@ use candle_core::{CpuStorage, DType, InplaceOp2, InplaceOp3, Layout, Result, Ten
 use rayon::prelude::*;
 
 /// Added to the root of the second moment, as in PyTorch.
-pub const EPSILON: f64 = 1e-8;
+pub(super) const EPSILON: f64 = 1e-8;
 
 /// The numbers of one step, with the corrections for moments that start at 0.
 #[derive(Debug, Clone, Copy)]
-pub struct Step {
+pub(super) struct Step {
     /// Decay of the first moment.
     pub beta1: f64,
     /// Decay of the second moment.
@@ -24,7 +24,7 @@ pub struct Step {
 const CHUNK: usize = 1 << 14;
 
 /// Whether [`step`] can change this parameter.
-pub fn applies(parameter: &Var) -> bool {
+pub(super) fn applies(parameter: &Var) -> bool {
     parameter.device().is_cpu() && parameter.dtype() == DType::F32 && parameter.is_contiguous()
 }
 
@@ -32,7 +32,13 @@ pub fn applies(parameter: &Var) -> bool {
 ///
 /// # Errors
 /// If they are not of one shape, or not float32 in the memory of the host.
-pub fn step(parameter: &Var, gradient: &Tensor, first: &Tensor, second: &Tensor, step: Step) -> Result<()> {
+pub(super) fn step(
+    parameter: &Var,
+    gradient: &Tensor,
+    first: &Tensor,
+    second: &Tensor,
+    step: Step,
+) -> Result<()> {
     let gradient = gradient.to_dtype(DType::F32)?.contiguous()?;
     let Step { beta1, beta2, step_size, root } = step;
     first.inplace_op2(&gradient, &Decay { beta: beta1, squared: false })?;

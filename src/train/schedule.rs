@@ -1,7 +1,7 @@
 //! The learning rate over a run.
 
 /// The fraction of the full learning rate at step `step`, counted from 0: it rises linearly over the first `warmup` steps.
-pub fn warmup_rate(step: u64, warmup: u64) -> f64 {
+pub(crate) fn warmup_rate(step: u64, warmup: u64) -> f64 {
     if step >= warmup { 1.0 } else { (step + 1) as f64 / warmup as f64 }
 }
 

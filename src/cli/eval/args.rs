@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 Examples:
   pd eval --real photos/ --generated samples/ fidelity/ diversity/
   pd eval --real real.npy --generated fake.npy --metrics precision,recall")]
-pub struct Eval {
+pub(crate) struct Eval {
     /// Real set: images (directory, .zip, .tar), features file, reference directory, or for the Frechet distance alone an .npz with mu and sigma
     #[arg(long, value_name = "X")]
     pub real: PathBuf,
@@ -59,7 +59,7 @@ const STATISTICS: &str = "npz";
 /// How metrics are computed.
 #[derive(Args)]
 #[command(next_help_heading = "Metrics")]
-pub struct MetricArgs {
+pub(crate) struct MetricArgs {
     /// Number k of nearest neighbours for precision, recall, realism and rarity
     #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     k: u32,
@@ -88,7 +88,7 @@ pub struct MetricArgs {
 
 impl Eval {
     /// What the library is asked for, to compute on `device`.
-    pub fn options(&self, device: &Device) -> EvaluationOptions {
+    pub(crate) fn options(&self, device: &Device) -> EvaluationOptions {
         let how = &self.how;
         EvaluationOptions {
             metrics: self.metrics.clone(),
@@ -111,7 +111,7 @@ impl Eval {
     ///
     /// # Errors
     /// For a missing input, an output of an unknown format, or inputs that cannot be compared.
-    pub fn check_paths(&self) -> Result<()> {
+    pub(crate) fn check_paths(&self) -> Result<()> {
         let output = self.output.as_ref().filter(|_| self.shard.is_none());
         for path in [output, self.per_sample.as_ref()].into_iter().flatten() {
             output::check_table_path(path)?;
@@ -147,12 +147,12 @@ impl Eval {
     }
 
     /// The real set, then the generated ones.
-    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
         [&self.real].into_iter().chain(&self.generated).map(PathBuf::as_path)
     }
 
     /// Whether a path may name a file of mean and covariance.
-    pub fn may_be_statistics(&self, path: &Path) -> bool {
+    pub(crate) fn may_be_statistics(&self, path: &Path) -> bool {
         self.extractor.key.is_none() && path.extension().is_some_and(|e| e.eq_ignore_ascii_case(STATISTICS))
     }
 }

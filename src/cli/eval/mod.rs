@@ -4,8 +4,8 @@ mod args;
 mod shard;
 mod text;
 
-pub use args::Eval;
-pub use shard::{EVAL, merge_eval};
+pub(super) use args::Eval;
+pub(super) use shard::{EVAL, merge_eval};
 
 use super::input;
 use super::output;
@@ -21,7 +21,7 @@ use std::path::Path;
 use text::{json, text, warn_if_no_fid};
 
 impl Eval {
-    pub fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         let terminal = self.run.start()?;
         self.check_paths()?;
         if let (Some(shard), Some(out)) = (self.shard, &self.output) {

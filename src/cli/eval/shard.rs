@@ -21,9 +21,9 @@ use std::io::Write;
 use std::path::Path;
 
 /// The command whose parts these are.
-pub const EVAL: &str = "eval";
+pub(crate) const EVAL: &str = "eval";
 /// What the merge writes: the whole summary, and a row for each generated set.
-pub const RESULTS: [&str; 2] = ["eval.json", "eval.csv"];
+pub(super) const RESULTS: [&str; 2] = ["eval.json", "eval.csv"];
 
 /// The sets of a run, and what is computed of them.
 #[derive(Serialize, Deserialize)]
@@ -55,7 +55,7 @@ struct EvalRun {
 }
 
 /// Makes one shard of the features, in `out`.
-pub fn run_shard(args: &Eval, shard: ShardRequest, out: &Path, terminal: &Terminal) -> Result<()> {
+pub(super) fn run_shard(args: &Eval, shard: ShardRequest, out: &Path, terminal: &Terminal) -> Result<()> {
     let plan = Plan::new(args, terminal.device());
     let shard = shard::resolve(shard)?;
     let reference = is_reference(&args.real).then(|| Reference::open(&args.real)).transpose()?;
@@ -98,7 +98,7 @@ pub fn run_shard(args: &Eval, shard: ShardRequest, out: &Path, terminal: &Termin
 }
 
 /// Compares the sets whose features are in the parts, and writes what a run with `-o` writes: `eval.json` and `eval.csv`.
-pub fn merge_eval(out: &Path, parts: &[Part], terminal: &Terminal) -> Result<Merged> {
+pub(crate) fn merge_eval(out: &Path, parts: &[Part], terminal: &Terminal) -> Result<Merged> {
     let run: EvalRun = options_of(parts)?;
     let merged = check_whole(out, parts, run.inputs)?;
     let Plan { names, metrics, how } = run.plan;

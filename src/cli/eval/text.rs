@@ -8,12 +8,12 @@ use crate::progress::Progress;
 use std::fmt::Write;
 
 /// The result as one JSON object.
-pub fn json(evaluation: &Evaluation) -> String {
+pub(super) fn json(evaluation: &Evaluation) -> String {
     format!("{:#}\n", evaluation.json())
 }
 
 /// Warns if `fid` was asked for and the distance may not be called so.
-pub fn warn_if_no_fid(evaluation: &Evaluation, terminal: &Terminal) {
+pub(super) fn warn_if_no_fid(evaluation: &Evaluation, terminal: &Terminal) {
     if !evaluation.is_fid && evaluation.options.metrics.iter().any(|name| name == FID) {
         terminal.warn(&format!(
             "a Frechet distance is the FID only with --extractor {FID_EXTRACTOR}; here it is called {}",
@@ -23,7 +23,7 @@ pub fn warn_if_no_fid(evaluation: &Evaluation, terminal: &Terminal) {
 }
 
 /// The result for a person.
-pub fn text(evaluation: &Evaluation) -> String {
+pub(super) fn text(evaluation: &Evaluation) -> String {
     let mut out = String::new();
     let _ = write_text(evaluation, &mut out);
     out

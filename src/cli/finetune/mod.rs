@@ -26,7 +26,7 @@ Examples:
   pd finetune --generator G.ckpt --discriminator D.ckpt --data photos/ \\
     --reference ref/ --bias fidelity --steps 600 -o run/
   pd finetune --init config.json --data photos/ --kimg 200 -o run/")]
-pub struct Finetune {
+pub(super) struct Finetune {
     #[command(flatten)]
     settings: Settings,
     /// Settings of an earlier run (its options.json); flags override them
@@ -50,7 +50,7 @@ const MEASURED_STEPS: u64 = 3;
 
 impl Finetune {
     /// On every rank that was started together.
-    pub fn run(mut self) -> Result<()> {
+    pub(super) fn run(mut self) -> Result<()> {
         if self.resume && !self.output.is_dir() {
             return Err(Error::usage(
                 format!("there is no run in {} to resume", self.output.display()),
@@ -165,7 +165,7 @@ impl Ready<'_> {
 }
 
 /// Lets gradients have gradients, as R1 needs. To be called while this thread is alone.
-pub fn allow_second_order() {
+pub(super) fn allow_second_order() {
     // SAFETY: no other thread reads the environment: the one that waits for Ctrl-C does not, and there is none beside it yet.
     unsafe { std::env::set_var(SECOND_ORDER_VARIABLE, "1") };
 }

@@ -22,10 +22,10 @@ use candle_core::{DType, Device};
 use serde_json::{Map, Value};
 
 /// Any objective.
-pub type Model = dyn Trainer;
+pub(super) type Model = dyn Trainer;
 
 /// A run that is ready to start.
-pub struct Setup<'t> {
+pub(super) struct Setup<'t> {
     pub trainer: Box<Model>,
     pub evaluator: Option<Evaluator<'t>>,
     pub schedule: Schedule,
@@ -42,7 +42,7 @@ fn required<T: Clone>(value: &Option<T>, name: &str) -> Result<T> {
 }
 
 /// Reads everything and puts the run together.
-pub fn setup<'t>(mut settings: Settings, ranks: &Ranks, terminal: &'t Terminal) -> Result<Setup<'t>> {
+pub(super) fn setup<'t>(mut settings: Settings, ranks: &Ranks, terminal: &'t Terminal) -> Result<Setup<'t>> {
     let device = terminal.device().clone();
     let seed = *settings.seed.get_or_insert(default::SEED);
     let batch = *settings.batch.get_or_insert(default::BATCH) as usize;

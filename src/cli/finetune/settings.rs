@@ -15,28 +15,28 @@ use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
 /// What a setting is that is not typed, as its help says; where the family decides, see `generate::Training`.
-pub mod default {
-    pub const SEED: u64 = 0;
-    pub const BATCH: u32 = 64;
-    pub const R1_INTERVAL: u32 = 16;
-    pub const PATH_LENGTH_INTERVAL: u32 = 4;
-    pub const EMA_KIMG: f64 = 10.0;
-    pub const EMA_RAMPUP_FROM_NOTHING: f64 = 0.05;
-    pub const MAX_REJECTION: u32 = 100;
-    pub const CLIP: f64 = 100.0;
-    pub const MIN_ESS: f64 = 0.3;
-    pub const SNAP: u64 = 500;
-    pub const LOG_EVERY: u64 = 10;
-    pub const SHEET: u32 = 8;
-    pub const DIFFUSION_SHEET: u32 = 4;
-    pub const EVAL_IMAGES: u32 = 2000;
-    pub const PATIENCE: u64 = 5;
+pub(super) mod default {
+    pub(crate) const SEED: u64 = 0;
+    pub(crate) const BATCH: u32 = 64;
+    pub(crate) const R1_INTERVAL: u32 = 16;
+    pub(crate) const PATH_LENGTH_INTERVAL: u32 = 4;
+    pub(crate) const EMA_KIMG: f64 = 10.0;
+    pub(crate) const EMA_RAMPUP_FROM_NOTHING: f64 = 0.05;
+    pub(crate) const MAX_REJECTION: u32 = 100;
+    pub(crate) const CLIP: f64 = 100.0;
+    pub(crate) const MIN_ESS: f64 = 0.3;
+    pub(crate) const SNAP: u64 = 500;
+    pub(crate) const LOG_EVERY: u64 = 10;
+    pub(crate) const SHEET: u32 = 8;
+    pub(crate) const DIFFUSION_SHEET: u32 = 4;
+    pub(crate) const EVAL_IMAGES: u32 = 2000;
+    pub(crate) const PATIENCE: u64 = 5;
 }
 
 /// Whose batches are weighted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Sides {
+pub(super) enum Sides {
     /// The real ones
     Real,
     /// The generated ones too, by rejection: the paper's
@@ -46,7 +46,7 @@ pub enum Sides {
 /// Everything that decides what a run computes. As it was typed, what is left out is absent; in options.json nothing is that applies.
 #[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Settings {
+pub(super) struct Settings {
     /// Generator to fine-tune: a directory, a diffusers pipeline or a weights file
     #[arg(long, value_name = "G", help_heading = "Model")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -248,7 +248,7 @@ pub struct Settings {
 /// A loss, or the family's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum LossChoice {
+pub(super) enum LossChoice {
     /// The family's
     Auto,
     /// Non-saturating logistic loss, which is the binary cross entropy of DCGAN
@@ -286,29 +286,29 @@ fn decay(text: &str) -> std::result::Result<f64, String> {
 }
 
 /// What identifies the inputs of a run, in options.json; not a setting.
-pub const INPUTS: &str = "inputs";
+pub(super) const INPUTS: &str = "inputs";
 
 impl Settings {
     /// Whether no network, no images and no reference were named.
-    pub fn names_nothing(&self) -> bool {
+    pub(super) fn names_nothing(&self) -> bool {
         let named = [&self.generator, &self.discriminator, &self.init, &self.data, &self.reference];
         named.iter().all(|path| path.is_none())
     }
 
     /// Names them.
-    pub fn take(&mut self, generator: PathBuf, data: PathBuf, reference: PathBuf) {
+    pub(super) fn take(&mut self, generator: PathBuf, data: PathBuf, reference: PathBuf) {
         (self.generator, self.data, self.reference) = (Some(generator), Some(data), Some(reference));
     }
 
     /// Takes the names out of what is recorded of a run.
-    pub fn forget_inputs(options: &mut Map<String, Value>) {
+    pub(super) fn forget_inputs(options: &mut Map<String, Value>) {
         for name in ["generator", "data", "reference"] {
             options.remove(name);
         }
     }
 
     /// What was typed, over the settings in a file.
-    pub fn over_file(&self, path: &Path) -> Result<Settings> {
+    pub(super) fn over_file(&self, path: &Path) -> Result<Settings> {
         let wrong = |e: serde_json::Error| {
             Error::malformed(
                 path,
@@ -344,7 +344,7 @@ impl Settings {
         serde_json::from_value(Value::Object(settings)).map_err(wrong)
     }
 
-    pub fn json(&self) -> Result<Map<String, Value>> {
+    pub(super) fn json(&self) -> Result<Map<String, Value>> {
         match serde_json::to_value(self) {
             Ok(Value::Object(map)) => Ok(map),
             other => Err(Error::data(format!("the settings cannot be written: {other:?}"), "")),
@@ -353,7 +353,7 @@ impl Settings {
 
     /// Whether R1 or path-length regularisation is asked for, or is a default of the family that `--arch` or a configuration names.
     /// A pickle names its family only once it is read, which is too late: most are StyleGAN's, which has R1.
-    pub fn needs_second_order(&self) -> bool {
+    pub(super) fn needs_second_order(&self) -> bool {
         let source = || self.init.as_ref().or(self.generator.as_ref());
         let named = || self.arch.as_deref().and_then(|name| family(name).ok());
         let is_pickle = || source().is_some_and(|path| path.extension().is_some_and(|e| e == "pkl"));
@@ -368,7 +368,7 @@ impl Settings {
     }
 
     /// The extractor that the reference was made with, on `device`.
-    pub fn extractor(&self, reference: &Reference, device: &Device) -> Result<LoadedExtractor> {
+    pub(super) fn extractor(&self, reference: &Reference, device: &Device) -> Result<LoadedExtractor> {
         let request = ExtractorRequest {
             weights: self.weights.clone(),
             device: device.clone(),
@@ -378,7 +378,7 @@ impl Settings {
     }
 
     /// Refuses settings that would have no effect.
-    pub fn refuse(&self, given: &[(&str, bool)], because: &str) -> Result<()> {
+    pub(super) fn refuse(&self, given: &[(&str, bool)], because: &str) -> Result<()> {
         match given.iter().find(|(_, given)| *given) {
             Some((name, _)) => Err(Error::usage(format!("{name} has no effect: {because}"), "leave it out")),
             None => Ok(()),

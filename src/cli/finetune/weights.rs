@@ -10,7 +10,7 @@ use crate::reference::{DensityBy, Reference};
 
 /// How both sides are weighted.
 #[derive(Default)]
-pub struct Weights {
+pub(super) struct Weights {
     /// The rule of the real side; `None` draws all images equally often.
     pub real: Option<Rule>,
     /// How its weights are cut.
@@ -20,7 +20,7 @@ pub struct Weights {
 }
 
 /// Settles the weights of both sides, and writes what was chosen back into the settings.
-pub fn weights(
+pub(super) fn weights(
     settings: &mut Settings,
     reference: Option<&Reference>,
     terminal: &Terminal,

@@ -5,7 +5,7 @@ mod shard;
 mod summary;
 mod writer;
 
-pub use shard::merge_sample;
+pub(super) use shard::merge_sample;
 
 use super::bias::{BUDGET, BiasArgs};
 use super::bundled::Bundled;
@@ -36,7 +36,7 @@ use writer::SampleWriter;
 Examples:
   pd sample --generator g.pth --reference ref/ --bias diversity -n 500 -o out/
   pd sample --pool photos/ --reference ref/ --bias fidelity -n 100 --distinct 10")]
-pub struct Sample {
+pub(super) struct Sample {
     /// Images (or features) to choose from, instead of a generator's; each is chosen at most once
     #[arg(long, value_name = "IMAGES", conflicts_with_all = ["generator", "budget", "pilot", "max_draws", "seeds", "latents"])]
     pool: Option<PathBuf>,
@@ -105,7 +105,7 @@ fn percentile(text: &str) -> std::result::Result<f64, String> {
 }
 
 impl Sample {
-    pub fn run(mut self) -> Result<()> {
+    pub(super) fn run(mut self) -> Result<()> {
         let terminal = self.run.start()?;
         if self.pool.is_none() {
             Bundled::stand_in(&mut self.candidates, &mut self.reference, &terminal)?;

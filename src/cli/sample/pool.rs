@@ -39,7 +39,7 @@ struct PoolSummary {
 }
 
 /// What is chosen from a pool, and how.
-pub struct PoolRequest<'a> {
+pub(super) struct PoolRequest<'a> {
     /// Images, features or a reference to choose from.
     pub pool: &'a Path,
     /// Directory of the results.
@@ -70,7 +70,7 @@ pub struct PoolRequest<'a> {
 
 impl PoolRequest<'_> {
     /// Chooses, writes the directory, and prints the summary.
-    pub fn run(&self, terminal: &Terminal) -> Result<()> {
+    pub(super) fn run(&self, terminal: &Terminal) -> Result<()> {
         input::refuse_unused(&[self.pool], self.extractor)?;
         let input = input::read(self.pool, self.extractor, Some(self.reference), terminal)?;
         terminal.report_skipped(&input.skipped);

@@ -24,7 +24,7 @@ struct Record {
 }
 
 /// One shard of a run.
-pub struct SampleShard<'a> {
+pub(super) struct SampleShard<'a> {
     /// Which shard.
     pub shard: ShardRequest,
     /// Directory that the parts are in.
@@ -49,7 +49,7 @@ pub struct SampleShard<'a> {
 
 impl SampleShard<'_> {
     /// Makes and scores the candidates of the shard.
-    pub fn run(self, terminal: &Terminal) -> Result<()> {
+    pub(super) fn run(self, terminal: &Terminal) -> Result<()> {
         let shard = shard::resolve(self.shard)?;
         if !self.is_listed {
             return Err(Error::usage(
@@ -77,7 +77,7 @@ impl SampleShard<'_> {
 }
 
 /// Decides on the candidates in the parts, and writes what one run writes. Too few accepted images are an error, as they are there.
-pub fn merge_sample(out: &Path, parts: &[Part], terminal: &Terminal) -> Result<Merged> {
+pub(crate) fn merge_sample(out: &Path, parts: &[Part], terminal: &Terminal) -> Result<Merged> {
     let Record { drawing, writer } = options_of(parts)?;
     let merged = check_whole(out, parts, drawing.candidates)?;
     let candidates = ShardedCandidates::new(parts, &drawing);

@@ -12,7 +12,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 /// One row per candidate.
-pub fn table(drawn: &Drawn, reference_paths: &[String]) -> Result<Table> {
+pub(super) fn table(drawn: &Drawn, reference_paths: &[String]) -> Result<Table> {
     let rows = drawn.decisions.len();
     let kept = |i: usize| drawn.decisions[i] == Decision::Kept;
     let mut table = Table::new();
@@ -29,7 +29,7 @@ pub fn table(drawn: &Drawn, reference_paths: &[String]) -> Result<Table> {
 }
 
 /// The columns of candidates' scores.
-pub fn push_scores(
+pub(super) fn push_scores(
     table: &mut Table,
     CandidateScores { scores, predicted }: &CandidateScores,
     reference_paths: &[String],
@@ -45,7 +45,7 @@ pub fn push_scores(
 }
 
 /// Quantiles of densities before and after the choice, a line each.
-pub fn write_quantiles(out: &mut String, lines: [(&str, &Quantiles); 2]) -> std::fmt::Result {
+pub(super) fn write_quantiles(out: &mut String, lines: [(&str, &Quantiles); 2]) -> std::fmt::Result {
     writeln!(out, "\npseudo density (1 is the reference's average)")?;
     writeln!(out, "                 p1    p10    p20    p50    p80    p90    p99")?;
     for (name, q) in lines {
@@ -60,7 +60,7 @@ pub fn write_quantiles(out: &mut String, lines: [(&str, &Quantiles); 2]) -> std:
 
 /// The summary of a run.
 #[derive(Serialize, Deserialize)]
-pub struct SampleSummary {
+pub(super) struct SampleSummary {
     pub complete: bool,
     #[serde(skip)]
     pub output: String,
@@ -84,7 +84,7 @@ pub struct SampleSummary {
 
 /// What the pilot said.
 #[derive(Serialize, Deserialize)]
-pub struct Pilot {
+pub(super) struct Pilot {
     pub images: usize,
     pub acceptance: f64,
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -93,7 +93,7 @@ pub struct Pilot {
 
 impl SampleSummary {
     /// Of a run that is over.
-    pub fn new(drawn: &Drawn, rule: Option<Rule<Threshold>>, output: &Path) -> Self {
+    pub(super) fn new(drawn: &Drawn, rule: Option<Rule<Threshold>>, output: &Path) -> Self {
         let count = |decision| drawn.decisions.iter().filter(|d| **d == decision).count();
         let quantiles = |rows: &mut dyn Iterator<Item = usize>| {
             let scores = &drawn.scores.as_ref()?.scores;
@@ -136,7 +136,7 @@ impl SampleSummary {
     }
 
     /// Of a directory whose run is finished.
-    pub fn of_file(summary: &serde_json::Value, output: &Path) -> Result<Self> {
+    pub(super) fn of_file(summary: &serde_json::Value, output: &Path) -> Result<Self> {
         let wrong = |e: serde_json::Error| Error::malformed(output.join("summary.json"), e.to_string(), "");
         let mut found: Self = serde_json::from_value(summary.clone()).map_err(wrong)?;
         found.output = output.display().to_string();
@@ -147,7 +147,7 @@ impl SampleSummary {
     ///
     /// # Errors
     /// If it cannot be written as JSON.
-    pub fn render(&self, json: bool) -> Result<String> {
+    pub(super) fn render(&self, json: bool) -> Result<String> {
         if json {
             return output::json_text(self);
         }

@@ -18,7 +18,7 @@ const GRID_COLUMNS: usize = 8;
 
 /// What a run was asked for that only matters in the end.
 #[derive(Serialize, Deserialize)]
-pub struct SampleWriter {
+pub(super) struct SampleWriter {
     /// Weights as they were asked for.
     pub weights: Option<WeightRecord>,
     /// Images that were asked for.
@@ -29,7 +29,7 @@ pub struct SampleWriter {
 
 impl SampleWriter {
     /// Tables, latents and the sheet.
-    pub fn write(
+    pub(super) fn write(
         &self,
         dir: &Path,
         candidates: &dyn CandidateBlocks,
@@ -63,14 +63,14 @@ impl SampleWriter {
     }
 
     /// Writes the summary: the last file of a run.
-    pub fn finish(&self, dir: &Path, drawn: &Drawn, run: &RunIdentity) -> Result<SampleSummary> {
+    pub(super) fn finish(&self, dir: &Path, drawn: &Drawn, run: &RunIdentity) -> Result<SampleSummary> {
         let summary = SampleSummary::new(drawn, self.weights.as_ref().and_then(WeightRecord::rule), dir);
         run.write_summary(dir, &summary)?;
         Ok(summary)
     }
 
     /// Whether as many were kept as were wanted, of `candidates` in all.
-    pub fn check_complete(&self, drawn: &Drawn, candidates: u64, dir: &Path) -> Result<()> {
+    pub(super) fn check_complete(&self, drawn: &Drawn, candidates: u64, dir: &Path) -> Result<()> {
         if drawn.complete {
             return Ok(());
         }

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 /// A second feature space, so that no rule is judged only by the one that scored.
 #[derive(Args)]
 #[command(next_help_heading = "Judge")]
-pub struct JudgeArgs {
+pub(super) struct JudgeArgs {
     /// Evaluate in a second feature space: a reference directory of the same images, made with another extractor
     #[arg(long, value_name = "REF2")]
     judge_reference: Option<PathBuf>,
@@ -33,7 +33,7 @@ pub struct JudgeArgs {
 }
 
 /// A feature space: its extractor, the real features in it.
-pub struct FeatureSpace {
+pub(super) struct FeatureSpace {
     pub extractor: LoadedExtractor,
     /// `[N, D]`
     pub real: ArcArray2<f32>,
@@ -41,7 +41,7 @@ pub struct FeatureSpace {
 
 impl FeatureSpace {
     /// The space that scores.
-    pub fn open(reference: &Reference, args: &ExtractorArgs, device: &Device) -> Result<Self> {
+    pub(super) fn open(reference: &Reference, args: &ExtractorArgs, device: &Device) -> Result<Self> {
         let extractor = LoadedExtractor::for_identity(&reference.manifest.identity, &args.request(device))?;
         Ok(Self { extractor, real: reference.features()?.into_shared() })
     }
@@ -49,7 +49,7 @@ impl FeatureSpace {
 
 impl JudgeArgs {
     /// The second space, where one was asked for: the same images as `reference`, in the same order.
-    pub fn open(
+    pub(super) fn open(
         &self,
         reference: &Reference,
         options: EmbedOptions,

@@ -39,7 +39,7 @@ Examples:
   pd sweep --generator g.pth --reference ref/ --min-recall 0.6 -o sweep/
   pd sweep --generator g.pth --reference ref/ --judge-extractor resnet50 \\
     --images photos/")]
-pub struct Sweep {
+pub(super) struct Sweep {
     /// Reference directory; one random half of it scores candidates, the other half evaluates [default, if no --generator is named either: the built-in demonstration]
     #[arg(long, value_name = "REF")]
     reference: Option<PathBuf>,
@@ -100,7 +100,7 @@ struct Best {
 }
 
 impl Sweep {
-    pub fn run(mut self) -> Result<()> {
+    pub(super) fn run(mut self) -> Result<()> {
         let terminal = self.run.start()?;
         self.inputs = self.reference.as_ref().map_or_else(String::new, |reference| {
             format!(" --generator {} --reference {}", self.candidates.shown(), reference.display())

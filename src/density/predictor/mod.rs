@@ -5,7 +5,7 @@ mod file;
 mod standardize;
 mod train;
 
-pub use train::PredictorQuality;
+pub(crate) use train::PredictorQuality;
 
 use crate::error::{Error, Result};
 use crate::ops;

@@ -11,7 +11,7 @@ const SMALLEST_RELATIVE_STD: f64 = 1e-3;
 
 /// What is subtracted from and divided out of each column.
 #[derive(Debug, Clone)]
-pub struct Standardization {
+pub(super) struct Standardization {
     /// Means, `[D]`, float32.
     pub mean: Tensor,
     /// Deviations, `[D]`, float32, above 0.
@@ -23,7 +23,7 @@ impl Standardization {
     ///
     /// # Errors
     /// [`Error::Data`] if a feature is not finite.
-    pub fn fit(features: ArrayView2<f32>, rows: &[usize]) -> Result<Standardization> {
+    pub(super) fn fit(features: ArrayView2<f32>, rows: &[usize]) -> Result<Standardization> {
         let count = rows.len().max(1) as f64;
         let mut mean = vec![0.0_f64; features.ncols()];
         for &row in rows {
@@ -52,7 +52,7 @@ impl Standardization {
     }
 
     /// Number of columns.
-    pub fn width(&self) -> usize {
+    pub(super) fn width(&self) -> usize {
         self.mean.elem_count()
     }
 
@@ -60,7 +60,7 @@ impl Standardization {
     ///
     /// # Errors
     /// What candle's operations return.
-    pub fn apply(&self, features: &Tensor) -> Result<Tensor> {
+    pub(super) fn apply(&self, features: &Tensor) -> Result<Tensor> {
         Ok(features.broadcast_sub(&self.mean)?.broadcast_div(&self.std)?)
     }
 
@@ -68,7 +68,7 @@ impl Standardization {
     ///
     /// # Errors
     /// What the device returns.
-    pub fn to_device(&self, device: &Device) -> Result<Standardization> {
+    pub(super) fn to_device(&self, device: &Device) -> Result<Standardization> {
         Ok(Standardization { mean: self.mean.to_device(device)?, std: self.std.to_device(device)? })
     }
 }

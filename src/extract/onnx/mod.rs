@@ -28,7 +28,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The name of every extractor that is an ONNX file; its digest says which.
-pub const ONNX: &str = "onnx";
+pub(super) const ONNX: &str = "onnx";
 
 /// Largest file that is read: what a protocol buffer can hold.
 const MAX_MODEL_BYTES: u64 = (1 << 31) - 1;
@@ -60,7 +60,7 @@ pub struct OnnxPorts {
 }
 
 /// Whether a file name is that of an ONNX model.
-pub fn is_onnx(path: &Path) -> bool {
+pub(crate) fn is_onnx(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"))
 }
 

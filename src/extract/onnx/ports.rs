@@ -33,13 +33,13 @@ pub(super) struct ImageInput {
 
 impl ImageInput {
     /// Whether only one size will do.
-    pub fn is_fixed(&self) -> bool {
+    pub(super) fn is_fixed(&self) -> bool {
         self.height.is_some() && self.width.is_some()
     }
 
     /// # Errors
     /// If images prepared like this are not what the input takes.
-    pub fn check_size(&self, path: &Path, how: &Preprocessing) -> Result<()> {
+    pub(super) fn check_size(&self, path: &Path, how: &Preprocessing) -> Result<()> {
         let size = |fixed: Side, side: u32| fixed.is_none_or(|fixed| fixed == side);
         if how.channels() == self.channels && size(self.width, how.width) && size(self.height, how.height) {
             return Ok(());

@@ -19,7 +19,7 @@ const DIGEST_EXTENSION: &str = "sha256";
 
 /// What the digest of a cached file says of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Digest {
+pub(crate) enum Digest {
     /// The file is as it was when it was fetched.
     Matches,
     /// The file has changed since.
@@ -30,7 +30,7 @@ pub enum Digest {
 
 /// A weights file in the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CachedWeights {
+pub(crate) struct CachedWeights {
     /// Name of the extractor.
     pub name: String,
     /// Where the file is.
@@ -43,7 +43,7 @@ pub struct CachedWeights {
 
 /// A cache directory, which need not exist yet.
 #[derive(Debug, Clone)]
-pub struct Cache {
+pub(crate) struct Cache {
     root: PathBuf,
 }
 
@@ -52,7 +52,7 @@ impl Cache {
     ///
     /// # Errors
     /// [`Error::Usage`] if none of these variables nor `HOME` is set.
-    pub fn from_env() -> Result<Self> {
+    pub(crate) fn from_env() -> Result<Self> {
         let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let root = variable(CACHE_VARIABLE)
             .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("pd")))
@@ -62,17 +62,17 @@ impl Cache {
     }
 
     /// The one in this directory.
-    pub fn at(root: impl Into<PathBuf>) -> Self {
+    pub(crate) fn at(root: impl Into<PathBuf>) -> Self {
         Cache { root: root.into() }
     }
 
     /// The directory itself.
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
     /// Where the weights lie.
-    pub fn weights_directory(&self) -> PathBuf {
+    pub(crate) fn weights_directory(&self) -> PathBuf {
         self.root.join("weights")
     }
 
@@ -86,7 +86,7 @@ impl Cache {
     }
 
     /// Where a weights file of this SHA-256 was last used from, if it is still there.
-    pub fn known_file(&self, sha256: &str) -> Option<PathBuf> {
+    pub(crate) fn known_file(&self, sha256: &str) -> Option<PathBuf> {
         let text = fs::read_to_string(self.known(sha256)).ok()?;
         Some(PathBuf::from(text.trim_end())).filter(|path| path.is_file())
     }
@@ -95,7 +95,7 @@ impl Cache {
     ///
     /// # Errors
     /// [`Error::Io`] if the cache cannot be written.
-    pub fn remember_file(&self, sha256: &str, file: &Path) -> Result<()> {
+    pub(crate) fn remember_file(&self, sha256: &str, file: &Path) -> Result<()> {
         let file = fs::canonicalize(file).map_err(Error::io("find", file))?;
         let Some(text) = file.to_str().filter(|text| !text.contains('\n')) else { return Ok(()) };
         let record = self.known(sha256);
@@ -105,7 +105,7 @@ impl Cache {
     }
 
     /// The weights of an extractor, if they are there.
-    pub fn path(&self, name: &str) -> Option<PathBuf> {
+    pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
         self.files().ok()?.into_iter().find(|(stem, _)| stem == name).map(|(_, path)| path)
     }
 
@@ -113,7 +113,7 @@ impl Cache {
     ///
     /// # Errors
     /// [`Error::Data`] whose hint is the command that fetches them; [`Error::Usage`] if none are published.
-    pub fn resolve(&self, name: &str) -> Result<PathBuf> {
+    pub(crate) fn resolve(&self, name: &str) -> Result<PathBuf> {
         if let Some(path) = self.path(name) {
             return Ok(path);
         }
@@ -133,7 +133,7 @@ impl Cache {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn list(&self) -> Result<Vec<CachedWeights>> {
+    pub(crate) fn list(&self) -> Result<Vec<CachedWeights>> {
         let described = self.files()?.into_iter().map(|(name, path)| {
             let size = fs::metadata(&path).map_err(Error::io("read", &path))?.len();
             let digest = match recorded_digest(&path)? {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 /// Where weights are fetched from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum From {
+pub(crate) enum From {
     /// The model hub, or the authors' own address for what is not there.
     Hub,
     /// The authors' own address.
@@ -29,7 +29,7 @@ pub enum From {
 /// # Errors
 /// [`Error::Usage`] if the extractor has no weights there; [`Error::Data`] if they cannot be had, with a hint which
 /// file to put where; [`Error::Malformed`] if the file is not the one that was published.
-pub fn fetch(name: &str, from: From, progress: &dyn Progress) -> Result<PathBuf> {
+pub(crate) fn fetch(name: &str, from: From, progress: &dyn Progress) -> Result<PathBuf> {
     fetch_into(&Cache::from_env()?, name, from, &Clients::default(), progress)
 }
 

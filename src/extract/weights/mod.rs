@@ -15,10 +15,10 @@ mod fetch;
 mod hub;
 mod pypi;
 mod release;
-pub mod sources;
+pub(crate) mod sources;
 
-pub use cache::{Cache, CachedWeights, Digest};
-pub use fetch::{From, fetch};
+pub(crate) use cache::{Cache, CachedWeights, Digest};
+pub(crate) use fetch::{From, fetch};
 
 use crate::error::Result;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// As [`Cache::from_env`] and [`Cache::list`].
-pub fn list() -> Result<Vec<CachedWeights>> {
+pub(crate) fn list() -> Result<Vec<CachedWeights>> {
     Cache::from_env()?.list()
 }
 
@@ -35,7 +35,7 @@ pub fn list() -> Result<Vec<CachedWeights>> {
 ///
 /// # Errors
 /// As [`Cache::resolve`].
-pub fn resolve(name: &str, explicit: Option<&Path>) -> Result<PathBuf> {
+pub(crate) fn resolve(name: &str, explicit: Option<&Path>) -> Result<PathBuf> {
     match explicit {
         Some(path) => Ok(path.to_path_buf()),
         None => Cache::from_env()?.resolve(name),
@@ -46,7 +46,7 @@ pub fn resolve(name: &str, explicit: Option<&Path>) -> Result<PathBuf> {
 ///
 /// # Errors
 /// As [`Cache::from_env`].
-pub fn known_file(sha256: &str) -> Result<Option<PathBuf>> {
+pub(crate) fn known_file(sha256: &str) -> Result<Option<PathBuf>> {
     Ok(Cache::from_env()?.known_file(sha256))
 }
 
@@ -54,6 +54,6 @@ pub fn known_file(sha256: &str) -> Result<Option<PathBuf>> {
 ///
 /// # Errors
 /// If the cache cannot be written.
-pub fn remember_file(sha256: &str, file: &Path) -> Result<()> {
+pub(crate) fn remember_file(sha256: &str, file: &Path) -> Result<()> {
     Cache::from_env()?.remember_file(sha256, file)
 }

@@ -5,7 +5,7 @@ use crate::remedy::Remedy;
 
 /// A file in a repository of the model hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HubFile {
+pub(crate) struct HubFile {
     /// `owner/name`.
     pub repository: &'static str,
     /// Path in the repository.
@@ -16,7 +16,7 @@ pub struct HubFile {
 
 /// A file in a package of the Python package index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PypiFile {
+pub(crate) struct PypiFile {
     /// Name of the package.
     pub package: &'static str,
     /// Its version.
@@ -31,7 +31,7 @@ pub struct PypiFile {
 
 /// A file at an address of its authors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReleaseFile {
+pub(crate) struct ReleaseFile {
     /// Its address.
     pub url: &'static str,
     /// The first hexadecimal digits of its SHA-256, which its name ends in.
@@ -42,7 +42,7 @@ pub struct ReleaseFile {
 
 /// Where the weights of one extractor are published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Source {
+pub(crate) struct Source {
     /// Name of the extractor.
     pub name: &'static str,
     /// On the model hub.
@@ -65,7 +65,7 @@ const fn torchvision(name: &'static str, repository: &'static str, release: Rele
 }
 
 /// All published weights.
-pub const SOURCES: [Source; 8] = [
+pub(crate) const SOURCES: [Source; 8] = [
     torchvision(
         "resnet18",
         "timm/resnet18.tv_in1k",
@@ -122,7 +122,7 @@ pub const SOURCES: [Source; 8] = [
 ///
 /// # Errors
 /// [`Error::Usage`] if none is known, naming those that are.
-pub fn source(name: &str) -> Result<&'static Source> {
+pub(crate) fn source(name: &str) -> Result<&'static Source> {
     SOURCES.iter().find(|source| source.name == name).ok_or_else(|| {
         let published = SOURCES.iter().map(|source| source.name).collect();
         Error::usage(

@@ -16,7 +16,7 @@ const MAX_DIMENSIONS: usize = 64;
 
 /// What a .npy file says of its array.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Header {
+pub(crate) struct Header {
     /// Type of the elements.
     pub element: Element,
     /// Order of the bytes of an element.
@@ -31,7 +31,7 @@ pub struct Header {
 ///
 /// # Errors
 /// [`Error::Malformed`] if this is no .npy file, or one whose elements are not numbers.
-pub fn read_header(source: &mut impl Read, path: &Path) -> Result<(Header, u64)> {
+pub(crate) fn read_header(source: &mut impl Read, path: &Path) -> Result<(Header, u64)> {
     let mut start = [0; 8];
     read_exact(source, &mut start, path)?;
     if start[..6] != MAGIC[..] {

@@ -7,10 +7,11 @@ mod npz;
 mod rows;
 mod write;
 
-pub use header::read_header;
-pub use npz::{read_npz_f64, write_npz_f64};
-pub use rows::NpyRows;
-pub use write::{NpyWriter, write_npy};
+pub(crate) use header::read_header;
+pub(crate) use npz::{read_npz_f64, write_npz_f64};
+pub(crate) use rows::NpyRows;
+pub(crate) use write::NpyWriter;
+pub use write::write_npy;
 
 use super::element::{allocate, element_count};
 use crate::error::{Error, Result};
@@ -43,7 +44,7 @@ pub fn read_npy_array(path: impl AsRef<Path>) -> Result<ArrayD<f32>> {
 ///
 /// # Errors
 /// As [`read_npy_array`].
-pub fn read_array(source: &mut impl Read, length: u64, path: &Path) -> Result<ArrayD<f32>> {
+pub(crate) fn read_array(source: &mut impl Read, length: u64, path: &Path) -> Result<ArrayD<f32>> {
     let (header, header_bytes) = read_header(source, path)?;
     let count = element_count(&header.shape);
     let bytes = count.and_then(|count| count.checked_mul(header.element.size()));
@@ -72,7 +73,7 @@ pub fn read_array(source: &mut impl Read, length: u64, path: &Path) -> Result<Ar
 ///
 /// # Errors
 /// [`Error::Malformed`] saying which shape was found.
-pub fn into_matrix(array: ArrayD<f32>, path: &Path) -> Result<Array2<f32>> {
+pub(crate) fn into_matrix(array: ArrayD<f32>, path: &Path) -> Result<Array2<f32>> {
     let shape = array.shape().to_vec();
     let (rows, columns) = match shape[..] {
         [rows, columns] | [rows, columns, 1] | [rows, columns, 1, 1] if rows > 0 && columns > 0 => {

@@ -17,7 +17,7 @@ use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn write_npz_f64(path: impl AsRef<Path>, arrays: &[(&str, ArrayViewD<'_, f64>)]) -> Result<()> {
+pub(crate) fn write_npz_f64(path: impl AsRef<Path>, arrays: &[(&str, ArrayViewD<'_, f64>)]) -> Result<()> {
     let path = path.as_ref();
     let mut file = AtomicFile::create(path)?;
     let refused = |e: zip::result::ZipError| Error::io("write", path)(e.into());
@@ -40,7 +40,7 @@ pub fn write_npz_f64(path: impl AsRef<Path>, arrays: &[(&str, ArrayViewD<'_, f64
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Malformed`] for a damaged file, and for an array that declares far more than the file holds.
-pub fn read_npz_f64(path: impl AsRef<Path>, names: &[&str]) -> Result<Option<Vec<ArrayD<f64>>>> {
+pub(crate) fn read_npz_f64(path: impl AsRef<Path>, names: &[&str]) -> Result<Option<Vec<ArrayD<f64>>>> {
     let path = path.as_ref();
     let damaged = |e: zip::result::ZipError| Error::malformed(path, format!("damaged .npz file: {e}"), "");
     let file = File::open(path).map_err(Error::io("open", path))?;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// A file with a float32 matrix `[N, D]`, row by row and little-endian, as [`super::NpyWriter`] writes it.
 #[derive(Debug)]
-pub struct NpyRows {
+pub(crate) struct NpyRows {
     file: File,
     path: PathBuf,
     rows: usize,
@@ -25,7 +25,7 @@ impl NpyRows {
     ///
     /// # Errors
     /// [`Error::Malformed`] if the file is no such matrix, or cut short; [`Error::Io`].
-    pub fn open(path: impl AsRef<Path>, columns: usize) -> Result<Self> {
+    pub(crate) fn open(path: impl AsRef<Path>, columns: usize) -> Result<Self> {
         let path = path.as_ref();
         let mut file = File::open(path).map_err(Error::io("open", path))?;
         let length = file.metadata().map_err(Error::io("read", path))?.len();
@@ -54,7 +54,7 @@ impl NpyRows {
     }
 
     /// N.
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.rows
     }
 
@@ -76,7 +76,7 @@ impl NpyRows {
     ///
     /// # Errors
     /// [`Error::Data`] if there are fewer; [`Error::Io`].
-    pub fn read(&mut self, range: Range<usize>) -> Result<Array2<f32>> {
+    pub(crate) fn read(&mut self, range: Range<usize>) -> Result<Array2<f32>> {
         if range.end > self.rows || range.start > range.end {
             let reason = format!("{} has {} rows, not {range:?}", self.path.display(), self.rows);
             return Err(Error::data(reason, ""));

@@ -81,7 +81,7 @@ pub(super) fn header(descr: &str, shape: &[usize], least: usize) -> Vec<u8> {
 ///
 /// The file appears under its name with [`NpyWriter::finish`]; dropped before that, nothing is left.
 #[derive(Debug)]
-pub struct NpyWriter {
+pub(crate) struct NpyWriter {
     file: AtomicFile,
     rows: usize,
     columns: usize,
@@ -92,7 +92,7 @@ impl NpyWriter {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn create(path: impl AsRef<Path>, columns: usize) -> Result<Self> {
+    pub(crate) fn create(path: impl AsRef<Path>, columns: usize) -> Result<Self> {
         let mut file = AtomicFile::create(path)?;
         file.write_all(&header(f32::DESCR, &[0, columns], MATRIX_HEADER_BYTES))
             .map_err(Error::io("write", file.target()))?;
@@ -101,7 +101,7 @@ impl NpyWriter {
 
     /// Rows written so far.
     #[cfg(test)]
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.rows
     }
 
@@ -109,7 +109,7 @@ impl NpyWriter {
     ///
     /// # Errors
     /// [`Error::Data`] if they are of another width, [`Error::Io`].
-    pub fn write_rows(&mut self, rows: ArrayView2<f32>) -> Result<()> {
+    pub(crate) fn write_rows(&mut self, rows: ArrayView2<f32>) -> Result<()> {
         if rows.ncols() != self.columns {
             let reason =
                 format!("rows of {} numbers do not fit a matrix {} wide", rows.ncols(), self.columns);
@@ -126,7 +126,7 @@ impl NpyWriter {
     ///
     /// # Errors
     /// [`Error::Malformed`] if the file is no such matrix of this width, or cut short; [`Error::Io`].
-    pub fn write_rows_of(&mut self, path: impl AsRef<Path>) -> Result<()> {
+    pub(crate) fn write_rows_of(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let mut source = NpyRows::open(path, self.columns)?;
         let rows = source.rows();
@@ -139,7 +139,7 @@ impl NpyWriter {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn finish(mut self) -> Result<()> {
+    pub(crate) fn finish(mut self) -> Result<()> {
         let header = header(f32::DESCR, &[self.rows, self.columns], MATRIX_HEADER_BYTES);
         self.file
             .seek(SeekFrom::Start(0))

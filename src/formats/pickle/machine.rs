@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// Most opcodes that are read; a checkpoint takes some sixty for each tensor.
-pub const MAX_STEPS: usize = 1 << 23;
+pub(super) const MAX_STEPS: usize = 1 << 23;
 
 /// Highest protocol.
 const MAX_PROTOCOL: u8 = 5;

@@ -8,9 +8,9 @@ mod input;
 mod machine;
 mod value;
 
-pub use error::PickleError;
+pub(crate) use error::PickleError;
 pub use machine::parse;
-pub use value::{Pickle, Ref, Value};
+pub(crate) use value::{Pickle, Ref, Value};
 
 #[cfg(test)]
 mod tests;

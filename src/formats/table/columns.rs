@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// A table by columns.
-pub struct Columns {
+pub(crate) struct Columns {
     path: PathBuf,
     names: Vec<String>,
     cells: Vec<Vec<String>>,
@@ -15,7 +15,7 @@ impl Columns {
     ///
     /// # Errors
     /// [`Error::Malformed`] if it is no table.
-    pub fn read(path: &Path) -> Result<Self> {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
         let wrong =
             |e: csv::Error| Error::malformed(path, e.to_string(), "run the command that made it again");
         let mut reader = csv::Reader::from_path(path).map_err(wrong)?;
@@ -31,12 +31,12 @@ impl Columns {
     }
 
     /// Whether there is a column of this name.
-    pub fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.names.iter().any(|n| n == name)
     }
 
     /// How many rows there are.
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.cells.first().map_or(0, Vec::len)
     }
 
@@ -44,7 +44,7 @@ impl Columns {
     ///
     /// # Errors
     /// [`Error::Malformed`] if there is none of this name.
-    pub fn text(&self, name: &str) -> Result<&[String]> {
+    pub(crate) fn text(&self, name: &str) -> Result<&[String]> {
         let at = self.names.iter().position(|n| n == name);
         at.and_then(|at| self.cells.get(at)).map(Vec::as_slice).ok_or_else(|| {
             Error::malformed(
@@ -59,7 +59,7 @@ impl Columns {
     ///
     /// # Errors
     /// [`Error::Malformed`] if there is none of this name, or a cell is no number.
-    pub fn numbers(&self, name: &str) -> Result<Vec<f64>> {
+    pub(crate) fn numbers(&self, name: &str) -> Result<Vec<f64>> {
         let number = |text: &String| match text.as_str() {
             "" => Ok(f64::NAN),
             text => text.parse().map_err(|_| {

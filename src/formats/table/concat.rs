@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// [`Error::Malformed`] if a part is damaged or of other headings; [`Error::Io`].
-pub fn concat_csv(path: &Path, parts: &[PathBuf], number: Option<&str>) -> Result<usize> {
+pub(crate) fn concat_csv(path: &Path, parts: &[PathBuf], number: Option<&str>) -> Result<usize> {
     let mut file = AtomicFile::create(path)?;
     let mut writer = WriterBuilder::new().terminator(Terminator::Any(b'\n')).from_writer(file.writer());
     let mut headings: Option<StringRecord> = None;

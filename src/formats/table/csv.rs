@@ -27,7 +27,7 @@ impl TableFormat for Csv {
 ///
 /// # Errors
 /// What making a piece returns; [`Error::Io`].
-pub fn write_csv_in_pieces(path: &Path, pieces: impl Iterator<Item = Result<Table>>) -> Result<()> {
+pub(crate) fn write_csv_in_pieces(path: &Path, pieces: impl Iterator<Item = Result<Table>>) -> Result<()> {
     let io = |error: io::Error| Error::io("write", path)(error);
     let mut file = AtomicFile::create(path)?;
     let mut writer = writer(file.writer());

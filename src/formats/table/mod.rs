@@ -8,9 +8,9 @@ mod csv;
 mod json;
 mod parquet;
 
-pub use columns::Columns;
-pub use concat::concat_csv;
-pub use csv::write_csv_in_pieces;
+pub(crate) use columns::Columns;
+pub(crate) use concat::concat_csv;
+pub(crate) use csv::write_csv_in_pieces;
 
 use super::atomic::AtomicFile;
 use crate::error::{Error, Result};
@@ -99,7 +99,7 @@ impl Table {
 }
 
 /// A way to write tables.
-pub trait TableFormat: Sync {
+pub(crate) trait TableFormat: Sync {
     /// Extension of its files, without the dot; also its name.
     fn extension(&self) -> &'static str;
     /// Writes a table.
@@ -110,13 +110,14 @@ pub trait TableFormat: Sync {
 }
 
 /// The known formats.
-pub const FORMATS: [&dyn TableFormat; 4] = [&csv::Csv, &json::JsonLines, &json::Json, &parquet::Parquet];
+pub(crate) const FORMATS: [&dyn TableFormat; 4] =
+    [&csv::Csv, &json::JsonLines, &json::Json, &parquet::Parquet];
 
 /// The format of this name (an extension without the dot, in any case).
 ///
 /// # Errors
 /// [`Error::Usage`] naming the known ones.
-pub fn format_named(name: &str) -> Result<&'static dyn TableFormat> {
+pub(crate) fn format_named(name: &str) -> Result<&'static dyn TableFormat> {
     let found = FORMATS.iter().find(|format| format.extension().eq_ignore_ascii_case(name));
     found.copied().ok_or_else(|| {
         let known: Vec<_> = FORMATS.iter().map(|format| format!(".{}", format.extension())).collect();
@@ -128,7 +129,7 @@ pub fn format_named(name: &str) -> Result<&'static dyn TableFormat> {
 ///
 /// # Errors
 /// As [`format_named`].
-pub fn format_of(path: impl AsRef<Path>) -> Result<&'static dyn TableFormat> {
+pub(crate) fn format_of(path: impl AsRef<Path>) -> Result<&'static dyn TableFormat> {
     let path = path.as_ref();
     match path.extension() {
         Some(extension) => format_named(&extension.to_string_lossy()),
@@ -144,7 +145,7 @@ pub fn format_of(path: impl AsRef<Path>) -> Result<&'static dyn TableFormat> {
 ///
 /// # Errors
 /// As [`format_named`]; [`Error::Io`].
-pub fn write_table(path: impl AsRef<Path>, table: &Table) -> Result<()> {
+pub(crate) fn write_table(path: impl AsRef<Path>, table: &Table) -> Result<()> {
     let path = path.as_ref();
     let format = format_of(path)?;
     let mut file = AtomicFile::create(path)?;

@@ -11,7 +11,8 @@ mod tensor;
 mod write;
 mod zip;
 
-pub use modules::{ModuleDescription, describe_module, is_pickle, module_names, read_module};
+pub(crate) use modules::{ModuleDescription, is_pickle};
+pub use modules::{describe_module, module_names, read_module};
 pub use write::write_torch;
 
 use super::pickle::PickleError;
@@ -28,7 +29,7 @@ const MAX_VIEW_EXPANSION: u64 = 8;
 const FREE_VIEW_EXPANSION: u64 = 16 << 20;
 
 /// Whether these first bytes of a file are those of a checkpoint in either format.
-pub fn is_checkpoint(start: &[u8]) -> bool {
+pub(crate) fn is_checkpoint(start: &[u8]) -> bool {
     start.starts_with(ZIP) || is_legacy(start)
 }
 
@@ -39,7 +40,7 @@ const ZIP: &[u8] = b"PK\x03\x04";
 ///
 /// # Errors
 /// [`Error::Malformed`] if it is damaged, holds no state dict, or something in it that would have to be run.
-pub fn read(source: impl Read + Seek, start: &[u8], path: &Path) -> Result<StateDict> {
+pub(crate) fn read(source: impl Read + Seek, start: &[u8], path: &Path) -> Result<StateDict> {
     if is_legacy(start) { legacy::read(source, path) } else { zip::read(source, path) }
 }
 

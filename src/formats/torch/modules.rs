@@ -52,7 +52,7 @@ const MAX_VALUE_DEPTH: usize = 8;
 const HINT: &str = "name a .pkl of StyleGAN2-ada's or StyleGAN3's PyTorch program";
 
 /// Whether these first bytes of a file are those of a pickle that is no legacy checkpoint.
-pub fn is_pickle(start: &[u8]) -> bool {
+pub(crate) fn is_pickle(start: &[u8]) -> bool {
     /// Protocols that write their number first.
     const PROTOCOLS: std::ops::RangeInclusive<u8> = 2..=5;
     matches!(start, [0x80, protocol, ..] if PROTOCOLS.contains(protocol)) && !is_legacy(start)

@@ -34,7 +34,7 @@ pub(super) const PROTOCOL: i64 = 1001;
 pub(super) const LENGTH_BYTES: usize = 8;
 
 /// Whether these first bytes of a file are those of the legacy format: a pickle of the magic number.
-pub fn is_legacy(start: &[u8]) -> bool {
+pub(super) fn is_legacy(start: &[u8]) -> bool {
     // PROTO, its number, LONG1, ten bytes.
     matches!(start, [0x80, _, 0x8a, 10, rest @ ..] if rest.starts_with(&MAGIC))
 }

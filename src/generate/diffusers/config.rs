@@ -16,7 +16,7 @@ const MAX_ATTENDING: usize = 1 << 14;
 /// Both parts of a generator's configuration.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PipelineConfig {
+pub(super) struct PipelineConfig {
     /// `unet/config.json`.
     pub unet: UNetConfig,
     /// `scheduler/scheduler_config.json`.
@@ -26,7 +26,7 @@ pub struct PipelineConfig {
 /// Side of the images, or rows and columns.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum SampleSize {
+pub(super) enum SampleSize {
     Square(usize),
     Rectangle([usize; 2]),
 }
@@ -34,7 +34,7 @@ pub enum SampleSize {
 /// `UNet2DModel`'s constructor arguments.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
-pub struct UNetConfig {
+pub(super) struct UNetConfig {
     pub sample_size: Option<SampleSize>,
     pub in_channels: usize,
     pub out_channels: usize,
@@ -117,7 +117,7 @@ impl UNetConfig {
     ///
     /// # Errors
     /// [`Error::Malformed`] if they are not given, not positive, or cannot be halved as often as the network does.
-    pub fn size(&self, path: &Path) -> Result<(usize, usize)> {
+    pub(super) fn size(&self, path: &Path) -> Result<(usize, usize)> {
         let (height, width) = match self.sample_size {
             Some(SampleSize::Square(side)) => (side, side),
             Some(SampleSize::Rectangle([height, width])) => (height, width),
@@ -152,7 +152,7 @@ impl UNetConfig {
     ///
     /// # Errors
     /// [`Error::Malformed`] naming the first field.
-    pub fn check(&self, path: &Path) -> Result<()> {
+    pub(super) fn check(&self, path: &Path) -> Result<()> {
         let unsupported = |name: &str, value: &dyn std::fmt::Debug| {
             let reason = format!("`{name}` is {value:?}, which is not supported");
             Err(Error::malformed(
@@ -230,7 +230,7 @@ impl UNetConfig {
 /// How noise grows over the timesteps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum BetaSchedule {
+pub(super) enum BetaSchedule {
     Linear,
     ScaledLinear,
     SquaredcosCapV2,
@@ -240,7 +240,7 @@ pub enum BetaSchedule {
 /// What the network's output stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum PredictionType {
+pub(super) enum PredictionType {
     Epsilon,
     VPrediction,
     Sample,
@@ -249,7 +249,7 @@ pub enum PredictionType {
 /// Which timesteps are kept where there are fewer steps than in training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum TimestepSpacing {
+pub(super) enum TimestepSpacing {
     Leading,
     Linspace,
     Trailing,
@@ -258,7 +258,7 @@ pub enum TimestepSpacing {
 /// The variance of a DDPM step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum VarianceType {
+pub(super) enum VarianceType {
     FixedSmall,
     FixedLarge,
 }
@@ -266,7 +266,7 @@ pub enum VarianceType {
 /// The constructor arguments that the DDPM and DDIM schedulers share; others are passed over, as `from_config` does.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
-pub struct SchedulerConfig {
+pub(super) struct SchedulerConfig {
     pub num_train_timesteps: usize,
     pub beta_start: f64,
     pub beta_end: f64,

@@ -19,7 +19,7 @@ const DDIM_STEPS: usize = 50;
 
 /// A noise schedule and what its network predicts.
 #[derive(Debug, Clone)]
-pub struct Schedule {
+pub(super) struct Schedule {
     /// Cumulative products of `1 - beta`, one for each timestep.
     pub alphas_cumprod: Vec<f32>,
     config: SchedulerConfig,
@@ -27,7 +27,7 @@ pub struct Schedule {
 
 /// One denoising step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Step {
+pub(super) struct Step {
     /// The timestep that the network is asked at.
     pub timestep: usize,
     /// The timestep that the step leads to; `None` is the image.
@@ -35,7 +35,7 @@ pub struct Step {
 }
 
 /// A prediction of the network, in both forms.
-pub struct Prediction {
+pub(super) struct Prediction {
     /// The image, cut to its range if the scheduler does so.
     pub image: Tensor,
     /// The noise, as it followed before the image was cut.
@@ -47,7 +47,7 @@ impl Schedule {
     ///
     /// # Errors
     /// [`Error::Malformed`] if it is out of range or asks for what is not supported.
-    pub fn new(config: &SchedulerConfig, path: &Path) -> Result<Self> {
+    pub(super) fn new(config: &SchedulerConfig, path: &Path) -> Result<Self> {
         let malformed = |reason: &str| Error::malformed(path, reason, "DDPM and DDIM schedules are known");
         let count = config.trained_betas.as_ref().map_or(config.num_train_timesteps, Vec::len);
         if !(1..=MAX_TIMESTEPS).contains(&count) {
@@ -76,7 +76,7 @@ impl Schedule {
     }
 
     /// Number of noise levels.
-    pub fn timesteps(&self) -> usize {
+    pub(super) fn timesteps(&self) -> usize {
         self.alphas_cumprod.len()
     }
 
@@ -115,7 +115,7 @@ impl Schedule {
     ///
     /// # Errors
     /// [`Error::Usage`] if `count` is not between 1 and the steps of training.
-    pub fn ddim_steps(&self, count: Option<usize>, path: &Path) -> Result<Vec<Step>> {
+    pub(super) fn ddim_steps(&self, count: Option<usize>, path: &Path) -> Result<Vec<Step>> {
         let count = count.unwrap_or(DDIM_STEPS.min(self.timesteps()));
         let timesteps = self.spaced(count, path)?;
         let ratio = self.timesteps() / count;
@@ -129,7 +129,7 @@ impl Schedule {
     ///
     /// # Errors
     /// As [`Schedule::ddim_steps`].
-    pub fn ddpm_steps(&self, count: Option<usize>, path: &Path) -> Result<Vec<Step>> {
+    pub(super) fn ddpm_steps(&self, count: Option<usize>, path: &Path) -> Result<Vec<Step>> {
         let timesteps = self.spaced(count.unwrap_or(self.timesteps()), path)?;
         let previous = timesteps.iter().skip(1).map(|&t| Some(t)).chain([None]);
         Ok(timesteps.iter().zip(previous).map(|(&timestep, previous)| Step { timestep, previous }).collect())
@@ -139,7 +139,7 @@ impl Schedule {
     ///
     /// # Errors
     /// What candle's operations return.
-    pub fn prediction(&self, x_t: &Tensor, output: &Tensor, timestep: usize) -> Result<Prediction> {
+    pub(super) fn prediction(&self, x_t: &Tensor, output: &Tensor, timestep: usize) -> Result<Prediction> {
         let (signal, noise) = self.shares(timestep);
         let (image, noise) = match self.config.prediction_type {
             PredictionType::Epsilon => (((x_t - (output * noise)?)? / signal)?, output.clone()),
@@ -159,7 +159,7 @@ impl Schedule {
     ///
     /// # Errors
     /// What candle's operations return.
-    pub fn ddim_step(&self, x_t: &Tensor, output: &Tensor, step: Step) -> Result<Tensor> {
+    pub(super) fn ddim_step(&self, x_t: &Tensor, output: &Tensor, step: Step) -> Result<Tensor> {
         let Prediction { image, noise } = self.prediction(x_t, output, step.timestep)?;
         let last = if self.config.set_alpha_to_one { 1.0 } else { self.alphas_cumprod[0] };
         let previous = step.previous.map_or(last, |t| self.alphas_cumprod[t]);
@@ -171,7 +171,7 @@ impl Schedule {
     ///
     /// # Errors
     /// What candle's operations return.
-    pub fn ddpm_posterior(&self, x_t: &Tensor, output: &Tensor, step: Step) -> Result<(Tensor, f64)> {
+    pub(super) fn ddpm_posterior(&self, x_t: &Tensor, output: &Tensor, step: Step) -> Result<(Tensor, f64)> {
         let Prediction { image, .. } = self.prediction(x_t, output, step.timestep)?;
         let now = self.alphas_cumprod[step.timestep];
         let previous = step.previous.map_or(1.0, |t| self.alphas_cumprod[t]);
@@ -191,7 +191,7 @@ impl Schedule {
     ///
     /// # Errors
     /// What candle's operations return.
-    pub fn training_pair(
+    pub(super) fn training_pair(
         &self,
         images: &Tensor,
         noise: &Tensor,

@@ -40,7 +40,7 @@ impl Level {
 }
 
 /// The network.
-pub struct UNet {
+pub(super) struct UNet {
     config: UNetConfig,
     time_embedding: [Linear; 2],
     class_embedding: Option<Embedding>,
@@ -58,7 +58,7 @@ impl UNet {
     ///
     /// # Errors
     /// [`Error::Malformed`] naming the first tensor that does not fit.
-    pub fn new(builder: &mut Builder, config: &UNetConfig) -> Result<Self> {
+    pub(super) fn new(builder: &mut Builder, config: &UNetConfig) -> Result<Self> {
         builder.rename(present_name);
         let channels = &config.block_out_channels;
         let (Some(&first), Some(&deepest)) = (channels.first(), channels.last()) else {
@@ -154,7 +154,12 @@ impl UNet {
     ///
     /// # Errors
     /// If the shapes do not fit.
-    pub fn forward(&self, x: &Tensor, timesteps: &[usize], options: &ForwardOptions) -> Result<Tensor> {
+    pub(super) fn forward(
+        &self,
+        x: &Tensor,
+        timesteps: &[usize],
+        options: &ForwardOptions,
+    ) -> Result<Tensor> {
         let ForwardOptions { classes, mode, .. } = *options;
         let x = if self.config.center_input_sample { ((x * 2.0)? - 1.0)? } else { x.clone() };
         let mut time = self.embed(timesteps, x.dtype(), x.device(), mode)?;

@@ -15,7 +15,7 @@ use candle_core::Tensor;
 
 /// What the parts of a residual block are called.
 #[derive(Debug)]
-pub struct ResnetNames {
+pub(crate) struct ResnetNames {
     pub norm1: &'static str,
     pub conv1: &'static str,
     pub time: &'static str,
@@ -26,7 +26,7 @@ pub struct ResnetNames {
 
 /// What a block needs to know of the whole network.
 #[derive(Debug, Clone, Copy)]
-pub struct BlockContext {
+pub(crate) struct BlockContext {
     pub names: &'static ResnetNames,
     /// Width of the time embedding.
     pub time: usize,
@@ -44,14 +44,14 @@ pub struct BlockContext {
 
 impl BlockContext {
     /// A group norm, with SiLU behind it or without.
-    pub fn norm(self, silu: bool) -> group_norm::GroupNorm {
+    pub(crate) fn norm(self, silu: bool) -> group_norm::GroupNorm {
         group_norm::GroupNorm { groups: self.groups, eps: self.eps, silu }
     }
 }
 
 /// A change of size inside a residual block, on its branch and its shortcut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resize {
+pub(crate) enum Resize {
     /// The mean of 2 x 2 pixels.
     Half,
     /// Each pixel four times.
@@ -60,7 +60,7 @@ pub enum Resize {
 
 impl Resize {
     /// `[B, C, H, W]`, resized.
-    pub fn apply(self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn apply(self, x: &Tensor) -> Result<Tensor> {
         match self {
             Resize::Half => Ok(average_pool2d(x, 2, 2, PaddingRule::Fixed(Padding::same(0)))?),
             Resize::Double => double(x),
@@ -69,7 +69,13 @@ impl Resize {
 }
 
 /// A convolution with a bias, 3 x 3 with padding 1 or 1 x 1.
-pub fn conv(builder: &mut Builder, name: &str, ins: usize, outs: usize, kernel: usize) -> Result<Conv2d> {
+pub(crate) fn conv(
+    builder: &mut Builder,
+    name: &str,
+    ins: usize,
+    outs: usize,
+    kernel: usize,
+) -> Result<Conv2d> {
     conv_with(builder, name, ins, outs, kernel, ConvConfig::padded(kernel / 2))
 }
 
@@ -86,7 +92,7 @@ fn conv_with(
 }
 
 /// A residual block that sees the time: `ResnetBlock2D`, `ResBlock`.
-pub struct ResnetBlock {
+pub(crate) struct ResnetBlock {
     norm1: GroupNorm,
     resize: Option<Resize>,
     conv1: Conv2d,
@@ -100,7 +106,7 @@ pub struct ResnetBlock {
 }
 
 impl ResnetBlock {
-    pub fn new(
+    pub(crate) fn new(
         builder: &mut Builder,
         name: &str,
         (ins, outs): (usize, usize),
@@ -133,7 +139,7 @@ impl ResnetBlock {
     }
 
     /// `x` `[B, C, H, W]` with the time embedding after its SiLU, `[B, T]`.
-    pub fn forward(&self, x: &Tensor, time: &Tensor, options: &ForwardOptions) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor, time: &Tensor, options: &ForwardOptions) -> Result<Tensor> {
         let mode = options.mode;
         let resized = |x: Tensor| match self.resize {
             Some(resize) => resize.apply(&x),
@@ -167,7 +173,7 @@ enum Projection {
 }
 
 /// Attention over the pixels, with its residual: `Attention`, `AttentionBlock`.
-pub struct AttentionBlock {
+pub(crate) struct AttentionBlock {
     norm: Option<GroupNorm>,
     projection: Projection,
     out: Linear,
@@ -177,7 +183,7 @@ pub struct AttentionBlock {
 
 impl AttentionBlock {
     /// As diffusers has it: a norm of these groups, if any, and three layers; heads of `width` channels.
-    pub fn separate(
+    pub(crate) fn separate(
         builder: &mut Builder,
         name: &str,
         (channels, width): (usize, usize),
@@ -196,7 +202,7 @@ impl AttentionBlock {
     }
 
     /// As OpenAI's programs have it: one pointwise convolution for queries, keys and values (see [`Projection::Joint`]).
-    pub fn joint(
+    pub(crate) fn joint(
         builder: &mut Builder,
         name: &str,
         (channels, width): (usize, usize),
@@ -212,7 +218,7 @@ impl AttentionBlock {
     }
 
     /// `[B, C, H, W]` to the same.
-    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         let normal = match &self.norm {
             Some(norm) => norm.forward(x, mode)?,
             None => x.clone(),
@@ -258,7 +264,12 @@ fn divided(sum: Tensor, scale: f64) -> Result<Tensor> {
 }
 
 /// A convolution of stride 2; without padding it still sees one row and column of zeros, below and to the right.
-pub fn downsampler(builder: &mut Builder, name: &str, channels: usize, padding: usize) -> Result<Conv2d> {
+pub(crate) fn downsampler(
+    builder: &mut Builder,
+    name: &str,
+    channels: usize,
+    padding: usize,
+) -> Result<Conv2d> {
     let padding = match padding {
         0 => Padding { top: 0, left: 0, bottom: 1, right: 1 },
         n => Padding::same(n),

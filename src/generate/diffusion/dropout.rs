@@ -8,7 +8,7 @@ use rand::RngExt;
 
 /// Dropout (Srivastava et al. 2014) of one layer: in training a share of the values is 0 and the others are scaled up for it.
 #[derive(Debug, Clone, Copy)]
-pub struct Dropout {
+pub(super) struct Dropout {
     /// 0 to below 1.
     pub share: f64,
     /// The layer, which with the key of an image decides what is dropped.
@@ -20,7 +20,7 @@ impl Dropout {
     ///
     /// # Errors
     /// What candle's operations return.
-    pub fn forward(self, x: Tensor, options: &ForwardOptions) -> Result<Tensor> {
+    pub(super) fn forward(self, x: Tensor, options: &ForwardOptions) -> Result<Tensor> {
         let Some(keys) = options.keys.filter(|_| options.mode.is_first_order() && self.share > 0.0) else {
             return Ok(x);
         };

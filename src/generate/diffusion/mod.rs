@@ -2,7 +2,7 @@
 //! A family brings its network and its arithmetic as a [`Process`]; [`Diffusion`] makes a [`Generator`] of it.
 //! The latent is the initial noise; each denoising step is one stage.
 
-pub mod blocks;
+pub(super) mod blocks;
 mod dropout;
 
 use super::info::{GeneratorInfo, LatentSpace};
@@ -18,7 +18,7 @@ const MAX_PERIOD: f32 = 10_000.0;
 
 /// Sines and cosines of timesteps (Vaswani et al. 2017, section 3.5), as each program arranges them.
 #[derive(Debug, Clone, Copy)]
-pub struct Sinusoids {
+pub(super) struct Sinusoids {
     /// Length of a row; the last number is 0 where it is odd.
     pub width: usize,
     /// Subtracted from the number of frequencies in the denominator of their spacing (`downscale_freq_shift` of diffusers).
@@ -29,7 +29,7 @@ pub struct Sinusoids {
 
 impl Sinusoids {
     /// One timestep, in float32 as the originals take it.
-    pub fn row(self, timestep: f32) -> Vec<f32> {
+    pub(super) fn row(self, timestep: f32) -> Vec<f32> {
         let half = self.width / 2;
         let angle = |i: usize| {
             let exponent = -MAX_PERIOD.ln() * i as f32 / (half as f32 - self.shift);
@@ -48,7 +48,7 @@ impl Sinusoids {
     ///
     /// # Errors
     /// What candle's operations return.
-    pub fn rows(self, timesteps: &[f32], dtype: DType, device: &Device) -> Result<Tensor> {
+    pub(super) fn rows(self, timesteps: &[f32], dtype: DType, device: &Device) -> Result<Tensor> {
         let rows: Vec<f32> = timesteps.iter().flat_map(|&t| self.row(t)).collect();
         Ok(Tensor::from_vec(rows, (timesteps.len(), self.width), &Device::Cpu)?
             .to_dtype(dtype)?
@@ -57,7 +57,7 @@ impl Sinusoids {
 }
 
 /// What one denoising step leads to.
-pub struct Denoised {
+pub(super) struct Denoised {
     /// Its mean `[B, C, H, W]`.
     pub mean: Tensor,
     /// Standard deviation of what is added to it, which broadcasts to the mean; `None` where nothing is.
@@ -65,7 +65,7 @@ pub struct Denoised {
 }
 
 /// The network of a family with its schedule and its sampler; their numbers are in the model's [`GeneratorInfo`].
-pub trait Process: Send + Sync {
+pub(super) trait Process: Send + Sync {
     /// Step `index` from `x` `[B, C, H, W]`, and the timestep that its noise is keyed by.
     ///
     /// # Errors
@@ -89,7 +89,7 @@ pub trait Process: Send + Sync {
 }
 
 /// A diffusion model as a generator.
-pub struct Diffusion<P> {
+pub(super) struct Diffusion<P> {
     info: GeneratorInfo,
     /// What is particular to its family.
     pub process: P,
@@ -97,13 +97,13 @@ pub struct Diffusion<P> {
 }
 
 /// The space of the initial noise of images `[C, H, W]`.
-pub fn noise_space(image: [usize; 3]) -> LatentSpace {
+pub(super) fn noise_space(image: [usize; 3]) -> LatentSpace {
     LatentSpace::normal("noise", &image)
 }
 
 impl<P: Process> Diffusion<P> {
     /// The model that is described by `info`, with [`noise_space`] for its only space.
-    pub fn new(info: GeneratorInfo, process: P, variables: Variables) -> Self {
+    pub(super) fn new(info: GeneratorInfo, process: P, variables: Variables) -> Self {
         Self { info, process, variables }
     }
 

@@ -9,11 +9,11 @@ use serde_json::Value;
 use std::path::Path;
 
 /// Channels of an image.
-pub const CHANNELS: usize = 3;
+pub(super) const CHANNELS: usize = 3;
 /// Rows of a conditional model's embedding, of which there are as many whatever the data.
 const CLASSES: usize = 1000;
 /// Groups of every norm.
-pub const GROUPS: usize = 32;
+pub(super) const GROUPS: usize = 32;
 const MAX_CHANNELS: usize = 1 << 14;
 const MAX_SIDE: usize = 1 << 12;
 const MAX_CLASSES: usize = 1 << 20;
@@ -24,7 +24,7 @@ const MAX_ATTENDING: usize = 1 << 14;
 
 /// Whose flags they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Program {
+pub(super) enum Program {
     /// improved-diffusion.
     Iddpm,
     /// guided-diffusion.
@@ -33,7 +33,7 @@ pub enum Program {
 
 impl Program {
     /// The name of its family.
-    pub const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Program::Iddpm => "iddpm",
             Program::Adm => "adm",
@@ -56,7 +56,7 @@ impl Program {
 /// How noise grows over the timesteps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum NoiseSchedule {
+pub(super) enum NoiseSchedule {
     Linear,
     Cosine,
 }
@@ -64,7 +64,7 @@ pub enum NoiseSchedule {
 /// The flags that a network and its process are made from.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Flags {
+pub(super) struct Flags {
     pub image_size: usize,
     pub num_channels: usize,
     pub num_res_blocks: usize,
@@ -203,7 +203,7 @@ impl Flags {
     ///
     /// # Errors
     /// [`Error::Malformed`] naming the first that is unknown or out of range.
-    pub fn read(program: Program, part: &Value, path: &Path) -> Result<Self> {
+    pub(super) fn read(program: Program, part: &Value, path: &Path) -> Result<Self> {
         let mut flags = Flags::deserialize(part)
             .map_err(|e| Error::malformed(path, format!("holds no flags of {}: {e}", program.name()), ""))?;
         let known = |name: &str| PASSED_OVER.contains(&name) || name == "family";
@@ -277,12 +277,12 @@ impl Flags {
     }
 
     /// Channels of a level, 0 the largest image.
-    pub fn channels(&self, level: usize) -> usize {
+    pub(super) fn channels(&self, level: usize) -> usize {
         (self.channel_mult[level] * self.num_channels as f64) as usize
     }
 
     /// Whether the pixels of a level attend to each other.
-    pub fn attends(&self, level: usize) -> bool {
+    pub(super) fn attends(&self, level: usize) -> bool {
         let side = (self.image_size >> level) as f64;
         self.attention_resolutions.contains(&side)
     }
@@ -291,7 +291,7 @@ impl Flags {
     ///
     /// # Errors
     /// [`Error::Malformed`] if they do not fall into heads.
-    pub fn head_width(&self, channels: usize, up: bool, path: &Path) -> Result<usize> {
+    pub(super) fn head_width(&self, channels: usize, up: bool, path: &Path) -> Result<usize> {
         let heads = match (up, usize::try_from(self.num_heads_upsample)) {
             (true, Ok(heads)) => heads,
             _ => self.num_heads,
@@ -307,12 +307,12 @@ impl Flags {
     }
 
     /// Number of classes; 0 where it is unconditional.
-    pub fn class_count(&self) -> usize {
+    pub(super) fn class_count(&self) -> usize {
         if self.class_cond { self.num_classes } else { 0 }
     }
 
     /// Channels of what the network says.
-    pub fn out_channels(&self) -> usize {
+    pub(super) fn out_channels(&self) -> usize {
         if self.learn_sigma { 2 * CHANNELS } else { CHANNELS }
     }
 }

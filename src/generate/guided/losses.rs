@@ -20,7 +20,7 @@ fn per_image(t: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// What candle's operations return.
-pub fn squared_error(
+pub(super) fn squared_error(
     schedule: &Schedule,
     images: &Tensor,
     noise: &Tensor,
@@ -37,7 +37,7 @@ pub fn squared_error(
 ///
 /// # Errors
 /// What candle's operations return.
-pub fn freeze_mean(output: &Tensor, channels: usize) -> Result<Tensor> {
+pub(super) fn freeze_mean(output: &Tensor, channels: usize) -> Result<Tensor> {
     let mean = output.narrow(1, 0, channels)?.detach();
     Ok(Tensor::cat(&[mean, output.narrow(1, channels, output.dim(1)? - channels)?], 1)?)
 }
@@ -47,7 +47,7 @@ pub fn freeze_mean(output: &Tensor, channels: usize) -> Result<Tensor> {
 ///
 /// # Errors
 /// What candle's operations return.
-pub fn bound(
+pub(super) fn bound(
     schedule: &Schedule,
     images: &Tensor,
     noisy: &Tensor,
@@ -69,7 +69,12 @@ pub fn bound(
 ///
 /// # Errors
 /// What candle's operations return.
-pub fn normal_kl(mean: &Tensor, log_variance: &Tensor, of_mean: &Tensor, of_log: &Tensor) -> Result<Tensor> {
+pub(super) fn normal_kl(
+    mean: &Tensor,
+    log_variance: &Tensor,
+    of_mean: &Tensor,
+    of_log: &Tensor,
+) -> Result<Tensor> {
     let ratio = of_log.broadcast_sub(log_variance)?;
     let distance = mean.broadcast_sub(of_mean)?.sqr()?.broadcast_mul(&of_log.neg()?.exp()?)?;
     Ok((((ratio.neg()?.exp()? + ratio)? - 1.0)?.broadcast_add(&distance)? * 0.5)?)

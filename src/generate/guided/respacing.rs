@@ -5,16 +5,16 @@ use crate::remedy::Remedy;
 
 /// Timesteps of the original schedule that are kept, rising.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Respacing(Vec<usize>);
+pub(super) struct Respacing(Vec<usize>);
 
 impl Respacing {
     /// All of them.
-    pub fn whole(total: usize) -> Self {
+    pub(super) fn whole(total: usize) -> Self {
         Self((0..total).collect())
     }
 
     /// The kept timesteps.
-    pub fn kept(&self) -> &[usize] {
+    pub(super) fn kept(&self) -> &[usize] {
         &self.0
     }
 
@@ -22,7 +22,7 @@ impl Respacing {
     ///
     /// # Errors
     /// [`Error::Usage`] if it is neither, or cannot be met.
-    pub fn parse(total: usize, text: &str) -> Result<Self> {
+    pub(super) fn parse(total: usize, text: &str) -> Result<Self> {
         let number = |text: &str| {
             text.trim().parse::<usize>().map_err(|_| {
                 Error::usage(
@@ -41,7 +41,7 @@ impl Respacing {
     ///
     /// # Errors
     /// [`Error::Usage`] if no stride does.
-    pub fn ddim(total: usize, count: usize) -> Result<Self> {
+    pub(super) fn ddim(total: usize, count: usize) -> Result<Self> {
         let stride = (1..total.max(2)).find(|&stride| total.div_ceil(stride) == count);
         match stride {
             Some(stride) => Ok(Self((0..total).step_by(stride).collect())),
@@ -57,7 +57,7 @@ impl Respacing {
     ///
     /// # Errors
     /// [`Error::Usage`] if a section is shorter than its count.
-    pub fn sections(total: usize, counts: &[usize]) -> Result<Self> {
+    pub(super) fn sections(total: usize, counts: &[usize]) -> Result<Self> {
         let sections = counts.len().max(1);
         let mut kept = Vec::new();
         let mut start = 0;

@@ -13,25 +13,25 @@ const LINEAR_STEPS: f64 = 1000.0;
 /// Upper limit of the betas of the cosine schedule.
 const MAX_BETA: f64 = 0.999;
 /// What `rescale_timesteps` and `rescale_learned_sigmas` take for the usual number of timesteps.
-pub const RESCALED_STEPS: f64 = 1000.0;
+pub(super) const RESCALED_STEPS: f64 = 1000.0;
 
 /// What the network says of the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MeanType {
+pub(super) enum MeanType {
     Epsilon,
     StartX,
 }
 
 /// Where the variance of a step comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum VarianceType {
+pub(super) enum VarianceType {
     FixedSmall,
     FixedLarge,
     LearnedRange,
 }
 
 /// Mean and variance of the step back, all `[B, C, H, W]` or broadcast to it.
-pub struct Prediction {
+pub(super) struct Prediction {
     /// The image.
     pub image: Tensor,
     pub mean: Tensor,
@@ -40,7 +40,7 @@ pub struct Prediction {
 
 /// A schedule, one number for each of its timesteps.
 #[derive(Debug, Clone)]
-pub struct Schedule {
+pub(super) struct Schedule {
     pub betas: Vec<f64>,
     pub alphas_cumprod: Vec<f64>,
     pub mean: MeanType,
@@ -85,7 +85,7 @@ impl Schedule {
     ///
     /// # Errors
     /// [`Error::Malformed`] if a beta is not between 0 and 1, as with very few steps.
-    pub fn new(flags: &Flags, respacing: Respacing, path: &Path) -> Result<Self> {
+    pub(super) fn new(flags: &Flags, respacing: Respacing, path: &Path) -> Result<Self> {
         let original = betas(flags.noise_schedule, flags.diffusion_steps);
         if original.iter().any(|beta| !(*beta > 0.0 && *beta < 1.0)) {
             let reason = format!("has betas outside 0 to 1 at {} `diffusion_steps`", flags.diffusion_steps);
@@ -117,43 +117,48 @@ impl Schedule {
     }
 
     /// Number of timesteps.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.betas.len()
     }
 
     /// The timestep of training that `t` is.
-    pub fn original(&self, t: usize) -> usize {
+    pub(super) fn original(&self, t: usize) -> usize {
         self.respacing.kept()[t]
     }
 
     /// The time that the network sees at `t`.
-    pub fn seen_time(&self, t: usize) -> f32 {
+    pub(super) fn seen_time(&self, t: usize) -> f32 {
         self.original(t) as f32 * self.time_scale as f32
     }
 
     /// Cumulative product before `t`.
-    pub fn previous(&self, t: usize) -> f64 {
+    pub(super) fn previous(&self, t: usize) -> f64 {
         t.checked_sub(1).map_or(1.0, |t| self.alphas_cumprod[t])
     }
 
     /// Variance of the posterior `q(x_{t-1} | x_t, x_0)` (IDDPM, equation 10).
-    pub fn posterior_variance(&self, t: usize) -> f64 {
+    pub(super) fn posterior_variance(&self, t: usize) -> f64 {
         self.betas[t] * (1.0 - self.previous(t)) / (1.0 - self.alphas_cumprod[t])
     }
 
     /// Its logarithm; that of timestep 1 at 0, where the variance is 0.
-    pub fn posterior_log_variance(&self, t: usize) -> f64 {
+    pub(super) fn posterior_log_variance(&self, t: usize) -> f64 {
         self.posterior_variance(t.max(1).min(self.len() - 1)).ln()
     }
 
     /// Weights of the image and of `x_t` in the mean of the posterior (equation 11).
-    pub fn posterior_weights(&self, t: usize) -> (f64, f64) {
+    pub(super) fn posterior_weights(&self, t: usize) -> (f64, f64) {
         let (beta, now, before) = (self.betas[t], self.alphas_cumprod[t], self.previous(t));
         (beta * before.sqrt() / (1.0 - now), (1.0 - before) * (1.0 - beta).sqrt() / (1.0 - now))
     }
 
     /// `value` of each timestep, `[B, 1, 1, 1]`.
-    pub fn column(&self, timesteps: &[usize], like: &Tensor, value: impl Fn(usize) -> f64) -> Result<Tensor> {
+    pub(super) fn column(
+        &self,
+        timesteps: &[usize],
+        like: &Tensor,
+        value: impl Fn(usize) -> f64,
+    ) -> Result<Tensor> {
         let values: Vec<f64> = timesteps.iter().map(|&t| value(t)).collect();
         Ok(Tensor::from_vec(values, (timesteps.len(), 1, 1, 1), &Device::Cpu)?
             .to_dtype(like.dtype())?
@@ -161,14 +166,14 @@ impl Schedule {
     }
 
     /// Noisy images (equation 8).
-    pub fn noisy(&self, images: &Tensor, noise: &Tensor, timesteps: &[usize]) -> Result<Tensor> {
+    pub(super) fn noisy(&self, images: &Tensor, noise: &Tensor, timesteps: &[usize]) -> Result<Tensor> {
         let signal = self.column(timesteps, images, |t| self.alphas_cumprod[t].sqrt())?;
         let share = self.column(timesteps, images, |t| (1.0 - self.alphas_cumprod[t]).sqrt())?;
         Ok((images.broadcast_mul(&signal)? + noise.broadcast_mul(&share)?)?)
     }
 
     /// Mean of the posterior of an image.
-    pub fn posterior_mean(&self, image: &Tensor, x: &Tensor, timesteps: &[usize]) -> Result<Tensor> {
+    pub(super) fn posterior_mean(&self, image: &Tensor, x: &Tensor, timesteps: &[usize]) -> Result<Tensor> {
         let of_image = self.column(timesteps, image, |t| self.posterior_weights(t).0)?;
         let of_x = self.column(timesteps, image, |t| self.posterior_weights(t).1)?;
         Ok((image.broadcast_mul(&of_image)? + x.broadcast_mul(&of_x)?)?)
@@ -178,7 +183,7 @@ impl Schedule {
     ///
     /// # Errors
     /// What candle's operations return.
-    pub fn prediction(
+    pub(super) fn prediction(
         &self,
         x: &Tensor,
         output: &Tensor,
@@ -215,7 +220,7 @@ impl Schedule {
     ///
     /// # Errors
     /// What candle's operations return.
-    pub fn ddim(&self, x: &Tensor, image: &Tensor, t: usize) -> Result<Tensor> {
+    pub(super) fn ddim(&self, x: &Tensor, image: &Tensor, t: usize) -> Result<Tensor> {
         let (now, before) = (self.alphas_cumprod[t], self.previous(t));
         let noise = (((x * (1.0 / now).sqrt())? - image)? / (1.0 / now - 1.0).sqrt())?;
         Ok(((image * before.sqrt())? + (noise * (1.0 - before).sqrt())?)?)

@@ -46,7 +46,7 @@ impl Layer {
 }
 
 /// The network.
-pub struct UNet {
+pub(super) struct UNet {
     width: usize,
     time_embed: [Linear; 2],
     label_emb: Option<Embedding>,
@@ -101,7 +101,7 @@ impl UNet {
     ///
     /// # Errors
     /// [`crate::Error::Malformed`] naming the first tensor that does not fit.
-    pub fn new(builder: &mut Builder, program: Program, flags: &Flags) -> Result<Self> {
+    pub(super) fn new(builder: &mut Builder, program: Program, flags: &Flags) -> Result<Self> {
         let width = flags.num_channels;
         let time = width.saturating_mul(TIME_FACTOR);
         let time_embed = [
@@ -188,7 +188,7 @@ impl UNet {
     ///
     /// # Errors
     /// If the shapes do not fit.
-    pub fn forward(&self, x: &Tensor, times: &[f32], options: &ForwardOptions) -> Result<Tensor> {
+    pub(super) fn forward(&self, x: &Tensor, times: &[f32], options: &ForwardOptions) -> Result<Tensor> {
         let ForwardOptions { classes, mode, .. } = *options;
         let rows = self.sinusoids().rows(times, x.dtype(), x.device())?;
         let [first, second] = &self.time_embed;

@@ -46,7 +46,7 @@ fn share(side: i64, share: f64) -> i64 {
 ///
 /// # Errors
 /// What candle's operations return.
-pub fn augment(images: &Tensor, keys: &[u64]) -> Result<Tensor> {
+pub(super) fn augment(images: &Tensor, keys: &[u64]) -> Result<Tensor> {
     let (_, _, height, width) = images.dims4()?;
     let sides = [height as i64, width as i64];
     let draws: Vec<Draw> = keys.iter().map(|&key| Draw::of(key, sides)).collect();

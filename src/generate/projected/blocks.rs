@@ -16,13 +16,13 @@ use candle_core::Tensor;
 const SQUEEZED: usize = 4;
 
 /// `InitLayer`: a latent as an image of 4 x 4.
-pub struct InitLayer {
+pub(super) struct InitLayer {
     weight: SpectralWeight,
     norm: BatchNorm,
 }
 
 impl InitLayer {
-    pub fn new(builder: &mut Builder, name: &str, z_dim: usize, channels: usize) -> Result<Self> {
+    pub(super) fn new(builder: &mut Builder, name: &str, z_dim: usize, channels: usize) -> Result<Self> {
         let dims = [z_dim, channels.saturating_mul(2), SQUEEZED, SQUEEZED];
         let init = Init::torch_default(dims[1].saturating_mul(SQUEEZED * SQUEEZED));
         Ok(Self {
@@ -32,7 +32,7 @@ impl InitLayer {
     }
 
     /// `[B, z]` to `[B, C, 4, 4]`.
-    pub fn forward(&self, z: &Tensor, mode: Mode) -> Result<Tensor> {
+    pub(super) fn forward(&self, z: &Tensor, mode: Mode) -> Result<Tensor> {
         let z = z.unsqueeze(2)?.unsqueeze(3)?;
         let y = conv_transpose2d(&z, &self.weight.weight(mode)?, 1, 0)?;
         glu(&self.norm.forward(&y, Activation::Identity, mode)?)
@@ -104,7 +104,7 @@ impl Gated {
 }
 
 /// The noise between the layers of a batch of images.
-pub enum Noise<'a> {
+pub(super) enum Noise<'a> {
     /// None.
     Absent,
     /// Drawn from the key of each image, in [`NoiseMode::Const`] too: these networks store no noise.
@@ -116,7 +116,7 @@ pub enum Noise<'a> {
 
 impl<'a> Noise<'a> {
     /// What the options ask for.
-    pub fn of(options: &ForwardOptions<'a>) -> Self {
+    pub(super) fn of(options: &ForwardOptions<'a>) -> Self {
         match (options.noise, options.keys) {
             (NoiseMode::Const | NoiseMode::Random, Some(keys)) => Noise::Keyed(keys),
             _ => Noise::Absent,
@@ -136,7 +136,7 @@ impl<'a> Noise<'a> {
 
 /// What the blocks of a network have in common.
 #[derive(Clone, Copy)]
-pub struct UpBlocks {
+pub(super) struct UpBlocks {
     /// One convolution and no noise.
     pub lite: bool,
     /// Width of the embedding of classes, where there are any.
@@ -144,13 +144,13 @@ pub struct UpBlocks {
 }
 
 /// `UpBlockBig` or `UpBlockBigCond`; `UpBlockSmall` or `UpBlockSmallCond` with one convolution and without noise.
-pub struct UpBlock {
+pub(super) struct UpBlock {
     layers: Vec<Gated>,
 }
 
 impl UpBlock {
     /// `index` numbers the blocks.
-    pub fn new(
+    pub(super) fn new(
         builder: &mut Builder,
         name: &str,
         (ins, outs): (usize, usize),
@@ -181,7 +181,13 @@ impl UpBlock {
     }
 
     /// `[B, C, H, W]` to `[B, O, 2 H, 2 W]`; `class` are embeddings `[B, width]`, where there are classes.
-    pub fn forward(&self, x: &Tensor, class: Option<&Tensor>, noise: &Noise, mode: Mode) -> Result<Tensor> {
+    pub(super) fn forward(
+        &self,
+        x: &Tensor,
+        class: Option<&Tensor>,
+        noise: &Noise,
+        mode: Mode,
+    ) -> Result<Tensor> {
         self.layers.iter().try_fold(double(x)?, |x, layer| layer.forward(&x, class, noise, mode))
     }
 }
@@ -199,13 +205,13 @@ fn layer_names(block: &str, layer: usize, lite: bool, conditional: bool) -> [Str
 }
 
 /// `SEBlock`: small maps decide how much of each channel of large maps is let through.
-pub struct SqueezeExcitation {
+pub(super) struct SqueezeExcitation {
     squeeze: SpectralConv,
     excite: SpectralConv,
 }
 
 impl SqueezeExcitation {
-    pub fn new(builder: &mut Builder, name: &str, ins: usize, outs: usize) -> Result<Self> {
+    pub(super) fn new(builder: &mut Builder, name: &str, ins: usize, outs: usize) -> Result<Self> {
         let config = ConvConfig::padded(0);
         let dims = [outs, ins, SQUEEZED, SQUEEZED];
         Ok(Self {
@@ -215,7 +221,7 @@ impl SqueezeExcitation {
     }
 
     /// `[B, I, h, w]` and `[B, O, H, W]` to the latter's shape; `h` is a multiple of 4.
-    pub fn forward(&self, small: &Tensor, large: &Tensor, mode: Mode) -> Result<Tensor> {
+    pub(super) fn forward(&self, small: &Tensor, large: &Tensor, mode: Mode) -> Result<Tensor> {
         let window = small.dim(2)? / SQUEEZED;
         let pooled = match window {
             1 => small.clone(),

@@ -24,7 +24,7 @@ const MAX_SIDE: usize = 1 << 12;
 /// The sizes of a discriminator.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DiscriminatorConfig {
+pub(super) struct DiscriminatorConfig {
     pub img_resolution: usize,
     pub img_channels: usize,
     /// Channels of the largest mixed map.
@@ -65,12 +65,12 @@ fn default_cout() -> usize {
 }
 
 /// `embedding_dim` of the official class.
-pub fn embedding_dim() -> usize {
+pub(super) fn embedding_dim() -> usize {
     128
 }
 
 /// `cmap_dim` of the official class.
-pub fn cmap_dim() -> usize {
+pub(super) fn cmap_dim() -> usize {
     64
 }
 
@@ -110,7 +110,7 @@ struct Projected {
     variables: Variables,
 }
 
-pub fn build(config: &Config, mut builder: Builder) -> Result<Box<dyn Discriminator>> {
+pub(super) fn build(config: &Config, mut builder: Builder) -> Result<Box<dyn Discriminator>> {
     let path = config.path();
     if config.part().is_none() {
         let hint = Remedy::GiveConfiguration;

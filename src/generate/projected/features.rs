@@ -12,7 +12,7 @@ use std::cell::RefCell;
 /// The extractor whose weights a discriminator from nothing sees through.
 const BACKBONE: &str = "efficientnet-lite0";
 /// Where the official modules keep the frozen network.
-pub const PRETRAINED: &str = "feature_network.pretrained.";
+pub(super) const PRETRAINED: &str = "feature_network.pretrained.";
 /// The official modules under it, and what timm calls them.
 const MODULES: [(&str, &str); 9] = [
     ("layer0.0.", "conv_stem."),
@@ -26,7 +26,7 @@ const MODULES: [(&str, &str); 9] = [
     ("layer3.1.", "blocks.6."),
 ];
 /// Depths, the largest map first.
-pub const DEPTHS: usize = 4;
+pub(super) const DEPTHS: usize = 4;
 
 /// The name in a discriminator of one of timm's tensors.
 fn official_name(timm: &str) -> String {
@@ -67,7 +67,7 @@ impl ParameterSource for Frozen<'_> {
 }
 
 /// The frozen network with both mixings.
-pub struct FeatureNetwork {
+pub(super) struct FeatureNetwork {
     pyramid: LitePyramid,
     mixing: Mixing,
 }
@@ -78,7 +78,7 @@ impl FeatureNetwork {
     /// # Errors
     /// [`Error::Malformed`] naming the first tensor that does not fit; [`Error::Data`] if the frozen network is neither in the file nor in
     /// the cache.
-    pub fn new(builder: &mut Builder, cout: usize, expand: bool) -> Result<Self> {
+    pub(super) fn new(builder: &mut Builder, cout: usize, expand: bool) -> Result<Self> {
         let inside = builder.shape(&official_name("conv_stem.weight")).is_some();
         let published = match inside {
             true => None,
@@ -97,18 +97,18 @@ impl FeatureNetwork {
     ///
     /// # Errors
     /// If the images have another number of channels.
-    pub fn forward(&self, images: &Tensor) -> Result<Vec<Tensor>> {
+    pub(super) fn forward(&self, images: &Tensor) -> Result<Vec<Tensor>> {
         self.mixing.forward(&self.pyramid.forward(images)?)
     }
 
     /// Channels of the four maps.
-    pub fn channels(&self) -> [usize; DEPTHS] {
+    pub(super) fn channels(&self) -> [usize; DEPTHS] {
         self.mixing.channels
     }
 }
 
 /// The random layers behind the frozen network.
-pub struct Mixing {
+pub(super) struct Mixing {
     across_channels: Vec<Conv2d>,
     across_scales: Vec<Conv2d>,
     pub channels: [usize; DEPTHS],
@@ -119,7 +119,12 @@ impl Mixing {
     ///
     /// # Errors
     /// As [`FeatureNetwork::new`].
-    pub fn new(builder: &mut Builder, ins: [usize; DEPTHS], cout: usize, expand: bool) -> Result<Self> {
+    pub(super) fn new(
+        builder: &mut Builder,
+        ins: [usize; DEPTHS],
+        cout: usize,
+        expand: bool,
+    ) -> Result<Self> {
         let mut layer = |name: String, ins: usize, outs: usize| {
             let init = Init::torch_default(ins);
             let weight = builder.buffer(&format!("{name}.weight"), &[outs, ins, 1, 1], init)?;
@@ -144,7 +149,7 @@ impl Mixing {
     ///
     /// # Errors
     /// If there are fewer maps, or other channels.
-    pub fn forward(&self, maps: &[Tensor]) -> Result<Vec<Tensor>> {
+    pub(super) fn forward(&self, maps: &[Tensor]) -> Result<Vec<Tensor>> {
         let layers = maps.iter().zip(&self.across_channels).zip(&self.across_scales).rev();
         let mut mixed: Vec<Tensor> = Vec::new();
         for ((map, across_channels), across_scales) in layers {

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// Name of the family.
-pub const FAMILY: &str = "projected-gan";
+pub(super) const FAMILY: &str = "projected-gan";
 
 /// Most channels of the widest layer over [`MOST`].
 const MAX_WIDTH: usize = 1 << 12;
@@ -34,7 +34,7 @@ const MULTIPLES: [(usize, f64); 9] = [
     (1024, 0.125),
 ];
 /// The channels of `init` are the largest multiple.
-pub const MOST: usize = 16;
+pub(super) const MOST: usize = 16;
 /// Blocks up to this side are there at every resolution.
 const ALWAYS: usize = 256;
 /// The forward pass needs as large images at least.
@@ -45,7 +45,7 @@ const EXCITED: [(usize, usize); 4] = [(4, 64), (8, 128), (16, 256), (32, 512)];
 /// The sizes of a generator.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct GeneratorConfig {
+pub(super) struct GeneratorConfig {
     pub z_dim: usize,
     pub img_resolution: usize,
     pub img_channels: usize,
@@ -66,7 +66,7 @@ pub struct GeneratorConfig {
 }
 
 /// `num_classes` of the official class, which its training script leaves as it is.
-pub fn num_classes() -> usize {
+pub(super) fn num_classes() -> usize {
     1000
 }
 
@@ -74,7 +74,7 @@ pub fn num_classes() -> usize {
 ///
 /// # Errors
 /// [`Error::Malformed`].
-pub fn check_classes(path: &Path, c_dim: usize, num_classes: usize) -> Result<()> {
+pub(super) fn check_classes(path: &Path, c_dim: usize, num_classes: usize) -> Result<()> {
     bounded(path, "num_classes", num_classes, 1..=MAX_WIDTH)?;
     bounded(path, "c_dim", c_dim, 0..=num_classes)?;
     Ok(())
@@ -113,7 +113,7 @@ impl GeneratorConfig {
 }
 
 /// The network.
-pub struct FastGan {
+pub(super) struct FastGan {
     info: GeneratorInfo,
     config: GeneratorConfig,
     init: InitLayer,
@@ -127,12 +127,12 @@ pub struct FastGan {
     variables: Variables,
 }
 
-pub fn build(config: &Config, builder: Builder, _: &SamplerRequest) -> Result<Box<dyn Generator>> {
+pub(super) fn build(config: &Config, builder: Builder, _: &SamplerRequest) -> Result<Box<dyn Generator>> {
     Ok(Box::new(FastGan::new(config, builder)?))
 }
 
 impl FastGan {
-    pub fn new(config: &Config, mut builder: Builder) -> Result<Self> {
+    pub(super) fn new(config: &Config, mut builder: Builder) -> Result<Self> {
         let path = config.path();
         let config: GeneratorConfig = match config.part() {
             Some(_) => config.parse()?,
@@ -188,7 +188,7 @@ impl FastGan {
     }
 
     /// Images of latents `[B, z]`.
-    pub fn synthesis(&self, z: &Tensor, noise: &Noise, options: &ForwardOptions) -> Result<Tensor> {
+    pub(super) fn synthesis(&self, z: &Tensor, noise: &Noise, options: &ForwardOptions) -> Result<Tensor> {
         let mode = options.mode;
         let class = match (&self.embed, options.classes) {
             (Some(embed), Some(classes)) => Some(embed.forward(classes, mode)?),

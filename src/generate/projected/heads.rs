@@ -28,7 +28,7 @@ const SEPARABLE_KERNEL: usize = 3;
 
 /// What all heads have in common.
 #[derive(Clone, Copy)]
-pub struct HeadConfig {
+pub(super) struct HeadConfig {
     /// One number of channels for all layers.
     pub ndf: Option<usize>,
     /// Whether channels are convolved one by one before they are mixed.
@@ -39,7 +39,7 @@ pub struct HeadConfig {
 
 /// Sizes of what a head knows of classes.
 #[derive(Clone, Copy)]
-pub struct ClassWidths {
+pub(super) struct ClassWidths {
     pub num_classes: usize,
     pub embedding_dim: usize,
     pub cmap_dim: usize,
@@ -122,7 +122,7 @@ impl Classes {
 }
 
 /// `SingleDisc`, or `SingleDiscCond` where there are classes.
-pub struct Head {
+pub(super) struct Head {
     down: Vec<Down>,
     last: SpectralConv,
     classes: Option<Classes>,
@@ -130,7 +130,7 @@ pub struct Head {
 
 impl Head {
     /// Head number `index`, for maps of `ins` channels.
-    pub fn new(builder: &mut Builder, index: usize, ins: usize, config: HeadConfig) -> Result<Self> {
+    pub(super) fn new(builder: &mut Builder, index: usize, ins: usize, config: HeadConfig) -> Result<Self> {
         let channels = |side: usize| {
             let own = CHANNELS.iter().find(|(at, _)| *at == side).map_or(0, |(_, channels)| *channels);
             config.ndf.unwrap_or(own)
@@ -162,7 +162,7 @@ impl Head {
     }
 
     /// Logits `[B, P]` of a map, one for each of its places.
-    pub fn forward(&self, map: &Tensor, options: &ForwardOptions) -> Result<Tensor> {
+    pub(super) fn forward(&self, map: &Tensor, options: &ForwardOptions) -> Result<Tensor> {
         let mode = options.mode;
         let x = self.down.iter().try_fold(map.clone(), |x, block| block.forward(&x, mode))?;
         let y = self.last.forward(&x, mode)?;

@@ -9,7 +9,7 @@ use crate::ops::spectral_norm::{power_iteration, spectral_norm};
 use candle_core::{Device, Tensor, Var};
 
 /// A weight that is divided by its largest singular value, with the vectors that this is known by.
-pub struct SpectralWeight {
+pub(super) struct SpectralWeight {
     original: Parameter,
     u: Var,
     v: Var,
@@ -19,7 +19,13 @@ pub struct SpectralWeight {
 
 impl SpectralWeight {
     /// `name.weight_orig` of these dimensions, `name.weight_u` and `name.weight_v`.
-    pub fn new(builder: &mut Builder, name: &str, dims: &[usize], axis: usize, init: Init) -> Result<Self> {
+    pub(super) fn new(
+        builder: &mut Builder,
+        name: &str,
+        dims: &[usize],
+        axis: usize,
+        init: Init,
+    ) -> Result<Self> {
         let original = builder.parameter(&format!("{name}.weight_orig"), dims, init)?;
         let rows = dims[axis];
         let columns = dims.iter().product::<usize>() / rows.max(1);
@@ -35,7 +41,7 @@ impl SpectralWeight {
 
     /// The normalised weight. In training each use first runs one step of the power iteration, which moves the vectors towards the
     /// singular ones.
-    pub fn weight(&self, mode: Mode) -> Result<Tensor> {
+    pub(super) fn weight(&self, mode: Mode) -> Result<Tensor> {
         let original = self.original.tensor(mode.trains());
         if !mode.batch_statistics() {
             let (u, v) = (self.u.as_detached_tensor(), self.v.as_detached_tensor());
@@ -50,7 +56,7 @@ impl SpectralWeight {
 }
 
 /// A convolution with spectral normalisation.
-pub struct SpectralConv {
+pub(super) struct SpectralConv {
     weight: SpectralWeight,
     bias: Option<Parameter>,
     config: ConvConfig,
@@ -58,7 +64,7 @@ pub struct SpectralConv {
 
 impl SpectralConv {
     /// `name.weight_orig` `[O, C, k, k]` and its vectors; `name.bias` `[O]` where asked for.
-    pub fn new(
+    pub(super) fn new(
         builder: &mut Builder,
         name: &str,
         dims: [usize; 4],
@@ -74,21 +80,21 @@ impl SpectralConv {
     }
 
     /// `[B, C, H, W]` to `[B, O, H', W']`.
-    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+    pub(super) fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         let bias = self.bias.as_ref().map(|bias| bias.tensor(mode.trains()));
         convolution(x, &self.weight.weight(mode)?, bias, None, self.config, mode)
     }
 }
 
 /// A linear layer with spectral normalisation and a bias.
-pub struct SpectralLinear {
+pub(super) struct SpectralLinear {
     weight: SpectralWeight,
     bias: Parameter,
 }
 
 impl SpectralLinear {
     /// `name.weight_orig` `[O, I]` and its vectors; `name.bias` `[O]`.
-    pub fn new(builder: &mut Builder, name: &str, ins: usize, outs: usize) -> Result<Self> {
+    pub(super) fn new(builder: &mut Builder, name: &str, ins: usize, outs: usize) -> Result<Self> {
         let init = Init::torch_default(ins);
         Ok(Self {
             weight: SpectralWeight::new(builder, name, &[outs, ins], 0, init)?,
@@ -97,19 +103,19 @@ impl SpectralLinear {
     }
 
     /// `[B, I]` to `[B, O]`.
-    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+    pub(super) fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         linear(x, &self.weight.weight(mode)?, Some(self.bias.tensor(mode.trains())), mode)
     }
 }
 
 /// Gated linear unit: the first half of the channels times the sigmoid of the second.
-pub fn glu(x: &Tensor) -> Result<Tensor> {
+pub(super) fn glu(x: &Tensor) -> Result<Tensor> {
     let channels = x.dim(1)? / 2;
     let gate = sigmoid(&x.narrow(1, channels, channels)?)?;
     Ok((x.narrow(1, 0, channels)? * gate)?)
 }
 
 /// By the hyperbolic tangent, which never overflows.
-pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
+pub(super) fn sigmoid(x: &Tensor) -> Result<Tensor> {
     Ok((x * 0.5)?.tanh()?.affine(0.5, 0.5)?)
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 ///
 /// # Errors
 /// [`Error::Malformed`] if it is of another kind.
-pub fn describe(
+pub(super) fn describe(
     root: &ModuleDescription,
     weights: &StateDict,
     role: Role,

@@ -14,7 +14,7 @@ const MAX_WIDTH: usize = 1 << 16;
 /// The mapping network.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct MappingConfig {
+pub(super) struct MappingConfig {
     pub num_layers: usize,
     /// Width of the class embedding; `w_dim` unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -38,7 +38,7 @@ fn w_avg_beta() -> f64 {
 }
 
 impl MappingConfig {
-    pub fn check(&self, path: &Path) -> Result<()> {
+    pub(super) fn check(&self, path: &Path) -> Result<()> {
         bounded(path, "num_layers", self.num_layers, 1..=MAX_LAYERS)?;
         positive(path, "lr_multiplier", self.lr_multiplier)
     }
@@ -47,7 +47,7 @@ impl MappingConfig {
 /// StyleGAN2's generator.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct GeneratorConfig {
+pub(super) struct GeneratorConfig {
     pub z_dim: usize,
     #[serde(default)]
     pub c_dim: usize,
@@ -61,7 +61,7 @@ pub struct GeneratorConfig {
 }
 
 impl GeneratorConfig {
-    pub fn check(&self, path: &Path) -> Result<()> {
+    pub(super) fn check(&self, path: &Path) -> Result<()> {
         widths(path, self.z_dim, self.c_dim, self.w_dim, self.img_channels)?;
         bounded(path, "channels", self.channels.len(), 1..=MAX_DOUBLINGS + 1)?;
         clamp(path, self.conv_clamp)?;
@@ -69,7 +69,7 @@ impl GeneratorConfig {
     }
 
     /// Entries of ws: two for each size but the first, which has one convolution, and the last image's.
-    pub fn num_ws(&self) -> usize {
+    pub(super) fn num_ws(&self) -> usize {
         2 * self.channels.len()
     }
 }
@@ -77,7 +77,7 @@ impl GeneratorConfig {
 /// StyleGAN3's generator. What is left out has the default of the official class.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Stylegan3Config {
+pub(super) struct Stylegan3Config {
     pub z_dim: usize,
     #[serde(default)]
     pub c_dim: usize,
@@ -92,7 +92,7 @@ pub struct Stylegan3Config {
 /// Constructor arguments of `SynthesisNetwork`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct SynthesisConfig {
+pub(super) struct SynthesisConfig {
     pub channel_base: usize,
     pub channel_max: usize,
     /// Layers, the one that makes the image not counted.
@@ -137,7 +137,7 @@ impl Default for SynthesisConfig {
 }
 
 impl Stylegan3Config {
-    pub fn check(&self, path: &Path) -> Result<()> {
+    pub(super) fn check(&self, path: &Path) -> Result<()> {
         let s = &self.synthesis;
         widths(path, self.z_dim, self.c_dim, self.w_dim, self.img_channels)?;
         self.mapping.check(path)?;
@@ -164,7 +164,13 @@ impl Stylegan3Config {
 }
 
 /// Bounds that every generator has.
-pub fn widths(path: &Path, z_dim: usize, c_dim: usize, w_dim: usize, img_channels: usize) -> Result<()> {
+pub(super) fn widths(
+    path: &Path,
+    z_dim: usize,
+    c_dim: usize,
+    w_dim: usize,
+    img_channels: usize,
+) -> Result<()> {
     bounded(path, "z_dim", z_dim, 1..=MAX_WIDTH)?;
     bounded(path, "c_dim", c_dim, 0..=MAX_WIDTH)?;
     bounded(path, "w_dim", w_dim, 1..=MAX_WIDTH)?;
@@ -175,12 +181,12 @@ pub fn widths(path: &Path, z_dim: usize, c_dim: usize, w_dim: usize, img_channel
 }
 
 /// The bound of activations, if there is one, is positive.
-pub fn clamp(path: &Path, conv_clamp: Option<f64>) -> Result<()> {
+pub(super) fn clamp(path: &Path, conv_clamp: Option<f64>) -> Result<()> {
     conv_clamp.map_or(Ok(()), |clamp| positive(path, "conv_clamp", clamp))
 }
 
 /// A factor or size that is positive and finite.
-pub fn positive(path: &Path, name: &str, value: f64) -> Result<()> {
+pub(super) fn positive(path: &Path, name: &str, value: f64) -> Result<()> {
     match value > 0.0 && value.is_finite() {
         true => Ok(()),
         false => Err(Error::malformed(path, format!("`{name}` is {value}"), "it must be positive")),
@@ -190,7 +196,7 @@ pub fn positive(path: &Path, name: &str, value: f64) -> Result<()> {
 /// The discriminator of both.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DiscriminatorConfig {
+pub(super) struct DiscriminatorConfig {
     #[serde(default)]
     pub c_dim: usize,
     pub img_channels: usize,
@@ -216,7 +222,7 @@ fn mbstd_num_channels() -> usize {
 }
 
 impl DiscriminatorConfig {
-    pub fn check(&self, path: &Path) -> Result<()> {
+    pub(super) fn check(&self, path: &Path) -> Result<()> {
         widths(path, 1, self.c_dim, 1, self.img_channels)?;
         bounded(path, "channels", self.channels.len(), 2..=MAX_DOUBLINGS + 1)?;
         clamp(path, self.conv_clamp)?;
@@ -245,6 +251,6 @@ impl DiscriminatorConfig {
 }
 
 /// Side of images at a place in `channels`.
-pub fn side(level: usize) -> usize {
+pub(super) fn side(level: usize) -> usize {
     4 << level
 }

@@ -95,7 +95,7 @@ struct Block {
 }
 
 /// The discriminator itself.
-pub struct StyleDiscriminator {
+pub(super) struct StyleDiscriminator {
     info: DiscriminatorInfo,
     config: DiscriminatorConfig,
     blocks: Vec<Block>,
@@ -107,12 +107,20 @@ pub struct StyleDiscriminator {
 }
 
 /// The discriminator of StyleGAN2, and of StyleGAN3.
-pub fn build(config: &Config, builder: Builder, family: &'static str) -> Result<Box<dyn Discriminator>> {
+pub(super) fn build(
+    config: &Config,
+    builder: Builder,
+    family: &'static str,
+) -> Result<Box<dyn Discriminator>> {
     Ok(Box::new(assemble(config, builder, family)?))
 }
 
 /// The same, not yet behind the trait.
-pub fn assemble(config: &Config, mut builder: Builder, family: &'static str) -> Result<StyleDiscriminator> {
+pub(super) fn assemble(
+    config: &Config,
+    mut builder: Builder,
+    family: &'static str,
+) -> Result<StyleDiscriminator> {
     let config: DiscriminatorConfig = match config.part() {
         Some(_) => config.parse()?,
         None => return Err(super::official::no_constants(builder.path())),
@@ -185,7 +193,7 @@ impl StyleDiscriminator {
     }
 
     /// Logits of images and labels `[B, c_dim]`.
-    pub fn of_labels(&self, images: &Tensor, labels: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
+    pub(super) fn of_labels(&self, images: &Tensor, labels: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
         let mut x = images.clone();
         for block in &self.blocks {
             if let Some(fromrgb) = &block.fromrgb {

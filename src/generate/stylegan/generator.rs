@@ -10,13 +10,13 @@ use crate::remedy::Remedy;
 use candle_core::Tensor;
 
 /// From ws to images.
-pub trait Synthesis: Send + Sync {
+pub(super) trait Synthesis: Send + Sync {
     /// Images `[B, C, H, W]` of ws `[B, num_ws, w_dim]`.
     fn forward(&self, ws: &Tensor, options: &ForwardOptions) -> Result<Tensor>;
 }
 
 /// A generator in two parts.
-pub struct StyleGenerator<S> {
+pub(super) struct StyleGenerator<S> {
     info: GeneratorInfo,
     mapping: Mapping,
     synthesis: S,
@@ -24,7 +24,7 @@ pub struct StyleGenerator<S> {
 }
 
 /// Sizes of a generator as they are seen from outside.
-pub struct Sizes {
+pub(super) struct Sizes {
     pub image: ImageShape,
     pub class_count: usize,
     pub z_dim: usize,
@@ -38,7 +38,7 @@ const W: &str = "w";
 
 impl<S: Synthesis> StyleGenerator<S> {
     /// A generator with the spaces z `[z_dim]` and w.
-    pub fn new(
+    pub(super) fn new(
         family: &'static str,
         config: serde_json::Value,
         sizes: Sizes,

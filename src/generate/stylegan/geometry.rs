@@ -10,7 +10,7 @@ const MAX_SIDE: usize = 1 << 14;
 
 /// One layer.
 #[derive(Debug, Clone, PartialEq)]
-pub struct LayerGeometry {
+pub(super) struct LayerGeometry {
     pub index: usize,
     pub is_torgb: bool,
     pub is_critically_sampled: bool,
@@ -32,12 +32,12 @@ pub struct LayerGeometry {
 
 impl LayerGeometry {
     /// The official name, which holds size and channels.
-    pub fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         format!("L{}_{}_{}", self.index, self.out_size, self.out_channels)
     }
 
     /// Zeros before and after the map between convolution and filters; negative to cut off.
-    pub fn padding(&self, kernel: usize) -> (isize, isize) {
+    pub(super) fn padding(&self, kernel: usize) -> (isize, isize) {
         let [out, down, ins, up, up_taps, down_taps, kernel] = [
             self.out_size,
             self.down_factor,
@@ -54,7 +54,7 @@ impl LayerGeometry {
     }
 
     /// Whether its maps can be made.
-    pub fn check(&self, path: &Path, kernel: usize) -> Result<()> {
+    pub(super) fn check(&self, path: &Path, kernel: usize) -> Result<()> {
         let between = (self.in_size + kernel).checked_mul(self.up_factor);
         let fits = between.is_some_and(|side| side <= MAX_SIDE)
             && (1..=MAX_SIDE).contains(&self.out_size)
@@ -69,7 +69,7 @@ impl LayerGeometry {
 }
 
 /// The layers of a network, the one that makes the image last.
-pub fn geometry(config: &Stylegan3Config) -> Vec<LayerGeometry> {
+pub(super) fn geometry(config: &Stylegan3Config) -> Vec<LayerGeometry> {
     let (layers, resolution) = (config.synthesis.num_layers, config.img_resolution as f64);
     let last_cutoff = resolution / 2.0;
     let last_stopband = last_cutoff * config.synthesis.last_stopband_rel;
@@ -137,7 +137,7 @@ pub fn geometry(config: &Stylegan3Config) -> Vec<LayerGeometry> {
 
 /// A low-pass filter as `design_lowpass_filter` of the official layers takes it.
 #[derive(Debug, Clone, Copy)]
-pub struct Lowpass {
+pub(super) struct Lowpass {
     pub numtaps: usize,
     pub cutoff: f64,
     /// Of the transition band.
@@ -148,7 +148,7 @@ pub struct Lowpass {
 
 impl Lowpass {
     /// Kaiser-windowed taps of unit sum: `scipy.signal.firwin(numtaps, cutoff, width=width, fs=fs)`.
-    pub fn separable(self) -> Vec<f64> {
+    pub(super) fn separable(self) -> Vec<f64> {
         let relative = self.cutoff / (self.fs / 2.0);
         let taps = self.places().zip(self.kaiser()).map(|(place, window)| {
             let phase = PI * relative * place;
@@ -160,7 +160,7 @@ impl Lowpass {
 
     /// `[numtaps, numtaps]` taps of unit sum, the same in all directions but for their window: the inverse Fourier transform of a disc,
     /// `J1(2 pi cutoff r) / (pi r)` (Karras et al. 2021, section 3.2).
-    pub fn radial(self) -> Vec<f64> {
+    pub(super) fn radial(self) -> Vec<f64> {
         let places: Vec<(f64, f64)> = self.places().zip(self.kaiser()).collect();
         let taps = places.iter().flat_map(|&(y, of_row)| {
             places.iter().map(move |&(x, of_column)| {

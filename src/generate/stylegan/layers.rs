@@ -12,24 +12,24 @@ use candle_core::{DType, Device, Tensor};
 use std::f64::consts::SQRT_2;
 
 /// Slope of the leaky rectified linear unit.
-pub const SLOPE: f64 = 0.2;
+pub(super) const SLOPE: f64 = 0.2;
 /// Under roots and divisions.
-pub const EPS: f64 = 1e-8;
+pub(super) const EPS: f64 = 1e-8;
 /// The filter of up- and down-sampling, along one axis.
 const FILTER: [f64; 4] = [1.0, 3.0, 3.0, 1.0];
 
 /// The activation of StyleGAN: slope 0.2, then sqrt(2), then a bound that grows with `gain`.
-pub fn activation(gain: f64, clamp: Option<f64>) -> LeakyRelu {
+pub(super) fn activation(gain: f64, clamp: Option<f64>) -> LeakyRelu {
     LeakyRelu { slope: SLOPE, gain: SQRT_2 * gain, clamp: clamp.map(|clamp| clamp * gain) }
 }
 
 /// No activation but a bound.
-pub fn bound(clamp: Option<f64>) -> LeakyRelu {
+pub(super) fn bound(clamp: Option<f64>) -> LeakyRelu {
     LeakyRelu { slope: 1.0, gain: 1.0, clamp }
 }
 
 /// `FullyConnectedLayer`: `x (weight * lr / sqrt(in))^T + bias * lr`.
-pub struct FullyConnected {
+pub(super) struct FullyConnected {
     weight: Parameter,
     bias: Parameter,
     weight_gain: f64,
@@ -39,7 +39,7 @@ pub struct FullyConnected {
 
 /// What a fully connected layer is, beside its sizes.
 #[derive(Clone, Copy)]
-pub struct Connected {
+pub(super) struct Connected {
     pub lr_multiplier: f64,
     pub bias_init: f64,
     pub activated: bool,
@@ -47,14 +47,20 @@ pub struct Connected {
 
 impl Connected {
     /// Neither learning rate nor activation of its own.
-    pub const LINEAR: Self = Self { lr_multiplier: 1.0, bias_init: 0.0, activated: false };
+    pub(super) const LINEAR: Self = Self { lr_multiplier: 1.0, bias_init: 0.0, activated: false };
     /// Styles: they start around 1.
-    pub const AFFINE: Self = Self { bias_init: 1.0, ..Self::LINEAR };
+    pub(super) const AFFINE: Self = Self { bias_init: 1.0, ..Self::LINEAR };
 }
 
 impl FullyConnected {
     /// `name.weight` `[O, I]` and `name.bias` `[O]`.
-    pub fn new(builder: &mut Builder, name: &str, ins: usize, outs: usize, kind: Connected) -> Result<Self> {
+    pub(super) fn new(
+        builder: &mut Builder,
+        name: &str,
+        ins: usize,
+        outs: usize,
+        kind: Connected,
+    ) -> Result<Self> {
         let lr = kind.lr_multiplier;
         let weights = Init::Normal { mean: 0.0, std: 1.0 / lr };
         Ok(Self {
@@ -67,12 +73,12 @@ impl FullyConnected {
     }
 
     /// `name.affine`, which makes the `outs` styles of a layer from `w` `[B, w_dim]`.
-    pub fn affine(builder: &mut Builder, name: &str, w_dim: usize, outs: usize) -> Result<Self> {
+    pub(super) fn affine(builder: &mut Builder, name: &str, w_dim: usize, outs: usize) -> Result<Self> {
         Self::new(builder, &format!("{name}.affine"), w_dim, outs, Connected::AFFINE)
     }
 
     /// A layer that starts as the constant `start`.
-    pub fn constant(builder: &mut Builder, name: &str, ins: usize, start: &[f64]) -> Result<Self> {
+    pub(super) fn constant(builder: &mut Builder, name: &str, ins: usize, start: &[f64]) -> Result<Self> {
         let bias = Tensor::from_slice(start, start.len(), &Device::Cpu)?;
         Ok(Self {
             weight: builder.parameter(&format!("{name}.weight"), &[start.len(), ins], Init::Constant(0.0))?,
@@ -84,7 +90,7 @@ impl FullyConnected {
     }
 
     /// `[B, I]` to `[B, O]`; a row never depends on the others.
-    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+    pub(super) fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         let weight = scaled(self.weight.tensor(mode.trains()), self.weight_gain)?;
         let bias = scaled(self.bias.tensor(mode.trains()), self.bias_gain)?;
         let y = linear(x, &weight, Some(&bias), mode)?;
@@ -100,7 +106,7 @@ fn scaled(x: &Tensor, factor: f64) -> Result<Tensor> {
 }
 
 /// `modulated_conv2d`: a convolution whose weights each image scales by its styles, and normalises again if demodulated.
-pub struct Modulated<'a> {
+pub(super) struct Modulated<'a> {
     /// `[O, I, k, k]`
     pub weight: &'a Tensor,
     /// `[B, I]`
@@ -110,7 +116,7 @@ pub struct Modulated<'a> {
 
 impl Modulated<'_> {
     /// `convolve` of the scaled activations, and the factors `[B, O]` that scale the result back, if it is to be demodulated.
-    pub fn apply(
+    pub(super) fn apply(
         &self,
         x: &Tensor,
         mode: Mode,
@@ -128,12 +134,12 @@ impl Modulated<'_> {
 }
 
 /// A bias `[C]` on the channels, and an activation.
-pub fn bias_act(x: &Tensor, bias: &Tensor, activation: LeakyRelu) -> Result<Tensor> {
+pub(super) fn bias_act(x: &Tensor, bias: &Tensor, activation: LeakyRelu) -> Result<Tensor> {
     Ok(activation.forward(&add_to_channels(x, &bias.unsqueeze(0)?)?)?)
 }
 
 /// A buffer `name.resample_filter` of a module, as the official classes keep it.
-pub fn resample_filter(builder: &mut Builder, name: &str) -> Result<Filter> {
+pub(super) fn resample_filter(builder: &mut Builder, name: &str) -> Result<Filter> {
     let name = format!("{name}.resample_filter");
     let total: f64 = FILTER.iter().sum();
     let start: Vec<f64> = FILTER.iter().flat_map(|y| FILTER.map(|x| x * y / (total * total))).collect();

@@ -9,7 +9,7 @@ use crate::generate::variables::{Builder, Init};
 use candle_core::{Tensor, Var};
 
 /// `MappingNetwork`.
-pub struct Mapping {
+pub(super) struct Mapping {
     embed: Option<FullyConnected>,
     layers: Vec<FullyConnected>,
     /// Absent in discriminators.
@@ -20,7 +20,7 @@ pub struct Mapping {
 
 impl Mapping {
     /// The tensors under `mapping.`: from z of `z_dim` (0 for none) and labels of `c_dim` to `w_dim`.
-    pub fn new(
+    pub(super) fn new(
         builder: &mut Builder,
         config: &MappingConfig,
         (z_dim, c_dim, w_dim): (usize, usize, usize),
@@ -50,7 +50,7 @@ impl Mapping {
     }
 
     /// Labels `[B, c_dim]` of classes.
-    pub fn labels(&self, classes: Option<&[u32]>, like: &Tensor) -> Result<Option<Tensor>> {
+    pub(super) fn labels(&self, classes: Option<&[u32]>, like: &Tensor) -> Result<Option<Tensor>> {
         let Some(classes) = classes.filter(|_| self.c_dim > 0) else { return Ok(None) };
         let mut labels = vec![0f32; classes.len() * self.c_dim];
         for (row, &class) in labels.chunks_exact_mut(self.c_dim).zip(classes) {
@@ -64,7 +64,7 @@ impl Mapping {
 
     /// `[B, w_dim]` of z `[B, z_dim]` and labels `[B, c_dim]`, whichever there are. The pass of a training step moves the running
     /// average, by the batch of all processes.
-    pub fn forward(&self, z: Option<&Tensor>, labels: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
+    pub(super) fn forward(&self, z: Option<&Tensor>, labels: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
         let mut parts = Vec::new();
         if let Some(z) = z {
             parts.push(normalize_2nd_moment(z)?);
@@ -86,7 +86,7 @@ impl Mapping {
     }
 
     /// One w for each layer, `[B, num_ws, w_dim]`.
-    pub fn ws(&self, z: &Tensor, options: &ForwardOptions, num_ws: usize) -> Result<Tensor> {
+    pub(super) fn ws(&self, z: &Tensor, options: &ForwardOptions, num_ws: usize) -> Result<Tensor> {
         let labels = self.labels(options.classes, z)?;
         let w = self.forward(Some(z), labels.as_ref(), options.mode)?;
         let (rows, width) = w.dims2()?;
@@ -94,7 +94,7 @@ impl Mapping {
     }
 
     /// `[B, num_ws, w_dim]` moved towards the average, the first `cutoff` entries only where one is given.
-    pub fn truncate(&self, ws: &Tensor, truncation: Option<Truncation>) -> Result<Tensor> {
+    pub(super) fn truncate(&self, ws: &Tensor, truncation: Option<Truncation>) -> Result<Tensor> {
         let (Some(Truncation { psi, cutoff }), Some(w_avg)) = (truncation, &self.w_avg) else {
             return Ok(ws.clone());
         };

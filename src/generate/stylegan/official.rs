@@ -13,7 +13,7 @@ use serde_json::Value;
 use std::path::Path;
 
 /// A file of tensors alone.
-pub fn no_constants(path: &Path) -> Error {
+pub(super) fn no_constants(path: &Path) -> Error {
     Error::malformed(
         path,
         "holds tensors alone: the bounds and learning rates of a StyleGAN cannot be told from them",
@@ -22,33 +22,33 @@ pub fn no_constants(path: &Path) -> Error {
 }
 
 /// A network of an official pickle, as it is asked of.
-pub struct Official<'a> {
+pub(super) struct Official<'a> {
     pub root: &'a ModuleDescription,
     pub weights: &'a StateDict,
 }
 
 impl Official<'_> {
-    pub fn malformed(&self, reason: impl Into<String>) -> Error {
+    pub(super) fn malformed(&self, reason: impl Into<String>) -> Error {
         Error::malformed(self.weights.path(), reason, "is this another architecture?")
     }
 
     /// An attribute of a module, or else a constructor argument.
-    pub fn find(&self, module: &str, name: &str) -> Option<&Value> {
+    pub(super) fn find(&self, module: &str, name: &str) -> Option<&Value> {
         let module = if module.is_empty() { self.root } else { self.root.module(module)? };
         module.attribute(name).or_else(|| module.argument(name)).filter(|value| !value.is_null())
     }
 
-    pub fn size(&self, module: &str, name: &str) -> Result<usize> {
+    pub(super) fn size(&self, module: &str, name: &str) -> Result<usize> {
         let number = self.find(module, name).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
         number.ok_or_else(|| self.malformed(format!("`{module}` says nothing of its `{name}`")))
     }
 
-    pub fn number(&self, module: &str, name: &str) -> Option<f64> {
+    pub(super) fn number(&self, module: &str, name: &str) -> Option<f64> {
         self.find(module, name).and_then(Value::as_f64)
     }
 
     /// Refuses a network whose module says something else; saying nothing is the default.
-    pub fn require(&self, module: &str, name: &str, wanted: &str) -> Result<()> {
+    pub(super) fn require(&self, module: &str, name: &str, wanted: &str) -> Result<()> {
         match self.find(module, name) {
             None => Ok(()),
             Some(Value::String(text)) if text == wanted => Ok(()),
@@ -60,13 +60,13 @@ impl Official<'_> {
     }
 
     /// The shape of a tensor with this many dimensions.
-    pub fn shape<const N: usize>(&self, name: &str) -> Result<[usize; N]> {
+    pub(super) fn shape<const N: usize>(&self, name: &str) -> Result<[usize; N]> {
         let shape = self.weights.get(name).and_then(|tensor| tensor.shape.as_slice().try_into().ok());
         shape.ok_or_else(|| self.malformed(format!("has no tensor `{name}` of {N} dimensions")))
     }
 
     /// The mapping network under `mapping`.
-    pub fn mapping(&self) -> Result<MappingConfig> {
+    pub(super) fn mapping(&self) -> Result<MappingConfig> {
         self.require("mapping.fc0", "activation", "lrelu")?;
         let num_layers = self.size("mapping", "num_layers")?;
         let lr_multiplier = self.number("mapping.fc0", "bias_gain");
@@ -94,7 +94,7 @@ impl Official<'_> {
 }
 
 /// The part of `config.json` of a StyleGAN2 network.
-pub fn stylegan2(
+pub(super) fn stylegan2(
     root: &ModuleDescription,
     weights: &StateDict,
     role: Role,
@@ -129,7 +129,7 @@ fn generator(official: &Official) -> Result<GeneratorConfig> {
 }
 
 /// Of the discriminator that both systems share.
-pub fn discriminator(official: &Official) -> Result<DiscriminatorConfig> {
+pub(super) fn discriminator(official: &Official) -> Result<DiscriminatorConfig> {
     let levels = official.levels(official.size("", "img_resolution")?)?;
     let [last, _] = official.shape::<2>("b4.fc.weight")?;
     let mut channels = vec![last];
@@ -159,7 +159,7 @@ pub fn discriminator(official: &Official) -> Result<DiscriminatorConfig> {
 }
 
 /// The part of `config.json` of a StyleGAN3 network.
-pub fn stylegan3(
+pub(super) fn stylegan3(
     root: &ModuleDescription,
     weights: &StateDict,
     role: Role,

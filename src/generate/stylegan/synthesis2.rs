@@ -18,7 +18,7 @@ use crate::ops::upfirdn::{Filter, Resample, upfirdn2d};
 use candle_core::{Tensor, Var};
 
 /// Name of the family.
-pub const FAMILY: &str = "stylegan2";
+pub(super) const FAMILY: &str = "stylegan2";
 
 const KERNEL: usize = 3;
 /// Gain of filters that follow zero-insertion by 2 along both axes.
@@ -143,7 +143,7 @@ struct Block {
 }
 
 /// `SynthesisNetwork`.
-pub struct Synthesis2 {
+pub(super) struct Synthesis2 {
     /// `[C, 4, 4]`
     start: Parameter,
     blocks: Vec<Block>,
@@ -221,7 +221,7 @@ impl Synthesis for Synthesis2 {
 }
 
 /// StyleGAN2's generator.
-pub fn build_generator(
+pub(super) fn build_generator(
     config: &Config,
     mut builder: Builder,
     _: &SamplerRequest,

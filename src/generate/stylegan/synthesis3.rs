@@ -22,7 +22,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use std::f64::consts::{SQRT_2, TAU};
 
 /// Name of the family.
-pub const FAMILY: &str = "stylegan3";
+pub(super) const FAMILY: &str = "stylegan3";
 
 const WEIGHTS: Init = Init::Normal { mean: 0.0, std: 1.0 };
 
@@ -241,7 +241,7 @@ impl Layer {
 }
 
 /// `SynthesisNetwork`.
-pub struct Synthesis3 {
+pub(super) struct Synthesis3 {
     input: Input,
     layers: Vec<Layer>,
     output_scale: f64,
@@ -259,7 +259,7 @@ impl Synthesis for Synthesis3 {
 }
 
 /// StyleGAN3's generator.
-pub fn build_generator(
+pub(super) fn build_generator(
     config: &Config,
     mut builder: Builder,
     _: &SamplerRequest,
@@ -298,13 +298,13 @@ pub fn build_generator(
 }
 
 #[cfg(test)]
-pub mod probes {
+pub(super) mod probes {
     //! Activations inside the network, for the tests.
 
     use super::*;
 
     /// Sizes of the first layer's input and the input itself, then what each layer gives.
-    pub fn activations(network: &Synthesis3, ws: &Tensor) -> Vec<Tensor> {
+    pub(crate) fn activations(network: &Synthesis3, ws: &Tensor) -> Vec<Tensor> {
         let w = |place: usize| ws.narrow(1, place, 1).unwrap().squeeze(1).unwrap().contiguous().unwrap();
         let mut all = vec![network.input.forward(&w(0), Mode::Eval).unwrap()];
         for (i, layer) in network.layers.iter().enumerate() {
@@ -314,7 +314,7 @@ pub mod probes {
         all
     }
 
-    pub fn build(config: &Config, mut builder: Builder) -> Synthesis3 {
+    pub(crate) fn build(config: &Config, mut builder: Builder) -> Synthesis3 {
         let config: Stylegan3Config = config.parse().unwrap();
         let layers = geometry(&config);
         Mapping::new(&mut builder, &config.mapping, (config.z_dim, config.c_dim, config.w_dim), true)

@@ -6,9 +6,11 @@ mod sample_scores;
 mod sets;
 
 pub use options::EvaluationOptions;
-pub use outcome::{EvaluatedSet, Evaluation};
-pub use sample_scores::SampleScores;
-pub use sets::{EvaluationSet, SetContent, check_same};
+pub(crate) use outcome::EvaluatedSet;
+pub use outcome::Evaluation;
+pub(super) use sample_scores::SampleScores;
+pub(crate) use sets::check_same;
+pub use sets::{EvaluationSet, SetContent};
 
 use super::comparison::{Comparison, FeatureSet};
 use super::frechet::{self, is_fid};
@@ -43,7 +45,7 @@ pub fn evaluate(
 }
 
 /// Compares generated sets with one real set, whose neighbours and statistics are computed once.
-pub struct Evaluator<'p> {
+pub(crate) struct Evaluator<'p> {
     options: &'p EvaluationOptions,
     progress: &'p dyn Progress,
     /// Metrics that were asked for by name.
@@ -60,7 +62,7 @@ impl<'p> Evaluator<'p> {
     /// # Errors
     /// [`Error::Usage`] for an unknown metric, or a self-check of a set of which only mean and covariance are known; [`Error::Data`]
     /// for features that are not finite.
-    pub fn new(
+    pub(crate) fn new(
         real: EvaluationSet,
         options: &'p EvaluationOptions,
         progress: &'p dyn Progress,
@@ -92,7 +94,7 @@ impl<'p> Evaluator<'p> {
     ///
     /// # Errors
     /// As [`Statistics::of`].
-    pub fn real_statistics(&self) -> Result<&Statistics> {
+    pub(crate) fn real_statistics(&self) -> Result<&Statistics> {
         self.real_features.statistics()
     }
 
@@ -100,7 +102,7 @@ impl<'p> Evaluator<'p> {
     ///
     /// # Errors
     /// As [`evaluate`].
-    pub fn compare(&mut self, set: &EvaluationSet) -> Result<()> {
+    pub(crate) fn compare(&mut self, set: &EvaluationSet) -> Result<()> {
         check_same(&mut self.identity, &set.name, set.identity())?;
         let parameters = &self.options.parameters;
         let generated = set.feature_set(parameters, self.progress)?;
@@ -142,7 +144,7 @@ impl<'p> Evaluator<'p> {
     ///
     /// # Errors
     /// As [`evaluate`].
-    pub fn finish(mut self) -> Result<Evaluation> {
+    pub(crate) fn finish(mut self) -> Result<Evaluation> {
         let parameters = &self.options.parameters;
         let alone: Vec<_> = self.evaluation.metrics.iter().copied().filter(|metric| metric.alone).collect();
         if !alone.is_empty() && self.real_features.has_features() {

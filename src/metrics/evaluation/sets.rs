@@ -65,7 +65,7 @@ impl EvaluationSet {
 ///
 /// # Errors
 /// [`Error::Usage`] if it was made with another extractor, other weights or another preprocessing.
-pub fn check_same(identity: &mut Option<Identity>, name: &str, own: Option<&Identity>) -> Result<()> {
+pub(crate) fn check_same(identity: &mut Option<Identity>, name: &str, own: Option<&Identity>) -> Result<()> {
     let Some(own) = own else { return Ok(()) };
     match identity.get_or_insert_with(|| own.clone()).difference(own) {
         Some(difference) => Err(Error::usage(

@@ -8,7 +8,7 @@ use super::super::metric::{Better, Measured, Metric, Needs};
 use crate::error::Result;
 
 /// The registry's entry of clipped density.
-pub const DENSITY: Metric = Metric {
+pub(crate) const DENSITY: Metric = Metric {
     name: "clipped-density",
     columns: &["clipped_density"],
     about: "density with spheres and contributions clipped, over that of the real set: reads as a share of good samples, 0 to 1",
@@ -22,7 +22,7 @@ pub const DENSITY: Metric = Metric {
 };
 
 /// The registry's entry of clipped coverage.
-pub const COVERAGE: Metric = Metric {
+pub(crate) const COVERAGE: Metric = Metric {
     name: "clipped-coverage",
     columns: &["clipped_coverage"],
     about: "coverage counting up to k samples a sphere, calibrated: reads as a share of good samples, 0 to 1",
@@ -48,7 +48,7 @@ fn density(comparison: &Comparison<'_>) -> Result<Measured> {
 ///
 /// # Errors
 /// As [`Manifold::radii`].
-pub fn own_clipped_density(manifold: &Manifold, k: usize) -> Result<f64> {
+pub(crate) fn own_clipped_density(manifold: &Manifold, k: usize) -> Result<f64> {
     let radii = clipped_radii(&manifold.radii(k)?);
     let mut appearances = vec![0u32; manifold.len()];
     for (row, radius) in radii.iter().enumerate() {
@@ -86,7 +86,7 @@ fn calibrated(coverage: f64, k: usize, real: usize, generated: usize) -> f64 {
 ///
 /// From `E[min(J, k)] = k - sum_{j<k} (k - j) P(J = j)`, the probabilities by their ratios. With no more than `k` real rows every
 /// sphere holds everything.
-pub fn expected_coverage(good: usize, k: usize, real: usize) -> f64 {
+pub(crate) fn expected_coverage(good: usize, k: usize, real: usize) -> f64 {
     if real <= k {
         return good.min(k) as f64 / k as f64;
     }

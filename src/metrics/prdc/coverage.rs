@@ -3,7 +3,7 @@
 use super::super::metric::{Better, Measured, Metric, Needs};
 
 /// The registry's entry.
-pub const METRIC: Metric = Metric {
+pub(crate) const METRIC: Metric = Metric {
     name: "coverage",
     columns: &["coverage"],
     about: "share of real spheres that hold a generated sample (diversity); 1 is best, real against real is below it",

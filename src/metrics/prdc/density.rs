@@ -3,7 +3,7 @@
 use super::super::metric::{Better, Measured, Metric, Needs};
 
 /// The registry's entry.
-pub const METRIC: Metric = Metric {
+pub(crate) const METRIC: Metric = Metric {
     name: "density",
     columns: &["density"],
     about: "real spheres around a generated sample, over k (fidelity); near 1 for real against real, above 1 where \

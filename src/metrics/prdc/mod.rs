@@ -2,8 +2,8 @@
 //! coverage (Naeem et al. 2020), and their clipped forms (Salvy et al. 2025).
 //! The spheres of a set and what lies in them are computed once: see [`super::Manifold`].
 
-pub mod clipped;
-pub mod coverage;
-pub mod density;
-pub mod precision;
-pub mod recall;
+pub(crate) mod clipped;
+pub(crate) mod coverage;
+pub(crate) mod density;
+pub(crate) mod precision;
+pub(crate) mod recall;

@@ -3,7 +3,7 @@
 use super::super::metric::{Better, Measured, Metric, Needs};
 
 /// The registry's entry.
-pub const METRIC: Metric = Metric {
+pub(crate) const METRIC: Metric = Metric {
     name: "precision",
     columns: &["precision"],
     about: "share of generated samples inside a real sphere (fidelity); 1 is best",

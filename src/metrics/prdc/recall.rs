@@ -3,7 +3,7 @@
 use super::super::metric::{Better, Measured, Metric, Needs};
 
 /// The registry's entry.
-pub const METRIC: Metric = Metric {
+pub(crate) const METRIC: Metric = Metric {
     name: "recall",
     columns: &["recall"],
     about: "share of real samples inside a generated sphere (diversity); 1 is best",

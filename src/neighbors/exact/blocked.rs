@@ -41,7 +41,7 @@ pub(in crate::neighbors) struct Operand<'a> {
 
 impl<'a> Operand<'a> {
     /// Row `row` of `width` values.
-    pub fn row(&self, row: usize, width: usize) -> &'a [f32] {
+    pub(crate) fn row(&self, row: usize, width: usize) -> &'a [f32] {
         &self.rows[row * width..][..width]
     }
 }
@@ -105,7 +105,7 @@ impl Pairs<'_> {
 
     /// Runs all pairs into `receiver`; `refuse(i, j)` says of a pair that passed that it does not count
     /// (for neither row, in a set with itself).
-    pub fn run(
+    pub(crate) fn run(
         &self,
         receiver: &impl Receiver,
         refuse: impl Fn(u32, u32) -> bool + Sync,
@@ -347,7 +347,7 @@ mod x86 {
     use std::arch::x86_64::*;
 
     #[target_feature(enable = "avx512f")]
-    pub fn above_avx512(
+    pub(super) fn above_avx512(
         tile: &Tile,
         half_left: &[f32; MR],
         floor_left: &[f32; MR],

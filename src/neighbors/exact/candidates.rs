@@ -20,18 +20,18 @@ pub(super) struct Lists {
 
 impl Lists {
     /// Lists of `capacity` for `rows` rows; a range of rows that is offered must not cross a multiple of `chunk`.
-    pub fn new(rows: usize, capacity: usize, chunk: usize) -> Self {
+    pub(super) fn new(rows: usize, capacity: usize, chunk: usize) -> Self {
         let lists = |first: usize| Mutex::new(CandidateLists::new(chunk.min(rows - first), capacity));
         Lists { chunks: (0..rows).step_by(chunk).map(lists).collect(), chunk }
     }
 
     /// Rows that share a lock.
-    pub fn chunk(&self) -> usize {
+    pub(super) fn chunk(&self) -> usize {
         self.chunk
     }
 
     /// Calls `with` on the chunk that holds `row` and its place inside.
-    pub fn with<R>(&self, row: usize, with: impl FnOnce(&CandidateLists, usize) -> R) -> R {
+    pub(super) fn with<R>(&self, row: usize, with: impl FnOnce(&CandidateLists, usize) -> R) -> R {
         with(&lock(&self.chunks[row / self.chunk]), row % self.chunk)
     }
 }
@@ -69,7 +69,7 @@ pub(super) struct WithinLimit<'a> {
 
 impl<'a> WithinLimit<'a> {
     /// For rows `left` of `width` values that are known to have `k` neighbours in `right` within `limits`; `scale` is the frame's.
-    pub fn new(
+    pub(super) fn new(
         left: Operand<'a>,
         right: Operand<'a>,
         width: usize,
@@ -89,7 +89,7 @@ impl<'a> WithinLimit<'a> {
     }
 
     /// Nearest first, for each row.
-    pub fn into_sorted(self) -> impl Iterator<Item = Vec<(f64, u32)>> {
+    pub(super) fn into_sorted(self) -> impl Iterator<Item = Vec<(f64, u32)>> {
         self.nearest
             .into_iter()
             .map(|one| one.into_inner().unwrap_or_else(PoisonError::into_inner).into_sorted())

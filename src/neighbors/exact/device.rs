@@ -52,7 +52,7 @@ pub(super) struct Search<'a> {
 impl Search<'_> {
     /// Offers the candidates of every query to `lists`, `capacity` of each at least where there are as many, without the pairs that
     /// `refuse` names. Gives for each query a key that no pair that was not offered lies below.
-    pub fn run(
+    pub(super) fn run(
         &self,
         lists: &Lists,
         capacity: usize,

@@ -34,10 +34,10 @@ pub(in crate::neighbors) struct Extent {
 
 impl Extent {
     /// Rows that come in groups give the same bits as all at once if each group but the last is a multiple of this long.
-    pub const UNIT: usize = 1024;
+    pub(crate) const UNIT: usize = 1024;
 
     /// Of no rows of `width` values yet.
-    pub fn new(width: usize) -> Self {
+    pub(crate) fn new(width: usize) -> Self {
         Self {
             rows: 0,
             sums: vec![0.0; width],
@@ -47,7 +47,7 @@ impl Extent {
     }
 
     /// Takes further rows `[n, D]`, finite.
-    pub fn add(&mut self, rows: ArrayView2<f32>) {
+    pub(crate) fn add(&mut self, rows: ArrayView2<f32>) {
         let pieces: Vec<Extent> = (0..rows.nrows().div_ceil(Self::UNIT))
             .into_par_iter()
             .map(|piece| {
@@ -72,7 +72,7 @@ impl Extent {
     }
 
     /// The frame of the rows, at least one: every projected value is at most 1 in magnitude.
-    pub fn frame(self) -> Frame {
+    pub(crate) fn frame(self) -> Frame {
         let mut centre = self.sums;
         centre.iter_mut().for_each(|centre| *centre /= self.rows as f64);
         let mut reach = 0.0f64;
@@ -87,20 +87,20 @@ impl Extent {
 
 impl Frame {
     /// The frame of `features` `[N, D]`, finite, with `N` at least 1.
-    pub fn of(features: ArrayView2<f32>) -> Self {
+    pub(crate) fn of(features: ArrayView2<f32>) -> Self {
         let mut extent = Extent::new(features.ncols());
         extent.add(features);
         extent.frame()
     }
 
     /// What distances are multiplied by in this frame: a power of two.
-    pub fn scale(&self) -> f64 {
+    pub(crate) fn scale(&self) -> f64 {
         self.scale
     }
 
     /// `row[at..at + out.len()]` in this frame.
     #[inline(always)]
-    pub fn project(&self, row: &[f32], at: usize, out: &mut [f32]) {
+    pub(crate) fn project(&self, row: &[f32], at: usize, out: &mut [f32]) {
         let range = at..at + out.len();
         for ((out, &value), &centre) in out.iter_mut().zip(&row[range.clone()]).zip(&self.centre[range]) {
             *out = ((f64::from(value) - centre) * self.scale) as f32;
@@ -110,7 +110,7 @@ impl Frame {
     /// Half the squared norm of a projected row, lowered by more than the error of any product with it:
     /// `2 (h_i + h_j - product)` never exceeds the squared distance in this frame (see [`slack`]).
     /// `None` where the row lies so far outside that products with it could overflow.
-    pub fn lowered_half_norm(&self, row: &[f32]) -> Option<f32> {
+    pub(crate) fn lowered_half_norm(&self, row: &[f32]) -> Option<f32> {
         let mut norm = 0.0f64;
         let mut largest = 0.0f32;
         let mut stretch = [0.0f32; PACK_STRETCH];
@@ -127,7 +127,7 @@ impl Frame {
 
     /// Packs rows `first..first + count` of `rows` `[R, D]` (row-major) into panels of `WIDTH`, as the register kernel reads them:
     /// `[ceil(count / WIDTH), D, WIDTH]`, zeros where the last panel has no row and for rows that `skip` names.
-    pub fn pack<const WIDTH: usize>(
+    pub(crate) fn pack<const WIDTH: usize>(
         &self,
         rows: &[f32],
         packed: &mut Vec<f32>,

@@ -28,14 +28,14 @@ pub(in crate::neighbors) struct Contents(Vec<(Content, u32)>);
 
 impl Contents {
     /// Takes the rows that follow, `[n, D]`.
-    pub fn add(&mut self, rows: ArrayView2<f32>) {
+    pub(crate) fn add(&mut self, rows: ArrayView2<f32>) {
         let first = self.0.len();
         let content = |row: usize| (content(rows.row(row).iter().copied()), (first + row) as u32);
         self.0.par_extend((0..rows.nrows()).into_par_iter().map(content));
     }
 
     /// The groups of all rows.
-    pub fn grouped(self) -> RowGroups {
+    pub(crate) fn grouped(self) -> RowGroups {
         let mut by_content = self.0;
         by_content.par_sort_unstable();
         let mut first: Vec<u32> = (0..by_content.len() as u32).collect();
@@ -52,24 +52,24 @@ impl Contents {
 
 impl RowGroups {
     /// Groups the rows of `features` `[N, D]`.
-    pub fn of(features: ArrayView2<f32>) -> Self {
+    pub(crate) fn of(features: ArrayView2<f32>) -> Self {
         let mut contents = Contents::default();
         contents.add(features);
         contents.grouped()
     }
 
     /// The first row with the content of `row`.
-    pub fn first(&self, row: u32) -> u32 {
+    pub(crate) fn first(&self, row: u32) -> u32 {
         self.first[row as usize]
     }
 
     /// The first row of every group, ascending.
-    pub fn firsts(&self) -> impl Iterator<Item = u32> {
+    pub(crate) fn firsts(&self) -> impl Iterator<Item = u32> {
         self.firsts_within(0..self.first.len() as u32)
     }
 
     /// The first row within `range` of every group that has one there, ascending.
-    pub fn firsts_within(&self, range: Range<u32>) -> impl Iterator<Item = u32> {
+    pub(crate) fn firsts_within(&self, range: Range<u32>) -> impl Iterator<Item = u32> {
         let start = range.start;
         range.filter(move |&row| {
             let first = self.first(row);
@@ -79,12 +79,12 @@ impl RowGroups {
     }
 
     /// All rows of the group whose first row is `first`, ascending.
-    pub fn members<'a>(&'a self, first: &'a u32) -> &'a [u32] {
+    pub(crate) fn members<'a>(&'a self, first: &'a u32) -> &'a [u32] {
         self.members.get(first).map_or(std::slice::from_ref(first), Vec::as_slice)
     }
 
     /// The first row with the content of `query`.
-    pub fn find(&self, query: &[f32]) -> Option<u32> {
+    pub(crate) fn find(&self, query: &[f32]) -> Option<u32> {
         let content = content(query.iter().copied());
         let at = self.by_content.binary_search_by(|(other, _)| other.cmp(&content)).ok()?;
         Some(self.by_content[at].1)

@@ -19,7 +19,7 @@ pub(super) struct CandidateLists {
 }
 
 impl CandidateLists {
-    pub fn new(rows: usize, capacity: usize) -> Self {
+    pub(super) fn new(rows: usize, capacity: usize) -> Self {
         CandidateLists {
             capacity,
             entries: vec![0; rows * capacity],
@@ -29,23 +29,23 @@ impl CandidateLists {
     }
 
     /// Minus the largest key of each full list: a new key `h - product` can only matter if `product > h + floor`.
-    pub fn floors(&self) -> &[f32] {
+    pub(super) fn floors(&self) -> &[f32] {
         &self.floors
     }
 
     /// The rows kept for `list`, in no order.
-    pub fn rows(&self, list: usize) -> impl Iterator<Item = u32> {
+    pub(super) fn rows(&self, list: usize) -> impl Iterator<Item = u32> {
         let start = list * self.capacity;
         self.entries[start..start + self.lengths[list] as usize].iter().map(|&entry| entry as u32)
     }
 
     /// The largest key kept, once something had to be left out of `list` or could have been; `None` while it is not full.
-    pub fn largest_key(&self, list: usize) -> Option<f32> {
+    pub(super) fn largest_key(&self, list: usize) -> Option<f32> {
         (self.lengths[list] as usize == self.capacity).then(|| -self.floors[list])
     }
 
     /// Offers `row` with `key` to `list`.
-    pub fn offer(&mut self, list: usize, key: f32, row: u32) {
+    pub(super) fn offer(&mut self, list: usize, key: f32, row: u32) {
         let start = list * self.capacity;
         let heap = &mut self.entries[start..start + self.capacity];
         let entry = u64::from(ordered_bits(key)) << 32 | u64::from(row);
@@ -105,12 +105,12 @@ pub(in crate::neighbors) struct Nearest {
 }
 
 impl Nearest {
-    pub fn new(k: usize) -> Self {
+    pub(crate) fn new(k: usize) -> Self {
         Nearest { k, heap: BinaryHeap::with_capacity(k + 1) }
     }
 
     /// Offers `row` at `distance`, which is finite and not negative.
-    pub fn offer(&mut self, distance: f64, row: u32) {
+    pub(crate) fn offer(&mut self, distance: f64, row: u32) {
         // Adding zero turns a negative zero, whose bits would sort last, into the positive one.
         let entry = ((distance + 0.0).to_bits(), row);
         if self.heap.len() < self.k {
@@ -122,12 +122,12 @@ impl Nearest {
     }
 
     /// The distance that a further row must not exceed, once `k` are known.
-    pub fn worst(&self) -> Option<f64> {
+    pub(crate) fn worst(&self) -> Option<f64> {
         (self.heap.len() == self.k).then(|| self.heap.peek().map(|&(bits, _)| f64::from_bits(bits))).flatten()
     }
 
     /// Nearest first.
-    pub fn into_sorted(self) -> Vec<(f64, u32)> {
+    pub(crate) fn into_sorted(self) -> Vec<(f64, u32)> {
         self.heap.into_sorted_vec().into_iter().map(|(bits, row)| (f64::from_bits(bits), row)).collect()
     }
 }

@@ -51,12 +51,12 @@ pub(super) struct Links<T> {
 
 impl<T> Links<T> {
     /// Of no nodes yet.
-    pub fn empty() -> Self {
+    pub(super) fn empty() -> Self {
         Links { starts: vec![0], all: Vec::new() }
     }
 
     /// Of `nodes` nodes, or what is wrong with the lists.
-    pub fn new(starts: Vec<u64>, all: Vec<T>, nodes: usize) -> std::result::Result<Self, String> {
+    pub(super) fn new(starts: Vec<u64>, all: Vec<T>, nodes: usize) -> std::result::Result<Self, String> {
         let whole = starts.first() == Some(&0) && starts.last() == Some(&(all.len() as u64));
         if !whole || starts.len() != nodes + 1 || !starts.is_sorted() {
             return Err("links do not begin and end where they have to".to_owned());
@@ -65,13 +65,13 @@ impl<T> Links<T> {
     }
 
     /// Appends the links of the next node.
-    pub fn push(&mut self, links: impl IntoIterator<Item = T>) {
+    pub(super) fn push(&mut self, links: impl IntoIterator<Item = T>) {
         self.all.extend(links);
         self.starts.push(self.all.len() as u64);
     }
 
     /// The links of a node.
-    pub fn of(&self, node: u32) -> &[T] {
+    pub(super) fn of(&self, node: u32) -> &[T] {
         let node = node as usize;
         &self.all[self.starts[node] as usize..self.starts[node + 1] as usize]
     }
@@ -89,7 +89,7 @@ pub(super) struct Walk {
 
 impl Graph {
     /// A graph of `rows` (ascending, not empty, numbers below 2^30) with `m` connections; `inserted` is told of rows as they go in.
-    pub fn build(
+    pub(super) fn build(
         rows: Vec<u32>,
         m: usize,
         ef_construction: usize,
@@ -126,20 +126,20 @@ impl Graph {
     }
 
     /// Appends the links of the next node, in the order of layers.
-    pub fn push_links(&mut self, links: &[(u8, u32)]) {
+    pub(super) fn push_links(&mut self, links: &[(u8, u32)]) {
         let (lowest, upper) = links.split_at(links.partition_point(|&(layer, _)| layer == 0));
         self.lowest.push(lowest.iter().map(|&(_, to)| to));
         self.upper.push(upper.iter().copied());
     }
 
     /// The node of `row`, if it is in this graph.
-    pub fn node(&self, row: u32) -> Option<u32> {
+    pub(super) fn node(&self, row: u32) -> Option<u32> {
         self.rows.binary_search(&row).ok().map(|node| node as u32)
     }
 
     /// The rows nearest to `query`, as (squared scaled distance, row), nearest first: the `ef` that a best-first walk over the
     /// lowest layer keeps (algorithm 2 of the paper). It begins at `start`, or where a descent from the entry ends.
-    pub fn search<'w>(
+    pub(super) fn search<'w>(
         &self,
         query: &[f32],
         space: &Space,

@@ -30,7 +30,7 @@ pub(super) struct SearchResults {
 
 impl SearchResults {
     /// No candidates yet.
-    pub fn new(search: Search) -> Self {
+    pub(super) fn new(search: Search) -> Self {
         Self { candidates: Vec::new(), search, in_range: true }
     }
 
@@ -40,7 +40,7 @@ impl SearchResults {
     }
 
     /// Walks over `graph`, from the node `start` where one is known, keeping `ef` candidates or what `k` needs.
-    pub fn walk(
+    pub(super) fn walk(
         &mut self,
         query: &[f32],
         (graph, space): (&Graph, &Space),
@@ -59,7 +59,7 @@ impl SearchResults {
     }
 
     /// Keeps the nearest, each as the first row of its content: graphs of shards may each hold a copy of the same row.
-    pub fn keep_nearest(&mut self, groups: &RowGroups) {
+    pub(super) fn keep_nearest(&mut self, groups: &RowGroups) {
         self.candidates.iter_mut().for_each(|found| found.row = groups.first(found.row));
         self.candidates.sort_unstable_by(|a, b| a.key.total_cmp(&b.key).then(a.row.cmp(&b.row)));
         self.candidates.dedup_by_key(|found| found.row);
@@ -68,7 +68,7 @@ impl SearchResults {
 
     /// The neighbours as (exact distance, row), nearest first: all rows that equal a candidate, without the row `exclude`. `None`
     /// where there are fewer than wanted, or a distance was out of the range of float32.
-    pub fn answer(mut self, groups: &RowGroups, exclude: Option<u32>) -> Option<Vec<(f64, u32)>> {
+    pub(super) fn answer(mut self, groups: &RowGroups, exclude: Option<u32>) -> Option<Vec<(f64, u32)>> {
         if !self.in_range {
             return None;
         }

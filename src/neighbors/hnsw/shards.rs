@@ -16,7 +16,7 @@ use std::ops::Range;
 use std::path::Path;
 
 /// The graph of a shard of the rows of a set.
-pub struct GraphShard {
+pub(crate) struct GraphShard {
     index: HnswIndex,
     /// The rows of the set that are in the shard.
     rows: Range<usize>,
@@ -27,7 +27,11 @@ impl GraphShard {
     ///
     /// # Errors
     /// As [`HnswIndex::build`].
-    pub fn build(features: ArcArray2<f32>, rows: Range<usize>, progress: &dyn Progress) -> Result<Self> {
+    pub(crate) fn build(
+        features: ArcArray2<f32>,
+        rows: Range<usize>,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
         check_rows(rows.end)?;
         Ok(Self { index: HnswIndex::build(features, HnswParameters::of_shard(), progress)?, rows })
     }
@@ -36,7 +40,7 @@ impl GraphShard {
     ///
     /// # Errors
     /// As [`HnswIndex::open`].
-    pub fn load(
+    pub(crate) fn load(
         dir: &Path,
         features: ArcArray2<f32>,
         rows: Range<usize>,
@@ -49,7 +53,7 @@ impl GraphShard {
 
     /// Exact search, for queries that the graph does not answer, multiplies matrices on `device`.
     #[must_use]
-    pub fn on(self, device: &Device) -> Self {
+    pub(crate) fn on(self, device: &Device) -> Self {
         Self { index: self.index.on(device), ..self }
     }
 
@@ -57,13 +61,13 @@ impl GraphShard {
     ///
     /// # Errors
     /// [`crate::Error::Io`].
-    pub fn save(&self, dir: &Path) -> Result<BTreeMap<String, String>> {
+    pub(crate) fn save(&self, dir: &Path) -> Result<BTreeMap<String, String>> {
         self.index.save(dir)
     }
 
     /// Neighbours that [`GraphShard::search`] gives for each query where `k` are wanted: one more, since a query that is a row of
     /// the shard finds itself too, but not more than the shard has rows.
-    pub fn answered(rows: &Range<usize>, k: usize) -> usize {
+    pub(crate) fn answered(rows: &Range<usize>, k: usize) -> usize {
         rows.len().min(k + 1)
     }
 
@@ -71,7 +75,7 @@ impl GraphShard {
     ///
     /// # Errors
     /// As [`crate::neighbors::NeighborIndex::search`].
-    pub fn search(
+    pub(crate) fn search(
         &self,
         queries: ArrayView2<f32>,
         own: Range<usize>,

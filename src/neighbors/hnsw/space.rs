@@ -21,14 +21,14 @@ pub(super) struct Space {
 }
 
 impl Space {
-    pub fn row(&self, row: u32) -> &[f32] {
+    pub(super) fn row(&self, row: u32) -> &[f32] {
         let width = self.features.ncols();
         let start = row.wrapping_sub(self.first) as usize * width;
         self.features.as_slice().and_then(|all| all.get(start..start + width)).unwrap_or_default()
     }
 
     /// Squared distance of two rows in float32, scaled.
-    pub fn squared(&self, a: u32, b: u32) -> f32 {
+    pub(super) fn squared(&self, a: u32, b: u32) -> f32 {
         squared_l2_f32(self.row(a), self.row(b), self.scale)
     }
 }

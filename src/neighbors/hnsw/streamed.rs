@@ -31,7 +31,7 @@ const TURN: usize = 1 << 19;
 type Files = BTreeMap<String, String>;
 
 /// The graphs of the shards of a set of features `[N, D]`.
-pub struct StreamedGraphs<'a> {
+pub(crate) struct StreamedGraphs<'a> {
     /// Shards that there are, with or without rows.
     count: usize,
     /// The rows of each shard that has any, and where [`GraphShard::save`](super::GraphShard::save) left its graph.
@@ -48,7 +48,7 @@ impl<'a> StreamedGraphs<'a> {
     ///
     /// # Errors
     /// What reading returns; [`crate::Error::Data`] if there are too many rows; [`crate::Error::Interrupted`].
-    pub fn open(
+    pub(crate) fn open(
         features: &mut dyn FeatureRows,
         count: usize,
         parts: &[(&'a Path, &'a Files)],
@@ -75,7 +75,7 @@ impl<'a> StreamedGraphs<'a> {
     ///
     /// # Errors
     /// [`crate::Error::Malformed`] if a file is not the one that its shard wrote; as [`crate::neighbors::build`]; [`crate::Error::Io`].
-    pub fn join(
+    pub(crate) fn join(
         &self,
         features: &mut dyn FeatureRows,
         dir: &Path,
@@ -110,7 +110,7 @@ impl<'a> StreamedGraphs<'a> {
     ///
     /// # Errors
     /// As [`crate::neighbors::NeighborIndex::search`]; what reading returns.
-    pub fn mean_distances(
+    pub(crate) fn mean_distances(
         &self,
         features: &mut dyn FeatureRows,
         rows: &[usize],

@@ -6,7 +6,7 @@ use crate::ops::gemm::{self, MR, NR, Tile, ZERO_TILE};
 use crate::ops::simd::{self, Kernel};
 
 /// The inputs of one head, `[width, tokens]` each.
-pub struct Head<'a> {
+pub(super) struct Head<'a> {
     pub q: &'a [f32],
     pub k: &'a [f32],
     pub v: &'a [f32],
@@ -18,7 +18,7 @@ pub struct Head<'a> {
 
 /// Buffers of one thread.
 #[derive(Default)]
-pub struct Scratch {
+pub(super) struct Scratch {
     keys: Vec<f32>,
     values: Vec<f32>,
     channels: Vec<f32>,
@@ -138,7 +138,7 @@ impl Head<'_> {
     }
 
     /// `out` `[width, queries]`.
-    pub fn forward(&self, scratch: &mut Scratch, out: &mut [f32]) {
+    pub(super) fn forward(&self, scratch: &mut Scratch, out: &mut [f32]) {
         let Scratch { keys, channels, query, weights, .. } = scratch;
         pack_tokens(self.k, self.tokens, keys);
         pack_channels(self.v, self.tokens, channels);
@@ -159,7 +159,7 @@ impl Head<'_> {
     }
 
     /// The gradients `[width, tokens]` of q, k and v from that of the output, `dy` `[width, queries]`.
-    pub fn backward(&self, scratch: &mut Scratch, dy: &[f32], [dq, dk, dv]: [&mut [f32]; 3]) {
+    pub(super) fn backward(&self, scratch: &mut Scratch, dy: &[f32], [dq, dk, dv]: [&mut [f32]; 3]) {
         let Scratch {
             keys,
             values,

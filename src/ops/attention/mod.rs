@@ -20,7 +20,7 @@ thread_local! {
 ///
 /// # Errors
 /// If the channels are no three times `heads`, or there are fewer tokens than `queries`.
-pub fn attention(qkv: &Tensor, heads: usize, queries: usize) -> Result<Tensor> {
+pub(crate) fn attention(qkv: &Tensor, heads: usize, queries: usize) -> Result<Tensor> {
     let (_, channels, tokens) = qkv.dims3()?;
     if heads == 0 || channels == 0 || !channels.is_multiple_of(3 * heads) || queries > tokens {
         bail!("{queries} queries of {heads} heads cannot be had from {:?}", qkv.shape());

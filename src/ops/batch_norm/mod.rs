@@ -52,7 +52,7 @@ pub fn batch_norm(
 ///
 /// # Errors
 /// If the shapes do not fit.
-pub fn plain(
+pub(crate) fn plain(
     x: &Tensor,
     affine: &Tensor,
     residual: Option<&Tensor>,

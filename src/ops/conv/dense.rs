@@ -18,11 +18,15 @@ const PACKED_FLOATS: usize = 64 * 1024;
 const MIN_COLUMNS: usize = 8 * NR;
 
 /// Weights `[O, depth]` in panels of [`MR`] output channels.
-pub struct PackedWeights(Vec<f32>);
+pub(super) struct PackedWeights(Vec<f32>);
 
 impl PackedWeights {
     /// From the weight of each output channel and depth.
-    pub fn from_fn(out_channels: usize, depth: usize, weight: impl Fn(usize, usize) -> f32 + Sync) -> Self {
+    pub(super) fn from_fn(
+        out_channels: usize,
+        depth: usize,
+        weight: impl Fn(usize, usize) -> f32 + Sync,
+    ) -> Self {
         let panel = depth * MR;
         let mut packed = vec![0.0; out_channels.div_ceil(MR) * panel];
         packed.par_chunks_exact_mut(panel.max(1)).enumerate().for_each(|(i, packed)| {
@@ -52,7 +56,7 @@ thread_local! {
 }
 
 /// `out[b, o, y, x] = activation(sum of x * w + bias[o] + residual[b, o, y, x])`; writes every element.
-pub fn forward(
+pub(super) fn forward(
     shape: &Shape,
     x: &[f32],
     weights: &PackedWeights,
@@ -70,7 +74,7 @@ pub fn forward(
 
 /// A part of the output: some images whole, or some channels of one image.
 #[derive(Debug, Clone, Copy)]
-pub struct Task {
+pub(super) struct Task {
     pub first_image: usize,
     /// Of [`MR`] channels.
     pub first_panel: usize,
@@ -82,7 +86,7 @@ pub struct Task {
 impl Task {
     /// The place of a pixel of the task's image `image` and its output channel `channel`.
     #[inline(always)]
-    pub fn place(&self, shape: &Shape, image: usize, channel: usize, pixel: usize) -> Place {
+    pub(super) fn place(&self, shape: &Shape, image: usize, channel: usize, pixel: usize) -> Place {
         let plane = shape.out_plane();
         let at = (image * self.channels + channel) * plane + pixel;
         let channel = self.first_panel * MR + channel;
@@ -93,7 +97,7 @@ impl Task {
 
 /// Splits the output of a convolution into tasks and runs them on all threads; an image is `plane` columns of work. `compute` is given
 /// the task's part of `out`.
-pub fn for_each_task(
+pub(super) fn for_each_task(
     shape: &Shape,
     plane: usize,
     out: &mut [MaybeUninit<f32>],

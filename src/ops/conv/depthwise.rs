@@ -26,7 +26,13 @@ thread_local! {
 
 /// Forward pass; `weights` is `[C, kh * kw]`, and `shape.in_channels` is 1 per filter (`out_channels` filters).
 /// Writes every element of `out`.
-pub fn forward(shape: &Shape, x: &[f32], weights: &[f32], epilogue: Epilogue, out: &mut [MaybeUninit<f32>]) {
+pub(super) fn forward(
+    shape: &Shape,
+    x: &[f32],
+    weights: &[f32],
+    epilogue: Epilogue,
+    out: &mut [MaybeUninit<f32>],
+) {
     let plane = shape.out_plane();
     if plane == 0 {
         return;
@@ -169,7 +175,7 @@ impl Plane<'_> {
 }
 
 /// `dx` from `dy`, the gradient of the output.
-pub fn input_grad(shape: &Shape, dy: &[f32], weights: &[f32], dx: &mut [f32]) {
+pub(super) fn input_grad(shape: &Shape, dy: &[f32], weights: &[f32], dx: &mut [f32]) {
     let (plane, in_plane) = (shape.out_plane(), shape.in_plane());
     if in_plane == 0 {
         return;

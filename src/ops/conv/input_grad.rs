@@ -12,11 +12,11 @@ use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
 /// Weights `[O, C, kh, kw]` as those of each phase's convolution, `[C, O, rows, columns]`, phases row by row.
-pub struct TransposedWeights(Vec<Weights>);
+pub(super) struct TransposedWeights(Vec<Weights>);
 
 impl TransposedWeights {
     /// From the row-major weights of a convolution of this shape.
-    pub fn new(weights: &[f32], shape: &Shape, usage: Usage) -> Self {
+    pub(super) fn new(weights: &[f32], shape: &Shape, usage: Usage) -> Self {
         let (depth, stride) = (shape.depth(), shape.stride);
         let phases = (0..stride * stride).map(|phase| {
             let (py, px) = (phase / stride, phase % stride);
@@ -79,7 +79,7 @@ struct Phase {
 }
 
 /// The gradient `[B, C, H, W]` of the input from `dy`, that of the output, `[B, O, OH, OW]`.
-pub fn input_grad(shape: &Shape, dy: &[f32], weights: &TransposedWeights) -> Vec<f32> {
+pub(super) fn input_grad(shape: &Shape, dy: &[f32], weights: &TransposedWeights) -> Vec<f32> {
     let shape = &shape.flattened();
     let stride = shape.stride;
     let n = shape.batch * shape.in_channels * shape.in_plane();

@@ -15,7 +15,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// The gradients of the two operands, each as a map of two tensors.
-    pub fn derivatives<'a>(
+    pub(super) fn derivatives<'a>(
         self,
         a: &'a Tensor,
         b: &'a Tensor,

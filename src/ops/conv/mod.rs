@@ -17,7 +17,7 @@ mod weight_grad;
 mod weights;
 mod winograd;
 
-pub use shape::Padding;
+pub(crate) use shape::Padding;
 pub use trained::{conv_transpose2d, conv2d};
 
 use super::activation::{self, Activation};

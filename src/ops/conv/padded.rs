@@ -6,7 +6,7 @@ use crate::ops::gemm::NR;
 use crate::ops::host::{LANES, sort_into_phases};
 
 /// Planes `[plane, row, phase, column]`: padded column `c` lies in phase `c % stride` at `c / stride`.
-pub struct Padded<'a> {
+pub(super) struct Padded<'a> {
     values: &'a [f32],
     /// Values between two columns of phases, rows and planes.
     phase: usize,
@@ -18,7 +18,13 @@ impl<'a> Padded<'a> {
     /// What the convolution sees of the first `planes` planes of `x`, in `buffer`; there have to be outputs. `stride` is that of the
     /// shape, once more: a constant where it is known.
     #[inline(always)]
-    pub fn new(shape: &Shape, stride: usize, x: &[f32], planes: usize, buffer: &'a mut Vec<f32>) -> Self {
+    pub(super) fn new(
+        shape: &Shape,
+        stride: usize,
+        x: &[f32],
+        planes: usize,
+        buffer: &'a mut Vec<f32>,
+    ) -> Self {
         let wanted = shape.out_width + (shape.kernel_width - 1) / stride;
         // Rows are sorted by whole registers.
         let phase = if stride == 2 { wanted.next_multiple_of(LANES) } else { wanted };
@@ -60,14 +66,14 @@ impl<'a> Padded<'a> {
 
     /// `len` values of a row from column `from` of a phase on; up to [`NR`] after the last are undefined.
     #[inline(always)]
-    pub fn line(&self, plane: usize, row: usize, phase: usize, from: usize, len: usize) -> &[f32] {
+    pub(super) fn line(&self, plane: usize, row: usize, phase: usize, from: usize, len: usize) -> &[f32] {
         &self.values[plane * self.plane + row * self.row + phase * self.phase + from..][..len]
     }
 }
 
 /// A row between its padding.
 #[inline(always)]
-pub fn pad(row: &[f32], left: usize, target: &mut [f32]) {
+pub(super) fn pad(row: &[f32], left: usize, target: &mut [f32]) {
     let len = row.len().min(target.len().saturating_sub(left));
     let right = target.len().saturating_sub(left + len);
     match (target.first_chunk_mut::<LANES>(), left.max(right) <= LANES) {

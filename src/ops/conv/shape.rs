@@ -31,7 +31,7 @@ impl Padding {
 
 /// Shapes of one convolution: input `[batch, in_channels, height, width]`, output `[batch, out_channels, out_height, out_width]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shape {
+pub(super) struct Shape {
     pub batch: usize,
     pub in_channels: usize,
     pub height: usize,
@@ -48,7 +48,7 @@ pub struct Shape {
 
 /// A run of output pixels in one row of one image: columns `at .. at + len` of a panel.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Segment {
+pub(super) struct Segment {
     pub at: usize,
     pub len: usize,
     pub image: usize,
@@ -57,25 +57,25 @@ pub struct Segment {
 }
 
 /// The segments of one panel of [`NR`] columns, at most one per column.
-pub struct Segments {
+pub(super) struct Segments {
     list: [Segment; NR],
     count: usize,
 }
 
 impl Segments {
-    pub fn iter(&self) -> std::slice::Iter<'_, Segment> {
+    pub(super) fn iter(&self) -> std::slice::Iter<'_, Segment> {
         self.list[..self.count].iter()
     }
 
     /// Columns of the panel that are in use.
-    pub fn columns(&self) -> usize {
+    pub(super) fn columns(&self) -> usize {
         self.iter().last().map_or(0, |last| last.at + last.len)
     }
 }
 
 impl Shape {
     /// `None` where the padded image is smaller than the kernel.
-    pub fn new(
+    pub(super) fn new(
         (batch, in_channels, height, width): (usize, usize, usize, usize),
         (out_channels, kernel_height, kernel_width): (usize, usize, usize),
         stride: usize,
@@ -101,7 +101,7 @@ impl Shape {
     }
 
     /// A 1 x 1 convolution without stride sees each image as one long row: fewer, longer segments.
-    pub fn flattened(mut self) -> Self {
+    pub(super) fn flattened(mut self) -> Self {
         if self.pointwise() {
             self.width *= self.height;
             self.height = 1;
@@ -112,45 +112,45 @@ impl Shape {
     }
 
     /// Whether each output pixel comes from the input pixel at its own place.
-    pub fn pointwise(&self) -> bool {
+    pub(super) fn pointwise(&self) -> bool {
         let alone = self.taps() == 1 && self.stride == 1 && self.top == 0 && self.left == 0;
         alone && (self.out_height, self.out_width) == (self.height, self.width)
     }
 
     /// Whether the kernel lies on the whole image, at one place.
-    pub fn whole(&self) -> bool {
+    pub(super) fn whole(&self) -> bool {
         let covers = (self.kernel_height, self.kernel_width) == (self.height, self.width);
         covers && self.out_plane() == 1 && self.top == 0 && self.left == 0
     }
 
     /// Values under one output pixel: the depth of the matrix product.
-    pub fn depth(&self) -> usize {
+    pub(super) fn depth(&self) -> usize {
         self.in_channels * self.taps()
     }
 
     /// Kernel positions per channel.
-    pub fn taps(&self) -> usize {
+    pub(super) fn taps(&self) -> usize {
         self.kernel_height * self.kernel_width
     }
 
     /// Output pixels of one channel of one image.
-    pub fn out_plane(&self) -> usize {
+    pub(super) fn out_plane(&self) -> usize {
         self.out_height * self.out_width
     }
 
     /// Input pixels of one channel of one image.
-    pub fn in_plane(&self) -> usize {
+    pub(super) fn in_plane(&self) -> usize {
         self.height * self.width
     }
 
     /// Channel, kernel row and kernel column of depth `k`.
-    pub fn tap(&self, k: usize) -> (usize, usize, usize) {
+    pub(super) fn tap(&self, k: usize) -> (usize, usize, usize) {
         let (channel, tap) = (k / self.taps(), k % self.taps());
         (channel, tap / self.kernel_width, tap % self.kernel_width)
     }
 
     /// Splits columns `first ..` (counted over images, rows, pixels; at most [`NR`], ending at `end`) into segments.
-    pub fn segments(&self, first: usize, end: usize) -> Segments {
+    pub(super) fn segments(&self, first: usize, end: usize) -> Segments {
         let columns = NR.min(end.saturating_sub(first));
         let mut segments = Segments { list: [Segment::default(); NR], count: 0 };
         let plane = self.out_plane();
@@ -170,7 +170,7 @@ impl Shape {
     /// For kernel position (`ky`, `kx`) and a segment: the input row, and for the columns `skip .. skip + len`
     /// of the segment the first input column. `None` where the kernel lies in the padding altogether.
     #[inline(always)]
-    pub fn source(&self, segment: &Segment, ky: usize, kx: usize) -> Option<Source> {
+    pub(super) fn source(&self, segment: &Segment, ky: usize, kx: usize) -> Option<Source> {
         let row = (segment.y * self.stride + ky).checked_sub(self.top).filter(|&row| row < self.height)?;
         let padded = segment.x * self.stride + kx;
         let skip = self.left.saturating_sub(padded).div_ceil(self.stride);
@@ -185,7 +185,7 @@ impl Shape {
 
 /// Where the values of a segment come from: see [`Shape::source`].
 #[derive(Debug, Clone, Copy)]
-pub struct Source {
+pub(super) struct Source {
     pub row: usize,
     pub column: usize,
     pub skip: usize,

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 /// What is staged at once.
 #[derive(Debug, Clone)]
-pub struct Region {
+pub(super) struct Region {
     pub images: Range<usize>,
     pub channels: Range<usize>,
     /// Output rows.
@@ -18,7 +18,7 @@ pub struct Region {
 
 impl Region {
     /// What `columns` of the output (counted over images, rows, pixels) need of the input.
-    pub fn of(shape: &Shape, columns: Range<usize>, channels: Range<usize>) -> Self {
+    pub(super) fn of(shape: &Shape, columns: Range<usize>, channels: Range<usize>) -> Self {
         let plane = shape.out_plane();
         let (first, last) = (columns.start, columns.end - 1);
         let images = first / plane..last / plane + 1;
@@ -32,7 +32,7 @@ impl Region {
 
 /// Values `[image, channel, row, phase, column]`: padded column `c` lies in phase `c % stride` at `c / stride`.
 /// A convolution of one tap without stride reads the input itself.
-pub struct Staged<'a> {
+pub(super) struct Staged<'a> {
     values: &'a [f32],
     shape: &'a Shape,
     region: Region,
@@ -46,7 +46,7 @@ pub struct Staged<'a> {
 impl<'a> Staged<'a> {
     /// What the output pixels of `region` see of `x` `[images, in_channels, height, width]`: in `buffer`, or where it lies.
     #[inline(always)]
-    pub fn new(shape: &'a Shape, x: &'a [f32], region: Region, buffer: &'a mut Vec<f32>) -> Self {
+    pub(super) fn new(shape: &'a Shape, x: &'a [f32], region: Region, buffer: &'a mut Vec<f32>) -> Self {
         if !shape.pointwise() {
             return Self::copied(shape, x, region, buffer);
         }
@@ -104,7 +104,7 @@ impl<'a> Staged<'a> {
 
     /// The offsets of all depths of the region's channels, in order.
     #[inline(always)]
-    pub fn offsets(&self, offsets: &mut Vec<usize>) {
+    pub(super) fn offsets(&self, offsets: &mut Vec<usize>) {
         let shape = self.shape;
         offsets.clear();
         for channel in 0..self.region.channels.len() {
@@ -124,7 +124,7 @@ impl<'a> Staged<'a> {
 
     /// The place of the first pixel of a segment.
     #[inline(always)]
-    pub fn place(&self, segment: &Segment) -> usize {
+    pub(super) fn place(&self, segment: &Segment) -> usize {
         (segment.image - self.region.images.start) * self.image
             + (segment.y - self.region.rows.start) * self.shape.stride * self.row
             + segment.x
@@ -132,7 +132,7 @@ impl<'a> Staged<'a> {
 
     /// Where the pixels of panels come from, if these are packed `stride` values apart.
     #[inline(always)]
-    pub fn places(&self, panels: &[Segments], stride: usize, places: &mut Places) {
+    pub(super) fn places(&self, panels: &[Segments], stride: usize, places: &mut Places) {
         places.list.clear();
         places.longest = 0;
         for (panel, segments) in panels.iter().enumerate() {
@@ -147,7 +147,7 @@ impl<'a> Staged<'a> {
     /// Packs the depths at `offsets` of the column matrix into `[panels, depths, NR]`. Columns beyond a panel's own are undefined, and
     /// up to `NR` values after a panel are overwritten.
     #[inline(always)]
-    pub fn pack(&self, places: &Places, offsets: &[usize], packed: &mut [f32]) {
+    pub(super) fn pack(&self, places: &Places, offsets: &[usize], packed: &mut [f32]) {
         match places.longest {
             0..=8 => self.copy::<8>(&places.list, offsets, packed),
             9..=16 => self.copy::<16>(&places.list, offsets, packed),
@@ -174,7 +174,7 @@ impl<'a> Staged<'a> {
 
 /// Where panels are packed from.
 #[derive(Default)]
-pub struct Places {
+pub(super) struct Places {
     list: Vec<Place>,
     /// Values of the longest run.
     longest: usize,

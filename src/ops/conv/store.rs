@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 
 /// What happens to a product before it is stored.
 #[derive(Clone, Copy)]
-pub struct Epilogue<'a> {
+pub(super) struct Epilogue<'a> {
     /// One value per output channel.
     pub bias: Option<&'a [f32]>,
     /// Of the output's shape, added before the activation (a residual branch).
@@ -16,14 +16,14 @@ pub struct Epilogue<'a> {
 }
 
 /// The output of one task, and how values get there.
-pub struct Store<'a> {
+pub(super) struct Store<'a> {
     pub epilogue: Epilogue<'a>,
     pub out: &'a mut [MaybeUninit<f32>],
 }
 
 /// Where neighbouring pixels of one output channel go.
 #[derive(Clone, Copy)]
-pub struct Place {
+pub(super) struct Place {
     /// Output channel.
     pub channel: usize,
     /// Index of the first pixel in the task's output.
@@ -37,14 +37,14 @@ pub struct Place {
 impl Store<'_> {
     /// Stores the first `len` of `sums`; the others are undefined.
     #[inline(always)]
-    pub fn run(&mut self, sums: &[f32], len: usize, place: Place) {
+    pub(super) fn run(&mut self, sums: &[f32], len: usize, place: Place) {
         with_activation!(self.epilogue.activation, activation => self.apply(sums, len, place, activation));
     }
 
     /// Stores `len` columns of the first `channels` rows of a tile from column `from` on. `place` is where the first row goes; a channel
     /// is `plane` pixels.
     #[inline(always)]
-    pub fn tile(
+    pub(super) fn tile(
         &mut self,
         tile: &Tile,
         (from, len): (usize, usize),

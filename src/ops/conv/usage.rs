@@ -4,7 +4,7 @@ use super::shape::Shape;
 
 /// How often weights are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Usage {
+pub(super) enum Usage {
     /// For many batches.
     Kept,
     /// For one forward pass with outputs of this size: the time to prepare them counts.
@@ -13,12 +13,12 @@ pub enum Usage {
 
 impl Usage {
     /// For one forward pass of this shape.
-    pub fn once(shape: &Shape) -> Self {
+    pub(super) fn once(shape: &Shape) -> Self {
         Self::Once { height: shape.out_height, width: shape.out_width }
     }
 
     /// For the gradient of one forward pass of this shape with respect to its input, as each phase of the stride takes it.
-    pub fn once_for_input_grad(shape: &Shape) -> Self {
+    pub(super) fn once_for_input_grad(shape: &Shape) -> Self {
         Self::Once { height: shape.height.div_ceil(shape.stride), width: shape.width.div_ceil(shape.stride) }
     }
 }

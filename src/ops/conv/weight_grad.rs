@@ -116,7 +116,7 @@ impl<'a> Lanes<'a> {
 }
 
 /// `dw` `[O, C * kh * kw]` from the input `x` and `dy`, the gradient of the output.
-pub fn weight_grad(shape: &Shape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+pub(super) fn weight_grad(shape: &Shape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
     let shape = &shape.flattened();
     let (outs, depth) = (shape.out_channels, shape.depth());
     dw.fill(0.0);

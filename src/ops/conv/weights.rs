@@ -9,7 +9,7 @@ use super::winograd::{self, TransformedWeights};
 use std::mem::MaybeUninit;
 
 /// Prepared weights.
-pub enum Weights {
+pub(super) enum Weights {
     /// For a product with the gathered image.
     Direct(PackedWeights),
     /// For products of transformed tiles.
@@ -20,7 +20,7 @@ pub enum Weights {
 
 impl Weights {
     /// Of a dense convolution with weights `dims` `[O, C, kh, kw]`, from the weight of each output channel and depth.
-    pub fn dense(
+    pub(super) fn dense(
         dims: [usize; 4],
         stride: usize,
         usage: Usage,
@@ -36,7 +36,7 @@ impl Weights {
     }
 
     /// `out[b, o, y, x] = activation(sum of x * w + bias[o] + residual[b, o, y, x])`; writes every element.
-    pub fn forward(&self, shape: &Shape, x: &[f32], epilogue: Epilogue, out: &mut [MaybeUninit<f32>]) {
+    pub(super) fn forward(&self, shape: &Shape, x: &[f32], epilogue: Epilogue, out: &mut [MaybeUninit<f32>]) {
         match self {
             Self::Direct(weights) => dense::forward(shape, x, weights, epilogue, out),
             Self::Winograd(weights) => winograd::forward(shape, x, weights, epilogue, out),

@@ -13,7 +13,12 @@ use rayon::prelude::*;
 ///
 /// # Errors
 /// If `x` is no image batch or smaller than the window.
-pub fn average_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: PaddingRule) -> Result<Tensor> {
+pub(crate) fn average_pool2d(
+    x: &Tensor,
+    kernel: usize,
+    stride: usize,
+    padding: PaddingRule,
+) -> Result<Tensor> {
     let window = Window::new(x, kernel, stride, padding)?;
     if !x.device().is_cpu() || x.dtype() != DType::F32 {
         return composed(x, window);

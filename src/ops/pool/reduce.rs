@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
 /// How the values under a window are reduced to one.
-pub trait Reduction {
+pub(super) trait Reduction {
     /// The neutral element.
     const START: f32;
 
@@ -18,7 +18,7 @@ pub trait Reduction {
 }
 
 /// The largest; NaN if there is one.
-pub struct Largest;
+pub(super) struct Largest;
 
 impl Reduction for Largest {
     const START: f32 = f32::NEG_INFINITY;
@@ -36,7 +36,7 @@ impl Reduction for Largest {
 }
 
 /// The mean.
-pub struct Mean;
+pub(super) struct Mean;
 
 impl Reduction for Mean {
     const START: f32 = 0.0;
@@ -53,7 +53,7 @@ impl Reduction for Mean {
 }
 
 /// Reduces one plane after the other.
-pub struct Reducer<'a> {
+pub(super) struct Reducer<'a> {
     window: &'a Window,
     /// The rows under an output row as one, between its padding.
     line: Vec<f32>,
@@ -67,7 +67,7 @@ pub struct Reducer<'a> {
 }
 
 impl<'a> Reducer<'a> {
-    pub fn new(window: &'a Window) -> Self {
+    pub(super) fn new(window: &'a Window) -> Self {
         let &Window { kernel, stride, .. } = window;
         // Steps are whole registers: the buffers are long enough for what they read and write past the end.
         let outs = window.out.1.next_multiple_of(LANES);
@@ -80,7 +80,7 @@ impl<'a> Reducer<'a> {
     }
 
     /// `[out height, out width]` of `[height, width]`; writes every element.
-    pub fn plane<R: Reduction>(&mut self, x: &[f32], out: &mut [MaybeUninit<f32>]) {
+    pub(super) fn plane<R: Reduction>(&mut self, x: &[f32], out: &mut [MaybeUninit<f32>]) {
         simd::run(Plane::<R> { reducer: self, x, out, reduction: PhantomData });
     }
 }

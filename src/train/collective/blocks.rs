@@ -10,7 +10,7 @@ use candle_core::{Result, Tensor};
 ///
 /// # Errors
 /// What `all_to_all`, `all_gather` and candle's operations return.
-pub fn sum_in_blocks(
+pub(super) fn sum_in_blocks(
     x: &Tensor,
     size: usize,
     all_to_all: impl FnOnce(&Tensor) -> Result<Tensor>,

@@ -56,7 +56,7 @@ pub trait Collective: AllReduce {
 
 /// One process.
 #[derive(Debug, Clone, Copy)]
-pub struct Single;
+pub(crate) struct Single;
 
 impl AllReduce for Single {
     fn size(&self) -> usize {
@@ -90,7 +90,7 @@ const PMIX_RANK: &str = "PMIX_RANK";
 /// # Errors
 /// [`Error::Usage`] if there are several ranks and this program cannot speak MPI, or MPI knows of others; if what has started
 /// several gives them no way to reach each other.
-pub fn open(environment: impl Fn(&str) -> Option<String>) -> Result<Ranks> {
+pub(crate) fn open(environment: impl Fn(&str) -> Option<String>) -> Result<Ranks> {
     for source in [RankSource::OpenMpi, RankSource::Slurm, RankSource::Torchrun] {
         let Some(Shard { count, .. }) = source.started(&environment)? else { continue };
         if count == 1 {

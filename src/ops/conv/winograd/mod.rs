@@ -39,7 +39,7 @@ const STAGED_CHANNELS: usize = 8;
 
 /// The side of the tiles by which a convolution with weights `[O, C, kh, kw]` is computed, if by any. The number of images plays no
 /// part: no result depends on it.
-pub fn side(dims: [usize; 4], stride: usize, usage: Usage) -> Option<usize> {
+pub(super) fn side(dims: [usize; 4], stride: usize, usage: Usage) -> Option<usize> {
     let [out_channels, in_channels, kernel_height, kernel_width] = dims;
     if stride != 1 || kernel_height != kernel_width || in_channels.min(out_channels) < FEWEST_CHANNELS {
         return None;
@@ -68,7 +68,7 @@ fn tiles(shape: &Shape, side: usize) -> Shape {
 }
 
 /// Transformed weights `[O / MR, SIDE * SIDE, C, MR]`.
-pub struct TransformedWeights {
+pub(super) struct TransformedWeights {
     packed: Vec<f32>,
     in_channels: usize,
     side: usize,
@@ -76,7 +76,7 @@ pub struct TransformedWeights {
 
 impl TransformedWeights {
     /// From the weight of each output channel and depth of a convolution with tiles of this [side].
-    pub fn from_fn(
+    pub(super) fn from_fn(
         out_channels: usize,
         in_channels: usize,
         side: usize,
@@ -166,7 +166,7 @@ thread_local! {
 }
 
 /// As `dense::forward`.
-pub fn forward(
+pub(super) fn forward(
     shape: &Shape,
     x: &[f32],
     weights: &TransformedWeights,

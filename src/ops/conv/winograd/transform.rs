@@ -9,13 +9,13 @@ use crate::ops::host::LANES;
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 
 /// Of tiles or kernels that are transformed together.
-pub type Lanes = [f32; LANES];
+pub(super) type Lanes = [f32; LANES];
 
 /// Pixels of a row of the largest output tiles of a panel, with space for a whole register after the last run.
-pub const ROW: usize = outputs(6) * NR + LANES;
+pub(super) const ROW: usize = outputs(6) * NR + LANES;
 
 /// Pixels of an output tile along an axis.
-pub const fn outputs(side: usize) -> usize {
+pub(super) const fn outputs(side: usize) -> usize {
     match side {
         6 => 4,
         _ => 2,
@@ -23,7 +23,7 @@ pub const fn outputs(side: usize) -> usize {
 }
 
 /// Pixels of the kernel along an axis.
-pub const fn kernel(side: usize) -> usize {
+pub(super) const fn kernel(side: usize) -> usize {
     side + 1 - outputs(side)
 }
 
@@ -144,11 +144,11 @@ fn output_axis<const SIDE: usize>(m: [&Lanes; SIDE]) -> [Lanes; 4] {
 }
 
 /// Tiles, row by row. What is between the two axes of a transform is given from outside: clearing it would take as long as an axis.
-pub type Square<const SIDE: usize> = [[Lanes; SIDE]; SIDE];
+pub(super) type Square<const SIDE: usize> = [[Lanes; SIDE]; SIDE];
 
 /// `U = G g Gᵀ` of kernels `g`, the taps row by row.
 #[inline(always)]
-pub fn weight_transform<const SIDE: usize>(
+pub(super) fn weight_transform<const SIDE: usize>(
     g: &[Lanes; 9],
     between: &mut [[Lanes; 3]; SIDE],
     u: &mut Square<SIDE>,
@@ -167,7 +167,7 @@ pub fn weight_transform<const SIDE: usize>(
 
 /// `V = Bᵀ d B` of tiles of inputs: `d` holds a value of the tiles every `step`, `v` is given one every `stride`, both row by row.
 #[inline(always)]
-pub fn input_transform<const SIDE: usize>(
+pub(super) fn input_transform<const SIDE: usize>(
     (d, step): (&[Lanes], usize),
     between: &mut Square<SIDE>,
     (v, stride): (&mut [f32], usize),
@@ -193,7 +193,7 @@ pub fn input_transform<const SIDE: usize>(
 /// `Y = Aᵀ m A` of the products at `[row][first..first + LANES]` of the tiles `m`: the pixels of tile after tile to `y`, a slice for
 /// each of the [`outputs`] rows.
 #[inline(always)]
-pub fn output_transform<const SIDE: usize>(
+pub(super) fn output_transform<const SIDE: usize>(
     (m, row, first): (&[Tile], usize, usize),
     between: &mut Square<SIDE>,
     y: &mut [[f32; ROW]],
