@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn what_cannot_be_split_is_refused_by_name() {
         let error = rows(10, 1, 0, 4).unwrap_err();
-        assert!(error.to_string().contains("--batch 10 cannot be split evenly over 4 ranks"), "{error}");
+        assert!(error.to_string().contains("a batch of 10 cannot be split evenly over 4 ranks"), "{error}");
         assert!(error.hint().unwrap().contains("BatchMultipleOf(4)"));
         let error = rows(12, 4, 1, 2).unwrap_err();
         assert!(error.to_string().contains("groups of 4") && error.exit_code() == 2, "{error}");

@@ -302,7 +302,8 @@ mod tests {
         let error =
             DensityPredictor::train(features.slice(s![..9, ..]), &densities[..9], 0, &Silent).unwrap_err();
         assert!(matches!(error, Error::Data { .. }));
-        assert_eq!(error.to_string(), "9 images are too few to train a density predictor");
+        let expected = "9 images are too few to train a density predictor, which needs 10";
+        assert_eq!(error.to_string(), expected);
     }
 
     #[test]
