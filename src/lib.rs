@@ -8,7 +8,7 @@
 //! | turn images into features | [`ImageSet`], [`LoadedExtractor`], [`embed`]; your own network: [`Extractor`] |
 //! | score a set, or images against a reference | [`score_set`], [`Reference`], [`Scorer`] |
 //! | choose images by importance weight | [`Rule`], [`choose_from_pool`] |
-//! | make images, and move them by gradient steps | [`load_generator`], [`Generator`], [`perturb`] |
+//! | make images, and move them by gradient steps | [`load_generator`], [`Generator`], [`perturb()`] |
 //! | compare generated sets with real ones | [`evaluate`] |
 //! | show progress and stop long work | [`Progress`] |
 //!
@@ -127,6 +127,10 @@
 //! A module uses only modules in its own row or below.
 
 #![warn(missing_docs, unreachable_pub)]
+// The documentation that is checked holds private items too.
+#![allow(rustdoc::private_intra_doc_links)]
+// What only the command line uses is no fault of a library that is built without it.
+#![cfg_attr(not(feature = "cli"), allow(dead_code, unused_imports))]
 
 mod candidates;
 #[cfg(feature = "cli")]

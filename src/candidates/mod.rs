@@ -2,7 +2,7 @@
 //!
 //! A [`CandidateSource`] numbers its candidates, knows a [`CandidateRecord`] of each before its image is made, and delivers images in
 //! any order, as pixels or as files. [`GeneratorSource`] makes them here from a [`LatentSource`]; [`PoolSource`] has them already.
-//! What is scored is always the image as it is written, in 8 bits ([`render`]), so that scoring the files gives the same numbers.
+//! What is scored is always the image as it is written, in 8 bits ([`render()`]), so that scoring the files gives the same numbers.
 //! A [`DensityScorer`] takes images to features and densities; [`ReferenceDensity`] starts from features and gives gradients.
 
 mod density;

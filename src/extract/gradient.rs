@@ -107,7 +107,7 @@ pub(crate) fn without_gradient(what: &str) -> Error {
     )
 }
 
-/// The length of each row, 1 for a row of zeros. Rounded to float32, rows divided by it are those of [`normalize_rows`].
+/// The length of each row, 1 for a row of zeros. Rounded to float32, rows divided by it are those of [`super::loaded::normalize_rows`].
 fn norms(rows: ArrayView2<f64>) -> Vec<f64> {
     let norm = |row: ArrayView1<f64>| row.iter().map(|v| v * v).sum::<f64>().sqrt();
     rows.outer_iter().map(norm).map(|norm| if norm > 0.0 { norm } else { 1.0 }).collect()

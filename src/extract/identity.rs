@@ -12,7 +12,7 @@ pub(super) const EXTERNAL: &str = "external";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
-    /// Name of the architecture, [`super::ONNX`], or [`EXTERNAL`].
+    /// Name of the architecture, [`super::onnx::ONNX`], or [`EXTERNAL`].
     pub extractor: String,
     /// Width of the features.
     pub dimension: usize,

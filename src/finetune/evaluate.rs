@@ -31,7 +31,7 @@ impl<'p> Evaluator<'p> {
     /// reported to `progress`.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if the reference is damaged.
+    /// [`crate::Error::Malformed`] if the reference is damaged.
     pub fn new(
         reference: &Reference,
         extractor: LoadedExtractor,
@@ -48,7 +48,7 @@ impl<'p> Evaluator<'p> {
     /// `fd`, `precision` and `recall` of the averaged generator. Latent `i` is the same at every evaluation of a seed.
     ///
     /// # Errors
-    /// [`Error::Data`] if features are not finite; [`Error::Interrupted`].
+    /// [`crate::Error::Data`] if features are not finite; [`crate::Error::Interrupted`].
     pub fn evaluate(&self, trainer: &dyn Trainer, progress: &dyn Progress) -> Result<Scalars> {
         let generator = trainer.ema();
         let mut parts = Vec::new();

@@ -1,7 +1,7 @@
 //! Fine-tuning with importance sampling (Li et al., TMLR 2024, section 3.5): GANs and diffusion models on real images drawn by their pseudo density.
 //! A [`Trainer`] makes one step at a time; [`run()`] is the loop around it: log, sheets, snapshots, state, evaluations.
 //! Every draw is keyed by (seed, purpose, step), so that networks, averages and moments are the whole state of a run. The ranks of a
-//! data-parallel run deal each batch among them ([`Share`]) and average gradients; the first of them alone runs the loop, the others
+//! data-parallel run deal each batch among them ([`RankShard`](crate::train::RankShard)) and average gradients; the first of them alone runs the loop, the others
 //! [`run_worker()`].
 
 mod agreement;

@@ -29,7 +29,7 @@ impl ImageSet {
     /// Lists the images of a directory (with all below it), a `.zip`, a `.tar`, or one image file. A range of archives,
     /// `{00000..00099}.tar`, is one set, and so are the `.tar` files of a directory that holds no image itself.
     ///
-    /// Entries are images by their extension ([`EXTENSIONS`](super::EXTENSIONS)); other entries are ignored.
+    /// Entries are images by their extension ([`EXTENSIONS`](super::names::EXTENSIONS)); other entries are ignored.
     /// A single file that `path` names is taken whatever its extension. Nothing is decoded here.
     /// Progress is reported with a total of 0, as the number of images is not known before.
     ///
@@ -185,7 +185,7 @@ impl ImageSet {
     /// The whole file of image `i`, from any number of threads at once.
     ///
     /// # Errors
-    /// A reason without the path. Nothing larger than [`MAX_FILE_BYTES`](super::MAX_FILE_BYTES) is read.
+    /// A reason without the path. Nothing larger than [`MAX_FILE_BYTES`](super::read_at::MAX_FILE_BYTES) is read.
     ///
     /// # Panics
     /// If `i` is not below [`ImageSet::len`].

@@ -1,5 +1,5 @@
 //! Single samples made more or less typical, by projected gradient descent on their latents (Li et al., TMLR 2024, section 3.3).
-//! [`Search`] perturbs a batch of latents and returns the best it met; [`run()`] does so for any number and writes what is found.
+//! [`search::Search`] perturbs a batch of latents and returns the best it met; [`run()`] does so for any number and writes what is found.
 //! Densities are those of the written 8-bit images, so that scoring the files gives the same numbers.
 
 mod ball;

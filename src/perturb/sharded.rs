@@ -31,7 +31,7 @@ pub(crate) struct PerturbRun {
 /// One shard of the latents, as a part of `out`.
 ///
 /// # Errors
-/// As [`super::run()`] and [`runs::finished_part`].
+/// As [`super::run()`] and [`runs::finished_or`].
 pub(crate) fn perturb_shard(
     out: &Path,
     models: &Models,

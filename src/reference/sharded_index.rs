@@ -45,7 +45,7 @@ pub(crate) fn place(reference: &Path) -> PathBuf {
 /// Exact search multiplies matrices on `device`.
 ///
 /// # Errors
-/// As [`super::index()`] and [`runs::finished_part`].
+/// As [`super::index()`] and [`runs::finished_or`].
 pub(crate) fn index_shard(
     reference: &Reference,
     options: IndexOptions,

@@ -88,7 +88,7 @@ fn images_before(sets: &[SetInput], chunk: usize) -> usize {
 /// One shard of the features of `sets`, as a part of `out`. Finished chunks of an earlier attempt are not computed again.
 ///
 /// # Errors
-/// As [`super::embed::embed_into`] and [`runs::finished_part`].
+/// As [`super::embed::embed_into`] and [`runs::finished_or`].
 pub(crate) fn sets_shard(
     out: &Path,
     sets: &[SetInput],

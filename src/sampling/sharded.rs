@@ -52,7 +52,7 @@ pub(crate) struct SampleRun {
 /// attempt are not made again.
 ///
 /// # Errors
-/// What making images and features returns; as [`runs::finished_part`].
+/// What making images and features returns; as [`runs::finished_or`].
 pub(crate) fn sample_shard(
     out: &Path,
     (source, scorer): (&dyn CandidateSource, Option<&DensityScorer>),

@@ -218,7 +218,9 @@ mod tests {
 
     #[test]
     fn values_that_cannot_be_are_refused() {
-        let spoil: [(&str, fn(&mut Vec<usize>, &mut Vec<f32>)); 5] = [
+        /// Changes shape and values of a tensor.
+        type Change = fn(&mut Vec<usize>, &mut Vec<f32>);
+        let spoil: [(&str, Change); 5] = [
             ("layers.2.weight", |_, values| values[5] = f32::NAN),
             ("layers.0.bias", |_, values| values[0] = f32::INFINITY),
             ("features.std", |_, values| values[1] = 0.0),

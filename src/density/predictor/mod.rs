@@ -231,8 +231,8 @@ mod tests {
         let var = Var::from_tensor(&select(few.view(), &[0, 1, 2, 3, 4]).unwrap()).unwrap();
         let sum = predictor.predict(&var).unwrap().sum_all().unwrap();
         let gradient = sum.backward().unwrap().get(&var).unwrap().to_vec2::<f32>().unwrap();
-        for row in 0..5 {
-            for column in 0..6 {
+        for (row, gradient) in gradient.iter().enumerate() {
+            for (column, &found) in gradient.iter().enumerate() {
                 let at = |shift: f32| {
                     let mut moved = few.row(row).to_owned();
                     moved[column] += shift;
@@ -240,7 +240,7 @@ mod tests {
                 };
                 let step = 0.02;
                 let expected = (at(step) - at(-step)) / (2.0 * f64::from(step));
-                let found = f64::from(gradient[row][column]);
+                let found = f64::from(found);
                 assert!(
                     (found - expected).abs() < 2e-3 + 0.05 * expected.abs(),
                     "{row} {column}: {found} {expected}"

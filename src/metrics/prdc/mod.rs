@@ -1,6 +1,6 @@
 //! Metrics that count samples inside spheres around other samples: improved precision and recall (Kynkäänniemi et al. 2019), density and
 //! coverage (Naeem et al. 2020), and their clipped forms (Salvy et al. 2025).
-//! The spheres of a set and what lies in them are computed once: see [`super::Manifold`].
+//! The spheres of a set and what lies in them are computed once: see [`super::manifold::Manifold`].
 
 pub(crate) mod clipped;
 pub(crate) mod coverage;

@@ -10,9 +10,9 @@ mod mpi;
 mod nccl;
 
 #[cfg(feature = "mpi")]
-pub use self::mpi::Mpi;
+pub(crate) use self::mpi::Mpi;
 #[cfg(feature = "nccl")]
-pub use self::nccl::Nccl;
+pub(crate) use self::nccl::Nccl;
 
 use crate::error::{Error, Result};
 use crate::ops::all_reduce::AllReduce;

@@ -17,7 +17,7 @@ const SHORT: usize = 1 << 12;
 const PANICKED: u8 = 101;
 
 /// The ranks of `MPI_COMM_WORLD`. MPI is shut down when this is dropped, which waits for the other ranks.
-pub struct Mpi {
+pub(crate) struct Mpi {
     universe: Universe,
     local_rank: usize,
 }
@@ -27,7 +27,7 @@ impl Mpi {
     ///
     /// # Errors
     /// [`Error::Usage`] if it is initialised already.
-    pub fn start() -> Result<Self> {
+    pub(crate) fn start() -> Result<Self> {
         // One thread at a time speaks to the other ranks, not always the first one.
         match initialize_with_threading(Threading::Serialized) {
             Some((universe, _)) => {

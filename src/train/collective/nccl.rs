@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 /// The ranks of `MPI_COMM_WORLD`, each with a GPU of its own.
-pub struct Nccl {
+pub(crate) struct Nccl {
     /// Given up before MPI is. Opened at the first sum, which all ranks come to together.
     comm: Mutex<Option<Handle>>,
     mpi: Mpi,
@@ -27,7 +27,7 @@ unsafe impl Send for Handle {}
 
 impl Nccl {
     /// On ranks that MPI has started.
-    pub fn new(mpi: Mpi) -> Self {
+    pub(crate) fn new(mpi: Mpi) -> Self {
         Self { comm: Mutex::new(None), mpi }
     }
 
