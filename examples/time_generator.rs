@@ -10,7 +10,7 @@ use std::time::Instant;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    pseudo_density::internals::cli::keep_freed_memory();
+    pseudo_density::cli::keep_freed_memory();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [config, rest @ ..] = arguments.as_slice() else {
         return Err("usage: time_generator CONFIG.json [REPEATS [THREADS]]".into());

@@ -26,7 +26,7 @@ const CASES: &[Case] = &[
 ];
 
 fn main() -> std::result::Result<(), Box<dyn Error>> {
-    pseudo_density::internals::cli::keep_freed_memory();
+    pseudo_density::cli::keep_freed_memory();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let names: Vec<&str> = CASES.iter().map(|c| c.0).collect();
     let Some((case, rest)) =

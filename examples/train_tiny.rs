@@ -41,7 +41,7 @@ const NORM_EPS: f64 = 1e-5;
 const AVERAGE: f64 = 0.998;
 
 fn main() -> Anything<()> {
-    pseudo_density::internals::cli::keep_freed_memory();
+    pseudo_density::cli::keep_freed_memory();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let option = |name: &str| arguments.iter().position(|a| a == name).and_then(|i| arguments.get(i + 1));
     let [data, out, ..] = arguments.as_slice() else {

@@ -3,10 +3,6 @@
 pub mod candidates {
     pub use crate::candidates::DensityScorer;
 }
-pub mod cli {
-    #[cfg(feature = "cli")]
-    pub use crate::cli::keep_freed_memory;
-}
 pub mod density {
     pub use crate::density::Rule;
 }
