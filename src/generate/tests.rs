@@ -314,7 +314,7 @@ fn what_cannot_be_told_from_the_tensors_asks_for_the_architecture() {
     let steps = SamplerRequest { sampler: None, steps: Some(5) };
     let g = write(directory.path(), "g.safetensors", &MLP);
     let sampled = GeneratorRequest { sampler: steps, ..GeneratorRequest::default() };
-    assert!(refusal(load(&g, &sampled)).contains("--ddim-steps"));
+    assert!(refusal(load(&g, &sampled)).contains("DropDenoisingSteps"));
 }
 
 #[test]

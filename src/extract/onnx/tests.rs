@@ -94,7 +94,7 @@ fn a_row_is_the_same_alone_in_a_batch_beside_a_hole_and_on_any_number_of_threads
 fn of_several_outputs_one_is_chosen_by_name_and_all_are_listed() {
     let (reason, hint) = message("two.onnx", OnnxRequest::default());
     assert!(reason.contains("has 2 outputs: features [N, 8], map [N, 4, 16, 16]"), "{reason}");
-    assert!(hint.contains("--onnx-output"));
+    assert!(hint.contains("NameOnnxOutput"));
     let output = |name: &str| OnnxRequest { output: Some(name.into()), ..OnnxRequest::default() };
     assert_eq!(loaded("two.onnx", output("features")).unwrap().identity().dimension, 8);
     let (reason, hint) = message("two.onnx", output("map"));
@@ -201,7 +201,8 @@ fn what_belongs_to_other_extractors_is_refused_with_onnx_files_and_the_other_way
     assert!(LoadedExtractor::load(&both).err().unwrap().to_string().contains("network and weights"));
     let onnx = OnnxRequest { output: Some("x".into()), ..OnnxRequest::default() };
     let error = LoadedExtractor::load(&ExtractorRequest { onnx, ..Default::default() }).err().unwrap();
-    assert!(error.to_string().contains("are for ONNX files"));
+    assert!(error.to_string().contains("no such file"));
+    assert!(error.hint().unwrap().contains("NameOnnxOrDropItsOptions"));
 }
 
 #[test]

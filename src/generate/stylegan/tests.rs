@@ -386,7 +386,7 @@ fn what_is_no_such_network_is_refused_in_words() {
     let bare = directory.path().join("g.safetensors");
     crate::formats::safetensors::write_safetensors(&bare, &g.weights().unwrap().state_dict(&bare).unwrap())
         .unwrap();
-    assert!(refusal(load(&bare, &request(DType::F32))).contains("--config"));
+    assert!(refusal(load(&bare, &request(DType::F32))).contains("GiveConfiguration"));
     let z = values(&[1, 32], 5, DType::F32);
     let truncated = ForwardOptions {
         truncation: Some(Truncation { psi: 0.5, cutoff: None }),
