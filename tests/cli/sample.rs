@@ -149,7 +149,7 @@ fn too_few_draws_keep_what_was_accepted_and_fail() {
         .args(["--max-draws", "120", "--pilot", "100", "-o", "a"])
         .assert()
         .code(1)
-        .stderr(contains("more than the 120 of --max-draws").and(contains("of the 50 images asked for")));
+        .stderr(contains("more than the 120 allowed").and(contains("of the 50 images asked for")));
     let kept = column(&dir.path().join("a/samples.csv"), "decision").iter().filter(|d| *d == "kept").count();
     let images = content(&dir.path().join("a")).keys().filter(|n| n.starts_with("seed")).count();
     assert!(kept > 0 && kept < 50 && kept == images);

@@ -60,6 +60,16 @@ impl DensityPredictor {
         seed: u64,
         progress: &dyn Progress,
     ) -> Result<(DensityPredictor, PredictorQuality)> {
+        // A step is many small operations: from outside the thread pool, waking it for each would cost more than they do.
+        rayon::scope(|_| Self::train_in_pool(features, densities, seed, progress))
+    }
+
+    fn train_in_pool(
+        features: ArrayView2<f32>,
+        densities: &[f64],
+        seed: u64,
+        progress: &dyn Progress,
+    ) -> Result<(DensityPredictor, PredictorQuality)> {
         let targets = check(features, densities)?;
         let (train_rows, validation_rows) = split(densities.len(), seed);
         let standardization = Standardization::fit(features, &train_rows)?;
