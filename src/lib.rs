@@ -108,7 +108,8 @@
 //! };
 //! let evaluation = evaluate(set("real", 200, 1.0), [Ok(set("generated", 100, 0.5))], &options, &Silent)?;
 //! let value = |metric: &str| evaluation.generated[0].estimate(metric).map(|estimate| estimate.value);
-//! assert!(value("precision") > value("recall"));
+//! assert!(value("precision").is_some_and(|precision| (0.0..=1.0).contains(&precision)));
+//! assert!(value("fd").is_some_and(|distance| distance > 0.0));
 //! # Ok::<(), pseudo_density::Error>(())
 //! ```
 //!

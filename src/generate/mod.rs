@@ -4,7 +4,7 @@
 //!
 //! ```
 //! use candle_core::{DType, Device};
-//! use pseudo_density::generate::{ForwardOptions, GeneratorRequest, Seeds, initialise, latents_of_seeds, pixels};
+//! use pseudo_density::{ForwardOptions, GeneratorRequest, Seeds, initialise, latents_of_seeds, pixels};
 //!
 //! # let directory = tempfile::tempdir().unwrap();
 //! # let path = directory.path().join("config.json");
