@@ -2,7 +2,7 @@
 
 use super::trainer::{NamedState, Trainer};
 use crate::error::{Error, Result};
-use crate::formats::atomic::{remove_directory, write_atomic};
+use crate::formats::atomic::{remove_directory, write_json};
 use crate::formats::read_state_dict;
 use crate::formats::safetensors::write_safetensors;
 use crate::runs::{Record, RunDir, RunIdentity};
@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// The subcommand.
@@ -59,7 +58,7 @@ pub(super) fn save_state(run: &RunDir, step: u64, trainer: &mut dyn Trainer) -> 
             optimizer_steps.extend(steps.map(|steps| (name, steps)));
             Ok(())
         })?;
-        write_json(&directory.join(STATE_RECORD), &StateRecord { step, optimizer_steps })
+        write_json(directory.join(STATE_RECORD), &StateRecord { step, optimizer_steps })
     })?;
     for (older, path) in states_of(run)? {
         if older != step {
@@ -119,11 +118,6 @@ fn file_name(state: &str) -> String {
 
 fn state_name(step: u64) -> String {
     format!("step-{step:08}")
-}
-
-fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(value).map_err(|e| Error::data(e.to_string(), ""))?;
-    write_atomic(path, |out| writeln!(out, "{text}"))
 }
 
 #[cfg(test)]

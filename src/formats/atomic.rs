@@ -1,6 +1,7 @@
 //! Files that appear whole: written under a temporary name beside the target, then renamed over it.
 
 use crate::error::{Error, Result};
+use serde::Serialize;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -113,6 +114,15 @@ pub(crate) fn write_atomic(
     let mut file = AtomicFile::create(path)?;
     write(file.writer()).map_err(Error::io("write", path))?;
     file.commit()
+}
+
+/// Writes `value` as indented JSON that ends with a line break, as [`write_atomic`] does.
+///
+/// # Errors
+/// [`Error::Data`] if it cannot be written as JSON; [`Error::Io`].
+pub(crate) fn write_json(path: impl AsRef<Path>, value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| Error::data(e.to_string(), ""))?;
+    write_atomic(path, |out| writeln!(out, "{text}"))
 }
 
 /// Gives a file another name too, or copies it where the file system does not allow that. What has the name already is replaced.

@@ -2,10 +2,9 @@
 
 use super::traits::{Discriminator, Generator};
 use crate::error::{Error, Result};
-use crate::formats::atomic::write_atomic;
+use crate::formats::atomic::write_json;
 use crate::formats::safetensors::write_safetensors;
 use serde_json::Value;
-use std::io::Write;
 use std::path::Path;
 
 /// The configuration.
@@ -69,8 +68,6 @@ impl Snapshot<'_> {
         }
         config.extend(generator.map(|info| ("generator".to_owned(), info.config.clone())));
         config.extend(discriminator.map(|info| ("discriminator".to_owned(), info.config.clone())));
-        let text = serde_json::to_string_pretty(&config)
-            .map_err(|e| Error::data(format!("the configuration cannot be written: {e}"), ""))?;
-        write_atomic(directory.join(CONFIG), |w| writeln!(w, "{text}"))
+        write_json(directory.join(CONFIG), &config)
     }
 }

@@ -5,11 +5,10 @@ use super::score::Duplicates;
 use crate::density::{PredictorQuality, PseudoDensity, Quantiles};
 use crate::error::{Error, Result};
 use crate::extract::Identity;
-use crate::formats::atomic::write_atomic;
+use crate::formats::atomic::write_json;
 use crate::neighbors::IndexRecord;
 use crate::remedy::Remedy;
 use serde::{Deserialize, Serialize};
-use std::io::Write;
 use std::path::{Component, Path};
 
 /// The subcommand that makes references.
@@ -128,8 +127,6 @@ impl Manifest {
     /// # Errors
     /// If it cannot be written.
     pub fn save(&self, dir: &Path) -> Result<()> {
-        let mut text = serde_json::to_vec_pretty(self).map_err(|e| Error::data(e.to_string(), ""))?;
-        text.push(b'\n');
-        write_atomic(dir.join(files::MANIFEST), |out| out.write_all(&text))
+        write_json(dir.join(files::MANIFEST), self)
     }
 }

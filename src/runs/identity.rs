@@ -1,13 +1,12 @@
 //! What tells a run from others, which of the files of its directory says so, and how two runs differ.
 
 use crate::error::{Error, Result};
-use crate::formats::atomic::write_atomic;
+use crate::formats::atomic::write_json;
 use crate::remedy::Remedy;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 /// The settings of a run, written when it begins.
@@ -122,7 +121,7 @@ impl RunIdentity {
         if let Value::Object(object) = &mut value {
             object.insert(COMMAND.into(), self.command.into());
         }
-        write_atomic(directory.join(name), |out| writeln!(out, "{value:#}"))
+        write_json(directory.join(name), &value)
     }
 }
 

@@ -4,14 +4,13 @@
 use super::identity::{another_run, differences};
 use super::spec::Shard;
 use crate::error::{Error, Result};
-use crate::formats::atomic::{remove_directory_in_use, write_atomic};
+use crate::formats::atomic::{remove_directory_in_use, write_json};
 use crate::formats::digest::{sha256, sha256_of_file};
 use crate::remedy::Remedy;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
@@ -219,8 +218,7 @@ pub(crate) fn publish(
         files: BTreeMap::new(),
     };
     list(building.path(), "", &mut record.files)?;
-    let text = serde_json::to_string_pretty(&record).map_err(|e| Error::data(e.to_string(), ""))?;
-    write_atomic(building.path().join(RECORD), |out| writeln!(out, "{text}"))?;
+    write_json(building.path().join(RECORD), &record)?;
     if let Err(error) = fs::rename(building.path(), &dir) {
         let other = finished_part(out, shard, run)?.ok_or_else(|| Error::io("create", &dir)(error))?;
         if other.record != record {
@@ -353,7 +351,9 @@ fn as_array(numbers: &[usize]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::formats::atomic::write_atomic;
     use serde_json::json;
+    use std::io::Write;
 
     fn write(out: &Path, shard: Shard, options: Value, text: &'static str) -> Result<Part> {
         let run = Run::new("embed", &options).unwrap();
