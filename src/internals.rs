@@ -80,7 +80,7 @@ pub mod reference {
     }
 }
 pub mod runs {
-    pub use crate::runs::{Opened, RunDir};
+    pub use crate::runs::RunDir;
 }
 pub mod train {
     pub use crate::train::AdamConfig;

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::images::{RgbImage, write_png, write_png_bytes};
-use crate::runs::{Opened, Record, RunDir, RunIdentity};
+use crate::runs::{Record, RunDir, RunIdentity};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -37,11 +37,7 @@ impl Output {
     /// # Errors
     /// As [`RunDir::open`].
     pub fn create(dir: &Path, run: &RunIdentity) -> Result<Self> {
-        match RunDir::open(dir, run)? {
-            Opened::New(run) | Opened::Continue(run) => Ok(Self { dir: dir.into(), _run: Some(run) }),
-            // A record that is written first says nothing of an end.
-            Opened::Finished(_) => Ok(Self::at(dir)),
-        }
+        Ok(Self { _run: Some(RunDir::begin_or_continue(dir, run)?), ..Self::at(dir) })
     }
 
     /// A directory that somebody else takes care of: a part, or where parts are merged.

@@ -62,6 +62,17 @@ impl RunDir {
         Ok(opened)
     }
 
+    /// As [`RunDir::open`], for a run that can always be continued: its record is [`Record::Options`], which says nothing of an end.
+    ///
+    /// # Errors
+    /// As [`RunDir::open`].
+    pub fn begin_or_continue(path: &Path, run: &RunIdentity) -> Result<Self> {
+        match Self::open(path, run)? {
+            Opened::New(directory) | Opened::Continue(directory) => Ok(directory),
+            Opened::Finished(_) => Self::locked(path),
+        }
+    }
+
     /// The record of this very run where it is finished, without opening the directory.
     ///
     /// # Errors

@@ -12,7 +12,8 @@ mod partial;
 mod spec;
 
 pub(crate) use chunks::Chunks;
-pub use directory::{Opened, RunDir};
+pub(crate) use directory::Opened;
+pub use directory::RunDir;
 pub use identity::RunIdentity;
 pub(crate) use identity::{COMMAND, MANIFEST, Record, SUMMARY, command_of};
 pub(crate) use merge::{Merged, check_whole, files_of, options_of};

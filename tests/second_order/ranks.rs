@@ -16,7 +16,7 @@ use pseudo_density::internals::ops::activation::Activation;
 use pseudo_density::internals::ops::all_reduce::{self, Reducer};
 use pseudo_density::internals::ops::batch_norm::{batch_norm, batch_statistics};
 use pseudo_density::internals::reference::{DensityBy, Reference};
-use pseudo_density::internals::runs::{Opened, RunDir};
+use pseudo_density::internals::runs::RunDir;
 use serde_json::Map;
 use std::fs;
 use std::path::Path;
@@ -163,10 +163,7 @@ fn run_on_two_ranks(directories: [&Path; 2], steps: u64) -> [Result<(), String>;
         let place = directories[ranks.rank()];
         let ended = match ranks.is_root() {
             true => {
-                let opened = RunDir::open(place, &finetune_run(Map::new())).unwrap();
-                let (Opened::New(directory) | Opened::Continue(directory)) = opened else {
-                    panic!("a run goes on as long as it is told to");
-                };
+                let directory = RunDir::begin_or_continue(place, &finetune_run(Map::new())).unwrap();
                 let sheet = Sheet { side: 2, seed: 0 };
                 run(&mut trainer, &directory, schedule, None, sheet, &Device::Cpu, &Silent).map(drop)
             }

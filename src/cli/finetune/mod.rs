@@ -10,7 +10,7 @@ use super::output;
 use super::terminal::{Terminal, complain};
 use crate::error::{Error, Result};
 use crate::finetune::{Finished, SECOND_ORDER_VARIABLE, finetune_run, run, run_worker, snapshot_name};
-use crate::runs::{Opened, RunDir};
+use crate::runs::RunDir;
 use crate::train::collective::{self, Ranks};
 use clap::Args;
 use options::{Model, Setup, setup};
@@ -152,11 +152,7 @@ impl Ready<'_> {
         if !is_root {
             return run_worker(trainer.as_mut(), &RunDir::of_leader(&self.output), schedule, self.terminal);
         }
-        let directory = match RunDir::open(&self.output, &finetune_run(options))? {
-            Opened::New(directory) | Opened::Continue(directory) => directory,
-            // A run with more steps goes on: none is ever finished.
-            Opened::Finished(_) => RunDir::locked(&self.output)?,
-        };
+        let directory = RunDir::begin_or_continue(&self.output, &finetune_run(options))?;
         let batch = trainer.batch();
         let finished =
             run(trainer.as_mut(), &directory, schedule, evaluator.as_ref(), sheet, &device, self.terminal)?;
