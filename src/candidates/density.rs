@@ -81,7 +81,7 @@ impl ReferenceDensity {
         self.by
     }
 
-    /// Without reports, scores of features `[Q, D]`; `own[q]` is the row of the reference that is the candidate itself.
+    /// Scores of features `[Q, D]`; `own[q]` is the row of the reference that is the candidate itself.
     ///
     /// # Errors
     /// [`Error::Data`] if the features do not fit the reference.
@@ -127,7 +127,7 @@ impl Density for ReferenceDensity {
     fn densities_and_gradients(&self, features: ArrayView2<f64>) -> Result<(Vec<f64>, Array2<f64>)> {
         let rounded = features.mapv(|v| v as f32);
         if let (DensityBy::Predictor, Some(predictor)) = (self.by, &self.predictor) {
-            return Ok((predictor.densities(rounded.view())?, predictor.gradients(rounded.view())?));
+            return predictor.densities_and_gradients(rounded.view());
         }
         let neighbors = self.scorer.neighbors(rounded.view(), None, &Silent)?;
         let (reference, model) = (self.scorer.features(), self.scorer.model());
@@ -143,18 +143,28 @@ impl Density for ReferenceDensity {
 
 impl BoundedPredictor {
     fn densities(&self, features: ArrayView2<f32>) -> Result<Vec<f64>> {
-        let raw = self.predictor.predict_rows(features)?;
-        Ok(raw.into_iter().map(|rho| f64::from(rho).max(self.lowest)).collect())
+        Ok(self.bounded(self.predictor.predict_rows(features)?))
     }
 
-    /// The gradients of the predictions before the bound is applied: with it they would be 0 where a search most needs a direction.
-    fn gradients(&self, features: ArrayView2<f32>) -> Result<Array2<f64>> {
+    /// The gradients are those of the predictions before the bound is applied: with it they would be 0 where a search most needs a
+    /// direction.
+    fn densities_and_gradients(&self, features: ArrayView2<f32>) -> Result<(Vec<f64>, Array2<f64>)> {
         let values: Vec<f32> = features.iter().copied().collect();
         let rows = Var::from_vec(values, features.dim(), &Device::Cpu)?;
-        let gradients = self.predictor.predict(&rows)?.sum_all()?.backward()?;
-        let Some(found) = gradients.get(&rows) else { return Ok(Array2::zeros(features.dim())) };
-        let found = found.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f64::from).collect();
-        Array2::from_shape_vec(features.dim(), found).map_err(|e| Error::data(e.to_string(), ""))
+        let predicted = self.predictor.predict(&rows)?;
+        let densities = self.bounded(predicted.to_vec1()?);
+        let gradients = match predicted.sum_all()?.backward()?.get(&rows) {
+            Some(found) => {
+                let found = found.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f64::from).collect();
+                Array2::from_shape_vec(features.dim(), found).map_err(|e| Error::data(e.to_string(), ""))?
+            }
+            None => Array2::zeros(features.dim()),
+        };
+        Ok((densities, gradients))
+    }
+
+    fn bounded(&self, raw: Vec<f32>) -> Vec<f64> {
+        raw.into_iter().map(|rho| f64::from(rho).max(self.lowest)).collect()
     }
 }
 
@@ -269,8 +279,7 @@ mod tests {
         sorted.sort_by(f32::total_cmp);
         // A bound that half of the predictions are below.
         let bounded = BoundedPredictor { predictor, lowest: sorted[sorted.len() / 2].into() };
-        let densities = bounded.densities(features.view()).unwrap();
-        let gradients = bounded.gradients(features.view()).unwrap();
+        let (densities, gradients) = bounded.densities_and_gradients(features.view()).unwrap();
         for ((raw, density), gradient) in raw.iter().zip(densities).zip(gradients.outer_iter()) {
             assert_eq!(density, f64::from(*raw).max(bounded.lowest));
             assert!(gradient.iter().any(|g| *g != 0.0));

@@ -55,8 +55,9 @@ impl Linear {
 pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let ((rows, ins), outs) = (x.dims2()?, weight.dim(0)?);
     let weight = weight.reshape((outs, ins, 1, 1))?;
-    let y = conv2d(&x.reshape((rows, ins, 1, 1))?, &weight, ConvConfig::padded(0))?;
-    let y = y.reshape((rows, outs))?;
+    // As in `Linear::forward`: the rows are pixels of one image, not an image each.
+    let pixels = x.t()?.contiguous()?.reshape((1, ins, 1, rows))?;
+    let y = conv2d(&pixels, &weight, ConvConfig::padded(0))?.reshape((outs, rows))?.t()?;
     match bias {
         Some(bias) => y.broadcast_add(bias),
         None => Ok(y),
