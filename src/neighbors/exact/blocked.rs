@@ -215,7 +215,7 @@ impl Pairs<'_> {
             multiply_panels(self.depth, left, right, &mut tile);
             let half_left: &[f32; MR] = slice_of(&scratch.half_left, row);
             let floor_left: &[f32; MR] = slice_of(&scratch.floor_left, row);
-            let passed = above_thresholds(&tile, half_left, floor_left, half_right, floor_right);
+            let passed = Above { tile: &tile, half_left, floor_left, half_right, floor_right }.bits();
             for (i, mut passed) in passed.into_iter().enumerate() {
                 while passed != 0 {
                     let j = passed.trailing_zeros() as usize;
@@ -282,26 +282,8 @@ fn slice_of<const WIDTH: usize>(values: &[f32], at: usize) -> &[f32; WIDTH] {
     values[at..].first_chunk().expect("padded to whole panels")
 }
 
-/// Bit `j` of element `i` is set where the product of row `i` and column `j` lies above the smaller of their two thresholds,
-/// the half norm of the one plus the floor of the other.
-fn above_thresholds(
-    tile: &Tile,
-    half_left: &[f32; MR],
-    floor_left: &[f32; MR],
-    half_right: &[f32; NR],
-    floor_right: &[f32; NR],
-) -> [u32; MR] {
-    match simd::isa() {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `isa` gives only what the processor has.
-        simd::Isa::Avx512 => unsafe {
-            x86::above_avx512(tile, half_left, floor_left, half_right, floor_right)
-        },
-        _ => simd::run(Above { tile, half_left, floor_left, half_right, floor_right }),
-    }
-}
-
-/// [`above_portable`], compiled for the registers of the machine.
+/// A tile of products with what its rows and columns are compared by.
+#[derive(Clone, Copy)]
 struct Above<'a> {
     tile: &'a Tile,
     half_left: &'a [f32; MR],
@@ -310,51 +292,49 @@ struct Above<'a> {
     floor_right: &'a [f32; NR],
 }
 
-impl Kernel for Above<'_> {
-    type Output = [u32; MR];
-
-    #[inline(always)]
-    fn call(self) -> [u32; MR] {
-        above_portable(self.tile, self.half_left, self.floor_left, self.half_right, self.floor_right)
+impl Above<'_> {
+    /// Bit `j` of element `i` is set where the product of row `i` and column `j` lies above the smaller of their two thresholds,
+    /// the half norm of the one plus the floor of the other.
+    fn bits(self) -> [u32; MR] {
+        match simd::isa() {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `isa` gives only what the processor has.
+            simd::Isa::Avx512 => unsafe { x86::above_avx512(self) },
+            _ => simd::run(self),
+        }
     }
 }
 
-/// Looks first whether a row has any such product, which vectorises, and rarely further.
-#[inline(always)]
-fn above_portable(
-    tile: &Tile,
-    half_left: &[f32; MR],
-    floor_left: &[f32; MR],
-    half_right: &[f32; NR],
-    floor_right: &[f32; NR],
-) -> [u32; MR] {
-    std::array::from_fn(|i| {
-        let above = |j: usize| {
-            let (own, other) = (half_right[j] + floor_left[i], half_left[i] + floor_right[j]);
-            tile[i][j] > if own < other { own } else { other }
-        };
-        let mut any = false;
-        for j in 0..NR {
-            any |= above(j);
-        }
-        if any { (0..NR).fold(0, |bits, j| bits | u32::from(above(j)) << j) } else { 0 }
-    })
+impl Kernel for Above<'_> {
+    type Output = [u32; MR];
+
+    /// Looks first whether a row has any such product, which vectorises, and rarely further.
+    #[inline(always)]
+    fn call(self) -> [u32; MR] {
+        let Above { tile, half_left, floor_left, half_right, floor_right } = self;
+        std::array::from_fn(|i| {
+            let above = |j: usize| {
+                let (own, other) = (half_right[j] + floor_left[i], half_left[i] + floor_right[j]);
+                tile[i][j] > if own < other { own } else { other }
+            };
+            let mut any = false;
+            for j in 0..NR {
+                any |= above(j);
+            }
+            if any { (0..NR).fold(0, |bits, j| bits | u32::from(above(j)) << j) } else { 0 }
+        })
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{MR, NR, Tile};
+    use super::{Above, MR, NR};
     use std::arch::x86_64::*;
 
     #[target_feature(enable = "avx512f")]
-    pub(super) fn above_avx512(
-        tile: &Tile,
-        half_left: &[f32; MR],
-        floor_left: &[f32; MR],
-        half_right: &[f32; NR],
-        floor_right: &[f32; NR],
-    ) -> [u32; MR] {
+    pub(super) fn above_avx512(above: Above<'_>) -> [u32; MR] {
         const LANES: usize = 16;
+        let Above { tile, half_left, floor_left, half_right, floor_right } = above;
         // SAFETY: every load of sixteen values stays inside an array of `NR`, which is two of them.
         unsafe {
             let load = |values: &[f32; NR], half: usize| _mm512_loadu_ps(values.as_ptr().add(half * LANES));
@@ -391,11 +371,15 @@ mod tests {
         floor_left[2] = crate::neighbors::exact::top_k::ACCEPT_ALL;
         (half_left[3], floor_left[3]) = (f32::MAX, f32::MAX);
         floor_right[9] = f32::MAX;
-        let plain = above_portable(&tile, &half_left, &floor_left, &half_right, &floor_right);
-        simd::testing::with_each_isa(|isa| {
-            let above = above_thresholds(&tile, &half_left, &floor_left, &half_right, &floor_right);
-            assert_eq!(above, plain, "{isa:?}");
-        });
+        let above = Above {
+            tile: &tile,
+            half_left: &half_left,
+            floor_left: &floor_left,
+            half_right: &half_right,
+            floor_right: &floor_right,
+        };
+        let plain = above.call();
+        simd::testing::with_each_isa(|isa| assert_eq!(above.bits(), plain, "{isa:?}"));
         assert_eq!(plain[2], u32::MAX);
         assert_eq!(plain[3], 0);
         assert!(plain.iter().any(|&bits| bits != 0 && bits != u32::MAX));
