@@ -115,7 +115,7 @@ fn what_one_rank_fails_by_ends_all() {
         assert_eq!(output.status.code(), Some(code), "{said}");
         assert!(said.contains(says), "{said}");
     };
-    fails(3, "--steps 2 -o run", 2, "--batch 8 cannot be split evenly over 3 ranks");
+    fails(3, "--steps 2 -o run", 2, "a batch of 8 cannot be split evenly over 3 ranks");
     assert!(!dir.path().join("run").exists());
     // Only the root rank opens the directory and watches the losses.
     fs::create_dir(dir.path().join("taken")).unwrap();
