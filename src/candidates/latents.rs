@@ -231,15 +231,7 @@ mod tests {
     use crate::generate::{GeneratorRequest, load};
 
     fn source(origin: LatentOrigin) -> LatentSource {
-        LatentSource {
-            origin,
-            space: None,
-            class: None,
-            truncation: None,
-            noise: NoiseMode::Const,
-            dtype: DType::F32,
-            device: Device::Cpu,
-        }
+        LatentSource::new(origin, DType::F32, &Device::Cpu)
     }
 
     fn generator() -> Box<dyn Generator> {

@@ -127,7 +127,7 @@ impl GeneratorArgs {
             }
             None => LatentOrigin::Seeds(self.seeds.as_ref().unwrap_or(default_seeds).clone()),
         };
-        Ok(LatentSource {
+        let latents = LatentSource {
             origin,
             space: self.space.clone(),
             class: self.class,
@@ -139,7 +139,10 @@ impl GeneratorArgs {
             },
             dtype: request.dtype,
             device: request.device,
-        })
+        };
+        // Whether the generator takes them is said before anything slow begins.
+        latents.conditions(generator)?;
+        Ok(latents)
     }
 
     /// The latents that candidates are made of: each seed or row is one.

@@ -98,8 +98,6 @@ impl Perturb {
         let default_seeds = Seeds::consecutive(DEFAULT_SEEDS.0, DEFAULT_SEEDS.1)?;
         let latents =
             self.generator.latents(generator.as_ref(), &default_seeds, LATENT_ROW, terminal.device())?;
-        // Whether the generator takes them is said before anything slow begins.
-        latents.conditions(generator.as_ref())?;
         let count = latents.len();
         let count = usize::try_from(count)
             .map_err(|_| Error::usage(format!("{count} seeds are too many"), "name fewer"))?;

@@ -26,8 +26,7 @@ mod vision_transformer;
 pub(crate) mod weights;
 
 pub(crate) use efficientnet_lite::LitePyramid;
-pub(crate) use gradient::FeatureGradient;
-pub(crate) use gradient::without_gradient;
+pub(crate) use gradient::{FeatureGradient, without_gradient};
 pub(crate) use identity::Identity;
 pub(crate) use loaded::normalize_rows;
 pub use loaded::{ExtractorRequest, LoadedExtractor};

@@ -14,7 +14,7 @@ mod merging;
 mod recall;
 mod search;
 
-pub(crate) use any_index::{AnyIndex, BuildOptions, build, open};
+pub(crate) use any_index::{AnyIndex, BuildOptions, build, open, place_graphs, remove_graphs};
 pub use exact::ExactIndex;
 pub use hnsw::{HnswIndex, HnswParameters};
 pub use kind::IndexKind;
@@ -22,7 +22,6 @@ pub(crate) use kind::IndexRecord;
 pub(crate) use search::Neighbors;
 pub use search::{NeighborIndex, Search, check_finite};
 
-pub(crate) use any_index::{place_graphs, remove_graphs};
 pub(crate) use hnsw::{GraphShard, StreamedGraphs};
 pub(crate) use in_blocks::{blocks_of, search_in_blocks};
 pub(crate) use merging::Merging;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::candidates::{LatentOrigin, LatentSource};
 use crate::extract::{Extractor, ExtractorRequest};
-use crate::generate::{GeneratorRequest, NoiseMode, Seeds, load};
+use crate::generate::{GeneratorRequest, Seeds, load};
 use candle_core::Device;
 use ndarray::ArrayView2;
 use std::sync::Arc;
@@ -45,15 +45,8 @@ fn generator() -> Box<dyn Generator> {
 
 fn batch(generator: &dyn Generator, seeds: &[u32]) -> LatentBatch {
     let list = seeds.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
-    let source = LatentSource {
-        origin: LatentOrigin::Seeds(list.parse::<Seeds>().unwrap()),
-        space: None,
-        class: None,
-        truncation: None,
-        noise: NoiseMode::Const,
-        dtype: DType::F32,
-        device: Device::Cpu,
-    };
+    let source =
+        LatentSource::new(LatentOrigin::Seeds(list.parse::<Seeds>().unwrap()), DType::F32, &Device::Cpu);
     source.batch(generator, 0..seeds.len()).unwrap()
 }
 

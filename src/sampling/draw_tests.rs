@@ -9,9 +9,7 @@ use crate::candidates::{
 use crate::density::Rule;
 use crate::error::{Error, Result};
 use crate::extract::{ExtractorRequest, LoadedExtractor};
-use crate::generate::{
-    ForwardOptions, Generator, GeneratorInfo, GeneratorRequest, NoiseMode, Variables, initialise,
-};
+use crate::generate::{ForwardOptions, Generator, GeneratorInfo, GeneratorRequest, Variables, initialise};
 use crate::neighbors::IndexKind;
 use crate::progress::Silent;
 use crate::reference::score::{Duplicates, ScoreOptions};
@@ -56,15 +54,7 @@ fn generator(dir: &Path, batches: usize) -> Failing {
 }
 
 fn latents() -> LatentSource {
-    LatentSource {
-        origin: LatentOrigin::Seeds("0-2000".parse().unwrap()),
-        space: None,
-        class: None,
-        truncation: None,
-        noise: NoiseMode::Const,
-        dtype: DType::F32,
-        device: Device::Cpu,
-    }
+    LatentSource::new(LatentOrigin::Seeds("0-2000".parse().unwrap()), DType::F32, &Device::Cpu)
 }
 
 fn source<'a>(generator: &'a dyn Generator, latents: &'a LatentSource) -> GeneratorSource<'a> {

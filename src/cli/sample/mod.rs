@@ -177,8 +177,6 @@ impl Sample {
         let generator = self.candidates.open(terminal.device())?;
         let all_seeds = Seeds::consecutive(0, u64::from(u32::MAX))?;
         let latents = self.candidates.candidate_latents(generator.as_ref(), &all_seeds, terminal.device())?;
-        // Whether the generator takes them is said before anything slow begins.
-        latents.conditions(generator.as_ref())?;
         let batch = self.extractor.embed_options().batch;
         let source = GeneratorSource { generator: generator.as_ref(), latents: &latents, batch };
         let mut record = self.draw_record(weights.as_ref(), source.len());

@@ -116,7 +116,6 @@ impl Sweep {
         let generator = self.candidates.open(terminal.device())?;
         let all_seeds = Seeds::consecutive(0, u64::from(u32::MAX))?;
         let latents = self.candidates.candidate_latents(generator.as_ref(), &all_seeds, terminal.device())?;
-        latents.conditions(generator.as_ref())?;
         let batch = self.extractor.embed_options().batch;
         let source = GeneratorSource { generator: generator.as_ref(), latents: &latents, batch };
         let n = (self.n as usize).min(usize::try_from(source.len()).unwrap_or(usize::MAX));
