@@ -29,13 +29,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (features, paths) = match extractor.as_str() {
         "pixels" => pixels(&set)?,
         name => {
-            let request = ExtractorRequest {
-                name: Some(name.into()),
-                weights: rest.first().map(Into::into),
-                ..ExtractorRequest::default()
-            };
+            let mut request = ExtractorRequest::default();
+            (request.name, request.weights) = (Some(name.into()), rest.first().map(Into::into));
             let extractor = LoadedExtractor::load(&request)?;
-            let found = embed(&set, &extractor, EmbedOptions { batch: 32, strict: true }, &Silent)?;
+            let mut options = EmbedOptions::default();
+            options.strict = true;
+            let found = embed(&set, &extractor, options, &Silent)?;
             (found.features, found.images.into_iter().map(|i| i.path).collect())
         }
     };

@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args().nth(1).ok_or("usage: score_folder IMAGES")?;
     let images = ImageSet::open(folder.as_ref(), &Silent)?;
     let extractor = LoadedExtractor::load(&ExtractorRequest::default())?;
-    let embedded = embed(&images, &extractor, EmbedOptions { batch: 32, strict: false }, &Silent)?;
+    let embedded = embed(&images, &extractor, EmbedOptions::default(), &Silent)?;
     let scored = score_set(&embedded.features.into_shared(), ScoreOptions::default(), &Device::Cpu, &Silent)?;
 
     let density = &scored.scores.pseudo_density;

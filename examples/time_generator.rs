@@ -24,8 +24,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     for seed in 0..=repeats {
         let latents = latents_of_seeds(&generator.info().spaces[0], &[seed], DType::F32, &Device::Cpu)?;
         let keys = [seed.into()];
+        let mut options = ForwardOptions::default();
+        options.keys = Some(&keys);
         let start = Instant::now();
-        generator.generate(&latents, &ForwardOptions { keys: Some(&keys), ..ForwardOptions::default() })?;
+        generator.generate(&latents, &options)?;
         times.push(format!("{:.1}", start.elapsed().as_secs_f64() * 1e3));
     }
     let peak = std::fs::read_to_string("/proc/self/status").ok().and_then(|status| {

@@ -35,7 +35,7 @@
 //! use candle_core::Device;
 //! use ndarray::Array2;
 //! use pseudo_density::{
-//!     DensityBy, PoolOptions, ReferenceDensity, Rule, ScoreOptions, Scorer, Silent, Spacing, choose_from_pool,
+//!     DensityBy, PoolOptions, ReferenceDensity, Rule, ScoreOptions, Scorer, Silent, choose_from_pool,
 //! };
 //!
 //! let features = |n: usize, spread: f32| {
@@ -46,8 +46,7 @@
 //! let dimension = dimension.unwrap_or(4.0);
 //! let density = ReferenceDensity::new(scorer, None, DensityBy::Knn)?;
 //! let rule = Some(Rule::Ratio { b: 0.0, dimension });
-//! let options = PoolOptions { n: 20, rule, spacing: Spacing::default(), replace: false, seed: 0 };
-//! let chosen = choose_from_pool(pool, &vec![None; 120], &density, &options, &Silent)?;
+//! let chosen = choose_from_pool(pool, &vec![None; 120], &density, &PoolOptions::new(20, rule), &Silent)?;
 //! assert_eq!(chosen.copies.iter().sum::<usize>(), 20);
 //! # Ok::<(), pseudo_density::Error>(())
 //! ```
@@ -60,8 +59,8 @@
 //! use candle_core::{DType, Device};
 //! use pseudo_density::{
 //!     DensityBy, DensityScorer, Direction, ExtractorRequest, GeneratorRequest, GeneratorSource, LatentOrigin,
-//!     LatentSource, LoadedExtractor, Models, Norm, Output, ReferenceDensity, RunOptions, ScoreOptions, Scorer,
-//!     SearchOptions, Silent, features_of_candidates, initialise, perturb, perturb_run,
+//!     LatentSource, LoadedExtractor, Models, ReferenceDensity, RunOptions, ScoreOptions, Scorer, Silent,
+//!     features_of_candidates, initialise, perturb,
 //! };
 //!
 //! # let dir = tempfile::tempdir().unwrap();
@@ -81,12 +80,9 @@
 //!
 //! let latents = latents("0,1")?;
 //! let models = Models { generator: generator.as_ref(), latents: &latents, scorer: &scorer, batch: 2 };
-//! let search = SearchOptions { steps: 3, step_size: None, norm: Norm::Linf, random_start: false, seed: 0 };
-//! let options = RunOptions {
-//!     bias: Direction::Higher, epsilons: vec![0.1], density: DensityBy::Knn, search, control: false, grid: 0,
-//! };
-//! let output = Output::create(&dir.path().join("out"), &perturb_run(serde_json::json!({ "seeds": "0,1" })))?;
-//! let report = perturb(&models, &options, 0..2, &output, &Silent)?;
+//! let mut options = RunOptions::new(Direction::Higher);
+//! options.search.steps = 3;
+//! let report = perturb(&dir.path().join("out"), &models, &options, serde_json::json!({ "seeds": "0,1" }), &Silent)?;
 //! let strength = &report.strengths[0];
 //! assert!(strength.mean_density_after >= strength.mean_density_before);
 //! # Ok::<(), pseudo_density::Error>(())
@@ -102,10 +98,8 @@
 //!     let value = |(i, j): (usize, usize)| spread * ((i * 37 + j * 11) as f32).sin();
 //!     EvaluationSet::of_features(name, Array2::from_shape_fn((n, 4), value).into_shared())
 //! };
-//! let options = EvaluationOptions {
-//!     metrics: ["precision", "recall", "fd"].map(String::from).into(),
-//!     ..EvaluationOptions::default()
-//! };
+//! let mut options = EvaluationOptions::default();
+//! options.metrics = ["precision", "recall", "fd"].map(String::from).into();
 //! let evaluation = evaluate(set("real", 200, 1.0), [Ok(set("generated", 100, 0.5))], &options, &Silent)?;
 //! let value = |metric: &str| evaluation.generated[0].estimate(metric).map(|estimate| estimate.value);
 //! assert!(value("precision").is_some_and(|precision| (0.0..=1.0).contains(&precision)));
@@ -180,12 +174,11 @@ pub use images::{
 };
 pub use metrics::{Evaluation, EvaluationOptions, EvaluationSet, SetContent, evaluate};
 pub use neighbors::IndexKind;
-pub use perturb::{Direction, Models, Norm, Output, RunOptions, SearchOptions, perturb_run, run as perturb};
+pub use perturb::{Direction, Models, Norm, RunOptions, SearchOptions, run as perturb};
 pub use progress::{Progress, Silent};
 pub use reference::embed::{EmbedOptions, Embedded, embed};
 pub use reference::score::{Duplicates, ScoreOptions, Scores, SetScores, score_set};
 pub use reference::{DensityBy, IndexOptions, Reference, Scorer, index};
 pub use remedy::Remedy;
-pub use runs::RunIdentity;
 pub use sampling::Spacing;
 pub use sampling::pool::{Chosen, PoolOptions, choose_from_pool};

@@ -1,4 +1,4 @@
-//! Arguments that several subcommands share. Defaults are here and nowhere else.
+//! Arguments that several subcommands share.
 
 use super::hints::hint;
 use super::similar;
@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::extract::{ExtractorRequest, OnnxRequest};
 use crate::images::{Alpha, Fit};
 use crate::neighbors::IndexKind;
-use crate::reference::embed::EmbedOptions;
+use crate::reference::embed::{DEFAULT_BATCH, EmbedOptions};
 use crate::reference::score::{Duplicates, ScoreOptions};
 use crate::runs::ShardRequest;
 use candle_core::Device;
@@ -92,7 +92,7 @@ pub(super) struct ExtractorArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub normalize: Option<bool>,
     /// Images per forward pass; results do not depend on it
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_BATCH, value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
     /// Number format that the network computes in [default: f32, or the reference's]
     #[arg(long, value_name = "f32|bf16", hide_possible_values = true)]

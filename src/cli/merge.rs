@@ -3,10 +3,9 @@
 use super::common::RunArgs;
 use super::eval::{EVAL, merge_eval};
 use super::output;
-use super::perturb::merge_perturb;
 use super::sample::merge_sample;
 use crate::error::{Error, Result};
-use crate::perturb::sharded::PERTURB;
+use crate::perturb::{PERTURB, merge_perturbed};
 use crate::reference::sharded::{EMBED, SCORE, merge_embedded, merge_scores};
 use crate::reference::sharded_index::{self, INDEX, merge_indexed};
 use crate::runs::{Merged, PARTS, RunDir, all_parts, remove_parts};
@@ -59,7 +58,7 @@ impl Merge {
             SCORE => merge_scores(&self.out, &parts)?,
             EVAL => merge_eval(&self.out, &parts, &terminal)?,
             SAMPLE => merge_sample(&self.out, &parts, &terminal)?,
-            PERTURB => merge_perturb(&self.out, &parts)?,
+            PERTURB => merge_perturbed(&self.out, &parts)?.0,
             other => {
                 let reason = format!("holds parts of `pd {other}`, which this version does not merge");
                 return Err(Error::malformed(&self.out, reason, "merge with the version that made them"));

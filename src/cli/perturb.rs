@@ -9,14 +9,15 @@ use crate::density::Preset;
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::generate::Seeds;
-use crate::perturb::sharded::{PerturbRun, merge_perturbed, perturb_shard};
-use crate::perturb::{Direction, Models, Norm, Output, Report, RunOptions, SearchOptions, perturb_run, run};
+use crate::perturb::{
+    Direction, EPSILON, Models, Norm, PerturbRun, Report, RunOptions, SearchOptions, perturb_shard, run,
+};
 use crate::reference::{DensityBy, Reference, Scorer};
-use crate::runs::{Merged, Part, ShardRequest};
+use crate::runs::ShardRequest;
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Latents moved by gradient steps, so that their images become more or less typical
 #[derive(Args)]
@@ -52,7 +53,7 @@ pub(super) struct Perturb {
 #[command(next_help_heading = "Search")]
 struct SearchArgs {
     /// Largest distance eps that a latent may move; several values are tried in one run
-    #[arg(long, value_name = "EPS", value_delimiter = ',', default_value = "0.1")]
+    #[arg(long, value_name = "EPS", value_delimiter = ',', default_values_t = [EPSILON])]
     eps: Vec<f64>,
     /// Number T of gradient steps
     #[arg(long, value_name = "T", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
@@ -134,31 +135,17 @@ impl Perturb {
             let part = perturb_shard(&self.output, &models, &of, shard, &terminal)?;
             return shard::report(&self.output, &part, &terminal, self.run.json);
         }
-        let identity = perturb_run(record.clone());
-        let output = Output::create(&self.output, &identity)?;
-        let report = run(&models, &options, 0..count, &output, &terminal)?;
-        let summary = summary(&report, record)?;
-        identity.write_summary(&self.output, &summary)?;
+        let report = run(&self.output, &models, &options, record.clone(), &terminal)?;
         terminal.say(&format!(
             "wrote {} images to {}",
             report.images * options.epsilons.len(),
             self.output.display()
         ));
-        output::print(&if self.run.json { format!("{summary:#}\n") } else { text(&report) })
+        output::print(&match self.run.json {
+            true => format!("{:#}\n", report.summary(record)?),
+            false => text(&report),
+        })
     }
-}
-
-fn summary(report: &Report, record: Value) -> Result<Value> {
-    let mut summary = serde_json::to_value(report).map_err(|e| Error::data(e.to_string(), ""))?;
-    if let (Some(summary), Value::Object(record)) = (summary.as_object_mut(), record) {
-        summary.extend(record);
-    }
-    Ok(summary)
-}
-
-/// Joins the parts in `out` to what one run writes.
-pub(super) fn merge_perturb(out: &Path, parts: &[Part]) -> Result<Merged> {
-    merge_perturbed(out, parts, summary)
 }
 
 impl SearchArgs {

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 /// What a user asks for; everything left out is the architecture's own.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ExtractorRequest {
     /// Name of the architecture, or an ONNX file; the first of [`super::ARCHITECTURES`] if not given.
     pub name: Option<String>,

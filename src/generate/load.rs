@@ -28,6 +28,7 @@ pub enum Network {
 
 /// What a user asks for beside a path.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct GeneratorRequest {
     /// Name of the family, where the file does not say.
     pub arch: Option<String>,
@@ -41,6 +42,13 @@ pub struct GeneratorRequest {
     pub dtype: DType,
     /// Where it is computed.
     pub device: Device,
+}
+
+impl GeneratorRequest {
+    /// A network that computes in `dtype`.
+    pub fn in_type(dtype: DType) -> Self {
+        Self { dtype, ..Self::default() }
+    }
 }
 
 impl Default for GeneratorRequest {

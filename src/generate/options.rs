@@ -131,6 +131,7 @@ pub enum NoiseMode {
 
 /// Everything but latents that an image depends on. The default is an unconditional image in eval mode.
 #[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
 pub struct ForwardOptions<'a> {
     /// One class for each row.
     pub classes: Option<&'a [u32]>,
@@ -145,6 +146,13 @@ pub struct ForwardOptions<'a> {
     pub keys: Option<&'a [u64]>,
     /// How the network is run.
     pub mode: Mode<'a>,
+}
+
+impl<'a> ForwardOptions<'a> {
+    /// Of a network that is run in `mode`.
+    pub fn in_mode(mode: Mode<'a>) -> Self {
+        Self { mode, ..Self::default() }
+    }
 }
 
 #[cfg(test)]

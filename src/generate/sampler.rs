@@ -11,6 +11,7 @@ pub enum Sampler {
 
 /// The wanted sampler of a diffusion model; what is left out takes its default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct SamplerRequest {
     /// DDIM unless given.
     pub sampler: Option<Sampler>,

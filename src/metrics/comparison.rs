@@ -15,6 +15,7 @@ use std::cell::OnceCell;
 
 /// What the metrics depend on besides the features.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Options {
     /// Neighbours that set the radii of precision, recall, realism and rarity.
     pub k: usize,

@@ -1,9 +1,10 @@
 //! What a run found: a row for each image and strength, and what they amount to.
 
 use super::direction::Direction;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::formats::table::{Columns, Table, Values};
 use serde::Serialize;
+use serde_json::Value;
 use std::path::Path;
 
 /// The column of the controls.
@@ -82,6 +83,18 @@ impl Report {
             StrengthReport::new(&of_eps, bias, eps)
         });
         Self { images: rows.len() / count, bias, strengths: strengths.collect() }
+    }
+
+    /// The report with the settings of its run, as `summary.json` has it.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if it cannot be written as JSON.
+    pub(crate) fn summary(&self, settings: Value) -> Result<Value> {
+        let mut summary = serde_json::to_value(self).map_err(|e| Error::data(e.to_string(), ""))?;
+        if let (Some(summary), Value::Object(settings)) = (summary.as_object_mut(), settings) {
+            summary.extend(settings);
+        }
+        Ok(summary)
     }
 }
 

@@ -1,289 +1,138 @@
-//! A whole run: batch after batch, every strength, and what is written of it.
+//! A run, whole or in parts (`--shard I/N`), each of which perturbs some of the latents: a whole run is one part and its merge.
+//! What comes of a latent depends on no other.
 
+use super::batches::perturb_latents;
 use super::direction::Direction;
+use super::finished::{
+    FinishedLatents, LATENTS, SAMPLES, is_image, join_rows, link_files, opposites, original_of,
+};
 use super::grid::{Column, grid};
-use super::output::{LATENTS, ORIGINALS, Output, SAMPLES};
-use super::report::{Report, SampleRow, table};
-use super::search::{Candidate, Candidates, InitialState, Search, SearchOptions};
-use crate::candidates::{DensityScorer, LatentBatch, LatentSource};
+use super::options::{Models, RunOptions};
+use super::report::{Report, SampleRow, read_rows};
 use crate::error::{Error, Result};
-use crate::formats::npy::write_npy;
-use crate::formats::table::write_table;
-use crate::generate::{ForwardOptions, Generator};
-use crate::images::RgbImage;
-use crate::progress::{Progress, check_stop};
-use crate::reference::DensityBy;
-use crate::remedy::Remedy;
-use candle_core::Tensor;
-use ndarray::{ArrayD, IxDyn};
+use crate::images::{Alpha, RgbImage, decode, write_png_bytes};
+use crate::progress::Progress;
+use crate::runs::{
+    self, Merged, Part, Partial, Record, Run, RunDir, RunIdentity, Shard, check_whole, files_of, options_of,
+    remove_parts,
+};
 use serde::{Deserialize, Serialize};
-use std::ops::Range;
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
 
-/// What a run is asked for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RunOptions {
-    /// Which way.
-    pub bias: Direction,
-    /// Strengths, each above 0.
-    pub epsilons: Vec<f64>,
-    /// What is followed.
-    pub density: DensityBy,
-    /// How.
-    pub search: SearchOptions,
-    /// Whether a random direction of the same size is measured beside it.
-    pub control: bool,
-    /// Samples shown in `grid.png`; 0 for no grid.
-    pub grid: usize,
+/// The subcommand.
+pub(crate) const PERTURB: &str = "perturb";
+/// A picture of some samples in both directions.
+const GRID: &str = "grid.png";
+
+/// What identifies a run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PerturbRun {
+    /// What its directory says of it.
+    pub record: Value,
+    /// How latents are moved.
+    pub options: RunOptions,
+    /// Latents in all.
+    pub latents: usize,
 }
 
-/// Everything that a run computes with.
-pub struct Models<'a> {
-    /// Makes the images.
-    pub generator: &'a dyn Generator,
-    /// The latents that can be perturbed.
-    pub latents: &'a LatentSource,
-    /// Scores the images; its density is the one that is followed.
-    pub scorer: &'a DensityScorer,
-    /// Latents that are worked on together.
-    pub batch: usize,
+fn identity(record: Value) -> RunIdentity {
+    RunIdentity::new(PERTURB, Record::Options, record)
 }
 
-impl Models<'_> {
-    fn batches(&self, range: Range<usize>) -> impl Iterator<Item = Result<LatentBatch>> {
-        self.latents.batches(self.generator, range, self.batch)
-    }
-}
-
-/// Perturbs the latents of a range, and writes images, `samples.csv`, `latents.npy` and `grid.png` to `output`.
-/// Rows are in the order of the latents, the strengths of each next to each other. How the latents are cut into batches changes
-/// no result.
+/// Perturbs all latents of `models`, and writes images, `samples.csv`, `latents.npy`, `grid.png` and `summary.json` to `out`; a run
+/// that was interrupted there goes on. `settings` tell the run from others, beside `options`. Rows are in the order of the latents,
+/// the strengths of each next to each other.
 ///
 /// # Errors
-/// [`Error::Usage`] if strengths or steps make no sense, or the density that is followed is not the one of `models`; what [`Search`]
-/// and writing return; [`Error::Interrupted`].
+/// [`Error::Usage`] if strengths or steps make no sense, the density that is followed is not the one of `models`, or `out` holds
+/// another run; what the networks and writing return; [`Error::Interrupted`].
 pub fn run(
+    out: &Path,
     models: &Models,
     options: &RunOptions,
-    range: Range<usize>,
-    output: &Output,
+    settings: Value,
     progress: &dyn Progress,
 ) -> Result<Report> {
-    let end = range.end;
-    run_and_show(models, options, (range, end..end), output, progress)
+    let latents = usize::try_from(models.latents.len()).map_err(|e| Error::usage(e.to_string(), ""))?;
+    let run = PerturbRun { record: settings, options: options.clone(), latents };
+    run.options.check()?;
+    let _directory = RunDir::begin_or_continue(out, &identity(run.record.clone()))?;
+    let part = perturb_shard(out, models, &run, Shard::WHOLE, progress)?;
+    Ok(merge_perturbed(out, &[part])?.1)
 }
 
-/// As [`run()`]; the latents of `shown` only go into the sheet.
-pub(super) fn run_and_show(
+/// One shard of the latents, as a part of `out`. Latents that an earlier attempt finished are not perturbed again.
+///
+/// # Errors
+/// As [`run()`] and [`runs::finished_or`].
+pub(crate) fn perturb_shard(
+    out: &Path,
     models: &Models,
-    options: &RunOptions,
-    (range, shown): (Range<usize>, Range<usize>),
-    output: &Output,
+    of: &PerturbRun,
+    shard: Shard,
     progress: &dyn Progress,
-) -> Result<Report> {
-    options.check()?;
-    if models.scorer.density.by() != options.density {
-        return Err(Error::usage("the density to follow is not the one that scores", ""));
-    }
-    let search = Search {
-        generator: models.generator,
-        extractor: &models.scorer.extractor,
-        density: &models.scorer.density,
-        conditions: models.latents.conditions(models.generator)?,
-        options: options.search,
-    };
-    let steps = range.len() * options.epsilons.len() * options.search.steps;
-    progress.start("perturbing", steps as u64, "steps");
-    let mut run = Run {
-        models,
-        options,
-        search,
-        output,
-        progress,
-        rows: Vec::new(),
-        latents: Vec::new(),
-        columns: Vec::new(),
-    };
-    for batch in models.batches(range) {
-        run.batch(&batch?, true)?;
-    }
-    for batch in models.batches(shown) {
-        run.batch(&batch?, false)?;
-    }
-    progress.finish();
-    run.finish()
+) -> Result<Part> {
+    let run = Run::new(PERTURB, of)?;
+    let own = shard.range(of.latents);
+    runs::finished_or(out, shard, &run, || {
+        let partial = Partial::open(runs::chunks_of(out, shard, &run), &run)?;
+        let gray = models.generator.info().image_shape.channels == 1;
+        let finished = FinishedLatents::new(partial, &of.options.epsilons, gray)?;
+        perturb_latents(models, &of.options, own.clone(), &finished, progress)?;
+        let part = runs::publish(out, shard, &run, own.clone(), |dir| {
+            finished.assemble(own.clone(), dir)?;
+            Ok((own.len() * of.options.epsilons.len(), 0))
+        })?;
+        finished.remove()?;
+        Ok(part)
+    })
 }
 
-impl RunOptions {
-    /// Whether strengths and steps make sense.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] saying which does not.
-    pub fn check(&self) -> Result<()> {
-        let positive = |value: f64| value > 0.0 && value.is_finite();
-        if self.epsilons.is_empty() || !self.epsilons.iter().copied().all(positive) {
-            return Err(Error::usage("a strength is not a number above 0", Remedy::PublishedPerturbation));
-        }
-        let mut sorted = self.epsilons.clone();
-        sorted.sort_by(f64::total_cmp);
-        if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err(Error::usage("a strength is asked for twice", Remedy::PublishedPerturbation));
-        }
-        if self.search.step_size.is_some_and(|size| !positive(size)) || self.search.steps == 0 {
-            return Err(Error::usage("steps and their size must be above 0", Remedy::PublishedPerturbation));
-        }
-        Ok(())
+/// Joins parts to the files of a run.
+///
+/// # Errors
+/// [`Error::Malformed`] if a file is not the one that its part was made with.
+pub(crate) fn merge_perturbed(out: &Path, parts: &[Part]) -> Result<(Merged, Report)> {
+    let PerturbRun { record, options, latents } = options_of(parts)?;
+    let merged = check_whole(out, parts, latents)?;
+    let identity = identity(record.clone());
+    identity.write_options(out)?;
+    for part in parts {
+        let images: Vec<String> = part.record.files.keys().filter(|name| is_image(name)).cloned().collect();
+        link_files(&images, &|name| part.dir.join(name), out)?;
     }
+    join_rows(&files_of(parts, SAMPLES), &files_of(parts, LATENTS), out)?;
+    let rows = read_rows(&out.join(SAMPLES))?;
+    if let Some(sheet) = grid(&columns(out, parts, &rows, &options)?) {
+        write_png_bytes(&out.join(GRID), &sheet.pixels, (sheet.width, sheet.height), 3)?;
+    }
+    let report = Report::new(&rows, options.bias, &options.epsilons);
+    identity.write_summary(out, &report.summary(record)?)?;
+    remove_parts(out)?;
+    Ok((Merged { rows: latents, ..merged }, report))
 }
 
-struct Run<'a> {
-    models: &'a Models<'a>,
-    options: &'a RunOptions,
-    search: Search<'a>,
-    output: &'a Output,
-    progress: &'a dyn Progress,
-    rows: Vec<SampleRow>,
-    latents: Vec<f32>,
-    columns: Vec<Column>,
-}
-
-/// Densities of images, by both definitions.
-struct Densities {
-    knn: Vec<f64>,
-    predictor: Vec<f64>,
-}
-
-impl Run<'_> {
-    /// Perturbs a batch, and writes it down where it `counts`.
-    fn batch(&mut self, batch: &LatentBatch, counts: bool) -> Result<()> {
-        let initial = self.search.initial_state(batch)?;
-        let originals = &initial.unperturbed.candidates;
-        let before = self.densities(&initial.unperturbed)?;
-        if counts {
-            for (name, original) in batch.names.iter().zip(originals) {
-                self.write(ORIGINALS, name, &original.image)?;
-            }
-        }
-        let mut rows: Vec<Vec<SampleRow>> = vec![Vec::new(); batch.len()];
-        let mut moved: Vec<Vec<Candidate>> = vec![Vec::new(); batch.len()];
-        let mut latents = Vec::new();
-        for &eps in &self.options.epsilons {
-            let best = self.perturb(batch, &initial, self.options.bias, eps, batch.len() as u64)?;
-            let after = self.densities(&best)?;
-            let control = match self.options.control {
-                true => Some(self.knn(&self.search.control(batch, &initial, eps)?)?),
-                false => None,
-            };
-            latents.push(best.latents);
-            for (i, found) in best.candidates.into_iter().enumerate() {
-                let difference = &found.feature.mapv(f64::from) - &originals[i].feature.mapv(f64::from);
-                let file = match counts {
-                    true => self.write(&format!("eps-{eps}"), &batch.names[i], &found.image)?,
-                    false => String::new(),
-                };
-                rows[i].push(SampleRow {
-                    file,
-                    seed: batch.seeds[i],
-                    eps,
-                    density_before: before.knn[i],
-                    density_after: after.knn[i],
-                    predictor_before: before.predictor[i],
-                    predictor_after: after.predictor[i],
-                    feature_distance: difference.dot(&difference).sqrt(),
-                    improved: self.options.bias.improves(originals[i].value, found.value),
-                    control_density: control.as_ref().map(|control| control[i]),
-                });
-                moved[i].push(found);
-            }
-        }
-        self.show(batch, &initial, &before, &rows, &moved)?;
-        if counts {
-            // The strengths of one latent lie next to each other.
-            self.latents.extend(Tensor::stack(&latents, 1)?.flatten_all()?.to_vec1::<f32>()?);
-            self.rows.extend(rows.into_iter().flatten());
-        }
-        Ok(())
-    }
-
-    /// Adds columns to the grid while there is room: the strongest perturbation, and the opposite one, made for this.
-    fn show(
-        &mut self,
-        batch: &LatentBatch,
-        initial: &InitialState,
-        before: &Densities,
-        rows: &[Vec<SampleRow>],
-        moved: &[Vec<Candidate>],
-    ) -> Result<()> {
-        let room = self.options.grid.saturating_sub(self.columns.len()).min(batch.len());
-        let epsilons = &self.options.epsilons;
-        let strongest = (0..epsilons.len()).max_by(|&a, &b| epsilons[a].total_cmp(&epsilons[b]));
-        let (Some(strongest), 1..) = (strongest, room) else { return Ok(()) };
-        let (batch, initial) = (batch.first(room)?, initial.first(room)?);
-        let bias = self.options.bias;
-        let opposite = self.perturb(&batch, &initial, bias.opposite(), epsilons[strongest], 0)?;
-        let densities = self.knn(&opposite)?;
-        for (i, opposite) in opposite.candidates.into_iter().enumerate() {
-            let asked = (moved[i][strongest].image.clone(), rows[i][strongest].density_after);
-            let original = (initial.unperturbed.candidates[i].image.clone(), before.knn[i]);
-            let opposite = (opposite.image, densities[i]);
-            self.columns.push(match bias {
-                Direction::Higher => [opposite, original, asked],
-                Direction::Lower => [asked, original, opposite],
-            });
-        }
-        Ok(())
-    }
-
-    fn perturb(
-        &self,
-        batch: &LatentBatch,
-        initial: &InitialState,
-        bias: Direction,
-        eps: f64,
-        counted: u64,
-    ) -> Result<Candidates> {
-        self.search.perturb(batch, initial, bias, eps, &|| {
-            self.progress.advance(counted);
-            check_stop(self.progress, || {
-                "only finished images are written; the same command begins again".into()
-            })
+/// The columns of the sheet: each of the first latents as it was, perturbed by the largest strength, and perturbed the other way.
+fn columns(out: &Path, parts: &[Part], rows: &[SampleRow], options: &RunOptions) -> Result<Vec<Column>> {
+    let opposites = parts.iter().map(|part| opposites(&part.dir)).collect::<Result<Vec<_>>>()?;
+    let of_latents = rows.chunks_exact(options.epsilons.len().max(1));
+    let column = |(of_latent, (opposite, density)): (&[SampleRow], (_, f64))| {
+        let row = &of_latent[options.strongest()];
+        let asked = (image(&out.join(&row.file))?, row.density_after);
+        let original = (image(&out.join(original_of(&row.file)))?, row.density_before);
+        let opposite: (RgbImage, f64) = (image(opposite)?, density);
+        Ok(match options.bias {
+            Direction::Higher => [opposite, original, asked],
+            Direction::Lower => [asked, original, opposite],
         })
-    }
+    };
+    let shown = opposites.iter().flatten().map(|(path, density)| (path.as_path(), *density));
+    of_latents.zip(shown).map(column).collect()
+}
 
-    fn write(&self, folder: &str, name: &str, image: &RgbImage) -> Result<String> {
-        let gray = self.models.generator.info().image_shape.channels == 1;
-        self.output.write_image(folder, name, image, gray)
-    }
-
-    fn densities(&self, found: &Candidates) -> Result<Densities> {
-        let density = &self.models.scorer.density;
-        let predictor = match self.options.density {
-            DensityBy::Predictor => Some(found.values()),
-            DensityBy::Knn => density.predicted(found.features().view())?,
-        };
-        let predictor = predictor.unwrap_or_else(|| vec![f64::NAN; found.candidates.len()]);
-        Ok(Densities { knn: self.knn(found)?, predictor })
-    }
-
-    /// Pseudo densities by nearest neighbours: searched for only where the search followed others.
-    fn knn(&self, found: &Candidates) -> Result<Vec<f64>> {
-        match self.options.density {
-            DensityBy::Knn => Ok(found.values()),
-            DensityBy::Predictor => self.models.scorer.density.pseudo_densities(found.features().view()),
-        }
-    }
-
-    fn finish(self) -> Result<Report> {
-        let Self { models, options, output, rows, latents, columns, search, .. } = self;
-        write_table(output.path(SAMPLES), &table(&rows)?)?;
-        let ForwardOptions { space, .. } = search.conditions;
-        let space = models.generator.info().space(space)?;
-        let shape: Vec<usize> = [rows.len()].into_iter().chain(space.shape.iter().copied()).collect();
-        let latents = ArrayD::from_shape_vec(IxDyn(&shape), latents)
-            .map_err(|e| Error::data(format!("latents cannot be written: {e}"), ""))?;
-        write_npy(output.path(LATENTS), &latents)?;
-        if let Some(grid) = grid(&columns) {
-            output.write_grid(&grid)?;
-        }
-        Ok(Report::new(&rows, options.bias, &options.epsilons))
-    }
+fn image(path: &Path) -> Result<RgbImage> {
+    let bytes = fs::read(path).map_err(Error::io("read", path))?;
+    decode(&bytes, Alpha::default()).map_err(|reason| Error::malformed(path, reason, ""))
 }

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 /// How a search goes; strength (epsilon) and direction are given with each.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct SearchOptions {
     /// T, at least 1.
     pub steps: usize,

@@ -19,11 +19,21 @@ use std::path::Path;
 
 /// How images are embedded; none of it changes a feature.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct EmbedOptions {
     /// Images per forward pass.
     pub batch: usize,
     /// Stop at the first input that cannot be used.
     pub strict: bool,
+}
+
+/// Images per forward pass where nothing else is asked for.
+pub(crate) const DEFAULT_BATCH: u16 = 32;
+
+impl Default for EmbedOptions {
+    fn default() -> Self {
+        Self { batch: DEFAULT_BATCH.into(), strict: false }
+    }
 }
 
 /// What is known of an image besides its features.

@@ -21,6 +21,7 @@ const TABLE_ROWS: usize = 1 << 14;
 
 /// What `pd index` is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct IndexOptions {
     /// How densities are computed.
     pub score: ScoreOptions,

@@ -21,6 +21,7 @@ pub enum Duplicates {
 
 /// How densities are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ScoreOptions {
     /// Neighbours.
     pub k: usize,

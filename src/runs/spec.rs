@@ -20,6 +20,9 @@ pub struct Shard {
 }
 
 impl Shard {
+    /// All of the work.
+    pub const WHOLE: Self = Self { index: 0, count: 1 };
+
     /// # Errors
     /// [`Error::Usage`] unless `index` is below `count`.
     pub fn new(index: usize, count: usize) -> Result<Self> {

@@ -14,6 +14,7 @@ use ndarray::ArcArray2;
 
 /// What is chosen.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct PoolOptions {
     /// Images wanted.
     pub n: usize,
@@ -25,6 +26,13 @@ pub struct PoolOptions {
     pub replace: bool,
     /// Key of the order of the draws.
     pub seed: u64,
+}
+
+impl PoolOptions {
+    /// `n` images, of which none is chosen twice, by the weights of `rule`.
+    pub fn new(n: usize, rule: Option<Rule>) -> Self {
+        Self { n, rule, spacing: Spacing::default(), replace: false, seed: 0 }
+    }
 }
 
 /// The pool with what became of each image.

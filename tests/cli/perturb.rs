@@ -255,3 +255,28 @@ fn a_directory_of_another_run_is_not_written_over() {
     assert_eq!(content(&dir.path().join("out")), before);
     run(&["--bias", "fidelity", "--batch", "7"]).success();
 }
+
+#[test]
+fn a_run_that_is_killed_goes_on_behind_its_finished_latents_to_the_same_bytes() {
+    let dir = TempDir::new().unwrap();
+    let args =
+        ["--bias", "diversity", "--seeds", "0-9", "--steps", "4", "--grid", "3", "--batch", "1", "--control"];
+    perturb(&dir, DCGAN, "whole", &args).assert().success();
+    let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("pd"));
+    child.current_dir(dir.path()).env("PD_CACHE", dir.path().join("cache"));
+    child.args(["perturb", "-o", "killed", "--reference"]).arg(reference());
+    child.arg("--generator").arg(generator_fixture(DCGAN)).args(args).stderr(std::process::Stdio::null());
+    let mut child = child.stdout(std::process::Stdio::null()).spawn().unwrap();
+    let parts = dir.path().join("killed/parts");
+    let finished = |name: &str| {
+        let chunks = fs::read_dir(&parts).into_iter().flatten().flatten().map(|entry| entry.path());
+        chunks.filter(|path| path.join(name).is_file()).count() > 0
+    };
+    while !finished("chunk-000004.json") && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    perturb(&dir, DCGAN, "killed", &args).assert().success();
+    assert_eq!(content(&dir.path().join("killed")), content(&dir.path().join("whole")));
+}

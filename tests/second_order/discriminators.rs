@@ -16,7 +16,7 @@ fn images(dims: &[usize], dtype: DType) -> Tensor {
 /// R1 without its factor: the sum of squares of the gradient of the logits with respect to the images.
 fn penalty(d: &dyn Discriminator, images: &Tensor) -> Tensor {
     let images = candle_core::Var::from_tensor(images).unwrap();
-    let conditions = ForwardOptions { mode: Mode::train().second_order(), ..ForwardOptions::default() };
+    let conditions = ForwardOptions::in_mode(Mode::train().second_order());
     let logits = d.logits(&images, &conditions).unwrap();
     let grads = logits.sum_all().unwrap().backward().unwrap();
     grads.get(&images).unwrap().sqr().unwrap().sum_all().unwrap()
@@ -56,7 +56,7 @@ fn check(make: impl Fn(DType) -> Box<dyn Discriminator>, parameters: &[&str]) {
 fn the_gradient_of_r1_is_right_to_second_order_in_both_precisions() {
     keep_graphs();
     let weights = generator_fixture("dcgan/weights_d.safetensors");
-    let request = |dtype| GeneratorRequest { dtype, ..GeneratorRequest::default() };
+    let request = |dtype| GeneratorRequest::in_type(dtype);
     check(
         |dtype| load_discriminator(&weights, &request(dtype)).unwrap(),
         &["main.0.weight", "main.3.weight", "main.5.weight", "main.8.weight"],

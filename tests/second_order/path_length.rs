@@ -25,11 +25,11 @@ fn the_gradient_of_the_penalty_is_its_slope_in_both_networks() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("config.json");
     std::fs::write(&path, CONFIG).unwrap();
-    let request = GeneratorRequest { dtype: DType::F64, ..GeneratorRequest::default() };
+    let request = GeneratorRequest::in_type(DType::F64);
     let generator = initialise(&path, 1, &request).unwrap();
     check_layers(generator.as_ref(), "path-length regularisation", Remedy::None).unwrap();
     let paths = Paths { latents: values(&[3, 6], 1), noise: values(&[3, 1, 8, 8], 2) };
-    let conditions = ForwardOptions { mode: Mode::train().second_order(), ..ForwardOptions::default() };
+    let conditions = ForwardOptions::in_mode(Mode::train().second_order());
     let config = PathLengthConfig { weight: 2.0, interval: 4 };
     // Each time from a running mean of 0.
     let penalty = |generator: &dyn Generator| {

@@ -14,7 +14,7 @@ fn r1_of_a_linear_discriminator_is_the_norm_of_its_weights() {
     let config = directory.path().join("config.json");
     let text = r#"{"family": "mlp-gan", "discriminator": {"widths": [16, 1], "image": [1, 4, 4]}}"#;
     std::fs::write(&config, text).unwrap();
-    let request = GeneratorRequest { dtype: DType::F64, ..GeneratorRequest::default() };
+    let request = GeneratorRequest::in_type(DType::F64);
     let d = initialise_discriminator(&config, 3, &request).unwrap();
     let images = Tensor::arange(0f64, 80.0, &Device::Cpu).unwrap().reshape((5, 1, 4, 4)).unwrap();
     let penalty = r1_penalty(d.as_ref(), &images, &ForwardOptions::default(), GAMMA).unwrap();
@@ -26,7 +26,6 @@ fn r1_of_a_linear_discriminator_is_the_norm_of_its_weights() {
     for (gradient, w) in numbers(gradients.get(w).unwrap()).iter().zip(numbers(w)) {
         assert!((gradient - GAMMA * w).abs() < 1e-12);
     }
-    let logits =
-        d.logits(&images, &ForwardOptions { mode: Mode::train(), ..ForwardOptions::default() }).unwrap();
+    let logits = d.logits(&images, &ForwardOptions::in_mode(Mode::train())).unwrap();
     assert_eq!(logits.dims(), [5]);
 }

@@ -38,15 +38,12 @@ fn r1_and_its_gradients_agree_in_both_precisions() {
         let classes: Option<Vec<u32>> =
             conditional.then(|| expected(&io, "c").argmax(1).unwrap().to_vec1().unwrap());
         for dtype in [DType::F32, DType::F64] {
-            let request = GeneratorRequest { dtype, ..GeneratorRequest::default() };
+            let request = GeneratorRequest::in_type(dtype);
             let d = load_discriminator(fixture.join("snapshot.pkl"), &request).unwrap();
             let images = expected(&io, "d_images").to_dtype(dtype).unwrap();
             let var = Var::from_tensor(&images).unwrap();
-            let conditions = ForwardOptions {
-                classes: classes.as_deref(),
-                mode: Mode::train().second_order(),
-                ..ForwardOptions::default()
-            };
+            let mut conditions = ForwardOptions::in_mode(Mode::train().second_order());
+            conditions.classes = classes.as_deref();
             let logits = d.logits(&var, &conditions).unwrap();
             let grads = logits.sum_all().unwrap().backward().unwrap();
             let gradient = grads.get(&var).unwrap();

@@ -162,7 +162,7 @@ fn with_config<T>(config: &str, dtype: DType, make: impl FnOnce(&Path, &Generato
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("config.json");
     std::fs::write(&path, config).unwrap();
-    make(&path, &GeneratorRequest { dtype, ..GeneratorRequest::default() })
+    make(&path, &GeneratorRequest::in_type(dtype))
 }
 
 /// With batch norms in both networks.

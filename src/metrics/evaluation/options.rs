@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// What an evaluation computes.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct EvaluationOptions {
     /// Names of metrics; empty for all that are computed by default and that the sets allow. `fid` is another name of `fd`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
