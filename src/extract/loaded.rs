@@ -5,7 +5,8 @@ use super::onnx::{self, ONNX, OnnxFile, OnnxPorts, OnnxRequest, is_onnx};
 use super::{Architecture, Extractor, FileParameters, Parameters, architecture, weights};
 use crate::device::Precision;
 use crate::error::{Error, Result};
-use crate::formats::digest::{sha256, sha256_of_file};
+use super::weights::Found;
+use crate::formats::digest::sha256;
 use crate::images::{Alpha, Fit, Prepared, Preprocessing};
 use crate::remedy::Remedy;
 use candle_core::{DType, Device, Tensor};
@@ -119,8 +120,7 @@ impl LoadedExtractor {
                 Self::build(architecture, &parameters, sha256(bytes), request)
             }
             (explicit, _) => {
-                let path = weights::resolve(name, explicit.as_deref())?;
-                let digest = sha256_of_file(&path)?;
+                let Found { path, sha256: digest } = weights::resolve(name, explicit.as_deref())?;
                 let parameters = FileParameters::read(name, &path)?;
                 let loaded = Self::build(architecture, &parameters, digest.clone(), request)?;
                 if explicit.is_some() {

