@@ -1,6 +1,7 @@
 //! SHA-256 of files.
 
 use crate::error::{Error, Result};
+use crate::formats::regular::open_regular;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::Read;
@@ -15,7 +16,7 @@ const CHUNK_BYTES: usize = 1 << 18;
 /// [`Error::Io`] if the file cannot be read.
 pub(crate) fn sha256_of_file(path: impl AsRef<Path>) -> Result<String> {
     let path = path.as_ref();
-    let mut file = File::open(path).map_err(Error::io("open", path))?;
+    let mut file = open_regular(path)?;
     let mut hasher = Sha256::new();
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {

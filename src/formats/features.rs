@@ -5,6 +5,7 @@ use super::element::expansion_limit;
 use super::npy::{into_matrix, read_array, read_header, read_npy};
 use super::safetensors::SafetensorsReader;
 use crate::error::{Error, Result};
+use crate::formats::regular::open_regular;
 use crate::remedy::Remedy;
 use ndarray::{Array2, Axis, concatenate};
 use std::fs::File;
@@ -107,7 +108,7 @@ fn npy(path: &Path, key: Option<&str>) -> Result<Array2<f32>> {
 
 fn npz(path: &Path, key: Option<&str>) -> Result<Array2<f32>> {
     let damaged = |e: zip::result::ZipError| Error::malformed(path, format!("damaged .npz file: {e}"), "");
-    let file = File::open(path).map_err(Error::io("open", path))?;
+    let file = open_regular(path)?;
     let limit = expansion_limit(file.metadata().map_err(Error::io("read", path))?.len());
     let mut zip = ZipArchive::new(BufReader::new(file)).map_err(damaged)?;
     let members: Vec<String> = zip
@@ -148,7 +149,7 @@ fn npz_shapes(
 }
 
 fn safetensors(path: &Path, key: Option<&str>) -> Result<Array2<f32>> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
+    let file = open_regular(path)?;
     let mut reader = SafetensorsReader::new(BufReader::new(file), path)?;
     let tensors = reader.tensors();
     match choose(key, tensors.iter().map(|(name, _)| name.as_str())) {

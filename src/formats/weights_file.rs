@@ -1,9 +1,9 @@
 //! Weights files of any format: the content tells which, not the name.
 
+use super::regular::open_regular;
 use super::state_dict::StateDict;
 use super::{archive, safetensors, torch};
 use crate::error::{Error, Result};
-use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
@@ -15,10 +15,7 @@ use std::path::Path;
 /// [`Error::Io`], and [`Error::Malformed`] for anything else than such a file.
 pub fn read_state_dict(path: impl AsRef<Path>) -> Result<StateDict> {
     let path = path.as_ref();
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    if file.metadata().map_err(Error::io("read", path))?.is_dir() {
-        return Err(Error::malformed(path, "is a directory", "name the weights file in it"));
-    }
+    let file = open_regular(path)?;
     let mut source = BufReader::new(file);
     if archive::is_archive(&mut source, path)? {
         let (member, bytes) = archive::read_single_weights(source, path)?;

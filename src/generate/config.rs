@@ -1,6 +1,7 @@
 //! `config.json` of a generator directory, and the checks that its sizes pass before anything is made of them.
 
 use crate::error::{Error, Result};
+use crate::formats::regular::open_regular;
 use crate::remedy::Remedy;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -55,7 +56,7 @@ impl Config {
 /// [`Error::Io`]; [`Error::Malformed`] if it is no JSON object.
 pub(super) fn read_json(path: &Path) -> Result<Value> {
     use std::io::Read;
-    let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
+    let file = open_regular(path)?;
     let mut text = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut text).map_err(Error::io("read", path))?;
     if text.len() as u64 > MAX_BYTES {

@@ -9,6 +9,7 @@ use super::sampler::SamplerRequest;
 use super::traits::{Discriminator, Generator};
 use super::variables::Builder;
 use crate::error::{Error, Result};
+use crate::formats::regular::open_regular;
 use crate::formats::{StateDict, read_state_dict, torch};
 use crate::remedy::Remedy;
 use candle_core::{DType, Device};
@@ -233,7 +234,7 @@ fn open(path: &Path, request: &GeneratorRequest, role: Role) -> Result<Source> {
 fn is_pickled_network(path: &Path) -> Result<bool> {
     /// Enough to tell a legacy checkpoint from it.
     const START: u64 = 16;
-    let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
+    let file = open_regular(path)?;
     let mut start = Vec::new();
     file.take(START).read_to_end(&mut start).map_err(Error::io("read", path))?;
     Ok(torch::is_pickle(&start))

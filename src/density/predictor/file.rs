@@ -3,6 +3,7 @@
 use super::standardize::Standardization;
 use super::{DensityPredictor, layer_name, layer_widths, linear_layers};
 use crate::error::{Error, Result};
+use crate::formats::regular::open_regular;
 use crate::remedy::Remedy;
 use candle_core::{Device, Tensor};
 use safetensors::tensor::TensorView;
@@ -110,7 +111,7 @@ impl DensityPredictor {
     /// # Errors
     /// [`Error::Io`] if the file cannot be read, [`Error::Malformed`] if it holds no predictor for features of this width.
     pub fn load(path: &Path, width: usize) -> Result<DensityPredictor> {
-        let file = File::open(path).map_err(Error::io("open", path))?;
+        let file = open_regular(path)?;
         let mut bytes = Vec::new();
         file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
         if bytes.len() as u64 > MAX_BYTES {

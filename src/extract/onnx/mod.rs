@@ -13,6 +13,7 @@ mod tests;
 
 use super::{Extractor, IMAGENET_MEAN, IMAGENET_STD, squash};
 use crate::error::{Error, Result};
+use crate::formats::regular::open_regular;
 use crate::formats::digest::sha256;
 use crate::images::{Color, Preprocessing};
 use crate::remedy::Remedy;
@@ -130,7 +131,7 @@ pub(super) fn open(path: &Path, request: &OnnxRequest, known: Option<&Preprocess
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
+    let file = open_regular(path)?;
     let mut bytes = Vec::new();
     file.take(MAX_MODEL_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
     if bytes.len() as u64 > MAX_MODEL_BYTES {

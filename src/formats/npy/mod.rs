@@ -15,6 +15,7 @@ pub use write::write_npy;
 
 use super::element::{allocate, element_count};
 use crate::error::{Error, Result};
+use crate::formats::regular::open_regular;
 use ndarray::{Array2, ArrayD, IxDyn, ShapeBuilder};
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -35,7 +36,7 @@ pub fn read_npy(path: impl AsRef<Path>) -> Result<Array2<f32>> {
 /// As [`read_npy`], but for the number of dimensions.
 pub fn read_npy_array(path: impl AsRef<Path>) -> Result<ArrayD<f32>> {
     let path = path.as_ref();
-    let file = File::open(path).map_err(Error::io("open", path))?;
+    let file = open_regular(path)?;
     let length = file.metadata().map_err(Error::io("read", path))?.len();
     read_array(&mut BufReader::new(file), length, path)
 }

@@ -3,6 +3,7 @@
 use super::header::read_header;
 use super::write::{NpyElement, header};
 use crate::error::{Error, Result};
+use crate::formats::regular::open_regular;
 use crate::formats::archive::expect_end;
 use crate::formats::atomic::AtomicFile;
 use crate::formats::element::{element_count, expansion_limit};
@@ -43,7 +44,7 @@ pub(crate) fn write_npz_f64(path: impl AsRef<Path>, arrays: &[(&str, ArrayViewD<
 pub(crate) fn read_npz_f64(path: impl AsRef<Path>, names: &[&str]) -> Result<Option<Vec<ArrayD<f64>>>> {
     let path = path.as_ref();
     let damaged = |e: zip::result::ZipError| Error::malformed(path, format!("damaged .npz file: {e}"), "");
-    let file = File::open(path).map_err(Error::io("open", path))?;
+    let file = open_regular(path)?;
     let limit = expansion_limit(file.metadata().map_err(Error::io("read", path))?.len());
     let mut zip = ZipArchive::new(BufReader::new(file)).map_err(damaged)?;
     let members: Vec<String> = names.iter().map(|name| format!("{name}.npy")).collect();

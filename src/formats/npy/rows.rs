@@ -2,6 +2,7 @@
 
 use super::header::read_header;
 use crate::error::{Error, Result};
+use crate::formats::regular::open_regular;
 use crate::formats::element::{ByteOrder, Element};
 use ndarray::Array2;
 use std::fs::File;
@@ -27,7 +28,7 @@ impl NpyRows {
     /// [`Error::Malformed`] if the file is no such matrix, or cut short; [`Error::Io`].
     pub(crate) fn open(path: impl AsRef<Path>, columns: usize) -> Result<Self> {
         let path = path.as_ref();
-        let mut file = File::open(path).map_err(Error::io("open", path))?;
+        let mut file = open_regular(path)?;
         let length = file.metadata().map_err(Error::io("read", path))?.len();
         let (found, start) = read_header(&mut BufReader::new(&mut file), path)?;
         let rows = match found.shape[..] {

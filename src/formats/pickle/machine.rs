@@ -28,7 +28,8 @@ pub fn parse(bytes: &[u8]) -> Result<(Pickle<'_>, usize), PickleError> {
         let start = machine.input.at();
         let done = machine.step().map_err(|e| PickleError { offset: start, ..e })?;
         if let Some(root) = done {
-            return Ok((Pickle { values: machine.values, root }, machine.input.at()));
+            let length = machine.input.at();
+            return Ok((Pickle::new(machine.values, root, length), length));
         }
     }
     Err(machine.input.error(format!("has more than {MAX_STEPS} opcodes")))

@@ -1,6 +1,7 @@
 //! The values of a pickle.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 /// A value of a [`Pickle`], by its place in the table. Values may be shared and may contain themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,14 +52,41 @@ pub struct Object {
     pub pairs: Vec<(Ref, Ref)>,
 }
 
-/// A pickle that has been read: a flat table, so that neither depth nor sharing costs anything.
+/// Values that may be looked at in a pickle of no length. The largest checkpoints take some millions.
+const FREE_WORK: u64 = 1 << 26;
+/// Values that may be looked at besides, for each byte of the pickle.
+const WORK_PER_BYTE: u64 = 4;
+
+/// A pickle that has been read: a flat table, so that depth costs nothing.
+///
+/// As values may be shared, a few kilobytes can describe more of them than there is time to look at. What looks at many spends from a
+/// budget; once that is gone nothing more is found, and [`Pickle::is_exhausted`] says so.
 #[derive(Debug)]
 pub struct Pickle<'a> {
-    pub(super) values: Vec<Value<'a>>,
-    pub(super) root: Ref,
+    values: Vec<Value<'a>>,
+    root: Ref,
+    work_left: Cell<u64>,
 }
 
 impl<'a> Pickle<'a> {
+    /// What a pickle of this many bytes holds.
+    pub(super) fn new(values: Vec<Value<'a>>, root: Ref, bytes: usize) -> Self {
+        let work = FREE_WORK.saturating_add(WORK_PER_BYTE.saturating_mul(bytes as u64));
+        Self { values, root, work_left: Cell::new(work) }
+    }
+
+    /// Whether so much was looked at that the rest was not: whatever was found is not to be relied upon.
+    pub fn is_exhausted(&self) -> bool {
+        self.work_left.get() == 0
+    }
+
+    /// Accounts for looking at `count` values or bytes; `None` if there is no budget for it.
+    pub fn spend(&self, count: usize) -> Option<()> {
+        let left = self.work_left.get().saturating_sub(count as u64);
+        self.work_left.set(left);
+        (left > 0).then_some(())
+    }
+
     /// The value that was pickled.
     pub fn root(&self) -> Ref {
         self.root
@@ -90,7 +118,9 @@ impl<'a> Pickle<'a> {
             Value::Object(object) if self.class(object.class) == Some(("_codecs", "encode")) => {
                 let &[text, encoding] = self.sequence(object.args)? else { return None };
                 let ("latin1" | "latin-1") = self.str(encoding)? else { return None };
-                self.str(text)?.chars().map(|c| u8::try_from(c).ok()).collect()
+                let text = self.str(text)?;
+                self.spend(text.len())?;
+                text.chars().map(|c| u8::try_from(c).ok()).collect()
             }
             _ => None,
         }
@@ -152,7 +182,9 @@ impl<'a> Pickle<'a> {
 
     /// The value under a text key of a dict or dict-like object.
     pub fn lookup(&self, r: Ref, key: &str) -> Option<Ref> {
-        self.pairs(r)?.iter().rev().find(|(k, _)| self.str(*k) == Some(key)).map(|(_, value)| *value)
+        let pairs = self.pairs(r)?;
+        self.spend(pairs.len())?;
+        pairs.iter().rev().find(|(k, _)| self.str(*k) == Some(key)).map(|(_, value)| *value)
     }
 
     /// What a value is, in a few words for a message: `an object of class posix.system`, `a list`.

@@ -9,6 +9,7 @@
 //! Names lose the first part that wrappers put in front, if all tensors share it: `module.` (`DataParallel`),
 //! `model.` (Lightning and others), `_orig_mod.` (`torch.compile`), as often as that is so.
 
+use super::storage::Storages;
 use super::tensor::{NoTensor, TensorView, tensor_view};
 use crate::error::{Error, Result};
 use crate::formats::pickle::{Pickle, Ref, Value};
@@ -45,24 +46,50 @@ pub(super) const MAX_DEPTH: usize = 32;
 /// Most dicts that are looked into, and most modules.
 pub(super) const MAX_VISITED: usize = 1 << 16;
 
+/// Most bytes that the names of tensors and modules may take, with what belongs to each: both may be shared in the file.
+const MAX_NAME_BYTES: usize = 1 << 26;
+
+/// Bytes that are kept for a tensor besides its name, about.
+const TENSOR_BYTES: usize = 128;
+
 /// The tensors of the state dict in a checkpoint, by name, in order.
 pub(super) fn state_dict(pickle: &Pickle, path: &Path) -> Result<Vec<(String, TensorView)>> {
-    let mut tensors = Search::new(pickle, path).within(pickle.root(), 0)?.ok_or_else(|| {
+    let found = Search::new(pickle, path).within(pickle.root(), 0);
+    check_work(pickle, path)?;
+    let mut tensors = found?.ok_or_else(|| {
         let reason = format!("holds {}, and no state dict in it", pickle.describe(pickle.root()));
         Error::malformed(path, reason, "save model.state_dict() with torch.save; nothing in the file was run")
     })?;
-    while let Some(prefix) =
-        WRAPPERS.iter().find(|prefix| tensors.iter().all(|(name, _)| is_wrapped(name, prefix)))
-    {
-        for (name, _) in &mut tensors {
-            name.drain(..prefix.len());
-        }
+    let cut = wrapped(&tensors);
+    for (name, _) in &mut tensors {
+        name.drain(..cut);
     }
     Ok(tensors)
 }
 
-fn is_wrapped(name: &str, prefix: &str) -> bool {
-    name.len() > prefix.len() && name.starts_with(prefix)
+/// Whether all that was looked for in a pickle could be looked at.
+///
+/// # Errors
+/// [`Error::Malformed`] if not.
+pub(super) fn check_work(pickle: &Pickle, path: &Path) -> Result<()> {
+    match pickle.is_exhausted() {
+        true => Err(Error::malformed(path, "repeats its values so often that reading it would take hours", "")),
+        false => Ok(()),
+    }
+}
+
+/// Bytes of the prefixes that wrappers have put in front of every name.
+fn wrapped(tensors: &[(String, TensorView)]) -> usize {
+    let mut cut = 0;
+    let is_wrapped = |name: &str, cut: usize, prefix: &str| {
+        name.get(cut..).is_some_and(|rest| rest.len() > prefix.len() && rest.starts_with(prefix))
+    };
+    while let Some(prefix) =
+        WRAPPERS.iter().find(|prefix| tensors.iter().all(|(name, _)| is_wrapped(name, cut, prefix)))
+    {
+        cut += prefix.len();
+    }
+    cut
 }
 
 /// The state of a pickled module: of an object, or in the dict of a persistent one (see [`super::modules`]).
@@ -83,18 +110,30 @@ pub(super) struct Search<'p> {
     path: &'p Path,
     /// Dicts already looked into: values may be shared without bound.
     seen: HashSet<Ref>,
+    storages: Storages<'p>,
+    /// Bytes of names that may still be made.
+    left: usize,
 }
 
 type Tensors = Vec<(String, TensorView)>;
 
 impl<'p> Search<'p> {
     pub(super) fn new(pickle: &'p Pickle<'p>, path: &'p Path) -> Self {
-        Self { pickle, path, seen: HashSet::new() }
+        Self { pickle, path, seen: HashSet::new(), storages: Storages::of(pickle), left: MAX_NAME_BYTES }
     }
 
     fn malformed(&self, reason: String) -> Error {
         let hint = "save model.state_dict() with torch.save; nothing in the file was run";
         Error::malformed(self.path, reason, hint)
+    }
+
+    /// Accounts for a name of so many bytes.
+    fn name(&mut self, bytes: usize) -> Result<()> {
+        self.left = self
+            .left
+            .checked_sub(bytes.saturating_add(TENSOR_BYTES))
+            .ok_or_else(|| self.malformed("has more tensors, or longer names, than any network".into()))?;
+        Ok(())
     }
 
     /// The state dict in `value`; `None` if there is none.
@@ -112,8 +151,8 @@ impl<'p> Search<'p> {
                 None => Ok(None),
             };
         };
-        if pairs.iter().any(|(_, v)| !matches!(tensor_view(self.pickle, *v), Err(NoTensor::Other))) {
-            return self.entries(pairs).map(Some);
+        if pairs.iter().any(|(_, v)| !matches!(tensor_view(&self.storages, *v), Err(NoTensor::Other))) {
+            return self.entries("", pairs).map(Some);
         }
         for name in PREFERRED {
             if let Some(inner) = self.pickle.lookup(value, name)
@@ -140,17 +179,24 @@ impl<'p> Search<'p> {
         Ok(found.map(|(_, tensors)| tensors))
     }
 
-    /// The tensors among the pairs of a state dict.
-    fn entries(&self, pairs: &[(Ref, Ref)]) -> Result<Tensors> {
+    /// The tensors among the pairs of a state dict, `prefix` before their names.
+    fn entries(&mut self, prefix: &str, pairs: &[(Ref, Ref)]) -> Result<Tensors> {
         let mut tensors = Tensors::new();
+        // Without a budget nothing is found, which is seen at the end.
+        if self.pickle.spend(pairs.len()).is_none() {
+            return Ok(tensors);
+        }
         for &(key, value) in pairs {
             let Some(name) = self.pickle.str(key) else {
                 return Err(
                     self.malformed(format!("has {} for the name of a tensor", self.pickle.describe(key)))
                 );
             };
-            match tensor_view(self.pickle, value) {
-                Ok(view) => tensors.push((name.to_owned(), view)),
+            match tensor_view(&self.storages, value) {
+                Ok(view) => {
+                    self.name(prefix.len() + name.len())?;
+                    tensors.push((format!("{prefix}{name}"), view));
+                }
                 Err(NoTensor::Bad(reason)) => return Err(self.malformed(format!("tensor `{name}` {reason}"))),
                 Err(NoTensor::Other) => {
                     if let Value::Object(object) = self.pickle.get(value)
@@ -166,7 +212,7 @@ impl<'p> Search<'p> {
     }
 
     /// The `state_dict()` of a pickled `torch.nn.Module`; `None` if the value is none.
-    pub(super) fn module(&self, value: Ref) -> Result<Option<Tensors>> {
+    pub(super) fn module(&mut self, value: Ref) -> Result<Option<Tensors>> {
         if self.module_parts(value).is_none() {
             return Ok(None);
         }
@@ -182,18 +228,18 @@ impl<'p> Search<'p> {
                 continue;
             };
             for pairs in [parameters, buffers] {
-                let named = self.entries(pairs)?.into_iter();
-                tensors.extend(named.map(|(name, view)| (format!("{prefix}{name}"), view)));
+                tensors.extend(self.entries(&prefix, pairs)?);
             }
             for &(key, inner) in modules.iter().rev() {
                 let name = self.pickle.str(key).unwrap_or("?");
+                self.name(prefix.len() + name.len())?;
                 left.push((format!("{prefix}{name}."), inner, depth + 1));
             }
         }
         Ok((!tensors.is_empty()).then_some(tensors))
     }
 
-    fn module_parts(&self, value: Ref) -> Option<[&[(Ref, Ref)]; 3]> {
+    fn module_parts(&self, value: Ref) -> Option<[&'p [(Ref, Ref)]; 3]> {
         let state = module_state(self.pickle, value)?;
         let part = |name| self.pickle.pairs(self.pickle.lookup(state, name)?);
         Some([part("_parameters")?, part("_buffers")?, part("_modules")?])

@@ -2,16 +2,16 @@
 //! with one dict: class name, module source, state (<https://github.com/NVlabs/stylegan3/blob/main/torch_utils/persistence.py>). The source
 //! is never looked at. Plain pickles of modules are read too; storages lie in the pickle as bytes of torch's legacy format.
 
-use super::find::{MAX_DEPTH, MAX_VISITED, Search, module_state};
+use super::find::{MAX_DEPTH, MAX_VISITED, Search, check_work, module_state};
 use super::pickle_error;
 use super::storage::{embedded, is_legacy};
 use super::tensor::materialize;
 use crate::error::{Error, Result};
 use crate::formats::element::ByteOrder;
+use crate::formats::regular::open_regular;
 use crate::formats::pickle::{self, Pickle, Ref, Value};
 use crate::formats::state_dict::StateDict;
 use serde_json::{Map, Value as Json};
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -46,7 +46,7 @@ impl ModuleDescription {
 }
 
 /// Most values of one file that become a description, bytes of their texts included, and how deep they may lie.
-const MAX_VALUES: usize = 1 << 22;
+const MAX_VALUES: usize = 1 << 20;
 const MAX_VALUE_DEPTH: usize = 8;
 
 const HINT: &str = "name a .pkl of StyleGAN2-ada's or StyleGAN3's PyTorch program";
@@ -60,7 +60,7 @@ pub(crate) fn is_pickle(start: &[u8]) -> bool {
 
 fn read_file(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let mut file = File::open(path).map_err(Error::io("open", path))?;
+    let mut file = open_regular(path)?;
     file.read_to_end(&mut bytes).map_err(Error::io("read", path))?;
     Ok(bytes)
 }
@@ -72,9 +72,15 @@ fn read_file(path: &Path) -> Result<Vec<u8>> {
 pub fn module_names(path: &Path) -> Result<Vec<String>> {
     let bytes = read_file(path)?;
     let (pickle, _) = pickle::parse(&bytes).map_err(pickle_error(path))?;
-    let modules =
-        networks(&pickle, path)?.iter().filter(|(_, value)| module_state(&pickle, *value).is_some());
-    Ok(modules.filter_map(|(key, _)| pickle.str(*key).map(str::to_owned)).collect())
+    let pairs = networks(&pickle, path)?;
+    let mut names = Vec::new();
+    for (key, _) in pairs.iter().filter(|(_, value)| module_state(&pickle, *value).is_some()) {
+        // A name may be shared by many.
+        let Some(name) = pickle.str(*key).filter(|name| pickle.spend(name.len()).is_some()) else { continue };
+        names.push(name.to_owned());
+    }
+    check_work(&pickle, path)?;
+    Ok(names)
 }
 
 /// The pairs of the dict that a file of networks is.
@@ -96,7 +102,10 @@ pub fn describe_module(path: &Path, names: &[&str]) -> Result<Option<ModuleDescr
     let bytes = read_file(path)?;
     let (pickle, _) = pickle::parse(&bytes).map_err(pickle_error(path))?;
     let module = find_module(&pickle, names);
-    module.map(|module| Describer { pickle: &pickle, path, left: MAX_VALUES }.module(module, 0)).transpose()
+    let described =
+        module.map(|module| Describer { pickle: &pickle, path, left: MAX_VALUES }.module(module, 0)).transpose();
+    check_work(&pickle, path)?;
+    described
 }
 
 fn find_module(pickle: &Pickle, names: &[&str]) -> Option<Ref> {
@@ -118,9 +127,12 @@ pub fn read_module(path: &Path, names: &[&str]) -> Result<(StateDict, ModuleDesc
         let reason = format!("holds no network `{}` (it has {})", names.join("` or `"), held.join(", "));
         return Err(Error::malformed(path, reason, HINT));
     };
-    let tensors = Search::new(&pickle, path).module(module)?;
-    let tensors = tensors.ok_or_else(|| Error::malformed(path, "holds a network without tensors", HINT))?;
-    let description = Describer { pickle: &pickle, path, left: MAX_VALUES }.module(module, 0)?;
+    let tensors = Search::new(&pickle, path).module(module);
+    check_work(&pickle, path)?;
+    let tensors = tensors?.ok_or_else(|| Error::malformed(path, "holds a network without tensors", HINT))?;
+    let description = Describer { pickle: &pickle, path, left: MAX_VALUES }.module(module, 0);
+    check_work(&pickle, path)?;
+    let description = description?;
     let dict = materialize(tensors, ByteOrder::Little, bytes.len() as u64, path, |storage| {
         let cut = |reason: String| Error::malformed(path, reason, "copy or download it again");
         let held = storage.embedded.and_then(|r| pickle.bytes(r));
@@ -156,13 +168,14 @@ impl Describer<'_> {
         };
         let pickle = self.pickle;
         for &(key, value) in pickle.pairs(state).unwrap_or_default() {
+            self.spend("")?;
             let Some(name) = pickle.str(key) else { continue };
             match name {
                 "_parameters" | "_buffers" => {}
                 "_modules" => {
                     for &(key, module) in pickle.pairs(value).unwrap_or_default().iter().take(MAX_VISITED) {
+                        self.spend(pickle.str(key).unwrap_or_default())?;
                         if let Some(name) = pickle.str(key) {
-                            self.spend(name)?;
                             description.modules.push((name.to_owned(), self.module(module, depth + 1)?));
                         }
                     }

@@ -2,6 +2,8 @@
 
 use crate::formats::element::Element;
 use crate::formats::pickle::{self, Pickle, Ref, Value};
+use std::cell::RefCell;
+use std::collections::HashMap;
 
 /// A storage as the pickle names it.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,14 +51,46 @@ pub(super) fn length_of(word: &[u8]) -> u64 {
     word.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte))
 }
 
-/// The storage behind a persistent identity `('storage', class, key, device, length[, view])`; the device is ignored.
-pub(super) fn storage_of(pickle: &Pickle, value: Ref) -> Result<Storage, String> {
-    if let Some(bytes) = embedded_bytes(pickle, value) {
-        let held = pickle.bytes(bytes).ok_or("has something else than bytes for its storage")?;
+/// The storages of a pickle, each read once however many tensors lie in it.
+pub(super) struct Storages<'p> {
+    pickle: &'p Pickle<'p>,
+    embedded: RefCell<HashMap<Ref, Result<Storage, String>>>,
+}
+
+impl<'p> Storages<'p> {
+    pub(super) fn of(pickle: &'p Pickle<'p>) -> Self {
+        Self { pickle, embedded: RefCell::default() }
+    }
+
+    /// The pickle.
+    pub(super) fn pickle(&self) -> &'p Pickle<'p> {
+        self.pickle
+    }
+
+    /// The storage that a value stands for: one in the pickle itself, or one that it names.
+    pub(super) fn get(&self, value: Ref) -> Result<Storage, String> {
+        let Some(bytes) = embedded_bytes(self.pickle, value) else {
+            return storage_of(self.pickle, value);
+        };
+        if let Some(known) = self.embedded.borrow().get(&bytes) {
+            return known.clone();
+        }
+        let storage = self.embedded_in(bytes);
+        self.embedded.borrow_mut().insert(bytes, storage.clone());
+        storage
+    }
+
+    fn embedded_in(&self, bytes: Ref) -> Result<Storage, String> {
+        let held = self.pickle.bytes(bytes).ok_or("has something else than bytes for its storage")?;
+        self.pickle.spend(held.len()).ok_or("lies in too large a storage")?;
         let (storage, _) = embedded(&held).map_err(|reason| format!("lies in a storage that {reason}"))?;
         // The key inside is a memory address of the program that wrote it, and not unique.
-        return Ok(Storage { key: format!("{bytes:?}"), embedded: Some(bytes), ..storage });
+        Ok(Storage { key: format!("{bytes:?}"), embedded: Some(bytes), ..storage })
     }
+}
+
+/// The storage behind a persistent identity `('storage', class, key, device, length[, view])`; the device is ignored.
+pub(super) fn storage_of(pickle: &Pickle, value: Ref) -> Result<Storage, String> {
     let Value::Persistent(id) = *pickle.get(value) else {
         return Err(format!("has {} for its storage", pickle.describe(value)));
     };

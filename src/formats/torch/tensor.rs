@@ -1,6 +1,6 @@
 //! Tensors as views of storages: which storage, where in it, and with which strides.
 
-use super::storage::{Storage, natural, storage_of};
+use super::storage::{Storage, Storages, natural};
 use super::{FREE_VIEW_EXPANSION, MAX_VIEW_EXPANSION};
 use crate::error::{Error, Result};
 use crate::formats::element::{ByteOrder, Element, allocate, element_count};
@@ -33,8 +33,9 @@ pub(super) enum NoTensor {
     Bad(String),
 }
 
-/// The tensor that a value stands for.
-pub(super) fn tensor_view(pickle: &Pickle, value: Ref) -> Result<TensorView, NoTensor> {
+/// The tensor that a value of the storages' pickle stands for.
+pub(super) fn tensor_view(storages: &Storages, value: Ref) -> Result<TensorView, NoTensor> {
+    let pickle = storages.pickle();
     let mut value = value;
     for _ in 0..MAX_WRAPPINGS {
         let object = pickle.object(value).ok_or(NoTensor::Other)?;
@@ -48,7 +49,7 @@ pub(super) fn tensor_view(pickle: &Pickle, value: Ref) -> Result<TensorView, NoT
                 value = *args.first().ok_or_else(|| NoTensor::Bad("is a parameter of nothing".into()))?;
             }
             Some(("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2")) => {
-                return view(pickle, args, None).map_err(NoTensor::Bad);
+                return view(storages, args, None).map_err(NoTensor::Bad);
             }
             Some(("torch._utils", "_rebuild_tensor_v3")) => {
                 /// Place of the element type among the arguments.
@@ -60,7 +61,7 @@ pub(super) fn tensor_view(pickle: &Pickle, value: Ref) -> Result<TensorView, NoT
                 };
                 let element =
                     element.ok_or_else(|| NoTensor::Bad("has a type of elements that is not read".into()))?;
-                return view(pickle, args, Some(element)).map_err(NoTensor::Bad);
+                return view(storages, args, Some(element)).map_err(NoTensor::Bad);
             }
             Some(("torch._utils", name)) if name.starts_with("_rebuild_") => {
                 return Err(NoTensor::Bad(format!("is stored by torch._utils.{name}, which is not read")));
@@ -71,11 +72,12 @@ pub(super) fn tensor_view(pickle: &Pickle, value: Ref) -> Result<TensorView, NoT
     Err(NoTensor::Bad("is wrapped too many times".into()))
 }
 
-fn view(pickle: &Pickle, args: &[Ref], element: Option<Element>) -> Result<TensorView, String> {
+fn view(storages: &Storages, args: &[Ref], element: Option<Element>) -> Result<TensorView, String> {
+    let pickle = storages.pickle();
     let [storage, offset, shape, strides, ..] = *args else {
         return Err("lacks its storage, offset, shape or strides".into());
     };
-    let storage = storage_of(pickle, storage)?;
+    let storage = storages.get(storage)?;
     let offset = natural(pickle, offset, "offset")?;
     let shape = naturals(pickle, shape, "shape")?;
     let strides = naturals(pickle, strides, "strides")?;
