@@ -171,6 +171,7 @@ pub use generate::{
 };
 pub use images::{
     Alpha, Color, Filter, Fit, ImageSet, Prepared, Preprocessing, RgbImage, load as load_images,
+    set_decoding_memory,
 };
 pub use metrics::{Evaluation, EvaluationOptions, EvaluationSet, SetContent, evaluate};
 pub use neighbors::IndexKind;

@@ -6,7 +6,7 @@ use super::terminal::Terminal;
 use crate::device::{DeviceChoice, Precision};
 use crate::error::{Error, Result};
 use crate::extract::{ExtractorRequest, OnnxRequest};
-use crate::images::{Alpha, Fit};
+use crate::images::{Alpha, Fit, set_decoding_memory};
 use crate::neighbors::IndexKind;
 use crate::reference::embed::{DEFAULT_BATCH, EmbedOptions};
 use crate::reference::score::{Duplicates, ScoreOptions};
@@ -25,6 +25,9 @@ pub(super) struct RunArgs {
     /// Device for networks and exact nearest neighbours: auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
+    /// Memory that decoding images may take in all threads, such as 500M or 4G [default: half of the machine's, or of its control group's limit]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    memory: Option<u64>,
     /// Show no progress and no warnings
     #[arg(long, short)]
     quiet: bool,
@@ -50,6 +53,9 @@ impl RunArgs {
             rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global().map_err(|e| {
                 Error::usage(format!("cannot start {threads} threads: {e}"), "use fewer --threads")
             })?;
+        }
+        if let Some(memory) = self.memory {
+            set_decoding_memory(memory);
         }
         let terminal = Terminal::new(self.quiet);
         let opened = self.device.open()?;
@@ -193,6 +199,31 @@ pub(super) struct DensityArgs {
 pub(super) fn shard(text: &str) -> std::result::Result<ShardRequest, String> {
     text.parse().map_err(|e: Error| hint(&e).unwrap_or_default())
 }
+
+/// Reads a size in bytes: 1000, 500M, 4G, 1.5GiB.
+fn size(text: &str) -> std::result::Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1u64,
+        "k" | "kb" => 1_000,
+        "m" | "mb" => 1_000_000,
+        "g" | "gb" => 1_000_000_000,
+        "t" | "tb" => 1_000_000_000_000,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        "tib" => 1 << 40,
+        _ => return Err("must be a size such as 500M or 4G".into()),
+    };
+    match digits.parse::<f64>().map(|number| number * unit as f64) {
+        Ok(bytes) if bytes >= LEAST_MEMORY && bytes.is_finite() => Ok(bytes as u64),
+        Ok(_) => Err("must be at least 16M".into()),
+        Err(_) => Err("must be a size such as 500M or 4G".into()),
+    }
+}
+
+/// Less would keep nearly everything from being decoded.
+const LEAST_MEMORY: f64 = 16e6;
 
 fn positive(text: &str) -> std::result::Result<f64, String> {
     match text.parse::<f64>() {

@@ -9,6 +9,7 @@ mod completions;
 mod demo;
 mod doctor;
 mod embed;
+mod escape;
 mod eval;
 mod finetune;
 mod generator_args;
@@ -24,6 +25,7 @@ mod report;
 mod sample;
 mod score;
 mod shard;
+mod signals;
 mod similar;
 mod summary;
 mod sweep;
@@ -85,7 +87,7 @@ impl Cli {
     fn run(self) -> Result<()> {
         // Kernels cannot report a wrong value of the variable.
         simd::requested()?;
-        terminal::handle_interrupts()?;
+        signals::handle()?;
         terminal::hide_panics_that_are_reasons();
         self.dispatch()
     }

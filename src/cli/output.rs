@@ -1,7 +1,9 @@
 //! What goes to stdout, and tables that go to files.
 
+use super::escape::lines;
 use crate::error::{Error, Result};
 use crate::formats::table::{Table, Values, format_of, write_table};
+use crate::formats::scratch::remove_leftovers;
 use crate::images::Skipped;
 use serde::Serialize;
 use std::io::{ErrorKind, Write};
@@ -27,14 +29,14 @@ pub(super) fn capture(run: impl FnOnce() -> Result<()>) -> Result<String> {
     done.map(|()| text)
 }
 
-/// Prints a result. A reader that has seen enough (`| head`) is no error.
+/// Prints a result, with nothing in it that a terminal would obey. A reader that has seen enough (`| head`) is no error.
 pub(super) fn print(text: &str) -> Result<()> {
     if let Some(captured) = captured().as_mut() {
         captured.push_str(text);
         return Ok(());
     }
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(lines(text).as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Error::io("write", "standard output")(e)),
         _ => Ok(()),
     }
@@ -63,11 +65,22 @@ pub(super) fn check_table_path(path: &Path) -> Result<()> {
             format!("make it first: mkdir -p {}", parent.display()),
         ));
     }
+    remove_leftovers(parent);
     Ok(())
 }
 
+/// Writes a table; `csv_safe` makes texts in a `.csv` harmless for spreadsheets.
+pub(super) fn write_table_for_user(path: &Path, table: Table, csv_safe: bool) -> Result<()> {
+    let csv_safe = csv_safe && format_of(path)?.extension() == "csv";
+    write_table(path, &if csv_safe { table.safe_for_spreadsheets() } else { table })
+}
+
 /// Writes what was skipped beside a table: `scores.csv` gets `scores.skipped.csv`. `None` if nothing was.
-pub(super) fn write_skipped_beside(path: &Path, skipped: &[Skipped]) -> Result<Option<PathBuf>> {
+pub(super) fn write_skipped_beside(
+    path: &Path,
+    skipped: &[Skipped],
+    csv_safe: bool,
+) -> Result<Option<PathBuf>> {
     if skipped.is_empty() {
         return Ok(None);
     }
@@ -77,6 +90,6 @@ pub(super) fn write_skipped_beside(path: &Path, skipped: &[Skipped]) -> Result<O
     let mut table = Table::new();
     table.push("path", Values::Text(skipped.iter().map(|s| s.path.clone()).collect()))?;
     table.push("reason", Values::Text(skipped.iter().map(|s| s.reason.clone()).collect()))?;
-    write_table(&beside, &table)?;
+    write_table_for_user(&beside, table, csv_safe)?;
     Ok(Some(beside))
 }

@@ -10,7 +10,6 @@ use crate::density::Grouping;
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::formats::is_features_file;
-use crate::formats::table::write_table;
 use crate::images::ImageSet;
 use crate::reference::score::{Scores, score_set, score_set_in_groups};
 use crate::reference::sharded::score_shard;
@@ -41,6 +40,9 @@ pub(super) struct Score {
     /// Write a row per image to FILE (.csv, .jsonl, .json, .parquet) instead of printing a summary; with --shard, a directory
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Put an apostrophe before names that a spreadsheet would take for a formula; without it names are written as they are
+    #[arg(long, requires = "output", conflicts_with = "shard")]
+    csv_safe: bool,
     #[command(flatten)]
     density: DensityArgs,
     #[command(flatten)]
@@ -166,9 +168,10 @@ impl Score {
         terminal: &Terminal,
     ) -> Result<()> {
         if let Some(path) = &self.output {
-            write_table(path, &scores.table(&input.paths, reference_paths)?)?;
+            let table = scores.table(&input.paths, reference_paths)?;
+            output::write_table_for_user(path, table, self.csv_safe)?;
             terminal.say(&format!("wrote {} scores to {}", input.paths.len(), path.display()));
-            if let Some(beside) = output::write_skipped_beside(path, &input.skipped)? {
+            if let Some(beside) = output::write_skipped_beside(path, &input.skipped, self.csv_safe)? {
                 terminal.say(&format!(
                     "wrote {} skipped inputs to {}",
                     input.skipped.len(),

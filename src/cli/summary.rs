@@ -1,5 +1,6 @@
 //! The summary of scores, for a person or as JSON.
 
+use super::escape::one_line;
 use super::output;
 use crate::density::Quantiles;
 use crate::error::Result;
@@ -104,7 +105,7 @@ impl Summary {
         }
         writeln!(out)?;
         if let Some(reference) = &self.reference {
-            writeln!(out, "against {reference}: 1 is its average")?;
+            writeln!(out, "against {}: 1 is its average", one_line(reference))?;
         }
         if let Some(q) = &self.quantiles {
             writeln!(out, "\npseudo density (1 is the average)")?;
@@ -117,9 +118,9 @@ impl Summary {
         for (title, images) in [("most typical", &self.most_typical), ("most unusual", &self.most_unusual)] {
             writeln!(out, "\n{title}")?;
             for image in images {
-                write!(out, "  {:7.3}  {}", image.pseudo_density, image.path)?;
+                write!(out, "  {:7.3}  {}", image.pseudo_density, one_line(&image.path))?;
                 if let Some(nearest) = &image.nearest {
-                    write!(out, "  (nearest {nearest} at {:.3})", image.nearest_distance)?;
+                    write!(out, "  (nearest {} at {:.3})", one_line(nearest), image.nearest_distance)?;
                 }
                 writeln!(out)?;
             }
@@ -128,7 +129,7 @@ impl Summary {
             writeln!(out, "\n{groups} groups, each scored within itself")?;
         }
         for (name, reason) in &self.unscored_groups {
-            writeln!(out, "  not scored: {name}, {reason}")?;
+            writeln!(out, "  not scored: {}, {reason}", one_line(name))?;
         }
         if self.exact_duplicates.unwrap_or(0) + self.near_duplicate_pairs.unwrap_or(0) > 0 {
             writeln!(
@@ -138,7 +139,7 @@ impl Summary {
                 self.near_duplicate_pairs.unwrap_or(0)
             )?;
             for (path, other, distance) in &self.closest_pairs {
-                writeln!(out, "  {distance:7.3}  {path}  {other}")?;
+                writeln!(out, "  {distance:7.3}  {}  {}", one_line(path), one_line(other))?;
             }
         }
         if let Some(p) = &self.predictor {

@@ -1,18 +1,17 @@
-//! What goes to stderr: progress bars and warnings; and what comes from the keyboard and from schedulers: signals.
+//! What goes to stderr: progress bars, warnings and errors. It never fails: a reader that has gone away misses something, that is all.
 
-use super::output;
+use super::escape::one_line;
+use super::{output, signals};
 use crate::device::panic_is_a_reason;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::images::Skipped;
 use crate::progress::Progress;
 use candle_core::Device;
 use indicatif::{ProgressBar, ProgressStyle};
-use signal_hook::{consts, flag};
 use std::error::Error as _;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::panic;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Skipped inputs that are named one by one.
@@ -54,9 +53,10 @@ impl Terminal {
         if self.quiet {
             return;
         }
+        let line = format!("{}\n", one_line(line));
         match self.bar().as_ref() {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some(bar) => bar.suspend(|| tell(&line)),
+            None => tell(&line),
         }
     }
 
@@ -106,32 +106,28 @@ impl Progress for Terminal {
     }
 
     fn stop_requested(&self) -> bool {
-        STOP.load(Ordering::SeqCst)
+        signals::stop_requested()
     }
 }
 
 /// An error with its causes and what to do about it, written at once: of several ranks one may end the others meanwhile.
 pub(super) fn complain(error: &Error) {
-    let mut text = format!("error: {error}\n");
+    let mut text = format!("error: {}\n", one_line(&error.to_string()));
     let mut cause = error.source();
     while let Some(error) = cause {
-        text += &format!("  caused by: {error}\n");
+        text += &format!("  caused by: {}\n", one_line(&error.to_string()));
         cause = error.source();
     }
     if let Some(hint) = super::hints::hint(error) {
-        text += &format!("  hint: {hint}\n");
+        text += &format!("  hint: {}\n", one_line(&hint));
     }
-    eprint!("{text}");
+    tell(&text);
 }
 
-/// Signals that ask for a stop: Ctrl-C, and how schedulers say that time is up.
-#[cfg(unix)]
-const STOPPING: [i32; 4] = [consts::SIGINT, consts::SIGTERM, consts::SIGHUP, consts::SIGUSR1];
-#[cfg(not(unix))]
-const STOPPING: [i32; 2] = [consts::SIGINT, consts::SIGTERM];
-
-/// What the handlers of signals set: they belong to the process, so that this is one for all terminals.
-static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+/// Text for stderr, at once.
+fn tell(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
 
 /// Leaves out the messages of panics that the library turns into errors.
 pub(super) fn hide_panics_that_are_reasons() {
@@ -141,16 +137,4 @@ pub(super) fn hide_panics_that_are_reasons() {
             hook(panic);
         }
     }));
-}
-
-/// The first signal asks for a stop at the next safe point, the second ends the process.
-pub(super) fn handle_interrupts() -> Result<()> {
-    const INTERRUPTED: i32 = 130;
-    for signal in STOPPING {
-        // In this order: the first signal finds the flag not set yet.
-        flag::register_conditional_shutdown(signal, INTERRUPTED, STOP.clone())
-            .and_then(|_| flag::register(signal, STOP.clone()))
-            .map_err(|e| Error::usage(format!("cannot handle signal {signal}: {e}"), ""))?;
-    }
-    Ok(())
 }

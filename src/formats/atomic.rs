@@ -1,15 +1,12 @@
-//! Files that appear whole: written under a temporary name beside the target, then renamed over it.
+//! Files that appear whole: written under a temporary name beside the target, brought to the disk, then renamed over it.
 
+use super::scratch::{REMOVED, scratch_file};
 use crate::error::{Error, Result};
 use serde::Serialize;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use tempfile::{Builder, NamedTempFile};
-
-/// Mode of a new file before the user's umask, as `File::create` has it (`tempfile`'s own default is private).
-#[cfg(unix)]
-const NEW_FILE_MODE: u32 = 0o666;
+use tempfile::NamedTempFile;
 
 /// Size of the write buffer in bytes.
 const BUFFER_BYTES: usize = 1 << 18;
@@ -45,15 +42,7 @@ impl AtomicFile {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let prefix = format!(".{}.", name.to_string_lossy());
-        let mut builder = Builder::new();
-        builder.prefix(&prefix).suffix(".tmp");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            builder.permissions(fs::Permissions::from_mode(NEW_FILE_MODE));
-        }
-        let temporary = builder.tempfile_in(directory).map_err(Error::io("create", path))?;
+        let temporary = scratch_file(directory, name).map_err(Error::io("create", path))?;
         let file = temporary.as_file().try_clone().map_err(Error::io("create", path))?;
         let writer = BufWriter::with_capacity(BUFFER_BYTES, file);
         Ok(AtomicFile { writer, temporary: Some(temporary), target })
@@ -69,16 +58,17 @@ impl AtomicFile {
         &mut self.writer
     }
 
-    /// Writes out what is buffered and gives the file its name, replacing what was there.
+    /// Writes out what is buffered, waits until it is on the disk, and gives the file its name, replacing what was there.
     ///
     /// # Errors
     /// [`Error::Io`]; the target is then as it was before.
     pub(crate) fn commit(self) -> Result<()> {
         let AtomicFile { mut writer, temporary, target } = self;
         writer.flush().map_err(Error::io("write", &target))?;
-        drop(writer);
         match temporary {
             Some(temporary) => {
+                writer.get_ref().sync_data().map_err(Error::io("write", &target))?;
+                drop(writer);
                 temporary.persist(&target).map_err(|e| Error::io("write", &target)(e.error)).map(drop)
             }
             None => Ok(()),
@@ -159,7 +149,7 @@ pub(crate) fn remove_directory(path: &Path) -> Result<()> {
 /// [`Error::Io`].
 pub(crate) fn remove_directory_in_use(path: &Path) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let nameless = path.with_file_name(format!(".{name}.removed"));
+    let nameless = path.with_file_name(format!(".{name}{REMOVED}"));
     remove_directory(&nameless)?;
     match fs::rename(path, &nameless) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -214,7 +204,7 @@ mod tests {
         let path = directory.path().join("parts");
         for _ in 0..2 {
             fs::create_dir_all(path.join("below")).unwrap();
-            fs::create_dir_all(directory.path().join(".parts.removed/below")).unwrap();
+            fs::create_dir_all(directory.path().join(".parts.removed.pd.tmp/below")).unwrap();
             remove_directory_in_use(&path).unwrap();
             remove_directory_in_use(&path).unwrap();
             assert!(names(directory.path()).is_empty());

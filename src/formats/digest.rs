@@ -3,7 +3,6 @@
 use crate::error::{Error, Result};
 use crate::formats::regular::open_regular;
 use sha2::{Digest, Sha256};
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 

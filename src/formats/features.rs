@@ -8,7 +8,6 @@ use crate::error::{Error, Result};
 use crate::formats::regular::open_regular;
 use crate::remedy::Remedy;
 use ndarray::{Array2, Axis, concatenate};
-use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 use zip::ZipArchive;

@@ -13,6 +13,7 @@ pub(crate) mod pickle;
 pub(crate) mod regular;
 pub(crate) mod rows;
 pub(crate) mod safetensors;
+pub(crate) mod scratch;
 pub(crate) mod state_dict;
 pub(crate) mod table;
 pub(crate) mod torch;

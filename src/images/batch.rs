@@ -1,7 +1,8 @@
 //! Reading, decoding and preparing many images on all cores.
 //! The result is in the order of the set; a damaged image has its reason in its place.
-//! Memory is bounded by the range asked for and by one decoded image per thread.
+//! Memory is bounded by the range asked for, and by what decoding may take in all threads ([`budget`]).
 
+use super::budget;
 use super::container::Skipped;
 use super::decode::decode_noted;
 use super::names::promised_format;
@@ -50,6 +51,7 @@ pub fn load(
 }
 
 fn prepare(set: &ImageSet, i: usize, preprocessing: &Preprocessing) -> Result<Prepared, String> {
+    let _file = budget::hold(set.size(i))?;
     let decoded = decode_noted(&set.read(i)?, preprocessing.alpha)?;
     let mut notes = Vec::new();
     if !decoded.note.is_empty() {

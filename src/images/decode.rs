@@ -2,6 +2,7 @@
 //! The content of a file tells its format, not its name.
 //! Any bytes give an image or a reason, within bounded memory.
 
+use super::budget::{self, Memory};
 use super::rgb::{MAX_PIXELS, RgbImage, check_pixels};
 use super::{jpeg, png};
 use image::metadata::Orientation;
@@ -12,6 +13,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Most memory of one decoder in bytes: four for each pixel of the largest image.
 const MAX_ALLOCATION: u64 = 4 * MAX_PIXELS;
+
+/// How often a decoder keeps the pixels as they are stored: in a canvas of its own, and in what it returns.
+const COPIES: u64 = 2;
+
+/// What is taken besides for each pixel: its three bytes, and once more when the image is turned.
+const RGB_BYTES_PER_PIXEL: u64 = 3 + 3;
 
 /// How transparent pixels are resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -26,7 +33,7 @@ pub enum Alpha {
 }
 
 /// An image, with its format and peculiarities of its file.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Decoded {
     /// The pixels.
     pub image: RgbImage,
@@ -34,6 +41,8 @@ pub(super) struct Decoded {
     pub format: &'static str,
     /// What decoding changed (`cmyk`, `16-bit`, `animated, first frame`); empty for most.
     pub note: &'static str,
+    /// What decoding took: held as long as the image is used.
+    pub _memory: Memory,
 }
 
 /// Decodes an image file and turns it upright by its Exif orientation.
@@ -57,9 +66,9 @@ pub(super) fn decode_noted(bytes: &[u8], alpha: Alpha) -> Result<Decoded, String
     }
     let kind = image::guess_format(bytes).ok().and_then(|kind| Some((kind, name(kind)?)));
     let (kind, format) = kind.ok_or("not an image of a known kind (jpeg, png, webp, gif, bmp, tiff, pnm)")?;
-    let (image, orientation, note) = if kind == ImageFormat::Jpeg {
+    let (image, orientation, note, memory) = if kind == ImageFormat::Jpeg {
         let jpeg = jpeg::decode(bytes)?;
-        (jpeg.image, jpeg.orientation, if jpeg.cmyk { "cmyk" } else { "" })
+        (jpeg.image, jpeg.orientation, if jpeg.cmyk { "cmyk" } else { "" }, jpeg.memory)
     } else {
         let first = caught(|| decode_other(bytes, kind, alpha));
         match (first, kind) {
@@ -70,7 +79,7 @@ pub(super) fn decode_noted(bytes: &[u8], alpha: Alpha) -> Result<Decoded, String
             (first, _) => first?,
         }
     };
-    Ok(Decoded { image: upright(image, orientation)?, format, note })
+    Ok(Decoded { image: upright(image, orientation)?, format, note, _memory: memory })
 }
 
 fn name(kind: ImageFormat) -> Option<&'static str> {
@@ -95,7 +104,7 @@ fn decode_other(
     bytes: &[u8],
     kind: ImageFormat,
     alpha: Alpha,
-) -> Result<(RgbImage, Orientation, &'static str), String> {
+) -> Result<(RgbImage, Orientation, &'static str, Memory), String> {
     let words = |e: image::ImageError| e.to_string();
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_ALLOCATION);
@@ -107,6 +116,8 @@ fn decode_other(
     if decoder.total_bytes() > MAX_ALLOCATION {
         return Err(format!("{width} x {height} pixels of this depth are more than {MAX_ALLOCATION} bytes"));
     }
+    let pixels = u64::from(width) * u64::from(height);
+    let memory = budget::hold(COPIES * decoder.total_bytes() + RGB_BYTES_PER_PIXEL * pixels)?;
     let depth = match decoder.color_type() {
         ColorType::L8 | ColorType::La8 | ColorType::Rgb8 | ColorType::Rgba8 => "",
         ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16 => "16-bit",
@@ -115,7 +126,7 @@ fn decode_other(
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let pixels = rgb(DynamicImage::from_decoder(decoder).map_err(words)?, alpha);
     let note = if is_animated(bytes, kind) { "animated, first frame" } else { depth };
-    Ok((RgbImage { width, height, pixels }, orientation, note))
+    Ok((RgbImage { width, height, pixels }, orientation, note, memory))
 }
 
 fn is_animated(bytes: &[u8], kind: ImageFormat) -> bool {

@@ -2,6 +2,7 @@
 //! Accurate integer DCT and smooth chroma upsampling (the library's defaults); CMYK is turned to RGB as Pillow does.
 //! The C library reports errors by unwinding: it is caught here, and nothing is printed.
 
+use super::budget::{self, Memory};
 use super::rgb::{MAX_PIXELS, RgbImage, check_pixels};
 use image::metadata::Orientation;
 use mozjpeg::Marker;
@@ -16,6 +17,9 @@ const MAX_PIXELS_PER_BYTE: u64 = 2 * 2 * 8 * 64;
 /// Most scans of one image: each takes the time of a whole image, and real encoders make less than a tenth of these.
 const MAX_SCANS: std::ffi::c_long = 500;
 
+/// What decoding takes for each pixel, in bytes: the pixels, once more when they are turned, and the coefficients of all scans.
+const BYTES_PER_PIXEL: u64 = 3 + 3 + 6;
+
 /// `JMSG_LENGTH_MAX` of `jpeglib.h`.
 const MESSAGE_BYTES: usize = 200;
 
@@ -28,6 +32,8 @@ pub(super) struct Jpeg {
     pub image: RgbImage,
     pub orientation: Orientation,
     pub cmyk: bool,
+    /// What decoding took.
+    pub memory: Memory,
 }
 
 /// Decodes a JPEG file.
@@ -58,6 +64,7 @@ fn decode_unwinding(bytes: &[u8]) -> Result<Jpeg, String> {
             bytes.len()
         ));
     }
+    let memory = budget::hold(BYTES_PER_PIXEL * width * height)?;
     let orientation = started
         .markers()
         .find_map(|marker| Orientation::from_exif_chunk(marker.data.strip_prefix(EXIF)?))
@@ -70,7 +77,7 @@ fn decode_unwinding(bytes: &[u8]) -> Result<Jpeg, String> {
         }
     };
     let image = RgbImage { width: width as u32, height: height as u32, pixels };
-    Ok(Jpeg { image, orientation, cmyk })
+    Ok(Jpeg { image, orientation, cmyk, memory })
 }
 
 fn samples(mut image: DecompressStarted<&[u8]>) -> Result<Vec<u8>, String> {

@@ -3,6 +3,7 @@
 //! A damaged file is a value with a reason and does not end a run.
 
 mod batch;
+mod budget;
 mod container;
 mod decode;
 mod dir;
@@ -26,6 +27,7 @@ mod write;
 mod zip;
 
 pub use batch::{Prepared, load};
+pub use budget::set_decoding_memory;
 pub(crate) use container::{InputDigest, Skipped};
 pub use decode::Alpha;
 pub(crate) use decode::decode;

@@ -6,6 +6,7 @@ use super::container::{Container, Entry, Found, Listing, Skipped};
 use super::names::{is_image, relative, shown};
 use super::read_at::{FileAt, read_bounded};
 use crate::error::{Error, Result};
+use crate::formats::element::expansion_limit;
 use crate::progress::Progress;
 use std::fs::File;
 use std::path::Path;
@@ -18,6 +19,9 @@ impl Container for Zip {
         let mut archive = self.0.clone();
         let file = archive.by_index(entry.slot).map_err(|e| e.to_string())?;
         let size = file.size();
+        if size > expansion_limit(file.compressed_size()) {
+            return Err(format!("declares {size} bytes, far more than the archive holds of it"));
+        }
         let bytes = read_bounded(file, size)?;
         if bytes.len() as u64 != size {
             return Err(format!("{} bytes where the archive declares {size}", bytes.len()));

@@ -4,6 +4,7 @@
 use crate::error::{Error, Result};
 use crate::formats::atomic::link_or_copy;
 use crate::formats::digest::hex;
+use crate::formats::scratch::scratch_file;
 use crate::remedy::Remedy;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -112,7 +113,8 @@ impl HashedFile {
     /// [`Error::Io`].
     pub(super) fn create(path: PathBuf) -> Result<Self> {
         let folder = path.parent().unwrap_or(Path::new("."));
-        let file = tempfile::NamedTempFile::new_in(folder).map_err(Error::io("create", &path))?;
+        let name = path.file_name().unwrap_or_default();
+        let file = scratch_file(folder, name).map_err(Error::io("create", &path))?;
         Ok(HashedFile { path, file: BufWriter::new(file), hasher: Sha256::new() })
     }
 
@@ -123,23 +125,10 @@ impl HashedFile {
     pub(super) fn persist(self) -> Result<String> {
         let HashedFile { path, file, hasher } = self;
         let file = file.into_inner().map_err(|error| Error::io("write", &path)(error.into_error()))?;
-        make_readable(file.as_file()).map_err(Error::io("write", &path))?;
+        file.as_file().sync_data().map_err(Error::io("write", &path))?;
         file.persist(&path).map_err(|error| Error::io("rename", &path)(error.error))?;
         Ok(hex(&hasher.finalize()))
     }
-}
-
-/// A temporary file is readable by its owner only; the file that it becomes is readable by all.
-#[cfg(unix)]
-fn make_readable(file: &File) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    const READABLE_BY_ALL: u32 = 0o644;
-    file.set_permissions(std::fs::Permissions::from_mode(READABLE_BY_ALL))
-}
-
-#[cfg(not(unix))]
-fn make_readable(_: &File) -> io::Result<()> {
-    Ok(())
 }
 
 impl Write for HashedFile {

@@ -12,6 +12,7 @@ use super::store::Reference;
 use crate::error::{Error, Result};
 use crate::formats::FeatureRows;
 use crate::formats::atomic::remove_directory_in_use;
+use crate::formats::scratch::scratch_directory;
 use crate::neighbors::{
     IndexKind, IndexRecord, Neighbors, Search, blocks_of, place_graphs, remove_graphs, search_in_blocks,
 };
@@ -136,7 +137,7 @@ pub(crate) fn merge_indexed(
     let kind = options.score.index.resolve(rows, reference.manifest.identity.dimension);
     let indexed = if kind == IndexKind::Hnsw {
         // Beside the parts, so that an attempt that is cut off leaves nothing in the reference.
-        let graphs = tempfile::tempdir_in(&out).map_err(Error::io("create", &out))?;
+        let graphs = scratch_directory(&out)?;
         let found = join_graphs(&mut features, parts, graphs.path(), options.score, device, progress)?;
         let place = |dir: &Path, record: &mut IndexRecord| place_graphs(graphs.path(), dir, record);
         keep(&mut reference, &mut features, found, place, options, progress)?

@@ -2,22 +2,37 @@
 
 use super::identity::{Record, RunIdentity, another_run, command_of};
 use super::lock::{DirectoryLock, LOCK};
-use super::partial::PARTIAL;
+use super::partial::{PARTIAL, holds_chunks};
 use crate::error::{Error, Result};
-use crate::formats::atomic::remove_directory;
+use crate::formats::atomic::{remove_directory, remove_directory_in_use, write_json};
+use crate::formats::scratch::{is_temporary, remove_leftovers, remove_leftovers_of_owner};
 use crate::remedy::Remedy;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Beginning of the name of a directory that is being written.
+/// Beginning and end of the name of a directory that is being written.
 const UNFINISHED: &str = ".unfinished-";
+const UNFINISHED_END: &str = ".pd.tmp";
+
+/// The settings of a run whose record is written at its end: it is there from the first file to the record.
+const BEGUN: &str = ".begun.json";
 
 /// The directory of a run, which no other process writes as long as this lives.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
+    /// The file that says that the run has ended, where another one says that it has begun.
+    record: Option<&'static str>,
     _lock: Option<DirectoryLock>,
+}
+
+impl Drop for RunDir {
+    fn drop(&mut self) {
+        if self.record.is_some_and(|record| self.path.join(record).is_file()) {
+            let _ = fs::remove_file(self.path.join(BEGUN));
+        }
+    }
 }
 
 /// What a directory is to a run.
@@ -46,20 +61,26 @@ impl RunDir {
     pub fn open(path: &Path, run: &RunIdentity) -> Result<Opened> {
         // What is refused stays untouched, and what is finished may be where nothing can be written.
         if let Found::Finished(record) = examine(path, run)? {
+            remove_remains(path);
             return Ok(Opened::Finished(record));
         }
         fs::create_dir_all(path).map_err(Error::io("create", path))?;
-        let directory = Self::locked(path)?;
+        let mut directory = Self::locked(path)?;
         // Another process may have begun or finished it in between.
-        let opened = match examine(path, run)? {
-            Found::Finished(record) => return Ok(Opened::Finished(record)),
+        let found = examine(path, run)?;
+        match run.record {
+            Record::Options => run.write_options(path)?,
+            Record::Summary if !matches!(found, Found::Finished(_)) => {
+                write_json(path.join(BEGUN), &run.begun())?;
+                directory.record = Some(run.record.file());
+            }
+            Record::Summary | Record::Manifest => {}
+        }
+        Ok(match found {
+            Found::Finished(record) => Opened::Finished(record),
             Found::Begun => Opened::Continue(directory),
             Found::Nothing => Opened::New(directory),
-        };
-        if run.record == Record::Options {
-            run.write_options(path)?;
-        }
-        Ok(opened)
+        })
     }
 
     /// As [`RunDir::open`], for a run that can always be continued: its record is [`Record::Options`], which says nothing of an end.
@@ -89,12 +110,15 @@ impl RunDir {
     /// # Errors
     /// As [`DirectoryLock::take`].
     pub fn locked(path: &Path) -> Result<Self> {
-        Ok(Self { path: path.into(), _lock: Some(DirectoryLock::take(path)?) })
+        let lock = DirectoryLock::take(path)?;
+        // Those who wrote it before are gone.
+        remove_leftovers_of_owner(path);
+        Ok(Self { path: path.into(), record: None, _lock: Some(lock) })
     }
 
     /// A directory that another process has opened for this one too: the leader of several ranks.
     pub fn of_leader(path: &Path) -> Self {
-        Self { path: path.into(), _lock: None }
+        Self { path: path.into(), record: None, _lock: None }
     }
 
     /// Where it is.
@@ -109,7 +133,7 @@ impl RunDir {
     pub fn replace(&self, target: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let target = self.path.join(target);
         let name = target.file_name().unwrap_or_default().to_string_lossy();
-        let unfinished = target.with_file_name(format!("{UNFINISHED}{name}"));
+        let unfinished = self.path.join(format!("{UNFINISHED}{name}{UNFINISHED_END}"));
         remove_directory(&unfinished)?;
         fs::create_dir(&unfinished).map_err(Error::io("create", &unfinished))?;
         if let Err(error) = write(&unfinished) {
@@ -119,6 +143,21 @@ impl RunDir {
         }
         remove_directory(&target)?;
         fs::rename(&unfinished, &target).map_err(Error::io("create", &target))
+    }
+}
+
+/// Removes what a run that was killed behind its last step has left beside its results. Where nothing can be written it stays.
+fn remove_remains(path: &Path) {
+    let chunks = path.join(PARTIAL);
+    let remains = path.join(BEGUN).exists() || holds_chunks(&chunks);
+    if !remains {
+        return remove_leftovers(path);
+    }
+    if let Ok(_owner) = RunDir::locked(path) {
+        let _ = fs::remove_file(path.join(BEGUN));
+        if holds_chunks(&chunks) {
+            let _ = remove_directory_in_use(&chunks);
+        }
     }
 }
 
@@ -153,6 +192,23 @@ fn without_record(path: &Path, run: &RunIdentity) -> Result<Found> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Found::Nothing),
         entries => entries.map_err(Error::io("read", path))?,
     };
+    let mut other = false;
+    for entry in entries {
+        let name = entry.map_err(Error::io("read", path))?.file_name();
+        let is_own = name == LOCK || name == BEGUN || is_temporary(&name);
+        // Training keeps no chunks.
+        other |= !is_own && (name != PARTIAL || run.record == Record::Options);
+    }
+    if run.record == Record::Summary
+        && let Some(begun) = fs::read(path.join(BEGUN)).ok().and_then(|text| serde_json::from_slice(&text).ok())
+    {
+        match run.difference(&begun) {
+            None => return Ok(Found::Begun),
+            Some(difference) if other => return Err(another_run(path, &difference)),
+            // It has nothing to lose but its chunks.
+            Some(_) => {}
+        }
+    }
     // Whose chunks these are is seen when they are opened.
     if run.record != Record::Options && path.join(PARTIAL).is_dir() {
         return Ok(Found::Begun);
@@ -160,15 +216,12 @@ fn without_record(path: &Path, run: &RunIdentity) -> Result<Found> {
     if let Some(command) = command_of(path).filter(|command| command != run.command) {
         return Err(another_run(path, &format!("command is \"{command}\" there, \"{}\" here", run.command)));
     }
-    for entry in entries {
-        let name = entry.map_err(Error::io("read", path))?.file_name();
-        // A reference may be made beside other things.
-        if name != LOCK && run.record != Record::Manifest {
-            return Err(Error::usage(
-                format!("{} holds something else than a run", path.display()),
-                Remedy::OtherOutput,
-            ));
-        }
+    // A reference may be made beside other things.
+    if other && run.record != Record::Manifest {
+        return Err(Error::usage(
+            format!("{} holds something else than a run", path.display()),
+            Remedy::OtherOutput,
+        ));
     }
     Ok(Found::Nothing)
 }
@@ -227,6 +280,36 @@ mod tests {
         fs::write(path.join("options.json"), "{").unwrap();
         let error = RunDir::open(&path, &options(json!({}))).unwrap_err();
         assert!(matches!(error, Error::Malformed { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_run_that_is_killed_at_any_moment_can_be_continued_and_leaves_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("run");
+        let run = |seed| RunIdentity::new("sample", Record::Summary, json!({"seed": seed}));
+        // A process that is killed removes nothing but its lock.
+        let Opened::New(mut directory) = RunDir::open(&path, &run(1)).unwrap() else { panic!("not new") };
+        directory.record = None;
+        drop(directory);
+        // Nothing is lost: another run may take its place.
+        let Opened::New(mut directory) = RunDir::open(&path, &run(2)).unwrap() else { panic!("not new") };
+        fs::write(path.join("000000.png"), "").unwrap();
+        directory.record = None;
+        drop(directory);
+        fs::write(path.join(".000001.png.AbCdEf.pd.tmp"), "half").unwrap();
+        fs::create_dir(path.join(".partial.removed.pd.tmp")).unwrap();
+        refused(&path, &run(1), "seed is 2 there, 1 here");
+        let Opened::Continue(mut directory) = RunDir::open(&path, &run(2)).unwrap() else { panic!("lost") };
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 3);
+        run(2).write_summary(&path, &json!({"complete": true})).unwrap();
+        directory.record = None;
+        drop(directory);
+        fs::create_dir(path.join(PARTIAL)).unwrap();
+        fs::write(path.join(PARTIAL).join("run.json"), "{}").unwrap();
+        assert!(matches!(RunDir::open(&path, &run(2)).unwrap(), Opened::Finished(_)));
+        let mut names: Vec<_> = fs::read_dir(&path).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["000000.png", "summary.json"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::formats::atomic::write_json;
 use crate::remedy::Remedy;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -115,6 +115,11 @@ impl RunIdentity {
             summary.insert(RUN.into(), self.settings.clone());
         }
         self.write(directory, SUMMARY, summary)
+    }
+
+    /// What the record will say of the run, before it has found anything.
+    pub(super) fn begun(&self) -> Value {
+        json!({ COMMAND: self.command, RUN: self.settings })
     }
 
     fn write(&self, directory: &Path, name: &str, mut value: Value) -> Result<()> {

@@ -3,6 +3,7 @@
 use super::identity::{another_run, differences};
 use crate::error::{Error, Result};
 use crate::formats::atomic::{remove_directory_in_use, write_atomic};
+use crate::formats::scratch::remove_leftovers;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs;
@@ -26,6 +27,7 @@ impl Partial {
     /// [`Error::Usage`] naming the first setting that differs, if `dir` holds chunks of another run.
     pub(crate) fn open(dir: PathBuf, run: &impl Serialize) -> Result<Self> {
         fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
+        remove_leftovers(&dir);
         let wanted = serde_json::to_string_pretty(run).map_err(|e| Error::data(e.to_string(), ""))?;
         let path = dir.join(RUN);
         match fs::read_to_string(&path) {
@@ -103,6 +105,11 @@ impl Partial {
     pub(crate) fn remove(self) -> Result<()> {
         remove_directory_in_use(&self.dir)
     }
+}
+
+/// Whether a directory is one of chunks, and not one of images that happens to have its name.
+pub(super) fn holds_chunks(dir: &Path) -> bool {
+    dir.join(RUN).is_file()
 }
 
 /// Whether any chunk is finished.

@@ -38,6 +38,9 @@ pub(crate) struct Eval {
     /// Write a row per generated image to FILE: realism, rarity, nearest real image
     #[arg(long, value_name = "FILE")]
     pub per_sample: Option<PathBuf>,
+    /// Put an apostrophe before names that a spreadsheet would take for a formula; without it names are written as they are
+    #[arg(long, conflicts_with = "shard")]
+    pub csv_safe: bool,
     /// Write mean and covariance of the real set to FILE.npz, as pytorch-fid reads them
     #[arg(long, value_name = "FILE.npz")]
     pub save_stats: Option<PathBuf>,

@@ -12,7 +12,7 @@ use super::output;
 use super::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomic;
-use crate::formats::table::{format_of, write_table};
+use crate::formats::table::format_of;
 use crate::metrics::{Evaluation, EvaluationSet, Evaluator, SetContent, Statistics};
 use crate::reference::{Reference, is_reference};
 use shard::run_shard;
@@ -42,7 +42,7 @@ impl Eval {
         let evaluation = evaluator.finish()?;
         warn_if_no_fid(&evaluation, &terminal);
         if let (Some(path), Some(samples)) = (&self.per_sample, &evaluation.samples) {
-            write_table(path, &samples.table()?)?;
+            output::write_table_for_user(path, samples.table()?, self.csv_safe)?;
             terminal.say(&format!("wrote {} rows to {}", samples.path.len(), path.display()));
         }
         self.deliver(&evaluation, &terminal)
@@ -83,7 +83,7 @@ impl Eval {
             if format_of(path)?.extension() == "json" {
                 write_atomic(path, |out| out.write_all(json(evaluation).as_bytes()))?;
             } else {
-                write_table(path, &evaluation.table()?)?;
+                output::write_table_for_user(path, evaluation.table()?, self.csv_safe)?;
             }
             terminal.say(&format!("wrote {} sets to {}", evaluation.generated.len(), path.display()));
         }

@@ -7,6 +7,7 @@ mod weights;
 use super::bundled::Bundled;
 use super::common::RunArgs;
 use super::output;
+use super::signals::SavesAtTheEnd;
 use super::terminal::{Terminal, complain};
 use crate::error::{Error, Result};
 use crate::finetune::{Finished, SECOND_ORDER_VARIABLE, finetune_run, run, run_worker, snapshot_name};
@@ -149,6 +150,8 @@ impl Ready<'_> {
                 false => Ok(()),
             };
         }
+        // The state of training is saved when it is asked to stop.
+        let _saves = SavesAtTheEnd::begin();
         if !is_root {
             return run_worker(trainer.as_mut(), &RunDir::of_leader(&self.output), schedule, self.terminal);
         }
@@ -162,7 +165,7 @@ impl Ready<'_> {
 
 /// Lets gradients have gradients, as R1 needs. To be called while this thread is alone.
 pub(super) fn allow_second_order() {
-    // SAFETY: no other thread reads the environment: the one that waits for Ctrl-C does not, and there is none beside it yet.
+    // SAFETY: no other thread reads the environment: the one that waits for signals does not, and there is none beside it yet.
     unsafe { std::env::set_var(SECOND_ORDER_VARIABLE, "1") };
 }
 

@@ -229,8 +229,8 @@ impl Sample {
         let drawn = draw(&generated, stats, &options, terminal.device(), dir, terminal)?;
         let paths = scorer.map_or(&[][..], |scorer| scorer.density.scorer().paths());
         writer.write(dir, &generated, &drawn, paths)?;
-        generated.finish()?;
         let summary = writer.finish(dir, &drawn, &identity)?;
+        generated.finish()?;
         output::print(&summary.render(self.run.json)?)?;
         writer.check_complete(&drawn, source.len(), dir)
     }

@@ -22,7 +22,6 @@ use ports::{ImageInput, Layout, Side};
 use rayon::prelude::*;
 use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value};
 use serde::{Deserialize, Serialize};
-use std::fs::File;
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;

@@ -17,7 +17,6 @@ use super::element::{allocate, element_count};
 use crate::error::{Error, Result};
 use crate::formats::regular::open_regular;
 use ndarray::{Array2, ArrayD, IxDyn, ShapeBuilder};
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 

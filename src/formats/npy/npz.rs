@@ -8,7 +8,6 @@ use crate::formats::archive::expect_end;
 use crate::formats::atomic::AtomicFile;
 use crate::formats::element::{element_count, expansion_limit};
 use ndarray::{ArrayD, ArrayViewD, IxDyn, ShapeBuilder};
-use std::fs::File;
 use std::io::{BufReader, Write};
 use std::path::Path;
 use zip::write::SimpleFileOptions;
