@@ -139,7 +139,7 @@ pub(super) fn write_generator(to: &Path) -> Result<()> {
 
 /// Writes a file that is not there as it should be.
 fn write_once(path: &Path, bytes: &[u8]) -> Result<()> {
-    if fs::metadata(path).is_ok_and(|found| found.len() == bytes.len() as u64) {
+    if fs::read(path).is_ok_and(|found| found == bytes) {
         return Ok(());
     }
     if let Some(parent) = path.parent() {

@@ -3,6 +3,7 @@
 use super::hints::hint;
 use super::similar;
 use super::terminal::Terminal;
+use super::trial::try_onnx;
 use crate::device::{DeviceChoice, Precision};
 use crate::error::{Error, Result};
 use crate::extract::{ExtractorRequest, OnnxRequest};
@@ -128,6 +129,7 @@ impl ExtractorArgs {
             },
             device: device.clone(),
             precision: self.dtype,
+            trial: Some(try_onnx),
         }
     }
 

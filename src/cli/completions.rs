@@ -60,5 +60,6 @@ fn write_pages(command: &Command, directory: &Path) -> Result<usize> {
     let path = directory.join(page.get_filename());
     page.render(&mut text).map_err(Error::io("write", &path))?;
     write_atomic(&path, |out| out.write_all(&text))?;
-    command.get_subcommands().try_fold(1, |pages, below| Ok(pages + write_pages(below, directory)?))
+    let mut shown = command.get_subcommands().filter(|below| !below.is_hide_set());
+    shown.try_fold(1, |pages, below| Ok(pages + write_pages(below, directory)?))
 }

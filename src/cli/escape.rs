@@ -32,8 +32,7 @@ fn escaped<'t>(text: &'t str, allowed: &[char]) -> Cow<'t, str> {
 
 /// Control characters, and those that change the direction or the lines of what follows.
 fn is_obeyed(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -43,7 +42,10 @@ mod tests {
     #[test]
     fn what_a_terminal_would_obey_is_shown_and_all_else_stays() {
         assert_eq!(one_line("\u{1b}]0;OWNED\u{7}a.png"), "\\u001b]0;OWNED\\u0007a.png");
-        assert_eq!(one_line("a\nerror: fake\r\t\u{9b}2J\u{7f}"), "a\\u000aerror: fake\\u000d\\u0009\\u009b2J\\u007f");
+        assert_eq!(
+            one_line("a\nerror: fake\r\t\u{9b}2J\u{7f}"),
+            "a\\u000aerror: fake\\u000d\\u0009\\u009b2J\\u007f"
+        );
         assert_eq!(one_line("txt.\u{202e}gnp"), "txt.\\u202egnp");
         assert_eq!(lines("a\tb\n\u{1b}c\n"), "a\tb\n\\u001bc\n");
         for plain in ["", "Küche 1/日本.png", "🙂 a\\b"] {

@@ -30,6 +30,7 @@ mod similar;
 mod summary;
 mod sweep;
 mod terminal;
+mod trial;
 mod weights;
 
 pub use memory::keep_freed_memory;
@@ -81,6 +82,8 @@ enum Command {
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
     Man(completions::Man),
+    #[command(name = trial::NAME, hide = true)]
+    OnnxTrial(trial::OnnxTrial),
 }
 
 impl Cli {
@@ -110,6 +113,7 @@ impl Cli {
             Command::Doctor(doctor) => doctor.run(),
             Command::Completions(completions) => completions.run(),
             Command::Man(man) => man.run(),
+            Command::OnnxTrial(trial) => trial.run(),
         }
     }
 }

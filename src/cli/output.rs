@@ -2,8 +2,8 @@
 
 use super::escape::lines;
 use crate::error::{Error, Result};
-use crate::formats::table::{Table, Values, format_of, write_table};
 use crate::formats::scratch::remove_leftovers;
+use crate::formats::table::{Table, Values, format_of, write_table};
 use crate::images::Skipped;
 use serde::Serialize;
 use std::io::{ErrorKind, Write};

@@ -99,7 +99,8 @@ mod unix {
                 }
                 thread::sleep(MOMENT);
             }
-            let words = "\nerror: interrupted\n  hint: what is finished is kept; the same command continues\n";
+            let words =
+                "\nerror: interrupted\n  hint: what is finished is kept; the same command continues\n";
             let _ = std::io::stderr().write_all(words.as_bytes());
             low_level::exit(INTERRUPTED);
         };

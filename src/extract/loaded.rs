@@ -2,11 +2,11 @@
 
 use super::identity::{EXTERNAL, Identity};
 use super::onnx::{self, ONNX, OnnxFile, OnnxPorts, OnnxRequest, is_onnx};
+use super::weights::Found;
 use super::{Architecture, Extractor, FileParameters, Parameters, architecture, weights};
 use crate::device::Precision;
 use crate::error::{Error, Result};
-use super::weights::Found;
-use crate::formats::digest::sha256;
+use crate::formats::digest::{sha256, sha256_of_file};
 use crate::images::{Alpha, Fit, Prepared, Preprocessing};
 use crate::remedy::Remedy;
 use candle_core::{DType, Device, Tensor};
@@ -34,6 +34,8 @@ pub struct ExtractorRequest {
     pub device: Device,
     /// The numbers it computes with; float32 if not given.
     pub precision: Option<Precision>,
+    /// What has to succeed before an ONNX file is loaded that was not loaded before: its runtime takes as much memory as the file says.
+    pub trial: Option<fn(&Path, &OnnxRequest) -> Result<()>>,
 }
 
 impl Default for ExtractorRequest {
@@ -48,6 +50,7 @@ impl Default for ExtractorRequest {
             onnx: OnnxRequest::default(),
             device: Device::Cpu,
             precision: None,
+            trial: None,
         }
     }
 }
@@ -168,6 +171,7 @@ impl LoadedExtractor {
             onnx: request.onnx.clone(),
             device: request.device.clone(),
             precision: request.precision.or(identity.precision),
+            trial: request.trial,
         };
         let wanted = identity.weights_sha256.as_deref().unwrap_or_default();
         if filled.weights.is_none() {
@@ -211,6 +215,11 @@ impl LoadedExtractor {
 
     /// `known` is the preprocessing that a reference asks for.
     fn load_onnx(file: &Path, request: &ExtractorRequest, known: Option<&Preprocessing>) -> Result<Self> {
+        if let Some(trial) = request.trial
+            && weights::known_file(&sha256_of_file(file)?).ok().flatten().is_none()
+        {
+            trial(file, &request.onnx)?;
+        }
         let OnnxFile { network, mut preprocessing, ports, sha256, remark } =
             onnx::open(file, &request.onnx, known)?;
         preprocessing.fit = request.fit.unwrap_or(preprocessing.fit);

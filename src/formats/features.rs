@@ -208,6 +208,7 @@ mod tests {
     use super::*;
     use crate::formats::npy::write_npy;
     use ndarray::{Array, Array2, Dimension, arr1, arr2};
+    use std::fs::File;
     use std::io::Write;
     use std::path::PathBuf;
     use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};

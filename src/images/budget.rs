@@ -18,7 +18,7 @@ const UNTOLD: u64 = 8 << 30;
 
 /// 0 until it is set.
 static TOLD: AtomicU64 = AtomicU64::new(0);
-static FOUND: LazyLock<u64> = LazyLock::new(|| memory_of_machine().unwrap_or(UNTOLD) / PART_OF_MACHINE);
+static FOUND: LazyLock<u64> = LazyLock::new(|| memory_of_process() / PART_OF_MACHINE);
 
 /// Sets how many bytes decoding may take in all threads of this process together. Unless it is set, it is half of what the process may
 /// have (the limit of its control group), or of the machine's memory.
@@ -117,8 +117,8 @@ impl Drop for Memory {
     }
 }
 
-/// The memory that this process may have, in bytes, where the system tells: the least of what its control groups and the machine have.
-fn memory_of_machine() -> Option<u64> {
+/// The memory that this process may have, in bytes: the least of what its control groups and the machine have.
+pub(crate) fn memory_of_process() -> u64 {
     let read = |path: &str| fs::read_to_string(path).ok();
     let kib = read("/proc/meminfo").and_then(|text| {
         let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?.trim();
@@ -127,12 +127,13 @@ fn memory_of_machine() -> Option<u64> {
     let own = read("/proc/self/cgroup").unwrap_or_default();
     let limits = groups(&own).into_iter().filter_map(|file| read(&file)?.trim().parse::<u64>().ok());
     // Without a limit version 2 says `max`, version 1 a number beyond any memory.
-    limits.chain(kib.map(|kib| kib << 10)).filter(|bytes| *bytes > 0).min()
+    limits.chain(kib.map(|kib| kib << 10)).filter(|bytes| *bytes > 0).min().unwrap_or(UNTOLD)
 }
 
 /// The files that hold the limits of the groups that `/proc/self/cgroup` names, and of those above them.
 fn groups(own: &str) -> Vec<String> {
-    let mut files = vec!["/sys/fs/cgroup/memory.max".into(), "/sys/fs/cgroup/memory/memory.limit_in_bytes".into()];
+    let mut files =
+        vec!["/sys/fs/cgroup/memory.max".into(), "/sys/fs/cgroup/memory/memory.limit_in_bytes".into()];
     for line in own.lines() {
         let mut parts = line.splitn(3, ':').skip(1);
         let (Some(kind), Some(path)) = (parts.next(), parts.next()) else { continue };

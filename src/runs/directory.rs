@@ -200,7 +200,8 @@ fn without_record(path: &Path, run: &RunIdentity) -> Result<Found> {
         other |= !is_own && (name != PARTIAL || run.record == Record::Options);
     }
     if run.record == Record::Summary
-        && let Some(begun) = fs::read(path.join(BEGUN)).ok().and_then(|text| serde_json::from_slice(&text).ok())
+        && let Some(begun) =
+            fs::read(path.join(BEGUN)).ok().and_then(|text| serde_json::from_slice(&text).ok())
     {
         match run.difference(&begun) {
             None => return Ok(Found::Begun),

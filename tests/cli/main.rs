@@ -10,6 +10,7 @@ mod tables;
 mod demo;
 mod doctor;
 mod eval;
+mod faults;
 mod finetune;
 mod guided;
 mod onnx;

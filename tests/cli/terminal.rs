@@ -1,6 +1,9 @@
 //! The program in a terminal: its help, and a reader that goes away.
 
-use crate::support::{digits, pd};
+use crate::support::{digits, digits_zip, pd, run};
+use predicates::prelude::*;
+use predicates::str::contains;
+use std::fs;
 use tempfile::TempDir;
 
 #[test]
@@ -43,4 +46,120 @@ fn every_help_fits_eighty_columns_and_ends_with_two_examples() {
         assert_eq!(examples.trim_end().lines().filter(begins).count(), 2, "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn names_of_files_are_shown_and_not_obeyed_by_the_terminal() {
+    let dir = TempDir::new().unwrap();
+    let images = digits(&dir, 2);
+    let odd = "a\u{1b}]0;OWNED\u{7}\u{1b}[2J\u{9b}31m.png";
+    fs::rename(images.join("0").read_dir().unwrap().next().unwrap().unwrap().path(), images.join(odd))
+        .unwrap();
+    fs::write(images.join("bad\u{1b}[31m\nerror: fake line.png"), "x").unwrap();
+    let is_obeyed = |c: char| c.is_control() && c != '\n';
+    for words in ["score digits --k 2", "score digits --k 2 --json", "score digits/9 --k 2"] {
+        let out = run(&dir, words);
+        let out = out.get_output();
+        for text in [&out.stdout, &out.stderr] {
+            let text = String::from_utf8(text.clone()).unwrap();
+            assert!(!text.contains(is_obeyed), "{text:?}");
+            assert!(!text.lines().any(|line| line.starts_with("error: fake")), "{text}");
+        }
+    }
+    run(&dir, "score digits --k 2").success().stderr(contains("bad\\u001b[31m\\u000aerror: fake line.png"));
+    // A result keeps the name as it is.
+    let json = run(&dir, "score digits --k 2 --json").get_output().stdout.clone();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert!(json["skipped"][0][0].as_str().unwrap().contains("bad\u{1b}[31m\nerror: fake"));
+    run(&dir, "score digits --k 2 -o s.csv").success();
+    assert!(crate::support::column(&dir.path().join("s.csv"), "path").contains(&odd.to_string()));
+    pd(&dir)
+        .args(["score", "missing\u{1b}[2J\nhint: fake"])
+        .assert()
+        .code(1)
+        .stderr(contains("missing\\u001b[2J\\u000ahint: fake").and(contains("\u{1b}").not()));
+}
+
+#[test]
+fn names_that_are_formulas_stay_as_they_are_unless_a_spreadsheet_is_to_read_them() {
+    let dir = TempDir::new().unwrap();
+    let images = digits(&dir, 3);
+    let formula = "=cmd|' C'!A0.png";
+    fs::rename(images.join("0").read_dir().unwrap().next().unwrap().unwrap().path(), images.join(formula))
+        .unwrap();
+    fs::write(images.join("@broken.png"), "x").unwrap();
+    run(&dir, "score digits --k 2 -o plain.csv").success();
+    run(&dir, "score digits --k 2 -o safe.csv --csv-safe").success();
+    run(&dir, "score digits --k 2 -o safe.jsonl --csv-safe").success();
+    let paths = |name: &str| crate::support::column(&dir.path().join(name), "path");
+    assert!(paths("plain.csv").contains(&formula.to_string()));
+    assert!(paths("safe.csv").contains(&format!("'{formula}")));
+    assert_eq!(paths("plain.skipped.csv"), ["@broken.png"]);
+    assert_eq!(paths("safe.skipped.csv"), ["'@broken.png"]);
+    let plain = |name: &str| paths(name).into_iter().filter(|path| !path.contains("cmd")).collect::<Vec<_>>();
+    assert_eq!(plain("safe.csv"), plain("plain.csv"));
+    assert!(fs::read_to_string(dir.path().join("safe.jsonl")).unwrap().contains("\"=cmd|"));
+    run(&dir, "score --help").success().stdout(contains("--csv-safe").and(contains("formula")));
+}
+
+/// The file is a pipe that nobody writes into: reading it never ends, and never asks whether to stop.
+#[cfg(unix)]
+#[test]
+fn a_command_that_comes_to_no_safe_point_stops_all_the_same() {
+    let dir = TempDir::new().unwrap();
+    digits(&dir, 2);
+    let pipe = dir.path().join("groups.csv");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("pd"))
+        .args(["score", "digits", "--k", "2", "-q", "--groups", "groups.csv"])
+        .env("PD_CACHE", dir.path().join("cache"))
+        .current_dir(dir.path())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Opening it succeeds when the program has opened it too.
+    let _writer = fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    let id = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
+    assert!(said.contains("interrupted"), "{said}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_limit_on_the_size_of_files_and_a_closed_stderr_are_ordinary() {
+    let dir = TempDir::new().unwrap();
+    digits(&dir, 20);
+    let sh = |script: &str| {
+        let program = assert_cmd::cargo::cargo_bin("pd");
+        let script = script.replace("PD", &program.display().to_string());
+        let cache = dir.path().join("cache");
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &script]).env("PD_CACHE", cache).current_dir(dir.path()).output().unwrap()
+    };
+    let out = sh("ulimit -f 4; exec PD score digits --k 2 -q -o s.csv");
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot write s.csv"), "{said}");
+    let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    names.retain(|name| name != "cache");
+    assert_eq!(names, ["digits"]);
+    // Nobody listens to warnings.
+    fs::write(dir.path().join("digits/broken.png"), "x").unwrap();
+    let out = sh("PD score digits --k 2 --json 2>&-");
+    assert_eq!(out.status.code(), Some(0));
+    assert!(serde_json::from_slice::<serde_json::Value>(&out.stdout).is_ok());
+}
+
+#[test]
+fn what_a_dead_process_left_beside_a_table_goes() {
+    let dir = TempDir::new().unwrap();
+    let left = dir.path().join(".s.csv.AbCdEf.pd.tmp");
+    fs::write(&left, "half").unwrap();
+    fs::write(dir.path().join(".s.csv.AbCdEf.tmp"), "of another program").unwrap();
+    pd(&dir).arg("score").arg(digits_zip()).args(["-q", "-o", "s.csv"]).assert().success();
+    assert!(!left.exists() && dir.path().join(".s.csv.AbCdEf.tmp").exists());
 }

@@ -51,12 +51,13 @@ fn weights_in_the_cache_that_have_changed_are_not_used() {
     let file = weights.join("lenet5.pth");
     fs::copy(project("tests/fixtures/formats/weights_legacy.pth"), &file).unwrap();
     fs::write(weights.join("lenet5.pth.sha256"), format!("{}  lenet5.pth\n", "0".repeat(64))).unwrap();
-    for words in [&["score", digits_zip().to_str().unwrap(), "--extractor", "lenet5"][..], &["weights", "path", "lenet5"]] {
-        pd(&dir)
-            .args(words)
-            .assert()
-            .code(1)
-            .stderr(contains("lenet5.pth: has changed").and(contains("0000 was recorded when it was fetched")));
+    for words in [
+        &["score", digits_zip().to_str().unwrap(), "--extractor", "lenet5"][..],
+        &["weights", "path", "lenet5"],
+    ] {
+        pd(&dir).args(words).assert().code(1).stderr(
+            contains("lenet5.pth: has changed").and(contains("0000 was recorded when it was fetched")),
+        );
     }
 }
 

@@ -1,5 +1,6 @@
 //! What was typed for `pd finetune`, and what options.json holds of a run.
 
+use crate::cli::trial::try_onnx;
 use crate::cli::{presets, similar};
 use crate::density::{Preset, RuleChoice, Threshold};
 use crate::error::{Error, Result};
@@ -372,6 +373,7 @@ impl Settings {
         let request = ExtractorRequest {
             weights: self.weights.clone(),
             device: device.clone(),
+            trial: Some(try_onnx),
             ..ExtractorRequest::default()
         };
         LoadedExtractor::for_identity(&reference.manifest.identity, &request)

@@ -13,8 +13,8 @@ mod tests;
 
 use super::{Extractor, IMAGENET_MEAN, IMAGENET_STD, squash};
 use crate::error::{Error, Result};
-use crate::formats::regular::open_regular;
 use crate::formats::digest::sha256;
+use crate::formats::regular::open_regular;
 use crate::images::{Color, Preprocessing};
 use crate::remedy::Remedy;
 use candle_core::{DType, Tensor};

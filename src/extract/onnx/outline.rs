@@ -15,6 +15,8 @@ const ENDLESS: [&[u8]; 2] = [b"Loop", b"Scan"];
 pub(super) struct Outline {
     /// Names of the constants of the outermost graph; older files list them among the inputs too.
     pub constants: HashSet<String>,
+    /// Numbers that all constants together have, as they declare.
+    numbers: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,7 +62,11 @@ impl Message {
 
 /// Field numbers of what is looked at.
 const OP_TYPE: u64 = 4;
+const TENSOR_LENGTH: u64 = 1;
 const TENSOR_NAME: u64 = 8;
+
+/// Numbers of four bits are the smallest.
+const NUMBERS_PER_BYTE: u64 = 2;
 
 /// # Errors
 /// Why the file is not one that is handed on to the runtime.
@@ -70,6 +76,13 @@ pub(super) fn check(bytes: &[u8]) -> Result<Outline, String> {
     }
     let mut outline = Outline::default();
     look(bytes, Message::Model, 0, &mut outline)?;
+    if outline.numbers > (bytes.len() as u64).saturating_mul(NUMBERS_PER_BYTE) {
+        return Err(format!(
+            "its constants declare {} numbers, more than its {} bytes can hold",
+            outline.numbers,
+            bytes.len()
+        ));
+    }
     Ok(outline)
 }
 
@@ -78,12 +91,17 @@ fn look(mut bytes: &[u8], message: Message, depth: usize, outline: &mut Outline)
         return Err(format!("graphs are nested more than {} deep", MAX_DEPTH / 3));
     }
     let damaged = || "it is damaged, or no ONNX file".to_string();
+    let is_length = |number| message == Message::Tensor && number == TENSOR_LENGTH;
+    let mut numbers = 1u64;
     while !bytes.is_empty() {
         let tag = varint(&mut bytes).ok_or_else(damaged)?;
         let number = tag >> 3;
         let length = match tag & 7 {
             0 => {
-                varint(&mut bytes).ok_or_else(damaged)?;
+                let value = varint(&mut bytes).ok_or_else(damaged)?;
+                if is_length(number) {
+                    numbers = numbers.saturating_mul(value);
+                }
                 continue;
             }
             1 => 8,
@@ -107,9 +125,16 @@ fn look(mut bytes: &[u8], message: Message, depth: usize, outline: &mut Outline)
             }
             _ => {}
         }
+        let mut lengths = content;
+        while is_length(number) && !lengths.is_empty() {
+            numbers = numbers.saturating_mul(varint(&mut lengths).ok_or_else(damaged)?);
+        }
         if let Some(inner) = message.field(number) {
             look(content, inner, depth + 1, outline)?;
         }
+    }
+    if message == Message::Tensor {
+        outline.numbers = outline.numbers.saturating_add(numbers);
     }
     Ok(())
 }
@@ -164,6 +189,22 @@ mod tests {
         let inner = field(1, &field(5, &field(6, &field(5, &field(8, b"inner")))));
         let outline = check(&field(7, &[field(5, &field(8, b"outer")), inner].concat())).unwrap();
         assert_eq!(outline.constants, HashSet::from(["outer".to_string()]));
+    }
+
+    #[test]
+    fn constants_hold_no_more_numbers_than_the_file_has_bytes() {
+        // A tensor with these lengths, each a field of its own or all in one, and four bytes of data.
+        let apart = |lengths: &[u8]| lengths.iter().flat_map(|&length| [1 << 3, length]).collect::<Vec<u8>>();
+        let model = |tensor: &[u8]| check(&field(7, &field(5, &[tensor, &field(9, &[0; 4])].concat())));
+        for lengths in [apart(&[2, 2]), field(1, &[2, 2]), apart(&[0, 100, 100]), Vec::new()] {
+            assert!(model(&lengths).is_ok());
+        }
+        for lengths in [apart(&[100, 100]), field(1, &[100, 100]), field(1, &[0xff, 0xff, 0xff, 0xff, 0x7f])]
+        {
+            assert!(model(&lengths).unwrap_err().contains("more than its"));
+        }
+        let shared = [field(5, &apart(&[9, 9])), field(5, &apart(&[9, 9]))].concat();
+        assert!(check(&field(7, &shared)).unwrap_err().contains("declare 162 numbers"));
     }
 
     #[test]

@@ -130,8 +130,9 @@ impl Cache {
             let sha256 = sha256_of_file(&path)?;
             return match recorded_digest(&path)? {
                 Some(recorded) if recorded != sha256 => {
-                    let reason =
-                        format!("has changed: its SHA-256 is {sha256} where {recorded} was recorded when it was fetched");
+                    let reason = format!(
+                        "has changed: its SHA-256 is {sha256} where {recorded} was recorded when it was fetched"
+                    );
                     let remedy = source(name).map_or(Remedy::None, |source| self.fetching(source, true));
                     Err(Error::malformed(path, reason, remedy))
                 }

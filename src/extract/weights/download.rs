@@ -118,7 +118,8 @@ impl Remote<'_> {
 
     fn attempt(&self, step: &str, directory: &Path, progress: &dyn Progress) -> Result<Outcome> {
         let part = directory.join(PART);
-        let mut file = OpenOptions::new().append(true).create(true).open(&part).map_err(Error::io("create", &part))?;
+        let mut file =
+            OpenOptions::new().append(true).create(true).open(&part).map_err(Error::io("create", &part))?;
         let mut have = file.metadata().map_err(Error::io("read", &part))?.len();
         let mut request = self.request(MOST_REDIRECTS);
         match fs::read_to_string(directory.join(TAG)).ok().filter(|tag| is_tag(tag)) {
@@ -133,7 +134,8 @@ impl Remote<'_> {
         loop {
             match waiting::next(&messages, KEPT, progress)? {
                 Some(Message::Head { status, range, length, tag }) => {
-                    let continued = status == PARTIAL_CONTENT && range.is_some_and(|(start, _)| start == have);
+                    let continued =
+                        status == PARTIAL_CONTENT && range.is_some_and(|(start, _)| start == have);
                     if !continued {
                         if status == PARTIAL_CONTENT && have > 0 {
                             restart(&file, &part)?;
@@ -256,7 +258,10 @@ fn range(header: &str) -> Option<(u64, Option<u64>)> {
 
 /// Whether an entity tag is one that may be sent back; a weak one does not tell that bytes are equal.
 fn is_tag(tag: &str) -> bool {
-    tag.len() <= LONGEST_TAG && tag.len() > 2 && tag.starts_with('"') && tag.bytes().all(|b| b.is_ascii_graphic())
+    tag.len() <= LONGEST_TAG
+        && tag.len() > 2
+        && tag.starts_with('"')
+        && tag.bytes().all(|b| b.is_ascii_graphic())
 }
 
 fn remember_tag(directory: &Path, tag: Option<&str>) -> Result<()> {

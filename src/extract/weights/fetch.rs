@@ -106,7 +106,8 @@ pub(super) fn fetch_into(
         cache.adopt(&file, name, extension, &digest)
     });
     // What came whole is either adopted or wrong; only a part of a file is worth keeping.
-    let keeps_part = matches!(adopted, Err(Error::Data { .. } | Error::Interrupted { .. })) && from != From::Pypi;
+    let keeps_part =
+        matches!(adopted, Err(Error::Data { .. } | Error::Interrupted { .. })) && from != From::Pypi;
     drop(locked);
     if !keeps_part {
         let _ = fs::remove_dir_all(&downloads);

@@ -73,7 +73,12 @@ pub(super) fn download(
 }
 
 /// Runs the first `pip` that can, until one succeeds; else what the last one said.
-fn run(pip: &Pip, wanted: &PypiFile, directory: &Path, progress: &dyn Progress) -> Result<Result<(), String>> {
+fn run(
+    pip: &Pip,
+    wanted: &PypiFile,
+    directory: &Path,
+    progress: &dyn Progress,
+) -> Result<Result<(), String>> {
     let package = format!("{}=={}", wanted.package, wanted.version);
     let requirements = directory.join(REQUIREMENTS);
     let line = format!("{package} --hash=sha256:{}\n", wanted.wheel_sha256);
@@ -117,7 +122,8 @@ fn finish(mut child: Child, progress: &dyn Progress) -> Result<std::io::Result<(
         String::from_utf8_lossy(&said).into_owned()
     });
     loop {
-        if let Err(stopped) = check_stop(progress, || "nothing is kept; the same command begins again".into()) {
+        if let Err(stopped) = check_stop(progress, || "nothing is kept; the same command begins again".into())
+        {
             let _ = child.kill();
             let _ = child.wait();
             return Err(stopped);

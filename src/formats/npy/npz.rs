@@ -3,10 +3,10 @@
 use super::header::read_header;
 use super::write::{NpyElement, header};
 use crate::error::{Error, Result};
-use crate::formats::regular::open_regular;
 use crate::formats::archive::expect_end;
 use crate::formats::atomic::AtomicFile;
 use crate::formats::element::{element_count, expansion_limit};
+use crate::formats::regular::open_regular;
 use ndarray::{ArrayD, ArrayViewD, IxDyn, ShapeBuilder};
 use std::io::{BufReader, Write};
 use std::path::Path;

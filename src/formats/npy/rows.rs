@@ -2,8 +2,8 @@
 
 use super::header::read_header;
 use crate::error::{Error, Result};
-use crate::formats::regular::open_regular;
 use crate::formats::element::{ByteOrder, Element};
+use crate::formats::regular::open_regular;
 use ndarray::Array2;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};

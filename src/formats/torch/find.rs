@@ -73,7 +73,9 @@ pub(super) fn state_dict(pickle: &Pickle, path: &Path) -> Result<Vec<(String, Te
 /// [`Error::Malformed`] if not.
 pub(super) fn check_work(pickle: &Pickle, path: &Path) -> Result<()> {
     match pickle.is_exhausted() {
-        true => Err(Error::malformed(path, "repeats its values so often that reading it would take hours", "")),
+        true => {
+            Err(Error::malformed(path, "repeats its values so often that reading it would take hours", ""))
+        }
         false => Ok(()),
     }
 }

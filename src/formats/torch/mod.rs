@@ -49,4 +49,6 @@ fn pickle_error(path: &Path) -> impl Fn(PickleError) -> Error {
 }
 
 #[cfg(test)]
+mod bombs;
+#[cfg(test)]
 mod tests;

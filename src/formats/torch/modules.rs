@@ -8,8 +8,8 @@ use super::storage::{embedded, is_legacy};
 use super::tensor::materialize;
 use crate::error::{Error, Result};
 use crate::formats::element::ByteOrder;
-use crate::formats::regular::open_regular;
 use crate::formats::pickle::{self, Pickle, Ref, Value};
+use crate::formats::regular::open_regular;
 use crate::formats::state_dict::StateDict;
 use serde_json::{Map, Value as Json};
 use std::io::Read;
@@ -102,8 +102,9 @@ pub fn describe_module(path: &Path, names: &[&str]) -> Result<Option<ModuleDescr
     let bytes = read_file(path)?;
     let (pickle, _) = pickle::parse(&bytes).map_err(pickle_error(path))?;
     let module = find_module(&pickle, names);
-    let described =
-        module.map(|module| Describer { pickle: &pickle, path, left: MAX_VALUES }.module(module, 0)).transpose();
+    let described = module
+        .map(|module| Describer { pickle: &pickle, path, left: MAX_VALUES }.module(module, 0))
+        .transpose();
     check_work(&pickle, path)?;
     described
 }

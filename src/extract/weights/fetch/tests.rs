@@ -123,7 +123,10 @@ fn a_source_that_does_not_exist_is_a_usage_error() {
 fn a_file_whose_digest_nobody_knows_is_not_even_asked_for_unless_the_user_trusts_it() {
     let directory = tempfile::tempdir().unwrap();
     let cache = Cache::at(directory.path());
-    let nowhere = Clients { hub: Hub { endpoint: Some("http://127.0.0.1:1".into()), ..Hub::default() }, ..Clients::default() };
+    let nowhere = Clients {
+        hub: Hub { endpoint: Some("http://127.0.0.1:1".into()), ..Hub::default() },
+        ..Clients::default()
+    };
     for (name, from) in [("vit-b16", None), ("resnet18", Some(From::Hub))] {
         let error = fetch_into(&cache, Wanted { name, from, trust: false }, &nowhere, &Silent).unwrap_err();
         assert_eq!(error.remedy(), Some(&Remedy::TrustOnFirstUse(name.into())));
@@ -142,7 +145,10 @@ fn pip_runs_no_module_of_the_working_directory_and_stops_when_asked() {
     assert_eq!(pip.commands[0][..2], ["python3", "-I"]);
     let cache = Cache::at(directory.path().join("cache"));
     let clients = Clients {
-        pip: fake_pip(directory.path(), "[ \"$PWD\" = \"$DEST\" ] && [ -z \"$(ls -A)\" ] || exit 1; exec sleep 600"),
+        pip: fake_pip(
+            directory.path(),
+            "[ \"$PWD\" = \"$DEST\" ] && [ -z \"$(ls -A)\" ] || exit 1; exec sleep 600",
+        ),
         ..Clients::default()
     };
     let wanted = Wanted { name: NAME, from: None, trust: false };
@@ -232,10 +238,14 @@ impl Server {
     fn answer(&self, mut stream: std::net::TcpStream, breaks: &mut usize) -> std::io::Result<()> {
         use std::io::{BufRead, BufReader, Write};
         let lines = BufReader::new(stream.try_clone()?).lines();
-        let head: Vec<String> =
-            lines.map_while(|line| line.ok().filter(|line| !line.is_empty())).map(|line| line.to_lowercase()).collect();
+        let head: Vec<String> = lines
+            .map_while(|line| line.ok().filter(|line| !line.is_empty()))
+            .map(|line| line.to_lowercase())
+            .collect();
         if let Some(to) = &self.redirect {
-            let text = format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let text = format!(
+                "HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            );
             return stream.write_all(text.as_bytes());
         }
         let value = |name: &str| head.iter().find_map(|line| line.strip_prefix(name)).map(str::trim);
@@ -247,8 +257,9 @@ impl Server {
             None => (0, last),
         };
         if start > last {
-            return stream
-                .write_all(b"HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            return stream.write_all(
+                b"HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            );
         }
         let mut body = &self.content[start..=end];
         let status = if wanted.is_some() { "206 Partial Content" } else { "200 OK" };
@@ -284,7 +295,9 @@ fn a_download_survives_broken_connections_and_a_part_of_any_length() {
     let server = Server::of(content.clone());
     let tag = format!("\"{}\"", server.etag);
     let broken = |breaks| Server { breaks, ..server.clone() }.start();
-    for (part_bytes, tag) in [(0, &tag), (5000, &tag), (5000, &"\"older\"".to_string()), (40_000, &tag), (40_001, &tag)] {
+    for (part_bytes, tag) in
+        [(0, &tag), (5000, &tag), (5000, &"\"older\"".to_string()), (40_000, &tag), (40_001, &tag)]
+    {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::at(directory.path());
         let downloads = cache.downloads_directory().join("resnet18");
@@ -317,7 +330,8 @@ fn nothing_that_a_server_says_becomes_a_path() {
     fs::write(&victim, "precious").unwrap();
     for etag in ["../../../home/notes.txt", victim.to_str().unwrap(), ".."] {
         let cache = Cache::at(directory.path().join("cache"));
-        let hostile = Server { etag: etag.into(), commit: "../../../../x", ..Server::of(b"hostile bytes".to_vec()) };
+        let hostile =
+            Server { etag: etag.into(), commit: "../../../../x", ..Server::of(b"hostile bytes".to_vec()) };
         fetch_into(&cache, RESNET, &hostile.start(), &Silent).unwrap();
         assert_eq!(fs::read(&victim).unwrap(), b"precious");
         let mut names: Vec<_> = walkdir::WalkDir::new(directory.path())

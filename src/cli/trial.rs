@@ -1,0 +1,115 @@
+//! The trial of an ONNX file that was never used before: its runtime believes what the file says of sizes, and a process that asks for
+//! too much memory is ended by the system without a word. So `pd` starts itself once more, in a process that may take only so much, and
+//! what happens to that one becomes a message.
+
+use super::signals::stop_requested;
+use crate::error::{Error, Result};
+use crate::extract::{ExtractorRequest, LoadedExtractor, OnnxRequest};
+use crate::images::memory_of_process;
+use clap::Args;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Name of the command; it is not shown.
+pub(super) const NAME: &str = "onnx-trial";
+
+/// The part of the memory that this process may have which the trial may take, and what it may take for each byte of the file besides.
+const PART_OF_MEMORY: u64 = 2;
+const PER_BYTE: u64 = 4;
+/// What the trial may take at least: the program itself maps some of it.
+const LEAST: u64 = 4 << 30;
+/// How long it may take.
+const PATIENCE: Duration = Duration::from_secs(180);
+const POLL: Duration = Duration::from_millis(20);
+/// Exit code of a process that panicked.
+const PANICKED: i32 = 101;
+
+/// Load an ONNX file once and say nothing: `pd` starts this itself
+#[derive(Args)]
+pub(super) struct OnnxTrial {
+    /// The file
+    file: PathBuf,
+    /// Its image input
+    #[arg(long, value_name = "NAME")]
+    onnx_input: Option<String>,
+    /// Its feature output
+    #[arg(long, value_name = "NAME")]
+    onnx_output: Option<String>,
+}
+
+impl OnnxTrial {
+    pub(super) fn run(self) -> Result<()> {
+        let onnx = OnnxRequest { input: self.onnx_input, output: self.onnx_output, ..OnnxRequest::default() };
+        LoadedExtractor::load(&ExtractorRequest { weights: Some(self.file), onnx, ..Default::default() })
+            .map(drop)
+    }
+}
+
+/// Loads a file in another process.
+///
+/// # Errors
+/// [`Error::Malformed`] if that process was ended by the system, or did not come to an end; [`Error::Interrupted`] on request. What is
+/// wrong with the file in any other way is for this process to find.
+#[cfg(unix)]
+pub(super) fn try_onnx(file: &Path, request: &OnnxRequest) -> Result<()> {
+    let Ok(program) = std::env::current_exe() else { return Ok(()) };
+    let size = fs::metadata(file).map_err(Error::io("open", file))?.len();
+    let memory =
+        (memory_of_process() / PART_OF_MEMORY).max(LEAST).saturating_add(PER_BYTE.saturating_mul(size));
+    // A shell can limit a process before it begins. The file is an argument, and never part of a script.
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -c 0; ulimit -v \"$1\" && shift && exec \"$@\"", "sh"]);
+    command.arg((memory >> 10).to_string()).arg(program).arg(NAME);
+    for (flag, value) in [("--onnx-input", &request.input), ("--onnx-output", &request.output)] {
+        if let Some(value) = value {
+            command.arg(format!("{flag}={value}"));
+        }
+    }
+    command.arg("--").arg(file).env("RAYON_NUM_THREADS", "1");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let Ok(mut child) = command.spawn() else { return Ok(()) };
+    let started = Instant::now();
+    loop {
+        let ended = child.try_wait().map_err(Error::io("run", "sh"))?;
+        let outcome = match ended {
+            Some(status) => return verdict(file, status, memory),
+            None if stop_requested() => Err(Error::Interrupted { remedy: "".into() }),
+            None if started.elapsed() > PATIENCE => {
+                Err(refused(file, &format!("keeps its runtime busy for more than {} s", PATIENCE.as_secs())))
+            }
+            None => {
+                thread::sleep(POLL);
+                continue;
+            }
+        };
+        let _ = child.kill();
+        let _ = child.wait();
+        return outcome;
+    }
+}
+
+/// Elsewhere a process cannot be limited from outside.
+#[cfg(not(unix))]
+pub(super) fn try_onnx(_: &Path, _: &OnnxRequest) -> Result<()> {
+    Ok(())
+}
+
+#[cfg(unix)]
+fn verdict(file: &Path, status: ExitStatus, memory: u64) -> Result<()> {
+    if status.code().is_some_and(|code| code != PANICKED) {
+        return Ok(());
+    }
+    let reason = format!("makes its runtime fail, or take more than {} MB of memory", memory / 1_000_000);
+    Err(refused(file, &reason))
+}
+
+fn refused(file: &Path, reason: &str) -> Error {
+    Error::malformed(
+        file,
+        reason,
+        "export it again with the sizes that it is used with; if it comes from someone else, do not trust it",
+    )
+}
