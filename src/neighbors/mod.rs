@@ -16,6 +16,7 @@ mod search;
 
 pub(crate) use any_index::{AnyIndex, BuildOptions, build, open, place_graphs, remove_graphs};
 pub use exact::ExactIndex;
+pub(crate) use exact::products::{COLUMNS, Columns, DistanceProducts};
 pub use hnsw::{HnswIndex, HnswParameters};
 pub use kind::IndexKind;
 pub(crate) use kind::IndexRecord;
