@@ -15,11 +15,8 @@ pub(super) fn deliver(
     link: bool,
     terminal: &Terminal,
 ) -> Result<()> {
-    if link && !pool.is_dir() {
-        return Err(Error::usage(
-            format!("{} is an archive: there are no files to link to", pool.display()),
-            "leave --link out",
-        ));
+    if link {
+        check_link(pool)?;
     }
     let set = ImageSet::open(pool, terminal)?;
     let source = PoolSource::new(&set, pool, paths);
@@ -39,6 +36,18 @@ pub(super) fn deliver(
         }
     }
     Ok(())
+}
+
+/// # Errors
+/// [`Error::Usage`] if a pool has no files to link to.
+pub(super) fn check_link(pool: &Path) -> Result<()> {
+    match pool.is_dir() {
+        true => Ok(()),
+        false => Err(Error::usage(
+            format!("{} is an archive: there are no files to link to", pool.display()),
+            "leave --link out",
+        )),
+    }
 }
 
 #[cfg(unix)]

@@ -20,7 +20,7 @@ pub(crate) use exact::products::{COLUMNS, Columns, DistanceProducts};
 pub use hnsw::{HnswIndex, HnswParameters};
 pub use kind::IndexKind;
 pub(crate) use kind::IndexRecord;
-pub(crate) use search::Neighbors;
+pub(crate) use search::{Neighbors, standard_layout};
 pub use search::{NeighborIndex, Search, check_finite};
 
 pub(crate) use hnsw::{GraphShard, StreamedGraphs};

@@ -3,6 +3,7 @@
 use super::shares::{Counts, Shares};
 use crate::error::Result;
 use crate::neighbors::distance::squared_l2_within;
+use crate::neighbors::standard_layout;
 use ndarray::ArcArray2;
 use rayon::prelude::*;
 
@@ -17,10 +18,15 @@ pub trait Conflicts: Sync {
 
 /// Rows of `features` `[N, D]` that are nearer than `distance` to each other.
 pub struct TooNear {
-    /// `[N, D]`, in row-major order.
-    pub features: ArcArray2<f32>,
-    /// Least Euclidean distance of two chosen rows.
-    pub distance: f64,
+    features: ArcArray2<f32>,
+    distance: f64,
+}
+
+impl TooNear {
+    /// Rows of `features` `[N, D]`, with the least Euclidean distance of two that are chosen.
+    pub fn new(features: &ArcArray2<f32>, distance: f64) -> Self {
+        Self { features: standard_layout(features.clone()), distance }
+    }
 }
 
 impl Conflicts for TooNear {
@@ -131,7 +137,7 @@ mod tests {
     #[test]
     fn rows_nearer_than_the_limit_conflict_both_ways() {
         let features = ndarray::array![[0.0f32], [1.0], [1.5], [9.0]].into_shared();
-        let near = TooNear { features, distance: 1.0 };
+        let near = TooNear::new(&features, 1.0);
         assert_eq!(near.with(0).unwrap(), [] as [u32; 0]);
         assert_eq!((near.with(1).unwrap(), near.with(2).unwrap()), (vec![2], vec![1]));
     }
@@ -139,7 +145,7 @@ mod tests {
     #[test]
     fn a_row_may_take_the_place_of_the_only_one_that_it_may_not_be_with() {
         let features = ndarray::array![[0.0f32], [0.5], [1.0]].into_shared();
-        let near = TooNear { features, distance: 0.75 };
+        let near = TooNear::new(&features, 0.75);
         let limits = Limits { conflicts: vec![&near], excluded: vec![false, false, true], shares: None };
         let mut room = Room::new(&limits, 3);
         assert_eq!(room.check(1, None), Ok(()));

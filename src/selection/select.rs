@@ -6,7 +6,7 @@ use super::quality::standardized;
 use super::swaps::swap;
 use super::worth::{SetWorth, empty_set};
 use crate::error::{Error, Result};
-use crate::neighbors::check_finite;
+use crate::neighbors::{check_finite, standard_layout};
 use crate::progress::Progress;
 use ndarray::ArcArray2;
 
@@ -56,7 +56,7 @@ pub fn select(
     progress: &dyn Progress,
 ) -> Result<Selection> {
     check_finite(features.view())?;
-    let features = features.as_standard_layout().to_shared();
+    let features = standard_layout(features.clone());
     let (rows, candidates) = (features.nrows(), quality.len());
     if candidates > rows
         || quality.iter().any(|quality| !quality.is_finite())

@@ -237,7 +237,7 @@ fn limits_hold_and_what_they_left_is_said() {
     let features = features(60, 4, 9);
     let quality = quality(60, 9);
     let labels: Vec<String> = (0..60).map(|row| (row % 3).to_string()).collect();
-    let near = TooNear { features: features.clone(), distance: 0.6 };
+    let near = TooNear::new(&features, 0.6);
     for kind in KINDS {
         let excluded: Vec<bool> = (0..60).map(|row| row % 5 == 0).collect();
         let allowed: Vec<bool> = excluded.iter().map(|excluded| !excluded).collect();
@@ -255,7 +255,7 @@ fn limits_hold_and_what_they_left_is_said() {
         }
         assert_eq!(found.left[0], Some(Reason::Excluded));
     }
-    let far = TooNear { features: features.clone(), distance: 1e3 };
+    let far = TooNear::new(&features, 1e3);
     let limits = Limits { conflicts: vec![&far], ..Limits::default() };
     let found = chosen(&features, &quality, &features, &limits, options(5, SetWorth::Facility, 1.0));
     assert_eq!(found.rows.len(), 1);

@@ -5,7 +5,7 @@ mod pool;
 mod summary;
 
 use super::common::{ExtractorArgs, RunArgs};
-use super::deliver::deliver;
+use super::deliver::{check_link, deliver};
 use super::output;
 use super::terminal::Terminal;
 use crate::error::{Error, Result};
@@ -14,7 +14,7 @@ use crate::formats::table::{Table, Values, write_table};
 use crate::neighbors::distance::squared_l2;
 use crate::reference::{DensityBy, Reference};
 use crate::remedy::Remedy;
-use crate::runs::{Opened, Record, RunDir, RunIdentity, SUMMARY};
+use crate::runs::{Opened, PARTIAL, Partial, Record, RunDir, RunIdentity, SUMMARY};
 use crate::selection::{
     Conflicts, Limits, QualityBy, Selection, SelectionOptions, SetWorth, Shares, TooNear, select,
 };
@@ -123,6 +123,9 @@ impl Select {
         if let Some(reference) = &reference {
             reference.density()?;
         }
+        if self.link {
+            check_link(&self.pool)?;
+        }
         let pool = Pool::read(&self, reference.as_ref(), &terminal)?;
         let identity = RunIdentity::new("select", Record::Summary, self.settings(&pool, reference.as_ref())?);
         let directory = match RunDir::open(&self.output, &identity)? {
@@ -160,9 +163,9 @@ impl Select {
         scored: &Scored,
         terminal: &Terminal,
     ) -> Result<()> {
-        let near = TooNear { features: pool.features.clone(), distance: scored.spacing.distinct };
+        let near = TooNear::new(&pool.features, scored.spacing.distinct);
         let mut limits = Limits { excluded: scored.excluded(pool), ..Limits::default() };
-        if near.distance > 0.0 {
+        if scored.spacing.distinct > 0.0 {
             limits.conflicts.push(&near as &dyn Conflicts);
         }
         let allowed: Vec<bool> = limits.excluded.iter().map(|excluded| !excluded).collect();
@@ -186,6 +189,9 @@ impl Select {
         };
         let selection =
             select(&pool.features, &scored.quality, &scored.targets, &limits, &options, terminal)?;
+        // A run that ends while it copies is continued by the same command, and no other run takes its directory.
+        let partial = Partial::open(dir.join(PARTIAL), &identity.settings)?;
+        partial.finish(0, &selection.rows.len())?;
         if pool.has_files {
             let mut is_chosen = vec![false; pool.paths.len()];
             selection.rows.iter().for_each(|&row| is_chosen[row] = true);
@@ -193,6 +199,7 @@ impl Select {
         }
         write_table(dir.join(TABLE), &table(pool, scored, &selection)?)?;
         let summary = SelectSummary::new(pool, scored, &selection, &options, terminal)?;
+        partial.remove()?;
         identity.write_summary(dir, &summary)?;
         output::print(&summary.render(&self.output, self.run.json)?)?;
         if summary.complete {

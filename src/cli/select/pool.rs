@@ -8,13 +8,18 @@ use crate::error::{Error, Result};
 use crate::formats::digest::sha256;
 use crate::formats::is_features_file;
 use crate::images::ImageSet;
+use crate::neighbors::standard_layout;
 use crate::reference::score::{ScoreOptions, Scores, score_set};
 use crate::reference::{Reference, is_reference};
 use crate::sampling::Spacing;
 use crate::selection::{QualityBy, log_densities, log_ratios};
-use ndarray::{ArcArray2, Array2, Axis, concatenate, s};
+use ndarray::{ArcArray2, Array2, ArrayView2, Axis, concatenate, s};
+use rayon::prelude::*;
 use std::collections::HashMap;
 use std::path::Path;
+
+/// Rows whose digest is made at once.
+const DIGESTED_TOGETHER: usize = 1024;
 
 /// The candidates and the images that are in the set already.
 pub(super) struct Pool {
@@ -78,7 +83,8 @@ impl Pool {
             must_paths = must.paths;
         }
         let paths = candidates.paths;
-        Ok(Self { features: features.into_shared(), paths, must_paths, groups, has_files: pool_is_images })
+        let features = standard_layout(features.into_shared());
+        Ok(Self { features, paths, must_paths, groups, has_files: pool_is_images })
     }
 
     /// Features of the candidates alone, `[M, D]`.
@@ -91,9 +97,13 @@ impl Pool {
 
     /// Of names, groups and features.
     pub(super) fn digest(&self) -> String {
-        let features: Vec<u8> = self.features.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let names = format!("{:?}", (&self.paths, &self.must_paths, &self.groups));
-        sha256(format!("{}{}", sha256(&features), sha256(names.as_bytes())).as_bytes())
+        let of_rows = |rows: ArrayView2<f32>| {
+            let bytes: Vec<u8> = rows.iter().flat_map(|value| value.to_le_bytes()).collect();
+            sha256(&bytes)
+        };
+        let parts: Vec<ArrayView2<f32>> = self.features.axis_chunks_iter(Axis(0), DIGESTED_TOGETHER).collect();
+        let features: Vec<String> = parts.into_par_iter().map(of_rows).collect();
+        sha256(format!("{:?}", (features, &self.paths, &self.must_paths, &self.groups)).as_bytes())
     }
 
     /// Finds densities and what each candidate is worth.
@@ -126,7 +136,7 @@ impl Pool {
         };
         let spacing =
             Spacing::of_percentiles(select.distinct, select.novel, &reference.nearest_distances()?)?;
-        let targets = scorer.features().to_owned().into_shared();
+        let targets = scorer.shared_features();
         let reference_paths = Some(scorer.paths().to_vec());
         let CandidateScores { scores, .. } = scores;
         Ok(Scored { scores, reference_paths, quality, quality_by, targets, spacing })
