@@ -43,7 +43,11 @@ impl Report {
         let terminal = self.run.start()?;
         let real = match &self.images {
             Some(path) => Pictures::of(ImageSet::open(path, &terminal)?),
-            None if matches!(subject_of(&self.path)?, Subject::Reference | Subject::Sample | Subject::Select) => {
+            None if matches!(
+                subject_of(&self.path)?,
+                Subject::Reference | Subject::Sample | Subject::Select
+            ) =>
+            {
                 Bundled::images_behind(&self.path, &terminal).map_or_else(Pictures::none, Pictures::of)
             }
             None => Pictures::none(),

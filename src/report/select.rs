@@ -64,16 +64,23 @@ pub(super) fn page(dir: &Path, real: &Pictures) -> Result<Page> {
          of the reference the set serves, 0 to 1. Vendi score: how many different images it amounts to. Smallest distance: of any two \
          of the set; 0 is a copy. Mean density: how typical the images are, 1 on average.",
     );
-    let figures = |set: &str| {
-        let value = |key: &str| summary.get("figures")?.get(set)?.get(key)?.as_f64();
-        FIGURES.iter().map(move |(key, _)| value(key).map_or_else(|| "-".into(), |value| format!("{value:.3}")))
+    let figure = |set: &str, key: &str| {
+        let value = summary.get("figures").and_then(|sets| sets.get(set)?.get(key)?.as_f64());
+        value.map_or_else(|| "-".into(), |value| format!("{value:.3}"))
+    };
+    let row_of = |(set, name): &(&str, &str)| {
+        let mut row = vec![(*name).to_string()];
+        row.extend(FIGURES.iter().map(|(key, _)| figure(set, key)));
+        row
     };
     let head: Vec<&str> = [""].into_iter().chain(FIGURES.iter().map(|(_, heading)| *heading)).collect();
-    let rows: Vec<Vec<String>> =
-        SETS.iter().map(|(key, name)| [(*name).to_string()].into_iter().chain(figures(key)).collect()).collect();
+    let rows: Vec<Vec<String>> = SETS.iter().map(row_of).collect();
     page.table(&head, &rows);
 
-    page.section("The chosen images", "In the order in which they were taken: each adds most to those before it.");
+    page.section(
+        "The chosen images",
+        "In the order in which they were taken: each adds most to those before it.",
+    );
     if table.rows() > GALLERY {
         page.paragraph(&format!("The first {GALLERY} are shown; selected.csv lists all."));
     }

@@ -60,7 +60,7 @@ fn plain_worth(
             if set.is_empty() {
                 0.0
             } else {
-                -100.0 * (sum / (set.len() as f64).powi(2)).ln() / (size as f64).ln()
+                -100.0 * (sum / (set.len() as f64).powi(2)).ln() / (size.max(2) as f64).ln()
             }
         }
     }

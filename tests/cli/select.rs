@@ -16,7 +16,8 @@ fn stage() -> TempDir {
     for class in fs::read_dir(&all).unwrap().flatten() {
         let to = dir.path().join("pool").join(class.file_name());
         fs::create_dir_all(&to).unwrap();
-        let mut images: Vec<_> = fs::read_dir(class.path()).unwrap().flatten().map(|file| file.path()).collect();
+        let mut images: Vec<_> =
+            fs::read_dir(class.path()).unwrap().flatten().map(|file| file.path()).collect();
         images.sort();
         for image in images.iter().take(6) {
             fs::rename(image, to.join(image.file_name().unwrap())).unwrap();
@@ -104,8 +105,10 @@ fn groups_give_their_shares() {
     let shares = counts("shares");
     assert_eq!(shares.values().sum::<usize>(), 25);
     assert!(shares.values().all(|count| (2..=3).contains(count)), "{shares:?}");
-    let table: String =
-        column(&dir.path().join("each/selected.csv"), "path").iter().map(|path| format!("{path},a\n")).collect();
+    let table: String = column(&dir.path().join("each/selected.csv"), "path")
+        .iter()
+        .map(|path| format!("{path},a\n"))
+        .collect();
     fs::write(dir.path().join("groups.csv"), format!("path,group\n{table}")).unwrap();
     run(&dir, "select pool -n 3 --groups groups.csv -o table").code(1).stderr(contains("have no group"));
     run(&dir, "select each -n 3 --groups groups.csv -o table").success();
@@ -122,7 +125,7 @@ fn prompts_are_groups_wherever_generators_leave_them() {
         .code(1)
         .stderr(contains("30 of 30 images have no prompt").and(contains("samples.csv")));
     for (path, _) in content(&pool) {
-        let prompt = if path < "5".to_string() { "a low digit" } else { "a high digit" };
+        let prompt = if path.as_str() < "5" { "a low digit" } else { "a high digit" };
         fs::write(pool.join(&path).with_extension("txt"), format!("{prompt}\n")).unwrap();
     }
     run(&dir, "select digits --each 3 --groups prompt -o out").success();
@@ -151,13 +154,16 @@ fn limits_are_kept_and_a_pool_that_is_too_small_says_what_it_gave() {
     sorted.sort_by(f64::total_cmp);
     let least = numbers(&dir.path().join("apart/selected.csv"), "nearest_distance");
     assert!(least.iter().all(|distance| *distance >= sorted[sorted.len() / 6]), "{least:?}");
-    run(&dir, "select pool -n 50 --reference ref --distinct 95 -o few")
-        .code(1)
-        .stderr(contains("50 images were asked for, the pool of 60 can give").and(contains("too near to a chosen one")));
+    run(&dir, "select pool -n 50 --reference ref --distinct 95 -o few").code(1).stderr(
+        contains("50 images were asked for, the pool of 60 can give")
+            .and(contains("too near to a chosen one")),
+    );
     let found = summary(&dir, "few");
     let count = column(&dir.path().join("few/selected.csv"), "file").len();
     assert!(count < 50 && found["selected"] == count && found["complete"] == false);
-    run(&dir, "select pool -n 50 --reference ref --distinct 95 -o few").code(2).stderr(contains("fewer images"));
+    run(&dir, "select pool -n 50 --reference ref --distinct 95 -o few")
+        .code(2)
+        .stderr(contains("fewer images"));
     run(&dir, "select pool -n 61 -o all").code(1).stderr(contains("the pool of 60 can give 60"));
 }
 
@@ -219,7 +225,9 @@ fn features_that_are_there_are_not_made_again() {
     assert_eq!(content(&dir.path().join("reference")).len(), 2);
     run(&dir, "select features/features.npy -n 3 --set spread --quality none -o rows").success();
     assert!(chosen("rows", "path").iter().all(|name| name.starts_with("row:")));
-    run(&dir, "select features -n 3 --features features -o no").code(2).stderr(contains("leave --features out"));
+    run(&dir, "select features -n 3 --features features -o no")
+        .code(2)
+        .stderr(contains("leave --features out"));
 }
 
 #[test]
@@ -244,7 +252,9 @@ fn links_archives_and_damaged_images_are_told_apart() {
 fn what_sampling_wrote_is_a_pool() {
     let dir = stage();
     run(&dir, "sample --pool pool --reference ref -n 20 -o sampled").success();
-    run(&dir, "select sampled -n 5 --reference ref -o out").success().stdout(contains("5 of 20 images chosen"));
+    run(&dir, "select sampled -n 5 --reference ref -o out")
+        .success()
+        .stdout(contains("5 of 20 images chosen"));
 }
 
 #[test]

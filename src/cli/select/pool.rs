@@ -101,7 +101,8 @@ impl Pool {
             let bytes: Vec<u8> = rows.iter().flat_map(|value| value.to_le_bytes()).collect();
             sha256(&bytes)
         };
-        let parts: Vec<ArrayView2<f32>> = self.features.axis_chunks_iter(Axis(0), DIGESTED_TOGETHER).collect();
+        let parts: Vec<ArrayView2<f32>> =
+            self.features.axis_chunks_iter(Axis(0), DIGESTED_TOGETHER).collect();
         let features: Vec<String> = parts.into_par_iter().map(of_rows).collect();
         sha256(format!("{:?}", (features, &self.paths, &self.must_paths, &self.groups)).as_bytes())
     }
