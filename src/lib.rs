@@ -8,6 +8,7 @@
 //! | turn images into features | [`ImageSet`], [`LoadedExtractor`], [`embed`]; your own network: [`Extractor`] |
 //! | score a set, or images against a reference | [`score_set`], [`Reference`], [`Scorer`] |
 //! | choose images by importance weight | [`Rule`], [`choose_from_pool`] |
+//! | choose the images that are best together | [`select`], [`SetWorth`] |
 //! | make images, and move them by gradient steps | [`load_generator`], [`Generator`], [`perturb()`] |
 //! | compare generated sets with real ones | [`evaluate`] |
 //! | show progress and stop long work | [`Progress`] |
@@ -112,7 +113,7 @@
 //! | module | subject |
 //! |---|---|
 //! | `cli` | the command line |
-//! | `sampling`, `perturb`, `finetune`, `metrics`, `report` | what is done with densities |
+//! | `sampling`, `selection`, `perturb`, `finetune`, `metrics`, `report` | what is done with densities |
 //! | `candidates` | from a latent, a seed or a file to an image and its density |
 //! | `reference`, `generate` | the reference directory; generators and discriminators |
 //! | `density`, `neighbors`, `extract` | densities and rules, nearest neighbours, networks that give features |
@@ -153,6 +154,7 @@ mod remedy;
 mod report;
 mod runs;
 mod sampling;
+mod selection;
 mod train;
 
 pub use candidates::{
@@ -183,3 +185,6 @@ pub use reference::{DensityBy, IndexOptions, Reference, Scorer, index};
 pub use remedy::Remedy;
 pub use sampling::Spacing;
 pub use sampling::pool::{Chosen, PoolOptions, choose_from_pool};
+pub use selection::{
+    Conflicts, Limits, Reason, Selection, SelectionOptions, SetWorth, Shares, TooNear, select,
+};

@@ -20,6 +20,10 @@ pub(crate) enum Purpose {
     Accept = 5,
     /// The order in which a pool is drawn from.
     Draw = 6,
+    /// The order of the candidates in a random set that a selection is compared with.
+    RandomSet = 0x7301,
+    /// The order of the reference whose parts the coverage of a small set is measured on.
+    ReferenceParts = 0x7302,
 
     /// The initial weights of a layer of a generator or discriminator.
     Initialisation = 0x6701,

@@ -6,6 +6,7 @@ mod bias;
 mod bundled;
 mod common;
 mod completions;
+mod deliver;
 mod demo;
 mod doctor;
 mod embed;
@@ -24,6 +25,7 @@ mod presets;
 mod report;
 mod sample;
 mod score;
+mod select;
 mod shard;
 mod signals;
 mod similar;
@@ -75,6 +77,7 @@ enum Command {
     Perturb(perturb::Perturb),
     Eval(eval::Eval),
     Sample(Box<sample::Sample>),
+    Select(Box<select::Select>),
     Sweep(Box<sweep::Sweep>),
     Finetune(Box<finetune::Finetune>),
     Report(report::Report),
@@ -106,6 +109,7 @@ impl Cli {
             Command::Perturb(perturb) => perturb.run(),
             Command::Eval(eval) => eval.run(),
             Command::Sample(sample) => sample.run(),
+            Command::Select(select) => select.run(),
             Command::Sweep(sweep) => sweep.run(),
             Command::Finetune(finetune) => finetune.run(),
             Command::Report(report) => report.run(),

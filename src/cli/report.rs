@@ -13,14 +13,14 @@ use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
 
-/// A self-contained HTML page about a reference, a sample, a sweep, a perturbation or a fine-tuning run
+/// A self-contained HTML page about a reference, a sample, a selection, a sweep, a perturbation or a fine-tuning run
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   pd report ref/ --images photos/
   pd report pd-sample/ -o sample.html")]
 pub(super) struct Report {
-    /// Directory written by `pd embed` and `pd index`, or by sample, sweep, perturb or finetune
+    /// Directory written by `pd embed` and `pd index`, or by sample, select, sweep, perturb or finetune
     #[arg(value_name = "PATH")]
     path: PathBuf,
     /// HTML file to write [default: PATH/report.html]
@@ -43,7 +43,11 @@ impl Report {
         let terminal = self.run.start()?;
         let real = match &self.images {
             Some(path) => Pictures::of(ImageSet::open(path, &terminal)?),
-            None if matches!(subject_of(&self.path)?, Subject::Reference | Subject::Sample) => {
+            None if matches!(
+                subject_of(&self.path)?,
+                Subject::Reference | Subject::Sample | Subject::Select
+            ) =>
+            {
                 Bundled::images_behind(&self.path, &terminal).map_or_else(Pictures::none, Pictures::of)
             }
             None => Pictures::none(),

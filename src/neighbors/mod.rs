@@ -16,11 +16,12 @@ mod search;
 
 pub(crate) use any_index::{AnyIndex, BuildOptions, build, open, place_graphs, remove_graphs};
 pub use exact::ExactIndex;
+pub(crate) use exact::products::{COLUMNS, Columns, DistanceProducts};
 pub use hnsw::{HnswIndex, HnswParameters};
 pub use kind::IndexKind;
 pub(crate) use kind::IndexRecord;
-pub(crate) use search::Neighbors;
 pub use search::{NeighborIndex, Search, check_finite};
+pub(crate) use search::{Neighbors, standard_layout};
 
 pub(crate) use hnsw::{GraphShard, StreamedGraphs};
 pub(crate) use in_blocks::{blocks_of, search_in_blocks};

@@ -150,7 +150,7 @@ pub(super) fn too_few(query: usize, left: usize, search: Search) -> Error {
 }
 
 /// `features` in row-major order: itself where it is already.
-pub(super) fn standard_layout(features: ArcArray2<f32>) -> ArcArray2<f32> {
+pub(crate) fn standard_layout(features: ArcArray2<f32>) -> ArcArray2<f32> {
     if features.is_standard_layout() {
         features
     } else {

@@ -103,6 +103,11 @@ impl Scorer {
         self.features.view()
     }
 
+    /// Features of the reference, `[N, D]`, shared.
+    pub(crate) fn shared_features(&self) -> ArcArray2<f32> {
+        self.features.clone()
+    }
+
     /// The row of the reference that is the same image as a query: of the same path, with the same features.
     pub fn own_rows(&self, queries: ArrayView2<f32>, paths: &[String]) -> Vec<Option<u32>> {
         let rows: HashMap<&str, usize> = self.paths.iter().map(String::as_str).zip(0..).collect();

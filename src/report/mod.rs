@@ -12,6 +12,7 @@ mod perturb;
 mod pictures;
 mod reference;
 mod sample;
+mod select;
 mod sweep;
 mod text;
 
@@ -31,6 +32,8 @@ pub(crate) enum Subject {
     Reference,
     /// `pd sample`
     Sample,
+    /// `pd select`
+    Select,
     /// `pd sweep`
     Sweep,
     /// `pd perturb`
@@ -40,14 +43,21 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
-    const ALL: [Subject; 5] =
-        [Subject::Reference, Subject::Sweep, Subject::Sample, Subject::Perturb, Subject::Finetune];
+    const ALL: [Subject; 6] = [
+        Subject::Reference,
+        Subject::Sweep,
+        Subject::Select,
+        Subject::Sample,
+        Subject::Perturb,
+        Subject::Finetune,
+    ];
 
     /// The subcommand that makes it.
     fn command(self) -> &'static str {
         match self {
             Subject::Reference => "embed",
             Subject::Sample => "sample",
+            Subject::Select => "select",
             Subject::Sweep => "sweep",
             Subject::Perturb => "perturb",
             Subject::Finetune => "finetune",
@@ -60,6 +70,7 @@ impl Subject {
         match self {
             Subject::Reference => is_reference(dir),
             Subject::Sample | Subject::Perturb => holds(sample::TABLE),
+            Subject::Select => holds(select::TABLE),
             Subject::Sweep => holds(sweep::TABLE),
             Subject::Finetune => holds(finetune::LOG),
         }
@@ -84,8 +95,8 @@ pub(crate) fn subject_of(dir: &Path) -> Result<Subject> {
         Some(subject) => Ok(subject),
         None => Err(Error::malformed(
             dir,
-            "is no finished reference, sample, sweep, perturbation or fine-tuning run",
-            "name a directory that pd embed, sample, sweep, perturb or finetune made",
+            "is no finished reference, sample, selection, sweep, perturbation or fine-tuning run",
+            "name a directory that pd embed, sample, select, sweep, perturb or finetune made",
         )),
     }
 }
@@ -98,7 +109,7 @@ pub(crate) fn subject_of(dir: &Path) -> Result<Subject> {
 /// not take.
 pub(crate) fn report(dir: &Path, real: &Pictures, reference: Option<&Reference>) -> Result<String> {
     let subject = subject_of(dir)?;
-    let shows_real = matches!(subject, Subject::Reference | Subject::Sample);
+    let shows_real = matches!(subject, Subject::Reference | Subject::Sample | Subject::Select);
     if !shows_real && !real.is_empty() {
         return Err(Error::usage(
             format!("{} shows no images of a reference", dir.display()),
@@ -111,6 +122,7 @@ pub(crate) fn report(dir: &Path, real: &Pictures, reference: Option<&Reference>)
     let page = match subject {
         Subject::Reference => reference::page(&Reference::open(dir)?, real),
         Subject::Sample => sample::page(dir, real, reference),
+        Subject::Select => select::page(dir, real),
         Subject::Sweep => sweep::page(dir),
         Subject::Perturb => perturb::page(dir),
         Subject::Finetune => finetune::page(dir),

@@ -20,6 +20,7 @@ pub(crate) mod sweep;
 mod weights;
 
 pub(crate) use generated::GeneratedCandidates;
+pub(crate) use pilot::Pilot;
 pub(crate) use record::{DrawRecord, WeightRecord};
 pub(crate) use reference_stats::ReferenceStats;
 pub(crate) use spacing::Decision;

@@ -9,7 +9,7 @@ use ndarray::{ArcArray2, ArrayView2};
 
 /// The generated images as a set of their own: the pilot that `raw_gen` of the ratio rule is measured
 /// against.
-pub(super) struct Pilot {
+pub(crate) struct Pilot {
     index: AnyIndex,
     model: PseudoDensity,
     /// The pilot's own densities, leave-one-out.
@@ -21,7 +21,7 @@ impl Pilot {
     ///
     /// # Errors
     /// [`Error::Data`] if there are not more images than neighbours, or all are alike.
-    pub(super) fn new(
+    pub(crate) fn new(
         features: ArcArray2<f32>,
         reference: &PseudoDensity,
         index: &BuildOptions,
@@ -62,7 +62,7 @@ impl Pilot {
     }
 
     /// Densities of the pilot's own images among the others, `[M]`.
-    pub(super) fn own(&self) -> &[f64] {
+    pub(crate) fn own(&self) -> &[f64] {
         &self.own
     }
 

@@ -20,6 +20,7 @@ mod reference;
 mod report;
 mod sample;
 mod score;
+mod select;
 mod shards;
 mod slurm;
 mod stylegan;

@@ -1,8 +1,9 @@
 //! `pd sample --pool`: choosing from images that exist already.
 
 use super::summary::{push_scores, write_quantiles};
-use crate::candidates::{CandidateSource as _, PoolSource, ReferenceDensity};
+use crate::candidates::ReferenceDensity;
 use crate::cli::common::ExtractorArgs;
+use crate::cli::deliver::deliver;
 use crate::cli::input;
 use crate::cli::output;
 use crate::cli::terminal::Terminal;
@@ -10,7 +11,6 @@ use crate::density::{Distribution, Quantiles, RuleChoice};
 use crate::error::{Error, Result};
 use crate::formats::is_features_file;
 use crate::formats::table::{Table, Values, write_table};
-use crate::images::ImageSet;
 use crate::reference::{DensityBy, Reference, is_reference};
 use crate::runs::{Opened, Record, RunDir, RunIdentity, SUMMARY};
 use crate::sampling::pool::{Chosen, PoolOptions, choose_from_pool};
@@ -18,7 +18,7 @@ use crate::sampling::sharded::SAMPLE;
 use crate::sampling::{Decision, Spacing, WeightRecord};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
 /// Share of the pool above which a choice is mostly the pool itself, whatever the weights.
 const LARGE_SHARE: f64 = 0.5;
@@ -130,7 +130,7 @@ impl PoolRequest<'_> {
         }
         let files = !is_features_file(self.pool) && !is_reference(self.pool);
         if files {
-            self.deliver(dir, &input.paths, &chosen.copies, terminal)?;
+            deliver(self.pool, dir, &input.paths, |row| chosen.copies[row] > 0, self.link, terminal)?;
         }
         write_table(
             dir.join("samples.csv"),
@@ -139,35 +139,6 @@ impl PoolRequest<'_> {
         let summary = summarise(&chosen, rule.map(|rule| rule.choice()), files);
         identity.write_summary(dir, &summary)?;
         output::print(&self.render(&summary)?)
-    }
-
-    /// Copies or links the chosen files, under their own relative paths.
-    fn deliver(&self, dir: &Path, paths: &[String], copies: &[usize], terminal: &Terminal) -> Result<()> {
-        let pool = self.pool;
-        if self.link && !pool.is_dir() {
-            return Err(Error::usage(
-                format!("{} is an archive: there are no files to link to", pool.display()),
-                "leave --link out",
-            ));
-        }
-        let set = ImageSet::open(pool, terminal)?;
-        let source = PoolSource::new(&set, pool, paths);
-        for (row, path) in paths.iter().enumerate().filter(|(row, _)| copies[*row] > 0) {
-            let target = inside(dir, path)?;
-            if let Some(parent) = target.parent() {
-                std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
-            }
-            if self.link {
-                let file = pool.join(path);
-                // The images of a directory may lie in archives.
-                link_to(&std::fs::canonicalize(&file).map_err(Error::io("link", &file))?, &target)?;
-            } else {
-                source.images(row..row + 1, &mut |images| {
-                    images.iter().try_for_each(|delivered| delivered.image.write(&target))
-                })?;
-            }
-        }
-        Ok(())
     }
 
     fn render(&self, summary: &PoolSummary) -> Result<String> {
@@ -193,28 +164,6 @@ impl PoolRequest<'_> {
         }
         Ok(out)
     }
-}
-
-#[cfg(unix)]
-fn link_to(source: &Path, target: &Path) -> Result<()> {
-    match std::os::unix::fs::symlink(source, target) {
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        other => other.map_err(Error::io("link", target)),
-    }
-}
-
-#[cfg(not(unix))]
-fn link_to(source: &Path, target: &Path) -> Result<()> {
-    std::fs::hard_link(source, target).map_err(Error::io("link", target))
-}
-
-/// `dir/path`, unless the path (which an archive may have made up) leads out of it.
-fn inside(dir: &Path, path: &str) -> Result<PathBuf> {
-    let relative = Path::new(path);
-    if relative.components().all(|c| matches!(c, Component::Normal(_))) {
-        return Ok(dir.join(relative));
-    }
-    Err(Error::malformed(path, "leads out of the directory it belongs to", "rename it in the archive"))
 }
 
 fn table(
@@ -255,19 +204,5 @@ fn summarise(chosen: &Chosen, rule: Option<RuleChoice>, files: bool) -> PoolSumm
         files,
         density_of_pool: quantiles(rho),
         density_of_kept: quantiles(&kept),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_name_of_an_archive_leads_out_of_the_directory() {
-        assert_eq!(inside(Path::new("out"), "a/b.png").unwrap(), Path::new("out/a/b.png"));
-        for path in ["../a.png", "/etc/a.png", "a/../../b.png", "./a.png"] {
-            let found = inside(Path::new("out"), path);
-            assert!(found.is_err(), "{path}");
-        }
     }
 }

@@ -111,6 +111,11 @@ impl Frame {
     /// `2 (h_i + h_j - product)` never exceeds the squared distance in this frame (see [`slack`]).
     /// `None` where the row lies so far outside that products with it could overflow.
     pub(crate) fn lowered_half_norm(&self, row: &[f32]) -> Option<f32> {
+        self.half_norm(row).map(|half| ((half * (1.0 - slack(row.len()))) as f32).next_down().max(0.0))
+    }
+
+    /// Half the squared norm of a projected row; `None` as in [`Frame::lowered_half_norm`].
+    pub(super) fn half_norm(&self, row: &[f32]) -> Option<f64> {
         let mut norm = 0.0f64;
         let mut largest = 0.0f32;
         let mut stretch = [0.0f32; PACK_STRETCH];
@@ -122,7 +127,7 @@ impl Frame {
                 largest = largest.max(value.abs());
             }
         }
-        (largest <= LARGEST).then(|| ((norm / 2.0 * (1.0 - slack(row.len()))) as f32).next_down().max(0.0))
+        (largest <= LARGEST).then_some(norm / 2.0)
     }
 
     /// Packs rows `first..first + count` of `rows` `[R, D]` (row-major) into panels of `WIDTH`, as the register kernel reads them:

@@ -1,5 +1,5 @@
 //! Exact search. Matrix products of blocks of rows in float32 find the candidates ([`blocked`], [`device`]); exact distances and a
-//! proof for each query that no neighbour was missed follow in [`index`].
+//! proof for each query that no neighbour was missed follow in [`index`]. [`products`] are for sums over all pairs.
 
 pub(super) mod blocked;
 pub(super) mod candidates;
@@ -8,6 +8,7 @@ mod direct;
 pub(super) mod frame;
 pub(super) mod groups;
 mod index;
+pub(super) mod products;
 #[cfg(test)]
 pub(super) mod tests;
 pub(super) mod top_k;

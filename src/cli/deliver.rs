@@ -1,0 +1,87 @@
+//! The files of chosen images, in the directory of a result.
+
+use super::terminal::Terminal;
+use crate::candidates::{CandidateSource as _, PoolSource};
+use crate::error::{Error, Result};
+use crate::images::ImageSet;
+use std::path::{Component, Path, PathBuf};
+
+/// Copies, or links, images of a pool into `dir`, under their own relative paths: those of `paths` that `is_chosen` names by their row.
+pub(super) fn deliver(
+    pool: &Path,
+    dir: &Path,
+    paths: &[String],
+    is_chosen: impl Fn(usize) -> bool,
+    link: bool,
+    terminal: &Terminal,
+) -> Result<()> {
+    if link {
+        check_link(pool)?;
+    }
+    let set = ImageSet::open(pool, terminal)?;
+    let source = PoolSource::new(&set, pool, paths);
+    for (row, path) in paths.iter().enumerate().filter(|(row, _)| is_chosen(*row)) {
+        let target = inside(dir, path)?;
+        if let Some(parent) = target.parent() {
+            std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+        }
+        if link {
+            let file = pool.join(path);
+            // The images of a directory may lie in archives.
+            link_to(&std::fs::canonicalize(&file).map_err(Error::io("link", &file))?, &target)?;
+        } else {
+            source.images(row..row + 1, &mut |images| {
+                images.iter().try_for_each(|delivered| delivered.image.write(&target))
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// # Errors
+/// [`Error::Usage`] if a pool has no files to link to.
+pub(super) fn check_link(pool: &Path) -> Result<()> {
+    match pool.is_dir() {
+        true => Ok(()),
+        false => Err(Error::usage(
+            format!("{} is an archive: there are no files to link to", pool.display()),
+            "leave --link out",
+        )),
+    }
+}
+
+#[cfg(unix)]
+fn link_to(source: &Path, target: &Path) -> Result<()> {
+    match std::os::unix::fs::symlink(source, target) {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        other => other.map_err(Error::io("link", target)),
+    }
+}
+
+#[cfg(not(unix))]
+fn link_to(source: &Path, target: &Path) -> Result<()> {
+    std::fs::hard_link(source, target).map_err(Error::io("link", target))
+}
+
+/// `dir/path`, unless the path (which an archive may have made up) leads out of it.
+fn inside(dir: &Path, path: &str) -> Result<PathBuf> {
+    let relative = Path::new(path);
+    if relative.components().all(|c| matches!(c, Component::Normal(_))) {
+        return Ok(dir.join(relative));
+    }
+    Err(Error::malformed(path, "leads out of the directory it belongs to", "rename it in the archive"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_of_an_archive_leads_out_of_the_directory() {
+        assert_eq!(inside(Path::new("out"), "a/b.png").unwrap(), Path::new("out/a/b.png"));
+        for path in ["../a.png", "/etc/a.png", "a/../../b.png", "./a.png"] {
+            let found = inside(Path::new("out"), path);
+            assert!(found.is_err(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! The best N images together: a set that maximises the mean quality of its images plus L times what they have together.
+//!
+//! ```text
+//! mean over the chosen x of quality(x) / sd(quality)  +  L * worth(chosen)
+//! ```
+//!
+//! The quality of an image is the logarithm of its pseudo density (Li et al., TMLR 2024, section 3.1) or of the density ratio (the ratio
+//! rule with B = 0); what a set has together, in percent, is a [`SetWorth`]. [`select`] takes greedily, with lazy evaluation where gains
+//! only fall, then swaps until no swap helps, within [`Limits`]. The same inputs give the same set at any number of threads, and memory
+//! grows with rows, never with pairs.
+
+mod entropy;
+mod facility;
+mod figures;
+mod greedy;
+mod limits;
+mod nearest_two;
+mod quality;
+mod select;
+mod shares;
+mod spread;
+mod swaps;
+#[cfg(test)]
+mod tests;
+mod worth;
+
+pub(crate) use figures::{Figures, Judge};
+pub use limits::{Conflicts, Limits, Reason, TooNear};
+pub(crate) use quality::{QualityBy, log_densities, log_ratios};
+pub use select::{Selection, SelectionOptions, select};
+pub use shares::Shares;
+pub use worth::SetWorth;
