@@ -7,10 +7,10 @@ use super::features::{features_of, prepare};
 use super::render::{quantize, render};
 use crate::error::{Error, Result};
 use crate::extract::{FeatureGradient, LoadedExtractor, without_gradient};
-use crate::generate::{ForwardOptions, Generator, pixels, value_and_gradient};
+use crate::generate::{ForwardOptions, Generator, Quantization, pixels, value_and_gradient};
 use crate::images::RgbImage;
 use candle_core::Tensor;
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView2};
 use std::cell::Cell;
 
 /// Images of latents with what was measured of them, a row each.
@@ -60,16 +60,12 @@ pub(crate) fn evaluate_with_gradient(
             return Err(without_gradient(&format!("the generator {}", generator.info().family)));
         }
         let written = quantize(images, generator.info().quantization)?;
-        let prepared = prepare(extractor, &written);
-        let found = extractor.features_with_gradient(&prepared, images.dtype(), |features| {
-            density.densities_and_gradients(features)
-        })?;
-        let FeatureGradient { features, value: densities, input: slope } = found;
+        let (FeatureGradient { features, value: densities, .. }, smooth) =
+            straight_through(extractor, images, &written, |features| {
+                density.densities_and_gradients(features)
+            })?;
         evaluation.set(Some(Evaluation { images: written, features, densities }));
-        // Linear in the smooth input of the network, with the slope at the input of the written image: its gradient is the one that
-        // passes straight through rounding.
-        let smooth = extractor.input_of_images(&pixels::to_unit_rgb(images)?)?;
-        Ok((smooth * slope)?.flatten_from(1)?.sum(1)?)
+        Ok(smooth)
     });
     let found = result.map_err(|error| match error {
         Error::Tensor(cause) if lacks_backward(&cause) => {
@@ -81,6 +77,38 @@ pub(crate) fn evaluate_with_gradient(
         Some(evaluation) => Ok((evaluation, found.gradient)),
         None => Err(Error::data("the generator made no images", "")),
     }
+}
+
+/// What a function of the features of images `[B, C, H, W]`, in -1..=1, gives, and for each image a number `[B]` whose gradient with
+/// respect to its pixels is that of the function. `function` takes features `[B, D]` of the 8-bit images to what is wanted of them and
+/// its gradient with respect to each; that of the pixels passes straight through rounding.
+///
+/// # Errors
+/// [`Error::Data`] for an image that is not finite; [`Error::Usage`] if the extractor gives no gradient; what `function` returns.
+pub(crate) fn image_features_with_slope<T>(
+    extractor: &LoadedExtractor,
+    images: &Tensor,
+    quantization: Quantization,
+    function: impl FnOnce(ArrayView2<f64>) -> Result<(T, Array2<f64>)>,
+) -> Result<(T, Tensor)> {
+    let written = quantize(images, quantization)?;
+    let (found, smooth) = straight_through(extractor, images, &written, function)?;
+    Ok((found.value, smooth))
+}
+
+fn straight_through<T>(
+    extractor: &LoadedExtractor,
+    images: &Tensor,
+    written: &[RgbImage],
+    function: impl FnOnce(ArrayView2<f64>) -> Result<(T, Array2<f64>)>,
+) -> Result<(FeatureGradient<T>, Tensor)> {
+    let prepared = prepare(extractor, written);
+    let found = extractor.features_with_gradient(&prepared, images.dtype(), function)?;
+    // Linear in the smooth input of the network, with the slope at the input of the written image: its gradient is the one that
+    // passes straight through rounding.
+    let smooth = extractor.input_of_images(&pixels::to_unit_rgb(images)?)?;
+    let smooth = (smooth * &found.input)?.flatten_from(1)?.sum(1)?;
+    Ok((found, smooth))
 }
 
 fn lacks_backward(error: &candle_core::Error) -> bool {

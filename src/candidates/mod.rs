@@ -22,7 +22,7 @@ pub use density::ReferenceDensity;
 pub use features::features_of_candidates;
 pub(crate) use features::{features_of, join_rows};
 pub use generator_source::GeneratorSource;
-pub(crate) use gradient::{Evaluation, evaluate, evaluate_with_gradient};
+pub(crate) use gradient::{Evaluation, evaluate, evaluate_with_gradient, image_features_with_slope};
 pub(crate) use image::CandidateImage;
 pub use latents::{LatentBatch, LatentOrigin, LatentSource};
 pub(crate) use pool_source::PoolSource;

@@ -1,6 +1,6 @@
 //! The values of `--bias`: which presets each command knows, and what its help says of them. The numbers are those of the table.
 
-use crate::density::{Preset, TwoLevelNumbers};
+use crate::density::{Finetuning, Preset, TwoLevelNumbers};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 /// Presets of `pd sample`.
@@ -22,9 +22,18 @@ pub(super) fn of_sampling() -> impl TypedValueParser<Value = Preset> {
 /// Presets of `pd finetune`.
 pub(super) fn of_finetuning() -> impl TypedValueParser<Value = Preset> {
     parser(|preset| {
-        let TwoLevelNumbers { weight, percentile } = preset.meaning().finetuning?;
-        let about = if weight < 1.0 { "Towards the rare" } else { "Towards the typical" };
-        Some(format!("{about}: weight {weight} above the {percentile}th percentile"))
+        let Finetuning { two_level, frechet } = preset.meaning().finetuning?;
+        let mut text = match two_level {
+            Some(TwoLevelNumbers { weight, percentile }) => {
+                let about = if weight < 1.0 { "Towards the rare" } else { "Towards the typical" };
+                format!("{about}: weight {weight} above the {percentile}th percentile")
+            }
+            None => "Towards the real distribution: no weights".to_owned(),
+        };
+        if frechet > 0.0 {
+            text.push_str(&format!(", a Frechet term of weight {frechet}"));
+        }
+        Some(text)
     })
 }
 

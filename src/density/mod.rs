@@ -44,7 +44,7 @@ pub(crate) use log_weights::{cumulative_weights, effective_sample_size, log_mean
 pub use predictor::DensityPredictor;
 pub(crate) use predictor::PredictorQuality;
 pub use preset::Preset;
-pub(crate) use preset::TwoLevelNumbers;
+pub(crate) use preset::{Finetuning, TwoLevelNumbers};
 pub use pseudo::PseudoDensity;
 pub use quantiles::Distribution;
 pub(crate) use quantiles::{Quantiles, quantile_linear};

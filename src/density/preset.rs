@@ -25,10 +25,19 @@ pub struct Meaning {
     pub sampling: Option<RuleChoice>,
     /// In sampling by the two-level rule: published numbers (Li et al., TMLR 2024, section 3.4).
     pub two_level_sampling: Option<TwoLevelNumbers>,
-    /// In fine-tuning, by the two-level rule (section 3.5).
-    pub finetuning: Option<TwoLevelNumbers>,
+    /// In fine-tuning.
+    pub finetuning: Option<Finetuning>,
     /// In perturbation (section 3.3): the sign of the change of the density.
     pub perturbation: Option<f64>,
+}
+
+/// What a preset stands for in fine-tuning.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Finetuning {
+    /// The two-level rule of the real images (section 3.5); `None` draws all equally often.
+    pub two_level: Option<TwoLevelNumbers>,
+    /// The weight of the Fréchet term of a GAN.
+    pub frechet: f64,
 }
 
 /// The numbers of the two-level rule, as a table has them.
@@ -64,23 +73,24 @@ impl Preset {
     /// The row of the table.
     pub fn meaning(self) -> Meaning {
         let two_level = |weight, percentile| Some(TwoLevelNumbers { weight, percentile });
+        let finetuning = |two_level, frechet| Some(Finetuning { two_level, frechet });
         match self {
             Preset::Fidelity => Meaning {
                 sampling: Some(RuleChoice::Ratio(2.0)),
                 two_level_sampling: two_level(33.0, 90.0),
-                finetuning: two_level(33.0, 80.0),
+                finetuning: finetuning(two_level(33.0, 80.0), 0.0),
                 perturbation: Some(1.0),
             },
             Preset::Diversity => Meaning {
                 sampling: Some(RuleChoice::Ratio(-2.0)),
                 two_level_sampling: two_level(0.03, 20.0),
-                finetuning: two_level(0.03, 20.0),
+                finetuning: finetuning(two_level(0.03, 20.0), 0.0),
                 perturbation: Some(-1.0),
             },
             Preset::Match => Meaning {
                 sampling: Some(RuleChoice::Ratio(0.0)),
                 two_level_sampling: None,
-                finetuning: None,
+                finetuning: finetuning(None, 0.01),
                 perturbation: None,
             },
             Preset::None => {
@@ -112,7 +122,7 @@ mod tests {
             let signs = [
                 exponent.filter(|b| *b != 0.0),
                 two_level_sampling.map(|numbers| numbers.weight.ln()),
-                finetuning.map(|numbers| numbers.weight.ln()),
+                finetuning.and_then(|meaning| meaning.two_level).map(|numbers| numbers.weight.ln()),
                 perturbation,
             ];
             assert!(

@@ -1,4 +1,5 @@
-//! Pseudo densities of the training images: those of the reference where it was made of the same images, else scored against it.
+//! Pseudo densities and features of the training images: those of the reference where it was made of the same images, else measured
+//! against it.
 
 use super::data::RealImages;
 use crate::error::{Error, Result};
@@ -6,6 +7,7 @@ use crate::extract::LoadedExtractor;
 use crate::progress::Progress;
 use crate::reference::embed::{EmbedOptions, embed};
 use crate::reference::{Reference, Scorer};
+use ndarray::{Array2, Axis};
 use std::collections::HashMap;
 
 /// Images that the extractor takes at a time.
@@ -20,23 +22,39 @@ pub(crate) enum Origin {
     Scored,
 }
 
-/// The pseudo density of every row of `images`.
+/// What is known of every row of the training images.
+pub(crate) struct Measured {
+    /// Pseudo densities `[N]`.
+    pub densities: Vec<f64>,
+    /// Features `[N, D]`, where they were asked for.
+    pub features: Option<Array2<f32>>,
+    /// Where both came from.
+    pub origin: Origin,
+}
+
+/// The pseudo density of every row of `images`, and its features where `with_features` asks for them.
 ///
 /// # Errors
 /// [`Error::Malformed`] if the reference is damaged or not indexed; what the extractor returns.
-pub(crate) fn densities(
+pub(crate) fn measure(
     images: &RealImages,
     reference: &Reference,
     extractor: impl FnOnce() -> Result<LoadedExtractor>,
+    with_features: bool,
     progress: &dyn Progress,
-) -> Result<(Vec<f64>, Origin)> {
+) -> Result<Measured> {
     reference.density()?;
-    if reference.manifest.input_digest == images.set().digest() {
-        let known: HashMap<String, f64> =
-            reference.paths()?.into_iter().zip(reference.densities()?).collect();
-        let found: Option<Vec<f64>> = images.paths().iter().map(|path| known.get(path).copied()).collect();
-        if let Some(densities) = found {
-            return Ok((densities, Origin::Reference));
+    if reference.manifest.input_digest == images.set().digest()
+        && let Some(rows) = rows_of(&reference.paths()?, images)
+    {
+        let densities = reference.densities()?;
+        let densities: Option<Vec<f64>> = rows.iter().map(|&row| densities.get(row).copied()).collect();
+        if let Some(densities) = densities {
+            let features = match with_features {
+                true => Some(reference.features()?.select(Axis(0), &rows)),
+                false => None,
+            };
+            return Ok(Measured { densities, features, origin: Origin::Reference });
         }
     }
     let extractor = extractor()?;
@@ -45,11 +63,17 @@ pub(crate) fn densities(
     let paths: Vec<String> = embedded.images.iter().map(|image| image.path.clone()).collect();
     let own = scorer.own_rows(embedded.features.view(), &paths);
     let scores = scorer.score(embedded.features.view(), Some(&own), progress)?;
-    let known: HashMap<String, f64> = paths.into_iter().zip(scores.pseudo_density).collect();
-    let lost = |path: &String| {
-        let reason = format!("{path} can be decoded but not scored");
+    let rows = rows_of(&paths, images).ok_or_else(|| {
+        let reason = "an image can be decoded but not scored";
         Error::data(reason, "the images must stay as they are during a run")
-    };
-    let of = |path: &String| known.get(path).copied().ok_or_else(|| lost(path));
-    Ok((images.paths().iter().map(of).collect::<Result<_>>()?, Origin::Scored))
+    })?;
+    let densities = rows.iter().map(|&row| scores.pseudo_density[row]).collect();
+    let features = with_features.then(|| embedded.features.select(Axis(0), &rows));
+    Ok(Measured { densities, features, origin: Origin::Scored })
+}
+
+/// The row among `paths` of every image; `None` if one is not there.
+fn rows_of(paths: &[String], images: &RealImages) -> Option<Vec<usize>> {
+    let known: HashMap<&str, usize> = paths.iter().map(String::as_str).zip(0..).collect();
+    images.paths().iter().map(|path| known.get(path.as_str()).copied()).collect()
 }

@@ -3,9 +3,10 @@
 
 use super::batches::{Accepted, Batch, RealBatches, Rejection, latents};
 use super::ema::{EmaConfig, update_ema};
+use super::frechet::{self, FrechetTerm, Term};
 use super::losses::{check_second_order, r1_penalty};
 use super::path_length::{Mixing, PathLength, PathLengthConfig, Penalty, check_layers, images_of};
-use super::trainer::{Scalars, Trainer, mean_over_ranks};
+use super::trainer::{NamedState, Scalars, Trainer, mean_over_ranks};
 use crate::error::{Error, Result};
 use crate::generate::{
     Discriminator, ForwardOptions, GanLoss, Generator, Mode, NoiseMode, TrainContext, Variables,
@@ -62,6 +63,7 @@ struct Adversaries {
     adam_d: Adam,
     config: GanConfig,
     path_length: Option<PathLength>,
+    frechet: Option<FrechetTerm>,
     /// Of the run's random draws.
     seed: u64,
     shard: RankShard,
@@ -75,6 +77,8 @@ struct Measured {
     logits_fake: Tensor,
     r1: Option<Tensor>,
     path_length: Option<Tensor>,
+    /// The squared distance that the Fréchet term lowers.
+    frechet: Option<f64>,
 }
 
 impl Adversaries {
@@ -119,7 +123,7 @@ impl Adversaries {
         let shard = RankShard::new(config.batch, group, ranks)?;
         let adam_g = Adam::new(generator.weights()?.parameters(), adam_of_g)?.across(ranks);
         let adam_d = Adam::new(discriminator.variables().parameters(), adam_of_d)?.across(ranks);
-        Ok(Self { networks, adam_g, adam_d, config, path_length, seed, shard })
+        Ok(Self { networks, adam_g, adam_d, config, path_length, frechet: None, seed, shard })
     }
 
     /// D, R1 where it is due, G and its running ema, on this rank's part of real images and latents.
@@ -166,7 +170,17 @@ impl Adversaries {
 
         let through = judged(of_fake, training.inputs_only(), &for_generator);
         let g_loss = loss.generator(&discriminator.logits(&images, &through)?)?;
-        self.adam_g.step(&g_loss.backward()?, rate)?;
+        let term = match &mut self.frechet {
+            Some(term) => term.of_images(&images, generator.info().quantization, &self.shard, step)?,
+            None => None,
+        };
+        let with_term = match &term {
+            Some(Term { loss, .. }) => {
+                (&g_loss + loss.to_dtype(g_loss.dtype())?.to_device(g_loss.device())?)?
+            }
+            None => g_loss.clone(),
+        };
+        self.adam_g.step(&with_term.backward()?, rate)?;
         let path_length = match &self.path_length {
             Some(path) if path.is_due(step) => {
                 let draws = path.draws(generator.as_ref(), &self.shard, at, &z.values)?;
@@ -182,7 +196,8 @@ impl Adversaries {
         };
         let seen = (step + 1) * batch as u64;
         update_ema(ema.weights()?, generator.weights()?, ema_config.decay(batch as u64, seen))?;
-        Ok(Measured { d_loss, g_loss, logits_real, logits_fake, r1: penalty, path_length })
+        let frechet = term.map(|term| term.distance);
+        Ok(Measured { d_loss, g_loss, logits_real, logits_fake, r1: penalty, path_length, frechet })
     }
 }
 
@@ -209,6 +224,12 @@ impl GanTrainer {
         let adversaries = Adversaries::new(networks, config, (real.seed, &real.device), ranks)?;
         Ok(Self { adversaries, real, rejection })
     }
+
+    /// With a Fréchet term beside the generator's loss.
+    pub fn with_frechet(mut self, term: Option<FrechetTerm>) -> Self {
+        self.adversaries.frechet = term;
+        self
+    }
 }
 
 impl Trainer for GanTrainer {
@@ -217,7 +238,7 @@ impl Trainer for GanTrainer {
         let real = self.real.of_step(step, shard)?;
         let Accepted { batch: z, draws } =
             latents(self.generator(), &self.real, self.rejection.as_ref(), step, shard)?;
-        let Measured { d_loss, g_loss, logits_real, logits_fake, r1, path_length } =
+        let Measured { d_loss, g_loss, logits_real, logits_fake, r1, path_length, frechet } =
             self.adversaries.step(&real, &z, step)?;
         if !report {
             return Ok(Vec::new());
@@ -235,6 +256,7 @@ impl Trainer for GanTrainer {
         if let Some(path_length) = path_length {
             scalars.push(("pl", number(&path_length)?));
         }
+        scalars.extend(frechet.map(|distance| ("frechet", distance)));
         mean_over_ranks(&mut scalars, self.ranks().as_ref());
         if self.rejection.is_some() {
             scalars.push(("draws_per_accepted", draws));
@@ -278,6 +300,22 @@ impl Trainer for GanTrainer {
 
     fn optimizers(&mut self) -> Vec<(&'static str, &mut Adam)> {
         vec![("adam_g", &mut self.adversaries.adam_g), ("adam_d", &mut self.adversaries.adam_d)]
+    }
+
+    fn other_state(&self) -> Vec<NamedState> {
+        let state = |term: &FrechetTerm| NamedState {
+            name: frechet::STATE.into(),
+            tensors: term.state(),
+            steps: None,
+        };
+        self.adversaries.frechet.iter().map(state).collect()
+    }
+
+    fn take_other_state(&mut self, find: &dyn Fn(&str) -> Result<NamedState>) -> Result<()> {
+        match &mut self.adversaries.frechet {
+            Some(term) => term.load(&find(frechet::STATE)?.tensors),
+            None => Ok(()),
+        }
     }
 }
 

@@ -75,6 +75,19 @@ pub trait Trainer {
             let (tensors, steps) = (adam.state_dict(Path::new(name))?, Some(adam.steps()));
             keep(NamedState { name: name.into(), tensors, steps })?;
         }
+        self.other_state().into_iter().try_for_each(keep)
+    }
+
+    /// State beside networks and optimisers.
+    fn other_state(&self) -> Vec<NamedState> {
+        Vec::new()
+    }
+
+    /// Goes on from [`Trainer::other_state`], which `find` gives by name.
+    ///
+    /// # Errors
+    /// What `find` returns; [`Error::Malformed`] for the state of something else.
+    fn take_other_state(&mut self, _find: &dyn Fn(&str) -> Result<NamedState>) -> Result<()> {
         Ok(())
     }
 
@@ -94,7 +107,7 @@ pub trait Trainer {
             })?;
             adam.load(&tensors, steps)?;
         }
-        Ok(())
+        self.take_other_state(find)
     }
 
     /// The networks as a generator directory.

@@ -107,6 +107,13 @@ impl WeightedRows {
         self.cut
     }
 
+    /// How often each row is drawn, as a share of all draws.
+    pub fn importance(&self) -> Vec<f64> {
+        let total = self.cumulative.last().copied().unwrap_or(1.0);
+        let before = std::iter::once(0.0).chain(self.cumulative.iter().copied());
+        self.cumulative.iter().zip(before).map(|(sum, before)| (sum - before) / total).collect()
+    }
+
     /// The rows of the batch of a step, each drawn independently by its weight, with replacement.
     pub fn draw(&self, seed: u64, step: u64, count: usize) -> Vec<usize> {
         let mut rng = keyed(seed, Purpose::RealRows, step);

@@ -155,6 +155,25 @@ pub(super) fn square_root(matrix: ArrayView2<f64>) -> Result<Array2<f64>> {
     Ok(multiply(scaled.view(), scaled.t()))
 }
 
+/// The inverse of the symmetric square root of a positive definite matrix `[D, D]`, and the trace of the root itself.
+///
+/// # Errors
+/// As [`eigenvalues`]; [`Error::Data`] for a singular matrix.
+pub(super) fn inverse_square_root(matrix: ArrayView2<f64>) -> Result<(Array2<f64>, f64)> {
+    let (values, vectors) = decompose(matrix, true)?;
+    let least = f64::EPSILON * values.last().copied().unwrap_or_default();
+    if values.iter().any(|value| *value <= least) {
+        return Err(Error::data(
+            "a covariance is singular",
+            "use more images, or features that are not constant",
+        ));
+    }
+    let width = values.len();
+    // V s^(-1/4) times its transpose.
+    let scaled = Array2::from_shape_fn((width, width), |(i, j)| vectors[(i, j)] / values[j].sqrt().sqrt());
+    Ok((multiply(scaled.view(), scaled.t()), values.iter().map(|value| value.sqrt()).sum()))
+}
+
 fn decompose(matrix: ArrayView2<f64>, with_vectors: bool) -> Result<(Vec<f64>, Mat<f64>)> {
     let width = matrix.nrows();
     if matrix.iter().any(|value| !value.is_finite()) {

@@ -22,6 +22,7 @@ mod spectrum;
 mod statistics;
 #[cfg(test)]
 mod test_support;
+mod transport;
 pub(crate) mod vendi;
 
 pub(crate) use authenticity::authenticity;
@@ -33,7 +34,8 @@ pub(crate) use manifold::Boundary;
 pub(crate) use metric::{Better, Estimate, Metric};
 pub(crate) use registry::{METRICS, estimate, metric};
 pub(crate) use resampling::halves;
-pub(crate) use statistics::Statistics;
+pub(crate) use statistics::{RootedStatistics, Statistics};
+pub(crate) use transport::{Transport, transport};
 
 #[cfg(test)]
 mod tests;

@@ -80,6 +80,42 @@ impl Statistics {
         Ok(Statistics { mean: Array1::from(mean), covariance, rows: Some(rows) })
     }
 
+    /// Of rows of `features` `[N, D]` that count by `weights` `[N]`, at least 0: the moments of rows drawn by them.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if the weights do not fit the rows or have no sum; [`Error::Interrupted`].
+    pub(crate) fn weighted(
+        features: ArrayView2<f32>,
+        weights: &[f64],
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        let total: f64 = weights.iter().sum();
+        if weights.len() != features.nrows() || !(total > 0.0 && total.is_finite()) {
+            let reason =
+                format!("{} weights of sum {total} do not fit {} rows", weights.len(), features.nrows());
+            return Err(Error::data(reason, ""));
+        }
+        let width = features.ncols();
+        let mut mean = Array1::zeros(width);
+        for (row, weight) in features.outer_iter().zip(weights) {
+            mean.zip_mut_with(&row, |sum: &mut f64, &value| *sum += weight / total * f64::from(value));
+        }
+        let scaled = |at: usize, columns: Range<usize>, out: &mut [f64]| {
+            let (row, scale) = (features.row(at), (weights[at] / total).sqrt());
+            for (out, column) in out.iter_mut().zip(columns) {
+                *out = scale * (f64::from(row[column]) - mean[column]);
+            }
+        };
+        let covariance = scatter(features.nrows(), width, &scaled, progress)?;
+        Ok(Statistics { mean, covariance, rows: None })
+    }
+
+    /// With `ridge` added to every variance, so that the covariance is not singular.
+    pub(crate) fn with_ridge(mut self, ridge: f64) -> Self {
+        self.covariance.diag_mut().mapv_inplace(|variance| variance + ridge);
+        self
+    }
+
     /// Width of the features.
     pub fn width(&self) -> usize {
         self.mean.len()
@@ -192,6 +228,21 @@ mod tests {
         );
         assert!(Statistics::of_rows(x.view(), &[0, 2000], &Silent).is_err());
         assert!(Statistics::of_rows(x.view(), &[3], &Silent).is_err());
+    }
+
+    #[test]
+    fn weights_count_rows_as_often_as_they_say() {
+        let x = Fixture::load().features("real_2000");
+        let x = x.slice(ndarray::s![..300, ..]);
+        let weights: Vec<f64> = (0..300).map(|i| f64::from(i % 4)).collect();
+        let repeated: Vec<u32> = (0..300).flat_map(|i| std::iter::repeat_n(i, i as usize % 4)).collect();
+        let expected = Statistics::of_rows(x, &repeated, &Silent).unwrap();
+        let found = Statistics::weighted(x, &weights, &Silent).unwrap();
+        let n = repeated.len() as f64;
+        assert!((&found.mean - &expected.mean).iter().all(|d| d.abs() < 1e-12));
+        assert!((&found.covariance * (n / (n - 1.0)) - &expected.covariance).iter().all(|d| d.abs() < 1e-12));
+        assert!(Statistics::weighted(x, &weights[1..], &Silent).is_err());
+        assert!(Statistics::weighted(x, &[0.0; 300], &Silent).is_err());
     }
 
     #[test]

@@ -18,7 +18,7 @@ const SHEET: &str = "fakes-";
 /// Snapshots are `snapshot-000600`.
 const SNAPSHOT: &str = "snapshot-";
 /// Options of a run that the page shows.
-const SHOWN_OPTIONS: [&str; 9] = [
+const SHOWN_OPTIONS: [&str; 10] = [
     "steps",
     "batch",
     "rule",
@@ -27,10 +27,11 @@ const SHOWN_OPTIONS: [&str; 9] = [
     "weight_fake",
     "threshold_fake",
     "sides",
+    "frechet",
     "lr",
 ];
 /// Columns that share a chart, with its title and explanation.
-const CHARTS: [(&str, &[&str], &str); 4] = [
+const CHARTS: [(&str, &[&str], &str); 5] = [
     (
         "Distance to the real images",
         &["fd"],
@@ -41,6 +42,11 @@ const CHARTS: [(&str, &[&str], &str); 4] = [
         &["precision", "recall"],
         "Precision: share of the generated images that look like real ones. Recall: share of the real ones that have a \
          generated one like them.",
+    ),
+    (
+        "Distance that is trained on",
+        &["frechet"],
+        "The Frechet distance that the Frechet term lowers, of the generator as it is trained.",
     ),
     (
         "Losses",

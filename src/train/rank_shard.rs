@@ -7,6 +7,7 @@ use crate::ops::all_reduce::Reducer;
 use crate::remedy::Remedy;
 use crate::runs::Shard;
 use candle_core::Tensor;
+use ndarray::{Array2, ArrayView2};
 
 /// The rows of a batch that this rank works on, and the ranks that work on the others.
 #[derive(Debug, Clone)]
@@ -81,6 +82,17 @@ impl RankShard {
         }
         let rows: Vec<u32> = self.rows.iter().map(|&row| row as u32).collect();
         Ok(values.index_select(&Tensor::new(rows, values.device())?, 0)?)
+    }
+
+    /// The rows `[batch, D]` of the whole batch, of which each rank has its own.
+    pub fn gather_rows(&self, own: ArrayView2<f64>) -> Array2<f64> {
+        let width = own.ncols();
+        let mut all = vec![0.0; self.batch * width];
+        for (&row, values) in self.rows.iter().zip(own.outer_iter()) {
+            all[row * width..(row + 1) * width].iter_mut().zip(values).for_each(|(all, value)| *all = *value);
+        }
+        self.ranks.all_reduce_sum_f64(&mut all);
+        Array2::from_shape_fn((self.batch, width), |(row, column)| all[row * width + column])
     }
 
     /// The values of the whole batch, of which each rank has those of its rows.

@@ -141,6 +141,49 @@ fn a_run_that_is_killed_again_and_again_ends_in_the_same_bytes() {
     assert_same_run(&dir, "whole", "killed");
 }
 
+#[test]
+fn a_frechet_term_is_part_of_the_state_and_of_the_log() {
+    let dir = place(Reference::Indexed);
+    let options = "--init gan.json --reference ref --bias match --steps 90 --snap 31 --log-every 3 --sheet 2";
+    finetune(&dir, &format!("{options} -o whole")).assert().success();
+    let settings: Value =
+        serde_json::from_slice(&fs::read(dir.path().join("whole/options.json")).unwrap()).unwrap();
+    assert_eq!((&settings["frechet"], &settings["weight_real"]), (&0.01.into(), &Value::Null));
+    let lines = log(&dir, "whole");
+    assert!(lines[0]["frechet"].is_null(), "the queue is empty");
+    assert!(lines.last().unwrap()["frechet"].as_f64().unwrap() > 0.0);
+    let file = dir.path().join("killed/log.jsonl");
+    for lines in [12, 25] {
+        let mut child = spawn(&dir, &format!("{options} -o killed"));
+        wait_for_lines(&mut child, &file, lines);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    finetune(&dir, &format!("{options} -o killed")).assert().success();
+    assert_same_run(&dir, "whole", "killed");
+    pd(&dir)
+        .args(["finetune", "--quiet", "--options", "whole/options.json", "-o", "again"])
+        .assert()
+        .success();
+    assert_same_run(&dir, "whole", "again");
+    let control = options.replace("--bias match", "--weight 1");
+    finetune(&dir, &format!("{control} -o control")).assert().success();
+    let networks =
+        |run: &str| content(&dir.path().join(format!("{run}/snapshot-000090")))["g.safetensors"].clone();
+    assert_ne!(networks("whole"), networks("control"));
+
+    let refused = |args: &str, says: &str| {
+        finetune(&dir, &format!("{args} --steps 4 -o no")).assert().code(2).stderr(contains(says));
+        assert!(!dir.path().join("no").exists());
+    };
+    for wrong in ["NaN", "-0.1"] {
+        refused(&format!("--init gan.json --reference ref --frechet={wrong}"), "of at least 0");
+    }
+    refused("--init gan.json --frechet 0.1", "--frechet");
+    refused("--init gan.json --reference ref --bias match --sides both", "--sides both");
+    refused("--init diffusion.json --reference ref --bias match", "a GAN");
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupted_run_saves_its_step_exits_130_and_goes_on() {

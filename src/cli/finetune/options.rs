@@ -5,9 +5,9 @@ use super::weights::{Weights, weights};
 use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::finetune::{
-    DiffusionConfig, DiffusionTrainer, EmaConfig, Evaluator, GanConfig, GanNetworks, GanTrainer,
-    MEMORY_BYTES, Origin, PathLengthConfig, R1, RealBatches, RealImages, Rejection, Schedule, Sheet, Trainer,
-    WeightedRows, classes, densities,
+    DiffusionConfig, DiffusionTrainer, EmaConfig, Evaluator, FrechetTerm, GanConfig, GanNetworks, GanTrainer,
+    MEMORY_BYTES, Measured, Origin, PathLengthConfig, R1, RealBatches, RealImages, Rejection, Schedule,
+    Sheet, Trainer, WeightedRows, classes, measure,
 };
 use crate::formats::digest::sha256;
 use crate::generate::{
@@ -55,7 +55,7 @@ pub(super) fn setup<'t>(mut settings: Settings, ranks: &Ranks, terminal: &'t Ter
     let reference = settings.reference.as_deref().map(Reference::open).transpose()?;
 
     let mut notes = Vec::new();
-    let Data { real, rejection } =
+    let Data { real, rejection, frechet } =
         data(&mut settings, networks[0].as_ref(), reference.as_ref(), (seed, &device), &mut notes, terminal)?;
     let mut inputs = Map::new();
     inputs.insert("data_sha256".into(), real.images.set().digest().into());
@@ -65,7 +65,10 @@ pub(super) fn setup<'t>(mut settings: Settings, ranks: &Ranks, terminal: &'t Ter
     }
     let trainer: Box<Model> = match diffusion {
         true => diffusion_trainer(&mut settings, networks, real, batch, ranks)?,
-        false => gan_trainer(&mut settings, networks, real, rejection, (batch, ranks))?,
+        false => {
+            let trainer = gan_trainer(&mut settings, networks, real, rejection, (batch, ranks))?;
+            Box::new(trainer.with_frechet(frechet))
+        }
     };
     for (name, variables) in trainer.networks()? {
         inputs.insert(format!("{name}_sha256"), digest(variables)?.into());
@@ -85,10 +88,11 @@ pub(super) fn setup<'t>(mut settings: Settings, ranks: &Ranks, terminal: &'t Ter
     Ok(Setup { trainer, evaluator, schedule, sheet, device, options, notes })
 }
 
-/// The real side, and the rule of the generated side.
+/// The real side, the rule of the generated side, and the term that compares both.
 struct Data {
     real: RealBatches,
     rejection: Option<Rejection>,
+    frechet: Option<FrechetTerm>,
 }
 
 /// Reads the images and their densities; what is worth knowing of them goes to `notes`.
@@ -102,22 +106,30 @@ fn data(
 ) -> Result<Data> {
     let place = required(&settings.data, "--data")?;
     let Weights { real, truncation, rejection } = weights(settings, reference, terminal)?;
+    let term = settings.frechet.filter(|weight| *weight > 0.0);
+    if generator.denoiser().is_some() {
+        settings.refuse(
+            &[("--frechet (or --bias match)", term.is_some())],
+            "the Frechet term steers the generator of a GAN",
+        )?;
+    }
     let set = ImageSet::open(&place, terminal)?;
     let fit = *settings.fit.get_or_insert(Fit::Crop);
     let strict = *settings.strict.get_or_insert(false);
     let images = RealImages::open(set, generator.info().image_shape, fit, strict, MEMORY_BYTES, terminal)?;
     terminal.report_skipped(images.skipped());
-    let densities = match reference {
+    let (densities, features) = match reference {
         Some(reference) => {
             let extractor = || settings.extractor(reference, device);
-            let (densities, origin) = densities(&images, reference, extractor, terminal)?;
+            let Measured { densities, features, origin } =
+                measure(&images, reference, extractor, term.is_some(), terminal)?;
             notes.push(match origin {
                 Origin::Reference => format!("densities of {} images from the reference", images.len()),
                 Origin::Scored => format!("{} images scored against the reference", images.len()),
             });
-            densities
+            (densities, features)
         }
-        None => vec![1.0; images.len()],
+        None => (vec![1.0; images.len()], None),
     };
     let rows = WeightedRows::new(&densities, real, truncation)?;
     let effective = rows.effective_sample_size();
@@ -127,13 +139,20 @@ fn data(
             "weights are cut at {cut:.3} means so that the effective sample size is met (--min-ess)"
         ));
     }
+    let frechet = match (term, reference, features) {
+        (Some(weight), Some(reference), Some(features)) => {
+            let extractor = settings.extractor(reference, device)?;
+            Some(FrechetTerm::new(weight, extractor, features.view(), &rows.importance(), terminal)?)
+        }
+        _ => None,
+    };
     let classes = match generator.info().class_count {
         0 => None,
         count => Some(classes(&place, &images.paths(), count)?),
     };
     let mirror = *settings.mirror.get_or_insert(false);
     let real = RealBatches { images, rows, classes, mirror, seed, device: device.clone(), dtype: DType::F32 };
-    Ok(Data { real, rejection })
+    Ok(Data { real, rejection, frechet })
 }
 
 /// Adam, warm-up and average: what was typed, else the family's.
@@ -198,7 +217,7 @@ fn gan_trainer(
     real: RealBatches,
     rejection: Option<Rejection>,
     (batch, ranks): (usize, &Ranks),
-) -> Result<Box<Model>> {
+) -> Result<GanTrainer> {
     let discriminator = discriminator(settings, real.seed, &real.device)?;
     let family =
         Training::of(family(live.info().family)?.training, family(discriminator.info().family)?.training);
@@ -224,7 +243,7 @@ fn gan_trainer(
     let (adam, warmup, ema) = optimisation(settings, family);
     let config = GanConfig { batch, loss, r1, adam, warmup, ema, style_mixing, path_length };
     let networks = GanNetworks { generator: live, ema: average, discriminator };
-    Ok(Box::new(GanTrainer::new(networks, real, rejection, config, ranks)?))
+    GanTrainer::new(networks, real, rejection, config, ranks)
 }
 
 /// The generator twice: as it is trained, and its average.

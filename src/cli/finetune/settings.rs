@@ -151,6 +151,10 @@ pub(super) struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_ess: Option<f64>,
 
+    /// Weight of the Frechet term: beside the discriminator's loss, the Frechet distance of generated features to those of the real images [default: the preset's, else 0]
+    #[arg(long, value_name = "L", value_parser = not_negative, help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frechet: Option<f64>,
     /// Total number of training steps
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000), help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -328,6 +332,7 @@ impl Settings {
             (self.init.is_some(), &["generator", "discriminator", "config"]),
             (self.generator.is_some(), &["init"]),
             (self.bias.is_some(), &LEVELS),
+            (self.bias.is_some(), &["frechet"]),
             (self.weight.is_some(), &["weight_real", "weight_fake"]),
             (self.threshold.is_some(), &["threshold_real", "threshold_fake"]),
             (self.rule.is_some(), &LEVELS),

@@ -3,7 +3,7 @@
 use super::settings::{Settings, Sides, default};
 use crate::candidates::DensityScorer;
 use crate::cli::terminal::Terminal;
-use crate::density::{Preset, Rule, RuleChoice, Threshold};
+use crate::density::{Finetuning, Preset, Rule, RuleChoice, Threshold};
 use crate::error::{Error, Result};
 use crate::finetune::{Rejection, Truncation};
 use crate::reference::{DensityBy, Reference};
@@ -42,6 +42,12 @@ pub(super) fn weights(
         )?;
     }
     match choice {
+        RuleChoice::TwoLevel if draws_all_alike(settings)? => {
+            settings
+                .refuse(&[("--sides both", sides == Sides::Both)], "all images are drawn equally often")?;
+            settings.bias = None;
+            Ok(Weights::default())
+        }
         RuleChoice::TwoLevel => two_level(settings, reference, sides, terminal),
         RuleChoice::Power(b) => power(settings, b, sides),
         RuleChoice::Ratio(_) => {
@@ -50,6 +56,31 @@ pub(super) fn weights(
             Err(Error::usage(reason, "take --rule two-level or power:B"))
         }
     }
+}
+
+/// What the preset stands for, where one was given.
+fn preset(settings: &Settings) -> Result<Option<Finetuning>> {
+    let meaning = |preset: Preset| {
+        preset.meaning().finetuning.ok_or_else(|| {
+            let reason = format!("fine-tuning has no preset `{}`", preset.name());
+            Error::usage(reason, "give --bias fidelity, diversity or match")
+        })
+    };
+    settings.bias.map(meaning).transpose()
+}
+
+/// Whether nothing but the Fréchet term steers, whose weight is settled here: all real images are then drawn equally often.
+fn draws_all_alike(settings: &mut Settings) -> Result<bool> {
+    let preset = preset(settings)?;
+    settings.frechet =
+        settings.frechet.or(preset.map(|meaning| meaning.frechet).filter(|weight| *weight > 0.0));
+    let levels = [settings.weight, settings.weight_real, settings.weight_fake];
+    let thresholds = [settings.threshold, settings.threshold_real, settings.threshold_fake];
+    let weighted = levels.iter().any(Option::is_some) || thresholds.iter().any(Option::is_some);
+    Ok(match preset {
+        Some(meaning) => meaning.two_level.is_none() && !weighted,
+        None => settings.frechet.is_some() && !weighted,
+    })
 }
 
 fn without_reference(settings: &Settings, sides: Sides) -> Result<Weights> {
@@ -69,6 +100,7 @@ fn without_reference(settings: &Settings, sides: Sides) -> Result<Weights> {
             ("--clip", settings.clip.is_some()),
             ("--min-ess", settings.min_ess.is_some()),
             ("--weights", settings.weights.is_some()),
+            ("--frechet", settings.frechet.is_some()),
         ],
         "there are no densities without --reference",
     )?;
@@ -140,24 +172,19 @@ fn numbers(
     settings: &mut Settings,
     side: fn(&mut Settings) -> (&mut Option<Threshold>, &mut Option<f64>),
 ) -> Result<(Threshold, f64)> {
-    let preset = match settings.bias {
-        Some(preset) => Some(preset.meaning().finetuning.ok_or_else(|| {
-            let reason = format!("fine-tuning has no preset `{}`", preset.name());
-            Error::usage(reason, "give --bias fidelity or diversity")
-        })?),
-        None => None,
-    };
+    let preset = preset(settings)?.and_then(|meaning| meaning.two_level);
     let (of_both, weight_of_both) = (settings.threshold, settings.weight);
     let (threshold, weight) = side(settings);
     let chosen_weight = weight.or(weight_of_both).or(preset.map(|numbers| numbers.weight)).ok_or_else(|| {
         Error::usage(
             "nothing says which way to train",
-            "give --bias fidelity or diversity, --weight W with --threshold TAU (W 1 is the control), or --rule power:B",
+            "give --bias fidelity, diversity or match, --weight W with --threshold TAU (W 1 is the control), --rule power:B, or --frechet L",
         )
     })?;
     // A weight that was typed alone goes with the threshold of its direction.
     let direction = if chosen_weight < 1.0 { Preset::Diversity } else { Preset::Fidelity };
-    let default = preset.or(direction.meaning().finetuning).map(|numbers| numbers.threshold());
+    let of_direction = direction.meaning().finetuning.and_then(|meaning| meaning.two_level);
+    let default = preset.or(of_direction).map(|numbers| numbers.threshold());
     let chosen_threshold = threshold
         .or(of_both)
         .or(default)
