@@ -5,7 +5,6 @@
 use super::signals::stop_requested;
 use crate::error::{Error, Result};
 use crate::extract::{ExtractorRequest, LoadedExtractor, OnnxRequest};
-use crate::images::memory_of_process;
 use clap::Args;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,11 +15,9 @@ use std::time::{Duration, Instant};
 /// Name of the command; it is not shown.
 pub(super) const NAME: &str = "onnx-trial";
 
-/// The part of the memory that this process may have which the trial may take, and what it may take for each byte of the file besides.
-const PART_OF_MEMORY: u64 = 2;
+/// What the trial may take, of which the program itself maps some, and what it may take besides for each byte of the file.
+const MEMORY: u64 = 4 << 30;
 const PER_BYTE: u64 = 4;
-/// What the trial may take at least: the program itself maps some of it.
-const LEAST: u64 = 4 << 30;
 /// How long it may take.
 const PATIENCE: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(20);
@@ -57,8 +54,7 @@ impl OnnxTrial {
 pub(super) fn try_onnx(file: &Path, request: &OnnxRequest) -> Result<()> {
     let Ok(program) = std::env::current_exe() else { return Ok(()) };
     let size = fs::metadata(file).map_err(Error::io("open", file))?.len();
-    let memory =
-        (memory_of_process() / PART_OF_MEMORY).max(LEAST).saturating_add(PER_BYTE.saturating_mul(size));
+    let memory = MEMORY.saturating_add(PER_BYTE.saturating_mul(size));
     // A shell can limit a process before it begins. The file is an argument, and never part of a script.
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -c 0; ulimit -v \"$1\" && shift && exec \"$@\"", "sh"]);

@@ -7,6 +7,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::Path;
 use tempfile::{Builder, NamedTempFile, TempDir};
+use walkdir::WalkDir;
 
 /// End of every temporary name: no other program uses it.
 const SUFFIX: &str = ".pd.tmp";
@@ -75,6 +76,12 @@ pub(crate) fn remove_leftovers(directory: &Path) {
     }
 }
 
+/// The same for a directory and all below it.
+pub(crate) fn remove_leftovers_below(directory: &Path) {
+    let below = WalkDir::new(directory).into_iter().flatten();
+    below.filter(|entry| entry.file_type().is_dir()).for_each(|entry| remove_leftovers(entry.path()));
+}
+
 /// The same for a directory that no other process writes, with the temporary directories in it.
 pub(crate) fn remove_leftovers_of_owner(directory: &Path) {
     remove_leftovers(directory);
@@ -114,16 +121,22 @@ mod tests {
         // A process that was killed leaves its file, unlocked.
         let dead = place.path().join(".a.csv.AbCdEf.pd.tmp");
         fs::write(&dead, "half").unwrap();
+        let below = place.path().join("a/b");
+        fs::create_dir_all(&below).unwrap();
+        let deep = below.join(".c.png.AbCdEf.pd.tmp");
+        fs::write(&deep, "half").unwrap();
         let building = place.path().join(".x.pd.tmp");
         fs::create_dir(&building).unwrap();
         for other in ["a.pd.tmp", ".a.tmp", "a.csv"] {
             fs::write(place.path().join(other), "of another program").unwrap();
         }
         remove_leftovers(place.path());
-        assert!(alive.path().exists() && !dead.exists() && building.exists());
+        assert!(alive.path().exists() && !dead.exists() && building.exists() && deep.exists());
+        remove_leftovers_below(place.path());
+        assert!(alive.path().exists() && !deep.exists() && building.exists());
         remove_leftovers_of_owner(place.path());
         assert!(!building.exists());
-        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 4);
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 5);
         alive.persist(place.path().join("b.csv")).unwrap();
         remove_leftovers(&place.path().join("missing"));
     }

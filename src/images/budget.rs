@@ -118,7 +118,7 @@ impl Drop for Memory {
 }
 
 /// The memory that this process may have, in bytes: the least of what its control groups and the machine have.
-pub(crate) fn memory_of_process() -> u64 {
+fn memory_of_process() -> u64 {
     let read = |path: &str| fs::read_to_string(path).ok();
     let kib = read("/proc/meminfo").and_then(|text| {
         let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?.trim();

@@ -28,7 +28,6 @@ mod write;
 mod zip;
 
 pub use batch::{Prepared, load};
-pub(crate) use budget::memory_of_process;
 pub use budget::set_decoding_memory;
 pub(crate) use container::{InputDigest, Skipped};
 pub use decode::Alpha;

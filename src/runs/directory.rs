@@ -5,7 +5,9 @@ use super::lock::{DirectoryLock, LOCK};
 use super::partial::{PARTIAL, holds_chunks};
 use crate::error::{Error, Result};
 use crate::formats::atomic::{remove_directory, remove_directory_in_use, write_json};
-use crate::formats::scratch::{is_temporary, remove_leftovers, remove_leftovers_of_owner};
+use crate::formats::scratch::{
+    is_temporary, remove_leftovers, remove_leftovers_below, remove_leftovers_of_owner,
+};
 use crate::remedy::Remedy;
 use serde_json::Value;
 use std::fs;
@@ -68,6 +70,10 @@ impl RunDir {
         let mut directory = Self::locked(path)?;
         // Another process may have begun or finished it in between.
         let found = examine(path, run)?;
+        // A reference may be made beside other things, which are none of ours.
+        if matches!(found, Found::Begun) && run.record != Record::Manifest {
+            remove_leftovers_below(path);
+        }
         match run.record {
             Record::Options => run.write_options(path)?,
             Record::Summary if !matches!(found, Found::Finished(_)) => {
@@ -149,7 +155,7 @@ impl RunDir {
 /// Removes what a run that was killed behind its last step has left beside its results. Where nothing can be written it stays.
 fn remove_remains(path: &Path) {
     let chunks = path.join(PARTIAL);
-    let remains = path.join(BEGUN).exists() || holds_chunks(&chunks);
+    let remains = path.join(BEGUN).exists() || path.join(LOCK).exists() || holds_chunks(&chunks);
     if !remains {
         return remove_leftovers(path);
     }

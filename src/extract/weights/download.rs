@@ -92,7 +92,10 @@ impl Remote<'_> {
     pub(super) fn header(&self, names: &[&str], progress: &dyn Progress) -> Result<Option<String>> {
         let request = self.request(0).set("Range", "bytes=0-0");
         let (sender, answer) = sync_channel(1);
-        std::thread::spawn(move || sender.send(request.call().map_err(Box::new)));
+        std::thread::spawn(move || {
+            // Nobody listens any more after a stop.
+            let _ = sender.send(request.call().map_err(Box::new));
+        });
         let Some(answer) = waiting::next(&answer, KEPT, progress)? else { return Ok(None) };
         let response = answer.map_err(|e| self.failed(&e))?;
         Ok(names.iter().find_map(|name| response.header(name)).map(String::from))
