@@ -62,7 +62,10 @@ impl Judge<'_> {
     /// # Errors
     /// [`crate::Error::Interrupted`]; what the metrics return.
     pub(crate) fn figures(&self, rows: &[usize], progress: &dyn Progress) -> Result<Figures> {
-        let options = Options::default();
+        let defaults = Options::default();
+        // A small set has no spheres of so many neighbours, and no coverage.
+        let largest = rows.len().saturating_sub(1).max(1);
+        let options = Options { k_density: defaults.k_density.min(largest), ..defaults.clone() };
         let set = self.candidates.select(Axis(0), rows).into_shared();
         let chosen = FeatureSet::new(set.clone(), &options, progress)?;
         let value = |name: &str, real: &FeatureSet<'_>| -> Result<Option<f64>> {
@@ -72,7 +75,7 @@ impl Judge<'_> {
         };
         let real = FeatureSet::new(self.targets.clone(), &options, progress)?;
         let mut coverage = None;
-        if rows.len() > options.k_density {
+        if rows.len() > defaults.k_density {
             let mut sum = 0.0;
             let parts = self.parts(rows.len());
             for part in &parts {
@@ -146,6 +149,10 @@ mod tests {
         assert_eq!((whole.recall, whole.coverage, whole.mean_density), (Some(1.0), Some(1.0), 29.5));
         let few = judge.figures(&[3, 9], &Silent).unwrap();
         assert_eq!((few.recall, few.coverage, few.mean_density), (None, None, 6.0));
+        for count in 1..8 {
+            let found = judge.figures(&all[..count], &Silent).unwrap();
+            assert_eq!((found.recall.is_some(), found.coverage.is_some()), (count > 3, count > 5), "{count}");
+        }
         let apart: f64 =
             (0..3).map(|k| f64::from(targets[[3, k]] - targets[[9, k]]).powi(2)).sum::<f64>().sqrt();
         assert!((few.smallest_distance.unwrap() - apart).abs() < 1e-6);

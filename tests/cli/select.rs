@@ -61,8 +61,9 @@ fn the_chosen_are_copied_ordered_and_compared_with_random_and_dense_sets() {
         assert!(dir.path().join("digits").join(&row["nearest"]).is_file());
     }
     let figure = |set: &str, name: &str| summary["figures"][set][name].as_f64().unwrap();
-    assert!(figure("selected", "coverage") > figure("densest", "coverage"));
-    assert!(figure("selected", "vendi") > figure("random", "vendi"));
+    assert!(figure("selected", "recall") > figure("random", "recall"));
+    assert!(figure("selected", "smallest_distance") > figure("random", "smallest_distance"));
+    assert!(figure("selected", "vendi") > figure("densest", "vendi"));
     assert!(figure("densest", "mean_density") > figure("selected", "mean_density"));
     // A finished run is not done again, threads change nothing, and another run is refused.
     run(&dir, "select pool -n 12 --reference ref -o out").success().stderr(contains("finished already"));
@@ -211,16 +212,16 @@ fn features_that_are_there_are_not_made_again() {
     run(&dir, "select pool -n 8 --reference ref -o made").success();
     run(&dir, "embed pool -o features").success();
     let chosen = |out: &str, name: &str| column(&dir.path().join(out).join("selected.csv"), name);
-    for (words, out) in [
-        ("pool --features features", "directory"),
-        ("pool --features features/features.npy", "file"),
-        ("features", "reference"),
-    ] {
+    for (words, out) in [("pool --features features", "directory"), ("features", "reference")] {
         run(&dir, &format!("select {words} -n 8 --reference ref -o {out} --json"))
             .success()
             .stdout(predicate::function(|text: &str| serde_json::from_str::<Value>(text).is_ok()));
         assert_eq!(chosen(out, "path"), chosen("made", "path"), "{out}");
     }
+    // A features file says nothing of its extractor, so it goes with no reference but one of features.
+    run(&dir, "select pool -n 8 -o alone").success();
+    run(&dir, "select pool --features features/features.npy -n 8 -o file").success();
+    assert_eq!(chosen("file", "path"), chosen("alone", "path"));
     assert_eq!(content(&dir.path().join("directory")).len(), content(&dir.path().join("made")).len());
     assert_eq!(content(&dir.path().join("reference")).len(), 2);
     run(&dir, "select features/features.npy -n 3 --set spread --quality none -o rows").success();

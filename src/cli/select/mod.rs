@@ -66,10 +66,10 @@ pub(super) struct Select {
     /// Weight L of the worth of the set: one percent counts as L standard deviations of mean quality [default: 1 for facility, 0.01 for spread, 0.1 for rke]
     #[arg(long, value_name = "L", value_parser = diversity)]
     diversity: Option<f64>,
-    /// Minimum distance of a chosen image to every real image: the P-th percentile of the distances of real images to their nearest neighbours
+    /// Minimum distance of a chosen image to every real image: the P-th percentile of the distances of real images to their nearest neighbours [P left out: 1]
     #[arg(long, value_name = "P", num_args = 0..=1, default_missing_value = DEFAULT_PERCENTILE, value_parser = percentile, requires = "reference")]
     novel: Option<f64>,
-    /// Minimum distance between chosen images: the P-th percentile of the distances of real images (without a reference, of the pool's) to their nearest neighbours
+    /// Minimum distance between chosen images: the P-th percentile of the distances of real images (without a reference, of the pool's) to their nearest neighbours [P left out: 1]
     #[arg(long, value_name = "P", num_args = 0..=1, default_missing_value = DEFAULT_PERCENTILE, value_parser = percentile)]
     distinct: Option<f64>,
     /// Images that are in the set already; they do not count in N, and new ones are chosen to go with them
@@ -125,6 +125,12 @@ impl Select {
         }
         if self.link {
             check_link(&self.pool)?;
+        }
+        if reference.is_none() && self.quality == Some(QualityBy::Ratio) {
+            return Err(Error::usage(
+                "--quality ratio compares the pool with a reference, and none was named",
+                "name one: --reference REF, or use --quality density",
+            ));
         }
         let pool = Pool::read(&self, reference.as_ref(), &terminal)?;
         let identity = RunIdentity::new("select", Record::Summary, self.settings(&pool, reference.as_ref())?);

@@ -146,12 +146,6 @@ impl Pool {
     /// Without a reference the pool is measured within itself.
     fn score_within(&self, select: &Select, features: ArcArray2<f32>, terminal: &Terminal) -> Result<Scored> {
         let quality_by = select.quality.unwrap_or(QualityBy::Density);
-        if quality_by == QualityBy::Ratio {
-            return Err(Error::usage(
-                "--quality ratio compares the pool with a reference, and none was named",
-                "name one: --reference REF, or use --quality density",
-            ));
-        }
         let defaults = ScoreOptions::default();
         // A small pool has fewer neighbours than the default.
         let k = defaults.k.min(features.nrows().saturating_sub(1)).max(1);
@@ -159,6 +153,7 @@ impl Pool {
         let scores = score_set(&features, options, terminal.device(), terminal)?.scores;
         let quality = match quality_by {
             QualityBy::Density => log_densities(&scores.pseudo_density)?,
+            // There is nothing to compare the pool with.
             QualityBy::Ratio | QualityBy::None => vec![0.0; features.nrows()],
         };
         let spacing = Spacing::of_percentiles(select.distinct, None, &scores.nearest_distance)?;
