@@ -2,6 +2,7 @@
 
 use crate::density::parent_folder;
 use crate::error::{Error, Result};
+use crate::formats::zip::open_zip;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::fs::File;
@@ -67,7 +68,7 @@ fn read(data: &Path) -> Result<Option<Vec<u8>>> {
     }
     let wrong = |e: zip::result::ZipError| Error::malformed(data, e.to_string(), "");
     let mut archive =
-        zip::ZipArchive::new(File::open(data).map_err(Error::io("open", data))?).map_err(wrong)?;
+        open_zip(File::open(data).map_err(Error::io("open", data))?).map_err(wrong)?;
     match archive.by_name(FILE) {
         Err(zip::result::ZipError::FileNotFound) => Ok(None),
         entry => bounded(entry.map_err(wrong)?, data).map(Some),

@@ -18,6 +18,7 @@ pub(crate) mod state_dict;
 pub(crate) mod table;
 pub(crate) mod torch;
 pub(crate) mod weights_file;
+pub(crate) mod zip;
 
 pub use features::read_features;
 pub(crate) use features::{features_files, is_features_file};

@@ -7,9 +7,9 @@ use crate::formats::archive::{is_checkpoint_pickle, unfold};
 use crate::formats::element::{ByteOrder, expansion_limit};
 use crate::formats::pickle;
 use crate::formats::state_dict::StateDict;
+use crate::formats::zip::open_zip;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
-use zip::ZipArchive;
 
 /// Reads the state dict of a checkpoint in the zip format; `path` is for messages.
 ///
@@ -21,7 +21,7 @@ pub(super) fn read(mut source: impl Read + Seek, path: &Path) -> Result<StateDic
     };
     let length = source.seek(SeekFrom::End(0)).map_err(Error::io("read", path))?;
     let limit = expansion_limit(length);
-    let mut zip = ZipArchive::new(source).map_err(damaged)?;
+    let mut zip = open_zip(source).map_err(damaged)?;
     let pickle_name = zip.file_names().flatten().find(|name| is_checkpoint_pickle(name)).map(String::from);
     let Some(pickle_name) = pickle_name else {
         return Err(Error::malformed(path, "is a zip file without the `data.pkl` of a checkpoint", ""));
