@@ -174,14 +174,14 @@ impl Sample {
                 "add --bias or --rule",
             ));
         }
-        let generator = self.candidates.open(terminal.device())?;
+        let (generator, origin) = self.candidates.open(terminal)?;
         let all_seeds = Seeds::consecutive(0, u64::from(u32::MAX))?;
         let latents = self.candidates.candidate_latents(generator.as_ref(), &all_seeds, terminal.device())?;
         let batch = self.extractor.embed_options().batch;
         let source = GeneratorSource { generator: generator.as_ref(), latents: &latents, batch };
         let mut record = self.draw_record(weights.as_ref(), source.len());
         let run = json!({
-            "candidates": self.candidates.describe(generator.as_ref(), &all_seeds)?,
+            "candidates": self.candidates.describe((generator.as_ref(), &origin), &all_seeds)?,
             "reference": reference.as_ref().map(|r| r.digest()).transpose()?,
             "density": format!("{:?}", self.density).to_lowercase(),
             "options": record,
