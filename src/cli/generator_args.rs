@@ -99,8 +99,7 @@ impl GeneratorArgs {
     pub(super) fn open(&self, terminal: &Terminal) -> Result<(Box<dyn Generator>, Origin)> {
         match &self.generator {
             Some(path) => {
-                let (generator, origin) =
-                    generate::load_with_origin(path, &self.request(terminal.device()))?;
+                let (generator, origin) = generate::load_with_origin(path, &self.request(terminal.device()))?;
                 terminal.say(&format!("generator {origin}"));
                 Ok((generator, origin))
             }

@@ -45,10 +45,12 @@ fn finite(mut text: Vec<u8>) -> Vec<u8> {
                 if let Some(word) = NOT_FINITE.iter().find(|word| text[at..].starts_with(word)) {
                     // `NaN` is shorter than `null`.
                     let end = at + word.len();
-                    text.splice(at..end, NULL.iter().copied().chain(std::iter::repeat_n(
-                        b' ',
-                        word.len().saturating_sub(NULL.len()),
-                    )));
+                    text.splice(
+                        at..end,
+                        NULL.iter()
+                            .copied()
+                            .chain(std::iter::repeat_n(b' ', word.len().saturating_sub(NULL.len()))),
+                    );
                     at += NULL.len().max(word.len()) - 1;
                 }
             }
@@ -73,14 +75,25 @@ mod tests {
 
     #[test]
     fn numbers_that_are_not_finite_are_null_and_texts_stay() {
-        let read = read(r#"{"a": -Infinity, "b": [Infinity, NaN,-1.5], "NaN": "say \"Infinity\" \\", "c": NaN}"#);
+        let read =
+            read(r#"{"a": -Infinity, "b": [Infinity, NaN,-1.5], "NaN": "say \"Infinity\" \\", "c": NaN}"#);
         let expected = json!({"a": null, "b": [null, null, -1.5], "NaN": "say \"Infinity\" \\", "c": null});
         assert_eq!(read.unwrap(), expected);
     }
 
     #[test]
     fn damaged_and_other_files_are_refused() {
-        for text in ["", "[]", "{", "{\"a\": Inf}", "{\"a\": -}", "{\"a\": N", "\"\\", "nul", "{\"a\": InfinityInfinity}"] {
+        for text in [
+            "",
+            "[]",
+            "{",
+            "{\"a\": Inf}",
+            "{\"a\": -}",
+            "{\"a\": N",
+            "\"\\",
+            "nul",
+            "{\"a\": InfinityInfinity}",
+        ] {
             assert!(matches!(read(text), Err(Error::Malformed { .. })), "{text}");
         }
     }

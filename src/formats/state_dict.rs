@@ -76,7 +76,12 @@ pub struct StateDict {
 impl StateDict {
     /// An empty one; `path` is the file that its errors name.
     pub fn new(path: impl AsRef<Path>) -> Self {
-        StateDict { path: path.as_ref().to_path_buf(), tensors: Vec::new(), places: HashMap::new(), parts: Vec::new() }
+        StateDict {
+            path: path.as_ref().to_path_buf(),
+            tensors: Vec::new(),
+            places: HashMap::new(),
+            parts: Vec::new(),
+        }
     }
 
     /// The file it came from.

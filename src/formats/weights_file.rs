@@ -48,7 +48,8 @@ pub(crate) fn read_network(path: impl AsRef<Path>, wanted: Wanted) -> Result<Sta
 /// [`read_state_dict`].
 pub(crate) fn read_sharded(index: &Path) -> Result<StateDict> {
     let value = read_json(index)?;
-    let wrong = |reason: String| Error::malformed(index, reason, "copy or download the whole directory again");
+    let wrong =
+        |reason: String| Error::malformed(index, reason, "copy or download the whole directory again");
     let index_of: ShardIndex =
         ShardIndex::deserialize(value).map_err(|e| wrong(format!("is no index of weights files: {e}")))?;
     let files: BTreeSet<&String> = index_of.weight_map.values().collect();
@@ -63,7 +64,8 @@ pub(crate) fn read_sharded(index: &Path) -> Result<StateDict> {
     let mut all = StateDict::new(index);
     for (name, file) in &index_of.weight_map {
         let tensor = parts.get(file).and_then(|part| part.get(name));
-        let tensor = tensor.ok_or_else(|| wrong(format!("says that `{name}` is in {file}, and it is not")))?;
+        let tensor =
+            tensor.ok_or_else(|| wrong(format!("says that `{name}` is in {file}, and it is not")))?;
         all.insert(name.clone(), tensor.clone());
     }
     Ok(all)
@@ -101,7 +103,11 @@ fn mistaken(start: &[u8]) -> Option<(&'static str, &'static str)> {
             "is a pointer of Git LFS, which stands for a file that was not fetched",
             "fetch the file: `git lfs pull` in its repository, or download it from the web page",
         ),
-        (b"<!DOCTYPE", "is a web page", "the download gave a page instead of the file: get it with a browser"),
+        (
+            b"<!DOCTYPE",
+            "is a web page",
+            "the download gave a page instead of the file: get it with a browser",
+        ),
         (b"<html", "is a web page", "the download gave a page instead of the file: get it with a browser"),
     ];
     match start.iter().all(|byte| *byte == 0) {

@@ -53,8 +53,7 @@ fn directory(tail: &[u8], tail_start: u64) -> Option<(u64, u64)> {
     let locator = end.checked_sub(LOCATOR64_BYTES).filter(|&at| tail[at..].starts_with(&LOCATOR64));
     let (after, size, declared) = match locator {
         Some(locator) => {
-            let record =
-                locator.checked_sub(END64_BYTES).filter(|&at| tail[at..].starts_with(&END64))?;
+            let record = locator.checked_sub(END64_BYTES).filter(|&at| tail[at..].starts_with(&END64))?;
             let number = |at: usize| {
                 let bytes = tail.get(record + at..)?.first_chunk()?;
                 Some(u64::from_le_bytes(*bytes))

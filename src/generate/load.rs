@@ -18,8 +18,8 @@ use crate::formats::weights_file::read_network;
 use crate::formats::{PartOf, StateDict, Wanted, torch};
 use crate::remedy::Remedy;
 use candle_core::{DType, Device};
-use serde_json::Value;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 

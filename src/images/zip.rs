@@ -35,8 +35,7 @@ impl Container for Zip {
 pub(super) fn list(path: &Path, file: File, progress: &dyn Progress) -> Result<Listing> {
     let hint = "it may be incomplete: copy or download it again, or unpack it and name the directory";
     let archive = FileAt::new(file).map_err(Error::io("read", path)).and_then(|file| {
-        open_zip(file)
-            .map_err(|e| Error::malformed(path, format!("not a readable zip archive: {e}"), hint))
+        open_zip(file).map_err(|e| Error::malformed(path, format!("not a readable zip archive: {e}"), hint))
     })?;
     let mut found = Vec::new();
     let mut unreadable = Vec::new();

@@ -80,6 +80,7 @@ pub(super) fn setup<'t>(mut settings: Settings, ranks: &Ranks, terminal: &'t Ter
     let schedule = Schedule {
         steps,
         snap: *settings.snap.get_or_insert(default::SNAP),
+        snapshots: settings.snapshots,
         log_every: *settings.log_every.get_or_insert(default::LOG_EVERY),
         eval_every: settings.eval_every.unwrap_or(u64::MAX),
         patience,

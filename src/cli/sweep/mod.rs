@@ -7,7 +7,7 @@ use super::common::{ExtractorArgs, RunArgs};
 use super::generator_args::{GeneratorArgs, named};
 use super::output;
 use super::terminal::Terminal;
-use crate::candidates::{CandidateSource as _, GeneratorSource, features_of_candidates};
+use crate::candidates::{CandidateSource as _, GeneratorSource, watched_features};
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomic;
 use crate::formats::npy::{read_npy, write_npy};
@@ -335,7 +335,7 @@ impl Blocks<'_> {
                 crate::progress::check_stop(terminal, || {
                     "finished blocks are kept; the same command continues".into()
                 })?;
-                let parts = features_of_candidates(self.source, block.clone(), &extractors)?;
+                let parts = watched_features(self.source, block.clone(), &extractors, terminal)?;
                 let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
                 let together = ndarray::concatenate(ndarray::Axis(1), &views)
                     .map_err(|e| Error::data(e.to_string(), ""))?;

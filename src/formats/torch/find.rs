@@ -45,8 +45,13 @@ pub(super) struct Found {
 pub(super) fn state_dict(pickle: &Pickle, path: &Path, wanted: Wanted) -> Result<Found> {
     let root = pickle.root();
     if ["state", "param_groups"].iter().all(|key| pickle.lookup(root, key).is_some()) {
-        let reason = "is the state of an optimizer (`state` and `param_groups`), and holds no weights of a network";
-        return Err(Error::malformed(path, reason, "name the file of the weights, which the same program wrote beside it"));
+        let reason =
+            "is the state of an optimizer (`state` and `param_groups`), and holds no weights of a network";
+        return Err(Error::malformed(
+            path,
+            reason,
+            "name the file of the weights, which the same program wrote beside it",
+        ));
     }
     let mut search = Search { wanted, ..Search::new(pickle, path) };
     let found = search.within(root, 0);

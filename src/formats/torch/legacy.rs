@@ -1,10 +1,10 @@
 //! The format of before torch 1.6: five pickles (magic number, protocol, byte order and sizes, the object, the keys
 //! of its storages), then each storage as its length and its little-endian elements.
 
-use super::storage::{LENGTH_BYTES, MAGIC, PROTOCOL, is_big_endian, length_of, storage_of};
-use super::tensor::materialize;
 use super::find::{self, Found};
 use super::pickle_error;
+use super::storage::{LENGTH_BYTES, MAGIC, PROTOCOL, is_big_endian, length_of, storage_of};
+use super::tensor::materialize;
 use crate::error::{Error, Result};
 use crate::formats::element::ByteOrder;
 use crate::formats::pickle::{self, Pickle, Ref, Value};

@@ -42,12 +42,7 @@ const ZIP: &[u8] = b"PK\x03\x04";
 ///
 /// # Errors
 /// [`Error::Malformed`] if it is damaged, holds no state dict, or something in it that would have to be run.
-pub(crate) fn read(
-    source: impl Read + Seek,
-    start: &[u8],
-    path: &Path,
-    wanted: Wanted,
-) -> Result<StateDict> {
+pub(crate) fn read(source: impl Read + Seek, start: &[u8], path: &Path, wanted: Wanted) -> Result<StateDict> {
     if is_legacy(start) { legacy::read(source, path, wanted) } else { zip::read(source, path, wanted) }
 }
 

@@ -41,7 +41,8 @@ struct Words {
 impl Words {
     fn of(name: &str) -> Self {
         let name = name.to_ascii_lowercase();
-        let says = |known: &[&str]| name.split(|c: char| !c.is_ascii_alphanumeric()).any(|w| known.contains(&w));
+        let says =
+            |known: &[&str]| name.split(|c: char| !c.is_ascii_alphanumeric()).any(|w| known.contains(&w));
         Self { average: says(&AVERAGE), generator: says(&GENERATOR), discriminator: says(&DISCRIMINATOR) }
     }
 

@@ -1,10 +1,10 @@
 use super::*;
 use crate::error::Result;
+use crate::formats::state_dict::PartOf;
 use crate::formats::state_dict::{HostTensor, StateDict, TensorData, Wanted};
 use crate::formats::weights_file::read_state_dict;
 use ::zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 use proptest::prelude::*;
-use crate::formats::state_dict::PartOf;
 use std::io::{Cursor, Write};
 
 const FIXTURES: [&str; 3] = ["weights.pth", "weights_legacy.pth", "weights.safetensors"];

@@ -1,8 +1,8 @@
 //! The zip format: `NAME/data.pkl`, and each storage as `NAME/data/KEY`.
 
-use super::tensor::materialize;
 use super::find::{self, Found};
 use super::pickle_error;
+use super::tensor::materialize;
 use crate::error::{Error, Result};
 use crate::formats::archive::{is_checkpoint_pickle, unfold};
 use crate::formats::element::{ByteOrder, expansion_limit};
@@ -24,11 +24,15 @@ pub(crate) fn refuse_programs(source: &mut (impl Read + Seek), path: &Path) -> R
     if start != super::ZIP {
         return Ok(());
     }
-    let kind = open_zip(&mut *source).ok().and_then(|zip| zip.file_names().flatten().find_map(|name| program(&name)));
+    let kind = open_zip(&mut *source)
+        .ok()
+        .and_then(|zip| zip.file_names().flatten().find_map(|name| program(&name)));
     source.rewind().map_err(Error::io("read", path))?;
     match kind {
         None => Ok(()),
-        Some((kind, hint)) => Err(Error::malformed(path, format!("is {kind}, a program, and programs are not run"), hint)),
+        Some((kind, hint)) => {
+            Err(Error::malformed(path, format!("is {kind}, a program, and programs are not run"), hint))
+        }
     }
 }
 
@@ -89,6 +93,7 @@ pub(super) fn read(mut source: impl Read + Seek, path: &Path, wanted: Wanted) ->
     let bytes = entry(&pickle_name)?;
     let (pickle, _) = pickle::parse(&bytes).map_err(pickle_error(path))?;
     let Found { tensors, parts } = find::state_dict(&pickle, path, wanted)?;
-    let dict = materialize(tensors, order, length, path, |storage| entry(&format!("{folder}data/{}", storage.key)))?;
+    let dict =
+        materialize(tensors, order, length, path, |storage| entry(&format!("{folder}data/{}", storage.key)))?;
     Ok(dict.with_parts(parts))
 }

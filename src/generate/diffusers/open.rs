@@ -4,9 +4,9 @@
 
 use super::schedulers::check_scheduler;
 use crate::error::{Error, Result};
+use crate::formats::json::read_json;
 use crate::formats::weights_file::{read_network, read_sharded};
 use crate::formats::{PartOf, StateDict, Wanted};
-use crate::formats::json::read_json;
 use crate::generate::config::Config;
 use crate::generate::directory::Network;
 use serde_json::{Value, json};
@@ -59,8 +59,12 @@ pub(super) fn open(directory: &Path, network: Network) -> Result<(Config, StateD
     }
     let mut scheduler = file.as_deref().map(read_json).transpose()?.unwrap_or_else(|| json!({}));
     let named = index.as_ref().and_then(|index| index.pointer("/scheduler/1"));
-    if let (Some(class @ Value::String(_)), Some(object)) = (named, scheduler.as_object_mut()) {
-        object.entry("_class_name").or_insert_with(|| class.clone());
+    if let Some(object) = scheduler.as_object_mut() {
+        // Other classes write null for what they do not have.
+        object.retain(|_, value| !value.is_null());
+        if let Some(class @ Value::String(_)) = named {
+            object.entry("_class_name").or_insert_with(|| class.clone());
+        }
     }
     check_scheduler(file.as_deref().unwrap_or(&index_path), &scheduler)?;
     let weights = weights(&unet)?;
@@ -76,8 +80,7 @@ fn check_parts(path: &Path, index: &Value) -> Result<()> {
     let pipeline = index.get("_class_name").and_then(Value::as_str).unwrap_or("pipeline");
     let class = |part: &Value| part.get(1).and_then(Value::as_str).map(str::to_owned);
     let parts = index.as_object().into_iter().flatten().filter(|(name, _)| !name.starts_with('_'));
-    let parts: Vec<(&String, String)> =
-        parts.filter_map(|(name, part)| Some((name, class(part)?))).collect();
+    let parts: Vec<(&String, String)> = parts.filter_map(|(name, part)| Some((name, class(part)?))).collect();
     match parts.iter().find(|(name, _)| *name == UNET) {
         Some((_, found)) if found == CLASS => {}
         found => {
@@ -169,15 +172,24 @@ fn weights(folder: &Path) -> Result<StateDict> {
     Err(Error::malformed(folder, reason, "copy or download the whole directory again"))
 }
 
+/// Whether the middle of a file's name is that of a part, which an index leads to: `fp16-00001-of-00012`.
+fn is_part(middle: &str) -> bool {
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    middle.rsplit_once("-of-").is_some_and(|(before, count)| {
+        number(count) && before.rsplit_once('-').is_some_and(|(_, part)| number(part))
+    })
+}
+
 /// The variant of a weights file or of an index of parts, by its name; empty where there is none.
 fn variant_of(name: &str) -> Option<String> {
     let rest = name.strip_prefix(WEIGHTS)?;
     FORMATS.iter().find_map(|format| {
-        let index = rest.strip_prefix(&format!(".{format}.index")).and_then(|rest| rest.strip_suffix(".json"));
+        let index =
+            rest.strip_prefix(&format!(".{format}.index")).and_then(|rest| rest.strip_suffix(".json"));
         let middle = index.or_else(|| rest.strip_suffix(&format!(".{format}")))?;
         match middle.strip_prefix('.') {
-            Some(variant) => Some(variant.to_owned()),
-            // Parts are known by their index.
+            Some(variant) if !is_part(variant) => Some(variant.to_owned()),
+            Some(_) => None,
             None => middle.is_empty().then(String::new),
         }
     })

@@ -185,7 +185,9 @@ impl Schedule {
         let of_x = alpha.sqrt() * (1.0 - previous) / (1.0 - now);
         let mean = ((image * f64::from(of_image))? + (x_t * f64::from(of_x))?)?;
         let variance = match self.config.variance_type {
-            VarianceType::FixedSmall | VarianceType::FixedSmallLog => ((1.0 - previous) / (1.0 - now) * beta).max(MIN_VARIANCE),
+            VarianceType::FixedSmall | VarianceType::FixedSmallLog => {
+                ((1.0 - previous) / (1.0 - now) * beta).max(MIN_VARIANCE)
+            }
             VarianceType::FixedLarge | VarianceType::Other => beta,
         };
         Ok((mean, if step.timestep == 0 { 0.0 } else { f64::from(variance) }))

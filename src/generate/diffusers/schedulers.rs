@@ -34,8 +34,11 @@ const NEEDED: [&str; 5] =
     ["num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "prediction_type"];
 
 /// Settings that change what the network is asked for, with the value that changes nothing.
-const UNCHANGING: [(&str, Value); 3] =
-    [("use_flow_sigmas", Value::Bool(false)), ("rescale_betas_zero_snr", Value::Bool(false)), ("thresholding", Value::Bool(false))];
+const UNCHANGING: [(&str, Value); 3] = [
+    ("use_flow_sigmas", Value::Bool(false)),
+    ("rescale_betas_zero_snr", Value::Bool(false)),
+    ("thresholding", Value::Bool(false)),
+];
 
 /// Refuses the configuration `value` of a scheduler whose noise is another, by the name of its class; `path` is for messages.
 ///
@@ -49,7 +52,7 @@ pub(super) fn check_scheduler(path: &Path, value: &Value) -> Result<()> {
         None => false,
         Some(class) if OWN.contains(&class) => false,
         Some(class) if SAME_NOISE.contains(&class) => true,
-        Some(class) => return refuse(format!("is the configuration of {class}, whose noise is another")),
+        Some(class) => return refuse(format!("is of {class}, and networks of that scheduler are not read")),
     };
     for (name, unchanging) in UNCHANGING {
         if let Some(other) = value.get(name).filter(|value| **value != unchanging && !value.is_null()) {
@@ -70,7 +73,7 @@ pub(super) fn check_scheduler(path: &Path, value: &Value) -> Result<()> {
     known("timestep_spacing", &["leading", "linspace", "trailing"])?;
     if is_other && let Some(missing) = NEEDED.iter().find(|name| value.get(**name).is_none()) {
         let class = class.unwrap_or_default();
-        return refuse(format!("is the configuration of {class} without `{missing}`"));
+        return refuse(format!("is of {class} and lacks `{missing}`"));
     }
     Ok(())
 }
@@ -102,14 +105,17 @@ impl SchedulerConfig {
         let mut assumed = vec![
             format!("{sampler} in {steps} steps ({spacing} spacing)"),
             format!(
-                "{betas} betas over {} timesteps, the network predicts {predicted}, values in -1 to 1",
-                self.num_train_timesteps
+                "{betas} betas over {} timesteps, the network predicts {predicted}, values in -1 to 1{}",
+                self.num_train_timesteps,
+                if self.clip_sample { " (images are cut to the range at each step)" } else { "" }
             ),
         ];
         assumed.extend(match self.class_name.as_deref() {
             None => Some("no scheduler is beside the network: the defaults of DDPMScheduler".to_owned()),
             Some(class) if OWN.contains(&class) => None,
-            Some(class) => Some(format!("the solver of {class} is replaced by DDIM on the same noise schedule")),
+            Some(class) => {
+                Some(format!("the solver of {class} is replaced by DDIM on the same noise schedule"))
+            }
         });
         assumed
     }
@@ -143,7 +149,9 @@ mod tests {
                 assert!(check(&without).unwrap_err().to_string().contains(name), "{class} {name}");
             }
         }
-        for class in ["FlowMatchEulerDiscreteScheduler", "EDMEulerScheduler", "ScoreSdeVeScheduler", "LCMScheduler"] {
+        for class in
+            ["FlowMatchEulerDiscreteScheduler", "EDMEulerScheduler", "ScoreSdeVeScheduler", "LCMScheduler"]
+        {
             let mut value = betas.clone();
             value["_class_name"] = class.into();
             let error = check(&value).unwrap_err().to_string();
@@ -162,7 +170,8 @@ mod tests {
             ("beta_schedule", json!("laplace")),
             ("timestep_spacing", json!("other")),
         ] {
-            let error = check(&json!({ name: value, "_class_name": "DDIMScheduler" })).unwrap_err().to_string();
+            let error =
+                check(&json!({ name: value, "_class_name": "DDIMScheduler" })).unwrap_err().to_string();
             assert!(error.contains(name), "{error}");
             check(&json!({ name: null, "_class_name": "DDIMScheduler" })).unwrap();
         }

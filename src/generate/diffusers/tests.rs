@@ -1,8 +1,8 @@
 //! The network, its samplers and its training objective against diffusers.
 
 use super::*;
-use crate::generate::test_support::{Expected, fixture, images, relative, values};
 use crate::formats::StateDict;
+use crate::generate::test_support::{Expected, fixture, images, relative, values};
 use crate::generate::{GeneratorRequest, Mode, Network, initialise, load, value_and_gradient};
 use candle_core::{DType, Device, Var};
 use std::path::Path;
@@ -302,17 +302,17 @@ fn every_layout_that_diffusers_writes_gives_the_same_network() {
     std::fs::copy(&renamed, variant.join("unet/diffusion_pytorch_model.ema.safetensors")).unwrap();
     assert!(load(&variant, &request).err().unwrap().to_string().contains("ema, fp16"));
 
-    for index in ["safetensors.index.json", "safetensors.index.fp16.json"] {
+    for (index, part) in [("safetensors.index.json", ""), ("safetensors.index.fp16.json", ".fp16")] {
+        let part = format!("diffusion_pytorch_model{part}-00001-of-00001.safetensors");
         let parts = place.path().join(index);
         copy_pipeline(&parts);
         let whole = parts.join("unet").join(weights);
         let names: serde_json::Map<String, serde_json::Value> = crate::formats::read_state_dict(&whole)
             .unwrap()
             .names()
-            .map(|name| (name.to_owned(), "diffusion_pytorch_model-00001-of-00001.safetensors".into()))
+            .map(|name| (name.to_owned(), part.clone().into()))
             .collect();
-        std::fs::rename(&whole, whole.with_file_name("diffusion_pytorch_model-00001-of-00001.safetensors"))
-            .unwrap();
+        std::fs::rename(&whole, whole.with_file_name(&part)).unwrap();
         let map = serde_json::json!({ "weight_map": names }).to_string();
         std::fs::write(whole.with_file_name(format!("diffusion_pytorch_model.{index}")), map).unwrap();
         assert_eq!(digest(&parts), expected);
@@ -321,7 +321,8 @@ fn every_layout_that_diffusers_writes_gives_the_same_network() {
     // As google/ddpm-cifar10-32 lies: everything in one folder.
     let flat = place.path().join("flat");
     copy_pipeline(&flat);
-    for name in ["unet/config.json", "unet/diffusion_pytorch_model.safetensors", "scheduler/scheduler_config.json"]
+    for name in
+        ["unet/config.json", "unet/diffusion_pytorch_model.safetensors", "scheduler/scheduler_config.json"]
     {
         let from = flat.join(name);
         std::fs::rename(&from, flat.join(from.file_name().unwrap())).unwrap();
@@ -373,6 +374,7 @@ fn pipelines_of_other_decoders_schedulers_and_channels_are_refused_by_name() {
     change(&scheduler, "/_class_name", "FlowMatchEulerDiscreteScheduler".into());
     assert!(refused().contains("FlowMatchEulerDiscreteScheduler"));
     change(&scheduler, "/_class_name", "DPMSolverMultistepScheduler".into());
+    change(&scheduler, "/variance_type", serde_json::Value::Null);
     let text = std::fs::read_to_string(&scheduler).unwrap();
     std::fs::write(&scheduler, text.replacen('{', r#"{"lambda_min_clipped": -Infinity, "#, 1)).unwrap();
     let (_, origin) = crate::generate::load_with_origin(root, &GeneratorRequest::default()).unwrap();
