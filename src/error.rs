@@ -55,6 +55,14 @@ pub enum Error {
         /// Why it could not be used.
         reason: String,
     },
+    /// The caller asked for all or nothing, and there is less than was wanted (exit code 3). What there is has been written.
+    #[error("{reason} (strict)")]
+    Incomplete {
+        /// What is missing.
+        reason: String,
+        /// What can be done.
+        remedy: Remedy,
+    },
     /// The user asked to stop (exit code 130).
     #[error("interrupted")]
     Interrupted {
@@ -102,6 +110,7 @@ impl Error {
             Error::Malformed { remedy, .. }
             | Error::Data { remedy, .. }
             | Error::Usage { remedy, .. }
+            | Error::Incomplete { remedy, .. }
             | Error::Interrupted { remedy } => (*remedy != Remedy::None).then_some(remedy),
             Error::Io { .. } | Error::Strict { .. } | Error::Tensor(_) => None,
         }
@@ -120,7 +129,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Usage { .. } => 2,
-            Error::Strict { .. } => 3,
+            Error::Strict { .. } | Error::Incomplete { .. } => 3,
             Error::Interrupted { .. } => 130,
             _ => 1,
         }

@@ -8,6 +8,11 @@ pub trait Progress: Sync {
     fn start(&self, step: &str, total: u64, unit: &'static str);
     /// `done` more units of the current step are finished.
     fn advance(&self, done: u64);
+    /// Of the units after the finished ones this many are done, counted in parts of a unit: a denoising step of some images is a part of
+    /// each. The next [`Progress::advance`] counts them whole.
+    fn under_way(&self, units: f64) {
+        let _ = units;
+    }
     /// The current step is over.
     fn finish(&self);
     /// Something that the user should know, in one line.

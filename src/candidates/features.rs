@@ -1,9 +1,11 @@
 //! Features of images as they are written.
 
+use super::image::CandidateImage;
 use super::source::{CandidateSource, each_image_once};
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::images::{Prepared, RgbImage};
+use crate::progress::{Progress, Silent};
 use ndarray::{Array2, Axis, concatenate};
 use rayon::prelude::*;
 use std::borrow::Borrow;
@@ -41,9 +43,22 @@ pub fn features_of_candidates(
     range: Range<usize>,
     extractors: &[&LoadedExtractor],
 ) -> Result<Vec<Array2<f32>>> {
+    watched_features(source, range, extractors, &Silent)
+}
+
+/// [`features_of_candidates`], reporting what is under way inside the range, and stopping when asked to.
+///
+/// # Errors
+/// As [`features_of_candidates`]; [`Error::Interrupted`].
+pub(crate) fn watched_features(
+    source: &dyn CandidateSource,
+    range: Range<usize>,
+    extractors: &[&LoadedExtractor],
+    progress: &dyn Progress,
+) -> Result<Vec<Array2<f32>>> {
     let mut features: Vec<Array2<f32>> =
         extractors.iter().map(|e| Array2::zeros((range.len(), e.identity().dimension))).collect();
-    each_image_once(source, range, &mut |placed| {
+    let mut take = |placed: Vec<(usize, CandidateImage)>| {
         for (extractor, features) in extractors.iter().zip(&mut features) {
             let alpha = extractor.preprocessing().alpha;
             let images =
@@ -53,7 +68,8 @@ pub fn features_of_candidates(
             }
         }
         Ok(())
-    })?;
+    };
+    each_image_once(source, range, &mut take, progress)?;
     Ok(features)
 }
 

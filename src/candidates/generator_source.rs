@@ -3,10 +3,11 @@
 use super::image::CandidateImage;
 use super::latents::LatentSource;
 use super::record::CandidateRecord;
-use super::render::render;
+use super::render::render_watched;
 use super::source::{CandidateSource, Deliver, Delivered};
 use crate::error::{Error, Result};
 use crate::generate::Generator;
+use crate::progress::{Progress, Silent, check_stop};
 use ndarray::ArrayD;
 use std::ops::Range;
 
@@ -30,11 +31,29 @@ impl CandidateSource for GeneratorSource<'_> {
     }
 
     fn images(&self, range: Range<usize>, deliver: &mut Deliver) -> Result<()> {
+        self.images_watched(range, deliver, &Silent)
+    }
+
+    fn images_watched(
+        &self,
+        range: Range<usize>,
+        deliver: &mut Deliver,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        const HINT: &str = "finished blocks are kept; the same command continues";
         let common = self.latents.conditions(self.generator)?;
-        let mut number = range.start;
+        let stages = self.generator.info().stages.max(1) as f64;
+        let start = range.start;
+        let mut number = start;
         for batch in self.latents.batches(self.generator, range, self.batch) {
             let batch = batch?;
-            let images = render(self.generator, &batch.values, &batch.conditions(common))?;
+            let mut watch = |stage: usize| {
+                let of_batch = batch.len() as f64 * stage as f64 / stages;
+                progress.under_way((number - start) as f64 + of_batch);
+                check_stop(progress, || HINT.into())
+            };
+            let images =
+                render_watched(self.generator, &batch.values, &batch.conditions(common), &mut watch)?;
             let delivered = (number..)
                 .zip(images)
                 .map(|(number, image)| Delivered { number, image: CandidateImage::Pixels(image) });

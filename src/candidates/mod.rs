@@ -20,6 +20,7 @@ mod source;
 pub(crate) use density::Density;
 pub use density::ReferenceDensity;
 pub use features::features_of_candidates;
+pub(crate) use features::watched_features;
 pub(crate) use features::{features_of, join_rows};
 pub use generator_source::GeneratorSource;
 pub(crate) use gradient::{Evaluation, evaluate, evaluate_with_gradient, image_features_with_slope};

@@ -14,7 +14,20 @@ pub(crate) fn render(
     latents: &Tensor,
     conditions: &ForwardOptions,
 ) -> Result<Vec<RgbImage>> {
-    quantize(&generator.generate(latents, conditions)?, generator.info().quantization)
+    render_watched(generator, latents, conditions, &mut |_| Ok(()))
+}
+
+/// [`render`]; `watch` is called after each stage with the number of stages that are done, and may break off.
+///
+/// # Errors
+/// As [`render`]; what `watch` returns.
+pub(super) fn render_watched(
+    generator: &dyn Generator,
+    latents: &Tensor,
+    conditions: &ForwardOptions,
+    watch: &mut dyn FnMut(usize) -> Result<()>,
+) -> Result<Vec<RgbImage>> {
+    quantize(&generator.generate_watched(latents, conditions, watch)?, generator.info().quantization)
 }
 
 /// Images `[B, C, H, W]` in -1..=1 in 8 bits; one channel (gray) becomes three equal ones.

@@ -3,6 +3,7 @@
 use super::image::CandidateImage;
 use super::record::CandidateRecord;
 use crate::error::{Error, Result};
+use crate::progress::Progress;
 use ndarray::ArrayD;
 use std::ops::Range;
 
@@ -37,6 +38,20 @@ pub trait CandidateSource {
     /// What making or reading an image returns; what `deliver` returns.
     fn images(&self, range: Range<usize>, deliver: &mut Deliver) -> Result<()>;
 
+    /// [`CandidateSource::images`], reporting what is under way inside the range, and stopping when asked to.
+    ///
+    /// # Errors
+    /// As [`CandidateSource::images`]; [`Error::Interrupted`].
+    fn images_watched(
+        &self,
+        range: Range<usize>,
+        deliver: &mut Deliver,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let _ = progress;
+        self.images(range, deliver)
+    }
+
     /// The latents of a range, `[B, …]`; `None` for candidates that have none.
     ///
     /// # Errors
@@ -55,9 +70,10 @@ pub(crate) fn each_image_once(
     source: &dyn CandidateSource,
     range: Range<usize>,
     take: &mut dyn FnMut(Vec<(usize, CandidateImage)>) -> Result<()>,
+    progress: &dyn Progress,
 ) -> Result<()> {
     let mut missing = vec![true; range.len()];
-    source.images(range.clone(), &mut |delivered| {
+    let mut deliver = |delivered: Vec<Delivered>| {
         let mut placed = |Delivered { number, image }| {
             let place = number.wrapping_sub(range.start);
             match missing.get_mut(place).map(std::mem::take) {
@@ -66,7 +82,8 @@ pub(crate) fn each_image_once(
             }
         };
         take(delivered.into_iter().map(&mut placed).collect::<Result<_>>()?)
-    })?;
+    };
+    source.images_watched(range.clone(), &mut deliver, progress)?;
     match missing.iter().position(|&missing| missing) {
         Some(place) => {
             Err(Error::data(format!("there is no image of candidate {}", range.start + place), ""))

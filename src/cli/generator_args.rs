@@ -1,11 +1,12 @@
 //! Arguments that say which generator makes the images, and from what: for every command that generates.
 
 use super::similar;
+use super::terminal::Terminal;
 use crate::candidates::{LatentOrigin, LatentSource};
 use crate::error::{Error, Result};
 use crate::formats::digest::sha256_of_file;
 use crate::generate::{
-    self, Generator, GeneratorRequest, LatentSpace, NoiseMode, SamplerRequest, Seeds, Truncation,
+    self, Generator, GeneratorRequest, LatentSpace, NoiseMode, Origin, SamplerRequest, Seeds, Truncation,
     read_latents,
 };
 use candle_core::Device;
@@ -94,10 +95,14 @@ impl GeneratorArgs {
         self.generator.get_or_insert(generator);
     }
 
-    /// Reads the generator.
-    pub(super) fn open(&self, device: &Device) -> Result<Box<dyn Generator>> {
+    /// Reads the generator, and says which part of its file that is and what was taken for granted.
+    pub(super) fn open(&self, terminal: &Terminal) -> Result<(Box<dyn Generator>, Origin)> {
         match &self.generator {
-            Some(path) => generate::load(path, &self.request(device)),
+            Some(path) => {
+                let (generator, origin) = generate::load_with_origin(path, &self.request(terminal.device()))?;
+                terminal.say(&format!("generator {origin}"));
+                Ok((generator, origin))
+            }
             None => Err(Error::usage(
                 "no generator was named",
                 "--generator G names its directory or weights file",
@@ -174,12 +179,14 @@ impl GeneratorArgs {
     /// What of these arguments decides results, without a path in it: for a record of the run. `default_seeds` as in [`Self::latents`].
     pub(super) fn describe(
         &self,
-        generator: &dyn Generator,
+        (generator, origin): (&dyn Generator, &Origin),
         default_seeds: &Seeds,
     ) -> Result<serde_json::Value> {
         let noise = self.noise_mode.to_possible_value().map(|value| value.get_name().to_owned());
         Ok(serde_json::json!({
-            "family": generator.info().family,
+            "family": origin.family,
+            "part": origin.part,
+            "assumed": origin.assumed,
             "weights_sha256": generator.weights()?.digest()?,
             "stages": generator.info().stages,
             "seeds": match self.latents {

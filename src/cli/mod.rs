@@ -2,6 +2,7 @@
 //! Arguments are checked and turned into the library's options here; there is no mathematics.
 //! Results go to stdout, everything else (progress, warnings) to stderr.
 
+mod bars;
 mod bias;
 mod bundled;
 mod common;

@@ -95,7 +95,7 @@ impl Perturb {
         reference.density()?;
         let identity = &reference.manifest.identity;
         let extractor = LoadedExtractor::for_identity(identity, &self.extractor.request(terminal.device()))?;
-        let generator = self.generator.open(terminal.device())?;
+        let (generator, origin) = self.generator.open(&terminal)?;
         let default_seeds = Seeds::consecutive(DEFAULT_SEEDS.0, DEFAULT_SEEDS.1)?;
         let latents =
             self.generator.latents(generator.as_ref(), &default_seeds, LATENT_ROW, terminal.device())?;
@@ -112,7 +112,7 @@ impl Perturb {
         let density = ReferenceDensity::new(scorer, predictor, options.density)?;
         let record = json!({
             "perturb": serde_json::to_value(&options).map_err(|e| Error::data(e.to_string(), ""))?,
-            "generator": self.generator.describe(generator.as_ref(), &default_seeds)?,
+            "generator": self.generator.describe((generator.as_ref(), &origin), &default_seeds)?,
             "reference": {
                 "extractor": identity.describe(),
                 "weights_sha256": identity.weights_sha256,

@@ -1,5 +1,6 @@
 //! What goes to stderr: progress bars, warnings and errors. It never fails: a reader that has gone away misses something, that is all.
 
+use super::bars::Step;
 use super::escape::one_line;
 use super::{output, signals};
 use crate::device::panic_is_a_reason;
@@ -7,22 +8,20 @@ use crate::error::Error;
 use crate::images::Skipped;
 use crate::progress::Progress;
 use candle_core::Device;
-use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error as _;
 use std::io::{IsTerminal, Write};
 use std::panic;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::Instant;
 
 /// Skipped inputs that are named one by one.
 const NAMED_SKIPPED: usize = 10;
-const TICK: Duration = Duration::from_millis(200);
 
 /// Progress on a terminal; and the device that the command computes on, which goes wherever the terminal goes.
 pub(super) struct Terminal {
     quiet: bool,
     bars: bool,
-    bar: Mutex<Option<ProgressBar>>,
+    step: Mutex<Option<Step>>,
     device: Device,
 }
 
@@ -31,7 +30,7 @@ impl Terminal {
     pub(super) fn new(quiet: bool) -> Self {
         let bars = !quiet && std::io::stderr().is_terminal();
         // A command that runs within another one leaves it the talking.
-        Self { quiet: quiet || output::is_captured(), bars, bar: Mutex::new(None), device: Device::Cpu }
+        Self { quiet: quiet || output::is_captured(), bars, step: Mutex::new(None), device: Device::Cpu }
     }
 
     /// The same for a command that computes on `device`.
@@ -44,8 +43,19 @@ impl Terminal {
         &self.device
     }
 
-    fn bar(&self) -> std::sync::MutexGuard<'_, Option<ProgressBar>> {
-        self.bar.lock().unwrap_or_else(PoisonError::into_inner)
+    fn step(&self) -> std::sync::MutexGuard<'_, Option<Step>> {
+        self.step.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Moves the step on, and says where it is if that is due.
+    fn moved(&self, change: impl FnOnce(&mut Step)) {
+        let line = self.step().as_mut().and_then(|step| {
+            change(step);
+            step.line(Instant::now())
+        });
+        if let Some(line) = line {
+            self.say(&line);
+        }
     }
 
     /// A line on stderr, above the bar if there is one.
@@ -54,7 +64,7 @@ impl Terminal {
             return;
         }
         let line = format!("{}\n", one_line(line));
-        match self.bar().as_ref() {
+        match self.step().as_ref().and_then(Step::bar) {
             Some(bar) => bar.suspend(|| tell(&line)),
             None => tell(&line),
         }
@@ -73,31 +83,20 @@ impl Terminal {
 
 impl Progress for Terminal {
     fn start(&self, step: &str, total: u64, unit: &'static str) {
-        if !self.bars {
-            return;
-        }
-        let bar = if total == 0 { ProgressBar::new_spinner() } else { ProgressBar::new(total) };
-        let template = if total == 0 {
-            format!("{{spinner}} {step} {{pos}} {unit}")
-        } else {
-            format!("{step} {{wide_bar}} {{human_pos}}/{{human_len}} {unit}, {{per_sec}}, {{eta}} left")
-        };
-        if let Ok(style) = ProgressStyle::with_template(&template) {
-            bar.set_style(style);
-        }
-        bar.enable_steady_tick(TICK);
-        *self.bar() = Some(bar);
+        *self.step() = (!self.quiet).then(|| Step::new(step, total, unit, self.bars, Instant::now()));
     }
 
     fn advance(&self, done: u64) {
-        if let Some(bar) = self.bar().as_ref() {
-            bar.inc(done);
-        }
+        self.moved(|step| step.advance(done));
+    }
+
+    fn under_way(&self, units: f64) {
+        self.moved(|step| step.under_way(units));
     }
 
     fn finish(&self) {
-        if let Some(bar) = self.bar().take() {
-            bar.finish_and_clear();
+        if let Some(step) = self.step().take() {
+            step.finish();
         }
     }
 

@@ -121,7 +121,10 @@ impl Weights {
                     false => read_state_dict(&file)?,
                 };
                 write(&output, &dict)?;
-                output::print(&format!("{} tensors in {}\n", dict.len(), output.display()))
+                let parts: Vec<String> = dict.parts().iter().map(ToString::to_string).collect();
+                let of =
+                    if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", then ")) };
+                output::print(&format!("{} tensors in {}{of}\n", dict.len(), output.display()))
             }
             Action::Path { name } => {
                 architecture(&name)?;

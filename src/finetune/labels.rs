@@ -2,6 +2,7 @@
 
 use crate::density::parent_folder;
 use crate::error::{Error, Result};
+use crate::formats::zip::open_zip;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::fs::File;
@@ -14,7 +15,29 @@ const MAX_BYTES: u64 = 1 << 29;
 
 #[derive(Deserialize)]
 struct Dataset {
-    labels: Option<Vec<(String, u32)>>,
+    labels: Option<Vec<(String, Label)>>,
+}
+
+/// A class, as its number or as a vector that is 1 there and 0 elsewhere: the official loader takes both.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Label {
+    Class(u32),
+    OneHot(Vec<f64>),
+}
+
+impl Label {
+    /// The class; `None` for a vector that names none or several, or is not as long as there are classes.
+    fn class(&self, count: usize) -> Option<u32> {
+        match self {
+            Label::Class(class) => Some(*class),
+            Label::OneHot(values) => {
+                let mut hot = values.iter().zip(0..).filter(|(value, _)| **value != 0.0);
+                let class = hot.next().filter(|(value, _)| **value == 1.0).map(|(_, class)| class)?;
+                (values.len() == count && hot.next().is_none()).then_some(class)
+            }
+        }
+    }
 }
 
 /// The class of each path of an image set, below `count`. Without a `dataset.json` folders in bytewise order are classes 0, 1, ….
@@ -29,10 +52,15 @@ pub(crate) fn classes(data: &Path, paths: &[String], count: usize) -> Result<Vec
         |reason: String| Error::malformed(&file, reason, "StyleGAN's dataset_tool.py writes such a file");
     let dataset: Dataset = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
     let Some(labels) = dataset.labels else { return by_folder(paths, count) };
-    let labels: HashMap<String, u32> = labels.into_iter().collect();
+    let labels: HashMap<String, Label> = labels.into_iter().collect();
     let class = |path: &String| match labels.get(path) {
-        Some(&class) if (class as usize) < count => Ok(class),
-        Some(class) => Err(wrong(format!("gives {path} the class {class}, the model has {count}"))),
+        Some(label) => match label.class(count) {
+            Some(class) if (class as usize) < count => Ok(class),
+            Some(class) => Err(wrong(format!("gives {path} the class {class}, the model has {count}"))),
+            None => Err(wrong(format!(
+                "gives {path} a label that is not 1 for one of {count} classes and 0 for the others"
+            ))),
+        },
         None => Err(wrong(format!("has no label for {path}"))),
     };
     paths.iter().map(class).collect()
@@ -66,8 +94,7 @@ fn read(data: &Path) -> Result<Option<Vec<u8>>> {
         return Ok(None);
     }
     let wrong = |e: zip::result::ZipError| Error::malformed(data, e.to_string(), "");
-    let mut archive =
-        zip::ZipArchive::new(File::open(data).map_err(Error::io("open", data))?).map_err(wrong)?;
+    let mut archive = open_zip(File::open(data).map_err(Error::io("open", data))?).map_err(wrong)?;
     match archive.by_name(FILE) {
         Err(zip::result::ZipError::FileNotFound) => Ok(None),
         entry => bounded(entry.map_err(wrong)?, data).map(Some),
@@ -116,9 +143,22 @@ mod tests {
     }
 
     #[test]
+    fn labels_are_numbers_or_vectors_that_are_one_at_the_class() {
+        let place = tempfile::tempdir().unwrap();
+        let text =
+            r#"{"labels": [["b/1.png", [0.0, 0.0, 1.0]], ["a/2.png", [1, 0, 0]], ["b/3.png", [0, 1, 0]]]}"#;
+        std::fs::write(place.path().join(FILE), text).unwrap();
+        assert_eq!(classes(place.path(), &paths(), 3).unwrap(), [2, 0, 1]);
+        assert!(classes(place.path(), &paths(), 4).is_err());
+    }
+
+    #[test]
     fn damaged_labels_are_an_error_and_empty_ones_none() {
         let place = tempfile::tempdir().unwrap();
-        for text in ["", "[]", r#"{"labels": [["b/1.png", -1]]}"#, r#"{"labels": [["b/1.png", [1.0]]]}"#] {
+        let text =
+            |label: &str| format!(r#"{{"labels": [["b/1.png", {label}], ["a/2.png", 0], ["b/3.png", 0]]}}"#);
+        let vectors = ["[1.0]", "[0, 0]", "[1, 1]", "[0.5, 0.5]", "[0, 1, 0]", "[]", "[2, 0]"].map(text);
+        for text in ["", "[]", &text("-1")].into_iter().chain(vectors.iter().map(String::as_str)) {
             std::fs::write(place.path().join(FILE), text).unwrap();
             assert!(matches!(classes(place.path(), &paths(), 2), Err(Error::Malformed { .. })), "{text}");
         }

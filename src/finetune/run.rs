@@ -4,7 +4,9 @@ use super::agreement::{Next, agree};
 use super::evaluate::{DISTANCE, Evaluator};
 use super::log::Log;
 use super::sheet::Sheet;
-use super::state::{BEST, load_state, save_snapshot, save_state, snapshot_name};
+use super::state::{
+    BEST, keep_last_snapshots, last_snapshot, load_state, save_snapshot, save_state, snapshot_name,
+};
 use super::trainer::{Scalars, Trainer};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -20,6 +22,8 @@ pub struct Schedule {
     pub steps: u64,
     /// From one snapshot (with sheet and state) to the next.
     pub snap: u64,
+    /// How many snapshots are kept, the last ones and beside the best; all if not given.
+    pub snapshots: Option<u64>,
     /// From one line of the log to the next.
     pub log_every: u64,
     /// From one evaluation to the next.
@@ -45,6 +49,14 @@ pub struct Finished {
 const COLLAPSED_LOSS: f64 = 1e-3;
 /// As many reported steps in a row below it are taken for a collapse.
 const COLLAPSED_REPORTS: usize = 20;
+
+/// What the names of losses end in.
+const LOSS: &str = "loss";
+/// A loss has exploded if it is this many times its median so far, and at least so large in itself.
+const EXPLODED_RATIO: f64 = 1e4;
+const SMALLEST_EXPLOSION: f64 = 1e3;
+/// Lines of the log that say what a loss was before.
+const REPORTS_BEFORE_EXPLOSION: usize = 10;
 
 /// Trains from the latest state of the directory to the end of the schedule: on the root rank, while the others are in [`run_worker`].
 ///
@@ -100,6 +112,7 @@ pub fn run(
         step += 1;
         progress.advance(1);
         check_losses(&scalars, step, directory)?;
+        check_explosion(&scalars, &log, step, directory)?;
         let snapshot_is_due = is_due(step, schedule.snap, final_step);
         let evaluator = evaluator.filter(|_| is_due(step, schedule.eval_every, final_step));
         if snapshot_is_due || evaluator.is_some() {
@@ -126,6 +139,9 @@ pub fn run(
             sheet_of(step, trainer)?;
             save_snapshot(directory, &snapshot_name(step), trainer)?;
             save_state(directory, step, trainer)?;
+            if let Some(snapshots) = schedule.snapshots {
+                keep_last_snapshots(directory, snapshots)?;
+            }
         }
     }
     progress.finish();
@@ -214,7 +230,10 @@ fn patience_is_over(log: &Log, patience: Option<u64>) -> bool {
 }
 
 fn diverged(what: &str, step: u64, directory: &RunDir) -> Error {
-    let reason = format!("training diverged at step {step}: {what}");
+    let last = last_snapshot(directory.path()).map_or_else(String::new, |name| {
+        format!("; the last snapshot is {name} in {}", directory.path().display())
+    });
+    let reason = format!("training diverged at step {step}: {what}{last}");
     Error::data(reason, Remedy::MilderTraining(directory.path().into()))
 }
 
@@ -223,6 +242,23 @@ fn check_losses(scalars: &[(&'static str, f64)], step: u64, directory: &RunDir) 
         Some((name, value)) => Err(diverged(&format!("{name} is {value}"), step, directory)),
         None => Ok(()),
     }
+}
+
+/// A loss that has grown beyond anything before it will not come back.
+fn check_explosion(scalars: &[(&'static str, f64)], log: &Log, step: u64, directory: &RunDir) -> Result<()> {
+    for &(name, value) in scalars.iter().filter(|(name, _)| name.ends_with(LOSS)) {
+        let mut earlier: Vec<f64> = log.column(name).into_iter().map(|(_, value)| value.abs()).collect();
+        if value.abs() < SMALLEST_EXPLOSION || earlier.len() < REPORTS_BEFORE_EXPLOSION {
+            continue;
+        }
+        earlier.sort_unstable_by(f64::total_cmp);
+        let median = earlier[earlier.len() / 2];
+        if value.abs() > EXPLODED_RATIO * median {
+            let what = format!("{name} is {value:.3e}, where its median was {median:.3}");
+            return Err(diverged(&what, step, directory));
+        }
+    }
+    Ok(())
 }
 
 /// A discriminator that is certain of everything teaches nothing.
@@ -257,6 +293,25 @@ mod tests {
         assert_eq!(best_of(&log), Some((1, 3.0)));
         assert!(patience_is_over(&log, Some(2)));
         assert!(!patience_is_over(&log, Some(3)) && !patience_is_over(&log, None));
+    }
+
+    #[test]
+    fn a_loss_that_explodes_ends_the_run_and_names_the_last_snapshot() {
+        let place = tempfile::tempdir().unwrap();
+        let run = RunDir::of_leader(place.path());
+        for name in ["snapshot-000020", "snapshot-000100", "snapshot-best"] {
+            std::fs::create_dir(place.path().join(name)).unwrap();
+        }
+        let mut log = Log::open(place.path(), None).unwrap();
+        let exploded =
+            |value: f64, log: &Log| check_explosion(&[("g_loss", value), ("r1", 1e9)], log, 120, &run);
+        assert!(exploded(1e12, &log).is_ok(), "nothing is known of what is usual");
+        for step in 1..=REPORTS_BEFORE_EXPLOSION as u64 {
+            log.append(step, 1, &[("g_loss", -0.7)]).unwrap();
+        }
+        assert!(exploded(900.0, &log).is_ok());
+        let error = exploded(-8e6, &log).unwrap_err().to_string();
+        assert!(error.contains("g_loss is -8.000e6") && error.contains("snapshot-000100"), "{error}");
     }
 
     #[test]

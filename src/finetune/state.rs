@@ -17,6 +17,8 @@ pub(super) const FINETUNE: &str = "finetune";
 /// Where the state is kept.
 const STATE: &str = "state";
 const STATE_RECORD: &str = "state.json";
+/// What the names of snapshots begin with.
+const SNAPSHOT: &str = "snapshot-";
 /// The snapshot of the best evaluation.
 pub(super) const BEST: &str = "snapshot-best";
 
@@ -24,7 +26,7 @@ pub(super) const BEST: &str = "snapshot-best";
 /// on, nor whether its architecture was given or found.
 pub fn finetune_run(options: Map<String, Value>) -> RunIdentity {
     RunIdentity {
-        may_differ: &["steps"],
+        may_differ: &["steps", "snapshots"],
         may_be_found: &["arch"],
         ..RunIdentity::new(FINETUNE, Record::Options, options.into())
     }
@@ -109,7 +111,36 @@ fn states_of(run: &RunDir) -> Result<BTreeMap<u64, PathBuf>> {
 
 /// `snapshot-000600`.
 pub(crate) fn snapshot_name(step: u64) -> String {
-    format!("snapshot-{step:06}")
+    format!("{SNAPSHOT}{step:06}")
+}
+
+/// The snapshots of steps in the directory of a run, by step.
+fn snapshots_of(directory: &Path) -> Result<BTreeMap<u64, PathBuf>> {
+    let entries = fs::read_dir(directory).map_err(Error::io("read", directory))?;
+    let mut found = BTreeMap::new();
+    for entry in entries {
+        let entry = entry.map_err(Error::io("read", directory))?;
+        let name = entry.file_name();
+        let step = name.to_str().and_then(|name| name.strip_prefix(SNAPSHOT)?.parse().ok());
+        found.extend(step.map(|step| (step, entry.path())));
+    }
+    Ok(found)
+}
+
+/// The name of the latest snapshot of a step, if there is one.
+pub(super) fn last_snapshot(directory: &Path) -> Option<String> {
+    let (_, path) = snapshots_of(directory).ok()?.pop_last()?;
+    Some(path.file_name()?.to_string_lossy().into_owned())
+}
+
+/// Removes all snapshots of steps but the last `count`.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(super) fn keep_last_snapshots(run: &RunDir, count: u64) -> Result<()> {
+    let snapshots = snapshots_of(run.path())?;
+    let surplus = snapshots.len().saturating_sub(usize::try_from(count).unwrap_or(usize::MAX));
+    snapshots.values().take(surplus).try_for_each(|path| remove_directory(path))
 }
 
 fn file_name(state: &str) -> String {
@@ -133,6 +164,22 @@ mod tests {
             fs::create_dir_all(run.path().join(STATE).join(name)).unwrap();
         }
         assert_eq!(states_of(&run).unwrap().into_keys().collect::<Vec<_>>(), [20]);
+    }
+
+    #[test]
+    fn the_last_snapshots_are_kept_and_the_best() {
+        let place = tempfile::tempdir().unwrap();
+        let run = RunDir::locked(place.path()).unwrap();
+        assert_eq!(last_snapshot(place.path()), None);
+        for name in ["snapshot-000020", "snapshot-000100", "snapshot-1000000", "snapshot-best", "snapshot-x"]
+        {
+            fs::create_dir(place.path().join(name)).unwrap();
+        }
+        keep_last_snapshots(&run, 2).unwrap();
+        let left: Vec<u64> = snapshots_of(place.path()).unwrap().into_keys().collect();
+        assert_eq!(left, [100, 1_000_000]);
+        assert_eq!(last_snapshot(place.path()).unwrap(), "snapshot-1000000");
+        assert!(place.path().join("snapshot-best").is_dir() && place.path().join("snapshot-x").is_dir());
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Archives that carry a weights file: wheels and other zips, tar and tar.gz.
 
 use super::element::{expansion_limit, read_exact};
+use super::zip::open_zip;
 use crate::error::{Error, Result};
 use flate2::read::GzDecoder;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use tar::Archive;
-use zip::ZipArchive;
 
 /// Extensions of weights files, by which they are found in an archive.
 const WEIGHTS_EXTENSIONS: [&str; 6] = ["pth", "pt", "ckpt", "th", "safetensors", "bin"];
@@ -26,7 +26,7 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 pub(crate) fn is_archive(source: &mut (impl Read + Seek), path: &Path) -> Result<bool> {
     match kind(source, path)? {
         Some(Kind::Zip) => {
-            let checkpoint = match ZipArchive::new(&mut *source) {
+            let checkpoint = match open_zip(&mut *source) {
                 Ok(zip) => zip.file_names().flatten().any(|name| is_checkpoint_pickle(&name)),
                 Err(_) => true,
             };
@@ -119,7 +119,7 @@ fn from_zip(
     wanted: &dyn Fn(&str) -> bool,
 ) -> Result<(String, Vec<u8>)> {
     let damaged = |e: zip::result::ZipError| Error::malformed(path, format!("damaged archive: {e}"), "");
-    let mut zip = ZipArchive::new(source).map_err(damaged)?;
+    let mut zip = open_zip(source).map_err(damaged)?;
     let mut found = Vec::new();
     for index in 0..zip.len() {
         if let Some(Ok(name)) = zip.name_for_index(index)

@@ -4,6 +4,7 @@ use super::archive::expect_end;
 use super::element::expansion_limit;
 use super::npy::{into_matrix, read_array, read_header, read_npy};
 use super::safetensors::SafetensorsReader;
+use super::zip::open_zip;
 use crate::error::{Error, Result};
 use crate::formats::regular::open_regular;
 use crate::remedy::Remedy;
@@ -109,7 +110,7 @@ fn npz(path: &Path, key: Option<&str>) -> Result<Array2<f32>> {
     let damaged = |e: zip::result::ZipError| Error::malformed(path, format!("damaged .npz file: {e}"), "");
     let file = open_regular(path)?;
     let limit = expansion_limit(file.metadata().map_err(Error::io("read", path))?.len());
-    let mut zip = ZipArchive::new(BufReader::new(file)).map_err(damaged)?;
+    let mut zip = open_zip(BufReader::new(file)).map_err(damaged)?;
     let members: Vec<String> = zip
         .file_names()
         .flatten()

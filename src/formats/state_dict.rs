@@ -37,23 +37,66 @@ impl HostTensor {
     }
 }
 
+/// Which network is read from a file that holds several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Wanted {
+    /// The generator, or the only network; the running average of its weights where there is one.
+    #[default]
+    Generator,
+    /// The generator, or the only network, as it is trained; its average only where there is nothing else.
+    TrainedGenerator,
+    /// The discriminator, where one is named as such.
+    Discriminator,
+}
+
+/// What was taken of several things that a file holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PartOf {
+    /// The name of what was taken.
+    pub name: String,
+    /// The names of all, in order.
+    pub of: Vec<String>,
+}
+
+impl std::fmt::Display for PartOf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}` of {{{}}}", self.name, self.of.join(", "))
+    }
+}
+
 /// Named tensors in the order of their file.
 #[derive(Debug, Clone)]
 pub struct StateDict {
     path: PathBuf,
     tensors: Vec<(String, HostTensor)>,
     places: HashMap<String, usize>,
+    parts: Vec<PartOf>,
 }
 
 impl StateDict {
     /// An empty one; `path` is the file that its errors name.
     pub fn new(path: impl AsRef<Path>) -> Self {
-        StateDict { path: path.as_ref().to_path_buf(), tensors: Vec::new(), places: HashMap::new() }
+        StateDict {
+            path: path.as_ref().to_path_buf(),
+            tensors: Vec::new(),
+            places: HashMap::new(),
+            parts: Vec::new(),
+        }
     }
 
     /// The file it came from.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Which part of the file it is, the outermost first; empty where the file holds nothing else.
+    pub(crate) fn parts(&self) -> &[PartOf] {
+        &self.parts
+    }
+
+    /// Says which part of the file it is.
+    pub(crate) fn with_parts(self, parts: Vec<PartOf>) -> Self {
+        Self { parts, ..self }
     }
 
     /// Adds a tensor; one of the same name is replaced.

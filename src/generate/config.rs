@@ -1,7 +1,6 @@
 //! `config.json` of a generator directory, and the checks that its sizes pass before anything is made of them.
 
 use crate::error::{Error, Result};
-use crate::formats::regular::open_regular;
 use crate::remedy::Remedy;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -13,9 +12,6 @@ pub(super) const MAX_LAYERS: usize = 256;
 
 /// Most pixels of one image, all channels together: 8192 x 8192 in colour.
 const MAX_PIXELS: usize = 3 << 26;
-
-/// Most bytes of a configuration file that are read.
-const MAX_BYTES: u64 = 1 << 20;
 
 /// The part of a configuration that one network is built from; absent where sizes are to be read from the tensors.
 #[derive(Debug, Clone)]
@@ -47,26 +43,6 @@ impl Config {
     pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T> {
         T::deserialize(self.part.as_ref().unwrap_or(&Value::Null))
             .map_err(|e| Error::malformed(&self.path, format!("is no configuration of this family: {e}"), ""))
-    }
-}
-
-/// Reads a JSON file of reasonable size.
-///
-/// # Errors
-/// [`Error::Io`]; [`Error::Malformed`] if it is no JSON object.
-pub(super) fn read_json(path: &Path) -> Result<Value> {
-    use std::io::Read;
-    let file = open_regular(path)?;
-    let mut text = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut text).map_err(Error::io("read", path))?;
-    if text.len() as u64 > MAX_BYTES {
-        return Err(Error::malformed(path, "is too long for a configuration", ""));
-    }
-    let value: Value =
-        serde_json::from_slice(&text).map_err(|e| Error::malformed(path, format!("is damaged: {e}"), ""))?;
-    match value.is_object() {
-        true => Ok(value),
-        false => Err(Error::malformed(path, "is no JSON object", "")),
     }
 }
 

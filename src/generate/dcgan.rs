@@ -134,6 +134,7 @@ fn build_generator(config: &Config, mut builder: Builder, _: &SamplerRequest) ->
     let z = LatentSpace::normal("z", &[config.z_dim]);
     let info = GeneratorInfo {
         truncates: true,
+        assumed: vec!["ReLU between the layers, tanh at the end, values in -1 to 1".into()],
         ..GeneratorInfo::new(FAMILY.name, serde_json::json!(config), shape, [z])
     };
     Ok(Box::new(DcganGenerator { info, layers, last, variables: builder.finish(&[])? }))

@@ -19,6 +19,16 @@ pub(super) const DISCRIMINATOR: &str = "d.safetensors";
 pub(super) const FAMILY: &str = "family";
 pub(super) const DISCRIMINATOR_FAMILY: &str = "discriminator_family";
 
+/// Which generator of a directory or file that holds two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Network {
+    /// The running average of its weights over training (`g_ema`); the trained one where there is no average.
+    #[default]
+    Ema,
+    /// The one that is trained (`g`); the average where there is no other.
+    Generator,
+}
+
 /// Networks that are written together as a generator directory.
 #[derive(Clone, Copy, Default)]
 pub struct Snapshot<'a> {

@@ -1,6 +1,7 @@
 //! What a family of networks brings: how it is recognised, built and trained.
 
 use super::config::Config;
+use super::directory::Network;
 use super::sampler::SamplerRequest;
 use super::training::Training;
 use super::traits::{Discriminator, Generator};
@@ -33,10 +34,12 @@ pub(super) type Describe =
 pub(crate) struct DirectoryLayout {
     /// What such a directory is called.
     pub name: &'static str,
-    /// The file by which it is told from others.
+    /// The file by which most are known, for messages.
     pub index: &'static str,
-    /// Reads the configuration and the weights of the generator.
-    pub open: fn(&Path) -> Result<(Config, StateDict)>,
+    /// Whether a directory is one.
+    pub recognise: fn(&Path) -> bool,
+    /// Reads the configuration and the weights of the wanted generator.
+    pub open: fn(&Path, Network) -> Result<(Config, StateDict)>,
 }
 
 /// A family of networks.

@@ -98,6 +98,8 @@ pub struct GeneratorInfo {
     pub needs_keys: bool,
     /// How its images become bytes.
     pub quantization: Quantization,
+    /// What the file of the network does not say, or what was settled for this run, and images depend on: a phrase each, for the user.
+    pub assumed: Vec<String>,
     /// How many steps lead from a latent to its image: one for most, each denoising step of a diffusion model.
     pub stages: usize,
 }
@@ -119,6 +121,7 @@ impl GeneratorInfo {
             truncates: false,
             needs_keys: false,
             quantization: Quantization::HalfUp,
+            assumed: Vec::new(),
             stages: 1,
         }
     }

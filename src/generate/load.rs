@@ -1,31 +1,31 @@
 //! From a path to a network: generator directories (`config.json` and safetensors), directories and pickles of other programs,
 //! weights files, random initialisation.
 
-use super::config::{Config, read_json};
-use super::directory::{CONFIG, DISCRIMINATOR, DISCRIMINATOR_FAMILY, EMA, FAMILY, GENERATOR, Snapshot};
+use super::config::Config;
+use super::directory::{
+    CONFIG, DISCRIMINATOR, DISCRIMINATOR_FAMILY, EMA, FAMILY, GENERATOR, Network, Snapshot,
+};
 use super::family::{BuildDiscriminator, DirectoryLayout, Family, Role};
+use super::info::GeneratorInfo;
 use super::registry::{FAMILIES, family, family_names, find};
 use super::sampler::SamplerRequest;
 use super::traits::{Discriminator, Generator};
 use super::variables::Builder;
 use crate::error::{Error, Result};
+use crate::formats::json::read_json;
 use crate::formats::regular::open_regular;
-use crate::formats::{StateDict, read_state_dict, torch};
+use crate::formats::weights_file::read_network;
+use crate::formats::{PartOf, StateDict, Wanted, torch};
 use crate::remedy::Remedy;
 use candle_core::{DType, Device};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Which generator of a directory that holds two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Network {
-    /// The running average of its weights over training (`g_ema`); the trained one where there is no average.
-    #[default]
-    Ema,
-    /// The one that is trained (`g`); the average where there is no other.
-    Generator,
-}
+/// Channels of pictures.
+const GRAY: usize = 1;
+const RGB: usize = 3;
 
 /// What a user asks for beside a path.
 #[derive(Debug, Clone)]
@@ -71,13 +71,55 @@ impl Default for GeneratorRequest {
 /// [`Error::Io`]; [`Error::Usage`] if the family is unknown or cannot be told from the names of the tensors;
 /// [`Error::Malformed`] for a damaged file, and naming the first tensor that does not fit the configuration, with both shapes.
 pub fn load(path: impl AsRef<Path>, request: &GeneratorRequest) -> Result<Box<dyn Generator>> {
-    let Source { family, config, weights } = open(path.as_ref(), request, Role::Generator)?;
-    let generator = (family.generator)(
-        &config,
-        Builder::from_weights(weights, request.dtype, &request.device),
-        &request.sampler,
-    )?;
-    check_sampler(generator, request)
+    Ok(load_with_origin(path, request)?.0)
+}
+
+/// What was read of a file, and what was taken for granted of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    /// The family of the network.
+    pub family: String,
+    /// Which part of the file was used, where it holds several networks or other things.
+    pub part: Option<String>,
+    /// What the file does not say or was settled for the run: activation, schedule, range of values.
+    pub assumed: Vec<String>,
+}
+
+impl Origin {
+    fn new(parts: &[PartOf], info: &GeneratorInfo) -> Self {
+        let part = parts.iter().map(PartOf::to_string).collect::<Vec<_>>().join(", then ");
+        let part = (!part.is_empty()).then_some(part);
+        Self { family: info.family.into(), part, assumed: info.assumed.clone() }
+    }
+}
+
+/// In one line.
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let part = self.part.iter().map(String::as_str);
+        let all: Vec<&str> = part.chain(self.assumed.iter().map(String::as_str)).collect();
+        match all.is_empty() {
+            true => f.write_str(&self.family),
+            false => write!(f, "{}: {}", self.family, all.join("; ")),
+        }
+    }
+}
+
+/// [`load`], and what was read and taken for granted.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn load_with_origin(
+    path: impl AsRef<Path>,
+    request: &GeneratorRequest,
+) -> Result<(Box<dyn Generator>, Origin)> {
+    let path = path.as_ref();
+    let Source { family, config, weights } = open(path, request, Role::Generator)?;
+    let parts = weights.parts().to_vec();
+    let builder = Builder::from_weights(weights, request.dtype, &request.device);
+    let generator = checked((family.generator)(&config, builder, &request.sampler)?, path, request)?;
+    let origin = Origin::new(&parts, generator.info());
+    Ok((generator, origin))
 }
 
 /// A discriminator, as [`load`].
@@ -149,7 +191,7 @@ pub fn initialise(
     let path = path.as_ref();
     let (family, config) = configured(path, request.arch.as_deref(), Role::Generator)?;
     let builder = Builder::from_nothing(seed, path, request.dtype, &request.device);
-    check_sampler((family.generator)(&config, builder, &request.sampler)?, request)
+    checked((family.generator)(&config, builder, &request.sampler)?, path, request)
 }
 
 /// A discriminator with random weights, as [`initialise`].
@@ -166,7 +208,19 @@ pub fn initialise_discriminator(
     discriminator_of(family)?(&config, Builder::from_nothing(seed, path, request.dtype, &request.device))
 }
 
-fn check_sampler(generator: Box<dyn Generator>, request: &GeneratorRequest) -> Result<Box<dyn Generator>> {
+/// Refuses a generator whose images are no pictures, and a sampler for one that has none.
+fn checked(
+    generator: Box<dyn Generator>,
+    path: &Path,
+    request: &GeneratorRequest,
+) -> Result<Box<dyn Generator>> {
+    let channels = generator.info().image_shape.channels;
+    if !matches!(channels, GRAY | RGB) {
+        let reason = format!(
+            "makes images of {channels} channels, where gray has {GRAY} and colour {RGB}: they may be the latents of an autoencoder"
+        );
+        return Err(Error::malformed(path, reason, "name a generator that makes the pixels themselves"));
+    }
     if generator.denoiser().is_none() && request.sampler != SamplerRequest::default() {
         let reason = format!("{} is no diffusion model and has no sampler", generator.info().family);
         return Err(Error::usage(reason, Remedy::DropDenoisingSteps));
@@ -193,12 +247,12 @@ fn layouts() -> impl Iterator<Item = (&'static Family, &'static DirectoryLayout)
 fn open(path: &Path, request: &GeneratorRequest, role: Role) -> Result<Source> {
     let arch = request.arch.as_deref();
     if path.is_dir() {
-        if let Some((family, layout)) = layouts().find(|(_, layout)| path.join(layout.index).is_file()) {
+        if let Some((family, layout)) = layouts().find(|(_, layout)| (layout.recognise)(path)) {
             if arch.is_some_and(|arch| arch != family.name) || request.config.is_some() {
                 let reason = format!("{} is a {} and brings its configuration", path.display(), layout.name);
                 return Err(Error::usage(reason, Remedy::DropArchitectureAndConfiguration));
             }
-            let (config, weights) = (layout.open)(path)?;
+            let (config, weights) = (layout.open)(path, request.network)?;
             return Ok(Source { family, config, weights });
         }
         let config_path = path.join(CONFIG);
@@ -212,13 +266,26 @@ fn open(path: &Path, request: &GeneratorRequest, role: Role) -> Result<Source> {
             ));
         }
         let (family, config) = configured(request.config.as_deref().unwrap_or(&config_path), arch, role)?;
-        let weights = read_state_dict(weights_file(path, request.network, role))?;
-        return Ok(Source { family, config, weights });
+        let file = weights_file(path, request.network, role);
+        let weights = read_network(&file, Wanted::Generator)?;
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let of: Vec<String> =
+            [EMA, GENERATOR].iter().filter(|name| path.join(name).is_file()).map(|n| (*n).into()).collect();
+        let parts = match role == Role::Generator && of.len() > 1 {
+            true => vec![PartOf { name: name(&file), of }],
+            false => Vec::new(),
+        };
+        return Ok(Source { family, config, weights: weights.with_parts(parts) });
     }
     if is_pickled_network(path)? {
         return open_pickled(path, request, role);
     }
-    let weights = read_state_dict(path)?;
+    let wanted = match (role, request.network) {
+        (Role::Discriminator, _) => Wanted::Discriminator,
+        (Role::Generator, Network::Ema) => Wanted::Generator,
+        (Role::Generator, Network::Generator) => Wanted::TrainedGenerator,
+    };
+    let weights = read_network(path, wanted)?;
     if let Some(config_path) = &request.config {
         let (family, config) = configured(config_path, arch, role)?;
         return Ok(Source { family, config, weights });
@@ -264,6 +331,12 @@ fn open_pickled(path: &Path, request: &GeneratorRequest, role: Role) -> Result<S
         Role::Discriminator => torch::describe_module(path, &["G_ema", "G"])?,
     };
     let part = describe(&module, &weights, role, generator.as_ref())?;
+    let of = torch::module_names(path)?;
+    let parts = match of.len() {
+        0 | 1 => Vec::new(),
+        _ => vec![PartOf { name: name.into(), of }],
+    };
+    let weights = weights.with_parts(parts);
     Ok(Source { family, config: Config::new(path, Some(part)), weights })
 }
 

@@ -114,6 +114,7 @@ fn build_generator(config: &Config, builder: Builder, _: &SamplerRequest) -> Res
     let z = LatentSpace::normal("z", &config.widths[..1]);
     let info = GeneratorInfo {
         truncates: true,
+        assumed: vec!["ReLU between the layers, tanh at the end, values in -1 to 1".into()],
         ..GeneratorInfo::new(FAMILY.name, serde_json::json!(config), config.image, [z])
     };
     Ok(Box::new(MlpGenerator { info, network }))

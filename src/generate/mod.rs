@@ -55,6 +55,7 @@ mod traits;
 mod vae;
 mod variables;
 
+pub(crate) use directory::Network;
 pub use directory::Snapshot;
 pub(crate) use gradient::value_and_gradient;
 pub(crate) use info::Quantization;
@@ -62,7 +63,7 @@ pub use info::{GeneratorInfo, ImageShape, LatentSpace};
 pub use latents::latents_of_seeds;
 pub(crate) use latents::read_latents;
 pub use load::{GeneratorRequest, initialise, initialise_discriminator, load, load_discriminator};
-pub(crate) use load::{Network, load_all, written_family};
+pub(crate) use load::{Origin, load_all, load_with_origin, written_family};
 pub use numpy::RandomState;
 pub use options::{ForwardOptions, Mode};
 pub(crate) use options::{NoiseMode, TrainContext, Truncation};

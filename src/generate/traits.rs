@@ -58,9 +58,26 @@ impl dyn Generator + '_ {
     /// # Errors
     /// [`Error::Usage`] if latents or options are not those of this generator.
     pub fn generate(&self, latents: &Tensor, options: &ForwardOptions) -> Result<Tensor> {
+        self.generate_watched(latents, options, &mut |_| Ok(()))
+    }
+
+    /// [`generate`](#method.generate); `watch` is called after each stage with the number of stages that are done, and may break off.
+    ///
+    /// # Errors
+    /// As [`generate`](#method.generate); what `watch` returns.
+    pub(crate) fn generate_watched(
+        &self,
+        latents: &Tensor,
+        options: &ForwardOptions,
+        watch: &mut dyn FnMut(usize) -> Result<()>,
+    ) -> Result<Tensor> {
         let info = self.info();
         info.check(latents, options)?;
-        (0..info.stages).try_fold(latents.clone(), |state, index| self.stage(index, &state, options))
+        (0..info.stages).try_fold(latents.clone(), |state, index| {
+            let state = self.stage(index, &state, options)?;
+            watch(index + 1)?;
+            Ok(state)
+        })
     }
 
     /// Its parameters and buffers, for callers that train, write or compare them.

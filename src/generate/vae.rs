@@ -67,6 +67,7 @@ fn build(config: &Config, mut builder: Builder, _: &SamplerRequest) -> Result<Bo
     let z = LatentSpace::normal("z", &[config.z_dim]);
     let info = GeneratorInfo {
         truncates: true,
+        assumed: vec!["ReLU between the layers, sigmoid at the end, values in 0 to 1".into()],
         ..GeneratorInfo::new(FAMILY.name, serde_json::json!(config), config.image, [z])
     };
     Ok(Box::new(Vae { info, fc3, fc4, variables: builder.finish(&ENCODER)? }))

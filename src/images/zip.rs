@@ -7,6 +7,7 @@ use super::names::{is_image, relative, shown};
 use super::read_at::{FileAt, read_bounded};
 use crate::error::{Error, Result};
 use crate::formats::element::expansion_limit;
+use crate::formats::zip::open_zip;
 use crate::progress::Progress;
 use std::fs::File;
 use std::path::Path;
@@ -34,8 +35,7 @@ impl Container for Zip {
 pub(super) fn list(path: &Path, file: File, progress: &dyn Progress) -> Result<Listing> {
     let hint = "it may be incomplete: copy or download it again, or unpack it and name the directory";
     let archive = FileAt::new(file).map_err(Error::io("read", path)).and_then(|file| {
-        ZipArchive::new(file)
-            .map_err(|e| Error::malformed(path, format!("not a readable zip archive: {e}"), hint))
+        open_zip(file).map_err(|e| Error::malformed(path, format!("not a readable zip archive: {e}"), hint))
     })?;
     let mut found = Vec::new();
     let mut unreadable = Vec::new();

@@ -3,9 +3,8 @@
 
 use super::spacing::{Decision, SpacingFilter};
 use crate::density::cumulative_weights;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::random::{Purpose, uniform};
-use crate::remedy::Remedy;
 use ndarray::ArrayView2;
 
 /// Rows of the pool in the order in which they are drawn without replacement: by `u^(1/w)`, the largest first.
@@ -34,10 +33,10 @@ pub(crate) fn with_replacement(log_weights: &[f64], n: usize, seed: u64) -> Vec<
         .collect()
 }
 
-/// Goes through `order` until `kept` holds `n`, and says what became of each row of the pool.
+/// Goes through `order` until `kept` holds `n`, or to its end, and says what became of each row of the pool.
 ///
 /// # Errors
-/// [`Error::Data`] saying how many the pool can give, if it cannot give `n`.
+/// If the widths of the features differ.
 pub(crate) fn choose(
     order: &[usize],
     features: ArrayView2<f32>,
@@ -52,17 +51,6 @@ pub(crate) fn choose(
         }
         let values: Vec<f32> = features.row(row).to_vec();
         decisions[row] = kept.try_accept(&values, nearest_distances[row])?;
-    }
-    if kept.count() < n {
-        let refused = order.len() - kept.count();
-        return Err(Error::data(
-            format!(
-                "{n} images were asked for, the pool of {} can give {} ({refused} are too near to another or to a real one)",
-                order.len(),
-                kept.count()
-            ),
-            Remedy::FewerImagesOrSmallerDistances,
-        ));
     }
     Ok(decisions)
 }
@@ -95,11 +83,11 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_that_is_too_small_says_what_it_can_give() {
+    fn a_pool_that_is_too_small_gives_what_it_can() {
         let features = ndarray::array![[0.0f32], [0.1], [5.0]];
         let mut kept = SpacingFilter::new(Spacing { distinct: 1.0, novel: 0.0 });
-        let error = choose(&[0, 1, 2], features.view(), &[1.0; 3], 3, &mut kept).unwrap_err().to_string();
-        assert!(error.contains("can give 2"), "{error}");
+        let decisions = choose(&[0, 1, 2], features.view(), &[1.0; 3], 3, &mut kept).unwrap();
+        assert_eq!(decisions, [Decision::Kept, Decision::NotDistinct, Decision::Kept]);
         let mut kept = SpacingFilter::new(Spacing::default());
         let decisions = choose(&[2, 0, 1], features.view(), &[1.0; 3], 2, &mut kept).unwrap();
         assert_eq!(decisions, [Decision::Kept, Decision::Rejected, Decision::Kept]);

@@ -3,6 +3,7 @@
 
 use super::pilot::Pilot;
 use super::reference_stats::ReferenceStats;
+use super::remarks::{warn_of_direction, warn_of_weights};
 use super::spacing::{Decision, SpacingFilter};
 use super::weights::ImportanceWeights;
 use crate::candidates::{CandidateRecord, CandidateScores, join_rows};
@@ -19,7 +20,7 @@ use std::ops::Range;
 use std::path::Path;
 
 /// Candidates that are made and kept on disk together.
-pub(super) const BLOCK: usize = 128;
+pub(crate) const BLOCK: usize = 128;
 
 /// Candidates block by block, with features and scores: made from a source, or read from the parts that several machines made.
 pub(crate) trait CandidateBlocks {
@@ -178,6 +179,11 @@ pub(crate) fn draw(
     }
 }
 
+/// Candidates after the pilot that the images that are still wanted will take.
+fn expected_more(wanted: usize, kept: usize, acceptance: f64) -> usize {
+    (wanted.saturating_sub(kept) as f64 / acceptance.max(f64::MIN_POSITIVE)).ceil() as usize
+}
+
 impl Run<'_> {
     fn limit(&self) -> usize {
         self.options.limit(self.blocks.len())
@@ -217,6 +223,7 @@ impl Run<'_> {
         let rho = &candidates.densities()[..pilot];
         let (weights, mut log_weights) = ImportanceWeights::new(rule, budget, rho, own)?;
         let report = self.report(&weights, &log_weights, rho, candidates.agreement());
+        warn_of_weights(&log_weights, report.effective_sample_size, self.progress);
         let mut generated_density = match &generated {
             Some(generated) => generated.densities(first.slice(ndarray::s![pilot.., ..]), self.progress)?,
             None => Vec::new(),
@@ -225,22 +232,28 @@ impl Run<'_> {
 
         let mut kept = SpacingFilter::new(reference.spacing);
         let wanted = self.options.n.unwrap_or(usize::MAX);
-        self.progress.start("drawing", self.options.n.unwrap_or(limit) as u64, "images");
         let mut block = first;
         let mut start = 0;
+        let mut drawing = false;
         loop {
             let range = start..start + block.nrows();
-            let before = kept.count();
             self.decide(
                 (range.clone(), &block),
                 (&candidates, &log_weights, &weights),
                 (&mut kept, wanted),
                 &mut drawn,
             )?;
-            self.progress.advance((kept.count() - before) as u64);
             start = range.end;
+            if drawing {
+                self.progress.advance(range.len() as u64);
+            }
             if kept.count() >= wanted || range.end >= limit {
                 break;
+            }
+            if !drawing {
+                let more = expected_more(wanted, kept.count(), report.acceptance).min(limit - start);
+                self.progress.start("drawing", more as u64, "images");
+                drawing = true;
             }
             let range = range.end..(range.end + BLOCK).min(limit);
             let judged;
@@ -253,10 +266,13 @@ impl Run<'_> {
             candidates.extend(judged);
             made += block.nrows();
         }
-        self.progress.finish();
+        if drawing {
+            self.progress.finish();
+        }
         drawn.draws = made;
         drawn.complete = self.options.n.is_none() || kept.count() >= wanted;
         candidates.truncate(drawn.decisions.len());
+        warn_of_direction(rule, candidates.densities(), &drawn.decisions, self.progress);
         drawn.scores = Some(candidates);
         drawn.pilot = Some(report);
         Ok(drawn)

@@ -16,6 +16,9 @@ use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
+/// What a stop leaves behind.
+const CONTINUES: &str = "finished blocks are kept; the same command continues";
+
 /// A source with what scores its images, and where its finished blocks are.
 pub(crate) struct GeneratedCandidates<'a> {
     source: &'a dyn CandidateSource,
@@ -54,17 +57,17 @@ impl<'a> GeneratedCandidates<'a> {
         range: Range<usize>,
         also: &mut dyn FnMut(Vec<(usize, CandidateImage)>) -> Result<()>,
     ) -> Result<()> {
-        let continue_or_stop =
-            || check_stop(self.progress, || "finished blocks are kept; the same command continues".into());
+        let continue_or_stop = || check_stop(self.progress, || CONTINUES.into());
         continue_or_stop()?;
         let (records, partial) = (self.source.records(range.clone())?, &self.partial);
-        each_image_once(self.source, range, &mut |placed| {
+        let mut take = |placed: Vec<(usize, CandidateImage)>| {
             placed
                 .par_iter()
                 .try_for_each(|(place, image)| image.write(&partial.path(&records[*place].name)))?;
             also(placed)?;
             continue_or_stop()
-        })
+        };
+        each_image_once(self.source, range, &mut take, self.progress)
     }
 
     /// Features of a block of candidates, whose images are on disk then; from an earlier run where it was finished.
@@ -79,7 +82,8 @@ impl<'a> GeneratedCandidates<'a> {
         self.make(range.clone(), &mut |placed| {
             let images =
                 placed.par_iter().map(|(_, image)| image.pixels(alpha)).collect::<Result<Vec<_>>>()?;
-            for ((place, _), row) in placed.iter().zip(features_of(extractor, &images)?.outer_iter()) {
+            let rows = features_of(extractor, &images)?;
+            for ((place, _), row) in placed.iter().zip(rows.outer_iter()) {
                 features.row_mut(*place).assign(&row);
             }
             Ok(())

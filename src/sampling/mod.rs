@@ -14,6 +14,7 @@ mod pilot;
 pub(crate) mod pool;
 mod record;
 mod reference_stats;
+mod remarks;
 pub(crate) mod sharded;
 mod spacing;
 pub(crate) mod sweep;

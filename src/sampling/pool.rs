@@ -2,6 +2,7 @@
 
 use super::choose::{choose, weighted_order, with_replacement};
 use super::pilot::Pilot;
+use super::remarks::{warn_of_direction, warn_of_weights};
 use super::spacing::{Decision, Spacing, SpacingFilter};
 use super::weights::ImportanceWeights;
 use crate::candidates::{CandidateScores, ReferenceDensity};
@@ -52,8 +53,10 @@ pub struct Chosen {
 /// Chooses from a pool of features `[M, D]`. `own[i]` is the row of the reference that is image `i` itself; the pool is its own
 /// pilot for the ratio rule.
 ///
+/// Fewer are chosen than were wanted where the pool has no more that are far enough apart.
+///
 /// # Errors
-/// [`Error::Data`] saying how many the pool can give, if it cannot give as many as wanted; what scoring returns.
+/// [`Error::Data`] if all images are too near to real ones and may be chosen several times; what scoring returns.
 pub fn choose_from_pool(
     features: ArcArray2<f32>,
     own: &[Option<u32>],
@@ -104,5 +107,11 @@ pub fn choose_from_pool(
         decisions
     };
     let effective_sample_size = effective_sample_size(&log_weights);
+    if options.rule.is_some() {
+        warn_of_weights(&log_weights, effective_sample_size, progress);
+    }
+    if !options.replace {
+        warn_of_direction(options.rule, scores.densities(), &decisions, progress);
+    }
     Ok(Chosen { scores, weights, decisions, copies, effective_sample_size })
 }

@@ -141,15 +141,24 @@ fn two_level_accepts_by_the_papers_rule_and_says_what_it_costs() {
 }
 
 #[test]
-fn too_few_draws_keep_what_was_accepted_and_fail() {
+fn too_few_draws_keep_what_was_accepted_and_say_so() {
     let dir = stage();
     let args = ["sample", "--generator", "g", "--reference", "ref", "--bias", "fidelity", "-n", "50"];
+    let more = ["--max-draws", "120", "--pilot", "100"];
     pd(&dir)
         .args(args)
-        .args(["--max-draws", "120", "--pilot", "100", "-o", "a"])
+        .args(more)
+        .args(["-o", "a"])
         .assert()
-        .code(1)
+        .success()
         .stderr(contains("more than the 120 allowed").and(contains("of the 50 images asked for")));
+    pd(&dir)
+        .args(args)
+        .args(more)
+        .args(["-o", "b", "--strict"])
+        .assert()
+        .code(3)
+        .stderr(contains("of the 50 images asked for"));
     let kept = column(&dir.path().join("a/samples.csv"), "decision").iter().filter(|d| *d == "kept").count();
     let images = content(&dir.path().join("a")).keys().filter(|n| n.starts_with("seed")).count();
     assert!(kept > 0 && kept < 50 && kept == images);
@@ -175,14 +184,34 @@ fn a_pool_gives_distinct_and_novel_images_or_says_how_many_it_can() {
         .args(args)
         .args(["-n", "201", "-o", "b"])
         .assert()
-        .code(1)
-        .stderr(contains("the pool of 200 can give 200"));
+        .success()
+        .stderr(contains("201 images were asked for, the pool of 200 gave 200"));
     pd(&dir)
         .args(args)
-        .args(["-n", "150", "--distinct", "100", "-o", "c"])
+        .args(["-n", "150", "--distinct", "100", "-o", "c", "--strict"])
         .assert()
-        .code(1)
+        .code(3)
         .stderr(contains("too near to another"));
+    let images = |out: &str| {
+        content(&dir.path().join(out)).into_keys().filter(|name| name.starts_with("seed")).collect::<Vec<_>>()
+    };
+    assert!((1..150).contains(&images("c").len()));
+    pd(&dir).args(args).args(["-n", "all", "--distinct", "100", "--grid", "-o", "f"]).assert().success();
+    assert_eq!(images("f"), images("c"));
+    assert!(dir.path().join("f/grid.png").is_file());
+    // The features of a reference are there already: only the pictures are named beside it.
+    pd(&dir).args(["embed", "pool", "-o", "pool-ref"]).assert().success();
+    let of_reference =
+        ["sample", "--pool", "pool-ref", "--reference", "ref", "--bias", "diversity", "-n", "50"];
+    pd(&dir).args(of_reference).args(["--images", "pool", "-o", "g50"]).assert().success();
+    assert_eq!(images("g50"), images("a"));
+    pd(&dir)
+        .args(of_reference)
+        .args(["--images", "photos", "-o", "h"])
+        .assert()
+        .code(2)
+        .stderr(contains("was made of other pictures"));
+    pd(&dir).args(of_reference).args(["--grid", "-o", "h"]).assert().code(2).stderr(contains("--images"));
     pd(&dir).args(args).args(["-n", "300", "--replace", "-o", "d"]).assert().success();
     let copies = column(&dir.path().join("d/samples.csv"), "copies");
     assert_eq!(copies.iter().map(|c| c.parse::<usize>().unwrap()).sum::<usize>(), 300);
@@ -192,6 +221,54 @@ fn a_pool_gives_distinct_and_novel_images_or_says_how_many_it_can() {
         let links = fs::read_dir(dir.path().join("e")).unwrap().flatten();
         assert_eq!(links.filter(|e| e.file_type().unwrap().is_symlink()).count(), 5);
     }
+}
+
+#[test]
+fn what_a_run_costs_and_what_was_read_is_said_before_it_begins() {
+    let dir = stage();
+    let args = ["sample", "--generator", "g", "--reference", "ref", "--bias", "match", "-n", "20", "-o", "a"];
+    pd(&dir).args(args).assert().success().stderr(
+        contains("to keep 20, about 384 candidates are made (a pilot of 384 first)")
+            .and(contains("a pilot of 300 candidates leans a little towards fidelity"))
+            .and(contains("generator mlp-gan: ReLU between the layers")),
+    );
+    let summary = fs::read(dir.path().join("a/summary.json")).unwrap();
+    let summary: serde_json::Value = serde_json::from_slice(&summary).unwrap();
+    assert_eq!(summary["draws"], 384);
+    assert_eq!(summary["run"]["options"]["pilot"], 300);
+    assert!(summary["run"]["candidates"]["assumed"][0].as_str().unwrap().contains("ReLU"));
+    pd(&dir)
+        .args(["sample", "--generator", "g", "-n", "all", "-o", "b"])
+        .assert()
+        .code(2)
+        .stderr(contains("--seeds"));
+    pd(&dir)
+        .args(["sample", "--generator", "g", "-n", "all", "--seeds", "0-4", "-o", "b"])
+        .assert()
+        .success();
+}
+
+#[test]
+fn features_of_a_pool_are_made_once_and_again_when_a_picture_changes() {
+    let dir = stage();
+    pd(&dir).args(["sample", "--generator", "g", "--seeds", "0-79", "-o", "pool"]).assert().success();
+    let choose = |out: &str| {
+        let args =
+            ["sample", "--pool", "pool", "--reference", "ref", "--bias", "diversity", "-n", "20", "-o", out];
+        let output = pd(&dir).args(args).assert().success().get_output().stderr.clone();
+        (content(&dir.path().join(out)), String::from_utf8(output).unwrap())
+    };
+    let (first, said) = choose("a");
+    assert!(!said.contains("in the cache"), "{said}");
+    let (second, said) = choose("b");
+    assert!(said.contains("80 images of the pool are as before"), "{said}");
+    assert_eq!(first, second);
+    // Another picture under a name that is there already.
+    let [one, other] = ["seed0000.png", "seed0001.png"].map(|name| dir.path().join("pool").join(name));
+    fs::copy(&one, &other).unwrap();
+    let (third, said) = choose("c");
+    assert!(!said.contains("in the cache"), "{said}");
+    assert_ne!(first["samples.csv"], third["samples.csv"]);
 }
 
 #[test]

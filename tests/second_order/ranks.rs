@@ -156,7 +156,8 @@ fn candidates_are_split_and_accepted_as_by_one_process() {
 
 /// Trains to the step `steps` of the run in each rank's directory.
 fn run_on_two_ranks(directories: [&Path; 2], steps: u64) -> [Result<(), String>; 2] {
-    let schedule = Schedule { steps, snap: 100, log_every: 3, eval_every: u64::MAX, patience: None };
+    let schedule =
+        Schedule { steps, snap: 100, snapshots: None, log_every: 3, eval_every: u64::MAX, patience: None };
     let ended = on_ranks(2, |ranks| {
         let real = digits(DIGIT, DType::F32, false);
         let mut trainer = GanTrainer::new(networks(MLP, DType::F32), real, None, PLAIN, ranks).unwrap();

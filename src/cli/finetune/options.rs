@@ -12,7 +12,7 @@ use crate::finetune::{
 use crate::formats::digest::sha256;
 use crate::generate::{
     Discriminator, GanLoss, Generator, GeneratorRequest, Network, SamplerRequest, Training, Variables,
-    family, initialise, initialise_discriminator, load, load_discriminator,
+    family, initialise, initialise_discriminator, load_discriminator, load_with_origin,
 };
 use crate::images::{Fit, ImageSet};
 use crate::reference::Reference;
@@ -50,14 +50,17 @@ pub(super) fn setup<'t>(mut settings: Settings, ranks: &Ranks, terminal: &'t Ter
         settings.steps = Some((kimg * IMAGES_PER_KIMG / batch as f64).ceil() as u64);
     }
     let steps = required(&settings.steps, "--steps or --kimg")?;
-    let networks = generators(&settings, seed, &device)?;
+    let mut notes = Vec::new();
+    let networks = generators(&settings, seed, &device, &mut notes)?;
+    let mut inputs = Map::new();
+    if !notes.is_empty() {
+        inputs.insert("generators_read".into(), notes.clone().into());
+    }
     let diffusion = networks[0].denoiser().is_some();
     let reference = settings.reference.as_deref().map(Reference::open).transpose()?;
 
-    let mut notes = Vec::new();
     let Data { real, rejection, frechet } =
         data(&mut settings, networks[0].as_ref(), reference.as_ref(), (seed, &device), &mut notes, terminal)?;
-    let mut inputs = Map::new();
     inputs.insert("data_sha256".into(), real.images.set().digest().into());
     if let Some(reference) = &reference {
         let record = serde_json::to_vec(&reference.manifest).map_err(|e| Error::data(e.to_string(), ""))?;
@@ -77,6 +80,7 @@ pub(super) fn setup<'t>(mut settings: Settings, ranks: &Ranks, terminal: &'t Ter
     let schedule = Schedule {
         steps,
         snap: *settings.snap.get_or_insert(default::SNAP),
+        snapshots: settings.snapshots,
         log_every: *settings.log_every.get_or_insert(default::LOG_EVERY),
         eval_every: settings.eval_every.unwrap_or(u64::MAX),
         patience,
@@ -247,7 +251,13 @@ fn gan_trainer(
 }
 
 /// The generator twice: as it is trained, and its average.
-fn generators(settings: &Settings, seed: u64, device: &Device) -> Result<[Box<dyn Generator>; 2]> {
+/// What was read of their file goes to `notes`.
+fn generators(
+    settings: &Settings,
+    seed: u64,
+    device: &Device,
+    notes: &mut Vec<String>,
+) -> Result<[Box<dyn Generator>; 2]> {
     let request = |network| GeneratorRequest {
         arch: settings.arch.clone(),
         config: settings.config.clone(),
@@ -256,9 +266,17 @@ fn generators(settings: &Settings, seed: u64, device: &Device) -> Result<[Box<dy
         device: device.clone(),
         ..GeneratorRequest::default()
     };
-    let make = |network| match &settings.init {
+    let mut make = |network| match &settings.init {
         Some(config) => initialise(config, seed, &request(network)),
-        None => load(required(&settings.generator, "--generator (or --init)")?, &request(network)),
+        None => {
+            let path = required(&settings.generator, "--generator (or --init)")?;
+            let (generator, origin) = load_with_origin(path, &request(network))?;
+            let note = format!("generator {origin}");
+            if !notes.contains(&note) {
+                notes.push(note);
+            }
+            Ok(generator)
+        }
     };
     Ok([make(Network::Generator)?, make(Network::Ema)?])
 }

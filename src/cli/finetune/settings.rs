@@ -224,6 +224,10 @@ pub(super) struct Settings {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Watching")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snap: Option<u64>,
+    /// Number of snapshots that are kept, the last ones, beside snapshot-best [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Watching")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshots: Option<u64>,
     /// Number of steps between lines of the log [default: 10]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Watching")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,8 +1,11 @@
 //! `pd sample`: images drawn by weight, from a generator or from a pool.
 
+mod cost;
+mod kept_features;
 mod pool;
 mod shard;
 mod summary;
+mod wanted;
 mod writer;
 
 pub(super) use shard::merge_sample;
@@ -28,6 +31,7 @@ use serde_json::json;
 use shard::SampleShard;
 use std::path::{Path, PathBuf};
 use summary::SampleSummary;
+use wanted::Wanted;
 use writer::SampleWriter;
 
 /// Draw images from a generator, or choose from a pool, by their pseudo density
@@ -37,15 +41,18 @@ Examples:
   pd sample --generator g.pth --reference ref/ --bias diversity -n 500 -o out/
   pd sample --pool photos/ --reference ref/ --bias fidelity -n 100 --distinct 10")]
 pub(super) struct Sample {
-    /// Images (or features) to choose from, instead of a generator's; each is chosen at most once
+    /// Images (or features, or a reference) to choose from, instead of a generator's; each is chosen at most once. Features of images are kept in the cache, 2 GiB at most
     #[arg(long, value_name = "IMAGES", conflicts_with_all = ["generator", "budget", "pilot", "max_draws", "seeds", "latents"])]
     pool: Option<PathBuf>,
     /// Reference directory to score candidates against; not needed if every candidate is kept [default, if no --generator is named either: the built-in demonstration]
     #[arg(long, value_name = "REF")]
     reference: Option<PathBuf>,
-    /// Number of images to keep [default: 64; with --seeds or --latents, all that are accepted]
-    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
-    n: Option<u64>,
+    /// With --pool REF: the directory or archive of the pictures that the reference was made of, from which the chosen are copied
+    #[arg(long, value_name = "IMAGES", requires = "pool")]
+    images: Option<PathBuf>,
+    /// Number of images to keep, or `all` that are neither rejected nor refused [default: 64; with --seeds or --latents, all]
+    #[arg(long, short, value_name = "N|all")]
+    n: Option<Wanted>,
     /// Score one shard of the candidates that --seeds or --latents lists: I/N with I from 0, auto/N or auto; `pd merge OUT` then chooses among all
     #[arg(long, value_name = "I/N", value_parser = common::shard, conflicts_with = "pool")]
     shard: Option<ShardRequest>,
@@ -57,7 +64,7 @@ pub(super) struct Sample {
     /// Average number of candidates drawn for each kept image [default: 4; the two-level rule has its own acceptance rate]
     #[arg(long, value_name = "R")]
     budget: Option<f64>,
-    /// Number of candidates that the acceptance rate is estimated on; they count as draws [default: N times the budget, 1000 to 10000]
+    /// Number of candidates that the acceptance rate is estimated on; they count as draws. Fewer than 1000 lean a little towards fidelity with the ratio rule [default: N times the budget, at least 300 and at most 10000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pilot: Option<u64>,
     /// Largest number of candidates [default: 100 for each image to keep]
@@ -93,7 +100,9 @@ pub(super) struct Sample {
 }
 
 /// Candidates of a pilot.
-const PILOT: std::ops::RangeInclusive<f64> = 1000.0..=10_000.0;
+const PILOT: std::ops::RangeInclusive<f64> = 300.0..=10_000.0;
+/// Smaller pilots lean towards fidelity: densities among few generated images are those of wider surroundings.
+const UNBIASED_PILOT: usize = 1000;
 /// Draws for each wanted image, at most.
 const MAX_DRAWS: u64 = 100;
 
@@ -123,14 +132,16 @@ impl Sample {
                 "make one with `pd embed IMAGES -o ref/ && pd index ref/`, and name it: --reference ref/",
             ));
         };
-        let Some(n) = self.n else {
-            return Err(Error::usage("how many images are wanted from the pool?", "add -n 100"));
+        let Some(wanted) = self.n else {
+            return Err(Error::usage("how many images are wanted from the pool?", "add -n 100, or -n all"));
         };
         let request = PoolRequest {
             pool,
             output: &self.output,
+            images: self.images.as_deref(),
             reference: &reference,
-            n,
+            wanted,
+            grid: self.grid,
             weights: self.bias.weights(None, reference.density()?.intrinsic_dimension)?,
             density: self.density,
             distinct: self.distinct,
@@ -174,21 +185,27 @@ impl Sample {
                 "add --bias or --rule",
             ));
         }
-        let generator = self.candidates.open(terminal.device())?;
+        if self.n == Some(Wanted::All) && !self.candidates.lists_candidates() {
+            return Err(Error::usage(
+                "a generator has no end of candidates, and all were asked for",
+                "say how many are kept (-n 100), or list the candidates: --seeds 0-999",
+            ));
+        }
+        let (generator, origin) = self.candidates.open(terminal)?;
         let all_seeds = Seeds::consecutive(0, u64::from(u32::MAX))?;
         let latents = self.candidates.candidate_latents(generator.as_ref(), &all_seeds, terminal.device())?;
         let batch = self.extractor.embed_options().batch;
         let source = GeneratorSource { generator: generator.as_ref(), latents: &latents, batch };
         let mut record = self.draw_record(weights.as_ref(), source.len());
         let run = json!({
-            "candidates": self.candidates.describe(generator.as_ref(), &all_seeds)?,
+            "candidates": self.candidates.describe((generator.as_ref(), &origin), &all_seeds)?,
             "reference": reference.as_ref().map(|r| r.digest()).transpose()?,
             "density": format!("{:?}", self.density).to_lowercase(),
             "options": record,
             "distinct": self.distinct,
             "novel": self.novel,
         });
-        let writer = SampleWriter { weights, n: self.n, grid: self.grid };
+        let writer = SampleWriter { weights, n: record.n.map(|n| n as u64), grid: self.grid };
         let scorer = reference.as_ref().map(|reference| self.scorer(reference, terminal)).transpose()?;
         let (scorer, mut stats) = (scorer.as_ref(), None);
         if let (Some(reference), Some(scorer)) = (&reference, scorer) {
@@ -213,6 +230,7 @@ impl Sample {
             return request.run(terminal);
         }
         let options = record.options()?;
+        let is_ratio = options.rule.is_some_and(|rule| rule.needs_generated_density());
         let identity = RunIdentity::new(SAMPLE, Record::Summary, run);
         let directory = match RunDir::open(&self.output, &identity)? {
             Opened::Finished(summary) => {
@@ -225,6 +243,15 @@ impl Sample {
         };
         let dir = directory.path();
         let partial = Partial::open(dir.join(PARTIAL), &identity.settings)?;
+        if scorer.is_some() && !partial.has(0) {
+            cost::say(&source, &options, terminal)?;
+        }
+        if is_ratio && options.pilot < UNBIASED_PILOT {
+            terminal.say(&format!(
+                "a pilot of {} candidates leans a little towards fidelity; --pilot {UNBIASED_PILOT} does not",
+                options.pilot
+            ));
+        }
         let generated = GeneratedCandidates::new(&source, scorer, partial, terminal);
         let drawn = draw(&generated, stats, &options, terminal.device(), dir, terminal)?;
         let paths = scorer.map_or(&[][..], |scorer| scorer.density.scorer().paths());
@@ -232,14 +259,14 @@ impl Sample {
         let summary = writer.finish(dir, &drawn, &identity)?;
         generated.finish()?;
         output::print(&summary.render(self.run.json)?)?;
-        writer.check_complete(&drawn, source.len(), dir)
+        writer.check_complete(&drawn, source.len(), dir, self.extractor.strict, terminal)
     }
 
     fn draw_record(&self, weights: Option<&WeightRecord>, candidates: u64) -> DrawRecord {
         let n = match (self.n, self.candidates.lists_candidates()) {
-            (Some(n), _) => Some(n),
-            (None, true) => None,
+            (Some(Wanted::Number(n)), _) => Some(n),
             (None, false) => Some(DEFAULT_N),
+            (Some(Wanted::All) | None, _) => None,
         };
         let wanted = n.unwrap_or(candidates);
         let budget = weights.and_then(WeightRecord::budget).unwrap_or(BUDGET);

@@ -1,16 +1,22 @@
 //! `pd sample --pool`: choosing from images that exist already.
 
+use super::kept_features;
 use super::summary::{push_scores, write_quantiles};
+use super::wanted::Wanted;
+use super::writer::{fewer, write_sheet};
 use crate::candidates::ReferenceDensity;
 use crate::cli::common::ExtractorArgs;
 use crate::cli::deliver::deliver;
-use crate::cli::input;
+use crate::cli::input::{self, Input};
 use crate::cli::output;
 use crate::cli::terminal::Terminal;
 use crate::density::{Distribution, Quantiles, RuleChoice};
 use crate::error::{Error, Result};
+use crate::extract::LoadedExtractor;
 use crate::formats::is_features_file;
 use crate::formats::table::{Table, Values, write_table};
+use crate::images::ImageSet;
+use crate::progress::Progress as _;
 use crate::reference::{DensityBy, Reference, is_reference};
 use crate::runs::{Opened, Record, RunDir, RunIdentity, SUMMARY};
 use crate::sampling::pool::{Chosen, PoolOptions, choose_from_pool};
@@ -46,8 +52,12 @@ pub(super) struct PoolRequest<'a> {
     pub output: &'a Path,
     /// What densities are measured against.
     pub reference: &'a Reference,
+    /// The pictures that a pool that is a reference was made of.
+    pub images: Option<&'a Path>,
     /// How many are chosen.
-    pub n: u64,
+    pub wanted: Wanted,
+    /// Whether a sheet is made.
+    pub grid: bool,
     /// `None` where all images weigh the same.
     pub weights: Option<WeightRecord>,
     /// How densities are found.
@@ -71,15 +81,28 @@ pub(super) struct PoolRequest<'a> {
 impl PoolRequest<'_> {
     /// Chooses, writes the directory, and prints the summary.
     pub(super) fn run(&self, terminal: &Terminal) -> Result<()> {
+        let pictures = self.pictures()?;
+        if self.grid && pictures.is_none() {
+            return Err(Error::usage(
+                "--grid shows pictures, and the pool has none",
+                "name the pictures that a reference was made of: --images IMAGES",
+            ));
+        }
+        self.check_pictures(terminal)?;
         input::refuse_unused(&[self.pool], self.extractor)?;
-        let input = input::read(self.pool, self.extractor, Some(self.reference), terminal)?;
+        let input = self.input(terminal)?;
         terminal.report_skipped(&input.skipped);
         let run = json!({
             "pool": input.paths,
             "reference": self.reference.digest()?,
             "density": format!("{:?}", self.density).to_lowercase(),
             "weights": self.weights.clone().unwrap_or_else(WeightRecord::uniform),
-            "n": self.n,
+            "n": match self.wanted {
+                Wanted::Number(n) => json!(n),
+                Wanted::All => json!("all"),
+            },
+            "grid": self.grid,
+            "pictures": pictures.is_some(),
             "distinct": self.distinct,
             "novel": self.novel,
             "replace": self.replace,
@@ -99,11 +122,15 @@ impl PoolRequest<'_> {
             Opened::New(directory) | Opened::Continue(directory) => directory,
         };
         let dir = directory.path();
-        let share = self.n as f64 / input.paths.len() as f64;
+        let n = match self.wanted {
+            Wanted::Number(n) => usize::try_from(n).unwrap_or(usize::MAX),
+            Wanted::All => input.paths.len(),
+        };
+        let share = n as f64 / input.paths.len() as f64;
         if !self.replace && share > LARGE_SHARE && self.weights.is_some() {
             terminal.say(&format!(
                 "warning: {} of {} images is {:.0} % of the pool: weights change little where most is taken",
-                self.n,
+                n.min(input.paths.len()),
                 input.paths.len(),
                 100.0 * share
             ));
@@ -112,7 +139,7 @@ impl PoolRequest<'_> {
         let scorer = density.scorer();
         let rule = self.weights.as_ref().and_then(WeightRecord::rule);
         let options = PoolOptions {
-            n: self.n as usize,
+            n,
             rule: rule.map(|rule| rule.resolve(scorer.distribution())),
             spacing: Spacing::of_percentiles(
                 self.distinct,
@@ -128,9 +155,13 @@ impl PoolRequest<'_> {
         if let Some(agreement) = chosen.scores.agreement() {
             terminal.say(&format!("predicted and nearest-neighbour densities: Spearman {agreement:.3}"));
         }
-        let files = !is_features_file(self.pool) && !is_reference(self.pool);
-        if files {
-            deliver(self.pool, dir, &input.paths, |row| chosen.copies[row] > 0, self.link, terminal)?;
+        let files = pictures.is_some();
+        if let Some(pictures) = pictures {
+            deliver(pictures, dir, &input.paths, |row| chosen.copies[row] > 0, self.link, terminal)?;
+            if self.grid {
+                let chosen = input.paths.iter().zip(&chosen.copies).filter(|(_, copies)| **copies > 0);
+                write_sheet(dir, chosen.map(|(path, _)| dir.join(path)))?;
+            }
         }
         write_table(
             dir.join("samples.csv"),
@@ -138,7 +169,62 @@ impl PoolRequest<'_> {
         )?;
         let summary = summarise(&chosen, rule.map(|rule| rule.choice()), files);
         identity.write_summary(dir, &summary)?;
-        output::print(&self.render(&summary)?)
+        output::print(&self.render(&summary)?)?;
+        let wanted = if self.wanted == Wanted::All { summary.kept } else { n };
+        if summary.kept >= wanted {
+            return Ok(());
+        }
+        let reason = format!(
+            "{wanted} images were asked for, the pool of {} gave {} ({} are too near to another chosen one, {} to a real one)",
+            summary.pool, summary.kept, summary.not_distinct, summary.not_novel
+        );
+        let hint = "ask for fewer images with -n, add candidates, or lower --distinct and --novel";
+        fewer(summary.kept, reason, hint, self.extractor.strict, terminal)
+    }
+
+    /// Where the pictures of the pool are; `None` for features alone.
+    fn pictures(&self) -> Result<Option<&Path>> {
+        match (self.images, is_reference(self.pool)) {
+            (Some(images), true) => Ok(Some(images)),
+            (Some(_), false) => Err(Error::usage(
+                format!(
+                    "{} is no reference, and --images names the pictures that one was made of",
+                    self.pool.display()
+                ),
+                "leave --images out",
+            )),
+            (None, true) => Ok(None),
+            (None, false) => Ok((!is_features_file(self.pool)).then_some(self.pool)),
+        }
+    }
+
+    /// Features and names of the pool.
+    fn input(&self, terminal: &Terminal) -> Result<Input> {
+        if !is_features_file(self.pool) && !is_reference(self.pool) {
+            let identity = &self.reference.manifest.identity;
+            let extractor =
+                LoadedExtractor::for_identity(identity, &self.extractor.request(terminal.device()))?;
+            if let Some(remark) = extractor.remark() {
+                terminal.warn(remark);
+            }
+            if let Some(kept) = kept_features::features(self.pool, &extractor, self.extractor, terminal)? {
+                return Ok(kept);
+            }
+        }
+        input::read(self.pool, self.extractor, Some(self.reference), terminal)
+    }
+
+    /// Whether the pictures that were named are those that the reference was made of.
+    fn check_pictures(&self, terminal: &Terminal) -> Result<()> {
+        let Some(images) = self.images else { return Ok(()) };
+        let digest = Reference::open(self.pool)?.manifest.input_digest;
+        if ImageSet::open(images, terminal)?.digest() == digest {
+            return Ok(());
+        }
+        Err(Error::usage(
+            format!("{} was made of other pictures than are in {}", self.pool.display(), images.display()),
+            "name the directory or archive that it was made of, or the pictures alone: --pool IMAGES",
+        ))
     }
 
     fn render(&self, summary: &PoolSummary) -> Result<String> {

@@ -86,6 +86,6 @@ pub(crate) fn merge_sample(out: &Path, parts: &[Part], terminal: &Terminal) -> R
     writer.write(out, &candidates, &drawn, &candidates.nearest())?;
     writer.finish(out, &drawn, &RunIdentity::new(SAMPLE, runs::Record::Summary, drawing.run.clone()))?;
     remove_parts(out)?;
-    writer.check_complete(&drawn, candidates.len(), out)?;
+    writer.check_complete(&drawn, candidates.len(), out, false, terminal)?;
     Ok(Merged { rows: drawn.kept().count(), ..merged })
 }

@@ -1,16 +1,18 @@
 //! What a run of `pd sample`, or a merge of its shards, writes at its end: tables, latents, the contact sheet, the summary.
 
 use super::summary::{SampleSummary, table};
+use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::formats::npy::write_npy;
 use crate::formats::table::write_table;
 use crate::images::{Alpha, contact_sheet, decode, write_png};
+use crate::progress::Progress as _;
 use crate::runs::RunIdentity;
-use crate::sampling::WeightRecord;
 use crate::sampling::draw::{CandidateBlocks, DEFAULT_N, Drawn};
+use crate::sampling::{Decision, WeightRecord};
 use ndarray::{Array2, Axis, concatenate};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Images of `grid.png`.
 const GRID: usize = 64;
@@ -25,6 +27,37 @@ pub(super) struct SampleWriter {
     pub n: Option<u64>,
     /// Whether a sheet is made.
     pub grid: bool,
+}
+
+/// Says that a run found fewer images than were wanted.
+///
+/// # Errors
+/// [`Error::Incomplete`] if the run is `strict`; [`Error::Data`] if it found none.
+pub(super) fn fewer(
+    kept: usize,
+    reason: String,
+    hint: &str,
+    strict: bool,
+    terminal: &Terminal,
+) -> Result<()> {
+    match (kept, strict) {
+        (_, true) => Err(Error::Incomplete { reason, remedy: hint.into() }),
+        (0, false) => Err(Error::data(reason, hint)),
+        (_, false) => {
+            terminal.warn(&format!("{reason}; {hint}"));
+            Ok(())
+        }
+    }
+}
+
+/// The first images as a sheet.
+pub(super) fn write_sheet(dir: &Path, files: impl Iterator<Item = PathBuf>) -> Result<()> {
+    let mut images = Vec::new();
+    for path in files.take(GRID) {
+        let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        images.push(decode(&bytes, Alpha::White).map_err(|reason| Error::malformed(&path, reason, ""))?);
+    }
+    write_png(&dir.join("grid.png"), &contact_sheet(&images, GRID_COLUMNS))
 }
 
 impl SampleWriter {
@@ -49,15 +82,7 @@ impl SampleWriter {
             write_npy(dir.join("latents.npy"), &all)?;
         }
         if self.grid {
-            let mut images = Vec::new();
-            for row in drawn.kept().take(GRID) {
-                let path = dir.join(&drawn.records[row].name);
-                let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-                images.push(
-                    decode(&bytes, Alpha::White).map_err(|reason| Error::malformed(&path, reason, ""))?,
-                );
-            }
-            write_png(&dir.join("grid.png"), &contact_sheet(&images, GRID_COLUMNS))?;
+            write_sheet(dir, drawn.kept().map(|row| dir.join(&drawn.records[row].name)))?;
         }
         Ok(())
     }
@@ -69,8 +94,16 @@ impl SampleWriter {
         Ok(summary)
     }
 
-    /// Whether as many were kept as were wanted, of `candidates` in all.
-    pub(super) fn check_complete(&self, drawn: &Drawn, candidates: u64, dir: &Path) -> Result<()> {
+    /// Says so if fewer were kept than were wanted, of `candidates` in all. What there is has been written: that is an error only where
+    /// nothing is, or if the run is `strict`.
+    pub(super) fn check_complete(
+        &self,
+        drawn: &Drawn,
+        candidates: u64,
+        dir: &Path,
+        strict: bool,
+        terminal: &Terminal,
+    ) -> Result<()> {
         if drawn.complete {
             return Ok(());
         }
@@ -80,14 +113,25 @@ impl SampleWriter {
         } else {
             "raise --max-draws, ask for fewer with -n, or for a milder weight; lower --distinct and --novel"
         };
-        Err(Error::data(
-            format!(
-                "{} draws gave {kept} of the {} images asked for; these are in {}",
-                drawn.draws,
-                self.n.unwrap_or(DEFAULT_N),
-                dir.display()
-            ),
-            hint,
-        ))
+        let count = |wanted| drawn.decisions.iter().filter(|decision| **decision == wanted).count();
+        let reasons = [
+            (Decision::Rejected, "rejected by weight"),
+            (Decision::NotDistinct, "too near to another kept one"),
+            (Decision::NotNovel, "too near to a real one"),
+        ];
+        let reasons: Vec<String> = reasons
+            .into_iter()
+            .map(|(decision, words)| (count(decision), words))
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, words)| format!("{count} {words}"))
+            .collect();
+        let reason = format!(
+            "{} draws gave {kept} of the {} images asked for ({}); these are in {}",
+            drawn.draws,
+            self.n.unwrap_or(DEFAULT_N),
+            reasons.join(", "),
+            dir.display()
+        );
+        fewer(kept, reason, hint, strict, terminal)
     }
 }

@@ -7,7 +7,7 @@ use super::common::{ExtractorArgs, RunArgs};
 use super::generator_args::{GeneratorArgs, named};
 use super::output;
 use super::terminal::Terminal;
-use crate::candidates::{CandidateSource as _, GeneratorSource, features_of_candidates};
+use crate::candidates::{CandidateSource as _, GeneratorSource, watched_features};
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomic;
 use crate::formats::npy::{read_npy, write_npy};
@@ -113,7 +113,7 @@ impl Sweep {
         let second = self.judge.open(&reference, self.extractor.embed_options(), &terminal)?;
         let second_space = second.as_ref().map(|space| space.extractor.identity().describe());
         spaces.extend(second);
-        let generator = self.candidates.open(terminal.device())?;
+        let (generator, origin) = self.candidates.open(&terminal)?;
         let all_seeds = Seeds::consecutive(0, u64::from(u32::MAX))?;
         let latents = self.candidates.candidate_latents(generator.as_ref(), &all_seeds, terminal.device())?;
         let batch = self.extractor.embed_options().batch;
@@ -121,7 +121,7 @@ impl Sweep {
         let n = (self.n as usize).min(usize::try_from(source.len()).unwrap_or(usize::MAX));
         let judged = self.judged.map_or((n as f64 / LARGEST_BUDGET) as usize, |n| n as usize);
         let run = json!({
-            "candidates": self.candidates.describe(generator.as_ref(), &all_seeds)?,
+            "candidates": self.candidates.describe((generator.as_ref(), &origin), &all_seeds)?,
             "reference": reference.digest()?,
             "second": second_space,
             "n": n,
@@ -335,7 +335,7 @@ impl Blocks<'_> {
                 crate::progress::check_stop(terminal, || {
                     "finished blocks are kept; the same command continues".into()
                 })?;
-                let parts = features_of_candidates(self.source, block.clone(), &extractors)?;
+                let parts = watched_features(self.source, block.clone(), &extractors, terminal)?;
                 let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
                 let together = ndarray::concatenate(ndarray::Axis(1), &views)
                     .map_err(|e| Error::data(e.to_string(), ""))?;

@@ -7,11 +7,12 @@ use crate::formats::archive::expect_end;
 use crate::formats::atomic::AtomicFile;
 use crate::formats::element::{element_count, expansion_limit};
 use crate::formats::regular::open_regular;
+use crate::formats::zip::open_zip;
 use ndarray::{ArrayD, ArrayViewD, IxDyn, ShapeBuilder};
 use std::io::{BufReader, Write};
 use std::path::Path;
 use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
+use zip::{CompressionMethod, DateTime, ZipWriter};
 
 /// Writes named float64 arrays, not compressed; the file appears when it is whole, and the same arrays give the same bytes.
 ///
@@ -45,7 +46,7 @@ pub(crate) fn read_npz_f64(path: impl AsRef<Path>, names: &[&str]) -> Result<Opt
     let damaged = |e: zip::result::ZipError| Error::malformed(path, format!("damaged .npz file: {e}"), "");
     let file = open_regular(path)?;
     let limit = expansion_limit(file.metadata().map_err(Error::io("read", path))?.len());
-    let mut zip = ZipArchive::new(BufReader::new(file)).map_err(damaged)?;
+    let mut zip = open_zip(BufReader::new(file)).map_err(damaged)?;
     let members: Vec<String> = names.iter().map(|name| format!("{name}.npy")).collect();
     if members.iter().any(|member| zip.index_for_name(member).is_none()) {
         return Ok(None);

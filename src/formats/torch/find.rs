@@ -1,44 +1,19 @@
 //! Where in a checkpoint the state dict is.
 //!
-//! A dict (or `OrderedDict`) with a tensor among its values is one. Where the top of the file is none, it is looked
-//! for under the names that training programs give it, in the order of [`PREFERRED`], then under any other name if
-//! there is only one. A whole module that was pickled (`torch.save(model)`) gives the names that its
-//! `state_dict()` would have. Values in a state dict that are no tensors (versions, counters) are passed over;
-//! an object of a class that is not known is an error, for it might have been a tensor.
-//!
-//! Names lose the first part that wrappers put in front, if all tensors share it: `module.` (`DataParallel`),
-//! `model.` (Lightning and others), `_orig_mod.` (`torch.compile`), as often as that is so.
+//! A dict (or `OrderedDict`) with a tensor among its values is one, unless dicts with more tensors lie in it: a loss that was saved beside
+//! a network is no network. Where the top of the file is none, it is looked for under the names that training programs give it
+//! ([`super::parts`]), then under any other name if there is only one; what was chosen of what is kept with the tensors. A whole module that
+//! was pickled (`torch.save(model)`) gives the names that its `state_dict()` would have. Values in a state dict that are no tensors (versions,
+//! counters) are passed over; an object of a class that is not known is an error, for it might have been a tensor.
 
+use super::parts::{is_training_state, network_among, rank};
 use super::storage::Storages;
 use super::tensor::{NoTensor, TensorView, tensor_view};
 use crate::error::{Error, Result};
 use crate::formats::pickle::{Pickle, Ref, Value};
-use std::collections::HashSet;
+use crate::formats::state_dict::{PartOf, Wanted};
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
-
-/// Names under which checkpoints keep their state dict, the first that is there being taken.
-const PREFERRED: [&str; 17] = [
-    "state_dict",
-    "model_state_dict",
-    "model_state",
-    "model",
-    "net",
-    "network",
-    "module",
-    "params_ema",
-    "params",
-    "state_dict_ema",
-    "ema_state_dict",
-    "model_ema",
-    "ema",
-    "g_ema",
-    "generator",
-    "weights",
-    "state",
-];
-
-/// Prefixes that wrappers put in front of every name.
-const WRAPPERS: [&str; 3] = ["module.", "model.", "_orig_mod."];
 
 /// How deep a state dict may lie, and modules in modules.
 pub(super) const MAX_DEPTH: usize = 32;
@@ -52,19 +27,45 @@ const MAX_NAME_BYTES: usize = 1 << 26;
 /// Bytes that are kept for a tensor besides its name, about.
 const TENSOR_BYTES: usize = 128;
 
-/// The tensors of the state dict in a checkpoint, by name, in order.
-pub(super) fn state_dict(pickle: &Pickle, path: &Path) -> Result<Vec<(String, TensorView)>> {
-    let found = Search::new(pickle, path).within(pickle.root(), 0);
+/// How deep dicts are looked into for tensors, to tell a network from what was saved beside it.
+const COUNTED_DEPTH: usize = 4;
+
+/// Most names that a message gives of a file's contents.
+const SHOWN: usize = 16;
+
+/// The tensors of a network in a checkpoint.
+pub(super) struct Found {
+    /// By name, in order.
+    pub tensors: Tensors,
+    /// Where they were, where there was a choice.
+    pub parts: Vec<PartOf>,
+}
+
+/// The tensors of the wanted network in a checkpoint.
+pub(super) fn state_dict(pickle: &Pickle, path: &Path, wanted: Wanted) -> Result<Found> {
+    let root = pickle.root();
+    if ["state", "param_groups"].iter().all(|key| pickle.lookup(root, key).is_some()) {
+        let reason =
+            "is the state of an optimizer (`state` and `param_groups`), and holds no weights of a network";
+        return Err(Error::malformed(
+            path,
+            reason,
+            "name the file of the weights, which the same program wrote beside it",
+        ));
+    }
+    let mut search = Search { wanted, ..Search::new(pickle, path) };
+    let found = search.within(root, 0);
     check_work(pickle, path)?;
-    let mut tensors = found?.ok_or_else(|| {
-        let reason = format!("holds {}, and no state dict in it", pickle.describe(pickle.root()));
+    let tensors = found?.ok_or_else(|| {
+        let keys = names_in(pickle, pickle.pairs(root).unwrap_or_default());
+        let of = if keys.is_empty() { String::new() } else { format!(" ({})", keys.join(", ")) };
+        let reason = format!("holds {}{of}, and no state dict in it", pickle.describe(root));
         Error::malformed(path, reason, "save model.state_dict() with torch.save; nothing in the file was run")
     })?;
-    let cut = wrapped(&tensors);
-    for (name, _) in &mut tensors {
-        name.drain(..cut);
-    }
-    Ok(tensors)
+    let mut parts = search.parts;
+    parts.reverse();
+    let tensors = network_among(tensors, wanted, &mut parts);
+    Ok(Found { tensors, parts })
 }
 
 /// Whether all that was looked for in a pickle could be looked at.
@@ -80,18 +81,9 @@ pub(super) fn check_work(pickle: &Pickle, path: &Path) -> Result<()> {
     }
 }
 
-/// Bytes of the prefixes that wrappers have put in front of every name.
-fn wrapped(tensors: &[(String, TensorView)]) -> usize {
-    let mut cut = 0;
-    let is_wrapped = |name: &str, cut: usize, prefix: &str| {
-        name.get(cut..).is_some_and(|rest| rest.len() > prefix.len() && rest.starts_with(prefix))
-    };
-    while let Some(prefix) =
-        WRAPPERS.iter().find(|prefix| tensors.iter().all(|(name, _)| is_wrapped(name, cut, prefix)))
-    {
-        cut += prefix.len();
-    }
-    cut
+/// The first text keys of a dict.
+fn names_in(pickle: &Pickle, pairs: &[(Ref, Ref)]) -> Vec<String> {
+    pairs.iter().filter_map(|(key, _)| pickle.str(*key).map(str::to_owned)).take(SHOWN).collect()
 }
 
 /// The state of a pickled module: of an object, or in the dict of a persistent one (see [`super::modules`]).
@@ -110,18 +102,32 @@ pub(super) fn module_state(pickle: &Pickle, value: Ref) -> Option<Ref> {
 pub(super) struct Search<'p> {
     pickle: &'p Pickle<'p>,
     path: &'p Path,
+    wanted: Wanted,
     /// Dicts already looked into: values may be shared without bound.
     seen: HashSet<Ref>,
     storages: Storages<'p>,
     /// Bytes of names that may still be made.
     left: usize,
+    /// Tensors in the dicts that were counted.
+    counted: HashMap<Ref, usize>,
+    /// What was chosen, the innermost first.
+    parts: Vec<PartOf>,
 }
 
 type Tensors = Vec<(String, TensorView)>;
 
 impl<'p> Search<'p> {
     pub(super) fn new(pickle: &'p Pickle<'p>, path: &'p Path) -> Self {
-        Self { pickle, path, seen: HashSet::new(), storages: Storages::of(pickle), left: MAX_NAME_BYTES }
+        Self {
+            pickle,
+            path,
+            wanted: Wanted::default(),
+            seen: HashSet::new(),
+            storages: Storages::of(pickle),
+            left: MAX_NAME_BYTES,
+            counted: HashMap::new(),
+            parts: Vec::new(),
+        }
     }
 
     fn malformed(&self, reason: String) -> Error {
@@ -153,23 +159,32 @@ impl<'p> Search<'p> {
                 None => Ok(None),
             };
         };
-        if pairs.iter().any(|(_, v)| !matches!(tensor_view(&self.storages, *v), Err(NoTensor::Other))) {
+        let own = self.tensors_among(pairs);
+        let named = |key: &Ref| self.pickle.str(*key).unwrap_or("?");
+        let inner: Vec<(&str, Ref)> = pairs
+            .iter()
+            .map(|(key, inner)| (named(key), *inner))
+            .filter(|(name, _)| !is_training_state(name))
+            .collect();
+        let is_network = |search: &mut Self, (name, inner): &(&str, Ref)| {
+            let count = search.tensors_in(*inner, 0);
+            count > own || (count > 0 && rank(name, search.wanted).is_some())
+        };
+        if own > 0 && !inner.iter().any(|part| is_network(self, part)) {
             return self.entries("", pairs).map(Some);
         }
-        for name in PREFERRED {
-            if let Some(inner) = self.pickle.lookup(value, name)
-                && let Some(tensors) = self.within(inner, depth + 1)?
-            {
+        let mut ranked: Vec<_> =
+            inner.iter().filter_map(|part| Some((rank(part.0, self.wanted)?, part))).collect();
+        ranked.sort_by_key(|(rank, _)| *rank);
+        for (_, (name, inner)) in ranked {
+            if let Some(tensors) = self.within(*inner, depth + 1)? {
+                self.chosen(name, pairs);
                 return Ok(Some(tensors));
             }
         }
         let mut found: Option<(&str, Tensors)> = None;
-        for (key, inner) in pairs {
-            let name = self.pickle.str(*key).unwrap_or("?");
-            // The state of an optimizer holds tensors that are not weights.
-            if name.contains("optim") || PREFERRED.contains(&name) {
-                continue;
-            }
+        let wanted = self.wanted;
+        for (name, inner) in inner.iter().filter(|(name, _)| rank(name, wanted).is_none()) {
             if let Some(tensors) = self.within(*inner, depth + 1)? {
                 if let Some((other, _)) = &found {
                     let reason = format!("holds several state dicts: `{other}`, `{name}`");
@@ -178,7 +193,57 @@ impl<'p> Search<'p> {
                 found = Some((name, tensors));
             }
         }
-        Ok(found.map(|(_, tensors)| tensors))
+        Ok(found.map(|(name, tensors)| {
+            self.chosen(name, pairs);
+            tensors
+        }))
+    }
+
+    /// Notes that the network was found under `name`, among what else the dict holds that is more than a number or a text.
+    fn chosen(&mut self, name: &str, pairs: &[(Ref, Ref)]) {
+        let is_part = |value: Ref| {
+            self.pickle.pairs(value).is_some_and(|pairs| !pairs.is_empty())
+                || self.pickle.object(value).is_some_and(|object| object.state.is_some())
+        };
+        let parts: Vec<(Ref, Ref)> = pairs.iter().copied().filter(|(_, value)| is_part(*value)).collect();
+        let mut of = names_in(self.pickle, &parts);
+        of.sort_unstable();
+        if of.len() > 1 {
+            self.parts.push(PartOf { name: name.to_owned(), of });
+        }
+    }
+
+    fn is_tensor(&self, value: Ref) -> bool {
+        !matches!(tensor_view(&self.storages, value), Err(NoTensor::Other))
+    }
+
+    fn tensors_among(&self, pairs: &[(Ref, Ref)]) -> usize {
+        match self.pickle.spend(pairs.len()) {
+            Some(_) => pairs.iter().filter(|(_, value)| self.is_tensor(*value)).count(),
+            None => 0,
+        }
+    }
+
+    /// Tensors of the largest state dict in a value.
+    fn tensors_in(&mut self, value: Ref, depth: usize) -> usize {
+        if let Some(&known) = self.counted.get(&value) {
+            return known;
+        }
+        if depth > COUNTED_DEPTH || self.counted.len() > MAX_VISITED {
+            return 0;
+        }
+        self.counted.insert(value, 0);
+        let count = if self.module_parts(value).is_some() {
+            usize::MAX
+        } else if let Some(pairs) = self.pickle.pairs(value) {
+            let own = self.tensors_among(pairs);
+            pairs.iter().fold(own, |most, (_, inner)| most.max(self.tensors_in(*inner, depth + 1)))
+        } else {
+            let state = self.pickle.object(value).and_then(|object| object.state);
+            state.map_or(0, |state| if self.is_tensor(value) { 0 } else { self.tensors_in(state, depth + 1) })
+        };
+        self.counted.insert(value, count);
+        count
     }
 
     /// The tensors among the pairs of a state dict, `prefix` before their names.

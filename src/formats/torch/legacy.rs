@@ -1,13 +1,14 @@
 //! The format of before torch 1.6: five pickles (magic number, protocol, byte order and sizes, the object, the keys
 //! of its storages), then each storage as its length and its little-endian elements.
 
+use super::find::{self, Found};
+use super::pickle_error;
 use super::storage::{LENGTH_BYTES, MAGIC, PROTOCOL, is_big_endian, length_of, storage_of};
 use super::tensor::materialize;
-use super::{find, pickle_error};
 use crate::error::{Error, Result};
 use crate::formats::element::ByteOrder;
 use crate::formats::pickle::{self, Pickle, Ref, Value};
-use crate::formats::state_dict::StateDict;
+use crate::formats::state_dict::{StateDict, Wanted};
 use std::collections::HashMap;
 use std::io::{Read, Seek};
 use std::path::Path;
@@ -16,7 +17,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// As [`super::read`].
-pub(super) fn read(mut source: impl Read + Seek, path: &Path) -> Result<StateDict> {
+pub(super) fn read(mut source: impl Read + Seek, path: &Path, wanted: Wanted) -> Result<StateDict> {
     let damaged = |reason: &str| Error::malformed(path, reason, "copy or download it again");
     let mut bytes = Vec::new();
     source.read_to_end(&mut bytes).map_err(Error::io("read", path))?;
@@ -50,7 +51,7 @@ pub(super) fn read(mut source: impl Read + Seek, path: &Path) -> Result<StateDic
     let keys = next()?;
     let keys = storage_keys(&keys).ok_or_else(|| damaged("its list of storages is damaged"))?;
 
-    let tensors = find::state_dict(&checkpoint, path)?;
+    let Found { tensors, parts } = find::state_dict(&checkpoint, path, wanted)?;
     let elements = storage_elements(&checkpoint);
     let mut storages: HashMap<String, &[u8]> = HashMap::new();
     for key in keys {
@@ -63,9 +64,10 @@ pub(super) fn read(mut source: impl Read + Seek, path: &Path) -> Result<StateDic
         storages.insert(key, rest.get(..size).ok_or_else(cut_short)?);
         at += LENGTH_BYTES + size;
     }
-    materialize(tensors, ByteOrder::Little, bytes.len() as u64, path, |storage| {
+    let dict = materialize(tensors, ByteOrder::Little, bytes.len() as u64, path, |storage| {
         storages.get(&storage.key).copied().ok_or_else(|| damaged("is cut short: a storage is missing"))
-    })
+    })?;
+    Ok(dict.with_parts(parts))
 }
 
 fn storage_keys(pickle: &Pickle) -> Option<Vec<String>> {

@@ -6,6 +6,7 @@
 mod find;
 mod legacy;
 mod modules;
+mod parts;
 mod storage;
 mod tensor;
 mod write;
@@ -14,9 +15,10 @@ mod zip;
 pub(crate) use modules::{ModuleDescription, is_pickle};
 pub use modules::{describe_module, module_names, read_module};
 pub use write::write_torch;
+pub(crate) use zip::refuse_programs;
 
 use super::pickle::PickleError;
-use super::state_dict::StateDict;
+use super::state_dict::{StateDict, Wanted};
 use crate::error::{Error, Result};
 use std::io::{Read, Seek};
 use std::path::Path;
@@ -36,12 +38,12 @@ pub(crate) fn is_checkpoint(start: &[u8]) -> bool {
 /// First bytes of a zip file.
 const ZIP: &[u8] = b"PK\x03\x04";
 
-/// Reads the state dict of a checkpoint whose first bytes are `start`; `path` is for messages.
+/// Reads the state dict of the wanted network of a checkpoint whose first bytes are `start`; `path` is for messages.
 ///
 /// # Errors
 /// [`Error::Malformed`] if it is damaged, holds no state dict, or something in it that would have to be run.
-pub(crate) fn read(source: impl Read + Seek, start: &[u8], path: &Path) -> Result<StateDict> {
-    if is_legacy(start) { legacy::read(source, path) } else { zip::read(source, path) }
+pub(crate) fn read(source: impl Read + Seek, start: &[u8], path: &Path, wanted: Wanted) -> Result<StateDict> {
+    if is_legacy(start) { legacy::read(source, path, wanted) } else { zip::read(source, path, wanted) }
 }
 
 fn pickle_error(path: &Path) -> impl Fn(PickleError) -> Error {

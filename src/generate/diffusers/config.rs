@@ -255,18 +255,26 @@ pub(super) enum TimestepSpacing {
     Trailing,
 }
 
-/// The variance of a DDPM step.
+/// The variance of a DDPM step; DDIM has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum VarianceType {
     FixedSmall,
+    /// The same number, computed by way of its logarithm.
+    FixedSmallLog,
     FixedLarge,
+    /// Any other, which DDPM steps are refused with.
+    #[serde(other)]
+    Other,
 }
 
 /// The constructor arguments that the DDPM and DDIM schedulers share; others are passed over, as `from_config` does.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct SchedulerConfig {
+    /// The class that wrote it; absent where there was no scheduler.
+    #[serde(rename = "_class_name", skip_serializing_if = "Option::is_none")]
+    pub class_name: Option<String>,
     pub num_train_timesteps: usize,
     pub beta_start: f64,
     pub beta_end: f64,
@@ -286,6 +294,7 @@ pub(super) struct SchedulerConfig {
 impl Default for SchedulerConfig {
     fn default() -> Self {
         Self {
+            class_name: None,
             num_train_timesteps: 1000,
             beta_start: 1e-4,
             beta_end: 0.02,

@@ -4,12 +4,14 @@
 //! <https://github.com/huggingface/diffusers/blob/main/src/diffusers/models/unets/unet_2d.py>
 
 mod config;
+mod open;
 mod schedule;
+mod schedulers;
 #[cfg(test)]
 mod tests;
 mod unet;
 
-use super::config::{Config, read_json};
+use super::config::Config;
 use super::diffusion::{Denoised, Diffusion, Process, noise_space};
 use super::family::{DirectoryLayout, Family};
 use super::info::{GeneratorInfo, Quantization};
@@ -19,48 +21,25 @@ use super::training::{self, Training};
 use super::traits::Generator;
 use super::variables::Builder;
 use crate::error::{Error, Result};
-use crate::formats::{StateDict, read_state_dict};
 use crate::remedy::Remedy;
 use candle_core::Tensor;
 use config::PipelineConfig;
 use schedule::{Schedule, Step};
-use std::path::Path;
 use unet::UNet;
 
-/// Read from a directory with a `model_index.json`: a UNet's tensors say neither the number of heads nor the schedule.
+/// Read from the directories of [`open`]: a UNet's tensors say neither the number of heads nor the schedule.
 pub(super) const FAMILY: Family = Family {
-    directory: Some(DirectoryLayout { name: "diffusers pipeline", index: INDEX, open: open_pipeline }),
+    directory: Some(DirectoryLayout {
+        name: "diffusers pipeline",
+        index: open::INDEX,
+        recognise: open::recognise,
+        open: open::open,
+    }),
     ..Family::new("diffusers", build, TRAINING)
 };
 
 /// The training example of the library, with a shorter warm-up.
 const TRAINING: Training = Training { lr: 1e-4, beta1: 0.9, warmup: 100, ..training::GAN };
-
-/// The file that makes a directory a pipeline.
-const INDEX: &str = "model_index.json";
-
-/// Configuration and weights of a pipeline directory.
-///
-/// # Errors
-/// [`Error::Io`]; [`Error::Malformed`] if it is another kind of pipeline or a file is missing.
-fn open_pipeline(directory: &Path) -> Result<(Config, StateDict)> {
-    const WEIGHTS: [&str; 2] = ["diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"];
-    let index_path = directory.join(INDEX);
-    let index = read_json(&index_path)?;
-    let class = index.pointer("/unet/1").and_then(|class| class.as_str()).unwrap_or("none");
-    if class != "UNet2DModel" {
-        let reason = format!("is a pipeline whose `unet` is {class}");
-        return Err(Error::malformed(index_path, reason, "pipelines with a UNet2DModel are read"));
-    }
-    let unet = directory.join("unet");
-    let config = serde_json::json!({
-        "unet": read_json(&unet.join("config.json"))?,
-        "scheduler": read_json(&directory.join("scheduler/scheduler_config.json"))?,
-    });
-    let weights = WEIGHTS.iter().map(|name| unet.join(name)).find(|path| path.is_file());
-    let weights = read_state_dict(weights.unwrap_or_else(|| unet.join(WEIGHTS[0])))?;
-    Ok((Config::new(index_path, Some(config)), weights))
-}
 
 /// `UNet2DModel` with a schedule and a sampler.
 struct Pipeline {
@@ -96,6 +75,7 @@ fn model(config: &Config, mut builder: Builder, request: &SamplerRequest) -> Res
         needs_keys: sampler == Sampler::Ddpm,
         quantization: Quantization::HalfToEven,
         stages: steps.len(),
+        assumed: config.scheduler.assumed(sampler, steps.len()),
         ..GeneratorInfo::new(FAMILY.name, serde_json::json!(config), image, [noise_space(image)])
     };
     Ok(Diffusion::new(info, Pipeline { unet, schedule, sampler, steps }, builder.finish(&[])?))

@@ -130,6 +130,10 @@ impl Schedule {
     /// # Errors
     /// As [`Schedule::ddim_steps`].
     pub(super) fn ddpm_steps(&self, count: Option<usize>, path: &Path) -> Result<Vec<Step>> {
+        if self.config.variance_type == VarianceType::Other {
+            let reason = "has a `variance_type` that DDPM steps are not computed with";
+            return Err(Error::malformed(path, reason, "DDIM, the default, needs none"));
+        }
         let timesteps = self.spaced(count.unwrap_or(self.timesteps()), path)?;
         let previous = timesteps.iter().skip(1).map(|&t| Some(t)).chain([None]);
         Ok(timesteps.iter().zip(previous).map(|(&timestep, previous)| Step { timestep, previous }).collect())
@@ -181,8 +185,10 @@ impl Schedule {
         let of_x = alpha.sqrt() * (1.0 - previous) / (1.0 - now);
         let mean = ((image * f64::from(of_image))? + (x_t * f64::from(of_x))?)?;
         let variance = match self.config.variance_type {
-            VarianceType::FixedSmall => ((1.0 - previous) / (1.0 - now) * beta).max(MIN_VARIANCE),
-            VarianceType::FixedLarge => beta,
+            VarianceType::FixedSmall | VarianceType::FixedSmallLog => {
+                ((1.0 - previous) / (1.0 - now) * beta).max(MIN_VARIANCE)
+            }
+            VarianceType::FixedLarge | VarianceType::Other => beta,
         };
         Ok((mean, if step.timestep == 0 { 0.0 } else { f64::from(variance) }))
     }

@@ -1,9 +1,11 @@
 //! The network, its samplers and its training objective against diffusers.
 
 use super::*;
+use crate::formats::StateDict;
 use crate::generate::test_support::{Expected, fixture, images, relative, values};
-use crate::generate::{GeneratorRequest, Mode, initialise, load, value_and_gradient};
+use crate::generate::{GeneratorRequest, Mode, Network, initialise, load, value_and_gradient};
 use candle_core::{DType, Device, Var};
+use std::path::Path;
 
 const TIME: &str = "time_embedding_out";
 
@@ -12,7 +14,7 @@ fn parts(
     change: impl Fn(&mut serde_json::Value),
     request: SamplerRequest,
 ) -> Result<Diffusion<Pipeline>> {
-    let (config, weights) = open_pipeline(&fixture("diffusers-ddpm/pipeline"))?;
+    let (config, weights) = open::open(&fixture("diffusers-ddpm/pipeline"), Network::Ema)?;
     let mut part = config.part().unwrap().clone();
     change(&mut part);
     let builder = Builder::from_weights(weights, dtype, &Device::Cpu);
@@ -237,7 +239,7 @@ fn older_names_of_attention_and_pickled_weights_are_read() {
     let request = GeneratorRequest::default();
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
-    let (_, weights) = open_pipeline(&fixture("diffusers-ddpm/pipeline")).unwrap();
+    let (_, weights) = open::open(&fixture("diffusers-ddpm/pipeline"), Network::Ema).unwrap();
     let mut old = StateDict::new("old");
     for (name, tensor) in weights {
         let name = name.replace(".to_q.", ".query.").replace(".to_k.", ".key.");
@@ -245,7 +247,7 @@ fn older_names_of_attention_and_pickled_weights_are_read() {
     }
     std::fs::create_dir_all(root.join("unet")).unwrap();
     std::fs::create_dir_all(root.join("scheduler")).unwrap();
-    for name in [INDEX, "unet/config.json", "scheduler/scheduler_config.json"] {
+    for name in [open::INDEX, "unet/config.json", "scheduler/scheduler_config.json"] {
         std::fs::copy(fixture("diffusers-ddpm/pipeline").join(name), root.join(name)).unwrap();
     }
     let missing = load(root, &request).err().unwrap().to_string();
@@ -255,8 +257,156 @@ fn older_names_of_attention_and_pickled_weights_are_read() {
         .unwrap();
     let model = load(root, &request).unwrap();
     assert!(model.weights().unwrap().get("mid_block.attentions.0.to_out.0.bias").is_some());
-    std::fs::write(root.join(INDEX), r#"{"unet": ["diffusers", "UNet2DConditionModel"]}"#).unwrap();
+    std::fs::write(root.join(open::INDEX), r#"{"unet": ["diffusers", "UNet2DConditionModel"]}"#).unwrap();
     assert!(load(root, &request).err().unwrap().to_string().contains("UNet2DConditionModel"));
+}
+
+/// A pipeline in `root` with the network and schedule of the fixture.
+fn copy_pipeline(root: &Path) {
+    for folder in ["unet", "scheduler"] {
+        std::fs::create_dir_all(root.join(folder)).unwrap();
+    }
+    for name in [
+        open::INDEX,
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+        "scheduler/scheduler_config.json",
+    ] {
+        std::fs::copy(fixture("diffusers-ddpm/pipeline").join(name), root.join(name)).unwrap();
+    }
+}
+
+/// Puts another value into a JSON file.
+fn change(path: &Path, pointer: &str, value: serde_json::Value) {
+    let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let (parent, name) = pointer.rsplit_once('/').unwrap();
+    json.pointer_mut(parent).unwrap()[name] = value;
+    std::fs::write(path, json.to_string()).unwrap();
+}
+
+#[test]
+fn every_layout_that_diffusers_writes_gives_the_same_network() {
+    let place = tempfile::tempdir().unwrap();
+    let request = GeneratorRequest::default();
+    let digest = |path: &Path| load(path, &request).unwrap().weights().unwrap().digest().unwrap();
+    let pipeline = place.path().join("pipeline");
+    copy_pipeline(&pipeline);
+    let expected = digest(&pipeline);
+    let weights = "diffusion_pytorch_model.safetensors";
+
+    let variant = place.path().join("variant");
+    copy_pipeline(&variant);
+    let renamed = variant.join("unet/diffusion_pytorch_model.fp16.safetensors");
+    std::fs::rename(variant.join("unet").join(weights), &renamed).unwrap();
+    assert_eq!(digest(&variant), expected);
+    std::fs::copy(&renamed, variant.join("unet/diffusion_pytorch_model.ema.safetensors")).unwrap();
+    assert!(load(&variant, &request).err().unwrap().to_string().contains("ema, fp16"));
+
+    for (index, part) in [("safetensors.index.json", ""), ("safetensors.index.fp16.json", ".fp16")] {
+        let part = format!("diffusion_pytorch_model{part}-00001-of-00001.safetensors");
+        let parts = place.path().join(index);
+        copy_pipeline(&parts);
+        let whole = parts.join("unet").join(weights);
+        let names: serde_json::Map<String, serde_json::Value> = crate::formats::read_state_dict(&whole)
+            .unwrap()
+            .names()
+            .map(|name| (name.to_owned(), part.clone().into()))
+            .collect();
+        std::fs::rename(&whole, whole.with_file_name(&part)).unwrap();
+        let map = serde_json::json!({ "weight_map": names }).to_string();
+        std::fs::write(whole.with_file_name(format!("diffusion_pytorch_model.{index}")), map).unwrap();
+        assert_eq!(digest(&parts), expected);
+    }
+
+    // As google/ddpm-cifar10-32 lies: everything in one folder.
+    let flat = place.path().join("flat");
+    copy_pipeline(&flat);
+    for name in
+        ["unet/config.json", "unet/diffusion_pytorch_model.safetensors", "scheduler/scheduler_config.json"]
+    {
+        let from = flat.join(name);
+        std::fs::rename(&from, flat.join(from.file_name().unwrap())).unwrap();
+    }
+    std::fs::remove_dir(flat.join("unet")).unwrap();
+    std::fs::remove_dir(flat.join("scheduler")).unwrap();
+    assert_eq!(digest(&flat), expected);
+
+    // As the training scripts leave it: the network and its average, the scheduler one level up.
+    let run = place.path().join("run");
+    let checkpoint = run.join("checkpoint-500");
+    copy_pipeline(&checkpoint);
+    std::fs::remove_file(checkpoint.join(open::INDEX)).unwrap();
+    std::fs::rename(checkpoint.join("scheduler"), run.join("scheduler")).unwrap();
+    let average = checkpoint.join("unet_ema");
+    std::fs::create_dir(&average).unwrap();
+    for name in ["config.json", weights] {
+        std::fs::copy(checkpoint.join("unet").join(name), average.join(name)).unwrap();
+    }
+    let told = |path: &Path| {
+        let (_, origin) = crate::generate::load_with_origin(path, &request).unwrap();
+        origin.to_string()
+    };
+    assert_eq!(digest(&checkpoint), expected);
+    assert_eq!(digest(&average), expected);
+    assert!(told(&checkpoint).contains("`unet_ema` of {unet, unet_ema}"), "{}", told(&checkpoint));
+    assert!(!told(&average).contains("no scheduler"), "{}", told(&average));
+    std::fs::remove_dir_all(run.join("scheduler")).unwrap();
+    assert!(told(&average).contains("no scheduler is beside the network"), "{}", told(&average));
+}
+
+#[test]
+fn pipelines_of_other_decoders_schedulers_and_channels_are_refused_by_name() {
+    let place = tempfile::tempdir().unwrap();
+    let root = place.path();
+    copy_pipeline(root);
+    let refused = || load(root, &GeneratorRequest::default()).err().unwrap().to_string();
+    let index = root.join(open::INDEX);
+    change(&index, "/vqvae", serde_json::json!(["diffusers", "VQModel"]));
+    change(&index, "/_class_name", "LDMPipeline".into());
+    let error = refused();
+    assert!(error.contains("LDMPipeline") && error.contains("`vqvae` (VQModel)"), "{error}");
+    // A part that was left out is written as null.
+    change(&index, "/vqvae", serde_json::json!([null, null]));
+    load(root, &GeneratorRequest::default()).unwrap();
+
+    let scheduler = root.join("scheduler/scheduler_config.json");
+    let own = std::fs::read(&scheduler).unwrap();
+    change(&scheduler, "/_class_name", "FlowMatchEulerDiscreteScheduler".into());
+    assert!(refused().contains("FlowMatchEulerDiscreteScheduler"));
+    change(&scheduler, "/_class_name", "DPMSolverMultistepScheduler".into());
+    change(&scheduler, "/variance_type", serde_json::Value::Null);
+    let text = std::fs::read_to_string(&scheduler).unwrap();
+    std::fs::write(&scheduler, text.replacen('{', r#"{"lambda_min_clipped": -Infinity, "#, 1)).unwrap();
+    let (_, origin) = crate::generate::load_with_origin(root, &GeneratorRequest::default()).unwrap();
+    assert!(origin.to_string().contains("DPMSolverMultistepScheduler is replaced by DDIM"), "{origin}");
+    std::fs::write(&scheduler, own).unwrap();
+
+    for variance in ["fixed_small_log", "fixed_large_log", "learned"] {
+        change(&scheduler, "/variance_type", variance.into());
+        load(root, &GeneratorRequest::default()).unwrap();
+        let sampler = SamplerRequest { sampler: Some(Sampler::Ddpm), steps: Some(2) };
+        let ddpm = load(root, &GeneratorRequest { sampler, ..GeneratorRequest::default() });
+        assert_eq!(ddpm.is_ok(), variance == "fixed_small_log", "{variance}");
+    }
+    std::fs::remove_file(&scheduler).unwrap();
+    assert!(refused().contains("scheduler_config.json"));
+}
+
+#[test]
+fn latents_of_an_autoencoder_are_refused_before_anything_is_made() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("config.json");
+    let config = serde_json::json!({"family": "diffusers", "generator": {
+        "unet": {
+            "sample_size": 8, "in_channels": 4, "out_channels": 4, "block_out_channels": [8, 16], "layers_per_block": 1,
+            "norm_num_groups": 4, "down_block_types": ["DownBlock2D", "DownBlock2D"],
+            "up_block_types": ["UpBlock2D", "UpBlock2D"], "attention_head_dim": 4,
+        },
+        "scheduler": {},
+    }});
+    std::fs::write(&path, config.to_string()).unwrap();
+    let error = initialise(&path, 1, &GeneratorRequest::default()).err().unwrap().to_string();
+    assert!(error.contains("4 channels") && error.contains("latents"), "{error}");
 }
 
 #[test]

@@ -22,7 +22,7 @@ use super::variables::Builder;
 use crate::error::{Error, Result};
 use crate::remedy::Remedy;
 use candle_core::Tensor;
-use flags::{Flags, Program};
+use flags::{Flags, NoiseSchedule, Program};
 use respacing::Respacing;
 use schedule::{RESCALED_STEPS, Schedule, VarianceType};
 use unet::UNet;
@@ -103,10 +103,27 @@ fn model(
         class_count: flags.class_count(),
         needs_keys: sampler == Sampler::Ddpm,
         quantization: Quantization::Floor,
+        assumed: assumed(&flags, sampler, sampled.len()),
         stages: sampled.len(),
         ..GeneratorInfo::new(program.name(), serde_json::json!(flags), image, [noise_space(image)])
     };
     Ok(Diffusion::new(info, Guided { flags, unet, trained, sampled, sampler }, builder.finish(&[])?))
+}
+
+/// What a model is sampled with, a phrase each.
+fn assumed(flags: &Flags, sampler: Sampler, steps: usize) -> Vec<String> {
+    let sampler = match sampler {
+        Sampler::Ddim => "DDIM",
+        Sampler::Ddpm => "DDPM",
+    };
+    let schedule = match flags.noise_schedule {
+        NoiseSchedule::Linear => "linear",
+        NoiseSchedule::Cosine => "cosine",
+    };
+    vec![
+        format!("{sampler} in {steps} steps"),
+        format!("{schedule} schedule over {} timesteps, values in -1 to 1", flags.diffusion_steps),
+    ]
 }
 
 impl Guided {

@@ -1,0 +1,44 @@
+//! What a run will cost, said before it begins.
+
+use crate::candidates::{CandidateSource as _, GeneratorSource};
+use crate::cli::bars::in_words;
+use crate::cli::terminal::Terminal;
+use crate::error::Result;
+use crate::sampling::draw::{BLOCK, DrawOptions};
+use std::time::{Duration, Instant};
+
+/// Says how many candidates will be made, and for a generator of many steps how long that takes, by the time of one of them.
+///
+/// # Errors
+/// What the generator returns.
+pub(super) fn say(source: &GeneratorSource, options: &DrawOptions, terminal: &Terminal) -> Result<()> {
+    let limit = options.limit(source.len());
+    let pilot = options.pilot.next_multiple_of(BLOCK).min(limit);
+    let by_budget = options.n.zip(options.budget).map(|(n, budget)| (n as f64 * budget).ceil() as usize);
+    let candidates = by_budget.unwrap_or(pilot).clamp(pilot, limit.max(pilot));
+    let kept = options.n.map_or("all that are accepted".to_owned(), |n| n.to_string());
+    let mut line =
+        format!("to keep {kept}, about {candidates} candidates are made (a pilot of {pilot} first)");
+    let stages = source.generator.info().stages;
+    if stages > 1 {
+        line.push_str(&format!(", each in {stages} denoising steps: {}", duration(source, candidates)?));
+    }
+    terminal.say(&line);
+    Ok(())
+}
+
+/// How long `candidates` take, by the second of two first steps of one batch: the first one warms up.
+fn duration(source: &GeneratorSource, candidates: usize) -> Result<String> {
+    let batch = source.batch.min(candidates).max(1);
+    let common = source.latents.conditions(source.generator)?;
+    let latents = source.latents.batch(source.generator, 0..batch)?;
+    let mut elapsed = Duration::ZERO;
+    for _ in 0..2 {
+        let begun = Instant::now();
+        source.generator.stage(0, &latents.values, &latents.conditions(common))?;
+        elapsed = begun.elapsed();
+    }
+    let steps = source.generator.info().stages * candidates.div_ceil(batch);
+    let steps = u32::try_from(steps).unwrap_or(u32::MAX);
+    Ok(format!("about {}", in_words(elapsed.saturating_mul(steps))))
+}
