@@ -1,0 +1,136 @@
+//! Lays one picture over another: starting from a map that is about right, Gauss-Newton steps on the difference of gray levels, for an
+//! affine map, a gain and an offset (Lucas and Kanade). Pixels that differ much, such as text written over a copy, count little.
+
+use super::plane::Plane;
+use super::transform::Transform;
+
+/// Unknowns: six of the map, gain and offset.
+const UNKNOWNS: usize = 8;
+/// Fewest pixels that a step is computed from.
+const FEWEST: usize = 40;
+/// Of a plane of more pixels than this, every second one along each side is used.
+const MOST: usize = 5_000;
+/// Steps shorter than this, in pixels, end the search.
+const ENOUGH: f32 = 0.02;
+
+/// Improves `start`, which maps the pixels of `fixed` to `moving`, in at most `steps` steps; `None` where the pictures no longer overlap
+/// or there is nothing to hold on to.
+pub(super) fn refined(fixed: &Plane, moving: &Plane, start: &Transform, steps: usize) -> Option<Transform> {
+    let mut map = *start;
+    let every = if fixed.values.len() > MOST { 2 } else { 1 };
+    let (cx, cy) = (0.5 * (fixed.width - 1) as f32, 0.5 * (fixed.height - 1) as f32);
+    let size = fixed.width.max(fixed.height) as f32;
+    let (mut gain, mut offset) = (1.0f32, 0.0f32);
+    let mut spread = f32::INFINITY;
+    for step in 0..steps {
+        if step == 0 {
+            (gain, offset) = gain_and_offset(fixed, moving, &map)?;
+        }
+        let mut normal = [[0.0f64; UNKNOWNS + 1]; UNKNOWNS];
+        let (mut used, mut squares, mut weights) = (0, 0.0f32, 0.0f32);
+        for y in (0..fixed.height).step_by(every) {
+            // The sums of a row in float32 are added up in float64.
+            let mut sums = [[0.0f32; UNKNOWNS + 1]; UNKNOWNS];
+            for x in (0..fixed.width).step_by(every) {
+                let (u, v) = map.apply(x as f32, y as f32);
+                let Some((value, right, below)) = moving.sample_with_slopes(u, v) else { continue };
+                let error = fixed.values[y * fixed.width + x] - (gain * value + offset);
+                let weight = if spread.is_finite() { 1.0 / (1.0 + (error / spread).powi(2)) } else { 1.0 };
+                let (gx, gy) = (gain * right, gain * below);
+                let (nx, ny) = ((x as f32 - cx) / size, (y as f32 - cy) / size);
+                let row = [gx * nx, gx * ny, gx, gy * nx, gy * ny, gy, value, 1.0, error];
+                for i in 0..UNKNOWNS {
+                    let scaled = weight * row[i];
+                    for j in i..=UNKNOWNS {
+                        sums[i][j] += scaled * row[j];
+                    }
+                }
+                used += 1;
+                squares += weight * error * error;
+                weights += weight;
+            }
+            for (total, sums) in normal.iter_mut().zip(&sums) {
+                total.iter_mut().zip(sums).for_each(|(t, &s)| *t += f64::from(s));
+            }
+        }
+        if used < FEWEST {
+            return None;
+        }
+        let delta = solved(normal)?;
+        let [a, b, c, d, e, f, g, o] = delta.map(|v| v as f32);
+        // Of coordinates (x - cx) / size.
+        map.a += a / size;
+        map.b += b / size;
+        map.c += c - (a * cx + b * cy) / size;
+        map.d += d / size;
+        map.e += e / size;
+        map.f += f - (d * cx + e * cy) / size;
+        gain += g;
+        offset += o;
+        if !map.is_plausible() {
+            return None;
+        }
+        spread = 1.5 * (squares / weights.max(1e-6)).sqrt() + 1.0;
+        if [a, b, c, d, e, f].iter().all(|v| v.abs() < ENOUGH) {
+            break;
+        }
+    }
+    Some(map)
+}
+
+/// The gain and offset with which the overlapping pixels are most alike.
+fn gain_and_offset(fixed: &Plane, moving: &Plane, map: &Transform) -> Option<(f32, f32)> {
+    let (mut n, mut sx, mut sy, mut sxx, mut sxy) = (0.0f32, 0.0, 0.0, 0.0, 0.0);
+    for y in 0..fixed.height {
+        for x in 0..fixed.width {
+            let (u, v) = map.apply(x as f32, y as f32);
+            if let Some(value) = moving.sample(u, v) {
+                let (value, wanted) = (value - 128.0, fixed.values[y * fixed.width + x] - 128.0);
+                n += 1.0;
+                sx += value;
+                sy += wanted;
+                sxx += value * value;
+                sxy += value * wanted;
+            }
+        }
+    }
+    if (n as usize) < FEWEST {
+        return None;
+    }
+    let variance = sxx - sx * sx / n;
+    if variance < n {
+        return None;
+    }
+    let gain = ((sxy - sx * sy / n) / variance).clamp(0.1, 5.0);
+    Some((gain, 128.0 + sy / n - gain * (128.0 + sx / n)))
+}
+
+/// Solves the upper triangle of normal equations, a little damped; `None` if they are singular.
+fn solved(mut m: [[f64; UNKNOWNS + 1]; UNKNOWNS]) -> Option<[f64; UNKNOWNS]> {
+    for i in 0..UNKNOWNS {
+        for j in 0..i {
+            m[i][j] = m[j][i];
+        }
+    }
+    for (i, row) in m.iter_mut().enumerate() {
+        row[i] = row[i] * 1.001 + 1e-3;
+    }
+    for i in 0..UNKNOWNS {
+        let pivot = m[i][i];
+        if !pivot.is_finite() || pivot.abs() < 1e-9 {
+            return None;
+        }
+        for k in i + 1..UNKNOWNS {
+            let factor = m[k][i] / pivot;
+            for j in i..=UNKNOWNS {
+                m[k][j] -= factor * m[i][j];
+            }
+        }
+    }
+    let mut x = [0.0; UNKNOWNS];
+    for i in (0..UNKNOWNS).rev() {
+        let known: f64 = (i + 1..UNKNOWNS).map(|j| m[i][j] * x[j]).sum();
+        x[i] = (m[i][UNKNOWNS] - known) / m[i][i];
+    }
+    x.iter().all(|v| v.is_finite()).then_some(x)
+}
