@@ -8,6 +8,7 @@ mod common;
 mod completions;
 mod demo;
 mod doctor;
+mod dups;
 mod embed;
 mod eval;
 mod finetune;
@@ -74,6 +75,7 @@ enum Command {
     Sample(Box<sample::Sample>),
     Sweep(Box<sweep::Sweep>),
     Finetune(Box<finetune::Finetune>),
+    Dups(Box<dups::Dups>),
     Report(report::Report),
     Weights(weights::Weights),
     Doctor(doctor::Doctor),
@@ -103,6 +105,7 @@ impl Cli {
             Command::Sample(sample) => sample.run(),
             Command::Sweep(sweep) => sweep.run(),
             Command::Finetune(finetune) => finetune.run(),
+            Command::Dups(dups) => dups.run(),
             Command::Report(report) => report.run(),
             Command::Weights(weights) => weights.run(),
             Command::Doctor(doctor) => doctor.run(),

@@ -10,6 +10,10 @@ const UNKNOWNS: usize = 8;
 const FEWEST: usize = 40;
 /// Of a plane of more pixels than this, every second one along each side is used.
 const MOST: usize = 5_000;
+/// Gray level that sums are taken around.
+const MIDDLE: f32 = 128.0;
+/// Times that gain and offset are fitted, each time with less weight on what does not fit.
+const ROUNDS: usize = 3;
 /// Steps shorter than this, in pixels, end the search.
 const ENOUGH: f32 = 0.02;
 
@@ -24,7 +28,7 @@ pub(super) fn refined(fixed: &Plane, moving: &Plane, start: &Transform, steps: u
     let mut spread = f32::INFINITY;
     for step in 0..steps {
         if step == 0 {
-            (gain, offset) = gain_and_offset(fixed, moving, &map)?;
+            (gain, offset, spread) = gain_and_offset(fixed, moving, &map, every)?;
         }
         let mut normal = [[0.0f64; UNKNOWNS + 1]; UNKNOWNS];
         let (mut used, mut squares, mut weights) = (0, 0.0f32, 0.0f32);
@@ -78,31 +82,43 @@ pub(super) fn refined(fixed: &Plane, moving: &Plane, start: &Transform, steps: u
     Some(map)
 }
 
-/// The gain and offset with which the overlapping pixels are most alike.
-fn gain_and_offset(fixed: &Plane, moving: &Plane, map: &Transform) -> Option<(f32, f32)> {
-    let (mut n, mut sx, mut sy, mut sxx, mut sxy) = (0.0f32, 0.0, 0.0, 0.0, 0.0);
-    for y in 0..fixed.height {
-        for x in 0..fixed.width {
+/// The gain and offset with which the overlapping pixels are most alike, and how far apart most of them still are; pixels that stay far
+/// apart count little.
+fn gain_and_offset(fixed: &Plane, moving: &Plane, map: &Transform, every: usize) -> Option<(f32, f32, f32)> {
+    let mut pairs = Vec::with_capacity(fixed.values.len());
+    for y in (0..fixed.height).step_by(every) {
+        for x in (0..fixed.width).step_by(every) {
             let (u, v) = map.apply(x as f32, y as f32);
             if let Some(value) = moving.sample(u, v) {
-                let (value, wanted) = (value - 128.0, fixed.values[y * fixed.width + x] - 128.0);
-                n += 1.0;
-                sx += value;
-                sy += wanted;
-                sxx += value * value;
-                sxy += value * wanted;
+                pairs.push((value - MIDDLE, fixed.values[y * fixed.width + x] - MIDDLE));
             }
         }
     }
-    if (n as usize) < FEWEST {
+    if pairs.len() < FEWEST {
         return None;
     }
-    let variance = sxx - sx * sx / n;
-    if variance < n {
-        return None;
+    let (mut gain, mut offset, mut spread) = (1.0, 0.0, f32::INFINITY);
+    for _ in 0..ROUNDS {
+        let (mut n, mut sx, mut sy, mut sxx, mut sxy) = (0.0f32, 0.0, 0.0, 0.0, 0.0);
+        for &(value, wanted) in &pairs {
+            let error = wanted - gain * value - offset;
+            let weight = if spread.is_finite() { 1.0 / (1.0 + (error / spread).powi(2)) } else { 1.0 };
+            n += weight;
+            sx += weight * value;
+            sy += weight * wanted;
+            sxx += weight * value * value;
+            sxy += weight * value * wanted;
+        }
+        let variance = sxx - sx * sx / n;
+        if !(variance > 0.5 * n) {
+            return None;
+        }
+        gain = ((sxy - sx * sy / n) / variance).clamp(0.1, 5.0);
+        offset = (sy - gain * sx) / n;
+        let errors: f32 = pairs.iter().map(|(value, wanted)| (wanted - gain * value - offset).abs()).sum();
+        spread = errors / pairs.len() as f32 + 1.0;
     }
-    let gain = ((sxy - sx * sy / n) / variance).clamp(0.1, 5.0);
-    Some((gain, 128.0 + sy / n - gain * (128.0 + sx / n)))
+    Some((gain, MIDDLE + offset - gain * MIDDLE, spread))
 }
 
 /// Solves the upper triangle of normal equations, a little damped; `None` if they are singular.

@@ -32,21 +32,36 @@ struct Guess {
     mirrored: bool,
     inliers: usize,
     quality: f32,
+    /// Whether the map stays that of the corners until the last step: text written over a picture draws gray levels away.
+    anchored: bool,
 }
 
 /// What speaks for one of the two being an edited copy of the other.
-pub(crate) fn look(first: &View, second: &View) -> Evidence {
+pub(super) fn look(first: &View, second: &View) -> Evidence {
     let luma = Side { levels: second.luma.clone() };
     let mirrored = Side { levels: second.luma.iter().map(Plane::mirrored).collect() };
     let mut guesses = Vec::new();
-    for (is_mirrored, side, points) in [(false, &luma, &second.points), (true, &mirrored, &second.mirrored_points)] {
+    for (is_mirrored, side, points) in
+        [(false, &luma, &second.points), (true, &mirrored, &second.mirrored_points)]
+    {
         for found in agreed(&first.points, points, FROM_POINTS) {
             if found.inliers >= 3 {
-                guesses.push(Guess { map: found.transform, mirrored: is_mirrored, inliers: found.inliers, quality: 0.0 });
+                let guess = Guess {
+                    map: found.transform,
+                    mirrored: is_mirrored,
+                    inliers: found.inliers,
+                    quality: 0.0,
+                    anchored: false,
+                };
+                if guess.inliers >= SURE {
+                    guesses.push(Guess { anchored: true, ..guess.clone() });
+                }
+                guesses.push(guess);
             }
         }
         for map in searched(&first.luma[LEVELS - 1], &side.levels[LEVELS - 1]) {
-            guesses.push(Guess { map: map.at_scale(4.0), mirrored: is_mirrored, inliers: 0, quality: 0.0 });
+            let map = map.at_scale((1 << (LEVELS - 1)) as f32);
+            guesses.push(Guess { map, mirrored: is_mirrored, inliers: 0, quality: 0.0, anchored: false });
         }
     }
     let side = |guess: &Guess| if guess.mirrored { &mirrored } else { &luma };
@@ -54,7 +69,9 @@ pub(crate) fn look(first: &View, second: &View) -> Evidence {
         let scale = 1.0 / (1 << level) as f32;
         for guess in &mut guesses {
             let (fixed, moving) = (&first.luma[level], &side(guess).levels[level]);
-            if let Some(map) = refined(fixed, moving, &guess.map.at_scale(scale), STEPS[level]) {
+            if !guess.anchored
+                && let Some(map) = refined(fixed, moving, &guess.map.at_scale(scale), STEPS[level])
+            {
                 guess.map = map.at_scale(1.0 / scale);
             }
             guess.quality = quality(fixed, moving, &guess.map.at_scale(scale));
@@ -72,7 +89,11 @@ pub(crate) fn look(first: &View, second: &View) -> Evidence {
     let ours = Bands::of(&first.luma[0]);
     let mut best = Evidence::default();
     for guess in &guesses {
-        let channels: [Plane; 3] = if guess.mirrored { second.colours[0].each_ref().map(Plane::mirrored) } else { second.colours[0].clone() };
+        let channels: [Plane; 3] = if guess.mirrored {
+            second.colours[0].each_ref().map(Plane::mirrored)
+        } else {
+            second.colours[0].clone()
+        };
         let mix = colour_mix(&first.luma[0], &channels, &guess.map);
         let moving = mixed(&channels, &mix);
         let map = refined(&first.luma[0], &moving, &guess.map, STEPS[0]).unwrap_or(guess.map);

@@ -78,7 +78,9 @@ pub(super) fn agreed(from: &[Point], to: &[Point], count: usize) -> Vec<Agreed> 
             if apart(one.from, other.from) < 2.0 * SAME_PLACE {
                 continue;
             }
-            let Some(guess) = Transform::similarity([one.from, other.from], [one.to, other.to]) else { continue };
+            let Some(guess) = Transform::similarity([one.from, other.from], [one.to, other.to]) else {
+                continue;
+            };
             if guess.is_plausible() {
                 guesses.push((inliers(&guess, &matches, LOOSE).len(), guess));
             }

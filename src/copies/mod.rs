@@ -1,16 +1,23 @@
-//! Copies: whether a picture is an edited copy of another. Features find the candidate, the pictures decide.
+//! Copies: whether a picture is an edited copy of another. Features find the candidates elsewhere; here the two pictures themselves are
+//! looked at ([`compare`]) and those that belong together are grouped ([`Groups`]).
+//! A picture is its [`Descriptor`]: a small JPEG. Corners and gray levels are taken from it when a pair is looked at.
 
 mod align;
+mod checks;
+mod compare;
 mod descriptor;
 mod evidence;
+mod groups;
 mod look;
 mod matching;
+mod moves;
 mod plane;
 mod points;
 mod transform;
 mod view;
 
+pub(crate) use checks::sharpness;
+pub(crate) use compare::{Compared, Level, compare};
 pub(crate) use descriptor::Descriptor;
-pub(crate) use evidence::{Evidence, MEASURES};
-pub(crate) use look::look;
-pub(crate) use view::View;
+pub(crate) use groups::{Group, grouped};
+pub(crate) use moves::{JOURNAL, check_moves, move_files, restore};

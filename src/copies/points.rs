@@ -41,7 +41,8 @@ impl Point {
     pub(super) fn mirrored(&self, width: usize) -> Self {
         let mut histogram = [0; WIDTH];
         for (i, out) in histogram.iter_mut().enumerate() {
-            let (cell_y, cell_x, direction) = (i / (CELLS * DIRECTIONS), i / DIRECTIONS % CELLS, i % DIRECTIONS);
+            let (cell_y, cell_x, direction) =
+                (i / (CELLS * DIRECTIONS), i / DIRECTIONS % CELLS, i % DIRECTIONS);
             // A direction (dx, dy) becomes (-dx, dy).
             let direction = (DIRECTIONS + DIRECTIONS / 2 - direction) % DIRECTIONS;
             *out = self.histogram[(cell_y * CELLS + CELLS - 1 - cell_x) * DIRECTIONS + direction];
@@ -60,7 +61,11 @@ pub(super) fn find(plane: &Plane) -> Vec<Point> {
         if width.min(height) < 2 * MARGIN as usize + 2 {
             break;
         }
-        let level = if scale == 1.0 { plane.smoothed(SMOOTHING) } else { plane.resized(width, height).smoothed(SMOOTHING) };
+        let level = if scale == 1.0 {
+            plane.smoothed(SMOOTHING)
+        } else {
+            plane.resized(width, height).smoothed(SMOOTHING)
+        };
         let gradients = Gradients::of(&level);
         let (sx, sy) = (plane.width as f32 / width as f32, plane.height as f32 / height as f32);
         for (x, y) in gradients.corners(count) {
@@ -100,10 +105,14 @@ impl Gradients {
             let values = a.values.iter().zip(&b.values).map(|(a, b)| a * b).collect();
             Plane { width: a.width, height: a.height, values }.smoothed(WINDOW)
         };
-        let (xx, xy, yy) = (product(&self.dx, &self.dx), product(&self.dx, &self.dy), product(&self.dy, &self.dy));
-        let values = xx.values.iter().zip(&xy.values).zip(&yy.values).map(|((&xx, &xy), &yy)| {
-            0.5 * (xx + yy) - (0.25 * (xx - yy) * (xx - yy) + xy * xy).sqrt()
-        });
+        let (xx, xy, yy) =
+            (product(&self.dx, &self.dx), product(&self.dx, &self.dy), product(&self.dy, &self.dy));
+        let values = xx
+            .values
+            .iter()
+            .zip(&xy.values)
+            .zip(&yy.values)
+            .map(|((&xx, &xy), &yy)| 0.5 * (xx + yy) - (0.25 * (xx - yy) * (xx - yy) + xy * xy).sqrt());
         let strength = Plane { width: xx.width, height: xx.height, values: values.collect() };
         let mut found = Vec::new();
         for y in MARGIN..strength.height as isize - MARGIN {
@@ -151,7 +160,10 @@ impl Gradients {
                 let weight = size * (-(ox * ox + oy * oy) / (2.0 * half * half)).exp();
                 let turn = dy.atan2(dx) / std::f32::consts::TAU * DIRECTIONS as f32;
                 let turn = if turn < 0.0 { turn + DIRECTIONS as f32 } else { turn };
-                let (cx, cy) = ((i as f32 + 0.5) / CELL_PIXELS as f32 - 0.5, (j as f32 + 0.5) / CELL_PIXELS as f32 - 0.5);
+                let (cx, cy) = (
+                    (i as f32 + 0.5) / CELL_PIXELS as f32 - 0.5,
+                    (j as f32 + 0.5) / CELL_PIXELS as f32 - 0.5,
+                );
                 spread(&mut sums, cx, cy, turn, weight);
             }
         }

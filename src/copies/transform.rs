@@ -41,10 +41,16 @@ impl Transform {
     /// points do not bend it; `None` if it cannot be solved.
     pub(super) fn fitted(pairs: &[((f32, f32), (f32, f32))], prior: &Self) -> Option<Self> {
         let n = pairs.len() as f64;
-        let (mx, my) = pairs.iter().fold((0.0, 0.0), |(x, y), (p, _)| (x + f64::from(p.0) / n, y + f64::from(p.1) / n));
+        let (mx, my) =
+            pairs.iter().fold((0.0, 0.0), |(x, y), (p, _)| (x + f64::from(p.0) / n, y + f64::from(p.1) / n));
         let (mut xx, mut xy, mut yy) = (PULL, 0.0, PULL);
         let (mut ux, mut uy, mut vx, mut vy, mut mu, mut mv) = (
-            PULL * f64::from(prior.a), PULL * f64::from(prior.b), PULL * f64::from(prior.d), PULL * f64::from(prior.e), 0.0, 0.0,
+            PULL * f64::from(prior.a),
+            PULL * f64::from(prior.b),
+            PULL * f64::from(prior.d),
+            PULL * f64::from(prior.e),
+            0.0,
+            0.0,
         );
         for (p, q) in pairs {
             let (x, y) = (f64::from(p.0) - mx, f64::from(p.1) - my);
@@ -71,16 +77,6 @@ impl Transform {
         let c = self.c * factor + offset - (self.a + self.b) * offset;
         let f = self.f * factor + offset - (self.d + self.e) * offset;
         Self { c, f, ..*self }
-    }
-
-    /// The inverse map; `None` if there is none.
-    pub(super) fn inverse(&self) -> Option<Self> {
-        let det = self.determinant();
-        if det.abs() < 1e-6 {
-            return None;
-        }
-        let (a, b, d, e) = (self.e / det, -self.b / det, -self.d / det, self.a / det);
-        Some(Self { a, b, c: -(a * self.c + b * self.f), d, e, f: -(d * self.c + e * self.f) })
     }
 
     /// How areas grow.

@@ -11,7 +11,7 @@ pub(super) const LEVELS: usize = 3;
 
 /// A picture prepared to be compared with others.
 #[derive(Debug)]
-pub(crate) struct View {
+pub(super) struct View {
     /// Red, green, blue at each level, `[LEVELS][3]`; the finest first.
     pub(super) colours: Vec<[Plane; 3]>,
     /// Luma (ITU-R 601-2) at each level.
@@ -23,14 +23,18 @@ pub(crate) struct View {
 
 impl View {
     /// Of a small picture.
-    pub(crate) fn of(image: &RgbImage) -> Self {
+    pub(super) fn of(image: &RgbImage) -> Self {
         let (width, height) = (image.width as usize, image.height as usize);
         let longer = width.max(height) as f32;
         let size = |n: usize| ((n as f32 * SIDE as f32 / longer).round() as usize).max(8);
         let channel = |c: usize| {
             let values = image.pixels.iter().skip(c).step_by(3).map(|&v| f32::from(v)).collect();
             let plane = Plane { width, height, values };
-            if (size(width), size(height)) == (width, height) { plane } else { plane.resized(size(width), size(height)) }
+            if (size(width), size(height)) == (width, height) {
+                plane
+            } else {
+                plane.resized(size(width), size(height))
+            }
         };
         let mut colours = vec![[channel(0), channel(1), channel(2)]];
         while colours.len() < LEVELS {
@@ -55,9 +59,4 @@ pub(super) fn mixed([r, g, b]: &[Plane; 3], mix: &Mix) -> Plane {
     let values = r.values.iter().zip(&g.values).zip(&b.values);
     let values = values.map(|((r, g), b)| mix[0] * r + mix[1] * g + mix[2] * b + mix[3]).collect();
     Plane { width: r.width, height: r.height, values }
-}
-impl View {
-    pub(crate) fn point_count(&self) -> usize {
-        self.points.len()
-    }
 }

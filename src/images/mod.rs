@@ -29,6 +29,7 @@ pub use batch::{Prepared, load};
 pub(crate) use container::{InputDigest, Skipped};
 pub use decode::Alpha;
 pub(crate) use decode::decode;
+pub(crate) use jpeg::encode_jpeg;
 pub(crate) use preprocess::Pixels;
 pub use preprocess::{Color, Fit, Preprocessing};
 pub use resize::Filter;
