@@ -150,3 +150,34 @@ fn solved(mut m: [[f64; UNKNOWNS + 1]; UNKNOWNS]) -> Option<[f64; UNKNOWNS]> {
     }
     x.iter().all(|v| v.is_finite()).then_some(x)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_known_map_is_found_though_a_part_is_covered_and_the_light_differs() {
+        let picture = |x: f32, y: f32| {
+            120.0 + 50.0 * (0.13 * x).sin() * (0.09 * y + 0.4).cos() + 30.0 * (0.05 * (x + 2.0 * y)).sin()
+        };
+        let plane = |of: &dyn Fn(f32, f32) -> f32| {
+            let values = (0..64 * 64).map(|i| of((i % 64) as f32, (i / 64) as f32)).collect();
+            Plane { width: 64, height: 64, values }
+        };
+        let map = Transform { a: 0.95, b: 0.03, c: 2.5, d: -0.02, e: 1.04, f: -1.5 };
+        let moving = plane(&picture);
+        let fixed = plane(&|x, y| {
+            let (u, v) = map.apply(x, y);
+            if y > 54.0 { 250.0 } else { 0.7 * picture(u, v) + 20.0 }
+        });
+        let start = Transform { a: 1.0, b: 0.0, c: 1.0, d: 0.0, e: 1.0, f: 0.0 };
+        let found = refined(&fixed, &moving, &start, 40).unwrap();
+        for (x, y) in [(5.0, 5.0), (50.0, 8.0), (20.0, 45.0)] {
+            let (p, q) = (map.apply(x, y), found.apply(x, y));
+            assert!((p.0 - q.0).hypot(p.1 - q.1) < 0.3, "{p:?} {q:?}");
+        }
+        assert!(
+            refined(&Plane::filled(64, 64, 9.0), &moving, &start, 10).is_none_or(|map| map.is_plausible())
+        );
+    }
+}

@@ -85,19 +85,17 @@ impl Evidence {
         let (fine, variance) = whole(FINE);
         let area = fixed.values.len() as f32;
         let other = moving.values.len() as f32 / map.determinant().max(f32::EPSILON);
-        let mut fine_blocks = blocks(FINE);
-        fine_blocks.sort_by(|a, b| b.0.total_cmp(&a.0));
         let measures = [
             fine,
             whole(BASE).0,
             (1.0 + variance).ln(),
-            mean_of(&blocks(MIDDLE), 1.0),
-            mean_of(&blocks(LOW), 1.0),
+            mean_of_best(blocks(MIDDLE)),
+            mean_of_best(blocks(LOW)),
             count as f32 / area.min(other),
             (1.0 + inliers as f32).ln(),
             map.stretch(),
             count as f32 / area.max(other),
-            mean_of(&fine_blocks, AGREEING),
+            mean_of_best(blocks(FINE)),
         ];
         Self { measures, mirrored, looked: true }
     }
@@ -135,14 +133,15 @@ fn blocks(
     found
 }
 
-/// The weighted mean of the first blocks, up to a share of the weight.
-fn mean_of(blocks: &[(f32, f32)], share: f32) -> f32 {
-    let wanted = share * blocks.iter().map(|block| block.1).sum::<f32>();
+/// The weighted mean of the best blocks, which have [`AGREEING`] of the weight.
+fn mean_of_best(mut blocks: Vec<(f32, f32)>) -> f32 {
+    blocks.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let wanted = AGREEING * blocks.iter().map(|block| block.1).sum::<f32>();
     if wanted <= f32::EPSILON {
         return 0.0;
     }
     let (mut left, mut sum) = (wanted, 0.0);
-    for (correlation, weight) in blocks {
+    for (correlation, weight) in &blocks {
         let weight = weight.min(left);
         sum += correlation * weight;
         left -= weight;

@@ -13,6 +13,8 @@ mod matching;
 mod moves;
 mod plane;
 mod points;
+#[cfg(test)]
+mod tests;
 mod transform;
 mod view;
 

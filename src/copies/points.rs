@@ -201,3 +201,46 @@ fn normalised(sums: &[f32; WIDTH]) -> [i16; WIDTH] {
     let total = clipped.iter().sum::<f32>().max(1e-6);
     clipped.map(|v| (512.0 * (v / total).sqrt()).round() as i16)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Waves of several directions, whose corners are everywhere.
+    fn waves(width: usize, height: usize) -> Plane {
+        let wave =
+            |x: f32, y: f32| 120.0 + 60.0 * (0.31 * x + 0.17 * y).sin() + 50.0 * (0.22 * y - 0.4 * x).cos();
+        let values = (0..width * height).map(|i| wave((i % width) as f32, (i / width) as f32)).collect();
+        Plane { width, height, values }
+    }
+
+    #[test]
+    fn the_points_of_the_mirrored_picture_are_the_mirrored_points() {
+        let plane = waves(128, 96);
+        let there = find(&plane.mirrored());
+        let here = find(&plane);
+        assert!(here.len() > 30, "{} points", here.len());
+        let length = |h: &[i16; WIDTH]| h.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+        let mut found = 0;
+        for point in here.iter().map(|point| point.mirrored(plane.width)) {
+            let near = |other: &&Point| {
+                let product: f64 = other
+                    .histogram
+                    .iter()
+                    .zip(&point.histogram)
+                    .map(|(&a, &b)| f64::from(a) * f64::from(b))
+                    .sum();
+                (other.x - point.x).hypot(other.y - point.y) < 1.0
+                    && product > 0.9 * length(&other.histogram) * length(&point.histogram)
+            };
+            found += usize::from(there.iter().any(|other| near(&other)));
+        }
+        assert!(found * 10 >= here.len() * 9, "{found} of {}", here.len());
+    }
+
+    #[test]
+    fn a_plain_picture_has_no_points() {
+        assert!(find(&Plane::filled(128, 90, 77.0)).is_empty());
+        assert!(find(&Plane::filled(1, 1, 0.0)).is_empty());
+    }
+}

@@ -125,3 +125,53 @@ const MOST_STRETCH: f32 = 0.5;
 const MOST_TURN: f32 = 0.35;
 /// Largest cosine between the axes.
 const MOST_SHEAR: f32 = 0.15;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAP: Transform = Transform { a: 1.2, b: 0.1, c: -3.0, d: -0.05, e: 0.9, f: 7.0 };
+
+    #[test]
+    fn a_map_is_recovered_from_the_places_it_brings_together() {
+        let places: Vec<(f32, f32)> =
+            (0..30).map(|i| ((i * 37 % 101) as f32, (i * 53 % 97) as f32)).collect();
+        let pairs: Vec<_> = places.iter().map(|&(x, y)| ((x, y), MAP.apply(x, y))).collect();
+        let found = Transform::fitted(&pairs, &MAP).unwrap();
+        for &(x, y) in &places {
+            let (p, q) = (MAP.apply(x, y), found.apply(x, y));
+            assert!((p.0 - q.0).abs() < 1e-2 && (p.1 - q.1).abs() < 1e-2, "{p:?} {q:?}");
+        }
+    }
+
+    #[test]
+    fn a_similarity_takes_two_points_to_two_others() {
+        let (from, to) = ([(1.0, 2.0), (5.0, -1.0)], [(0.0, 3.0), (7.0, 4.0)]);
+        let map = Transform::similarity(from, to).unwrap();
+        for (from, to) in from.into_iter().zip(to) {
+            let (x, y) = map.apply(from.0, from.1);
+            assert!((x - to.0).abs() < 1e-5 && (y - to.1).abs() < 1e-5);
+        }
+        assert_eq!((map.a, map.b), (map.e, -map.d));
+        assert!(Transform::similarity([(1.0, 1.0); 2], to).is_none());
+    }
+
+    #[test]
+    fn on_a_grid_twice_as_fine_the_same_places_are_brought_together() {
+        // The centre of pixel x of the coarse grid is at 2 x + 1/2 of the fine one.
+        let fine = MAP.at_scale(2.0);
+        for (x, y) in [(0.0, 0.0), (10.0, 3.0)] {
+            let (u, v) = MAP.apply(x, y);
+            let (p, q) = fine.apply(2.0 * x + 0.5, 2.0 * y + 0.5);
+            assert!((p - (2.0 * u + 0.5)).abs() < 1e-4 && (q - (2.0 * v + 0.5)).abs() < 1e-4);
+        }
+    }
+
+    #[test]
+    fn what_no_edit_does_is_not_plausible() {
+        let scaled = |x, y| Transform::scaled((x, y), (0.0, 0.0));
+        assert!(scaled(1.0, 1.0).is_plausible() && scaled(0.5, 0.55).is_plausible());
+        assert!(!scaled(4.0, 4.0).is_plausible() && !scaled(1.0, 2.0).is_plausible());
+        assert!(!scaled(-1.0, 1.0).is_plausible() && !scaled(f32::NAN, 1.0).is_plausible());
+    }
+}
