@@ -1,6 +1,6 @@
 """Plants edited copies of pictures: each kind of edit in three strengths.
 
-    python plant_copies.py SOURCES OUT [--count 150] [--every 1] [--side 0]
+    python benches/plant_copies.py SOURCES OUT [--count 150] [--side PIXELS]
 
 SOURCES is a folder of pictures or a .zip; OUT gets one file for each source, kind and strength, and planted.csv
 (path, source, kind, strength). With --side the sources are first made that long. Needs Pillow.
@@ -101,31 +101,35 @@ def pictures(source):
     found = sorted(p.relative_to(source).as_posix() for p in source.rglob("*") if p.suffix.lower() in names)
     return [(n, lambda n=n: ImageOps.exif_transpose(Image.open(source / n)).convert("RGB")) for n in found]
 
+def plant(sources, out, count, seed=0, side=0, under=""):
+    """Writes the copies of `count` pictures whose path starts with `under`; rows of path, source, kind, strength."""
+    every = [p for p in pictures(sources) if p[0].startswith(under)]
+    chosen = sorted(random.Random(seed).sample(every, min(count, len(every))), key=lambda p: p[0])
+    out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number, (name, opened) in enumerate(chosen):
+        im = opened()
+        if side:
+            im = resized(im, side / max(im.size))
+        for kind, edit in KINDS.items():
+            for strength in range(3):
+                path = f"{number:04}-{kind}-{strength}.jpg"
+                edit(im, strength, random.Random(f"{seed}{name}{kind}{strength}")).save(out / path, quality=92)
+                rows.append((path, name, kind, strength))
+    return rows
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sources", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--count", type=int, default=150)
-    parser.add_argument("--side", type=int, default=0)
+    parser.add_argument("--side", type=int, default=0, help="pixels of the longer side that sources are first given")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--under", default="", help="only sources whose path starts with this")
     args = parser.parse_args()
-    rng = random.Random(args.seed)
-    every = [p for p in pictures(args.sources) if p[0].startswith(args.under)]
-    chosen = sorted(rng.sample(every, min(args.count, len(every))), key=lambda p: p[0])
-    args.out.mkdir(parents=True, exist_ok=True)
+    rows = plant(args.sources, args.out, args.count, args.seed, args.side, args.under)
     with open(args.out / "planted.csv", "w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["path", "source", "kind", "strength"])
-        for number, (name, opened) in enumerate(chosen):
-            im = opened()
-            if args.side:
-                im = resized(im, args.side / max(im.size))
-            for kind, edit in KINDS.items():
-                for strength in range(3):
-                    path = f"{number:04}-{kind}-{strength}.jpg"
-                    edit(im, strength, random.Random(f"{args.seed}{name}{kind}{strength}")).save(args.out / path, quality=92)
-                    table.writerow([path, name, kind, strength])
+        csv.writer(file).writerows([("path", "source", "kind", "strength"), *rows])
 
 if __name__ == "__main__":
     main()

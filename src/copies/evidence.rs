@@ -25,7 +25,7 @@ const AGREEING: f32 = 0.65;
 /// Numbers of [`Evidence`].
 pub(super) const MEASURES: usize = 10;
 /// What each measure counts for, and the constant: a logistic regression on planted copies against pictures that are near in features
-/// (`benches/copies.py` plants and measures).
+/// (`benches/plant_copies.py` plants, `benches/vs_imagehash.py` measures).
 const WEIGHTS: [f32; MEASURES] = [5.0, 1.0, -2.0, 5.0, 2.0, 2.5, 0.8, -15.0, 1.8, 5.0];
 const CONSTANT: f32 = -9.0;
 
