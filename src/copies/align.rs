@@ -43,11 +43,9 @@ pub(super) fn refined(fixed: &Plane, moving: &Plane, start: &Transform, steps: u
                 let (gx, gy) = (gain * right, gain * below);
                 let (nx, ny) = ((x as f32 - cx) / size, (y as f32 - cy) / size);
                 let row = [gx * nx, gx * ny, gx, gy * nx, gy * ny, gy, value, 1.0, error];
-                for i in 0..UNKNOWNS {
-                    let scaled = weight * row[i];
-                    for j in i..=UNKNOWNS {
-                        sums[i][j] += scaled * row[j];
-                    }
+                for (i, (sums, &value)) in sums.iter_mut().zip(&row).enumerate() {
+                    let scaled = weight * value;
+                    sums[i..].iter_mut().zip(&row[i..]).for_each(|(sum, other)| *sum += scaled * other);
                 }
                 used += 1;
                 squares += weight * error * error;

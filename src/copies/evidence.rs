@@ -26,14 +26,14 @@ const AGREEING: f32 = 0.65;
 pub(super) const MEASURES: usize = 10;
 /// What each measure counts for, and the constant: a logistic regression on planted copies against pictures that are near in features
 /// (`benches/plant_copies.py` plants, `benches/vs_imagehash.py` measures).
-const WEIGHTS: [f32; MEASURES] = [5.0, 1.0, -2.0, 5.0, 2.0, 2.5, 0.8, -15.0, 1.8, 5.0];
-const CONSTANT: f32 = -9.0;
+const WEIGHTS: [f32; MEASURES] = [7.9, 2.4, -1.8, 1.3, 3.9, 30.8, 2.0, -38.6, 2.3, 4.9];
+const CONSTANT: f32 = -44.05;
 
 /// What speaks for a pair being copies.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Evidence {
     /// In this order: correlation in the fine band; in the base band; logarithm of the lesser variance in the fine band; mean correlation of
-    /// blocks in the middle band; in the low band; share of the smaller picture that overlaps; logarithm of the corners that agree;
+    /// the best blocks in the middle band; in the low band; share of the smaller picture that overlaps; logarithm of the corners that agree;
     /// difference between the scales of the axes; share of the larger picture that overlaps; mean correlation of the best blocks in the
     /// fine band.
     pub(super) measures: [f32; MEASURES],
