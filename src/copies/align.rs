@@ -6,6 +6,8 @@ use super::transform::Transform;
 
 /// Unknowns: six of the map, gain and offset.
 const UNKNOWNS: usize = 8;
+/// Width of the rows of sums: unknowns, the difference, and what fills the registers of a processor.
+const WIDE: usize = 12;
 /// Fewest pixels that a step is computed from.
 const FEWEST: usize = 40;
 /// Of a plane of more pixels than this, every second one along each side is used.
@@ -34,7 +36,7 @@ pub(super) fn refined(fixed: &Plane, moving: &Plane, start: &Transform, steps: u
         let (mut used, mut squares, mut weights) = (0, 0.0f32, 0.0f32);
         for y in (0..fixed.height).step_by(every) {
             // The sums of a row in float32 are added up in float64.
-            let mut sums = [[0.0f32; UNKNOWNS + 1]; UNKNOWNS];
+            let mut sums = [[0.0f32; WIDE]; UNKNOWNS];
             for x in (0..fixed.width).step_by(every) {
                 let (u, v) = map.apply(x as f32, y as f32);
                 let Some((value, right, below)) = moving.sample_with_slopes(u, v) else { continue };
@@ -42,10 +44,11 @@ pub(super) fn refined(fixed: &Plane, moving: &Plane, start: &Transform, steps: u
                 let weight = if spread.is_finite() { 1.0 / (1.0 + (error / spread).powi(2)) } else { 1.0 };
                 let (gx, gy) = (gain * right, gain * below);
                 let (nx, ny) = ((x as f32 - cx) / size, (y as f32 - cy) / size);
-                let row = [gx * nx, gx * ny, gx, gy * nx, gy * ny, gy, value, 1.0, error];
-                for (i, (sums, &value)) in sums.iter_mut().zip(&row).enumerate() {
+                let row = [gx * nx, gx * ny, gx, gy * nx, gy * ny, gy, value, 1.0, error, 0.0, 0.0, 0.0];
+                // Both triangles: whole rows at a time are faster than half of them.
+                for (sums, &value) in sums.iter_mut().zip(&row) {
                     let scaled = weight * value;
-                    sums[i..].iter_mut().zip(&row[i..]).for_each(|(sum, other)| *sum += scaled * other);
+                    sums.iter_mut().zip(&row).for_each(|(sum, other)| *sum += scaled * other);
                 }
                 used += 1;
                 squares += weight * error * error;
@@ -119,32 +122,26 @@ fn gain_and_offset(fixed: &Plane, moving: &Plane, map: &Transform, every: usize)
     Some((gain, MIDDLE + offset - gain * MIDDLE, spread))
 }
 
-/// Solves the upper triangle of normal equations, a little damped; `None` if they are singular.
+/// Solves normal equations, a little damped; `None` if they are singular.
 fn solved(mut m: [[f64; UNKNOWNS + 1]; UNKNOWNS]) -> Option<[f64; UNKNOWNS]> {
-    for i in 0..UNKNOWNS {
-        for j in 0..i {
-            m[i][j] = m[j][i];
-        }
-    }
     for (i, row) in m.iter_mut().enumerate() {
         row[i] = row[i] * 1.001 + 1e-3;
     }
     for i in 0..UNKNOWNS {
-        let pivot = m[i][i];
-        if !pivot.is_finite() || pivot.abs() < 1e-9 {
+        let (upper, lower) = m.split_at_mut(i + 1);
+        let above = upper[i];
+        if !above[i].is_finite() || above[i].abs() < 1e-9 {
             return None;
         }
-        for k in i + 1..UNKNOWNS {
-            let factor = m[k][i] / pivot;
-            for j in i..=UNKNOWNS {
-                m[k][j] -= factor * m[i][j];
-            }
+        for row in lower {
+            let factor = row[i] / above[i];
+            row.iter_mut().zip(&above).skip(i).for_each(|(value, above)| *value -= factor * above);
         }
     }
     let mut x = [0.0; UNKNOWNS];
-    for i in (0..UNKNOWNS).rev() {
-        let known: f64 = (i + 1..UNKNOWNS).map(|j| m[i][j] * x[j]).sum();
-        x[i] = (m[i][UNKNOWNS] - known) / m[i][i];
+    for (i, row) in m.iter().enumerate().rev() {
+        let known: f64 = row.iter().zip(&x).skip(i + 1).map(|(value, x)| value * x).sum();
+        x[i] = (row[UNKNOWNS] - known) / row[i];
     }
     x.iter().all(|v| v.is_finite()).then_some(x)
 }

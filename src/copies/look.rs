@@ -217,10 +217,10 @@ fn colour_mix(fixed: &Plane, channels: &[Plane; 3], map: &Transform) -> Mix {
     let means = [mean(0), mean(1), mean(2), mean(3)];
     let mut m = [[0.0f32; 4]; 3];
     for row in &rows {
-        for i in 0..3 {
-            for j in 0..4 {
-                m[i][j] += (row[i] - means[i]) * (row[j] - means[j]);
-            }
+        let mut centred = *row;
+        centred.iter_mut().zip(&means).for_each(|(value, mean)| *value -= mean);
+        for (sums, one) in m.iter_mut().zip(&centred) {
+            sums.iter_mut().zip(&centred).for_each(|(sum, other)| *sum += one * other);
         }
     }
     // The gain of luma alone is what the ridge draws to.
@@ -228,9 +228,9 @@ fn colour_mix(fixed: &Plane, channels: &[Plane; 3], map: &Transform) -> Mix {
     let luma_variance: f32 = (0..3).map(|j| LUMA[j] * luma_row(j)).sum();
     let gain = if luma_variance > 0.0 { (luma_row(3) / luma_variance).clamp(0.2, 5.0) } else { 1.0 };
     let ridge = RIDGE * (m[0][0] + m[1][1] + m[2][2]) + n;
-    for i in 0..3 {
-        m[i][i] += ridge;
-        m[i][3] += ridge * gain * LUMA[i];
+    for (i, row) in m.iter_mut().enumerate() {
+        row[i] += ridge;
+        row[3] += ridge * gain * LUMA[i];
     }
     let det = |c: [[f32; 3]; 3]| {
         c[0][0] * (c[1][1] * c[2][2] - c[1][2] * c[2][1]) - c[0][1] * (c[1][0] * c[2][2] - c[1][2] * c[2][0])
@@ -244,9 +244,7 @@ fn colour_mix(fixed: &Plane, channels: &[Plane; 3], map: &Transform) -> Mix {
     let mut mix = [0.0; 4];
     for k in 0..3 {
         let mut changed = whole;
-        for i in 0..3 {
-            changed[i][k] = m[i][3];
-        }
+        changed.iter_mut().zip(&m).for_each(|(row, known)| row[k] = known[3]);
         mix[k] = det(changed) / total;
     }
     mix[3] = means[3] - (0..3).map(|k| mix[k] * means[k]).sum::<f32>();
