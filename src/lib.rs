@@ -116,7 +116,7 @@
 //! | `sampling`, `selection`, `perturb`, `finetune`, `metrics`, `report` | what is done with densities |
 //! | `candidates` | from a latent, a seed or a file to an image and its density |
 //! | `reference`, `generate` | the reference directory; generators and discriminators |
-//! | `density`, `neighbors`, `extract` | densities and rules, nearest neighbours, networks that give features |
+//! | `density`, `copies`, `neighbors`, `extract` | densities and rules, copies of pictures, nearest neighbours, networks that give features |
 //! | `images`, `ops`, `train`, `runs` | reading images, tensor operations, training, run directories and shards |
 //! | `formats` | npy, npz, safetensors, torch checkpoints, tables |
 //!
@@ -132,6 +132,7 @@ mod candidates;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
+mod copies;
 mod density;
 mod device;
 mod error;

@@ -10,6 +10,7 @@ mod completions;
 mod deliver;
 mod demo;
 mod doctor;
+mod dups;
 mod embed;
 mod escape;
 mod eval;
@@ -81,6 +82,7 @@ enum Command {
     Select(Box<select::Select>),
     Sweep(Box<sweep::Sweep>),
     Finetune(Box<finetune::Finetune>),
+    Dups(Box<dups::Dups>),
     Report(report::Report),
     Weights(weights::Weights),
     Doctor(doctor::Doctor),
@@ -113,6 +115,7 @@ impl Cli {
             Command::Select(select) => select.run(),
             Command::Sweep(sweep) => sweep.run(),
             Command::Finetune(finetune) => finetune.run(),
+            Command::Dups(dups) => dups.run(),
             Command::Report(report) => report.run(),
             Command::Weights(weights) => weights.run(),
             Command::Doctor(doctor) => doctor.run(),

@@ -80,6 +80,24 @@ fn decode_unwinding(bytes: &[u8]) -> Result<Jpeg, String> {
     Ok(Jpeg { image, orientation, cmyk, memory })
 }
 
+/// Encodes an image as JPEG, fast rather than as small as possible; the same pixels give the same bytes.
+///
+/// # Errors
+/// libjpeg's reason.
+pub(crate) fn encode_jpeg(image: &RgbImage, quality: u8) -> Result<Vec<u8>, String> {
+    let encoded = catch_unwind(AssertUnwindSafe(|| {
+        let mut encoder = mozjpeg::Compress::new(mozjpeg::ColorSpace::JCS_RGB);
+        encoder.set_fastest_defaults();
+        encoder.set_optimize_coding(true);
+        encoder.set_size(image.width as usize, image.height as usize);
+        encoder.set_quality(quality.into());
+        let mut started = encoder.start_compress(Vec::new())?;
+        started.write_scanlines(&image.pixels)?;
+        started.finish()
+    }));
+    encoded.unwrap_or_else(|_| Err(std::io::Error::other("the encoder failed"))).map_err(|e| e.to_string())
+}
+
 fn samples(mut image: DecompressStarted<&[u8]>) -> Result<Vec<u8>, String> {
     let samples = image.read_scanlines().map_err(|e| e.to_string())?;
     image.finish().map_err(|e| e.to_string())?;

@@ -32,6 +32,7 @@ pub use budget::set_decoding_memory;
 pub(crate) use container::{InputDigest, Skipped};
 pub use decode::Alpha;
 pub(crate) use decode::decode;
+pub(crate) use jpeg::encode_jpeg;
 pub(crate) use preprocess::Pixels;
 pub use preprocess::{Color, Fit, Preprocessing};
 pub(crate) use prompts::prompt_of;

@@ -9,6 +9,7 @@ mod tables;
 
 mod demo;
 mod doctor;
+mod dups;
 mod eval;
 mod faults;
 mod finetune;

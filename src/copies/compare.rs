@@ -1,0 +1,120 @@
+//! The verdict on pairs of pictures: exact copies by their pixels, edited ones by the second look.
+
+use super::descriptor::Descriptor;
+use super::look::look;
+use super::view::View;
+use crate::error::{Error, Result};
+use crate::progress::{Progress, check_stop};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Score from which a pair is one of edited copies.
+const EDITED: f32 = 0.5;
+/// Score from which two pictures look much alike.
+const SIMILAR: f32 = 0.05;
+/// Pairs whose pictures are in memory together.
+const TOGETHER: usize = 512;
+
+/// How much alike two pictures have to be to count as copies; each level holds those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Level {
+    /// The same pixels, whatever the file.
+    Exact,
+    /// The same picture: compressed, resized, mirrored, cropped, framed, recoloured, blurred or written over.
+    #[default]
+    Edited,
+    /// Pictures that look much alike, such as two shots of one scene; some are no copies.
+    Similar,
+}
+
+impl Level {
+    /// The name, as it is typed and stored.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Level::Exact => "exact",
+            Level::Edited => "edited",
+            Level::Similar => "similar",
+        }
+    }
+}
+
+/// What was found out about a pair.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Compared {
+    /// Row among the first pictures.
+    pub(crate) row: usize,
+    /// Row among the second.
+    pub(crate) other: usize,
+    /// From 0 (another picture) to 1 (the same).
+    pub(crate) score: f64,
+    /// What the two are to each other; `None` for different pictures.
+    pub(crate) level: Option<Level>,
+    /// Whether one lies mirrored over the other.
+    pub(crate) mirrored: bool,
+}
+
+impl Compared {
+    /// Whether the two count as copies at a level.
+    pub(crate) fn is(&self, level: Level) -> bool {
+        self.level.is_some_and(|found| found <= level)
+    }
+}
+
+/// Looks at pairs of rows of `ours` and `theirs`, in any number of threads; the answers are in the order of the pairs, and a pair's does
+/// not depend on which of the two comes first.
+///
+/// # Errors
+/// [`Error::Interrupted`] on request; [`Error::Data`] if a descriptor is damaged or a row does not exist.
+pub(crate) fn compare(
+    ours: &[Descriptor],
+    theirs: &[Descriptor],
+    pairs: &[(usize, usize)],
+    progress: &dyn Progress,
+) -> Result<Vec<Compared>> {
+    let mut all = Vec::with_capacity(pairs.len());
+    progress.start("comparing pictures", pairs.len() as u64, "pairs");
+    for pairs in pairs.chunks(TOGETHER) {
+        check_stop(progress, String::new)?;
+        let mut needed: BTreeMap<(bool, usize), &Descriptor> = BTreeMap::new();
+        for &(row, other) in pairs {
+            let (Some(first), Some(second)) = (ours.get(row), theirs.get(other)) else {
+                return Err(Error::data(format!("there is no pair of rows {row} and {other}"), ""));
+            };
+            if first.pixels() != second.pixels() {
+                needed.insert((false, row), first);
+                needed.insert((true, other), second);
+            }
+        }
+        let views = needed
+            .into_par_iter()
+            .map(|(key, descriptor)| Ok((key, View::of(&descriptor.picture()?))))
+            .collect::<Result<BTreeMap<_, _>, String>>()
+            .map_err(|reason| Error::data(format!("a descriptor cannot be read: {reason}"), ""))?;
+        let found = pairs.par_iter().with_max_len(1).map(|&(row, other)| {
+            let exact = Compared { row, other, score: 1.0, level: Some(Level::Exact), mirrored: false };
+            let (Some(first), Some(second)) = (views.get(&(false, row)), views.get(&(true, other))) else {
+                return exact;
+            };
+            let order = |rows: &[Descriptor], row: usize| rows.get(row).map(Descriptor::pixels);
+            let (one, two) = (order(ours, row), order(theirs, other));
+            if one == two {
+                return exact;
+            }
+            let evidence = if one < two { look(first, second) } else { look(second, first) };
+            let score = evidence.score();
+            let level = match score {
+                score if score >= EDITED => Some(Level::Edited),
+                score if score >= SIMILAR => Some(Level::Similar),
+                _ => None,
+            };
+            Compared { row, other, score: score.into(), level, mirrored: evidence.mirrored }
+        });
+        all.extend(found.collect::<Vec<_>>());
+        progress.advance(pairs.len() as u64);
+    }
+    progress.finish();
+    Ok(all)
+}

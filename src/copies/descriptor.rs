@@ -1,0 +1,120 @@
+//! What is kept of a picture for the second look: a small JPEG of it, with its size and a digest of its pixels.
+
+use crate::images::{Alpha, Filter, RgbImage, decode, encode_jpeg, resize};
+use sha2::{Digest, Sha256};
+
+/// Bytes of a descriptor in a file, at most.
+pub(crate) const BYTES: usize = 2048;
+/// Longer sides of the small picture, in pixels: the largest that fits.
+const SIDES: [u32; 4] = [128, 112, 96, 64];
+/// Qualities of the small picture: the best that fits.
+const QUALITIES: [u8; 9] = [95, 90, 85, 75, 65, 55, 45, 35, 25];
+/// Bytes of the digest.
+const DIGEST: usize = 16;
+/// Bytes beside the JPEG: digest, width, height, length.
+const HEAD: usize = DIGEST + 4 + 4 + 2;
+
+/// A picture in at most [`BYTES`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Descriptor {
+    digest: [u8; DIGEST],
+    width: u32,
+    height: u32,
+    jpeg: Vec<u8>,
+}
+
+impl Descriptor {
+    /// Of a picture as it is shown: upright, RGB.
+    ///
+    /// # Errors
+    /// A reason without the path, if it cannot be made small.
+    pub(crate) fn of(image: &RgbImage) -> Result<Self, String> {
+        let mut hash = Sha256::new();
+        hash.update(image.width.to_le_bytes());
+        hash.update(image.height.to_le_bytes());
+        hash.update(&image.pixels);
+        let mut digest = [0; DIGEST];
+        digest.iter_mut().zip(hash.finalize()).for_each(|(to, from)| *to = from);
+        Ok(Self { digest, width: image.width, height: image.height, jpeg: small(image)? })
+    }
+
+    /// The small picture.
+    ///
+    /// # Errors
+    /// A reason, if the bytes are not those of a picture.
+    pub(super) fn picture(&self) -> Result<RgbImage, String> {
+        decode(&self.jpeg, Alpha::White)
+    }
+
+    /// The digest of the pixels and the size: equal where two pictures are the same to the pixel.
+    pub(crate) fn pixels(&self) -> [u8; DIGEST] {
+        self.digest
+    }
+
+    /// Pixels of the picture itself.
+    pub(crate) fn area(&self) -> u64 {
+        u64::from(self.width) * u64::from(self.height)
+    }
+}
+
+fn small(image: &RgbImage) -> Result<Vec<u8>, String> {
+    let longer = image.width.max(image.height);
+    for side in SIDES {
+        let scaled = |n: u32| match longer <= side {
+            true => n,
+            false => ((f64::from(n) * f64::from(side) / f64::from(longer)).round() as u32).max(1),
+        };
+        let (width, height) = (scaled(image.width), scaled(image.height));
+        let pixels = match (width, height) == (image.width, image.height) {
+            true => image.pixels.clone(),
+            false => resize(&image.pixels, (image.width, image.height), 3, (width, height), Filter::Bilinear),
+        };
+        let small = RgbImage { width, height, pixels };
+        for quality in QUALITIES {
+            let jpeg = encode_jpeg(&small, quality)?;
+            if jpeg.len() + HEAD <= BYTES {
+                return Ok(jpeg);
+            }
+        }
+    }
+    Err(format!("no small picture of it fits into {BYTES} bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hardest_picture_fits_and_the_smallest_survives() {
+        // Noise: nothing compresses worse.
+        let mut state = 1u32;
+        let noise = |n: usize| -> Vec<u8> {
+            (0..n)
+                .map(|_| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    (state >> 24) as u8
+                })
+                .collect()
+        };
+        let mut noise = noise;
+        for (width, height) in [(1, 1), (1, 300), (32, 32), (300, 200)] {
+            let image = RgbImage { width, height, pixels: noise((3 * width * height) as usize) };
+            let descriptor = Descriptor::of(&image).unwrap();
+            assert!(descriptor.jpeg.len() + HEAD <= BYTES);
+            let small = descriptor.picture().unwrap();
+            assert!(small.width.max(small.height) <= 128 && small.width * small.height > 0);
+            assert_eq!(descriptor.area(), u64::from(width * height));
+        }
+    }
+
+    #[test]
+    fn one_gray_level_makes_another_picture() {
+        let image = RgbImage { width: 4, height: 3, pixels: vec![100; 36] };
+        let mut other = image.clone();
+        other.pixels[7] = 101;
+        let of = |image: &RgbImage| Descriptor::of(image).unwrap().pixels();
+        assert_eq!(of(&image), of(&image.clone()));
+        assert_ne!(of(&image), of(&other));
+        assert_ne!(of(&image), of(&RgbImage { width: 3, height: 4, ..image }));
+    }
+}

@@ -1,0 +1,233 @@
+//! Pictures of a set with what finding copies among them needs: features of each, also mirrored, and descriptors for the second look.
+
+use super::embed::{EmbedOptions, nothing_usable, unlisted};
+use crate::copies::{Compared, Descriptor, Group, Level, compare, grouped, sharpness};
+use crate::error::{Error, Result};
+use crate::extract::LoadedExtractor;
+use crate::images::{Alpha, ImageSet, Prepared, RgbImage, Skipped, decode};
+use crate::neighbors::{AnyIndex, BuildOptions, NeighborIndex, Search, build};
+use crate::progress::{Progress, Unreported, check_stop};
+use candle_core::Device;
+use ndarray::{ArcArray2, Array2, ArrayView2, Axis, concatenate};
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+
+/// Nearest pictures in features that are looked at, for each picture and again for it mirrored.
+const NEAREST: usize = 3;
+
+/// Pictures that could be read, in the order of their set; all vectors are of one length.
+pub(crate) struct Pictures {
+    /// As the set names them.
+    pub(crate) paths: Vec<String>,
+    /// For the second look.
+    pub(crate) descriptors: Vec<Descriptor>,
+    /// Bytes of their files.
+    pub(crate) bytes: Vec<u64>,
+    /// How sharp they are.
+    pub(crate) sharpness: Vec<f64>,
+    /// Features `[N, D]`, and those of the mirrored pictures; `None` where only exact copies are looked for.
+    pub(crate) features: Option<(ArcArray2<f32>, Array2<f32>)>,
+    /// The inputs that could not be read.
+    pub(crate) skipped: Vec<Skipped>,
+}
+
+impl Pictures {
+    /// Reads a set. Without `extractor` the pictures have no features: exact copies are found without.
+    ///
+    /// # Errors
+    /// [`Error::Strict`] as asked; [`Error::Data`] if no picture could be used; [`Error::Interrupted`]; what the network returns.
+    pub(crate) fn read(
+        set: &ImageSet,
+        extractor: Option<&LoadedExtractor>,
+        options: EmbedOptions,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        let mut all = Self {
+            paths: Vec::new(),
+            descriptors: Vec::new(),
+            bytes: Vec::new(),
+            sharpness: Vec::new(),
+            features: None,
+            skipped: unlisted(set, options)?,
+        };
+        let (mut plain, mut mirrored) = (Vec::<Array2<f32>>::new(), Vec::new());
+        let batch = options.batch.max(1);
+        progress.start("reading pictures", set.len() as u64, "images");
+        for start in (0..set.len()).step_by(batch) {
+            check_stop(progress, String::new)?;
+            let range = start..(start + batch).min(set.len());
+            let read: Vec<Result<Read, String>> =
+                range.clone().into_par_iter().with_max_len(1).map(|i| Read::of(set, i, extractor)).collect();
+            if let Some(extractor) = extractor {
+                for (parts, mirror) in [(&mut plain, false), (&mut mirrored, true)] {
+                    let image = |read: &Result<Read, String>| {
+                        let (plain, mirrored) = read.as_ref().ok()?.prepared.clone()?;
+                        Some(if mirror { mirrored } else { plain })
+                    };
+                    let images: Vec<Option<Prepared>> = read.iter().map(image).collect();
+                    let places: Vec<Option<&Prepared>> = images.iter().map(Option::as_ref).collect();
+                    let kept: Vec<usize> = (0..places.len()).filter(|&i| places[i].is_some()).collect();
+                    if !kept.is_empty() {
+                        parts.push(extractor.features(&places)?.select(Axis(0), &kept));
+                    }
+                }
+            }
+            for (i, read) in range.clone().zip(read) {
+                match read {
+                    Ok(read) => {
+                        all.paths.push(set.path(i).to_owned());
+                        all.descriptors.push(read.descriptor);
+                        all.bytes.push(set.size(i));
+                        all.sharpness.push(read.sharpness);
+                    }
+                    Err(reason) if options.strict => {
+                        return Err(Error::Strict { path: set.path(i).to_owned(), reason });
+                    }
+                    Err(reason) => all.skipped.push(Skipped { path: set.path(i).to_owned(), reason }),
+                }
+            }
+            progress.advance(range.len() as u64);
+        }
+        progress.finish();
+        if all.paths.is_empty() {
+            return Err(nothing_usable(&all.skipped));
+        }
+        if extractor.is_some() {
+            all.features = Some((joined(&plain)?.into_shared(), joined(&mirrored)?));
+        }
+        Ok(all)
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.paths.len()
+    }
+
+    /// The groups of copies among the pictures themselves.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`], and what the search returns.
+    pub(crate) fn groups(
+        &self,
+        level: Level,
+        device: &Device,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Group>> {
+        let mut pairs = Vec::new();
+        let mut first: BTreeMap<_, usize> = BTreeMap::new();
+        for (row, descriptor) in self.descriptors.iter().enumerate() {
+            match first.get(&descriptor.pixels()) {
+                Some(&same) => pairs.push((same, row)),
+                None => _ = first.insert(descriptor.pixels(), row),
+            }
+        }
+        if let Some((features, mirrored)) = self.features.as_ref().filter(|_| self.len() > 1) {
+            let index = index(features, device, progress)?;
+            let k = NEAREST.min(self.len() - 1);
+            let own: Vec<Option<u32>> = (0..self.len()).map(|row| Some(row as u32)).collect();
+            for queries in [features.view(), mirrored.view()] {
+                let found = index.search(queries, Some(&own), Search { k, skip_zero: false }, progress)?;
+                for row in 0..found.len() {
+                    pairs.extend(
+                        found
+                            .of(row)
+                            .0
+                            .iter()
+                            .map(|&other| (row.min(other as usize), row.max(other as usize))),
+                    );
+                }
+            }
+        }
+        pairs.sort_unstable();
+        pairs.dedup();
+        let compared = compare(&self.descriptors, &self.descriptors, &pairs, progress)?;
+        grouped(&compared, level, |pairs| {
+            compare(&self.descriptors, &self.descriptors, pairs, &Unreported(progress))
+        })
+    }
+
+    /// For each picture the one of `others` that it is the best copy of, if it is one; `is_itself` says of a row here and a row there that
+    /// they are one file.
+    ///
+    /// # Errors
+    /// As [`Pictures::groups`].
+    pub(crate) fn copies_of(
+        &self,
+        others: &Self,
+        level: Level,
+        is_itself: impl Fn(usize, usize) -> bool,
+        device: &Device,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Option<Compared>>> {
+        let mut pairs = Vec::new();
+        let mut exact: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+        for (row, descriptor) in others.descriptors.iter().enumerate() {
+            exact.entry(descriptor.pixels()).or_default().push(row);
+        }
+        for (row, descriptor) in self.descriptors.iter().enumerate() {
+            let same = exact.get(&descriptor.pixels()).into_iter().flatten();
+            pairs.extend(same.map(|&other| (row, other)).find(|&(row, other)| !is_itself(row, other)));
+        }
+        if let (Some((features, mirrored)), Some((theirs, _))) = (&self.features, &others.features) {
+            let index = index(theirs, device, progress)?;
+            // One more, as a picture may be among the others itself.
+            let k = (NEAREST + 1).min(others.len());
+            for queries in [features.view(), mirrored.view()] {
+                let found = index.search(queries, None, Search { k, skip_zero: false }, progress)?;
+                for row in 0..found.len() {
+                    let other = found.of(row).0.iter().map(|&other| (row, other as usize));
+                    pairs.extend(other.filter(|&(row, other)| !is_itself(row, other)).take(NEAREST));
+                }
+            }
+        }
+        pairs.sort_unstable();
+        pairs.dedup();
+        let mut best: Vec<Option<Compared>> = vec![None; self.len()];
+        for found in compare(&self.descriptors, &others.descriptors, &pairs, progress)? {
+            if let Some(best) = best.get_mut(found.row)
+                && found.is(level)
+                && best.is_none_or(|best| found.score > best.score)
+            {
+                *best = Some(found);
+            }
+        }
+        Ok(best)
+    }
+}
+
+/// What is read of a picture.
+struct Read {
+    descriptor: Descriptor,
+    sharpness: f64,
+    /// The input of the network, plain and mirrored.
+    prepared: Option<(Prepared, Prepared)>,
+}
+
+impl Read {
+    fn of(set: &ImageSet, i: usize, extractor: Option<&LoadedExtractor>) -> Result<Self, String> {
+        let alpha = extractor.map_or(Alpha::White, |extractor| extractor.preprocessing().alpha);
+        let image = decode(&set.read(i)?, alpha)?;
+        let prepared = extractor.map(|extractor| {
+            let of = |image: &RgbImage| Prepared::of_image(image, extractor.preprocessing());
+            (of(&image), of(&mirror_image(&image)))
+        });
+        Ok(Self { descriptor: Descriptor::of(&image)?, sharpness: sharpness(&image), prepared })
+    }
+}
+
+/// Left and right exchanged.
+fn mirror_image(image: &RgbImage) -> RgbImage {
+    let rows = image.pixels.chunks_exact(3 * image.width.max(1) as usize);
+    let pixels = rows.flat_map(|row| row.as_chunks::<3>().0.iter().rev().flatten().copied()).collect();
+    RgbImage { width: image.width, height: image.height, pixels }
+}
+
+fn joined(parts: &[Array2<f32>]) -> Result<Array2<f32>> {
+    let views: Vec<ArrayView2<f32>> = parts.iter().map(|part| part.view()).collect();
+    concatenate(Axis(0), &views).map_err(|e| Error::data(format!("features do not fit each other: {e}"), ""))
+}
+
+fn index(features: &ArcArray2<f32>, device: &Device, progress: &dyn Progress) -> Result<AnyIndex> {
+    let options = BuildOptions { k: 1, device: device.clone(), ..BuildOptions::default() };
+    Ok(build(features.clone(), &options, progress)?.0)
+}

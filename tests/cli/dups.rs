@@ -1,0 +1,174 @@
+//! `pd dups` as a user meets it: copies among pictures and of other pictures, and moving them away and back.
+
+use crate::support::{column, content, digits_zip, pd, rows, run};
+use predicates::str::contains;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// A picture with 40 coloured rectangles, in which every seed gives others.
+fn picture(seed: u32) -> image::RgbImage {
+    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(12_345);
+    let mut below = |limit: u32| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) % limit
+    };
+    let mut picture = image::RgbImage::new(160, 140);
+    for rectangle in 0..40 {
+        let largest = if rectangle < 8 { 80 } else { 24 };
+        let (left, top, wide, high) = (below(160), below(140), 3 + below(largest), 3 + below(largest));
+        let colour = image::Rgb([below(256) as u8, below(256) as u8, below(256) as u8]);
+        for y in top..(top + high).min(140) {
+            for x in left..(left + wide).min(160) {
+                picture.put_pixel(x, y, colour);
+            }
+        }
+    }
+    picture
+}
+
+/// `photos` with pictures 0 to 5, and copies of 0 (smaller, in a folder), 1 (mirrored) and 2 (another format).
+fn photos(dir: &TempDir) -> PathBuf {
+    let photos = dir.path().join("photos");
+    fs::create_dir_all(photos.join("edits")).unwrap();
+    for seed in 0..6 {
+        picture(seed).save(photos.join(format!("p{seed}.png"))).unwrap();
+    }
+    let small = image::imageops::thumbnail(&picture(0), 100, 88);
+    small.save(photos.join("edits/small.png")).unwrap();
+    image::imageops::flip_horizontal(&picture(1)).save(photos.join("edits/turned.png")).unwrap();
+    picture(2).save(photos.join("same.bmp")).unwrap();
+    photos
+}
+
+const COPIES: [&str; 3] = ["edits/small.png", "edits/turned.png", "same.bmp"];
+
+fn moved_away(dir: &TempDir) -> Vec<String> {
+    let left = content(&dir.path().join("photos"));
+    COPIES.into_iter().filter(|path| !left.contains_key(*path)).map(String::from).collect()
+}
+
+#[test]
+fn copies_are_grouped_and_the_largest_is_kept() {
+    let dir = TempDir::new().unwrap();
+    photos(&dir);
+    run(&dir, "dups photos -o dups.csv --extractor tiny")
+        .success()
+        .stdout(contains("3 of 9 images are copies (1 to the pixel)"));
+    let table = dir.path().join("dups.csv");
+    let text = fs::read_to_string(&table).unwrap();
+    assert_eq!(text.lines().next().unwrap(), "group,path,keep,reason,other,score");
+    let rows = rows(&table);
+    let row = |path: &str| rows.iter().find(|row| row["path"] == path).unwrap();
+    assert_eq!(rows.len(), 6);
+    assert_eq!(
+        (row("edits/small.png")["other"].as_str(), row("edits/small.png")["reason"].as_str()),
+        ("p0.png", "edited")
+    );
+    assert_eq!((row("p0.png")["keep"].as_str(), row("p0.png")["reason"].as_str()), ("true", "largest"));
+    assert_eq!(row("edits/small.png")["group"], row("p0.png")["group"]);
+    assert_eq!((row("edits/turned.png")["other"].as_str()), "p1.png");
+    let reasons: Vec<&str> = ["edits/turned.png", "p1.png"].map(|path| row(path)["reason"].as_str()).into();
+    assert!(reasons.contains(&"edited, mirrored") && reasons.contains(&"largest"));
+    assert_eq!((row("same.bmp")["score"].as_str(), row("p2.png")["score"].as_str()), ("1.0", "1.0"));
+
+    // Any number of threads gives the same bytes.
+    run(&dir, "dups photos -o again.csv --extractor tiny --threads 1 --batch 2").success();
+    assert_eq!(text, fs::read_to_string(dir.path().join("again.csv")).unwrap());
+    let out = run(&dir, "dups photos --extractor tiny --json").success().get_output().stdout.clone();
+    let summary: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!(
+        (&summary["images"], &summary["copies"], &summary["groups"]),
+        (&9.into(), &3.into(), &3.into())
+    );
+    run(&dir, "dups photos --extractor tiny --fail-on 4").success();
+    run(&dir, "dups photos --extractor tiny --fail-on 3").code(1).stderr(contains("3 of 9"));
+}
+
+#[test]
+fn each_way_of_keeping_keeps_another() {
+    let dir = TempDir::new().unwrap();
+    let photos = photos(&dir);
+    let kept = |keep: &str| -> Vec<String> {
+        run(&dir, &format!("dups photos -o k.csv --extractor tiny --keep {keep}")).success();
+        let rows = rows(&dir.path().join("k.csv"));
+        rows.iter().filter(|row| row["keep"] == "true").map(|row| row["path"].clone()).collect()
+    };
+    assert_eq!(kept("first"), ["edits/small.png", "edits/turned.png", "p2.png"]);
+    for path in ["p0.png", "p1.png", "p2.png", "same.bmp", "edits/small.png"] {
+        let time = if path == "same.bmp" { 1_000 } else { 2_000 };
+        let file = fs::File::options().write(true).open(photos.join(path)).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(time)).unwrap();
+    }
+    assert!(kept("oldest").contains(&"same.bmp".to_string()));
+    assert_eq!(kept("sharpest").len(), 3);
+    assert_eq!(kept("most-typical").len(), 3);
+}
+
+#[test]
+fn exact_copies_are_found_without_a_network() {
+    let dir = TempDir::new().unwrap();
+    photos(&dir);
+    run(&dir, "dups photos --level exact -o e.csv").success().stdout(contains("1 of 9 images"));
+    assert_eq!(column(&dir.path().join("e.csv"), "path"), ["p2.png", "same.bmp"]);
+}
+
+#[test]
+fn copies_of_other_pictures_are_named_and_nothing_is_a_copy_of_itself() {
+    let dir = TempDir::new().unwrap();
+    photos(&dir);
+    let generated = dir.path().join("generated");
+    fs::create_dir(&generated).unwrap();
+    image::imageops::flip_horizontal(&picture(3)).save(generated.join("g0.png")).unwrap();
+    picture(77).save(generated.join("g1.png")).unwrap();
+    run(&dir, "dups generated --against photos -o g.csv --extractor tiny")
+        .success()
+        .stdout(contains("1 of 2 images"));
+    let text = fs::read_to_string(dir.path().join("g.csv")).unwrap();
+    assert!(text.starts_with("path,other,score\ng0.png,p3.png,"), "{text}");
+    // The pictures against themselves: only the pairs of copies, each seen from both sides.
+    run(&dir, "dups photos --against photos -o self.csv --extractor tiny").success();
+    assert_eq!(column(&dir.path().join("self.csv"), "path").len(), 6);
+}
+
+#[test]
+fn what_is_moved_can_be_put_back() {
+    let dir = TempDir::new().unwrap();
+    let before = content(&photos(&dir));
+    run(&dir, "dups photos --extractor tiny --move away --dry-run")
+        .success()
+        .stderr(contains("would move same.bmp"));
+    assert_eq!(content(&dir.path().join("photos")), before);
+    assert!(!dir.path().join("away").exists());
+    run(&dir, "dups photos --extractor tiny --move away").success().stdout(contains("--undo away"));
+    assert!(moved_away(&dir).contains(&"edits/small.png".to_string()));
+    assert_eq!(content(&dir.path().join("photos")).len(), 6);
+    run(&dir, "dups --undo away").success().stdout(contains("3 files are back"));
+    assert_eq!(content(&dir.path().join("photos")), before);
+    run(&dir, "dups photos --extractor tiny --delete").success();
+    assert_eq!(content(&dir.path().join("photos.trash")).len(), 4);
+    run(&dir, "dups --undo photos.trash").success();
+    assert_eq!(content(&dir.path().join("photos")), before);
+}
+
+#[test]
+fn what_cannot_be_done_is_said_before_the_work() {
+    let dir = TempDir::new().unwrap();
+    photos(&dir);
+    let digits = digits_zip();
+    let digits = digits.to_str().unwrap();
+    run(&dir, &format!("dups {digits} --delete")).code(2).stderr(contains("unpack it"));
+    run(&dir, "dups photos --dry-run").code(2).stderr(contains("--move DIR"));
+    run(&dir, "dups photos --move photos/copies --extractor tiny")
+        .code(2)
+        .stderr(contains("choose a directory outside"));
+    run(&dir, "dups").code(2);
+    run(&dir, "dups --undo photos").code(1);
+    fs::write(dir.path().join("f.npy"), "").unwrap();
+    run(&dir, "dups f.npy").code(2).stderr(contains("folder"));
+    assert_eq!(content(Path::new(&dir.path().join("photos"))).len(), 9);
+    fs::write(dir.path().join("photos/broken.png"), "no image").unwrap();
+    run(&dir, "dups photos --extractor tiny -o d.csv").success().stderr(contains("skipped broken.png"));
+    run(&dir, "dups photos --extractor tiny --strict").code(3);
+    pd(&dir).args(["dups", "photos", "--keep", "best"]).assert().code(2);
+}
