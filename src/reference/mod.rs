@@ -22,7 +22,7 @@ pub use index::{IndexOptions, index};
 pub(crate) use manifest::Manifest;
 pub use scorer::{DensityBy, Scorer};
 pub use store::Reference;
-pub(crate) use store::{is_reference, read_skipped};
+pub(crate) use store::{content_digest, is_reference, read_skipped};
 
 /// Names of the files of a reference directory.
 pub(crate) mod files {
@@ -31,6 +31,8 @@ pub(crate) mod files {
     pub(crate) const SKIPPED: &str = "skipped.csv";
     pub(crate) const SCORES: &str = "scores.csv";
     pub(crate) const DUPLICATES: &str = "duplicates.csv";
+    /// What was left out of a set, in a part.
+    pub(crate) const LEFT_OUT: &str = "left_out.json";
     pub(crate) const PREDICTOR: &str = "predictor.safetensors";
     pub(crate) use crate::runs::{MANIFEST, PARTIAL};
 }

@@ -11,6 +11,7 @@ use crate::density::{Distribution, Quantiles, RuleChoice};
 use crate::error::{Error, Result};
 use crate::formats::is_features_file;
 use crate::formats::table::{Table, Values, write_table};
+use crate::images::{InputCounts, Inputs};
 use crate::reference::{DensityBy, Reference, is_reference};
 use crate::runs::{Opened, Record, RunDir, RunIdentity, SUMMARY};
 use crate::sampling::pool::{Chosen, PoolOptions, choose_from_pool};
@@ -34,6 +35,9 @@ struct PoolSummary {
     not_distinct: usize,
     not_novel: usize,
     files: bool,
+    /// What became of the files of the pool; absent where features were given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    inputs: Option<InputCounts>,
     density_of_pool: Option<Quantiles>,
     density_of_kept: Option<Quantiles>,
 }
@@ -72,8 +76,12 @@ impl PoolRequest<'_> {
     /// Chooses, writes the directory, and prints the summary.
     pub(super) fn run(&self, terminal: &Terminal) -> Result<()> {
         input::refuse_unused(&[self.pool], self.extractor)?;
+        output::check_directory_path(self.output)?;
         let input = input::read(self.pool, self.extractor, Some(self.reference), terminal)?;
-        terminal.report_skipped(&input.skipped);
+        if let Some(inputs) = &input.inputs {
+            terminal.report_inputs(inputs);
+        }
+        terminal.warn_of_one_colour(input.images.iter().map(|image| image.note.as_str()));
         let run = json!({
             "pool": input.paths,
             "reference": self.reference.digest()?,
@@ -136,7 +144,8 @@ impl PoolRequest<'_> {
             dir.join("samples.csv"),
             &table(&input.paths, &chosen, files, self.replace, scorer.paths())?,
         )?;
-        let summary = summarise(&chosen, rule.map(|rule| rule.choice()), files);
+        let inputs = input.inputs.as_ref().map(Inputs::counts);
+        let summary = summarise(&chosen, rule.map(|rule| rule.choice()), files, inputs);
         identity.write_summary(dir, &summary)?;
         output::print(&self.render(&summary)?)
     }
@@ -187,7 +196,12 @@ fn table(
     Ok(table)
 }
 
-fn summarise(chosen: &Chosen, rule: Option<RuleChoice>, files: bool) -> PoolSummary {
+fn summarise(
+    chosen: &Chosen,
+    rule: Option<RuleChoice>,
+    files: bool,
+    inputs: Option<InputCounts>,
+) -> PoolSummary {
     let rho = &chosen.scores.scores.pseudo_density;
     let count = |decision| chosen.decisions.iter().filter(|d| **d == decision).count();
     let quantiles = |values: &[f64]| Distribution::new(values).ok().map(|d| d.quantiles());
@@ -202,6 +216,7 @@ fn summarise(chosen: &Chosen, rule: Option<RuleChoice>, files: bool) -> PoolSumm
         not_distinct: count(Decision::NotDistinct),
         not_novel: count(Decision::NotNovel),
         files,
+        inputs,
         density_of_pool: quantiles(rho),
         density_of_kept: quantiles(&kept),
     }
