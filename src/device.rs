@@ -2,11 +2,10 @@
 //! The one place that opens a device and says in a sentence why there is none; nothing else asks for drivers or libraries.
 
 use crate::error::{Error, Result};
+use crate::panics;
 use crate::remedy::Remedy;
 use candle_core::{DType, Device};
 use serde::{Deserialize, Serialize};
-use std::cell::Cell;
-use std::panic::{self, AssertUnwindSafe};
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
@@ -159,24 +158,11 @@ fn open_cuda(number: usize) -> std::result::Result<Device, String> {
     Ok(device)
 }
 
-thread_local! {
-    static PANIC_IS_A_REASON: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether a panic of this thread is about to become the reason why a device cannot be used. The bindings of CUDA panic where a
-/// library is missing; the panic hook of a program can leave out the message then.
-pub(crate) fn panic_is_a_reason() -> bool {
-    PANIC_IS_A_REASON.get()
-}
-
 /// Runs what may panic because a library is not there; the message of the panic becomes the reason.
 pub(crate) fn or_panic_as_reason<T>(
     run: impl FnOnce() -> std::result::Result<T, String>,
 ) -> std::result::Result<T, String> {
-    let before = PANIC_IS_A_REASON.replace(true);
-    let outcome = panic::catch_unwind(AssertUnwindSafe(run));
-    PANIC_IS_A_REASON.set(before);
-    outcome.unwrap_or_else(|payload| {
+    panics::caught(run).unwrap_or_else(|payload| {
         let text = payload.downcast_ref::<String>().map(String::as_str);
         Err(reason(text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("unknown failure")))
     })
@@ -254,7 +240,7 @@ mod tests {
                 "Unable to dynamically load the \"{library}\" shared library - searched for library names: [\"a\"]. Ensure …"
             );
             or_panic_as_reason(|| -> std::result::Result<(), String> {
-                assert!(panic_is_a_reason());
+                assert!(panics::is_a_reason());
                 panic!("{text}")
             })
             .unwrap_err()
@@ -263,7 +249,7 @@ mod tests {
         assert!(panicking("cublas").contains("libcublas.so is not found"));
         assert_eq!(reason("first\nsecond"), "first");
         assert_eq!(or_panic_as_reason(|| Ok(3)), Ok(3));
-        assert!(!panic_is_a_reason());
+        assert!(!panics::is_a_reason());
     }
 
     #[cfg(not(feature = "cuda"))]

@@ -45,7 +45,9 @@ pub mod generate {
     };
 }
 pub mod images {
-    pub use crate::images::{Alpha, Color, Filter, Fit, ImageSet, Preprocessing, RgbImage, load, write_png};
+    pub use crate::images::{
+        Alpha, Color, Filter, Fit, ImageSet, Preprocessing, RgbImage, decode_noted, load, write_png,
+    };
 }
 pub mod neighbors {
     pub mod distance {

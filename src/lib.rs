@@ -147,6 +147,7 @@ pub mod internals;
 mod metrics;
 mod neighbors;
 mod ops;
+mod panics;
 mod perturb;
 mod progress;
 mod random;
@@ -173,8 +174,8 @@ pub use generate::{
     latents_of_seeds, load as load_generator, pixels,
 };
 pub use images::{
-    Alpha, Color, Filter, Fit, ImageSet, Prepared, Preprocessing, RgbImage, load as load_images,
-    set_decoding_memory,
+    Alpha, Color, Filter, Fit, ImageSet, Inputs, LeftOut, Prepared, Preprocessing, RgbImage, Skipped,
+    load as load_images, set_decoding_memory,
 };
 pub use metrics::{Evaluation, EvaluationOptions, EvaluationSet, SetContent, evaluate};
 pub use neighbors::IndexKind;

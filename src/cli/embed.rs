@@ -5,23 +5,24 @@ use super::{input, output, shard};
 use crate::error::Result;
 use crate::extract::LoadedExtractor;
 use crate::formats::is_features_file;
-use crate::images::ImageSet;
+use crate::formats::table::Columns;
+use crate::images::{ImageSet, Inputs};
 use crate::progress::Progress;
-use crate::reference::embed::embed_into;
+use crate::reference::embed::{Changes, EmbedOutcome, embed_into};
 use crate::reference::sharded::embed_shard;
-use crate::reference::{Manifest, import, read_skipped};
+use crate::reference::{files, import};
 use crate::runs::ShardRequest;
 use clap::Args;
 use std::path::PathBuf;
 
-/// Features of an image set, kept as a reference directory; continues where it stopped if run again
+/// Features of an image set, kept as a reference directory; run again, it continues where it stopped, and brings a finished reference up to date: changed images are embedded again, new ones added, gone ones dropped
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   pd embed photos/ -o ref/
   pd embed images.zip --extractor resnet50 --shard 3/16 -o ref/")]
 pub(super) struct Embed {
-    /// Images: a directory (searched recursively), .zip, .tar or image file; or a features file (.npy, .npz, .safetensors)
+    /// Images: a directory (searched recursively), an archive (.zip, .tar, .tar.gz, .tar.zst) or image file; or a features file (.npy, .npz, .safetensors)
     #[arg(value_name = "IMAGES")]
     images: PathBuf,
     /// Reference directory to write
@@ -39,12 +40,15 @@ pub(super) struct Embed {
 impl Embed {
     pub(super) fn run(self) -> Result<()> {
         let terminal = self.run.start()?;
-        let manifest = if is_features_file(&self.images) {
+        output::check_directory_path(&self.output)?;
+        let outcome = if is_features_file(&self.images) {
             self.extractor.refuse_for_features()?;
             shard::refuse_features(self.shard)?;
             let normalize = self.extractor.normalize.unwrap_or(false);
             let features = input::read_external(&self.images, self.extractor.key.as_deref(), normalize)?;
-            import(&self.output, &self.images, &features, normalize)?
+            let manifest = import(&self.output, &self.images, &features, normalize)?;
+            let inputs = Inputs { used: manifest.rows, ..Inputs::default() };
+            EmbedOutcome { manifest, inputs, changes: None, nothing_to_do: false }
         } else {
             self.extractor.refuse_key()?;
             let extractor = LoadedExtractor::load(&self.extractor.request(terminal.device()))?;
@@ -62,28 +66,50 @@ impl Embed {
             let set = ImageSet::open(&self.images, &terminal)?;
             embed_into(&self.output, &set, &extractor, self.extractor.embed_options(), &terminal)?
         };
-        terminal.report_skipped(&read_skipped(&self.output)?);
-        output::print(&self.summary(&manifest))
+        terminal.report_skipped(&outcome.inputs.skipped);
+        terminal.advise(&outcome.inputs);
+        let images = Columns::read(&self.output.join(files::IMAGES))?;
+        terminal.warn_of_one_colour(images.text("note")?.iter().map(String::as_str));
+        output::print(&self.summary(&outcome))
     }
 
-    fn summary(&self, manifest: &Manifest) -> String {
+    fn summary(&self, outcome: &EmbedOutcome) -> String {
+        let EmbedOutcome { manifest, inputs, changes, nothing_to_do } = outcome;
+        let place = self.output.display();
         if self.run.json {
-            let object = serde_json::json!({
-                "reference": self.output.display().to_string(),
+            let mut object = serde_json::json!({
+                "reference": place.to_string(),
                 "images": manifest.rows,
                 "skipped": manifest.skipped,
                 "dimension": manifest.identity.dimension,
                 "extractor": manifest.identity.describe(),
+                "nothing_to_do": nothing_to_do,
+                "inputs": inputs.counts(),
             });
+            if let Some(Changes { kept, changed, new, gone }) = changes {
+                object["changes"] =
+                    serde_json::json!({"kept": kept, "changed": changed, "new": new, "gone": gone});
+            }
             return format!("{object:#}\n");
         }
-        format!(
-            "{} images, {} skipped, {} features each, in {}\nnext: pd index {}\n",
-            manifest.rows,
-            manifest.skipped,
-            manifest.identity.dimension,
-            self.output.display(),
-            self.output.display()
-        )
+        let mut text = String::new();
+        if *nothing_to_do {
+            text += &format!("Nothing to do: {} images are embedded already, in {place}\n", manifest.rows);
+        } else if let Some(Changes { kept, changed, new, gone }) = changes {
+            text += &format!("{changed} changed, {new} new, {gone} gone; {kept} as they were\n");
+        }
+        if !nothing_to_do || manifest.skipped > 0 || !inputs.left_out.is_empty() {
+            let (images, skipped) = (manifest.rows, manifest.skipped);
+            let dimension = manifest.identity.dimension;
+            text += &format!("{images} images, {skipped} skipped, {dimension} features each, in {place}");
+            if !inputs.left_out.is_empty() {
+                text += &format!("; left out: {}", inputs.left_out.describe());
+            }
+            text.push('\n');
+        }
+        if manifest.density.is_none() {
+            text += &format!("next: pd index {place}\n");
+        }
+        text
     }
 }

@@ -1,9 +1,10 @@
 //! `pd index`: neighbours, pseudo densities and the density predictor of a reference.
 
 use super::common::{self, DensityArgs, RunArgs};
-use super::summary::{Summary, extremes, pairs};
+use super::summary::{Summary, extremes};
 use super::{output, shard};
 use crate::error::Result;
+use crate::images::Inputs;
 use crate::reference::sharded_index::index_shard;
 use crate::reference::{IndexOptions, Reference, index, read_skipped};
 use crate::runs::ShardRequest;
@@ -46,6 +47,11 @@ impl Index {
         let done = index(&mut reference, options, terminal.device(), &terminal)?;
         let (most_typical, most_unusual) = extremes(&done.scores, &done.paths, &done.paths);
         let record = done.record;
+        let inputs = Inputs {
+            used: done.paths.len(),
+            skipped: read_skipped(&self.reference)?,
+            left_out: reference.manifest.left_out.clone(),
+        };
         let summary = Summary {
             images: done.paths.len(),
             extractor: reference.manifest.identity.describe(),
@@ -59,9 +65,9 @@ impl Index {
             near_duplicate_pairs: Some(record.near_duplicate_pairs),
             intrinsic_dimension: record.intrinsic_dimension,
             predictor: record.predictor,
-            skipped: pairs(&read_skipped(&self.reference)?),
             ..Summary::default()
-        };
+        }
+        .with_inputs(Some(&inputs));
         output::print(&if self.run.json { summary.json()? } else { summary.text() })
     }
 }

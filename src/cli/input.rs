@@ -5,7 +5,7 @@ use super::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::extract::{Identity, LoadedExtractor, normalize_rows};
 use crate::formats::{is_features_file, read_features};
-use crate::images::{ImageSet, Skipped};
+use crate::images::{ImageSet, Inputs};
 use crate::neighbors::check_finite;
 use crate::progress::Progress;
 use crate::reference::embed::{Embedded, ImageRow, embed};
@@ -23,8 +23,8 @@ pub(super) struct Input {
     pub images: Vec<ImageRow>,
     /// What the features were made with.
     pub identity: Identity,
-    /// Inputs that could not be used.
-    pub skipped: Vec<Skipped>,
+    /// What became of the inputs; `None` where no images were read.
+    pub inputs: Option<Inputs>,
 }
 
 /// # Errors
@@ -36,9 +36,31 @@ pub(super) fn refuse_unused(paths: &[&Path], args: &ExtractorArgs) -> Result<()>
     if paths.iter().any(is_features_file) { Ok(()) } else { args.refuse_key() }
 }
 
+/// The images of `path`, without reading them; `None` if it holds features.
+///
+/// # Errors
+/// If there are none.
+pub(super) fn list(path: &Path, terminal: &Terminal) -> Result<Option<ImageSet>> {
+    if is_features_file(path) || is_reference(path) {
+        return Ok(None);
+    }
+    ImageSet::open(path, terminal).map(Some)
+}
+
 /// Reads `path`; with a reference, everything has to be made as it was.
 pub(super) fn read(
     path: &Path,
+    args: &ExtractorArgs,
+    reference: Option<&Reference>,
+    terminal: &Terminal,
+) -> Result<Input> {
+    read_listed(path, None, args, reference, terminal)
+}
+
+/// As [`read`], where the images are [`list`]ed already.
+pub(super) fn read_listed(
+    path: &Path,
+    listed: Option<ImageSet>,
     args: &ExtractorArgs,
     reference: Option<&Reference>,
     terminal: &Terminal,
@@ -48,11 +70,11 @@ pub(super) fn read(
         let features = read_external(path, args.key.as_deref(), normalize)?;
         let paths = (0..features.nrows()).map(row_name).collect();
         let identity = Identity::external(features.ncols(), normalize);
-        Input { features, paths, images: Vec::new(), identity, skipped: Vec::new() }
+        Input { features, paths, images: Vec::new(), identity, inputs: None }
     } else if is_reference(path) {
         let other = Reference::open(path)?;
         let (features, paths) = (other.features()?, other.paths()?);
-        Input { features, paths, images: Vec::new(), identity: other.manifest.identity, skipped: Vec::new() }
+        Input { features, paths, images: Vec::new(), identity: other.manifest.identity, inputs: None }
     } else {
         let extractor = match reference {
             Some(reference) => {
@@ -63,10 +85,10 @@ pub(super) fn read(
         if let Some(remark) = extractor.remark() {
             terminal.warn(remark);
         }
-        let set = ImageSet::open(path, terminal)?;
-        let Embedded { features, images, skipped } = embed(&set, &extractor, args.embed_options(), terminal)?;
+        let set = listed.map_or_else(|| ImageSet::open(path, terminal), Ok)?;
+        let Embedded { features, images, inputs } = embed(&set, &extractor, args.embed_options(), terminal)?;
         let paths = images.iter().map(|i| i.path.clone()).collect();
-        Input { features, paths, images, identity: extractor.identity().clone(), skipped }
+        Input { features, paths, images, identity: extractor.identity().clone(), inputs: Some(inputs) }
     };
     if let Some(difference) = reference.and_then(|r| r.manifest.identity.difference(&input.identity)) {
         return Err(Error::usage(

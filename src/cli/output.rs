@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::formats::scratch::remove_leftovers;
 use crate::formats::table::{Table, Values, format_of, write_table};
 use crate::images::Skipped;
+use crate::remedy::Remedy;
 use serde::Serialize;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -65,8 +66,23 @@ pub(super) fn check_table_path(path: &Path) -> Result<()> {
             format!("make it first: mkdir -p {}", parent.display()),
         ));
     }
+    check_writable(parent)?;
     remove_leftovers(parent);
     Ok(())
+}
+
+/// Checks before the work that a directory can be made, or written into.
+pub(super) fn check_directory_path(path: &Path) -> Result<()> {
+    let places = path.ancestors().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
+    match places.into_iter().find(|place| place.exists()) {
+        Some(existing) if existing.is_dir() => check_writable(existing),
+        Some(file) => Err(Error::usage(format!("{} is no directory", file.display()), Remedy::OtherOutput)),
+        None => Ok(()),
+    }
+}
+
+fn check_writable(dir: &Path) -> Result<()> {
+    tempfile::tempfile_in(dir).map(drop).map_err(Error::io("write into", dir))
 }
 
 /// Writes a table; `csv_safe` makes texts in a `.csv` harmless for spreadsheets.
@@ -75,18 +91,22 @@ pub(super) fn write_table_for_user(path: &Path, table: Table, csv_safe: bool) ->
     write_table(path, &if csv_safe { table.safe_for_spreadsheets() } else { table })
 }
 
-/// Writes what was skipped beside a table: `scores.csv` gets `scores.skipped.csv`. `None` if nothing was.
+/// Writes what was skipped beside a table: `scores.csv` gets `scores.skipped.csv`. `None` if nothing was; what an earlier run wrote
+/// there is then removed.
 pub(super) fn write_skipped_beside(
     path: &Path,
     skipped: &[Skipped],
     csv_safe: bool,
 ) -> Result<Option<PathBuf>> {
-    if skipped.is_empty() {
-        return Ok(None);
-    }
     let mut name = path.file_stem().unwrap_or_default().to_os_string();
     name.push(".skipped.csv");
     let beside = path.with_file_name(name);
+    if skipped.is_empty() {
+        return match std::fs::remove_file(&beside) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io("remove", &beside)(e)),
+            _ => Ok(None),
+        };
+    }
     let mut table = Table::new();
     table.push("path", Values::Text(skipped.iter().map(|s| s.path.clone()).collect()))?;
     table.push("reason", Values::Text(skipped.iter().map(|s| s.reason.clone()).collect()))?;

@@ -3,7 +3,7 @@
 use super::bundled::Bundled;
 use super::common::{self, DensityArgs, ExtractorArgs, RunArgs};
 use super::input::{self, Input};
-use super::summary::{Summary, extremes, pairs};
+use super::summary::{Summary, extremes};
 use super::terminal::Terminal;
 use super::{output, shard};
 use crate::density::Grouping;
@@ -25,7 +25,7 @@ Examples:
   pd score photos/ -o scores.csv
   pd score generated/ --reference ref/ -o scores.parquet")]
 pub(super) struct Score {
-    /// Images: a directory (searched recursively), .zip, .tar or image file; or a features file (.npy, .npz, .safetensors), or a reference directory [default: the built-in digits]
+    /// Images: a directory (searched recursively), an archive (.zip, .tar, .tar.gz, .tar.zst) or image file; or a features file (.npy, .npz, .safetensors), or a reference directory [default: the built-in digits]
     #[arg(value_name = "IMAGES")]
     images: Option<PathBuf>,
     /// Reference directory to score against, instead of scoring the images among themselves
@@ -83,7 +83,9 @@ impl Score {
         };
         input::refuse_unused(&[&images], &self.extractor)?;
         let mut input = input::read(&images, &self.extractor, reference.as_ref(), &terminal)?;
-        terminal.report_skipped(&input.skipped);
+        if let Some(inputs) = &input.inputs {
+            terminal.report_skipped(&inputs.skipped);
+        }
         let features = std::mem::take(&mut input.features).into_shared();
         let options = self.density.options();
         let mut summary = Summary {
@@ -91,9 +93,9 @@ impl Score {
             extractor: input.identity.describe(),
             k: options.k,
             exponent: options.exponent,
-            skipped: pairs(&input.skipped),
             ..Summary::default()
-        };
+        }
+        .with_inputs(input.inputs.as_ref());
         let (scores, reference_paths) = match (&reference, &self.groups) {
             (Some(reference), _) => {
                 let record = reference.density()?;
@@ -171,12 +173,9 @@ impl Score {
             let table = scores.table(&input.paths, reference_paths)?;
             output::write_table_for_user(path, table, self.csv_safe)?;
             terminal.say(&format!("wrote {} scores to {}", input.paths.len(), path.display()));
-            if let Some(beside) = output::write_skipped_beside(path, &input.skipped, self.csv_safe)? {
-                terminal.say(&format!(
-                    "wrote {} skipped inputs to {}",
-                    input.skipped.len(),
-                    beside.display()
-                ));
+            let skipped = input.inputs.as_ref().map_or(&[][..], |inputs| &inputs.skipped);
+            if let Some(beside) = output::write_skipped_beside(path, skipped, self.csv_safe)? {
+                terminal.say(&format!("wrote {} skipped inputs to {}", skipped.len(), beside.display()));
             }
         }
         if self.run.json {
@@ -184,6 +183,11 @@ impl Score {
         } else if self.output.is_none() {
             output::print(&summary.text())?;
         }
+        if let Some(inputs) = input.inputs.as_ref().filter(|_| self.run.json || self.output.is_some()) {
+            terminal.say(&inputs.describe());
+        }
+        input.inputs.iter().for_each(|inputs| terminal.advise(inputs));
+        terminal.warn_of_one_colour(input.images.iter().map(|image| image.note.as_str()));
         if input.identity.extractor == "tiny" && are_photographs(input) {
             terminal.say(
                 "hint: these look like photographs; a network trained on many tells them apart better: \

@@ -4,7 +4,7 @@ use super::escape::one_line;
 use super::output;
 use crate::density::Quantiles;
 use crate::error::Result;
-use crate::images::Skipped;
+use crate::images::{InputCounts, Inputs};
 use crate::reference::score::Scores;
 use serde::Serialize;
 use std::fmt::Write;
@@ -42,6 +42,11 @@ pub(super) struct Summary {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unscored_groups: Vec<(String, String)>,
     pub skipped: Vec<(String, String)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<InputCounts>,
+    /// `inputs` in words.
+    #[serde(skip)]
+    pub inputs_in_words: Option<String>,
 }
 
 /// One image of the summary.
@@ -73,12 +78,18 @@ pub(super) fn extremes(
     (typical, unusual)
 }
 
-/// What was skipped, for [`Summary::skipped`].
-pub(super) fn pairs(skipped: &[Skipped]) -> Vec<(String, String)> {
-    skipped.iter().map(|s| (s.path.clone(), s.reason.clone())).collect()
-}
-
 impl Summary {
+    /// The same with what became of the inputs.
+    pub(super) fn with_inputs(self, inputs: Option<&Inputs>) -> Self {
+        let Some(inputs) = inputs else { return self };
+        Self {
+            skipped: inputs.skipped.iter().map(|s| (s.path.clone(), s.reason.clone())).collect(),
+            inputs: Some(inputs.counts()),
+            inputs_in_words: Some(inputs.describe()),
+            ..self
+        }
+    }
+
     /// As one JSON object.
     ///
     /// # Errors
@@ -153,8 +164,8 @@ impl Summary {
                 p.mse
             )?;
         }
-        if !self.skipped.is_empty() {
-            writeln!(out, "\n{} inputs were skipped", self.skipped.len())?;
+        if let Some(line) = &self.inputs_in_words {
+            writeln!(out, "\n{line}")?;
         }
         Ok(())
     }

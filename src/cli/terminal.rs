@@ -3,9 +3,9 @@
 use super::bars::Step;
 use super::escape::one_line;
 use super::{output, signals};
-use crate::device::panic_is_a_reason;
 use crate::error::Error;
-use crate::images::Skipped;
+use crate::images::{Inputs, ONE_COLOUR, Skipped};
+use crate::panics;
 use crate::progress::Progress;
 use candle_core::Device;
 use std::error::Error as _;
@@ -67,6 +67,31 @@ impl Terminal {
         match self.step().as_ref().and_then(Step::bar) {
             Some(bar) => bar.suspend(|| tell(&line)),
             None => tell(&line),
+        }
+    }
+
+    /// Names inputs that could not be used, and says in one line what became of all of them.
+    pub(super) fn report_inputs(&self, inputs: &Inputs) {
+        self.report_skipped(&inputs.skipped);
+        self.say(&inputs.describe());
+        self.advise(inputs);
+    }
+
+    /// Says what can be done about images of kinds that are not read.
+    pub(super) fn advise(&self, inputs: &Inputs) {
+        if let Some(advice) = inputs.left_out.advice() {
+            self.say(&format!("hint: {advice}"));
+        }
+    }
+
+    /// Warns of images that are of one colour because of what replaces their transparency; `notes` are those of all images.
+    pub(super) fn warn_of_one_colour<'a>(&self, notes: impl Iterator<Item = &'a str>) {
+        match notes.filter(|note| note.contains(ONE_COLOUR)).count() {
+            0 => {}
+            count => self.warn(&format!(
+                "{count} images are of one colour where transparency is replaced, as white drawings on white are: \
+                 choose another --alpha (white, black or drop)"
+            )),
         }
     }
 
@@ -132,7 +157,7 @@ fn tell(text: &str) {
 pub(super) fn hide_panics_that_are_reasons() {
     let hook = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
-        if !panic_is_a_reason() {
+        if !panics::is_a_reason() {
             hook(panic);
         }
     }));

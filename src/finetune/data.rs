@@ -2,9 +2,12 @@
 
 use crate::error::{Error, Result};
 use crate::generate::ImageShape;
-use crate::images::{Alpha, Color, Filter, Fit, ImageSet, Pixels, Preprocessing, Skipped, load};
+use crate::images::{
+    Alpha, Color, Filter, Fit, ImageSet, Inputs, Loaded, Pixels, Preprocessing, load, load_some,
+};
 use crate::progress::{Progress, check_stop};
 use crate::random::{Purpose, keyed};
+use crate::reference::content_digest;
 use crate::runs;
 use candle_core::{Device, Tensor};
 use rand::RngExt;
@@ -21,7 +24,8 @@ pub struct RealImages {
     positions: Vec<usize>,
     /// Their bytes, one after the other, `[H, W, C]`; absent where they do not fit.
     pixels: Option<Vec<u8>>,
-    skipped: Vec<Skipped>,
+    inputs: Inputs,
+    content: String,
 }
 
 impl RealImages {
@@ -39,6 +43,7 @@ impl RealImages {
     ) -> Result<Self> {
         let preprocessing = preprocessing(shape, fit)?;
         let mut skipped = set.unreadable().to_vec();
+        let mut digests: Vec<String> = Vec::new();
         let mut positions = Vec::new();
         let fits = (set.len() as u64).saturating_mul(preprocessing.values() as u64) <= memory;
         let mut pixels = fits.then(Vec::new);
@@ -46,10 +51,12 @@ impl RealImages {
         for chunk in 0..runs::count(set.len()) {
             check_stop(progress, || "nothing has been trained yet".into())?;
             let range = runs::range(chunk, set.len());
-            for (position, image) in range.clone().zip(load(&set, range.clone(), &preprocessing)) {
+            let images = load_some(&set, range.clone(), |_| true, &preprocessing);
+            for (position, image) in range.clone().zip(images.into_iter().flatten()) {
                 match image {
-                    Ok(image) => {
+                    Ok(Loaded { image, sha256 }) => {
                         positions.push(position);
+                        digests.push(sha256);
                         if let Some(pixels) = &mut pixels {
                             pixels.extend_from_slice(&image.pixels.into_bytes());
                         }
@@ -60,13 +67,15 @@ impl RealImages {
             progress.advance(range.len() as u64);
         }
         progress.finish();
-        if let Some(first) = skipped.first().filter(|_| strict) {
-            return Err(Error::Strict { path: first.path.clone(), reason: first.reason.clone() });
+        let inputs = Inputs { used: positions.len(), skipped, left_out: set.left_out().clone() };
+        if strict {
+            inputs.check_strict()?;
         }
         if positions.is_empty() {
             return Err(Error::data(format!("none of {} images could be used", set.len()), ""));
         }
-        Ok(Self { set, preprocessing, positions, pixels, skipped })
+        let content = content_digest(digests.iter().map(String::as_str));
+        Ok(Self { set, preprocessing, positions, pixels, inputs, content })
     }
 
     /// How many images can be used: rows of everything that follows.
@@ -89,9 +98,14 @@ impl RealImages {
         self.positions.iter().map(|&position| self.set.path(position).to_string()).collect()
     }
 
-    /// What could not be used.
-    pub fn skipped(&self) -> &[Skipped] {
-        &self.skipped
+    /// What became of the inputs.
+    pub fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+
+    /// Tells these images from others of the same names and sizes; see [`content_digest`].
+    pub fn content(&self) -> &str {
+        &self.content
     }
 
     /// Bytes that are kept in memory.

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::progress::Progress;
 use crate::reference::embed::{EmbedOptions, embed};
-use crate::reference::{Reference, Scorer};
+use crate::reference::{Manifest, Reference, Scorer};
 use ndarray::{Array2, Axis};
 use std::collections::HashMap;
 
@@ -44,7 +44,10 @@ pub(crate) fn measure(
     progress: &dyn Progress,
 ) -> Result<Measured> {
     reference.density()?;
-    if reference.manifest.input_digest == images.set().digest()
+    let Manifest { input_digest, content_digest, .. } = &reference.manifest;
+    let same_content = content_digest.as_ref().is_none_or(|content| content == images.content());
+    if *input_digest == images.set().digest()
+        && same_content
         && let Some(rows) = rows_of(&reference.paths()?, images)
     {
         let densities = reference.densities()?;

@@ -65,9 +65,10 @@ pub(crate) fn features_files(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(parts.into_iter().map(|(_, path)| path).collect())
 }
 
-/// Whether a path names a features file, by its extension, or a folder of part files.
+/// Whether a path names a features file, by its extension, or a folder of part files. A folder of images may be called `run.npy`.
 pub(crate) fn is_features_file(path: impl AsRef<Path>) -> bool {
-    reader(path.as_ref()).is_some() || !numbered_parts(path.as_ref()).is_empty()
+    let path = path.as_ref();
+    (reader(path).is_some() && !path.is_dir()) || !numbered_parts(path).is_empty()
 }
 
 /// Reads features `[N, D]`, one row per image, converted to float32; `[N, D, 1, 1]` loses its last dimensions. The parts of a

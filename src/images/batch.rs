@@ -4,11 +4,12 @@
 
 use super::budget;
 use super::container::Skipped;
-use super::decode::decode_noted;
+use super::decode::decode_file;
 use super::names::promised_format;
 use super::preprocess::{Pixels, Preprocessing};
 use super::rgb::RgbImage;
 use super::source::ImageSet;
+use crate::formats::digest::sha256;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -50,17 +51,54 @@ pub fn load(
         .collect()
 }
 
+/// An image ready for the network, and what its file is.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// The image.
+    pub image: Prepared,
+    /// SHA-256 of its file, 64 hexadecimal digits.
+    pub sha256: String,
+}
+
+/// As [`load`], for those images of `range` alone that are `wanted`; `None` for the others.
+///
+/// # Panics
+/// If `range` reaches beyond the set.
+pub(crate) fn load_some(
+    set: &ImageSet,
+    range: Range<usize>,
+    wanted: impl Fn(usize) -> bool + Sync,
+    preprocessing: &Preprocessing,
+) -> Vec<Option<Result<Loaded, Skipped>>> {
+    assert!(range.end <= set.len(), "a range beyond the set");
+    let loaded = |i| {
+        let _file = budget::hold(set.size(i))?;
+        let bytes = set.read(i)?;
+        let image = prepared(set.path(i), &bytes, preprocessing)?;
+        Ok(Loaded { image, sha256: sha256(&bytes) })
+    };
+    range
+        .into_par_iter()
+        .with_max_len(1)
+        .map(|i| wanted(i).then(|| loaded(i).map_err(|reason: String| Skipped::new(set.path(i), reason))))
+        .collect()
+}
+
 fn prepare(set: &ImageSet, i: usize, preprocessing: &Preprocessing) -> Result<Prepared, String> {
     let _file = budget::hold(set.size(i))?;
-    let decoded = decode_noted(&set.read(i)?, preprocessing.alpha)?;
+    prepared(set.path(i), &set.read(i)?, preprocessing)
+}
+
+/// The image of the file of this path.
+fn prepared(path: &str, bytes: &[u8], preprocessing: &Preprocessing) -> Result<Prepared, String> {
+    let decoded = decode_file(bytes, preprocessing.alpha)?;
     let mut notes = Vec::new();
     if !decoded.note.is_empty() {
-        notes.push(decoded.note.to_string());
+        notes.push(decoded.note);
     }
-    let path = set.path(i);
-    if promised_format(path.as_bytes()).is_some_and(|promised| promised != decoded.format) {
+    if promised_format(path.as_bytes()).is_some_and(|promised| promised != decoded.format.name()) {
         let extension = path.rsplit('.').next().unwrap_or_default();
-        notes.push(format!("named .{extension} but is {}", decoded.format));
+        notes.push(format!("named .{extension} but is {}", decoded.format.name()));
     }
     Ok(Prepared { note: notes.join("; "), ..Prepared::of_image(&decoded.image, preprocessing) })
 }

@@ -1,8 +1,11 @@
-//! What a container of images (directory, zip, tar, several tars) gives the set that is made of it.
+//! What a container of images (directory, archive, several archives) gives the set that is made of it.
 
+use super::inputs::LeftOut;
 use crate::formats::digest::hex;
 use sha2::{Digest, Sha256};
+use std::fs::Metadata;
 use std::ops::Range;
+use std::time::UNIX_EPOCH;
 
 /// An input that could not be used.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +31,8 @@ pub(super) struct Entry {
     pub size: u64,
     /// Its number in the container.
     pub slot: usize,
+    /// When it, or the archive that it lies in, was changed last: see [`modified`].
+    pub modified: i64,
 }
 
 /// A directory or archive that holds image files. It gives each a number when it lists them, and reads them by that number from
@@ -48,6 +53,14 @@ pub(super) struct Found {
     pub size: u64,
     /// Its number in the container.
     pub slot: usize,
+    /// As [`Entry::modified`].
+    pub modified: i64,
+}
+
+/// When a file was changed last, in nanoseconds since 1970; 0 where the system does not say.
+pub(super) fn modified(metadata: &Metadata) -> i64 {
+    let since = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    since.and_then(|since| i64::try_from(since.as_nanos()).ok()).unwrap_or(0)
 }
 
 /// What a container lists, in any order. Of several entries of one name the last counts.
@@ -55,6 +68,7 @@ pub(super) struct Listing {
     pub container: Box<dyn Container>,
     pub found: Vec<Found>,
     pub unreadable: Vec<Skipped>,
+    pub left_out: LeftOut,
     /// Given for a set of several archives.
     pub archives: Option<Archives>,
 }

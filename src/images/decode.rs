@@ -3,13 +3,14 @@
 //! Any bytes give an image or a reason, within bounded memory.
 
 use super::budget::{self, Memory};
+use super::kind::{Format, Kind, kind_of, unread};
 use super::rgb::{MAX_PIXELS, RgbImage, check_pixels};
-use super::{jpeg, png};
+use super::{jpeg, orientation, png, tiff};
+use crate::panics;
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use serde::{Deserialize, Serialize};
 use std::io::Cursor;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Most memory of one decoder in bytes: four for each pixel of the largest image.
 const MAX_ALLOCATION: u64 = 4 * MAX_PIXELS;
@@ -18,7 +19,7 @@ const MAX_ALLOCATION: u64 = 4 * MAX_PIXELS;
 const COPIES: u64 = 2;
 
 /// What is taken besides for each pixel: its three bytes, and once more when the image is turned.
-const RGB_BYTES_PER_PIXEL: u64 = 3 + 3;
+pub(super) const RGB_BYTES_PER_PIXEL: u64 = 3 + 3;
 
 /// How transparent pixels are resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -28,6 +29,8 @@ pub enum Alpha {
     /// Composited on white, as a page shows it.
     #[default]
     White,
+    /// Composited on black: for white drawings on a transparent ground.
+    Black,
     /// Dropped; the stored colours show, as with Pillow's `convert("RGB")`.
     Drop,
 }
@@ -37,74 +40,84 @@ pub enum Alpha {
 pub(super) struct Decoded {
     /// The pixels.
     pub image: RgbImage,
-    /// `jpeg`, `png`, `webp`, `gif`, `bmp`, `tiff` or `pnm`.
-    pub format: &'static str,
+    /// What the content is.
+    pub format: Format,
     /// What decoding changed (`cmyk`, `16-bit`, `animated, first frame`); empty for most.
-    pub note: &'static str,
+    pub note: String,
     /// What decoding took: held as long as the image is used.
     pub _memory: Memory,
 }
 
+/// Note of an image whose visible pixels are white on a transparent ground, or of one colour for another reason.
+pub(crate) const ONE_COLOUR: &str = "one colour where transparency is replaced";
+
 /// Decodes an image file and turns it upright by its Exif orientation.
 ///
 /// JPEG pixels are libjpeg-turbo's. Of a value of 16 bits the high byte is kept, in colour and in gray (Pillow clips gray).
-/// Of several frames the first is taken. A PNG whose pixel data have a wrong checksum is read, as Pillow does.
+/// Of several frames or pages the first is taken. A PNG whose pixel data have a wrong checksum, or that lacks its end, is read, as
+/// Pillow does.
 ///
 /// # Errors
 /// A reason without the path: not an image of a known kind, damaged, cut short, or above [`MAX_PIXELS`].
 pub(crate) fn decode(bytes: &[u8], alpha: Alpha) -> Result<RgbImage, String> {
-    decode_noted(bytes, alpha).map(|decoded| decoded.image)
+    decode_file(bytes, alpha).map(|decoded| decoded.image)
+}
+
+/// As [`decode`], with what is worth knowing about the file; mostly empty.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_noted(bytes: &[u8], alpha: Alpha) -> Result<(RgbImage, String), String> {
+    decode_file(bytes, alpha).map(|decoded| (decoded.image, decoded.note))
 }
 
 /// As [`decode`], with the format and a note.
 ///
 /// # Errors
 /// As [`decode`].
-pub(super) fn decode_noted(bytes: &[u8], alpha: Alpha) -> Result<Decoded, String> {
+pub(super) fn decode_file(bytes: &[u8], alpha: Alpha) -> Result<Decoded, String> {
     if bytes.is_empty() {
         return Err("the file is empty".into());
     }
-    let kind = image::guess_format(bytes).ok().and_then(|kind| Some((kind, name(kind)?)));
-    let (kind, format) = kind.ok_or("not an image of a known kind (jpeg, png, webp, gif, bmp, tiff, pnm)")?;
-    let (image, orientation, note, memory) = if kind == ImageFormat::Jpeg {
-        let jpeg = jpeg::decode(bytes)?;
-        (jpeg.image, jpeg.orientation, if jpeg.cmyk { "cmyk" } else { "" }, jpeg.memory)
-    } else {
-        let first = caught(|| decode_other(bytes, kind, alpha));
-        match (first, kind) {
-            (Err(reason), ImageFormat::Png) => {
-                let repaired = png::with_right_data_checksums(bytes).ok_or(reason)?;
-                caught(|| decode_other(&repaired, kind, alpha))?
-            }
-            (first, _) => first?,
+    let format = match kind_of(bytes) {
+        Kind::Image(format) => format,
+        Kind::UnreadImage(kind) => return Err(unread(kind)),
+        _ => return Err("not an image of a known kind (jpeg, png, webp, gif, bmp, tiff, pnm)".into()),
+    };
+    let (image, orientation, note, memory) = match format {
+        Format::Jpeg => {
+            let jpeg = jpeg::decode(bytes)?;
+            (jpeg.image, jpeg.orientation, if jpeg.cmyk { "cmyk" } else { "" }.to_string(), jpeg.memory)
         }
+        Format::Tiff => {
+            let tiff = caught(|| tiff::decode(bytes, alpha))?;
+            (tiff.image, orientation::of_number(tiff.orientation), tiff.note, tiff.memory)
+        }
+        Format::Png => match caught(|| decode_other(bytes, ImageFormat::Png, alpha)) {
+            Ok(decoded) => decoded,
+            Err(reason) => {
+                let repaired = png::repaired(bytes).ok_or(reason)?;
+                caught(|| decode_other(&repaired, ImageFormat::Png, alpha))?
+            }
+        },
+        Format::WebP => caught(|| decode_other(bytes, ImageFormat::WebP, alpha))?,
+        Format::Gif => caught(|| decode_other(bytes, ImageFormat::Gif, alpha))?,
+        Format::Bmp => caught(|| decode_other(bytes, ImageFormat::Bmp, alpha))?,
+        Format::Pnm => caught(|| decode_other(bytes, ImageFormat::Pnm, alpha))?,
     };
     Ok(Decoded { image: upright(image, orientation)?, format, note, _memory: memory })
 }
 
-fn name(kind: ImageFormat) -> Option<&'static str> {
-    Some(match kind {
-        ImageFormat::Jpeg => "jpeg",
-        ImageFormat::Png => "png",
-        ImageFormat::WebP => "webp",
-        ImageFormat::Gif => "gif",
-        ImageFormat::Bmp => "bmp",
-        ImageFormat::Tiff => "tiff",
-        ImageFormat::Pnm => "pnm",
-        _ => return None,
-    })
-}
-
 /// Turns a panic of a decoder into a reason.
 fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("the decoder failed on this file".into()))
+    panics::caught(work).unwrap_or_else(|_| Err("the decoder failed on this file".into()))
 }
 
 fn decode_other(
     bytes: &[u8],
     kind: ImageFormat,
     alpha: Alpha,
-) -> Result<(RgbImage, Orientation, &'static str, Memory), String> {
+) -> Result<(RgbImage, Orientation, String, Memory), String> {
     let words = |e: image::ImageError| e.to_string();
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_ALLOCATION);
@@ -123,10 +136,63 @@ fn decode_other(
         ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16 => "16-bit",
         _ => "floating point",
     };
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let pixels = rgb(DynamicImage::from_decoder(decoder).map_err(words)?, alpha);
-    let note = if is_animated(bytes, kind) { "animated, first frame" } else { depth };
-    Ok((RgbImage { width, height, pixels }, orientation, note, memory))
+    let exif = decoder.exif_metadata().ok().flatten();
+    let xmp = decoder.xmp_metadata().ok().flatten();
+    let orientation = exif
+        .and_then(|exif| orientation::of_exif(&exif))
+        .or_else(|| png::text_orientation(bytes))
+        .or_else(|| orientation::of_xmp(&xmp?))
+        .unwrap_or(Orientation::NoTransforms);
+    let mut image = DynamicImage::from_decoder(decoder).map_err(words)?;
+    let opacity = Opacity::of(&image);
+    if kind == ImageFormat::Bmp && opacity == Opacity::Nowhere {
+        // Many programs leave the fourth byte of a pixel zero and mean nothing by it.
+        image = DynamicImage::ImageRgb8(image.into_rgb8());
+    }
+    let pixels = rgb(image, alpha);
+    let note = if is_animated(bytes, kind) {
+        "animated, first frame"
+    } else if alpha != Alpha::Drop && opacity != Opacity::Everywhere && is_one_colour(&pixels) {
+        ONE_COLOUR
+    } else {
+        depth
+    };
+    Ok((RgbImage { width, height, pixels }, orientation, note.into(), memory))
+}
+
+/// Where an image is opaque.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opacity {
+    Everywhere,
+    Somewhere,
+    Nowhere,
+}
+
+impl Opacity {
+    fn of(image: &DynamicImage) -> Self {
+        fn found<T: PartialEq + Copy>(alpha: impl Iterator<Item = T> + Clone, none: T, full: T) -> Opacity {
+            if alpha.clone().all(|a| a == full) {
+                Opacity::Everywhere
+            } else if alpha.clone().all(|a| a == none) {
+                Opacity::Nowhere
+            } else {
+                Opacity::Somewhere
+            }
+        }
+        match image {
+            DynamicImage::ImageLumaA8(i) => found(i.pixels().map(|p| p[1]), 0, u8::MAX),
+            DynamicImage::ImageRgba8(i) => found(i.pixels().map(|p| p[3]), 0, u8::MAX),
+            DynamicImage::ImageLumaA16(i) => found(i.pixels().map(|p| p[1]), 0, u16::MAX),
+            DynamicImage::ImageRgba16(i) => found(i.pixels().map(|p| p[3]), 0, u16::MAX),
+            _ => Opacity::Everywhere,
+        }
+    }
+}
+
+/// Whether all pixels are alike.
+fn is_one_colour(pixels: &[u8]) -> bool {
+    let (triples, _) = pixels.as_chunks::<3>();
+    triples.first().is_some_and(|first| triples.iter().all(|pixel| pixel == first))
 }
 
 fn is_animated(bytes: &[u8], kind: ImageFormat) -> bool {
@@ -165,15 +231,17 @@ fn rgb(image: DynamicImage, alpha: Alpha) -> Vec<u8> {
     }
 }
 
-/// A colour of opacity `a` on white, or as it is stored.
-fn resolve(colour: [u8; 3], a: u8, alpha: Alpha) -> [u8; 3] {
-    match alpha {
-        Alpha::Drop => colour,
-        Alpha::White => colour.map(|v| {
-            let (v, a) = (u32::from(v), u32::from(a));
-            ((v * a + 255 * (255 - a) + 127) / 255) as u8
-        }),
-    }
+/// A colour of opacity `a` on white or black, or as it is stored.
+pub(super) fn resolve(colour: [u8; 3], a: u8, alpha: Alpha) -> [u8; 3] {
+    let ground = match alpha {
+        Alpha::Drop => return colour,
+        Alpha::White => 255,
+        Alpha::Black => 0,
+    };
+    colour.map(|v| {
+        let (v, a) = (u32::from(v), u32::from(a));
+        ((v * a + ground * (255 - a) + 127) / 255) as u8
+    })
 }
 
 fn upright(image: RgbImage, orientation: Orientation) -> Result<RgbImage, String> {

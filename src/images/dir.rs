@@ -2,13 +2,16 @@
 //! Symbolic links are followed; loops, dangling links and directories without permission are skipped and reported.
 //! The path of an image is made from its text when it is read, so that a million paths are not stored twice.
 
-use super::container::{Container, Entry, Found, Listing, Skipped};
-use super::names::{is_image, shown};
-use super::read_at::read_bounded;
+use super::archives::Named;
+use super::container::{Container, Entry, Found, Listing, Skipped, modified};
+use super::inputs::LeftOut;
+use super::names::{is_leftover, shown};
+use super::read_at::{head_of, read_bounded};
+use super::sorting::{Place, place_of};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, check_stop};
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
@@ -49,34 +52,42 @@ fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     read_bounded(file, metadata.len())
 }
 
-/// The set of the one file `path`, `size` bytes long.
-pub(super) fn single(path: &Path, size: u64) -> Result<Listing> {
+/// The set of the one file `path`.
+pub(super) fn single(path: &Path, metadata: &Metadata) -> Listing {
     let name = path.file_name().unwrap_or(path.as_os_str()).as_encoded_bytes().to_vec();
-    Ok(Listing {
+    Listing {
         container: Box::new(Single(path.to_path_buf())),
-        found: vec![Found { name, size, slot: 0 }],
+        found: vec![Found { name, size: metadata.len(), slot: 0, modified: modified(metadata) }],
         unreadable: Vec::new(),
+        left_out: LeftOut::default(),
         archives: None,
-    })
+    }
 }
 
-/// The images below `root`.
-pub(super) fn list(root: &Path, progress: &dyn Progress) -> Result<Listing> {
+/// The images below `root`, and the archives that can be read, which are not looked into.
+///
+/// # Errors
+/// [`Error::Io`] if `root` cannot be listed; [`Error::Interrupted`].
+pub(super) fn list(root: &Path, progress: &dyn Progress) -> Result<(Listing, Vec<Named>)> {
     let mut found = Vec::new();
+    let mut archives = Vec::new();
     let mut odd = HashMap::new();
     let mut unreadable = Vec::new();
-    for (seen, item) in WalkDir::new(root).follow_links(true).into_iter().enumerate() {
+    let mut left_out = LeftOut::default();
+    let mut walk = WalkDir::new(root).follow_links(true).into_iter();
+    for seen in 0.. {
         if seen % LOOK_EVERY == 0 {
             check_stop(progress, || "nothing was begun yet; run the same command again".into())?;
         }
-        let item = match item {
-            Ok(item) => item,
-            Err(error) if error.depth() == 0 => {
+        let item = match walk.next() {
+            None => break,
+            Some(Ok(item)) => item,
+            Some(Err(error)) if error.depth() == 0 => {
                 let reason = error.to_string();
                 let source = error.into_io_error().unwrap_or_else(|| std::io::Error::other(reason));
                 return Err(Error::io("list", root)(source));
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 let path = error.path().map(|p| p.strip_prefix(root).unwrap_or(p));
                 unreadable
                     .push(Skipped::new(path.map_or_else(String::new, |p| shown(name_of(p))), why(&error)));
@@ -85,31 +96,43 @@ pub(super) fn list(root: &Path, progress: &dyn Progress) -> Result<Listing> {
         };
         let relative = item.path().strip_prefix(root).unwrap_or(item.path());
         let name = name_of(relative);
-        if item.file_type().is_dir() || !is_image(&name) || is_sheet(item.path()) {
-            continue;
-        }
-        if !item.file_type().is_file() {
-            unreadable.push(Skipped::new(shown(name), "not a regular file"));
-            continue;
-        }
-        match item.metadata() {
-            Ok(metadata) => {
-                let slot = found.len();
-                if shown(name.clone()).as_bytes() != name {
-                    odd.insert(slot, relative.to_path_buf());
-                }
-                found.push(Found { name, size: metadata.len(), slot });
-                progress.advance(1);
+        if item.file_type().is_dir() {
+            if item.depth() > 0 && is_leftover(item.file_name().as_encoded_bytes()) {
+                left_out.system += 1;
+                walk.skip_current_dir();
             }
-            Err(error) => unreadable.push(Skipped::new(shown(name), why(&error))),
+            continue;
+        }
+        if is_sheet(item.path()) {
+            continue;
+        }
+        let regular = item.file_type().is_file();
+        let head = || File::open(item.path()).and_then(head_of).ok().filter(|_| regular);
+        match place_of(&name, head) {
+            Place::Image if !regular => unreadable.push(Skipped::new(shown(name), "not a regular file")),
+            Place::Image => match item.metadata() {
+                Ok(metadata) => {
+                    let slot = found.len();
+                    if shown(name.clone()).as_bytes() != name {
+                        odd.insert(slot, relative.to_path_buf());
+                    }
+                    let (size, modified) = (metadata.len(), modified(&metadata));
+                    found.push(Found { name, size, slot, modified });
+                    progress.advance(1);
+                }
+                Err(error) => unreadable.push(Skipped::new(shown(name), why(&error))),
+            },
+            Place::Archive(kind) if kind.is_read() => {
+                archives.push(Named { path: item.path().to_path_buf(), name, kind: Some(kind) });
+            }
+            Place::Archive(kind) => left_out.add_archive(shown(name), kind),
+            Place::Unread(kind) => left_out.add_image(shown(name), kind),
+            Place::System => left_out.system += 1,
+            Place::Other => left_out.other += 1,
         }
     }
-    Ok(Listing {
-        container: Box::new(Directory { root: root.to_path_buf(), odd }),
-        found,
-        unreadable,
-        archives: None,
-    })
+    let container = Box::new(Directory { root: root.to_path_buf(), odd });
+    Ok((Listing { container, found, unreadable, left_out, archives: None }, archives))
 }
 
 /// Whether a file is a contact sheet, which repeats images of its directory.

@@ -3,12 +3,14 @@
 //! The C library reports errors by unwinding: it is caught here, and nothing is printed.
 
 use super::budget::{self, Memory};
+use super::orientation;
 use super::rgb::{MAX_PIXELS, RgbImage, check_pixels};
+use crate::panics;
 use image::metadata::Orientation;
 use mozjpeg::Marker;
 use mozjpeg::decompress::{DecompressBuilder, DecompressStarted, Format};
 use mozjpeg_sys as sys;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 
 /// Most pixels that one byte of a JPEG file can describe: one bit per 8 x 8 block, and at worst half of the
 /// blocks where the largest sampling factors belong to different components. Doubled to be on the safe side.
@@ -23,8 +25,8 @@ const BYTES_PER_PIXEL: u64 = 3 + 3 + 6;
 /// `JMSG_LENGTH_MAX` of `jpeglib.h`.
 const MESSAGE_BYTES: usize = 200;
 
-/// Beginning of the APP1 segment that holds Exif data.
-const EXIF: &[u8] = b"Exif\0\0";
+/// Beginning of the APP1 segment that holds an XMP packet.
+const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
 
 /// What a JPEG file holds.
 pub(super) struct Jpeg {
@@ -36,13 +38,56 @@ pub(super) struct Jpeg {
     pub memory: Memory,
 }
 
+/// Samples as they are stored, or as red, green and blue.
+pub(super) struct Samples {
+    pub width: u32,
+    pub height: u32,
+    /// 1 for gray, 3 for red, green and blue, 4 for inks.
+    pub channels: usize,
+    /// `[H, W, channels]`
+    pub values: Vec<u8>,
+    /// What decoding took.
+    pub memory: Memory,
+}
+
+/// What the colours of JPEG data are that do not say it themselves: those inside other files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ForcedColours {
+    /// Luma and chroma, which are converted.
+    YCbCr,
+    /// Whatever they are, they are not converted.
+    AsStored,
+}
+
 /// Decodes a JPEG file.
 ///
 /// # Errors
 /// A reason without the path: an error of libjpeg, or a warning of libjpeg that pixels were lost
 /// (Pillow refuses only a file that ends early, and returns the damaged pixels of others).
 pub(super) fn decode(bytes: &[u8]) -> Result<Jpeg, String> {
-    match catch_unwind(AssertUnwindSafe(|| decode_unwinding(bytes))) {
+    let (orientation, Samples { width, height, channels, values, memory }) = unwinding(bytes)?;
+    let pixels = match channels {
+        3 => values,
+        1 => values.into_iter().flat_map(|v| [v; 3]).collect(),
+        _ => values.as_chunks().0.iter().flat_map(rgb_of_inverted_cmyk).collect(),
+    };
+    Ok(Jpeg { image: RgbImage { width, height, pixels }, orientation, cmyk: channels == 4, memory })
+}
+
+/// Decodes JPEG data that lie inside another file.
+///
+/// # Errors
+/// As [`decode`].
+pub(super) fn decode_samples(bytes: &[u8], colours: ForcedColours) -> Result<Samples, String> {
+    // The marker by which Adobe's programs say what colours there are.
+    let mut marker = *b"\xFF\xEE\0\x0EAdobe\0\x64\0\0\0\0\0";
+    marker[15] = u8::from(colours == ForcedColours::YCbCr);
+    let (start, rest) = bytes.split_at_checked(2).ok_or("its JPEG data are cut short")?;
+    unwinding(&[start, &marker, rest].concat()).map(|(_, samples)| samples)
+}
+
+fn unwinding(bytes: &[u8]) -> Result<(Orientation, Samples), String> {
+    match panics::caught(|| decode_unwinding(bytes)) {
         Ok(result) => result,
         Err(payload) => {
             Err(payload.downcast_ref::<String>().cloned().unwrap_or_else(|| "damaged JPEG".into()))
@@ -50,7 +95,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Jpeg, String> {
     }
 }
 
-fn decode_unwinding(bytes: &[u8]) -> Result<Jpeg, String> {
+fn decode_unwinding(bytes: &[u8]) -> Result<(Orientation, Samples), String> {
     let started = DecompressBuilder::new()
         .with_err(error_manager())
         .with_markers(&[Marker::APP(1)])
@@ -65,19 +110,16 @@ fn decode_unwinding(bytes: &[u8]) -> Result<Jpeg, String> {
         ));
     }
     let memory = budget::hold(BYTES_PER_PIXEL * width * height)?;
-    let orientation = started
-        .markers()
-        .find_map(|marker| Orientation::from_exif_chunk(marker.data.strip_prefix(EXIF)?))
+    let orientation = started.markers().find_map(|marker| orientation::of_exif(marker.data));
+    let orientation = orientation
+        .or_else(|| started.markers().find_map(|marker| orientation::of_xmp(marker.data.strip_prefix(XMP)?)))
         .unwrap_or(Orientation::NoTransforms);
-    let (pixels, cmyk) = match started.image().map_err(|e| e.to_string())? {
-        Format::RGB(image) => (samples(image)?, false),
-        Format::Gray(image) => (samples(image)?.into_iter().flat_map(|v| [v; 3]).collect(), false),
-        Format::CMYK(image) => {
-            (samples(image)?.as_chunks().0.iter().flat_map(rgb_of_inverted_cmyk).collect(), true)
-        }
+    let (channels, values) = match started.image().map_err(|e| e.to_string())? {
+        Format::RGB(image) => (3, samples(image)?),
+        Format::Gray(image) => (1, samples(image)?),
+        Format::CMYK(image) => (4, samples(image)?),
     };
-    let image = RgbImage { width: width as u32, height: height as u32, pixels };
-    Ok(Jpeg { image, orientation, cmyk, memory })
+    Ok((orientation, Samples { width: width as u32, height: height as u32, channels, values, memory }))
 }
 
 /// Encodes an image as JPEG, fast rather than as small as possible; the same pixels give the same bytes.
@@ -85,7 +127,7 @@ fn decode_unwinding(bytes: &[u8]) -> Result<Jpeg, String> {
 /// # Errors
 /// libjpeg's reason.
 pub(crate) fn encode_jpeg(image: &RgbImage, quality: u8) -> Result<Vec<u8>, String> {
-    let encoded = catch_unwind(AssertUnwindSafe(|| {
+    let encoded = panics::caught(|| {
         let mut encoder = mozjpeg::Compress::new(mozjpeg::ColorSpace::JCS_RGB);
         encoder.set_fastest_defaults();
         encoder.set_optimize_coding(true);
@@ -94,7 +136,7 @@ pub(crate) fn encode_jpeg(image: &RgbImage, quality: u8) -> Result<Vec<u8>, Stri
         let mut started = encoder.start_compress(Vec::new())?;
         started.write_scanlines(&image.pixels)?;
         started.finish()
-    }));
+    });
     encoded.unwrap_or_else(|_| Err(std::io::Error::other("the encoder failed"))).map_err(|e| e.to_string())
 }
 
@@ -106,11 +148,17 @@ fn samples(mut image: DecompressStarted<&[u8]>) -> Result<Vec<u8>, String> {
 
 /// RGB of inverted CMYK as Pillow computes it, without a colour profile. Pillow assumes that inks are inverted, as Adobe stores them.
 fn rgb_of_inverted_cmyk(&[c, m, y, k]: &[u8; 4]) -> [u8; 3] {
+    rgb_of_cmyk([c, m, y, k].map(|ink| u8::MAX - ink))
+}
+
+/// RGB of CMYK as Pillow computes it, without a colour profile.
+pub(super) fn rgb_of_cmyk([c, m, y, k]: [u8; 4]) -> [u8; 3] {
+    let white = u8::MAX - k;
     let times = |a: u8, b: u8| {
         let t = u32::from(a) * u32::from(b) + 128;
         ((t + (t >> 8)) >> 8) as u8
     };
-    [c, m, y].map(|ink| k - times(255 - ink, k))
+    [c, m, y].map(|ink| white - times(ink, white))
 }
 
 /// libjpeg's error manager, which unwinds at errors and at warnings that mean damage, and prints nothing.

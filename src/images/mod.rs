@@ -2,14 +2,18 @@
 //! [`ImageSet`] lists and reads, [`decode()`] gives pixels, [`Preprocessing`] gives the input of a network, [`load`] does all of it in parallel.
 //! A damaged file is a value with a reason and does not end a run.
 
+mod archives;
 mod batch;
 mod budget;
 mod container;
 mod decode;
 mod dir;
 mod glyphs;
+mod inputs;
 mod jpeg;
+mod kind;
 mod names;
+mod orientation;
 mod png;
 mod preprocess;
 mod prompts;
@@ -17,21 +21,27 @@ mod read_at;
 mod resize;
 mod rgb;
 mod sheet;
+mod sorting;
 mod source;
 #[cfg(test)]
 mod source_tests;
 mod tar;
-mod tars;
 #[cfg(test)]
 mod tests;
+mod tiff;
+mod unpack;
 mod write;
 mod zip;
 
+pub(crate) use batch::{Loaded, load_some};
 pub use batch::{Prepared, load};
 pub use budget::set_decoding_memory;
-pub(crate) use container::{InputDigest, Skipped};
-pub use decode::Alpha;
-pub(crate) use decode::decode;
+pub(crate) use container::InputDigest;
+pub use container::Skipped;
+pub use decode::{Alpha, decode_noted};
+pub(crate) use decode::{ONE_COLOUR, decode};
+pub(crate) use inputs::InputCounts;
+pub use inputs::{Inputs, LeftOut};
 pub(crate) use jpeg::encode_jpeg;
 pub(crate) use preprocess::Pixels;
 pub use preprocess::{Color, Fit, Preprocessing};

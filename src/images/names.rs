@@ -1,4 +1,4 @@
-//! Which names are images, and how a name that is not UTF-8 is shown.
+//! What a name says of a file, and how a name that is not UTF-8 is shown.
 //! One table of extensions serves both the search and the note on misnamed files.
 //! The escape is lossless: a name can be read back from what is shown.
 
@@ -21,24 +21,108 @@ pub(super) const EXTENSIONS: [(&str, &str); 13] = [
     ("pnm", "pnm"),
 ];
 
+/// Extensions of raw camera images. Many begin as TIFF files do, but hold a small preview where a TIFF file has its image.
+const RAW: [&str; 16] = [
+    "3fr", "arw", "cr2", "cr3", "dcr", "dng", "erf", "mrw", "nef", "nrw", "orf", "pef", "raf", "rw2", "sr2",
+    "srw",
+];
+
+/// Extensions of images that are not read and that no beginning of a file tells reliably.
+const UNREAD: [&str; 12] =
+    ["tga", "pcx", "ico", "cur", "svg", "eps", "ai", "pcd", "xpm", "xbm", "ras", "pfm"];
+
 /// Prefix of files in which macOS keeps metadata on foreign disks and in zip archives, under the extension of the image.
 const APPLE_DOUBLE: &[u8] = b"._";
 
+/// Prefix of the folders of deleted files on Linux and macOS (`.Trash-1000`).
+const TRASH: &[u8] = b".Trash";
+
+/// Files and folders that operating systems, storage boxes and programs leave among the files of people.
+const LEFTOVERS: [&[u8]; 18] = [
+    b"__MACOSX",
+    b".AppleDouble",
+    b".DS_Store",
+    b".Spotlight-V100",
+    b".TemporaryItems",
+    b".fseventsd",
+    b"$RECYCLE.BIN",
+    b"System Volume Information",
+    b"Thumbs.db",
+    b"desktop.ini",
+    b"@eaDir",
+    b"#recycle",
+    b"lost+found",
+    b".directory",
+    b".thumbnails",
+    b".ipynb_checkpoints",
+    b".git",
+    b".svn",
+];
+
+/// Files that hold more than images although they are zip archives by their content: documents, programs, weights.
+const ZIP_BASED: [&str; 16] = [
+    "apk", "ckpt", "docx", "epub", "jar", "kmz", "npz", "odp", "ods", "odt", "pkl", "pptx", "pt", "pth",
+    "whl", "xlsx",
+];
+
+/// What the name of an entry of a folder or archive says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// It is, or lies in, what a system leaves behind.
+    System,
+    /// An image of a format that is read.
+    Image,
+    /// A raw camera image, by its extension.
+    Raw(&'static str),
+    /// A file of a program, although its content is an archive.
+    NoArchive,
+    /// Nothing: its content has to be looked at.
+    Nothing,
+}
+
+/// What a name says, with `/` between its parts.
+pub(super) fn claim(name: &[u8]) -> Claim {
+    if name.split(|&b| b == b'/').any(is_leftover) {
+        return Claim::System;
+    }
+    if promised_format(name).is_some() {
+        return Claim::Image;
+    }
+    let Some(extension) = extension_of(name) else { return Claim::Nothing };
+    let among = |known: &[&'static str]| {
+        known.iter().find(|known| known.as_bytes().eq_ignore_ascii_case(extension)).copied()
+    };
+    match among(&RAW) {
+        Some(raw) => Claim::Raw(raw),
+        None if among(&ZIP_BASED).is_some() => Claim::NoArchive,
+        None => Claim::Nothing,
+    }
+}
+
+/// The kind of an image that is not read, by the extension of its name: for files whose content says nothing.
+pub(super) fn unread_by_name(name: &[u8]) -> Option<&'static str> {
+    let extension = extension_of(name)?;
+    UNREAD.iter().find(|known| known.as_bytes().eq_ignore_ascii_case(extension)).copied()
+}
+
+/// Whether a file or folder of this name is what a system leaves behind.
+pub(super) fn is_leftover(part: &[u8]) -> bool {
+    part.starts_with(APPLE_DOUBLE) || part.starts_with(TRASH) || LEFTOVERS.contains(&part)
+}
+
+/// What follows the last dot of the last part of a name.
+fn extension_of(name: &[u8]) -> Option<&[u8]> {
+    let file = name.rsplit(|&b| b == b'/').next()?;
+    file.get(file.iter().rposition(|&b| b == b'.')? + 1..)
+}
+
 /// The format of a name's extension (`jpeg`, `png`, …), letter case ignored; `None` if it is not that of an image.
 pub(super) fn promised_format(name: &[u8]) -> Option<&'static str> {
-    let file = name.rsplit(|&b| b == b'/').next()?;
-    let dot = file.iter().rposition(|&b| b == b'.')?;
-    let extension = file.get(dot + 1..)?;
+    let extension = extension_of(name)?;
     EXTENSIONS
         .iter()
         .find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(extension))
         .map(|&(_, format)| format)
-}
-
-/// Whether an entry of this name counts as an image when a directory or archive is listed.
-pub(super) fn is_image(name: &[u8]) -> bool {
-    let file = name.rsplit(|&b| b == b'/').next().unwrap_or(name);
-    !file.starts_with(APPLE_DOUBLE) && promised_format(name).is_some()
 }
 
 /// `*.jpg *.jpeg …`: the patterns of image names, for messages.
@@ -151,12 +235,24 @@ mod tests {
     }
 
     #[test]
-    fn extensions_count_in_any_letter_case_and_only_at_the_end() {
+    fn a_name_claims_by_its_extension_unless_a_system_left_it() {
         for name in ["a.JPG", "d/b.jpe", "c.Tiff", "x.y.pbm"] {
-            assert!(is_image(name.as_bytes()), "{name}");
+            assert_eq!(claim(name.as_bytes()), Claim::Image, "{name}");
         }
-        for name in ["jpg", "a.jpg.txt", "a.png/readme", "dataset.json", "d/._a.jpg", "a."] {
-            assert!(!is_image(name.as_bytes()), "{name}");
+        for name in ["jpg", "a.jpg.txt", "a.png/readme", "dataset.json", "a.", "a.jfif", "a.HEIC"] {
+            assert_eq!(claim(name.as_bytes()), Claim::Nothing, "{name}");
         }
+        for name in [
+            "d/._a.jpg",
+            "__MACOSX/a.png",
+            "x/@eaDir/a.jpg",
+            ".Trash-1000/files/a.png",
+            "n/.ipynb_checkpoints/a-checkpoint.png",
+            "Thumbs.db",
+        ] {
+            assert_eq!(claim(name.as_bytes()), Claim::System, "{name}");
+        }
+        assert_eq!(claim(b"DSC_1.NEF"), Claim::Raw("nef"));
+        assert_eq!(claim(b"model.npz"), Claim::NoArchive);
     }
 }

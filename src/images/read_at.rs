@@ -2,6 +2,7 @@
 //! One open file is shared; no thread moves another's position, and none waits for another.
 //! Every read is bounded, whatever size an archive declares.
 
+use super::kind::HEAD_BYTES;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
@@ -16,6 +17,8 @@ const TRUSTED_BYTES: u64 = 16 << 20;
 #[derive(Clone, Debug)]
 pub(super) struct FileAt {
     file: Arc<File>,
+    /// Where the view begins in the file.
+    base: u64,
     len: u64,
     position: u64,
 }
@@ -23,10 +26,15 @@ pub(super) struct FileAt {
 impl FileAt {
     pub(super) fn new(file: File) -> io::Result<FileAt> {
         let len = file.metadata()?.len();
-        Ok(FileAt { file: Arc::new(file), len, position: 0 })
+        Ok(FileAt::part(Arc::new(file), 0, len))
     }
 
-    /// Length of the file in bytes when it was opened.
+    /// The `len` bytes from `base` on.
+    pub(super) fn part(file: Arc<File>, base: u64, len: u64) -> FileAt {
+        FileAt { file, base, len, position: 0 }
+    }
+
+    /// Length of the view in bytes: of the file when it was opened.
     pub(super) fn len(&self) -> u64 {
         self.len
     }
@@ -34,10 +42,14 @@ impl FileAt {
 
 impl Read for FileAt {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.len.saturating_sub(self.position)).unwrap_or(usize::MAX);
+        let wanted = left.min(buf.len());
+        let buf = buf.get_mut(..wanted).unwrap_or_default();
+        let offset = self.base.saturating_add(self.position);
         #[cfg(unix)]
-        let n = std::os::unix::fs::FileExt::read_at(&*self.file, buf, self.position)?;
+        let n = std::os::unix::fs::FileExt::read_at(&*self.file, buf, offset)?;
         #[cfg(windows)]
-        let n = std::os::windows::fs::FileExt::seek_read(&*self.file, buf, self.position)?;
+        let n = std::os::windows::fs::FileExt::seek_read(&*self.file, buf, offset)?;
         self.position += n as u64;
         Ok(n)
     }
@@ -54,6 +66,16 @@ impl Seek for FileAt {
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the offset lies outside the file"))?;
         Ok(self.position)
     }
+}
+
+/// The first bytes of a reader, at most [`HEAD_BYTES`].
+///
+/// # Errors
+/// Those of the reader.
+pub(super) fn head_of(reader: impl Read) -> io::Result<Vec<u8>> {
+    let mut head = Vec::with_capacity(HEAD_BYTES);
+    reader.take(HEAD_BYTES as u64).read_to_end(&mut head)?;
+    Ok(head)
 }
 
 /// All bytes of `reader`, which declares `size` of them.

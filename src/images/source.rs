@@ -1,11 +1,16 @@
 //! A set of image files in a directory or in archives: its images, their order, and their bytes.
-//! A module for each kind of container (directory, zip, tar, several tars) lists and reads.
+//! A module for each kind of container (directory, archives) lists and reads.
 //! Rows of every later result are positions in this set.
 
+use super::archives::{self, Named};
 use super::container::{ArchiveRange, Container, Entry, Found, InputDigest, Listing, Skipped};
+use super::dir;
+use super::inputs::LeftOut;
+use super::kind::Archive;
 use super::names::{looked_for, shown};
-use super::{dir, tar, tars, zip};
+use super::read_at::FileAt;
 use crate::error::{Error, Result};
+use crate::formats::digest::sha256;
 use crate::progress::Progress;
 use crate::runs::Shard;
 use std::fs::File;
@@ -16,21 +21,19 @@ pub struct ImageSet {
     container: Box<dyn Container>,
     entries: Vec<Entry>,
     unreadable: Vec<Skipped>,
+    left_out: LeftOut,
     /// Where the images of each archive end, if the set is made of archives.
     sections: Option<Vec<usize>>,
     /// The archives listed for a shard; `None` if all were.
     part: Option<ArchiveRange>,
 }
 
-/// Extensions of compressed archives, for a hint.
-const COMPRESSED: [&str; 8] = ["gz", "tgz", "bz2", "xz", "zst", "7z", "rar", "lz4"];
-
 impl ImageSet {
-    /// Lists the images of a directory (with all below it), a `.zip`, a `.tar`, or one image file. A range of archives,
-    /// `{00000..00099}.tar`, is one set, and so are the `.tar` files of a directory that holds no image itself.
+    /// Lists the images of a directory (with all below it), an archive (`.zip`, `.tar`, `.tar.gz`, `.tar.zst`), or one image file.
+    /// A range of archives, `{00000..00099}.tar`, is one set, and so are the archives of a directory that holds no image itself.
     ///
-    /// Entries are images by their extension ([`EXTENSIONS`](super::names::EXTENSIONS)); other entries are ignored.
-    /// A single file that `path` names is taken whatever its extension. Nothing is decoded here.
+    /// Entries are images by their extension ([`EXTENSIONS`](super::names::EXTENSIONS)), or else by their content.
+    /// Others are counted: [`ImageSet::left_out`]. Nothing is decoded here.
     /// Progress is reported with a total of 0, as the number of images is not known before.
     ///
     /// # Errors
@@ -50,35 +53,26 @@ impl ImageSet {
     }
 
     fn look_into(path: &Path, shard: Option<Shard>, progress: &dyn Progress) -> Result<ImageSet> {
-        let range = if path.exists() { None } else { tars::of_range(path)? };
+        let range = if path.exists() { None } else { archives::of_range(path)? };
         if let Some(archives) = range {
-            return ImageSet::of(path, progress, |progress| tars::list(archives, shard, progress));
+            return ImageSet::of(path, progress, |progress| archives::list(archives, shard, progress));
         }
         let metadata = std::fs::metadata(path).map_err(Error::io("open", path))?;
-        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
         ImageSet::of(path, progress, |progress| {
             if metadata.is_dir() {
-                let listing = dir::list(path, progress)?;
-                let archives = if listing.found.is_empty() { tars::of_folder(path)? } else { Vec::new() };
-                if archives.is_empty() { Ok(listing) } else { tars::list(archives, shard, progress) }
-            } else if !metadata.is_file() {
-                Err(Error::malformed(
+                return of_directory(path, shard, progress);
+            }
+            if !metadata.is_file() {
+                return Err(Error::malformed(
                     path,
                     "neither a directory nor a regular file",
-                    "name a directory, a .zip, a .tar or an image",
-                ))
-            } else if extension == "zip" {
-                zip::list(path, File::open(path).map_err(Error::io("open", path))?, progress)
-            } else if extension == "tar" {
-                tar::list(path, File::open(path).map_err(Error::io("open", path))?, progress)
-            } else if COMPRESSED.contains(&extension.as_str()) {
-                Err(Error::malformed(
-                    path,
-                    "compressed archives of this kind are not read",
-                    "unpack it, or make a .zip or .tar of it",
-                ))
-            } else {
-                dir::single(path, metadata.len())
+                    "name a directory, an archive or an image",
+                ));
+            }
+            let file = File::open(path).and_then(FileAt::new).map_err(Error::io("open", path))?;
+            match archives::kind_of_file(path, &file) {
+                Some(kind) => archives::list_one(path, kind, progress),
+                None => Ok(dir::single(path, &metadata)),
             }
         })
     }
@@ -93,41 +87,42 @@ impl ImageSet {
         progress.finish();
         let set = ImageSet::from_listing(listing?, progress);
         if set.is_empty() && set.part.is_none() {
-            let reason = match set.unreadable.len() {
-                0 => "no image in it".to_string(),
-                n => format!(
-                    "no image in it that can be read, {n} left out (the first: {}: {})",
-                    set.unreadable[0].path, set.unreadable[0].reason
-                ),
-            };
-            return Err(Error::malformed(
-                path,
-                reason,
-                format!("looked for {} in any letter case", looked_for()),
-            ));
+            return Err(set.nothing_in(path));
         }
         Ok(set)
     }
 
+    fn nothing_in(&self, path: &Path) -> Error {
+        let first = self.unreadable.first().or(self.left_out.first_unread());
+        let mut reason = match first {
+            None => "no image in it".to_string(),
+            Some(first) => format!("no image in it that can be read; {}: {}", first.path, first.reason),
+        };
+        if !self.left_out.is_empty() {
+            reason += &format!(" (in it: {})", self.left_out.describe());
+        }
+        Error::malformed(path, reason, format!("looked for {} in any letter case", looked_for()))
+    }
+
     /// Whether [`ImageSet::open`] would list `path`: a file, a directory, or a range of archives.
     pub fn is_named_by(path: &Path) -> bool {
-        path.exists() || matches!(tars::of_range(path), Ok(Some(_)))
+        path.exists() || matches!(archives::of_range(path), Ok(Some(_)))
     }
 
     fn from_listing(listing: Listing, progress: &dyn Progress) -> ImageSet {
-        let Listing { container, mut found, mut unreadable, archives } = listing;
+        let Listing { container, mut found, mut unreadable, left_out, archives } = listing;
         found.sort_by(|a, b| a.name.cmp(&b.name).then(a.slot.cmp(&b.slot)));
         let mut entries: Vec<Entry> = Vec::with_capacity(found.len());
         let mut not_utf8 = 0u64;
         let mut found = found.into_iter().peekable();
-        while let Some(Found { name, size, slot }) = found.next() {
+        while let Some(Found { name, size, slot, modified }) = found.next() {
             let superseded = found.peek().is_some_and(|next| next.name == name);
             not_utf8 += u64::from(std::str::from_utf8(&name).is_err());
             let path = shown(name);
             if superseded {
                 unreadable.push(Skipped::new(path, "a later entry of the archive has the same name"));
             } else {
-                entries.push(Entry { path, size, slot });
+                entries.push(Entry { path, size, slot, modified });
             }
         }
         if not_utf8 > 0 {
@@ -139,6 +134,7 @@ impl ImageSet {
             container,
             entries,
             unreadable,
+            left_out,
             sections,
             part: archives.and_then(|archives| archives.part),
         }
@@ -182,6 +178,14 @@ impl ImageSet {
         self.entries[i].size
     }
 
+    /// When image `i`, or the archive that it lies in, was changed last, in nanoseconds since 1970; 0 where the system does not say.
+    ///
+    /// # Panics
+    /// If `i` is not below [`ImageSet::len`].
+    pub(crate) fn modified(&self, i: usize) -> i64 {
+        self.entries[i].modified
+    }
+
     /// The whole file of image `i`, from any number of threads at once.
     ///
     /// # Errors
@@ -193,9 +197,25 @@ impl ImageSet {
         self.container.read(&self.entries[i])
     }
 
+    /// SHA-256 of the file of image `i`, 64 hexadecimal digits.
+    ///
+    /// # Errors
+    /// As [`ImageSet::read`].
+    ///
+    /// # Panics
+    /// If `i` is not below [`ImageSet::len`].
+    pub(crate) fn sha256(&self, i: usize) -> Result<String, String> {
+        self.read(i).map(|bytes| sha256(&bytes))
+    }
+
     /// Inputs that could not be listed: directories without permission, link loops, dangling links, unusable archive entries.
     pub fn unreadable(&self) -> &[Skipped] {
         &self.unreadable
+    }
+
+    /// What lies among the images and was not looked into, by kind.
+    pub fn left_out(&self) -> &LeftOut {
+        &self.left_out
     }
 
     /// The [`InputDigest`] of all images.
@@ -204,4 +224,23 @@ impl ImageSet {
         self.entries.iter().for_each(|entry| digest.add(&entry.path, entry.size));
         digest.finish()
     }
+}
+
+/// The images of a directory; if it has none, those of the archives in it.
+fn of_directory(path: &Path, shard: Option<Shard>, progress: &dyn Progress) -> Result<Listing> {
+    let (mut listing, found) = dir::list(path, progress)?;
+    if found.is_empty() || !listing.found.is_empty() {
+        for Named { name, kind, .. } in found {
+            listing.left_out.add_archive(shown(name), kind.unwrap_or(Archive::Tar));
+        }
+        return Ok(listing);
+    }
+    let mut of_archives = archives::list(found, shard, progress)?;
+    let is_part = of_archives.archives.as_ref().is_some_and(|archives| archives.part.is_some());
+    // What lies beside the archives is counted once by all shards.
+    if !is_part || shard.is_none_or(|shard| shard.index == 0) {
+        of_archives.left_out.merge(listing.left_out);
+        of_archives.unreadable.extend(listing.unreadable);
+    }
+    Ok(of_archives)
 }

@@ -131,7 +131,10 @@ fn a_place_without_images_says_what_was_looked_for() {
     assert!(matches!(missing, Error::Io { .. }));
     write(&dir, "set.tar.gz", b"");
     let compressed = ImageSet::open(&dir.path().join("set.tar.gz"), &Silent).err().unwrap();
-    assert!(compressed.hint().unwrap().contains("unpack"));
+    assert!(compressed.to_string().contains("set.tar.gz"), "{compressed}");
+    write(&dir, "set.7z", b"7z\xBC\xAF\x27\x1C");
+    let unread = ImageSet::open(&dir.path().join("set.7z"), &Silent).err().unwrap();
+    assert!(unread.hint().unwrap().contains("unpack"), "{unread}");
 }
 
 #[cfg(unix)]

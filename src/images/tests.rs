@@ -1,6 +1,6 @@
 //! Decoding, resizing and preparing against what Pillow, torchvision and timm made of the same files.
 
-use super::decode::decode_noted;
+use super::decode::decode_file;
 use super::*;
 use proptest::prelude::*;
 use safetensors::SafeTensors;
@@ -93,7 +93,7 @@ fn every_damaged_file_gives_a_reason() {
 
 #[test]
 fn gray_of_16_bits_is_scaled_and_not_clipped() {
-    let decoded = decode_noted(&file("gray16_50x40.png"), Alpha::White).unwrap();
+    let decoded = decode_file(&file("gray16_50x40.png"), Alpha::White).unwrap();
     assert_eq!(decoded.note, "16-bit");
     let first: Vec<u8> = decoded.image.pixels.chunks(3).take(8).map(|p| p[0]).collect();
     assert_eq!(first, [0, 0, 0, 0, 0, 1, 1, 255]);
@@ -354,4 +354,115 @@ proptest! {
             }
         }
     }
+}
+
+/// Two rows of three colours each, as a file of this format.
+fn six_colours(format: image::ImageFormat) -> (Vec<u8>, Vec<u8>) {
+    let pixels: Vec<u8> = (0..18).map(|i| (i * 13) as u8).collect();
+    let image = image::RgbImage::from_raw(3, 2, pixels.clone()).unwrap();
+    let mut file = std::io::Cursor::new(Vec::new());
+    image.write_to(&mut file, format).unwrap();
+    (file.into_inner(), pixels)
+}
+
+#[test]
+fn a_png_without_its_end_is_read_if_no_pixel_is_missing() {
+    let (whole, pixels) = six_colours(image::ImageFormat::Png);
+    let data = whole.windows(4).position(|w| w == b"IDAT").unwrap();
+    let length = u32::from_be_bytes(whole[data - 4..data].try_into().unwrap()) as usize;
+    let data_end = data + 4 + length;
+    // Without the end; in the middle of it; without the checksum of the data.
+    for end in [data_end + 4, data_end + 9, data_end, data_end + 2] {
+        let read = decode(&whole[..end], Alpha::White);
+        assert_eq!(read.map(|image| image.pixels), Ok(pixels.clone()), "{end} of {}", whole.len());
+    }
+    for end in [data + 4, data + 10, data_end - 6] {
+        assert!(decode(&whole[..end], Alpha::White).is_err(), "{end}");
+    }
+}
+
+#[test]
+fn every_format_is_turned_upright_by_whatever_says_how() {
+    use super::orientation::tests::exif;
+    let turned = |bytes: &[u8]| {
+        let image = decode(bytes, Alpha::White).unwrap();
+        (image.width, image.height)
+    };
+    let exif = exif(4, 6, false);
+    let prefixed = [b"Exif\0\0", &exif[..]].concat();
+    let xmp = b"<x:xmpmeta><rdf:Description tiff:Orientation=\"6\"/></x:xmpmeta>".to_vec();
+
+    let (webp, _) = six_colours(image::ImageFormat::WebP);
+    let chunk = |name: &[u8], data: &[u8]| {
+        let padding = &[0][..data.len() % 2];
+        [name, &(data.len() as u32).to_le_bytes(), data, padding].concat()
+    };
+    let extended = |flags: u8, more: Vec<u8>| {
+        let header = chunk(b"VP8X", &[flags, 0, 0, 0, 2, 0, 0, 1, 0, 0]);
+        let body = [b"WEBP", &header[..], &webp[12..], &more].concat();
+        [b"RIFF", &(body.len() as u32).to_le_bytes()[..], &body].concat()
+    };
+    assert_eq!(turned(&webp), (3, 2));
+    for data in [&exif, &prefixed] {
+        assert_eq!(turned(&extended(8, chunk(b"EXIF", data))), (2, 3));
+    }
+    assert_eq!(turned(&extended(4, chunk(b"XMP ", &xmp))), (2, 3));
+
+    let (jpeg, _) = six_colours_jpeg();
+    let segment = |data: &[u8]| {
+        let length = (data.len() as u16 + 2).to_be_bytes();
+        [&jpeg[..2], &[0xFF, 0xE1], &length, data, &jpeg[2..]].concat()
+    };
+    assert_eq!(turned(&jpeg), (3, 2));
+    assert_eq!(turned(&segment(&prefixed)), (2, 3));
+    assert_eq!(turned(&segment(&[b"http://ns.adobe.com/xap/1.0/\0", &xmp[..]].concat())), (2, 3));
+
+    let (png, _) = six_colours(image::ImageFormat::Png);
+    let with = |name: &[u8], data: &[u8]| {
+        let mut crc = flate2::Crc::new();
+        crc.update(name);
+        crc.update(data);
+        let chunk = [&(data.len() as u32).to_be_bytes()[..], name, data, &crc.sum().to_be_bytes()].concat();
+        [&png[..33], &chunk, &png[33..]].concat()
+    };
+    assert_eq!(turned(&png), (3, 2));
+    assert_eq!(turned(&with(b"eXIf", &exif)), (2, 3));
+    let digits: String = prefixed.iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = format!("Raw profile type exif\0\nexif\n{:8}\n{digits}\n", prefixed.len());
+    assert_eq!(turned(&with(b"tEXt", text.as_bytes())), (2, 3));
+    let text = [b"XML:com.adobe.xmp\0\0\0\0\0", &xmp[..]].concat();
+    assert_eq!(turned(&with(b"iTXt", &text)), (2, 3));
+}
+
+/// [`six_colours`] as JPEG, which the `image` crate does not write here.
+fn six_colours_jpeg() -> (Vec<u8>, Vec<u8>) {
+    let (_, pixels) = six_colours(image::ImageFormat::Png);
+    let mut encoder = mozjpeg::Compress::new(mozjpeg::ColorSpace::JCS_RGB);
+    encoder.set_size(3, 2);
+    let mut started = encoder.start_compress(Vec::new()).unwrap();
+    started.write_scanlines(&pixels).unwrap();
+    (started.finish().unwrap(), pixels)
+}
+
+#[test]
+fn a_fourth_byte_that_a_bmp_file_leaves_zero_is_no_transparency() {
+    let image = |alpha: u8| {
+        let image = image::RgbaImage::from_fn(2, 1, |x, _| image::Rgba([10 * x as u8, 20, 30, alpha]));
+        let mut file = std::io::Cursor::new(Vec::new());
+        image.write_to(&mut file, image::ImageFormat::Bmp).unwrap();
+        decode(&file.into_inner(), Alpha::White).unwrap().pixels
+    };
+    assert_eq!(image(0), [0, 20, 30, 10, 20, 30]);
+    assert_eq!(image(255), [0, 20, 30, 10, 20, 30]);
+}
+
+#[test]
+fn images_of_one_colour_by_their_transparency_are_noted() {
+    let white_on_nothing =
+        image::RgbaImage::from_fn(4, 4, |x, _| image::Rgba([255, 255, 255, if x < 2 { 255 } else { 0 }]));
+    let mut file = std::io::Cursor::new(Vec::new());
+    white_on_nothing.write_to(&mut file, image::ImageFormat::Png).unwrap();
+    let note = |alpha| decode_file(file.get_ref(), alpha).unwrap().note;
+    assert_eq!(note(Alpha::White), super::ONE_COLOUR);
+    assert_eq!((note(Alpha::Black), note(Alpha::Drop)), (String::new(), String::new()));
 }

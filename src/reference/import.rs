@@ -37,7 +37,7 @@ pub(crate) fn import(dir: &Path, file: &Path, features: &Array2<f32>, normalize:
     check_finite(features.view())?;
     let identity = Identity::external(features.ncols(), normalize);
     let digest = digest_of(file)?;
-    let _directory = match RunDir::open(dir, &reference_run(&identity, &digest))? {
+    let _directory = match RunDir::open(dir, &reference_run(&identity, Some(&digest)))? {
         Opened::Finished(_) => return finished_manifest(dir),
         Opened::New(directory) | Opened::Continue(directory) => directory,
     };

@@ -6,6 +6,7 @@ use crate::density::{PredictorQuality, PseudoDensity, Quantiles};
 use crate::error::{Error, Result};
 use crate::extract::Identity;
 use crate::formats::atomic::write_json;
+use crate::images::LeftOut;
 use crate::neighbors::IndexRecord;
 use crate::remedy::Remedy;
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,12 @@ pub struct Manifest {
     pub rows: usize,
     /// Inputs that could not be used.
     pub skipped: usize,
+    /// Files among the inputs that were not looked into, by kind.
+    #[serde(default, skip_serializing_if = "LeftOut::is_empty")]
+    pub left_out: LeftOut,
+    /// SHA-256 over the SHA-256 of each row's file, in order; absent for features of another program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_digest: Option<String>,
     /// Feature files in row order, relative to the directory.
     pub features: Vec<String>,
     /// Of `pd index`.
@@ -81,9 +88,16 @@ impl Manifest {
             input_digest,
             rows,
             skipped,
+            left_out: LeftOut::default(),
+            content_digest: None,
             features,
             density: None,
         }
+    }
+
+    /// The same for images of this [`content_digest`](super::store::content_digest), among which `left_out` was left out.
+    pub(super) fn of(self, content_digest: String, left_out: LeftOut) -> Self {
+        Self { content_digest: Some(content_digest), left_out, ..self }
     }
 
     /// Reads and checks `dir/manifest.json`.

@@ -24,7 +24,7 @@ pub(crate) use manifest::Manifest;
 pub(crate) use pictures::Pictures;
 pub use scorer::{DensityBy, Scorer};
 pub use store::Reference;
-pub(crate) use store::{is_reference, read_skipped};
+pub(crate) use store::{content_digest, is_reference, read_skipped};
 
 /// Names of the files of a reference directory.
 pub(crate) mod files {
@@ -33,6 +33,8 @@ pub(crate) mod files {
     pub(crate) const SKIPPED: &str = "skipped.csv";
     pub(crate) const SCORES: &str = "scores.csv";
     pub(crate) const DUPLICATES: &str = "duplicates.csv";
+    /// What was left out of a set, in a part.
+    pub(crate) const LEFT_OUT: &str = "left_out.json";
     pub(crate) const PREDICTOR: &str = "predictor.safetensors";
     pub(crate) use crate::runs::{MANIFEST, PARTIAL};
 }

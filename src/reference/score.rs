@@ -59,7 +59,12 @@ pub(super) fn check_enough(rows: usize, k: usize) -> Result<()> {
         return Ok(());
     }
     Err(Error::data(
-        format!("{rows} images are too few for {k} neighbours of each"),
+        match rows {
+            1 => {
+                format!("one image alone has no neighbours to compare it with, and {k} of them are asked for")
+            }
+            rows => format!("{rows} images are too few for {k} neighbours of each"),
+        },
         Remedy::FewerNeighbours(Some(rows.saturating_sub(1))),
     ))
 }

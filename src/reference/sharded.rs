@@ -3,19 +3,20 @@
 //! whole, no process knows all images: each part lists its own, and the merge makes of that what one run knows from the start.
 
 use super::embed::{
-    EmbedOptions, EmbedRun, Embedded, Unit, assemble, chunks_of, finish_chunks, finished, gather,
-    nothing_usable, reference_run, unlisted,
+    Assembled, EmbedOptions, EmbedRun, Embedded, Embedding, Unit, assemble, chunks_of, finish_chunks,
+    finished, gather, nothing_usable, reference_run, unlisted,
 };
 use super::files;
 pub(crate) use super::manifest::EMBED;
 use super::manifest::Manifest;
-use super::store::{read_skipped, write_skipped};
+use super::store::{content_digest, read_skipped, write_skipped};
 use super::{Reference, Scorer};
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
+use crate::formats::atomic::write_json;
 use crate::formats::npy::NpyWriter;
-use crate::formats::table::{Table, Values, concat_csv, write_table};
-use crate::images::{ImageSet, InputDigest, Skipped};
+use crate::formats::table::{Columns, Table, Values, concat_csv, write_table};
+use crate::images::{ImageSet, InputDigest, LeftOut, Skipped};
 use crate::progress::Progress;
 use crate::runs::{self, Merged, Part, Partial, Run, Shard, check_whole, files_of, options_of};
 use serde::{Deserialize, Serialize};
@@ -57,14 +58,14 @@ pub(crate) fn embed_shard(
     let merged = match own.archives {
         // Which images the reference was made of cannot be told from one part.
         Some(Unit::Archives) => out.join(files::MANIFEST).exists(),
-        _ => finished(out, &reference_run(&own.identity, &own.input_digest))?.is_some(),
+        _ => finished(out, &reference_run(&own.identity, Some(&own.input_digest)))?.is_some(),
     };
     if merged {
         return Err(Error::malformed(out, "is finished: its parts are merged", "nothing is left to do"));
     }
     let run = Run::new(EMBED, &own)?;
     make(Work { out, set, extractor, options, shard, run }, progress, |dir, partial, chunks, unlisted| {
-        let (images, skipped) = assemble(dir, partial, chunks, extractor, unlisted, options)?;
+        let Assembled { images, skipped, .. } = assemble(dir, partial, chunks, extractor, unlisted, options)?;
         if set.part().is_some() {
             write_listing(dir, set)?;
         }
@@ -88,14 +89,14 @@ pub(crate) fn score_shard(
     let own = ScoreRun { embed: EmbedRun::new(set, extractor), reference: reference.digest()? };
     let run = Run::new(SCORE, &own)?;
     make(Work { out, set, extractor, options, shard, run }, progress, |dir, partial, chunks, unlisted| {
-        let Embedded { features, images, skipped } = gather(partial, chunks, extractor, unlisted, options)?;
+        let Embedded { features, images, inputs } = gather(partial, chunks, extractor, unlisted, options)?;
         let paths: Vec<String> = images.into_iter().map(|image| image.path).collect();
         let scorer = Scorer::open(reference, extractor.device(), progress)?;
         let own = scorer.own_rows(features.view(), &paths);
         let scores = scorer.score(features.view(), Some(&own), progress)?;
         write_table(dir.join(files::SCORES), &scores.table(&paths, scorer.paths())?)?;
-        write_skipped(dir, &skipped)?;
-        Ok((paths.len(), skipped.len()))
+        write_skipped(dir, &inputs.skipped)?;
+        Ok((paths.len(), inputs.skipped.len()))
     })
 }
 
@@ -132,9 +133,14 @@ fn attempt(work: &Work, progress: &dyn Progress, fill: impl Fill) -> Result<Part
         }
     };
     let partial = Partial::open(runs::chunks_of(out, *shard, run), run)?;
-    let hint = "finished chunks are kept; the same command continues";
-    finish_chunks(&partial, set, extractor, chunks.clone(), *options, progress, hint)?;
+    let stop_hint = "finished chunks are kept; the same command continues";
+    let embedding = Embedding { set, extractor, options: *options, progress, stop_hint };
+    finish_chunks(&partial, embedding, chunks.clone(), None)?;
     let part = runs::publish(out, *shard, run, inputs, |dir| {
+        // What lies among images is counted once: with the archives of each shard, or by the first one.
+        if set.part().is_some() || shard.index == 0 {
+            write_json(dir.join(files::LEFT_OUT), &set.left_out().counts())?;
+        }
         let (rows, mut skipped) = fill(dir, &partial, chunks, unlisted)?;
         if let Some(unlisted) = apart {
             skipped += unlisted.len();
@@ -167,9 +173,14 @@ pub(crate) fn merge_embedded(out: &Path, parts: &[Part], in_place: bool) -> Resu
         _ => run.input_digest,
     };
     // What was merged in place before may have been indexed since: the rows are the same ones.
-    let before = finished(out, &reference_run(&run.identity, &input_digest))?;
-    let mut manifest = Manifest::new(run.identity, input_digest, merged.rows, merged.skipped);
-    manifest.density = before.filter(|before| before.rows == merged.rows).and_then(|before| before.density);
+    let before = finished(out, &reference_run(&run.identity, Some(&input_digest)))?;
+    let content =
+        content_digest(Columns::read(&out.join(files::IMAGES))?.text("sha256")?.iter().map(String::as_str));
+    let mut manifest = Manifest::new(run.identity, input_digest, merged.rows, merged.skipped)
+        .of(content, left_out(parts, "")?);
+    let is_same =
+        |before: &Manifest| before.rows == merged.rows && before.content_digest == manifest.content_digest;
+    manifest.density = before.filter(is_same).and_then(|before| before.density);
     let features = files_of(parts, files::FEATURES);
     if in_place {
         let of = |path: &PathBuf| {
@@ -202,6 +213,17 @@ pub(crate) fn merge_scores(out: &Path, parts: &[Part]) -> Result<Merged> {
     concat_csv(&out.join(files::SCORES), &files_of(parts, files::SCORES), None)?;
     runs::remove_parts(out)?;
     Ok(merged)
+}
+
+/// What was left out of the set in this folder of the parts.
+pub(super) fn left_out(parts: &[Part], folder: &str) -> Result<LeftOut> {
+    let mut all = LeftOut::default();
+    for path in files_of(parts, &format!("{folder}{}", files::LEFT_OUT)) {
+        let text = fs::read(&path).map_err(Error::io("read", &path))?;
+        let hint = "remove the part and run its shard again";
+        all.merge(serde_json::from_slice(&text).map_err(|e| Error::malformed(&path, e.to_string(), hint))?);
+    }
+    Ok(all)
 }
 
 /// Writes path and size of every input of a part.

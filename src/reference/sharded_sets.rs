@@ -1,15 +1,16 @@
 //! Features of several sets in one run of parts (`--shard I/N`), for commands that compare sets when all are there.
 //! The images of all sets are one list of chunks; what holds features already goes into the first part as it is.
 
-use super::embed::{EmbedOptions, EmbedRun, assemble, chunks_of, finish_chunks, unlisted};
+use super::embed::{EmbedOptions, EmbedRun, Embedding, assemble, chunks_of, finish_chunks, unlisted};
 use super::files;
+use super::sharded::left_out;
 use super::store::read_skipped;
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
-use crate::formats::atomic::{remove_directory_in_use, write_atomic};
+use crate::formats::atomic::{remove_directory_in_use, write_atomic, write_json};
 use crate::formats::npy::{NpyRows, NpyWriter};
 use crate::formats::table::{Columns, Table, Values, write_table};
-use crate::images::{ImageSet, Skipped};
+use crate::images::{ImageSet, Inputs};
 use crate::progress::Progress;
 use crate::runs::{self, Chunks, Part, Partial, Run, Shard, files_of};
 use ndarray::{Array2, s};
@@ -114,19 +115,22 @@ pub(crate) fn sets_shard(
             first += count;
         }
         for (_, images, chunks, partial) in &work {
-            let hint = "finished chunks are kept; the same command continues";
-            finish_chunks(partial, images, extractor, chunks.clone(), options, progress, hint)?;
+            let stop_hint = "finished chunks are kept; the same command continues";
+            let work = Embedding { set: images, extractor, options, progress, stop_hint };
+            finish_chunks(partial, work, chunks.clone(), None)?;
         }
         let covered = images_before(sets, own.start)..images_before(sets, own.end);
         let part = runs::publish(out, shard, run, covered, |dir| {
             let (mut rows, mut skipped) = (0, 0);
-            for (at, images, chunks, partial) in &work {
+            for (at, set, chunks, partial) in &work {
                 let to = create(dir, *at)?;
-                let unlisted = unlisted(images, options)?;
+                let unlisted = unlisted(set, options)?;
                 let unlisted = if shard.index == 0 { unlisted } else { Vec::new() };
-                let (images, left_out) =
-                    assemble(&to, partial, chunks.clone(), extractor, unlisted, options)?;
-                (rows, skipped) = (rows + images, skipped + left_out.len());
+                let found = assemble(&to, partial, chunks.clone(), extractor, unlisted, options)?;
+                (rows, skipped) = (rows + found.images, skipped + found.skipped.len());
+                if shard.index == 0 {
+                    write_json(to.join(files::LEFT_OUT), &set.left_out().counts())?;
+                }
             }
             if shard.index == 0 {
                 for (at, set) in sets.iter().enumerate() {
@@ -166,14 +170,14 @@ fn copy(set: &SetInput, at: usize, dir: &Path) -> Result<()> {
     }
 }
 
-/// A set of merged parts, its features `dimension` wide, with what was skipped of it.
+/// A set of merged parts, its features `dimension` wide, with what became of its inputs if it is images.
 ///
 /// # Errors
 /// [`Error::Malformed`] if a file is damaged; [`Error::Data`] if no part has the set.
-pub(crate) fn read_set(parts: &[Part], set: usize, dimension: usize) -> Result<(MergedSet, Vec<Skipped>)> {
+pub(crate) fn read_set(parts: &[Part], set: usize, dimension: usize) -> Result<(MergedSet, Option<Inputs>)> {
     let name = |file: &str| format!("{}/{file}", folder(set));
     if let Some(file) = files_of(parts, &name(FILE)).into_iter().next() {
-        return Ok((MergedSet::File(file), Vec::new()));
+        return Ok((MergedSet::File(file), None));
     }
     let mut files = Vec::new();
     for path in files_of(parts, &name(files::FEATURES)) {
@@ -197,5 +201,8 @@ pub(crate) fn read_set(parts: &[Part], set: usize, dimension: usize) -> Result<(
         let reason = format!("set {set} has {} features and {} names", features.nrows(), paths.len());
         return Err(Error::data(reason, "run its shards again"));
     }
-    Ok((MergedSet::Features(features, paths), skipped))
+    let of_images = !files_of(parts, &name(files::LEFT_OUT)).is_empty();
+    let left_out = left_out(parts, &name(""))?;
+    let inputs = of_images.then(|| Inputs { used: paths.len(), skipped, left_out });
+    Ok((MergedSet::Features(features, paths), inputs))
 }

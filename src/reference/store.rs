@@ -5,12 +5,16 @@ use super::manifest::{DensityRecord, Manifest};
 use crate::density::{DensityPredictor, Distribution};
 use crate::error::{Error, Result};
 use crate::formats::FeatureRows;
-use crate::formats::digest::{sha256, sha256_of_file};
+use crate::formats::digest::{hex, sha256, sha256_of_file};
 use crate::formats::npy::{NpyRows, read_npy};
 use crate::formats::table::{Table, Values, write_table};
 use crate::images::Skipped;
+use crate::neighbors;
 use crate::remedy::Remedy;
 use ndarray::{Array2, Axis, concatenate, s};
+use sha2::{Digest, Sha256};
+use std::fs;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -260,4 +264,26 @@ pub(super) fn write_skipped(dir: &Path, skipped: &[Skipped]) -> Result<()> {
     table.push("path", Values::Text(skipped.iter().map(|s| s.path.clone()).collect()))?;
     table.push("reason", Values::Text(skipped.iter().map(|s| s.reason.clone()).collect()))?;
     write_csv(&dir.join(files::SKIPPED), &table)
+}
+
+/// Removes the manifest, and then what was computed from the features: the directory is that of a run that is not finished.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(super) fn unfinish(dir: &Path) -> Result<()> {
+    let remove = |path: PathBuf| match fs::remove_file(&path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io("remove", &path)(e)),
+        _ => Ok(()),
+    };
+    for name in [files::MANIFEST, files::SCORES, files::DUPLICATES, files::PREDICTOR] {
+        remove(dir.join(name))?;
+    }
+    neighbors::remove_graphs(dir)
+}
+
+/// SHA-256 over the digests of the files of all rows, in order: the same for the same images, whatever they are called.
+pub(crate) fn content_digest<'a>(digests: impl Iterator<Item = &'a str>) -> String {
+    let mut hasher = Sha256::new();
+    digests.for_each(|digest| hasher.update(digest.as_bytes()));
+    hex(&hasher.finalize())
 }

@@ -55,6 +55,9 @@ pub(super) fn page(reference: &Reference, pictures: &Pictures) -> Result<Page> {
         ("with an exact copy", count(record.exact_duplicates)),
         ("pairs of near-duplicates", count(record.near_duplicate_pairs)),
     ];
+    if !reference.manifest.left_out.is_empty() {
+        facts.push(("left out", reference.manifest.left_out.describe()));
+    }
     if let Some(dimension) = record.intrinsic_dimension {
         facts.push(("intrinsic dimension", format!("{dimension:.1}")));
     }

@@ -14,6 +14,7 @@ mod eval;
 mod faults;
 mod finetune;
 mod guided;
+mod inputs;
 mod onnx;
 mod perturb;
 mod projected;

@@ -10,7 +10,6 @@ use crate::copies::{Level, restore};
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::formats::is_features_file;
-use crate::formats::table::write_table;
 use crate::images::ImageSet;
 use crate::progress::Progress;
 use crate::reference::embed::EmbedOptions;
@@ -42,6 +41,9 @@ pub(super) struct Dups {
     /// Write a row for each copy to FILE (.csv, .jsonl, .json, .parquet): group, path, keep, reason, other, score; with --against: path, other, score (0 to 1)
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Put an apostrophe before names that a spreadsheet would take for a formula; without it names are written as they are
+    #[arg(long, requires = "output")]
+    csv_safe: bool,
     /// Exit with code 1 if there are N copies or more
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     fail_on: Option<u64>,
@@ -122,9 +124,9 @@ impl Dups {
             }
         };
         if let Some(path) = &self.output {
-            write_table(path, &found.table()?)?;
+            output::write_table_for_user(path, found.table()?, self.csv_safe)?;
             terminal.say(&format!("wrote {} rows to {}", found.rows.len(), path.display()));
-            if let Some(beside) = output::write_skipped_beside(path, &ours.skipped)? {
+            if let Some(beside) = output::write_skipped_beside(path, &ours.skipped, self.csv_safe)? {
                 terminal.say(&format!("wrote {} skipped inputs to {}", ours.skipped.len(), beside.display()));
             }
         }

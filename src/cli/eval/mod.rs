@@ -13,12 +13,14 @@ use super::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomic;
 use crate::formats::table::format_of;
+use crate::images::ImageSet;
 use crate::metrics::{Evaluation, EvaluationSet, Evaluator, SetContent, Statistics};
 use crate::reference::{Reference, is_reference};
+use serde_json::{Map, Value, json};
 use shard::run_shard;
 use std::io::Write;
 use std::path::Path;
-use text::{json, text, warn_if_no_fid};
+use text::{json_text, text, warn_if_no_fid};
 
 impl Eval {
     pub(super) fn run(self) -> Result<()> {
@@ -29,7 +31,18 @@ impl Eval {
         }
         let reference = is_reference(&self.real).then(|| Reference::open(&self.real)).transpose()?;
         let options = self.options(terminal.device());
-        let real = self.read(&self.real, reference.as_ref(), &terminal)?;
+        // An empty set is found before the work on the others.
+        let mut listed = Vec::new();
+        for path in self.paths() {
+            let statistics = self.may_be_statistics(path) && Statistics::load(path)?.is_some();
+            listed.push(if statistics { None } else { input::list(path, &terminal)? });
+        }
+        let mut listed = listed.into_iter();
+        let mut inputs = Map::new();
+        let mut read = |path: &Path| {
+            self.read(path, listed.next().flatten(), reference.as_ref(), &mut inputs, &terminal)
+        };
+        let real = read(&self.real)?;
         let real_name = real.name.clone();
         let mut evaluator = Evaluator::new(real, &options, &terminal)?;
         if let Some(path) = &self.save_stats {
@@ -37,7 +50,7 @@ impl Eval {
             terminal.say(&format!("wrote mean and covariance of {real_name} to {}", path.display()));
         }
         for path in &self.generated {
-            evaluator.compare(&self.read(path, reference.as_ref(), &terminal)?)?;
+            evaluator.compare(&read(path)?)?;
         }
         let evaluation = evaluator.finish()?;
         warn_if_no_fid(&evaluation, &terminal);
@@ -45,11 +58,18 @@ impl Eval {
             output::write_table_for_user(path, samples.table()?, self.csv_safe)?;
             terminal.say(&format!("wrote {} rows to {}", samples.path.len(), path.display()));
         }
-        self.deliver(&evaluation, &terminal)
+        self.deliver(&evaluation, inputs, &terminal)
     }
 
     /// Reads a set; images are embedded, as the reference was if there is one.
-    fn read(&self, path: &Path, reference: Option<&Reference>, terminal: &Terminal) -> Result<EvaluationSet> {
+    fn read(
+        &self,
+        path: &Path,
+        listed: Option<ImageSet>,
+        reference: Option<&Reference>,
+        inputs: &mut Map<String, Value>,
+        terminal: &Terminal,
+    ) -> Result<EvaluationSet> {
         let name = path.display().to_string();
         if self.may_be_statistics(path)
             && let Some(statistics) = Statistics::load(path)?
@@ -57,9 +77,15 @@ impl Eval {
             self.refuse_statistics(path)?;
             return Ok(EvaluationSet { name, content: SetContent::Statistics(statistics) });
         }
-        let input = input::read(path, &self.extractor, reference, terminal);
+        let input = input::read_listed(path, listed, &self.extractor, reference, terminal);
         let input = input.map_err(|error| error.about(&name))?;
-        terminal.report_skipped(&input.skipped);
+        if let Some(found) = &input.inputs {
+            terminal.report_skipped(&found.skipped);
+            terminal.say(&format!("{name}: {}", found.describe()));
+            terminal.advise(found);
+            inputs.insert(name.clone(), json!(found.counts()));
+        }
+        terminal.warn_of_one_colour(input.images.iter().map(|image| image.note.as_str()));
         let features = input.features.into_shared();
         let content = SetContent::Features { features, paths: input.paths, identity: input.identity };
         Ok(EvaluationSet { name, content })
@@ -78,17 +104,23 @@ impl Eval {
         Err(Error::usage(format!("{option}, not their mean and covariance"), "leave it out"))
     }
 
-    fn deliver(&self, evaluation: &Evaluation, terminal: &Terminal) -> Result<()> {
+    fn deliver(
+        &self,
+        evaluation: &Evaluation,
+        inputs: Map<String, Value>,
+        terminal: &Terminal,
+    ) -> Result<()> {
+        let json = json_text(evaluation, inputs);
         if let Some(path) = &self.output {
             if format_of(path)?.extension() == "json" {
-                write_atomic(path, |out| out.write_all(json(evaluation).as_bytes()))?;
+                write_atomic(path, |out| out.write_all(json.as_bytes()))?;
             } else {
                 output::write_table_for_user(path, evaluation.table()?, self.csv_safe)?;
             }
             terminal.say(&format!("wrote {} sets to {}", evaluation.generated.len(), path.display()));
         }
         if self.run.json {
-            output::print(&json(evaluation))?;
+            output::print(&json)?;
         } else if self.output.is_none() {
             output::print(&text(evaluation))?;
         }

@@ -1,7 +1,7 @@
 //! `pd eval --shard I/N`: features of all sets in parts; the comparison itself is the merge.
 
 use super::args::Eval;
-use super::text::{json, warn_if_no_fid};
+use super::text::{json_text, warn_if_no_fid};
 use crate::cli::terminal::Terminal;
 use crate::cli::{input, shard};
 use crate::error::{Error, Result};
@@ -16,7 +16,7 @@ use crate::reference::{Reference, is_reference};
 use crate::runs::{Merged, Part, Run, ShardRequest, check_whole, options_of, remove_parts};
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::io::Write;
 use std::path::Path;
 
@@ -105,9 +105,14 @@ pub(crate) fn merge_eval(out: &Path, parts: &[Part], terminal: &Terminal) -> Res
     let mut options = EvaluationOptions { metrics, ..how };
     options.parameters.device = terminal.device().clone();
     let identity = &run.identity;
+    let mut counts = Map::new();
     let mut sets = names.into_iter().enumerate().map(|(set, name)| {
-        let (found, skipped) = read_set(parts, set, identity.dimension)?;
-        terminal.report_skipped(&skipped);
+        let (found, inputs) = read_set(parts, set, identity.dimension)?;
+        if let Some(inputs) = inputs {
+            terminal.report_skipped(&inputs.skipped);
+            terminal.say(&format!("{name}: {}", inputs.describe()));
+            counts.insert(name.clone(), serde_json::json!(inputs.counts()));
+        }
         let content = match found {
             MergedSet::Features(features, paths) => {
                 SetContent::Features { features: features.into_shared(), paths, identity: identity.clone() }
@@ -120,11 +125,12 @@ pub(crate) fn merge_eval(out: &Path, parts: &[Part], terminal: &Terminal) -> Res
         Ok(EvaluationSet { name, content })
     });
     let real = sets.next().ok_or_else(|| Error::data("there is no set to compare with", ""))??;
-    let evaluation = evaluate(real, sets, &options, terminal)?;
+    let evaluation = evaluate(real, &mut sets, &options, terminal)?;
+    drop(sets);
     warn_if_no_fid(&evaluation, terminal);
     let [json_path, csv] = RESULTS.map(|name| out.join(name));
     write_table(csv, &evaluation.table()?)?;
-    write_atomic(json_path, |out| out.write_all(json(&evaluation).as_bytes()))?;
+    write_atomic(json_path, |out| out.write_all(json_text(&evaluation, counts).as_bytes()))?;
     remove_parts(out)?;
     Ok(merged)
 }

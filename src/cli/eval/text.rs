@@ -5,11 +5,16 @@ use crate::extract::Identity;
 use crate::metrics::frechet::{FID, FID_EXTRACTOR, METRIC};
 use crate::metrics::{Better, Estimate, EvaluatedSet, Evaluation};
 use crate::progress::Progress;
+use serde_json::{Map, Value};
 use std::fmt::Write;
 
-/// The result as one JSON object.
-pub(super) fn json(evaluation: &Evaluation) -> String {
-    format!("{:#}\n", evaluation.json())
+/// The result as one JSON object, with what became of the `inputs` of each set of images.
+pub(super) fn json_text(evaluation: &Evaluation, inputs: Map<String, Value>) -> String {
+    let mut object = evaluation.json();
+    if !inputs.is_empty() {
+        object["inputs"] = Value::Object(inputs);
+    }
+    format!("{object:#}\n")
 }
 
 /// Warns if `fid` was asked for and the distance may not be called so.

@@ -11,6 +11,7 @@ use super::signals::SavesAtTheEnd;
 use super::terminal::{Terminal, complain};
 use crate::error::{Error, Result};
 use crate::finetune::{Finished, SECOND_ORDER_VARIABLE, finetune_run, run, run_worker, snapshot_name};
+use crate::images::Inputs;
 use crate::runs::RunDir;
 use crate::train::collective::{self, Ranks};
 use clap::Args;
@@ -141,7 +142,7 @@ struct Ready<'t> {
 
 impl Ready<'_> {
     fn run(self) -> Result<()> {
-        let Setup { mut trainer, evaluator, schedule, sheet, device, options, notes } = self.setup;
+        let Setup { mut trainer, evaluator, schedule, sheet, device, options, notes, data } = self.setup;
         let is_root = trainer.ranks().is_root();
         if self.dry_run {
             let plan = dry_run(trainer.as_mut(), schedule.steps, &notes)?;
@@ -159,7 +160,7 @@ impl Ready<'_> {
         let batch = trainer.batch();
         let finished =
             run(trainer.as_mut(), &directory, schedule, evaluator.as_ref(), sheet, &device, self.terminal)?;
-        deliver(&finished, batch, &self.output, self.json, self.terminal)
+        deliver(&finished, batch, &self.output, &data, self.json, self.terminal)
     }
 }
 
@@ -231,7 +232,14 @@ fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
 }
 
-fn deliver(finished: &Finished, batch: usize, run: &Path, json: bool, terminal: &Terminal) -> Result<()> {
+fn deliver(
+    finished: &Finished,
+    batch: usize,
+    run: &Path,
+    data: &Inputs,
+    json: bool,
+    terminal: &Terminal,
+) -> Result<()> {
     let snapshot = run.join(snapshot_name(finished.steps));
     if finished.stopped_early {
         terminal.say("stopped early: no evaluation was better for long (--patience)");
@@ -241,6 +249,7 @@ fn deliver(finished: &Finished, batch: usize, run: &Path, json: bool, terminal: 
         "images": finished.steps * batch as u64,
         "snapshot": snapshot,
         "stopped_early": finished.stopped_early,
+        "inputs": data.counts(),
         "last": finished.last.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect::<Map<_, _>>(),
     });
     if let Some((step, fd)) = finished.best {
@@ -256,6 +265,7 @@ fn deliver(finished: &Finished, batch: usize, run: &Path, json: bool, terminal: 
     if let Some((step, fd)) = finished.best {
         text.push_str(&format!("best fd {fd:.3} at step {step}\n"));
     }
+    text.push_str(&format!("{}\n", data.describe()));
     text.push_str(&format!("{}\n", snapshot.display()));
     output::print(&text)
 }

@@ -14,7 +14,7 @@ use crate::generate::{
     Discriminator, GanLoss, Generator, GeneratorRequest, Network, SamplerRequest, Training, Variables,
     family, initialise, initialise_discriminator, load_discriminator, load_with_origin,
 };
-use crate::images::{Fit, ImageSet};
+use crate::images::{Fit, ImageSet, Inputs};
 use crate::reference::Reference;
 use crate::train::AdamConfig;
 use crate::train::collective::Ranks;
@@ -33,6 +33,8 @@ pub(super) struct Setup<'t> {
     pub device: Device,
     pub options: Map<String, Value>,
     pub notes: Vec<String>,
+    /// What became of the real images.
+    pub data: Inputs,
 }
 
 const IMAGES_PER_KIMG: f64 = 1000.0;
@@ -61,6 +63,7 @@ pub(super) fn setup<'t>(mut settings: Settings, ranks: &Ranks, terminal: &'t Ter
 
     let Data { real, rejection, frechet } =
         data(&mut settings, networks[0].as_ref(), reference.as_ref(), (seed, &device), &mut notes, terminal)?;
+    let data = real.images.inputs().clone();
     inputs.insert("data_sha256".into(), real.images.set().digest().into());
     if let Some(reference) = &reference {
         let record = serde_json::to_vec(&reference.manifest).map_err(|e| Error::data(e.to_string(), ""))?;
@@ -89,7 +92,7 @@ pub(super) fn setup<'t>(mut settings: Settings, ranks: &Ranks, terminal: &'t Ter
     let sheet = Sheet { side: *settings.sheet.get_or_insert(side) as usize, seed };
     let mut options = settings.json()?;
     options.insert(INPUTS.into(), Value::Object(inputs));
-    Ok(Setup { trainer, evaluator, schedule, sheet, device, options, notes })
+    Ok(Setup { trainer, evaluator, schedule, sheet, device, options, notes, data })
 }
 
 /// The real side, the rule of the generated side, and the term that compares both.
@@ -121,7 +124,7 @@ fn data(
     let fit = *settings.fit.get_or_insert(Fit::Crop);
     let strict = *settings.strict.get_or_insert(false);
     let images = RealImages::open(set, generator.info().image_shape, fit, strict, MEMORY_BYTES, terminal)?;
-    terminal.report_skipped(images.skipped());
+    terminal.report_inputs(images.inputs());
     let (densities, features) = match reference {
         Some(reference) => {
             let extractor = || settings.extractor(reference, device);

@@ -9,13 +9,12 @@ use crate::extract::LoadedExtractor;
 use crate::extract::weights::Cache;
 use crate::formats::atomic::remove_directory;
 use crate::formats::digest::sha256;
-use crate::images::{ImageSet, Skipped};
+use crate::images::{ImageSet, Inputs};
 use crate::progress::{Progress as _, check_stop};
 use crate::reference::embed::embed_into;
-use crate::reference::{Reference, is_reference};
+use crate::reference::{Reference, is_reference, read_skipped};
 use rayon::prelude::*;
 use std::fs::{self, File};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -29,7 +28,6 @@ const MOST_BYTES_OF_ONE: u64 = MOST_BYTES / 2;
 const READ_TOGETHER: usize = 256;
 /// Characters of a digest that tell two pools apart.
 const DIGEST_LENGTH: usize = 32;
-const SKIPPED: &str = "skipped.csv";
 /// Changed whenever a directory is used.
 const USED: &str = "manifest.json";
 
@@ -55,18 +53,24 @@ pub(super) fn features(
         make_room(&root, bytes, &dir)?;
         embed_into(&dir, &set, extractor, args.embed_options(), terminal)?;
     }
-    let skipped = skipped(&dir)?;
-    if let (true, Some(Skipped { path, reason })) = (args.strict, skipped.first()) {
-        return Err(Error::Strict { path: path.clone(), reason: reason.clone() });
-    }
     let kept = Reference::open(&dir)?;
     let (features, paths) = (kept.features()?, kept.paths()?);
+    let inputs = Inputs { used: paths.len(), skipped: read_skipped(&dir)?, left_out: set.left_out().clone() };
+    if args.strict {
+        inputs.check_strict()?;
+    }
     // The oldest are removed first; where that cannot be noted, it matters little.
     let _ = File::options()
         .append(true)
         .open(dir.join(USED))
         .and_then(|file| file.set_modified(SystemTime::now()));
-    Ok(Some(Input { features, paths, images: Vec::new(), identity: kept.manifest.identity, skipped }))
+    Ok(Some(Input {
+        features,
+        paths,
+        images: Vec::new(),
+        identity: kept.manifest.identity,
+        inputs: Some(inputs),
+    }))
 }
 
 /// The name of a pool: a digest of the names and bytes of its images, and of what features are made with.
@@ -89,22 +93,6 @@ fn key(set: &ImageSet, extractor: &LoadedExtractor, terminal: &Terminal) -> Resu
     unlisted.for_each(|line| digests.push_str(&sha256(line.as_bytes())));
     let digest = sha256(digests.as_bytes());
     Ok(digest.get(..DIGEST_LENGTH).unwrap_or(&digest).to_owned())
-}
-
-/// What could not be used of the images.
-fn skipped(dir: &Path) -> Result<Vec<Skipped>> {
-    let path = dir.join(SKIPPED);
-    let wrong = |e: csv::Error| Error::malformed(&path, e.to_string(), format!("remove {}", dir.display()));
-    let mut rows = match File::open(&path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        file => csv::Reader::from_reader(file.map_err(Error::io("open", &path))?),
-    };
-    let rows = rows.records().map(|row| {
-        let row = row.map_err(wrong)?;
-        let cell = |i: usize| row.get(i).unwrap_or_default().to_owned();
-        Ok(Skipped { path: cell(0), reason: cell(1) })
-    });
-    rows.collect()
 }
 
 /// Removes what was not used for longest, until `bytes` more fit. `own` stays: an interrupted run continues in it.

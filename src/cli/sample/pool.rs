@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::formats::is_features_file;
 use crate::formats::table::{Table, Values, write_table};
-use crate::images::ImageSet;
+use crate::images::{ImageSet, InputCounts, Inputs};
 use crate::progress::Progress as _;
 use crate::reference::{DensityBy, Reference, is_reference};
 use crate::runs::{Opened, Record, RunDir, RunIdentity, SUMMARY};
@@ -40,6 +40,9 @@ struct PoolSummary {
     not_distinct: usize,
     not_novel: usize,
     files: bool,
+    /// What became of the files of the pool; absent where features were given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    inputs: Option<InputCounts>,
     density_of_pool: Option<Quantiles>,
     density_of_kept: Option<Quantiles>,
 }
@@ -90,8 +93,12 @@ impl PoolRequest<'_> {
         }
         self.check_pictures(terminal)?;
         input::refuse_unused(&[self.pool], self.extractor)?;
+        output::check_directory_path(self.output)?;
         let input = self.input(terminal)?;
-        terminal.report_skipped(&input.skipped);
+        if let Some(inputs) = &input.inputs {
+            terminal.report_inputs(inputs);
+        }
+        terminal.warn_of_one_colour(input.images.iter().map(|image| image.note.as_str()));
         let run = json!({
             "pool": input.paths,
             "reference": self.reference.digest()?,
@@ -167,7 +174,8 @@ impl PoolRequest<'_> {
             dir.join("samples.csv"),
             &table(&input.paths, &chosen, files, self.replace, scorer.paths())?,
         )?;
-        let summary = summarise(&chosen, rule.map(|rule| rule.choice()), files);
+        let inputs = input.inputs.as_ref().map(Inputs::counts);
+        let summary = summarise(&chosen, rule.map(|rule| rule.choice()), files, inputs);
         identity.write_summary(dir, &summary)?;
         output::print(&self.render(&summary)?)?;
         let wanted = if self.wanted == Wanted::All { summary.kept } else { n };
@@ -273,7 +281,12 @@ fn table(
     Ok(table)
 }
 
-fn summarise(chosen: &Chosen, rule: Option<RuleChoice>, files: bool) -> PoolSummary {
+fn summarise(
+    chosen: &Chosen,
+    rule: Option<RuleChoice>,
+    files: bool,
+    inputs: Option<InputCounts>,
+) -> PoolSummary {
     let rho = &chosen.scores.scores.pseudo_density;
     let count = |decision| chosen.decisions.iter().filter(|d| **d == decision).count();
     let quantiles = |values: &[f64]| Distribution::new(values).ok().map(|d| d.quantiles());
@@ -288,6 +301,7 @@ fn summarise(chosen: &Chosen, rule: Option<RuleChoice>, files: bool) -> PoolSumm
         not_distinct: count(Decision::NotDistinct),
         not_novel: count(Decision::NotNovel),
         files,
+        inputs,
         density_of_pool: quantiles(rho),
         density_of_kept: quantiles(&kept),
     }

@@ -59,7 +59,9 @@ impl Pool {
         input::refuse_unused(&named, &select.extractor)?;
         let read = |path: &Path| {
             let input = input::read(path, &select.extractor, reference, terminal)?;
-            terminal.report_skipped(&input.skipped);
+            if let Some(inputs) = &input.inputs {
+                terminal.report_inputs(inputs);
+            }
             Ok::<Input, Error>(input)
         };
         let candidates = match &select.features {

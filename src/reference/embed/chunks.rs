@@ -1,0 +1,305 @@
+//! Images to features, chunk by chunk: decoding the next batch runs beside the network on the current one.
+//! A finished chunk records what its images were, so that a later run knows whether it still holds.
+
+use super::known::Known;
+use super::{EmbedOptions, Embedded, ImageRow, files};
+use crate::error::{Error, Result};
+use crate::extract::LoadedExtractor;
+use crate::formats::npy::{NpyWriter, read_npy, write_npy};
+use crate::formats::table::{Table, Values};
+use crate::images::{ImageSet, Inputs, LeftOut, Loaded, Prepared, Skipped, load_some};
+use crate::progress::{Progress, check_stop};
+use crate::reference::store::{content_digest, write_csv, write_skipped};
+use crate::remedy::Remedy;
+use crate::runs::{Chunks, Partial};
+use ndarray::{Array2, ArrayView1, Axis, concatenate};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::Path;
+
+/// The chunks of a set.
+pub(in crate::reference) fn chunks_of(set: &ImageSet) -> Chunks {
+    Chunks::of_sections(set.sections().unwrap_or(&[set.len()]))
+}
+
+/// What is embedded, and how.
+#[derive(Clone, Copy)]
+pub(in crate::reference) struct Embedding<'a> {
+    pub set: &'a ImageSet,
+    pub extractor: &'a LoadedExtractor,
+    pub options: EmbedOptions,
+    pub progress: &'a dyn Progress,
+    /// What is kept if the run is stopped.
+    pub stop_hint: &'a str,
+}
+
+/// A chunk as it is kept while a run is not finished.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    images: Vec<ImageRow>,
+    #[serde(with = "skipped_pairs")]
+    skipped: Vec<Skipped>,
+    /// When each of its inputs was changed last; absent where an earlier version made the chunk.
+    #[serde(default)]
+    modified: Vec<i64>,
+}
+
+mod skipped_pairs {
+    use crate::images::Skipped;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(skipped: &[Skipped], to: S) -> Result<S::Ok, S::Error> {
+        skipped.iter().map(|s| (&s.path, &s.reason)).collect::<Vec<_>>().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Skipped>, D::Error> {
+        let pairs = Vec::<(String, String)>::deserialize(from)?;
+        Ok(pairs.into_iter().map(|(path, reason)| Skipped { path, reason }).collect())
+    }
+}
+
+/// Whether a chunk is finished, and its inputs are what they were then.
+fn holds(partial: &Partial, chunk: usize, set: &ImageSet, range: Range<usize>) -> Result<bool> {
+    if !partial.has(chunk) {
+        return Ok(false);
+    }
+    let record: Record = partial.read(chunk)?;
+    if record.modified.len() != range.len() || record.images.len() + record.skipped.len() != range.len() {
+        return Ok(false);
+    }
+    let images: HashMap<&str, &ImageRow> = record.images.iter().map(|i| (i.path.as_str(), i)).collect();
+    let skipped: HashMap<&str, ()> = record.skipped.iter().map(|s| (s.path.as_str(), ())).collect();
+    Ok(range.zip(&record.modified).all(|(i, &modified)| match images.get(set.path(i)) {
+        Some(image) => {
+            let same_time = modified == set.modified(i) && modified != 0;
+            image.bytes == set.size(i)
+                && (same_time || set.sha256(i).is_ok_and(|found| found == image.sha256))
+        }
+        None => skipped.contains_key(set.path(i)) && modified == set.modified(i) && modified != 0,
+    }))
+}
+
+/// Computes the chunks that are not finished yet, or whose images are no longer what they were, and keeps them.
+/// Features of images that are `known` are not computed again.
+pub(in crate::reference) fn finish_chunks(
+    partial: &Partial,
+    work: Embedding,
+    chunks: Range<usize>,
+    known: Option<&mut Known>,
+) -> Result<()> {
+    let all = chunks_of(work.set);
+    let mut missing = Vec::new();
+    for chunk in chunks {
+        check_stop(work.progress, || work.stop_hint.to_string())?;
+        if !holds(partial, chunk, work.set, all.range(chunk))? {
+            missing.push(chunk);
+        }
+    }
+    for_each_chunk(work, &missing, known, |chunk, part| {
+        if !part.images.is_empty() {
+            write_npy(partial.data(chunk), &part.features)?;
+        }
+        let modified = all.range(chunk).map(|i| work.set.modified(i)).collect();
+        partial.finish(chunk, &Record { images: part.images, skipped: part.inputs.skipped, modified })
+    })
+}
+
+/// Batches of the given chunks in order; `sink` gets each chunk as it is finished.
+pub(super) fn for_each_chunk(
+    work: Embedding,
+    chunks: &[usize],
+    mut known: Option<&mut Known>,
+    mut sink: impl FnMut(usize, Embedded) -> Result<()>,
+) -> Result<()> {
+    let Embedding { set, extractor, options, progress, stop_hint } = work;
+    let step = options.batch.max(1);
+    let all = chunks_of(set);
+    let inputs: usize = chunks.iter().map(|&chunk| all.range(chunk).len()).sum();
+    let batches: Vec<(usize, Range<usize>, bool)> = chunks
+        .iter()
+        .flat_map(|&chunk| {
+            let range = all.range(chunk);
+            let end = range.end;
+            range.step_by(step).map(move |start| {
+                let batch = start..(start + step).min(end);
+                let last = batch.end == end;
+                (chunk, batch, last)
+            })
+        })
+        .collect();
+    // Rows of images whose features are there already.
+    let same: Vec<Option<usize>> = match &known {
+        Some(known) => known.same().to_vec(),
+        None => vec![None; set.len()],
+    };
+    let wanted = |i: usize| same[i].is_none();
+    progress.start("embedding", inputs as u64, "images");
+    let fetch = |at: usize| {
+        batches.get(at).map(|(_, range, _)| load_some(set, range.clone(), wanted, extractor.preprocessing()))
+    };
+    let mut next = fetch(0);
+    let mut part = Embedded::default();
+    let mut features = Vec::new();
+    for (at, (chunk, range, last)) in batches.iter().enumerate() {
+        check_stop(progress, || stop_hint.to_string())?;
+        let images = next.take().unwrap_or_default();
+        let (computed, prefetched) = rayon::join(|| features_of(extractor, &images), || fetch(at + 1));
+        next = prefetched;
+        let computed = computed?;
+        let first = part.images.len();
+        let mut rows: Vec<Option<usize>> = Vec::new();
+        for (i, image) in range.clone().zip(images) {
+            match (image, same[i]) {
+                (Some(Ok(Loaded { image: Prepared { width, height, note, .. }, sha256 })), _) => {
+                    let (path, bytes) = (set.path(i).to_string(), set.size(i));
+                    part.images.push(ImageRow { path, width, height, note, bytes, sha256 });
+                    rows.push(None);
+                }
+                (Some(Err(Skipped { path, reason })), _) if options.strict => {
+                    return Err(Error::Strict { path, reason });
+                }
+                (Some(Err(skipped)), _) => part.inputs.skipped.push(skipped),
+                (None, row) => {
+                    if let (Some(known), Some(row)) = (&known, row) {
+                        part.images.push(known.image(row).clone());
+                        rows.push(Some(row));
+                    }
+                }
+            }
+        }
+        if part.images.len() > first {
+            let known = known.as_deref_mut().filter(|_| rows.iter().any(Option::is_some));
+            features.push(match known {
+                Some(known) => known.fill(&rows, computed.as_ref())?,
+                None => computed.unwrap_or_default(),
+            });
+        }
+        progress.advance(range.len() as u64);
+        if *last {
+            part.features = join(&std::mem::take(&mut features))?;
+            sink(*chunk, std::mem::take(&mut part))?;
+        }
+    }
+    progress.finish();
+    Ok(())
+}
+
+/// Features of the images of a batch that could be used; `None` if there are none.
+fn features_of(
+    extractor: &LoadedExtractor,
+    images: &[Option<Result<Loaded, Skipped>>],
+) -> Result<Option<Array2<f32>>> {
+    let usable = |image: &'_ Option<Result<Loaded, Skipped>>| matches!(image, Some(Ok(_)));
+    let rows: Vec<usize> = (0..images.len()).filter(|&i| usable(&images[i])).collect();
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let places: Vec<Option<&Prepared>> = images
+        .iter()
+        .map(|image| image.as_ref().and_then(|image| image.as_ref().ok()).map(|loaded| &loaded.image))
+        .collect();
+    let features = extractor.features(&places)?;
+    let finite = |row: ArrayView1<f32>| row.iter().all(|v| v.is_finite());
+    if !rows.iter().all(|&row| finite(features.row(row))) {
+        return Err(Error::data(
+            format!("{} gave features that are not finite", extractor.identity().extractor),
+            Remedy::ListWeights,
+        ));
+    }
+    Ok(Some(if rows.len() == places.len() { features } else { features.select(Axis(0), &rows) }))
+}
+
+/// What chunks were put together to.
+pub(in crate::reference) struct Assembled {
+    /// Images that were used.
+    pub images: usize,
+    /// What was skipped.
+    pub skipped: Vec<Skipped>,
+    /// [`content_digest`] of the images.
+    pub content: String,
+}
+
+/// Puts finished chunks together in `dir`: features, and tables of the images and of what was skipped (first `unlisted`).
+pub(in crate::reference) fn assemble(
+    dir: &Path,
+    partial: &Partial,
+    chunks: Range<usize>,
+    extractor: &LoadedExtractor,
+    unlisted: Vec<Skipped>,
+    options: EmbedOptions,
+) -> Result<Assembled> {
+    let mut features = NpyWriter::create(dir.join(files::FEATURES), extractor.identity().dimension)?;
+    let (images, skipped) =
+        each_finished(partial, chunks, unlisted, options, |rows| features.write_rows(rows.view()))?;
+    features.finish()?;
+    write_images(dir, &images)?;
+    write_skipped(dir, &skipped)?;
+    let content = content_digest(images.iter().map(|image| image.sha256.as_str()));
+    Ok(Assembled { images: images.len(), skipped, content })
+}
+
+/// Finished chunks in memory, of a set of which `left_out` was left out.
+pub(in crate::reference) fn gather(
+    partial: &Partial,
+    chunks: Range<usize>,
+    extractor: &LoadedExtractor,
+    unlisted: Vec<Skipped>,
+    options: EmbedOptions,
+) -> Result<Embedded> {
+    let mut parts = vec![Array2::zeros((0, extractor.identity().dimension))];
+    let (images, skipped) = each_finished(partial, chunks, unlisted, options, |rows| {
+        parts.push(rows);
+        Ok(())
+    })?;
+    let inputs = Inputs { used: images.len(), skipped, left_out: LeftOut::default() };
+    Ok(Embedded { features: join(&parts)?, images, inputs })
+}
+
+/// Gives the features of each finished chunk to `sink`; returns the images, and the skipped (first `unlisted`).
+fn each_finished(
+    partial: &Partial,
+    chunks: Range<usize>,
+    unlisted: Vec<Skipped>,
+    options: EmbedOptions,
+    mut sink: impl FnMut(Array2<f32>) -> Result<()>,
+) -> Result<(Vec<ImageRow>, Vec<Skipped>)> {
+    let (mut images, mut skipped) = (Vec::new(), unlisted);
+    for chunk in chunks {
+        let record: Record = partial.read(chunk)?;
+        if !record.images.is_empty() {
+            sink(read_npy(partial.data(chunk))?)?;
+        }
+        if options.strict
+            && let Some(first) = record.skipped.first()
+        {
+            return Err(Error::Strict { path: first.path.clone(), reason: first.reason.clone() });
+        }
+        images.extend(record.images);
+        skipped.extend(record.skipped);
+    }
+    Ok((images, skipped))
+}
+
+pub(super) fn join(parts: &[Array2<f32>]) -> Result<Array2<f32>> {
+    match parts {
+        [] => Ok(Array2::default((0, 0))),
+        parts => {
+            let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
+            concatenate(Axis(0), &views)
+                .map_err(|e| Error::data(format!("features do not fit each other: {e}"), ""))
+        }
+    }
+}
+
+fn write_images(dir: &Path, images: &[ImageRow]) -> Result<()> {
+    let mut table = Table::new();
+    table.push("row", Values::Int((0..images.len() as i64).collect()))?;
+    table.push("path", Values::Text(images.iter().map(|i| i.path.clone()).collect()))?;
+    table.push("width", Values::Int(images.iter().map(|i| i.width.into()).collect()))?;
+    table.push("height", Values::Int(images.iter().map(|i| i.height.into()).collect()))?;
+    table.push("note", Values::Text(images.iter().map(|i| i.note.clone()).collect()))?;
+    table.push("bytes", Values::Int(images.iter().map(|i| i.bytes as i64).collect()))?;
+    table.push("sha256", Values::Text(images.iter().map(|i| i.sha256.clone()).collect()))?;
+    write_csv(&dir.join(files::IMAGES), &table)
+}
