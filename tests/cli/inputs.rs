@@ -99,7 +99,10 @@ fn files_are_known_by_their_content_and_what_is_left_out_is_counted_by_kind() {
         .success()
         .stdout(contains("15 images used, 1 skipped, ").and(contains(line)));
     run(&dir, "score photos --k 3 -o s.csv").success().stderr(contains(line));
-    assert_eq!(json_of(&dir, "eval --real photos --generated photos --metrics fd --json")["inputs"]["photos"], inputs);
+    assert_eq!(
+        json_of(&dir, "eval --real photos --generated photos --metrics fd --json")["inputs"]["photos"],
+        inputs
+    );
     // Every image and every archive has to be read; other files are only counted.
     run(&dir, "embed photos -o strict --strict").failure().code(3);
     fs::remove_file(dir.path().join("photos/bad.png")).unwrap();
