@@ -203,6 +203,6 @@ pub(crate) fn read_set(parts: &[Part], set: usize, dimension: usize) -> Result<(
     }
     let of_images = !files_of(parts, &name(files::LEFT_OUT)).is_empty();
     let left_out = left_out(parts, &name(""))?;
-    let inputs = of_images.then(|| Inputs { used: paths.len(), skipped, left_out });
+    let inputs = of_images.then_some(Inputs { used: paths.len(), skipped, left_out });
     Ok((MergedSet::Features(features, paths), inputs))
 }

@@ -120,7 +120,7 @@ fn undo_predictor(layout: &Layout, form: Form, chunk: &mut Chunk) -> Result<(), 
     }
     let step = layout.chunk_samples();
     let size = layout.bits / 8;
-    if layout.bits % 8 != 0 || size == 0 {
+    if !layout.bits.is_multiple_of(8) || size == 0 {
         return Err(format!("differences of samples of {} bits are not read", layout.bits));
     }
     for row in chunk.bytes.chunks_exact_mut(chunk.row.max(1)) {

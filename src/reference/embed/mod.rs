@@ -183,7 +183,7 @@ pub(crate) fn embed_into(
                     outcome.inputs.check_strict()?;
                 }
                 remove_directory(&dir.join(files::PARTIAL))?;
-                return Ok(outcome);
+                return Ok(*outcome);
             }
             Compared::Other(before, known, changes) => {
                 let directory = RunDir::locked(dir)?;
@@ -223,7 +223,7 @@ pub(crate) fn embed_into(
 
 enum Compared {
     /// The reference is up to date.
-    Same(EmbedOutcome),
+    Same(Box<EmbedOutcome>),
     /// It is not: its manifest, what it holds (absent where it does not say of which files it was made), and what is different.
     Other(Box<Manifest>, Option<Known>, Changes),
 }
@@ -257,7 +257,8 @@ fn compared(
         let inputs = Inputs { used: rows, skipped, left_out: set.left_out().clone() };
         let changes = Some(Changes { kept: rows, ..Changes::default() });
         let manifest = reference.manifest;
-        return Ok(Compared::Same(EmbedOutcome { manifest, inputs, changes, nothing_to_do: true }));
+        let outcome = EmbedOutcome { manifest, inputs, changes, nothing_to_do: true };
+        return Ok(Compared::Same(Box::new(outcome)));
     };
     if !known.shares_an_input(set) {
         return Err(of_other_images(known.len()));
@@ -277,7 +278,8 @@ fn compared(
     let inputs =
         Inputs { used: known.len(), skipped: known.skipped().to_vec(), left_out: set.left_out().clone() };
     let changes = Some(Changes { new: 0, ..changes });
-    Ok(Compared::Same(EmbedOutcome { manifest: reference.manifest, inputs, changes, nothing_to_do: true }))
+    let outcome = EmbedOutcome { manifest: reference.manifest, inputs, changes, nothing_to_do: true };
+    Ok(Compared::Same(Box::new(outcome)))
 }
 
 /// Whether the inputs that the reference does not hold are those that were skipped when it was made, for the same reasons.
