@@ -20,7 +20,6 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "\
 Examples:
   pd weights fetch efficientnet-lite0
-  pd weights fetch vit-b16 --trust-on-first-use
   pd weights convert network-snapshot.pkl -o generator")]
 pub(super) struct Weights {
     #[command(subcommand)]

@@ -10,9 +10,11 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Score from which a pair is one of edited copies.
-const EDITED: f32 = 0.5;
+const EDITED: f64 = 0.5;
 /// Score from which two pictures look much alike.
-const SIMILAR: f32 = 0.05;
+const SIMILAR: f64 = 0.05;
+/// Steps of a score between 0 and 1; the last one is left to exact copies.
+const STEPS: f64 = 1e4;
 /// Pairs whose pictures are in memory together.
 const TOGETHER: usize = 512;
 
@@ -104,17 +106,22 @@ pub(crate) fn compare(
                 return exact;
             }
             let evidence = if one < two { look(first, second) } else { look(second, first) };
-            let score = evidence.score();
+            let score = rounded(evidence.score());
             let level = match score {
                 score if score >= EDITED => Some(Level::Edited),
                 score if score >= SIMILAR => Some(Level::Similar),
                 _ => None,
             };
-            Compared { row, other, score: score.into(), level, mirrored: evidence.mirrored }
+            Compared { row, other, score, level, mirrored: evidence.mirrored }
         });
         all.extend(found.collect::<Vec<_>>());
         progress.advance(pairs.len() as u64);
     }
     progress.finish();
     Ok(all)
+}
+
+/// A score in steps that a person reads, below that of an exact copy.
+fn rounded(score: f32) -> f64 {
+    (f64::from(score) * STEPS).round().min(STEPS - 1.0) / STEPS
 }

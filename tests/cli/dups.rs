@@ -70,7 +70,7 @@ fn copies_are_grouped_and_the_largest_is_kept() {
     assert_eq!((row("edits/turned.png")["other"].as_str()), "p1.png");
     let reasons: Vec<&str> = ["edits/turned.png", "p1.png"].map(|path| row(path)["reason"].as_str()).into();
     assert!(reasons.contains(&"edited, mirrored") && reasons.contains(&"largest"));
-    assert_eq!((row("same.bmp")["score"].as_str(), row("p2.png")["score"].as_str()), ("1.0", "1.0"));
+    assert_eq!((row("same.bmp")["score"].as_str(), row("p2.png")["score"].as_str()), ("1", "1"));
 
     // Any number of threads gives the same bytes.
     run(&dir, "dups photos -o again.csv --extractor tiny --threads 1 --batch 2").success();

@@ -135,8 +135,11 @@ impl Found {
         let summary = self.summary(level, moved);
         let mut text = match self.groups {
             Some(groups) => format!(
-                "{} of {} images are copies ({} to the pixel) of one that is kept, in {groups} groups\n",
-                summary.copies, self.images, summary.exact
+                "{} of {} images are copies ({} to the pixel) of one that is kept, in {groups} group{}\n",
+                summary.copies,
+                self.images,
+                summary.exact,
+                if groups == 1 { "" } else { "s" }
             ),
             None => format!(
                 "{} of {} images are copies ({} to the pixel) of one of the others\n",
