@@ -31,6 +31,9 @@ const AVERAGED: &str = "online_model";
 /// Prefixes that wrappers put in front of every name.
 const WRAPPERS: [&str; 3] = ["module.", "model.", "_orig_mod."];
 
+/// A longer name says nothing: a hostile file has names of megabytes, each for many values.
+const LONGEST_NAME: usize = 256;
+
 /// What one name says.
 struct Words {
     average: bool,
@@ -40,7 +43,7 @@ struct Words {
 
 impl Words {
     fn of(name: &str) -> Self {
-        let name = name.to_ascii_lowercase();
+        let name = if name.len() > LONGEST_NAME { String::new() } else { name.to_ascii_lowercase() };
         let says =
             |known: &[&str]| name.split(|c: char| !c.is_ascii_alphanumeric()).any(|w| known.contains(&w));
         Self { average: says(&AVERAGE), generator: says(&GENERATOR), discriminator: says(&DISCRIMINATOR) }
@@ -55,7 +58,7 @@ impl Words {
 /// Whether a name is that of an optimizer's state and the like, whose tensors are no weights.
 pub(super) fn is_training_state(name: &str) -> bool {
     const WORDS: [&str; 5] = ["optim", "sched", "scaler", "callbacks", "loops"];
-    WORDS.iter().any(|word| name.contains(word))
+    name.len() <= LONGEST_NAME && WORDS.iter().any(|word| name.contains(word))
 }
 
 /// The place of a name among those that may be meant, the lowest first; `None` for a name that says nothing.
@@ -92,7 +95,7 @@ pub(super) fn network_among(
     wanted: Wanted,
     parts: &mut Vec<PartOf>,
 ) -> Vec<(String, TensorView)> {
-    loop {
+    for _ in 0..MAX_WRAPPERS {
         let is_wrapper = |prefix: &&&str| {
             let wrapped = |name: &str| is_wrapped(name, prefix);
             tensors.iter().any(|(name, _)| wrapped(name))
@@ -122,7 +125,11 @@ pub(super) fn network_among(
         tensors.retain(|(name, _)| is_wrapped(name, &best));
         tensors.iter_mut().for_each(|(name, _)| drop(name.drain(..best.len())));
     }
+    tensors
 }
+
+/// Most wrappers around a network, and networks in networks.
+const MAX_WRAPPERS: usize = 16;
 
 /// Most first components of names among which one network is looked for.
 const MAX_GROUPS: usize = 64;
