@@ -95,16 +95,11 @@ pub(super) fn network_among(
     wanted: Wanted,
     parts: &mut Vec<PartOf>,
 ) -> Vec<(String, TensorView)> {
-    for _ in 0..MAX_WRAPPERS {
-        let is_wrapper = |prefix: &&&str| {
-            let wrapped = |name: &str| is_wrapped(name, prefix);
-            tensors.iter().any(|(name, _)| wrapped(name))
-                && tensors.iter().all(|(name, _)| wrapped(name) || COUNTERS.contains(&name.as_str()))
-        };
-        if let Some(prefix) = WRAPPERS.iter().find(is_wrapper) {
-            tensors.retain(|(name, _)| is_wrapped(name, prefix));
-            tensors.iter_mut().for_each(|(name, _)| drop(name.drain(..prefix.len())));
-            continue;
+    for _ in 0..MAX_NESTED {
+        let cut = wrapped(&tensors);
+        if cut > 0 {
+            tensors.retain(|(name, _)| !COUNTERS.contains(&name.as_str()));
+            tensors.iter_mut().for_each(|(name, _)| drop(name.drain(..cut)));
         }
         let mut groups: Vec<&str> = Vec::new();
         for (name, _) in &tensors {
@@ -128,8 +123,22 @@ pub(super) fn network_among(
     tensors
 }
 
-/// Most wrappers around a network, and networks in networks.
-const MAX_WRAPPERS: usize = 16;
+/// Bytes of the prefixes that wrappers have put in front of every name but those of their counters.
+fn wrapped(tensors: &[(String, TensorView)]) -> usize {
+    let mut cut = 0;
+    let of_network = || tensors.iter().map(|(name, _)| name.as_str()).filter(|name| !COUNTERS.contains(name));
+    let is_prefix = |cut: usize, prefix: &str| {
+        of_network().next().is_some()
+            && of_network().all(|name| name.get(cut..).is_some_and(|rest| is_wrapped(rest, prefix)))
+    };
+    while let Some(prefix) = WRAPPERS.iter().find(|prefix| is_prefix(cut, prefix)) {
+        cut += prefix.len();
+    }
+    cut
+}
+
+/// Most networks in networks.
+const MAX_NESTED: usize = 16;
 
 /// Most first components of names among which one network is looked for.
 const MAX_GROUPS: usize = 64;
