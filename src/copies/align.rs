@@ -111,7 +111,7 @@ fn gain_and_offset(fixed: &Plane, moving: &Plane, map: &Transform, every: usize)
             sxy += weight * value * wanted;
         }
         let variance = sxx - sx * sx / n;
-        if !(variance > 0.5 * n) {
+        if variance.is_nan() || variance <= 0.5 * n {
             return None;
         }
         gain = ((sxy - sx * sy / n) / variance).clamp(0.1, 5.0);

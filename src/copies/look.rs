@@ -238,7 +238,7 @@ fn colour_mix(fixed: &Plane, channels: &[Plane; 3], map: &Transform) -> Mix {
     };
     let whole = m.map(|row| [row[0], row[1], row[2]]);
     let total = det(whole);
-    if !(total.abs() > 0.0) {
+    if total.is_nan() || total == 0.0 {
         return LUMA;
     }
     let mut mix = [0.0; 4];

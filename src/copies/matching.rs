@@ -1,7 +1,8 @@
 //! Where the corners of one picture are found again in another, and the maps that many of them agree on.
 
 use super::points::{Point, WIDTH};
-use super::transform::Transform;
+use super::transform::{Pair, Transform};
+use std::cmp::Reverse;
 
 /// A match counts if the next best place for it, elsewhere, is so much further away in squared distance.
 const RATIO: f32 = 0.9;
@@ -86,7 +87,7 @@ pub(super) fn agreed(from: &[Point], to: &[Point], count: usize) -> Vec<Agreed> 
             }
         }
     }
-    guesses.sort_by(|a, b| b.0.cmp(&a.0));
+    guesses.sort_by_key(|guess| Reverse(guess.0));
     let mut kept: Vec<Agreed> = Vec::new();
     for (_, guess) in guesses.into_iter().take(3 * count) {
         let mut transform = guess;
@@ -106,13 +107,13 @@ pub(super) fn agreed(from: &[Point], to: &[Point], count: usize) -> Vec<Agreed> 
             kept.push(Agreed { transform, inliers: found });
         }
     }
-    kept.sort_by(|a, b| b.inliers.cmp(&a.inliers));
+    kept.sort_by_key(|agreed| Reverse(agreed.inliers));
     kept.truncate(count);
     kept
 }
 
 /// The pairs of places that a map brings together.
-fn inliers(transform: &Transform, matches: &[Match], limit: f32) -> Vec<((f32, f32), (f32, f32))> {
+fn inliers(transform: &Transform, matches: &[Match], limit: f32) -> Vec<Pair> {
     let fits = |m: &&Match| apart(transform.apply(m.from.0, m.from.1), m.to) < limit;
     matches.iter().filter(fits).map(|m| (m.from, m.to)).collect()
 }

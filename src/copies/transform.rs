@@ -11,6 +11,9 @@ pub(super) struct Transform {
     pub(super) f: f32,
 }
 
+/// A place in one picture and the same in another.
+pub(super) type Pair = ((f32, f32), (f32, f32));
+
 impl Transform {
     /// Scaled along each axis, then moved.
     pub(super) fn scaled(scale: (f32, f32), shift: (f32, f32)) -> Self {
@@ -39,7 +42,7 @@ impl Transform {
 
     /// The affine map with the least squares of errors over weighted pairs of points, drawn a little towards `prior`, so that few
     /// points do not bend it; `None` if it cannot be solved.
-    pub(super) fn fitted(pairs: &[((f32, f32), (f32, f32))], prior: &Self) -> Option<Self> {
+    pub(super) fn fitted(pairs: &[Pair], prior: &Self) -> Option<Self> {
         let n = pairs.len() as f64;
         let (mx, my) =
             pairs.iter().fold((0.0, 0.0), |(x, y), (p, _)| (x + f64::from(p.0) / n, y + f64::from(p.1) / n));
