@@ -79,12 +79,11 @@ fn an_interrupted_choice_is_continued() {
     // What a run leaves that is killed while it copies: some images, and its mark.
     let (whole, cut) = (dir.path().join("whole"), dir.path().join("cut"));
     run(&dir, "select pool -n 5 -o cut").success();
-    let mark = summary(&dir, "cut")["run"].clone();
+    let finished = summary(&dir, "cut");
     fs::remove_file(cut.join("summary.json")).unwrap();
     fs::remove_file(cut.join("selected.csv")).unwrap();
-    fs::create_dir(cut.join("partial")).unwrap();
-    fs::write(cut.join("partial/run.json"), mark.to_string()).unwrap();
-    fs::write(cut.join("partial/chunk-000000.json"), "5").unwrap();
+    let begun = serde_json::json!({"command": finished["command"], "run": finished["run"]});
+    fs::write(cut.join(".begun.json"), begun.to_string()).unwrap();
     run(&dir, "select pool -n 6 -o cut").code(2).stderr(contains("another run"));
     run(&dir, "select pool -n 5 -o cut").success();
     assert_eq!(content(&cut), content(&whole));

@@ -14,7 +14,7 @@ use crate::formats::table::{Table, Values, write_table};
 use crate::neighbors::distance::squared_l2;
 use crate::reference::{DensityBy, Reference};
 use crate::remedy::Remedy;
-use crate::runs::{Opened, PARTIAL, Partial, Record, RunDir, RunIdentity, SUMMARY};
+use crate::runs::{Opened, Record, RunDir, RunIdentity, SUMMARY};
 use crate::selection::{
     Conflicts, Limits, QualityBy, Selection, SelectionOptions, SetWorth, Shares, TooNear, select,
 };
@@ -195,9 +195,6 @@ impl Select {
         };
         let selection =
             select(&pool.features, &scored.quality, &scored.targets, &limits, &options, terminal)?;
-        // A run that ends while it copies is continued by the same command, and no other run takes its directory.
-        let partial = Partial::open(dir.join(PARTIAL), &identity.settings)?;
-        partial.finish(0, &selection.rows.len())?;
         if pool.has_files {
             let mut is_chosen = vec![false; pool.paths.len()];
             selection.rows.iter().for_each(|&row| is_chosen[row] = true);
@@ -205,7 +202,6 @@ impl Select {
         }
         write_table(dir.join(TABLE), &table(pool, scored, &selection)?)?;
         let summary = SelectSummary::new(pool, scored, &selection, &options, terminal)?;
-        partial.remove()?;
         identity.write_summary(dir, &summary)?;
         output::print(&summary.render(&self.output, self.run.json)?)?;
         if summary.complete {
