@@ -104,7 +104,7 @@ impl NeighborIndex for BruteForce<'_> {
                 .collect();
             all.sort_by(|a, b| a.partial_cmp(b).unwrap());
             if all.len() < search.k {
-                return Err(crate::Error::data("too few rows at a distance above 0", ""));
+                return Err(crate::error::Error::data("too few rows at a distance above 0", ""));
             }
             found.rows.extend(all[..search.k].iter().map(|(_, row)| row));
             found.distances.extend(all[..search.k].iter().map(|(distance, _)| distance));

@@ -1,11 +1,12 @@
 //! Archives as one set: one archive, WebDataset shards named as a range, `{00000..00099}.tar`, or all archives of a folder, as
 //! img2dataset leaves them beside tables of captions. An image is named by its archive, if there are several, and its name in there.
 
-use super::container::{ArchiveRange, Archives, Container, Entry, InputDigest, Listing, Skipped, modified};
+use super::container::{ArchiveRange, Archives, Container, Entry, InputDigest, Listing, modified};
 use super::inputs::LeftOut;
 use super::kind::{Archive, Kind, kind_of};
 use super::names::shown;
 use super::read_at::{FileAt, head_of};
+use super::skipped::Skipped;
 use super::sorting::archive_by_name;
 use super::tar::Walked;
 use super::unpack::Unpacked;

@@ -3,11 +3,11 @@
 //! Memory is bounded by the range asked for, and by what decoding may take in all threads ([`budget`]).
 
 use super::budget;
-use super::container::Skipped;
 use super::decode::decode_file;
 use super::names::promised_format;
 use super::preprocess::{Pixels, Preprocessing};
 use super::rgb::RgbImage;
+use super::skipped::Skipped;
 use super::source::ImageSet;
 use crate::formats::digest::sha256;
 use rayon::prelude::*;

@@ -1,26 +1,12 @@
 //! What a container of images (directory, archive, several archives) gives the set that is made of it.
 
 use super::inputs::LeftOut;
+use super::skipped::Skipped;
 use crate::formats::digest::hex;
 use sha2::{Digest, Sha256};
 use std::fs::Metadata;
 use std::ops::Range;
 use std::time::UNIX_EPOCH;
-
-/// An input that could not be used.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Skipped {
-    /// The input, as it is named in results.
-    pub path: String,
-    /// Why it could not be used.
-    pub reason: String,
-}
-
-impl Skipped {
-    pub(super) fn new(path: impl Into<String>, reason: impl Into<String>) -> Skipped {
-        Skipped { path: path.into(), reason: reason.into() }
-    }
-}
 
 /// One image file of a set.
 #[derive(Debug)]

@@ -2,14 +2,14 @@
 //! The content of a file tells its format, not its name.
 //! Any bytes give an image or a reason, within bounded memory.
 
+use super::alpha::{Alpha, resolve};
 use super::budget::{self, Memory};
 use super::kind::{Format, Kind, kind_of, unread};
-use super::rgb::{MAX_PIXELS, RgbImage, check_pixels};
+use super::rgb::{MAX_PIXELS, RGB_BYTES_PER_PIXEL, RgbImage, check_pixels};
 use super::{jpeg, orientation, png, tiff};
 use crate::panics;
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
-use serde::{Deserialize, Serialize};
 use std::io::Cursor;
 
 /// Most memory of one decoder in bytes: four for each pixel of the largest image.
@@ -17,23 +17,6 @@ const MAX_ALLOCATION: u64 = 4 * MAX_PIXELS;
 
 /// How often a decoder keeps the pixels as they are stored: in a canvas of its own, and in what it returns.
 const COPIES: u64 = 2;
-
-/// What is taken besides for each pixel: its three bytes, and once more when the image is turned.
-pub(super) const RGB_BYTES_PER_PIXEL: u64 = 3 + 3;
-
-/// How transparent pixels are resolved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-#[serde(rename_all = "lowercase")]
-pub enum Alpha {
-    /// Composited on white, as a page shows it.
-    #[default]
-    White,
-    /// Composited on black: for white drawings on a transparent ground.
-    Black,
-    /// Dropped; the stored colours show, as with Pillow's `convert("RGB")`.
-    Drop,
-}
 
 /// An image, with its format and peculiarities of its file.
 #[derive(Debug)]
@@ -229,19 +212,6 @@ fn rgb(image: DynamicImage, alpha: Alpha) -> Vec<u8> {
         }
         other => other.to_rgba8().pixels().flat_map(|p| resolve([p[0], p[1], p[2]], p[3], alpha)).collect(),
     }
-}
-
-/// A colour of opacity `a` on white or black, or as it is stored.
-pub(super) fn resolve(colour: [u8; 3], a: u8, alpha: Alpha) -> [u8; 3] {
-    let ground = match alpha {
-        Alpha::Drop => return colour,
-        Alpha::White => 255,
-        Alpha::Black => 0,
-    };
-    colour.map(|v| {
-        let (v, a) = (u32::from(v), u32::from(a));
-        ((v * a + ground * (255 - a) + 127) / 255) as u8
-    })
 }
 
 fn upright(image: RgbImage, orientation: Orientation) -> Result<RgbImage, String> {

@@ -3,10 +3,11 @@
 //! The path of an image is made from its text when it is read, so that a million paths are not stored twice.
 
 use super::archives::Named;
-use super::container::{Container, Entry, Found, Listing, Skipped, modified};
+use super::container::{Container, Entry, Found, Listing, modified};
 use super::inputs::LeftOut;
 use super::names::{is_leftover, shown};
 use super::read_at::{head_of, read_bounded};
+use super::skipped::Skipped;
 use super::sorting::{Place, place_of};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, check_stop};

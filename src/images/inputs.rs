@@ -1,7 +1,7 @@
 //! What became of the inputs of a command: used, skipped with a reason, or left out by kind.
 
-use super::container::Skipped;
 use super::kind::{Archive, unread};
+use super::skipped::Skipped;
 use crate::error::Error;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};

@@ -2,6 +2,7 @@
 //! [`ImageSet`] lists and reads, [`decode()`] gives pixels, [`Preprocessing`] gives the input of a network, [`load`] does all of it in parallel.
 //! A damaged file is a value with a reason and does not end a run.
 
+mod alpha;
 mod archives;
 mod batch;
 mod budget;
@@ -21,6 +22,7 @@ mod read_at;
 mod resize;
 mod rgb;
 mod sheet;
+mod skipped;
 mod sorting;
 mod source;
 #[cfg(test)]
@@ -33,12 +35,12 @@ mod unpack;
 mod write;
 mod zip;
 
+pub use alpha::Alpha;
 pub(crate) use batch::{Loaded, load_some};
 pub use batch::{Prepared, load};
 pub use budget::set_decoding_memory;
 pub(crate) use container::InputDigest;
-pub use container::Skipped;
-pub use decode::{Alpha, decode_noted};
+pub use decode::decode_noted;
 pub(crate) use decode::{ONE_COLOUR, decode};
 pub(crate) use inputs::InputCounts;
 pub use inputs::{Inputs, LeftOut};
@@ -50,6 +52,7 @@ pub use resize::Filter;
 pub(crate) use resize::{AxisMap, resize};
 pub use rgb::RgbImage;
 pub(crate) use sheet::{contact_sheet, labelled_sheet, tiled};
+pub use skipped::Skipped;
 pub use source::ImageSet;
 pub use write::write_png;
 pub(crate) use write::{gray_or_rgb, write_png_bytes};

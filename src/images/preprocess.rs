@@ -3,7 +3,7 @@
 //! [`Filter::Interpolate`], is in float32.
 //! The whole description is one value, which is printed and stored with every reference.
 
-use super::decode::Alpha;
+use super::alpha::Alpha;
 use super::resize::{AxisMap, Filter, Window, resize_window, resize_window_exact};
 use super::rgb::RgbImage;
 use crate::error::{Error, Result};

@@ -6,6 +6,9 @@ pub(super) const MAX_PIXELS: u64 = 2 * 178_956_970;
 /// Most pixels along one side: the memory that resizing needs grows with each side alone.
 pub(super) const MAX_SIDE: u64 = 1 << 18;
 
+/// What decoding takes for each pixel beside the stored ones: its three bytes, and once more when the image is turned.
+pub(super) const RGB_BYTES_PER_PIXEL: u64 = 3 + 3;
+
 /// An image, `[H, W, 3]`, RGB, 0..=255.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RgbImage {

@@ -3,12 +3,13 @@
 //! Rows of every later result are positions in this set.
 
 use super::archives::{self, Named};
-use super::container::{ArchiveRange, Container, Entry, Found, InputDigest, Listing, Skipped};
+use super::container::{ArchiveRange, Container, Entry, Found, InputDigest, Listing};
 use super::dir;
 use super::inputs::LeftOut;
 use super::kind::Archive;
 use super::names::{looked_for, shown};
 use super::read_at::FileAt;
+use super::skipped::Skipped;
 use crate::error::{Error, Result};
 use crate::formats::digest::sha256;
 use crate::progress::Progress;

@@ -2,10 +2,11 @@
 //! Headers are read once for the offsets; entries are then read in parallel at their offset.
 //! Of an archive that is cut short, the entries before the cut are used.
 
-use super::container::{Found, Skipped};
+use super::container::Found;
 use super::inputs::LeftOut;
 use super::names::{relative, shown};
 use super::read_at::{FileAt, head_of, read_bounded};
+use super::skipped::Skipped;
 use super::sorting::{Place, place_of};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, check_stop};

@@ -2,9 +2,9 @@
 //! The central directory is read once; entries are then read in parallel, each with its own position in the file.
 //! Entries whose names lead out of the archive are skipped, although names only label results.
 
-use super::container::Skipped;
 use super::names::{Claim, claim, relative, shown};
 use super::read_at::{FileAt, head_of, read_bounded};
+use super::skipped::Skipped;
 use super::sorting::place_of;
 use super::tar::Walked;
 use crate::error::{Error, Result};

@@ -13,6 +13,7 @@ mod entropy;
 mod facility;
 mod figures;
 mod greedy;
+mod kinds;
 mod limits;
 mod nearest_two;
 mod quality;
@@ -25,8 +26,8 @@ mod tests;
 mod worth;
 
 pub(crate) use figures::{Figures, Judge};
+pub use kinds::SetWorth;
 pub use limits::{Conflicts, Limits, Reason, TooNear};
 pub(crate) use quality::{QualityBy, log_densities, log_ratios};
 pub use select::{Selection, SelectionOptions, select};
 pub use shares::Shares;
-pub use worth::SetWorth;

@@ -1,10 +1,10 @@
 //! The choice from features and qualities to a set in order.
 
 use super::greedy::{Objective, greedy};
+use super::kinds::{SetWorth, empty_set};
 use super::limits::{Limits, Reason, Room};
 use super::quality::standardized;
 use super::swaps::swap;
-use super::worth::{SetWorth, empty_set};
 use crate::error::{Error, Result};
 use crate::neighbors::{check_finite, standard_layout};
 use crate::progress::Progress;

@@ -1,6 +1,7 @@
 //! The choice against brute force on small pools, and laws that hold on any.
 
-use super::worth::{Worth, empty_set};
+use super::kinds::empty_set;
+use super::worth::Worth;
 use super::*;
 use crate::neighbors::distance::squared_l2;
 use crate::progress::Silent;

@@ -137,7 +137,7 @@ fn what_is_moved_can_be_put_back() {
     let before = content(&photos(&dir));
     run(&dir, "dups photos --extractor tiny --move away --dry-run")
         .success()
-        .stderr(contains("would move same.bmp"));
+        .stderr(contains("would move p2.png"));
     assert_eq!(content(&dir.path().join("photos")), before);
     assert!(!dir.path().join("away").exists());
     run(&dir, "dups photos --extractor tiny --move away").success().stdout(contains("--undo away"));

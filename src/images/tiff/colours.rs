@@ -3,7 +3,7 @@
 use super::ifd::Directory;
 use super::layout::{AlphaKind, Colours, Layout, Number};
 use super::samples::Samples;
-use crate::images::decode::{Alpha, resolve};
+use crate::images::alpha::{Alpha, resolve};
 use crate::images::jpeg::rgb_of_cmyk;
 
 const COLOUR_MAP: u16 = 320;

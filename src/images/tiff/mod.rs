@@ -10,9 +10,10 @@ mod samples;
 #[cfg(test)]
 mod tests;
 
+use super::alpha::Alpha;
 use super::budget::{self, Memory};
-use super::decode::{Alpha, RGB_BYTES_PER_PIXEL};
 use super::jpeg::{self, ForcedColours};
+use super::rgb::RGB_BYTES_PER_PIXEL;
 use super::rgb::RgbImage;
 use ifd::{Directory, Form};
 use layout::{Compression, Layout};

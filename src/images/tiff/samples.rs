@@ -4,7 +4,7 @@ use super::codec::{Chunk, unpack};
 use super::ifd::Form;
 use super::layout::{Layout, Number, Predictor};
 use crate::images::budget::{self, Memory};
-use crate::images::decode::RGB_BYTES_PER_PIXEL;
+use crate::images::rgb::RGB_BYTES_PER_PIXEL;
 
 /// Most bytes of the samples of one image.
 const MAX_BYTES: usize = 4 * crate::images::rgb::MAX_PIXELS as usize;

@@ -1,6 +1,6 @@
 //! Every kind of TIFF that is read, made here tag by tag.
 
-use super::super::decode::Alpha;
+use super::super::alpha::Alpha;
 use super::{Tiff, decode};
 use std::io::Write;
 
