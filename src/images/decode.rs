@@ -79,8 +79,9 @@ pub(super) fn decode_file(bytes: &[u8], alpha: Alpha) -> Result<Decoded, String>
         Format::Png => match caught(|| decode_other(bytes, ImageFormat::Png, alpha)) {
             Ok(decoded) => decoded,
             Err(reason) => {
-                let repaired = png::repaired(bytes).ok_or(reason)?;
-                caught(|| decode_other(&repaired, ImageFormat::Png, alpha))?
+                // What is wrong with the file itself is the reason, not what is wrong with a repair that does not help.
+                let repaired = png::repaired(bytes).ok_or_else(|| reason.clone())?;
+                caught(|| decode_other(&repaired, ImageFormat::Png, alpha)).map_err(|_| reason)?
             }
         },
         Format::WebP => caught(|| decode_other(bytes, ImageFormat::WebP, alpha))?,
