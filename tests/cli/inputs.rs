@@ -10,22 +10,33 @@ use std::io::{Cursor, Write};
 use std::path::Path;
 use tempfile::TempDir;
 
-/// A picture of 16 by 16 pixels that no other number has, as a file of this format.
-fn picture(number: u32, format: image::ImageFormat) -> Vec<u8> {
+/// A picture of 16 by 16 pixels that no other number has.
+fn picture(number: u32) -> image::RgbImage {
     let mix = |x: u32, y: u32, c: u32| {
         let n = (x / 4 + 4 * (y / 4) + 16 * c)
             .wrapping_mul(2_654_435_761)
             .wrapping_add(number.wrapping_mul(40_503));
         (n.wrapping_mul(n) >> 16) as u8
     };
-    let image = image::RgbImage::from_fn(16, 16, |x, y| image::Rgb([0, 1, 2].map(|c| mix(x, y, c))));
+    image::RgbImage::from_fn(16, 16, |x, y| image::Rgb([0, 1, 2].map(|c| mix(x, y, c))))
+}
+
+fn encoded(number: u32, format: image::ImageFormat) -> Vec<u8> {
     let mut file = Cursor::new(Vec::new());
-    image.write_to(&mut file, format).unwrap();
+    picture(number).write_to(&mut file, format).unwrap();
     file.into_inner()
 }
 
 fn png(number: u32) -> Vec<u8> {
-    picture(number, image::ImageFormat::Png)
+    encoded(number, image::ImageFormat::Png)
+}
+
+fn jpeg(number: u32) -> Vec<u8> {
+    let mut encoder = mozjpeg::Compress::new(mozjpeg::ColorSpace::JCS_RGB);
+    encoder.set_size(16, 16);
+    let mut started = encoder.start_compress(Vec::new()).unwrap();
+    started.write_scanlines(picture(number).as_raw()).unwrap();
+    started.finish().unwrap()
 }
 
 fn put(dir: &TempDir, name: &str, bytes: &[u8]) {
@@ -71,8 +82,8 @@ fn run(dir: &TempDir, words: &str) -> assert_cmd::assert::Assert {
 fn files_are_known_by_their_content_and_what_is_left_out_is_counted_by_kind() {
     let dir = TempDir::new().unwrap();
     photos(&dir, 12);
-    put(&dir, "photos/saved.jfif", &picture(12, image::ImageFormat::Jpeg));
-    put(&dir, "photos/IMG_99.HEIC", &picture(13, image::ImageFormat::Jpeg));
+    put(&dir, "photos/saved.jfif", &jpeg(12));
+    put(&dir, "photos/IMG_99.HEIC", &jpeg(13));
     put(&dir, "photos/no-extension", &png(14));
     put(&dir, "photos/IMG_1.HEIC", HEIC);
     put(&dir, "photos/IMG_2.heic", HEIC);
@@ -150,7 +161,7 @@ fn embed_brings_a_reference_up_to_date_with_the_bytes_of_a_new_run() {
     run(&dir, "index ref --k 5").success();
 
     // Another picture of the same name and the same number of bytes, as BMP files of one size have.
-    let bmp = |i| picture(i, image::ImageFormat::Bmp);
+    let bmp = |i| encoded(i, image::ImageFormat::Bmp);
     put(&dir, "photos/05.png", &bmp(5));
     run(&dir, "embed photos -o ref").success().stdout(contains("1 changed, 0 new, 0 gone; 39 as they were"));
     assert!(!dir.path().join("ref/scores.csv").exists(), "densities of other images were kept");
