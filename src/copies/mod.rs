@@ -1,5 +1,5 @@
 //! Copies: whether a picture is an edited copy of another. Features find the candidates elsewhere; here the two pictures themselves are
-//! looked at ([`compare`]) and those that belong together are grouped ([`Groups`]).
+//! looked at ([`compare()`]) and those that belong together are grouped ([`grouped`]).
 //! A picture is its [`Descriptor`]: a small JPEG. Corners and gray levels are taken from it when a pair is looked at.
 
 mod align;

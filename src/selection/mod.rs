@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The quality of an image is the logarithm of its pseudo density (Li et al., TMLR 2024, section 3.1) or of the density ratio (the ratio
-//! rule with B = 0); what a set has together, in percent, is a [`SetWorth`]. [`select`] takes greedily, with lazy evaluation where gains
+//! rule with B = 0); what a set has together, in percent, is a [`SetWorth`]. [`select()`] takes greedily, with lazy evaluation where gains
 //! only fall, then swaps until no swap helps, within [`Limits`]. The same inputs give the same set at any number of threads, and memory
 //! grows with rows, never with pairs.
 

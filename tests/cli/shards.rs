@@ -335,8 +335,8 @@ fn sampled_in_parts_the_images_tables_and_latents_are_those_of_one_run() {
         run(&dir, &["merge", &cut]).success().stderr(contains("merged already"));
     }
     let few = ["sample", "--seeds", "0-200", "--bias", "match", "-n", "190"];
-    run(&dir, &[&few[..], &["-o", "few"]].concat()).failure().code(1);
-    in_parts(&dir, &few, 2, "few-cut").failure().code(1).stderr(contains("of the 190 images asked for"));
+    run(&dir, &[&few[..], &["-o", "few"]].concat()).success().stderr(contains("of the 190 images asked for"));
+    in_parts(&dir, &few, 2, "few-cut").success().stderr(contains("of the 190 images asked for"));
     assert_eq!(content(&dir.path().join("few")), content(&dir.path().join("few-cut")));
     let unlisted = ["sample", "--bias", "match", "-n", "9", "--shard", "0/2", "-o", "x"];
     run(&dir, &unlisted).failure().code(2).stderr(contains("--seeds"));
