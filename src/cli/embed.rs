@@ -15,7 +15,10 @@ use crate::runs::ShardRequest;
 use clap::Args;
 use std::path::PathBuf;
 
-/// Features of an image set, kept as a reference directory; run again, it continues where it stopped, and brings a finished reference up to date: changed images are embedded again, new ones added, gone ones dropped
+/// Features of an image set, kept as a reference directory; run again, it continues or brings it up to date
+///
+/// The same command continues a run that was interrupted. A finished reference is brought up to date: changed images are embedded again,
+/// new ones are added, and those of images that are gone are dropped.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

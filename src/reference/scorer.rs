@@ -17,10 +17,10 @@ use std::collections::HashMap;
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum DensityBy {
-    /// Rules 1 and 2, by the nearest real images: cannot be fooled
+    /// Pseudo density by the distances to the nearest real images: cannot be fooled
     #[default]
     Knn,
-    /// Rule 3, by the density predictor of the reference, as in the paper
+    /// By the density predictor of the reference, as in the paper
     Predictor,
 }
 
@@ -78,7 +78,7 @@ impl Scorer {
         Ok((scorer, found.intrinsic_dimension))
     }
 
-    /// Rule 2 with the constants of the reference.
+    /// The pseudo density (section 3) with the constants of the reference.
     pub fn model(&self) -> &PseudoDensity {
         &self.model
     }
