@@ -15,7 +15,9 @@
 //! for batch in seeds.chunks(4) {
 //!     let latents = latents_of_seeds(&generator.info().spaces[0], batch, DType::F32, &Device::Cpu)?;
 //!     let keys: Vec<u64> = batch.iter().map(|&seed| seed.into()).collect();
-//!     let images = generator.generate(&latents, &ForwardOptions { keys: Some(&keys), ..ForwardOptions::default() })?;
+//!     let mut options = ForwardOptions::default();
+//!     options.keys = Some(&keys);
+//!     let images = generator.generate(&latents, &options)?;
 //!     let for_extractors = pixels::to_unit_rgb(&images)?; // [B, 3, H, W] in 0..=1
 //!     let for_files = pixels::to_bytes(&images, generator.info().quantization)?;
 //!     assert_eq!((for_extractors.dim(1)?, for_files[0].len()), (3, 49));
