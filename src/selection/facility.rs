@@ -94,23 +94,29 @@ impl Facility {
     fn losses(&self) -> Vec<f64> {
         let mut losses = vec![0.0; self.members.len()];
         for (row, &slot) in self.near.first_slot.iter().enumerate().filter(|(_, slot)| **slot != NONE) {
-            losses[slot as usize] += f64::from(self.near.second[row]) - f64::from(self.near.first[row]);
+            losses[slot as usize] += difference(self.near.second[row], self.near.first[row]);
         }
         losses
     }
+}
+
+/// Without rounding, so that what members add sums to the worth of the set.
+#[inline(always)]
+fn difference(larger: f32, smaller: f32) -> f64 {
+    f64::from(larger) - f64::from(smaller)
 }
 
 /// What a row adds to a sum for the columns of a panel: how far each is below `limit`.
 #[inline(always)]
 fn add_below(sums: &mut [f64], distances: &[f32], limit: f32) {
     for (sum, &distance) in sums.iter_mut().zip(distances) {
-        *sum += f64::from((limit - distance).max(0.0));
+        *sum += difference(limit, distance).max(0.0);
     }
 }
 
 impl Worth for Facility {
     fn value(&self) -> f64 {
-        let won = self.near.first.iter().map(|&first| f64::from(self.reach - first)).sum::<f64>();
+        let won = self.near.first.iter().map(|&first| difference(self.reach, first)).sum::<f64>();
         won * self.percent()
     }
 
@@ -173,7 +179,7 @@ impl Worth for Facility {
                                 if slot != NONE {
                                     let sums = &mut made_good[slot as usize * COLUMNS + at..];
                                     for (sum, &distance) in sums.iter_mut().zip(distances) {
-                                        *sum += f64::from((second - distance.max(first)).max(0.0));
+                                        *sum += difference(second, distance.max(first)).max(0.0);
                                     }
                                 }
                             }
