@@ -53,4 +53,6 @@ fn pickle_error(path: &Path) -> impl Fn(PickleError) -> Error {
 #[cfg(test)]
 mod bombs;
 #[cfg(test)]
+mod parts_tests;
+#[cfg(test)]
 mod tests;
