@@ -1,5 +1,6 @@
 //! How well two pictures agree where one lies over the other, and the score that is made of it.
 
+use super::pair_sums::PairSums;
 use super::plane::Plane;
 use super::transform::Transform;
 
@@ -151,20 +152,14 @@ fn mean_of_best(mut blocks: Vec<(f32, f32)>) -> f32 {
 
 /// Correlation of pairs with noise of variance `noise` in each, and the lesser of the two variances.
 fn correlation<'a>(pairs: impl Iterator<Item = (&'a f32, &'a f32)>, noise: f32) -> (f32, f32) {
-    let (mut n, mut sx, mut sy, mut sxx, mut syy, mut sxy) = (0.0f32, 0.0, 0.0, 0.0, 0.0, 0.0);
-    for (x, y) in pairs {
-        n += 1.0;
-        sx += x;
-        sy += y;
-        sxx += x * x;
-        syy += y * y;
-        sxy += x * y;
-    }
+    let mut sums = PairSums::default();
+    pairs.for_each(|(x, y)| sums.add(*x, *y));
+    let n = sums.count();
     if n < 2.0 {
         return (0.0, 0.0);
     }
-    let (vx, vy) = ((sxx - sx * sx / n) / n, (syy - sy * sy / n) / n);
-    let (vx, vy) = (vx.max(0.0), vy.max(0.0));
-    let covariance = (sxy - sx * sy / n) / n;
+    let (xx, yy, xy) = sums.scatter();
+    let (vx, vy) = ((xx / n).max(0.0), (yy / n).max(0.0));
+    let covariance = xy / n;
     (covariance / ((vx + noise) * (vy + noise)).sqrt(), vx.min(vy))
 }

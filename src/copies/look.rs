@@ -3,6 +3,7 @@
 use super::align::refined;
 use super::evidence::{Bands, Evidence};
 use super::matching::agreed;
+use super::pair_sums::PairSums;
 use super::plane::Plane;
 use super::transform::Transform;
 use super::view::{LEVELS, LUMA, Mix, View, mixed};
@@ -128,25 +129,20 @@ fn distinct(guesses: &mut Vec<Guess>) {
 fn quality(fixed: &Plane, moving: &Plane, map: &Transform) -> f32 {
     let every = if fixed.values.len() <= COARSE { 2 } else { 1 };
     let area = (fixed.values.len() / (every * every)) as f32;
-    let (mut n, mut sx, mut sy, mut sxx, mut syy, mut sxy) = (0.0f32, 0.0, 0.0, 0.0, 0.0, 0.0);
+    let mut sums = PairSums::default();
     for j in (0..fixed.height).step_by(every) {
         for i in (0..fixed.width).step_by(every) {
             let (u, v) = map.apply(i as f32, j as f32);
             let Some(y) = moving.sample(u, v) else { continue };
-            let (x, y) = (fixed.values[j * fixed.width + i] - 128.0, y - 128.0);
-            n += 1.0;
-            sx += x;
-            sy += y;
-            sxx += x * x;
-            syy += y * y;
-            sxy += x * y;
+            sums.add(fixed.values[j * fixed.width + i] - 128.0, y - 128.0);
         }
     }
+    let n = sums.count();
     if n < 16.0 {
         return -1.0;
     }
-    let (vx, vy) = (sxx - sx * sx / n, syy - sy * sy / n);
-    let correlation = (sxy - sx * sy / n) / ((vx + n) * (vy + n)).sqrt();
+    let (xx, yy, xy) = sums.scatter();
+    let correlation = xy / ((xx + n) * (yy + n)).sqrt();
     // Of the smaller of the two pictures.
     let other = moving.values.len() as f32 / (every * every) as f32 / map.determinant().max(1e-3);
     let smaller = area.min(other);

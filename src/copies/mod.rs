@@ -11,6 +11,7 @@ mod groups;
 mod look;
 mod matching;
 mod moves;
+mod pair_sums;
 mod plane;
 mod points;
 #[cfg(test)]
