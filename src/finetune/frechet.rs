@@ -167,13 +167,14 @@ impl Moments<'_> {
     fn remember(&mut self, own: ArrayView2<f64>, shard: &RankShard, step: u64) -> Result<()> {
         let (batch, rows) = (shard.batch() as u64, self.queue.nrows() as u64);
         for (at, row) in (step * batch..).zip(shard.gather_rows(own).outer_iter()) {
-            let place = (at % rows) as usize;
-            self.queue.row_mut(place).zip_mut_with(&row, |old, new| *old = *new as f32);
+            let mut place = self.queue.row_mut((at % rows) as usize);
+            place.zip_mut_with(&row, |old, new| *old = *new as f32);
+            if !place.iter().all(|value| value.is_finite()) {
+                let reason = "the features of generated images are not finite";
+                return Err(Error::data(reason, "is the learning rate too high?"));
+            }
         }
-        if self.queue.iter().all(|value| value.is_finite()) {
-            return Ok(());
-        }
-        Err(Error::data("the features of generated images are not finite", "is the learning rate too high?"))
+        Ok(())
     }
 
     /// Finds the map anew where it is due. Whether there are features enough for one.

@@ -34,31 +34,31 @@ pub(crate) fn read_json(path: &Path) -> Result<Value> {
 
 /// The text with null, and blanks up to the length of what was there, in place of numbers that are not finite: a message about a place in
 /// it is about the same place in the file.
-fn finite(mut text: Vec<u8>) -> Vec<u8> {
+fn finite(text: Vec<u8>) -> Vec<u8> {
     const NULL: &[u8] = b"null";
-    let (mut at, mut in_text) = (0, false);
-    while at < text.len() {
-        match text[at] {
-            b'"' => in_text = !in_text,
-            b'\\' if in_text => at += 1,
-            b'-' | b'I' | b'N' if !in_text => {
-                if let Some(word) = NOT_FINITE.iter().find(|word| text[at..].starts_with(word)) {
-                    // `NaN` is shorter than `null`.
-                    let end = at + word.len();
-                    text.splice(
-                        at..end,
-                        NULL.iter()
-                            .copied()
-                            .chain(std::iter::repeat_n(b' ', word.len().saturating_sub(NULL.len()))),
-                    );
-                    at += NULL.len().max(word.len()) - 1;
-                }
+    let mut out = Vec::with_capacity(text.len());
+    let (mut rest, mut in_text) = (text.as_slice(), false);
+    while let Some(&byte) = rest.first() {
+        let word = NOT_FINITE.iter().find(|word| !in_text && rest.starts_with(word));
+        let taken = match (byte, word) {
+            (_, Some(word)) => {
+                out.extend(NULL);
+                // `NaN` is shorter than `null`.
+                out.resize(out.len() + word.len().saturating_sub(NULL.len()), b' ');
+                word.len()
             }
-            _ => {}
+            (b'\\', None) if in_text => rest.len().min(2),
+            (_, None) => {
+                in_text ^= byte == b'"';
+                1
+            }
+        };
+        if word.is_none() {
+            out.extend(&rest[..taken]);
         }
-        at += 1;
+        rest = &rest[taken..];
     }
-    text
+    out
 }
 
 #[cfg(test)]
