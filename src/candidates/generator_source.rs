@@ -7,7 +7,7 @@ use super::render::render_watched;
 use super::source::{CandidateSource, Deliver, Delivered};
 use crate::error::{Error, Result};
 use crate::generate::Generator;
-use crate::progress::{Progress, Silent, check_stop};
+use crate::progress::{Progress, check_stop};
 use ndarray::ArrayD;
 use std::ops::Range;
 
@@ -30,16 +30,7 @@ impl CandidateSource for GeneratorSource<'_> {
         Ok(self.latents.records(range))
     }
 
-    fn images(&self, range: Range<usize>, deliver: &mut Deliver) -> Result<()> {
-        self.images_watched(range, deliver, &Silent)
-    }
-
-    fn images_watched(
-        &self,
-        range: Range<usize>,
-        deliver: &mut Deliver,
-        progress: &dyn Progress,
-    ) -> Result<()> {
+    fn images(&self, range: Range<usize>, deliver: &mut Deliver, progress: &dyn Progress) -> Result<()> {
         const HINT: &str = "finished blocks are kept; the same command continues";
         let common = self.latents.conditions(self.generator)?;
         let stages = self.generator.info().stages.max(1) as f64;

@@ -30,6 +30,6 @@ pub(crate) use pool_source::PoolSource;
 pub(crate) use record::{CandidateRecord, CandidateScores, candidate_table, read_candidate_table};
 pub(crate) use render::render;
 pub use scorer::DensityScorer;
-pub(crate) use source::{CandidateSource, each_image_once};
 #[cfg(test)]
-pub(crate) use source::{Deliver, Delivered};
+pub(crate) use source::Deliver;
+pub(crate) use source::{CandidateSource, Delivered, each_image_once};

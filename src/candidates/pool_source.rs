@@ -5,6 +5,7 @@ use super::record::CandidateRecord;
 use super::source::{CandidateSource, Deliver, Delivered};
 use crate::error::{Error, Result};
 use crate::images::ImageSet;
+use crate::progress::Progress;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -40,7 +41,7 @@ impl CandidateSource for PoolSource<'_> {
         Ok(range.clone().zip(self.paths.iter().skip(range.start)).map(record).collect())
     }
 
-    fn images(&self, range: Range<usize>, deliver: &mut Deliver) -> Result<()> {
+    fn images(&self, range: Range<usize>, deliver: &mut Deliver, _: &dyn Progress) -> Result<()> {
         for (number, path) in range.clone().zip(self.paths.iter().skip(range.start)) {
             let place = self.place.join(path);
             let bytes = match self.numbers.get(path.as_str()) {

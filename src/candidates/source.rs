@@ -32,25 +32,12 @@ pub trait CandidateSource {
     /// If they cannot be read.
     fn records(&self, range: Range<usize>) -> Result<Vec<CandidateRecord>>;
 
-    /// Delivers the image of each candidate of a range once, in any order.
+    /// Delivers the image of each candidate of a range once, in any order. What takes long reports what is under way inside the range, and
+    /// stops when asked to.
     ///
     /// # Errors
-    /// What making or reading an image returns; what `deliver` returns.
-    fn images(&self, range: Range<usize>, deliver: &mut Deliver) -> Result<()>;
-
-    /// [`CandidateSource::images`], reporting what is under way inside the range, and stopping when asked to.
-    ///
-    /// # Errors
-    /// As [`CandidateSource::images`]; [`Error::Interrupted`].
-    fn images_watched(
-        &self,
-        range: Range<usize>,
-        deliver: &mut Deliver,
-        progress: &dyn Progress,
-    ) -> Result<()> {
-        let _ = progress;
-        self.images(range, deliver)
-    }
+    /// What making or reading an image returns; what `deliver` returns; [`Error::Interrupted`].
+    fn images(&self, range: Range<usize>, deliver: &mut Deliver, progress: &dyn Progress) -> Result<()>;
 
     /// The latents of a range, `[B, …]`; `None` for candidates that have none.
     ///
@@ -83,7 +70,7 @@ pub(crate) fn each_image_once(
         };
         take(delivered.into_iter().map(&mut placed).collect::<Result<_>>()?)
     };
-    source.images_watched(range.clone(), &mut deliver, progress)?;
+    source.images(range.clone(), &mut deliver, progress)?;
     match missing.iter().position(|&missing| missing) {
         Some(place) => {
             Err(Error::data(format!("there is no image of candidate {}", range.start + place), ""))

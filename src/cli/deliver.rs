@@ -1,9 +1,10 @@
 //! The files of chosen images, in the directory of a result.
 
 use super::terminal::Terminal;
-use crate::candidates::{CandidateSource as _, PoolSource};
+use crate::candidates::{CandidateSource as _, Delivered, PoolSource};
 use crate::error::{Error, Result};
 use crate::images::ImageSet;
+use crate::progress::Unreported;
 use std::path::{Component, Path, PathBuf};
 
 /// Copies, or links, images of a pool into `dir`, under their own relative paths: those of `paths` that `is_chosen` names by their row.
@@ -30,9 +31,8 @@ pub(super) fn deliver(
             // The images of a directory may lie in archives.
             link_to(&std::fs::canonicalize(&file).map_err(Error::io("link", &file))?, &target)?;
         } else {
-            source.images(row..row + 1, &mut |images| {
-                images.iter().try_for_each(|delivered| delivered.image.write(&target))
-            })?;
+            let mut write = |images: Vec<Delivered>| images.iter().try_for_each(|it| it.image.write(&target));
+            source.images(row..row + 1, &mut write, &Unreported(terminal))?;
         }
     }
     Ok(())

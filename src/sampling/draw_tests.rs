@@ -82,7 +82,7 @@ fn a_run_that_breaks_off_anywhere_continues_to_the_same_images() {
         }));
         Ok(())
     };
-    source(&whole, &latents).images(1000..1060, &mut take).unwrap();
+    source(&whole, &latents).images(1000..1060, &mut take, &Silent).unwrap();
     let real = features_of(&extractor, &real).unwrap().into_shared();
     let options =
         ScoreOptions { k: 5, exponent: 1.0, duplicates: Duplicates::Keep, index: IndexKind::Exact, seed: 0 };

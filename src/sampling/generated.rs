@@ -180,7 +180,7 @@ mod tests {
             Ok(range.map(record).collect())
         }
 
-        fn images(&self, range: Range<usize>, deliver: &mut Deliver) -> Result<()> {
+        fn images(&self, range: Range<usize>, deliver: &mut Deliver, _: &dyn Progress) -> Result<()> {
             for number in range.rev().filter(|&number| Some(number) != self.lost) {
                 let pixels = self.images[number].clone();
                 let path = self.dir.join(format!("{number}.png"));
