@@ -61,7 +61,31 @@ pub(crate) fn check_stop(progress: &dyn Progress, hint: impl Fn() -> String) -> 
 #[cfg(test)]
 pub(crate) mod test_support {
     use super::Progress;
+    use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Keeps the warnings that it is given.
+    #[derive(Default)]
+    pub(crate) struct Warnings(Mutex<Vec<String>>);
+
+    impl Warnings {
+        /// Those so far.
+        pub(crate) fn so_far(&self) -> Vec<String> {
+            self.0.lock().unwrap().clone()
+        }
+    }
+
+    impl Progress for Warnings {
+        fn start(&self, _: &str, _: u64, _: &'static str) {}
+        fn advance(&self, _: u64) {}
+        fn finish(&self) {}
+        fn warn(&self, message: &str) {
+            self.0.lock().unwrap().push(message.into());
+        }
+        fn stop_requested(&self) -> bool {
+            false
+        }
+    }
 
     /// Lets a number of safe points pass, then asks for a stop.
     pub(crate) struct StopsAfter(AtomicUsize);

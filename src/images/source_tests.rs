@@ -3,28 +3,13 @@
 use super::ImageSet;
 use super::read_at::MAX_FILE_BYTES;
 use crate::error::Error;
-use crate::progress::{Progress, Silent};
+use crate::progress::Silent;
+use crate::progress::test_support::Warnings;
 use proptest::prelude::*;
 use std::io::{Cursor, Write};
 use std::path::Path;
-use std::sync::Mutex;
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
-
-#[derive(Default)]
-struct Heard(Mutex<Vec<String>>);
-
-impl Progress for Heard {
-    fn start(&self, _: &str, _: u64, _: &'static str) {}
-    fn advance(&self, _: u64) {}
-    fn finish(&self) {}
-    fn warn(&self, message: &str) {
-        self.0.lock().unwrap().push(message.to_string());
-    }
-    fn stop_requested(&self) -> bool {
-        false
-    }
-}
 
 fn write(dir: &TempDir, name: &str, bytes: &[u8]) {
     let path = dir.path().join(name);
@@ -208,13 +193,13 @@ fn names_that_are_not_utf8_are_read_shown_uniquely_and_warned_of() {
     let entries: Vec<(&[u8], &[u8])> = names.iter().map(|n| (*n, *n)).collect();
     let (_tar, tar) = saved("set.tar", &tar_of(&entries));
     for place in [dir.path(), &tar] {
-        let heard = Heard::default();
-        let set = ImageSet::open(place, &heard).unwrap();
+        let warnings = Warnings::default();
+        let set = ImageSet::open(place, &warnings).unwrap();
         assert_eq!(paths(&set), [r"caf\x5CxE9.png", r"caf\xE9.png", r"caf\xEA.png"]);
         assert_eq!(set.read(0).unwrap(), names[1]);
         assert_eq!(set.read(1).unwrap(), names[0]);
-        assert_eq!(heard.0.lock().unwrap().len(), 1);
-        assert!(heard.0.lock().unwrap()[0].contains("2 names are not UTF-8"));
+        assert_eq!(warnings.so_far().len(), 1);
+        assert!(warnings.so_far()[0].contains("2 names are not UTF-8"));
     }
 }
 

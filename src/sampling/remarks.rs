@@ -77,27 +77,12 @@ pub(super) fn warn_of_direction(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Mutex;
+    use crate::progress::test_support::Warnings;
 
-    #[derive(Default)]
-    struct Heard(Mutex<Vec<String>>);
-
-    impl Progress for Heard {
-        fn start(&self, _: &str, _: u64, _: &'static str) {}
-        fn advance(&self, _: u64) {}
-        fn finish(&self) {}
-        fn warn(&self, message: &str) {
-            self.0.lock().unwrap().push(message.into());
-        }
-        fn stop_requested(&self) -> bool {
-            false
-        }
-    }
-
-    fn heard(run: impl Fn(&Heard)) -> String {
-        let heard = Heard::default();
-        run(&heard);
-        heard.0.into_inner().unwrap().join("; ")
+    fn heard(run: impl Fn(&Warnings)) -> String {
+        let warnings = Warnings::default();
+        run(&warnings);
+        warnings.so_far().join("; ")
     }
 
     #[test]

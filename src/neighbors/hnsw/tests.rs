@@ -6,7 +6,8 @@ use crate::neighbors::recall::warn_of_recall;
 use crate::neighbors::{
     AnyIndex, BuildOptions, ExactIndex, IndexKind, IndexRecord, NeighborIndex, Search, build, distance, open,
 };
-use crate::progress::{Progress, Silent};
+use crate::progress::Silent;
+use crate::progress::test_support::Warnings;
 use candle_core::Device;
 use ndarray::Array2;
 use rand::{RngExt, SeedableRng};
@@ -166,18 +167,6 @@ fn queries_of_another_scale_and_tiny_or_huge_features_do_not_panic() {
 
 #[test]
 fn recall_is_that_of_the_rows_and_a_poor_graph_is_warned_about() {
-    struct Warnings(std::sync::Mutex<Vec<String>>);
-    impl Progress for Warnings {
-        fn start(&self, _: &str, _: u64, _: &'static str) {}
-        fn advance(&self, _: u64) {}
-        fn finish(&self) {}
-        fn warn(&self, message: &str) {
-            self.0.lock().unwrap().push(message.into());
-        }
-        fn stop_requested(&self) -> bool {
-            false
-        }
-    }
     let features = clusters(2000, 16, 11);
     assert!(graph(&features).recall(10, 500, 1, &Silent).unwrap() > 0.99);
     let poor = HnswParameters { m: 2, ef_construction: 1, ef_search: 1, parts: 1 };
@@ -198,10 +187,10 @@ fn recall_is_that_of_the_rows_and_a_poor_graph_is_warned_about() {
         .sum();
     let all = poor.recall(10, 5000, 1, &Silent).unwrap();
     assert!((all - hits as f64 / 20_000.0).abs() < 1e-3, "{all}");
-    let warnings = Warnings(Default::default());
+    let warnings = Warnings::default();
     warn_of_recall(sampled, &warnings);
     warn_of_recall(0.995, &warnings);
-    assert_eq!(warnings.0.into_inner().unwrap().len(), 1);
+    assert_eq!(warnings.so_far().len(), 1);
 }
 
 fn saved(features: &Array2<f32>, dir: &std::path::Path) -> (AnyIndex, IndexRecord) {

@@ -1,7 +1,6 @@
 use super::*;
 use crate::progress::Silent;
-use crate::progress::test_support::StopsAfter;
-use std::sync::Mutex;
+use crate::progress::test_support::{StopsAfter, Warnings};
 
 /// A `pip` that does what `body`, a shell script with `$DEST` and `$PACKAGE`, says.
 #[cfg(unix)]
@@ -159,36 +158,24 @@ fn pip_runs_no_module_of_the_working_directory_and_stops_when_asked() {
 
 #[test]
 fn a_digest_not_known_beforehand_is_told_recorded_and_held_to() {
-    struct Ears(Mutex<Vec<String>>);
-    impl Progress for Ears {
-        fn start(&self, _: &str, _: u64, _: &'static str) {}
-        fn advance(&self, _: u64) {}
-        fn finish(&self) {}
-        fn warn(&self, message: &str) {
-            self.0.lock().unwrap().push(message.to_owned());
-        }
-        fn stop_requested(&self) -> bool {
-            false
-        }
-    }
-    let ears = Ears(Mutex::new(Vec::new()));
+    let warnings = Warnings::default();
     let directory = tempfile::tempdir().unwrap();
     let cache = Cache::at(directory.path());
     fs::create_dir_all(cache.weights_directory()).unwrap();
     let file = directory.path().join("model.safetensors");
     fs::write(&file, "one").unwrap();
     let record = |cache: &Cache| cache.recorded("resnet18", "safetensors").unwrap();
-    let digest = verify("resnet18", &file, None, record(&cache).as_ref(), &ears).unwrap();
-    assert!(ears.0.lock().unwrap()[0].contains(&digest));
+    let digest = verify("resnet18", &file, None, record(&cache).as_ref(), &warnings).unwrap();
+    assert!(warnings.so_far()[0].contains(&digest));
     cache.adopt(&file, "resnet18", "safetensors", &digest).unwrap();
 
     fs::write(&file, "one").unwrap();
-    verify("resnet18", &file, None, record(&cache).as_ref(), &ears).unwrap();
-    assert_eq!(ears.0.lock().unwrap().len(), 1);
+    verify("resnet18", &file, None, record(&cache).as_ref(), &warnings).unwrap();
+    assert_eq!(warnings.so_far().len(), 1);
     fs::write(&file, "two").unwrap();
-    let error = verify("resnet18", &file, None, record(&cache).as_ref(), &ears).unwrap_err();
+    let error = verify("resnet18", &file, None, record(&cache).as_ref(), &warnings).unwrap_err();
     assert!(error.hint().unwrap().contains("resnet18.safetensors.sha256"), "{error:?}");
-    assert!(verify("resnet18", &file, Some("00"), record(&cache).as_ref(), &ears).is_err());
+    assert!(verify("resnet18", &file, Some("00"), record(&cache).as_ref(), &warnings).is_err());
 }
 
 /// Everything is sent through a proxy that the environment names, this machine's own addresses too.
