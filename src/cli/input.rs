@@ -76,19 +76,9 @@ pub(super) fn read_listed(
         let (features, paths) = (other.features()?, other.paths()?);
         Input { features, paths, images: Vec::new(), identity: other.manifest.identity, inputs: None }
     } else {
-        let extractor = match reference {
-            Some(reference) => {
-                LoadedExtractor::for_identity(&reference.manifest.identity, &args.request(terminal.device()))?
-            }
-            None => LoadedExtractor::load(&args.request(terminal.device()))?,
-        };
-        if let Some(remark) = extractor.remark() {
-            terminal.warn(remark);
-        }
+        let extractor = extractor(args, reference, terminal)?;
         let set = listed.map_or_else(|| ImageSet::open(path, terminal), Ok)?;
-        let Embedded { features, images, inputs } = embed(&set, &extractor, args.embed_options(), terminal)?;
-        let paths = images.iter().map(|i| i.path.clone()).collect();
-        Input { features, paths, images, identity: extractor.identity().clone(), inputs: Some(inputs) }
+        embedded(&set, &extractor, args, terminal)?
     };
     if let Some(difference) = reference.and_then(|r| r.manifest.identity.difference(&input.identity)) {
         return Err(Error::usage(
@@ -97,6 +87,35 @@ pub(super) fn read_listed(
         ));
     }
     Ok(input)
+}
+
+/// The network that was asked for; with a reference, the one that it was made with.
+pub(super) fn extractor(
+    args: &ExtractorArgs,
+    reference: Option<&Reference>,
+    terminal: &Terminal,
+) -> Result<LoadedExtractor> {
+    let request = args.request(terminal.device());
+    let extractor = match reference {
+        Some(reference) => LoadedExtractor::for_identity(&reference.manifest.identity, &request)?,
+        None => LoadedExtractor::load(&request)?,
+    };
+    if let Some(remark) = extractor.remark() {
+        terminal.warn(remark);
+    }
+    Ok(extractor)
+}
+
+/// The features of images.
+pub(super) fn embedded(
+    set: &ImageSet,
+    extractor: &LoadedExtractor,
+    args: &ExtractorArgs,
+    terminal: &Terminal,
+) -> Result<Input> {
+    let Embedded { features, images, inputs } = embed(set, extractor, args.embed_options(), terminal)?;
+    let paths = images.iter().map(|i| i.path.clone()).collect();
+    Ok(Input { features, paths, images, identity: extractor.identity().clone(), inputs: Some(inputs) })
 }
 
 /// Features of a file, checked and brought to unit length where asked.

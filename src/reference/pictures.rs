@@ -1,6 +1,6 @@
 //! Pictures of a set with what finding copies among them needs: features of each, also mirrored, and descriptors for the second look.
 
-use super::embed::{EmbedOptions, nothing_usable, unlisted};
+use super::embed::{EmbedOptions, features_of, join, nothing_usable, unlisted};
 use crate::copies::{Compared, Descriptor, Group, Level, compare, grouped, sharpness};
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
@@ -8,7 +8,7 @@ use crate::images::{Alpha, ImageSet, Prepared, RgbImage, Skipped, decode};
 use crate::neighbors::{AnyIndex, BuildOptions, NeighborIndex, Search, build};
 use crate::progress::{Progress, Unreported, check_stop};
 use candle_core::Device;
-use ndarray::{ArcArray2, Array2, ArrayView2, Axis, concatenate};
+use ndarray::{ArcArray2, Array2};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
@@ -60,16 +60,12 @@ impl Pictures {
                 range.clone().into_par_iter().with_max_len(1).map(|i| Read::of(set, i, extractor)).collect();
             if let Some(extractor) = extractor {
                 for (parts, mirror) in [(&mut plain, false), (&mut mirrored, true)] {
-                    let image = |read: &Result<Read, String>| {
-                        let (plain, mirrored) = read.as_ref().ok()?.prepared.clone()?;
+                    let inputs = read.iter().map(|read| {
+                        let (plain, mirrored) = read.as_ref().ok()?.prepared.as_ref()?;
                         Some(if mirror { mirrored } else { plain })
-                    };
-                    let images: Vec<Option<Prepared>> = read.iter().map(image).collect();
-                    let places: Vec<Option<&Prepared>> = images.iter().map(Option::as_ref).collect();
-                    let kept: Vec<usize> = (0..places.len()).filter(|&i| places[i].is_some()).collect();
-                    if !kept.is_empty() {
-                        parts.push(extractor.features(&places)?.select(Axis(0), &kept));
-                    }
+                    });
+                    let places: Vec<Option<&Prepared>> = inputs.collect();
+                    parts.extend(features_of(extractor, &places)?);
                 }
             }
             for (i, read) in range.clone().zip(read) {
@@ -93,7 +89,7 @@ impl Pictures {
             return Err(nothing_usable(&all.skipped));
         }
         if extractor.is_some() {
-            all.features = Some((joined(&plain)?.into_shared(), joined(&mirrored)?));
+            all.features = Some((join(&plain)?.into_shared(), join(&mirrored)?));
         }
         Ok(all)
     }
@@ -220,11 +216,6 @@ fn mirror_image(image: &RgbImage) -> RgbImage {
     let rows = image.pixels.chunks_exact(3 * image.width.max(1) as usize);
     let pixels = rows.flat_map(|row| row.as_chunks::<3>().0.iter().rev().flatten().copied()).collect();
     RgbImage { width: image.width, height: image.height, pixels }
-}
-
-fn joined(parts: &[Array2<f32>]) -> Result<Array2<f32>> {
-    let views: Vec<ArrayView2<f32>> = parts.iter().map(|part| part.view()).collect();
-    concatenate(Axis(0), &views).map_err(|e| Error::data(format!("features do not fit each other: {e}"), ""))
 }
 
 fn index(features: &ArcArray2<f32>, device: &Device, progress: &dyn Progress) -> Result<AnyIndex> {

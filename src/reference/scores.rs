@@ -42,6 +42,13 @@ impl Default for ScoreOptions {
     }
 }
 
+impl ScoreOptions {
+    /// With as many neighbours as each of `rows` has, where these are fewer than asked for.
+    pub(crate) fn of_few(self, rows: usize) -> Self {
+        Self { k: self.k.min(rows.saturating_sub(1)).max(1), ..self }
+    }
+}
+
 /// One row per image, the columns of a score table.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Scores {

@@ -241,10 +241,7 @@ impl Worth {
                 let Some((features, _)) = &pictures.features else {
                     return Err(Error::data("the pictures have no features", ""));
                 };
-                let standard = ScoreOptions::default();
-                // A few pictures have fewer neighbours than that.
-                let k = standard.k.min(features.nrows().saturating_sub(1)).max(1);
-                let options = ScoreOptions { k, ..standard };
+                let options = ScoreOptions::default().of_few(features.nrows());
                 let scored = score_set(features, options, terminal.device(), terminal)?;
                 scored.scores.pseudo_density.into_iter().map(|density| (density, 0.0)).collect()
             }

@@ -31,27 +31,26 @@ const DIGEST_LENGTH: usize = 32;
 /// Changed whenever a directory is used.
 const USED: &str = "manifest.json";
 
-/// The features of the images of `pool`, made by `extractor`; `None` if they are not to be kept: too many, or there is no cache.
+/// The features of the images of a pool, made by `extractor`; `None` if they are not to be kept: too many, or there is no cache.
 pub(super) fn features(
-    pool: &Path,
+    set: &ImageSet,
     extractor: &LoadedExtractor,
     args: &ExtractorArgs,
     terminal: &Terminal,
 ) -> Result<Option<Input>> {
-    let set = ImageSet::open(pool, terminal)?;
     let bytes = (set.len() * extractor.identity().dimension * size_of::<f32>()) as u64;
     let Some(root) = Cache::from_env().ok().map(|cache| cache.root().join(POOLS)) else { return Ok(None) };
     if set.is_empty() || bytes > MOST_BYTES_OF_ONE || fs::create_dir_all(&root).is_err() {
         return Ok(None);
     }
-    let dir = root.join(key(&set, extractor, terminal)?);
+    let dir = root.join(key(set, extractor, terminal)?);
     let known = is_reference(&dir);
     if known {
         terminal
             .say(&format!("{} images of the pool are as before: their features are in the cache", set.len()));
     } else {
         make_room(&root, bytes, &dir)?;
-        embed_into(&dir, &set, extractor, args.embed_options(), terminal)?;
+        embed_into(&dir, set, extractor, args.embed_options(), terminal)?;
     }
     let kept = Reference::open(&dir)?;
     let (features, paths) = (kept.features()?, kept.paths()?);
@@ -81,8 +80,8 @@ fn key(set: &ImageSet, extractor: &LoadedExtractor, terminal: &Terminal) -> Resu
     let numbers: Vec<usize> = (0..set.len()).collect();
     for numbers in numbers.chunks(READ_TOGETHER) {
         check_stop(terminal, || "the same command continues".into())?;
-        let digest = |&i: &usize| match set.read(i) {
-            Ok(bytes) => sha256(format!("{} {}", set.path(i), sha256(&bytes)).as_bytes()),
+        let digest = |&i: &usize| match set.sha256(i) {
+            Ok(content) => sha256(format!("{} {content}", set.path(i)).as_bytes()),
             Err(reason) => sha256(format!("{}: {reason}", set.path(i)).as_bytes()),
         };
         digests.extend(numbers.par_iter().map(digest).collect::<Vec<_>>());

@@ -12,11 +12,9 @@ use crate::cli::output;
 use crate::cli::terminal::Terminal;
 use crate::density::{Distribution, Quantiles, RuleChoice};
 use crate::error::{Error, Result};
-use crate::extract::LoadedExtractor;
 use crate::formats::is_features_file;
 use crate::formats::table::{Table, Values, write_table};
 use crate::images::{ImageSet, InputCounts, Inputs};
-use crate::progress::Progress as _;
 use crate::reference::{DensityBy, Reference, is_reference};
 use crate::runs::{Opened, Record, RunDir, RunIdentity, SUMMARY};
 use crate::sampling::pool::{Chosen, PoolOptions, choose_from_pool};
@@ -208,18 +206,15 @@ impl PoolRequest<'_> {
 
     /// Features and names of the pool.
     fn input(&self, terminal: &Terminal) -> Result<Input> {
-        if !is_features_file(self.pool) && !is_reference(self.pool) {
-            let identity = &self.reference.manifest.identity;
-            let extractor =
-                LoadedExtractor::for_identity(identity, &self.extractor.request(terminal.device()))?;
-            if let Some(remark) = extractor.remark() {
-                terminal.warn(remark);
-            }
-            if let Some(kept) = kept_features::features(self.pool, &extractor, self.extractor, terminal)? {
-                return Ok(kept);
-            }
+        if is_features_file(self.pool) || is_reference(self.pool) {
+            return input::read(self.pool, self.extractor, Some(self.reference), terminal);
         }
-        input::read(self.pool, self.extractor, Some(self.reference), terminal)
+        let extractor = input::extractor(self.extractor, Some(self.reference), terminal)?;
+        let set = ImageSet::open(self.pool, terminal)?;
+        match kept_features::features(&set, &extractor, self.extractor, terminal)? {
+            Some(kept) => Ok(kept),
+            None => input::embedded(&set, &extractor, self.extractor, terminal),
+        }
     }
 
     /// Whether the pictures that were named are those that the reference was made of.

@@ -148,10 +148,7 @@ impl Pool {
     /// Without a reference the pool is measured within itself.
     fn score_within(&self, select: &Select, features: ArcArray2<f32>, terminal: &Terminal) -> Result<Scored> {
         let quality_by = select.quality.unwrap_or(QualityBy::Density);
-        let defaults = ScoreOptions::default();
-        // A small pool has fewer neighbours than the default.
-        let k = defaults.k.min(features.nrows().saturating_sub(1)).max(1);
-        let options = ScoreOptions { k, seed: select.seed, ..defaults };
+        let options = ScoreOptions { seed: select.seed, ..ScoreOptions::default() }.of_few(features.nrows());
         let scores = score_set(&features, options, terminal.device(), terminal)?.scores;
         let quality = match quality_by {
             QualityBy::Density => log_densities(&scores.pseudo_density)?,

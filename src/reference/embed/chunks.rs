@@ -144,7 +144,9 @@ pub(super) fn for_each_chunk(
     for (at, (chunk, range, last)) in batches.iter().enumerate() {
         check_stop(progress, || stop_hint.to_string())?;
         let images = next.take().unwrap_or_default();
-        let (computed, prefetched) = rayon::join(|| features_of(extractor, &images), || fetch(at + 1));
+        let places: Vec<Option<&Prepared>> =
+            images.iter().map(|image| Some(&image.as_ref()?.as_ref().ok()?.image)).collect();
+        let (computed, prefetched) = rayon::join(|| features_of(extractor, &places), || fetch(at + 1));
         next = prefetched;
         let computed = computed?;
         let first = part.images.len();
@@ -186,20 +188,15 @@ pub(super) fn for_each_chunk(
 }
 
 /// Features of the images of a batch that could be used; `None` if there are none.
-fn features_of(
+pub(in crate::reference) fn features_of(
     extractor: &LoadedExtractor,
-    images: &[Option<Result<Loaded, Skipped>>],
+    places: &[Option<&Prepared>],
 ) -> Result<Option<Array2<f32>>> {
-    let usable = |image: &'_ Option<Result<Loaded, Skipped>>| matches!(image, Some(Ok(_)));
-    let rows: Vec<usize> = (0..images.len()).filter(|&i| usable(&images[i])).collect();
+    let rows: Vec<usize> = (0..places.len()).filter(|&i| places[i].is_some()).collect();
     if rows.is_empty() {
         return Ok(None);
     }
-    let places: Vec<Option<&Prepared>> = images
-        .iter()
-        .map(|image| image.as_ref().and_then(|image| image.as_ref().ok()).map(|loaded| &loaded.image))
-        .collect();
-    let features = extractor.features(&places)?;
+    let features = extractor.features(places)?;
     let finite = |row: ArrayView1<f32>| row.iter().all(|v| v.is_finite());
     if !rows.iter().all(|&row| finite(features.row(row))) {
         return Err(Error::data(
@@ -281,7 +278,7 @@ fn each_finished(
     Ok((images, skipped))
 }
 
-pub(super) fn join(parts: &[Array2<f32>]) -> Result<Array2<f32>> {
+pub(in crate::reference) fn join(parts: &[Array2<f32>]) -> Result<Array2<f32>> {
     match parts {
         [] => Ok(Array2::default((0, 0))),
         parts => {

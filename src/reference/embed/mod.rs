@@ -14,8 +14,10 @@ use crate::images::{ImageSet, Inputs, Skipped, load};
 use crate::progress::{Progress, check_stop};
 use crate::remedy::Remedy;
 use crate::runs::{Opened, Partial, Record as RunRecord, RunDir, RunIdentity, remove_parts};
-pub(in crate::reference) use chunks::{Assembled, Embedding, assemble, chunks_of, finish_chunks, gather};
-use chunks::{for_each_chunk, join};
+use chunks::for_each_chunk;
+pub(in crate::reference) use chunks::{
+    Assembled, Embedding, assemble, chunks_of, features_of, finish_chunks, gather, join,
+};
 pub(crate) use known::Changes;
 use known::Known;
 use ndarray::Array2;
