@@ -24,8 +24,6 @@ pub enum Remedy {
     PercentileThreshold,
     /// A larger pilot, or the power rule, which needs none.
     LargerPilot,
-    /// Fewer images, more candidates, or smaller minimum distances.
-    FewerImagesOrSmallerDistances,
     /// A smaller minimum distance to real images.
     SmallerNovelty,
     /// Seeds to draw latents from.

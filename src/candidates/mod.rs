@@ -3,6 +3,7 @@
 //! A [`CandidateSource`] numbers its candidates, knows a [`CandidateRecord`] of each before its image is made, and delivers images in
 //! any order, as pixels or as files. [`GeneratorSource`] makes them here from a [`LatentSource`]; [`PoolSource`] has them already.
 //! What is scored is always the image as it is written, in 8 bits ([`render()`]), so that scoring the files gives the same numbers.
+//! A [`SecondLook`] says whether a candidate is a copy.
 //! A [`DensityScorer`] takes images to features and densities; [`ReferenceDensity`] starts from features and gives gradients.
 
 mod density;
@@ -15,6 +16,7 @@ mod pool_source;
 mod record;
 mod render;
 mod scorer;
+mod second_look;
 mod source;
 
 pub(crate) use density::Density;
@@ -30,6 +32,7 @@ pub(crate) use pool_source::PoolSource;
 pub(crate) use record::{CandidateRecord, CandidateScores, candidate_table, read_candidate_table};
 pub(crate) use render::render;
 pub use scorer::DensityScorer;
+pub(crate) use second_look::{CopyOf, KeptPictures, Looked, SecondLook};
 #[cfg(test)]
 pub(crate) use source::Deliver;
 pub(crate) use source::{CandidateSource, Delivered, each_image_once};

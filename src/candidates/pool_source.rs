@@ -4,13 +4,15 @@ use super::image::CandidateImage;
 use super::record::CandidateRecord;
 use super::source::{CandidateSource, Deliver, Delivered};
 use crate::error::{Error, Result};
-use crate::images::ImageSet;
+use crate::images::{Alpha, ImageSet, RgbImage};
 use crate::progress::Progress;
+use rayon::prelude::*;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::PathBuf;
 
 /// Those images of a set that are candidates.
+#[derive(Clone)]
 pub(crate) struct PoolSource<'a> {
     set: &'a ImageSet,
     /// What the set was opened by, for messages.
@@ -24,6 +26,27 @@ impl<'a> PoolSource<'a> {
     pub(crate) fn new(set: &'a ImageSet, place: impl Into<PathBuf>, paths: &'a [String]) -> Self {
         let numbers = (0..set.len()).map(|number| (set.path(number), number)).collect();
         Self { set, place: place.into(), paths, numbers }
+    }
+
+    /// The pictures of some candidates.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if a file is no longer there, or no image.
+    pub(crate) fn pictures(&self, rows: &[usize], alpha: Alpha) -> Result<Vec<RgbImage>> {
+        let picture = |&row: &usize| Ok(self.image(row)?.pixels(alpha)?.into_owned());
+        rows.par_iter().map(picture).collect()
+    }
+
+    /// The file of a candidate.
+    fn image(&self, row: usize) -> Result<CandidateImage> {
+        let path = self.paths.get(row).map_or("", String::as_str);
+        let place = self.place.join(path);
+        let bytes = match self.numbers.get(path) {
+            Some(&at) => self.set.read(at),
+            None => Err("is no longer there".into()),
+        };
+        let bytes = bytes.map_err(|reason| Error::malformed(&place, reason, ""))?;
+        Ok(CandidateImage::Encoded(place, bytes))
     }
 }
 
@@ -42,15 +65,8 @@ impl CandidateSource for PoolSource<'_> {
     }
 
     fn images(&self, range: Range<usize>, deliver: &mut Deliver, _: &dyn Progress) -> Result<()> {
-        for (number, path) in range.clone().zip(self.paths.iter().skip(range.start)) {
-            let place = self.place.join(path);
-            let bytes = match self.numbers.get(path.as_str()) {
-                Some(&at) => self.set.read(at),
-                None => Err("is no longer there".into()),
-            };
-            let bytes = bytes.map_err(|reason| Error::malformed(&place, reason, ""))?;
-            deliver(vec![Delivered { number, image: CandidateImage::Encoded(place, bytes) }])?;
-        }
-        Ok(())
+        range
+            .into_iter()
+            .try_for_each(|number| deliver(vec![Delivered { number, image: self.image(number)? }]))
     }
 }

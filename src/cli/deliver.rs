@@ -1,10 +1,10 @@
-//! The files of chosen images, in the directory of a result.
+//! The files of chosen images, in the directory of a result, and what is said where there are fewer than were asked for.
 
 use super::terminal::Terminal;
 use crate::candidates::{CandidateSource as _, Delivered, PoolSource};
 use crate::error::{Error, Result};
 use crate::images::ImageSet;
-use crate::progress::Unreported;
+use crate::progress::{Progress as _, Unreported};
 use std::path::{Component, Path, PathBuf};
 
 /// Copies, or links, images of a pool into `dir`, under their own relative paths: those of `paths` that `is_chosen` names by their row.
@@ -36,6 +36,31 @@ pub(super) fn deliver(
         }
     }
     Ok(())
+}
+
+/// What helps where a pool has fewer images than were asked for.
+pub(super) const FEWER_OF_POOL: &str =
+    "ask for fewer images with -n, add candidates, or lower --distinct and --novel";
+
+/// Says that a run found fewer images than were wanted.
+///
+/// # Errors
+/// [`Error::Incomplete`] if the run is `strict`; [`Error::Data`] if it found none.
+pub(super) fn fewer(
+    kept: usize,
+    reason: String,
+    hint: &str,
+    strict: bool,
+    terminal: &Terminal,
+) -> Result<()> {
+    match (kept, strict) {
+        (_, true) => Err(Error::Incomplete { reason, remedy: hint.into() }),
+        (0, false) => Err(Error::data(reason, hint)),
+        (_, false) => {
+            terminal.warn(&format!("{reason}; {hint}"));
+            Ok(())
+        }
+    }
 }
 
 /// # Errors

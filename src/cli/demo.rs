@@ -240,8 +240,8 @@ impl DemoRun {
     fn choose(&mut self) -> Result<()> {
         self.stage(
             "Choose a distinct and novel set from a pool",
-            "For a generator that repeats itself, or copies: --distinct keeps the chosen apart from each other, --novel from the\n\
-             real images. The pool is any folder of images, whichever tool made them.",
+            "For a generator that repeats itself, or copies: --distinct refuses copies of what is chosen, --novel copies of the real\n\
+             images, also edited ones. With a number they keep their distance as well. The pool is any folder of images.",
         )?;
         self.command("sample --generator DEMO/generator -n 1600 -o DEMO/pool")?;
         self.command(
@@ -249,7 +249,7 @@ impl DemoRun {
         )?;
         let summary = self.summary("chosen")?;
         self.result(&format!(
-            "refused: {} too near to another chosen one, {} too near to a real one",
+            "refused: {} too near to another chosen one or a copy of it, {} too near to a real one or a copy of it",
             summary["not_distinct"], summary["not_novel"]
         ))?;
         self.measure(&[("chosen", "chosen from a pool", 4.0)])?;

@@ -1,16 +1,14 @@
 //! `pd embed`: features of an image set, as a reference directory.
 
 use super::common::{self, ExtractorArgs, RunArgs};
-use super::{input, output, shard};
+use super::{input, network, output, shard};
 use crate::error::Result;
-use crate::extract::LoadedExtractor;
 use crate::formats::is_features_file;
 use crate::formats::table::Columns;
 use crate::images::{ImageSet, Inputs};
-use crate::progress::Progress;
 use crate::reference::embed::{Changes, EmbedOutcome, embed_into};
 use crate::reference::sharded::embed_shard;
-use crate::reference::{files, import};
+use crate::reference::{Reference, files, import, is_reference};
 use crate::runs::ShardRequest;
 use clap::Args;
 use std::path::PathBuf;
@@ -54,20 +52,22 @@ impl Embed {
             EmbedOutcome { manifest, inputs, changes: None, nothing_to_do: false }
         } else {
             self.extractor.refuse_key()?;
-            let extractor = LoadedExtractor::load(&self.extractor.request(terminal.device()))?;
-            terminal.say(&format!("extractor: {}", extractor.identity().describe()));
-            if let Some(remark) = extractor.remark() {
-                terminal.warn(remark);
-            }
+            let known = match is_reference(&self.output) {
+                true => Some(Reference::open(&self.output)?.manifest.identity),
+                false => None,
+            };
+            let extractor =
+                |set: &ImageSet| network::for_images(&self.extractor, set, known.as_ref(), &terminal);
             if let Some(shard) = self.shard {
                 let shard = shard::resolve(shard)?;
                 let set = ImageSet::open_shard(&self.images, shard, &terminal)?;
+                let extractor = extractor(&set)?;
                 let options = self.extractor.embed_options();
                 let part = embed_shard(&self.output, &set, &extractor, options, shard, &terminal)?;
                 return shard::report(&self.output, &part, &terminal, self.run.json);
             }
             let set = ImageSet::open(&self.images, &terminal)?;
-            embed_into(&self.output, &set, &extractor, self.extractor.embed_options(), &terminal)?
+            embed_into(&self.output, &set, &extractor(&set)?, self.extractor.embed_options(), &terminal)?
         };
         terminal.report_skipped(&outcome.inputs.skipped);
         terminal.advise(&outcome.inputs);

@@ -18,9 +18,6 @@ pub(super) fn hint(error: &Error) -> Option<String> {
         Remedy::NearestNeighbourDensity => "use --density knn, which needs no predictor".into(),
         Remedy::PercentileThreshold => "give a percentile instead (--threshold p80)".into(),
         Remedy::LargerPilot => "use a larger --pilot or pool, or --rule power:B".into(),
-        Remedy::FewerImagesOrSmallerDistances => {
-            "ask for fewer images with -n, add candidates, or lower --distinct and --novel".into()
-        }
         Remedy::SmallerNovelty => "lower --novel".into(),
         Remedy::GiveSeeds => "give --seeds".into(),
         Remedy::MakeReference => "make one: `pd embed IMAGES -o REF/`, then `pd index REF/`".into(),

@@ -1,6 +1,7 @@
 //! What a command is given as IMAGES: images, features that another program made, or a reference directory.
 
 use super::common::ExtractorArgs;
+use super::network;
 use super::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::extract::{Identity, LoadedExtractor, normalize_rows};
@@ -76,8 +77,11 @@ pub(super) fn read_listed(
         let (features, paths) = (other.features()?, other.paths()?);
         Input { features, paths, images: Vec::new(), identity: other.manifest.identity, inputs: None }
     } else {
-        let extractor = extractor(args, reference, terminal)?;
         let set = listed.map_or_else(|| ImageSet::open(path, terminal), Ok)?;
+        let extractor = match reference {
+            Some(reference) => extractor(args, reference, terminal)?,
+            None => network::for_images(args, &set, None, terminal)?,
+        };
         embedded(&set, &extractor, args, terminal)?
     };
     if let Some(difference) = reference.and_then(|r| r.manifest.identity.difference(&input.identity)) {
@@ -89,17 +93,14 @@ pub(super) fn read_listed(
     Ok(input)
 }
 
-/// The network that was asked for; with a reference, the one that it was made with.
+/// The network that a reference was made with.
 pub(super) fn extractor(
     args: &ExtractorArgs,
-    reference: Option<&Reference>,
+    reference: &Reference,
     terminal: &Terminal,
 ) -> Result<LoadedExtractor> {
     let request = args.request(terminal.device());
-    let extractor = match reference {
-        Some(reference) => LoadedExtractor::for_identity(&reference.manifest.identity, &request)?,
-        None => LoadedExtractor::load(&request)?,
-    };
+    let extractor = LoadedExtractor::for_identity(&reference.manifest.identity, &request)?;
     if let Some(remark) = extractor.remark() {
         terminal.warn(remark);
     }
@@ -113,7 +114,7 @@ pub(super) fn embedded(
     args: &ExtractorArgs,
     terminal: &Terminal,
 ) -> Result<Input> {
-    let Embedded { features, images, inputs } = embed(set, extractor, args.embed_options(), terminal)?;
+    let Embedded { features, images, inputs, .. } = embed(set, extractor, args.embed_options(), terminal)?;
     let paths = images.iter().map(|i| i.path.clone()).collect();
     Ok(Input { features, paths, images, identity: extractor.identity().clone(), inputs: Some(inputs) })
 }

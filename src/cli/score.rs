@@ -51,8 +51,6 @@ pub(super) struct Score {
     run: RunArgs,
 }
 
-/// Shorter side from which images count as photographs, for the hint about `tiny`.
-const PHOTOGRAPH_SIDE: u32 = 128;
 /// Near-duplicates shown in the summary.
 const SHOWN_PAIRS: usize = 3;
 
@@ -188,18 +186,6 @@ impl Score {
         }
         input.inputs.iter().for_each(|inputs| terminal.advise(inputs));
         terminal.warn_of_one_colour(input.images.iter().map(|image| image.note.as_str()));
-        if input.identity.extractor == "tiny" && are_photographs(input) {
-            terminal.say(
-                "hint: these look like photographs; a network trained on many tells them apart better: \
-                 pd weights fetch efficientnet-lite0, then --extractor efficientnet-lite0",
-            );
-        }
         Ok(())
     }
-}
-
-fn are_photographs(input: &Input) -> bool {
-    let mut sides: Vec<u32> = input.images.iter().map(|i| i.width.min(i.height)).collect();
-    sides.sort_unstable();
-    sides.get(sides.len() / 2).is_some_and(|&median| median >= PHOTOGRAPH_SIDE)
 }

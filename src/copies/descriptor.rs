@@ -1,6 +1,8 @@
-//! What is kept of a picture for the second look: a small JPEG of it, with its size and a digest of its pixels.
+//! What is kept of a picture for the second look: a small JPEG of it, its gray levels seen from afar, its size and a digest of its pixels.
 
+use super::thumb::{BYTES as THUMB, Thumb};
 use crate::images::{Alpha, Filter, RgbImage, decode, encode_jpeg, resize};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Bytes of a descriptor in a file, at most.
@@ -9,17 +11,20 @@ pub(crate) const BYTES: usize = 2048;
 const SIDES: [u32; 4] = [128, 112, 96, 64];
 /// Qualities of the small picture: the best that fits.
 const QUALITIES: [u8; 9] = [95, 90, 85, 75, 65, 55, 45, 35, 25];
+/// Share of each side that a frame may take.
+const FRAME: f64 = 0.2;
 /// Bytes of the digest.
 const DIGEST: usize = 16;
-/// Bytes beside the JPEG: digest, width, height, length.
-const HEAD: usize = DIGEST + 4 + 4 + 2;
+/// Bytes beside the JPEG: digest, width, height, thumbnail, length.
+const HEAD: usize = DIGEST + 4 + 4 + THUMB + 2;
 
 /// A picture in at most [`BYTES`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Descriptor {
     digest: [u8; DIGEST],
     width: u32,
     height: u32,
+    thumb: Thumb,
     jpeg: Vec<u8>,
 }
 
@@ -35,7 +40,30 @@ impl Descriptor {
         hash.update(&image.pixels);
         let mut digest = [0; DIGEST];
         digest.iter_mut().zip(hash.finalize()).for_each(|(to, from)| *to = from);
-        Ok(Self { digest, width: image.width, height: image.height, jpeg: small(image)? })
+        let (thumb, jpeg) = small(image)?;
+        Ok(Self { digest, width: image.width, height: image.height, thumb, jpeg })
+    }
+
+    /// As a row of a file: digest, width, height, thumbnail, length of the JPEG, the JPEG, and zeros.
+    pub(crate) fn to_row(&self) -> [u8; BYTES] {
+        let mut row = [0; BYTES];
+        let head = [&self.digest[..], &self.width.to_le_bytes(), &self.height.to_le_bytes()].concat();
+        let length = (self.jpeg.len() as u16).to_le_bytes();
+        let bytes = head.iter().chain(self.thumb.bytes()).chain(&length).chain(&self.jpeg);
+        row.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        row
+    }
+
+    /// From a row of a file; `None` if it is none of a descriptor.
+    pub(crate) fn from_row(row: &[u8]) -> Option<Self> {
+        let (digest, rest) = row.split_first_chunk()?;
+        let (width, rest) = rest.split_first_chunk()?;
+        let (height, rest) = rest.split_first_chunk()?;
+        let (thumb, rest) = rest.split_first_chunk()?;
+        let (length, rest) = rest.split_first_chunk()?;
+        let jpeg = rest.get(..usize::from(u16::from_le_bytes(*length)))?.to_vec();
+        let (width, height) = (u32::from_le_bytes(*width), u32::from_le_bytes(*height));
+        Some(Self { digest: *digest, width, height, thumb: Thumb::new(*thumb), jpeg })
     }
 
     /// The small picture.
@@ -51,13 +79,39 @@ impl Descriptor {
         self.digest
     }
 
+    /// The picture from afar.
+    pub(crate) fn thumb(&self) -> &Thumb {
+        &self.thumb
+    }
+
+    /// The thumbnails of what it may be a copy of: the picture and its middle, as a frame leaves it, plain and mirrored.
+    ///
+    /// # Errors
+    /// As [`Descriptor::picture`].
+    pub(crate) fn originals(&self) -> Result<[Thumb; 4], String> {
+        let middle = Thumb::of(&middle(&self.picture()?));
+        Ok([self.thumb.clone(), self.thumb.mirrored(), middle.mirrored(), middle])
+    }
+
     /// Pixels of the picture itself.
     pub(crate) fn area(&self) -> u64 {
         u64::from(self.width) * u64::from(self.height)
     }
 }
 
-fn small(image: &RgbImage) -> Result<Vec<u8>, String> {
+/// Without a frame.
+fn middle(image: &RgbImage) -> RgbImage {
+    let edge = |side: u32| (0.5 * FRAME * f64::from(side)).round() as u32;
+    let (left, top) = (edge(image.width), edge(image.height));
+    let (width, height) = (image.width - 2 * left, image.height - 2 * top);
+    let rows = image.pixels.chunks_exact(3 * image.width.max(1) as usize).skip(top as usize);
+    let row =
+        |row: &[u8]| row.iter().skip(3 * left as usize).take(3 * width as usize).copied().collect::<Vec<_>>();
+    RgbImage { width, height, pixels: rows.take(height as usize).flat_map(row).collect() }
+}
+
+/// The thumbnail of a picture, and the small JPEG.
+fn small(image: &RgbImage) -> Result<(Thumb, Vec<u8>), String> {
     let longer = image.width.max(image.height);
     for side in SIDES {
         let scaled = |n: u32| match longer <= side {
@@ -73,7 +127,7 @@ fn small(image: &RgbImage) -> Result<Vec<u8>, String> {
         for quality in QUALITIES {
             let jpeg = encode_jpeg(&small, quality)?;
             if jpeg.len() + HEAD <= BYTES {
-                return Ok(jpeg);
+                return Ok((Thumb::of(&small), jpeg));
             }
         }
     }
@@ -104,6 +158,13 @@ mod tests {
             let small = descriptor.picture().unwrap();
             assert!(small.width.max(small.height) <= 128 && small.width * small.height > 0);
             assert_eq!(descriptor.area(), u64::from(width * height));
+            let row = descriptor.to_row();
+            assert_eq!(Descriptor::from_row(&row).unwrap(), descriptor);
+            assert_eq!(Descriptor::from_row(&row[..HEAD - 1]), None);
+            let mut long = row;
+            long[HEAD - 2..HEAD].copy_from_slice(&u16::MAX.to_le_bytes());
+            assert_eq!(Descriptor::from_row(&long), None);
+            assert!(descriptor.originals().is_ok());
         }
     }
 

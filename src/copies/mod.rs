@@ -16,11 +16,16 @@ mod plane;
 mod points;
 #[cfg(test)]
 mod tests;
+mod thumb;
 mod transform;
 mod view;
 
+/// Nearest pictures in features that a picture is compared with, and again those of it mirrored.
+pub(crate) const NEAREST: usize = 3;
+
 pub(crate) use checks::sharpness;
 pub(crate) use compare::{Compared, Level, compare};
-pub(crate) use descriptor::Descriptor;
+pub(crate) use descriptor::{BYTES as DESCRIPTOR_BYTES, Descriptor};
 pub(crate) use groups::{Group, grouped};
 pub(crate) use moves::{JOURNAL, check_moves, move_files, restore};
+pub(crate) use thumb::{ALIKE, BYTES as THUMB_NUMBERS};

@@ -51,10 +51,10 @@ impl RealImages {
         for chunk in 0..runs::count(set.len()) {
             check_stop(progress, || "nothing has been trained yet".into())?;
             let range = runs::range(chunk, set.len());
-            let images = load_some(&set, range.clone(), |_| true, &preprocessing);
+            let images = load_some(&set, range.clone(), |_| true, &preprocessing, |_| Ok(()));
             for (position, image) in range.clone().zip(images.into_iter().flatten()) {
                 match image {
-                    Ok(Loaded { image, sha256 }) => {
+                    Ok(Loaded { image, sha256, .. }) => {
                         positions.push(position);
                         digests.push(sha256);
                         if let Some(pixels) = &mut pixels {

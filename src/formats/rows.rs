@@ -91,6 +91,8 @@ mod tests {
     }
 
     proptest! {
+        // A case takes as much memory as many reads.
+        #![proptest_config(ProptestConfig::with_cases(16))]
         #[test]
         fn single_rows_are_those_of_the_whole_and_never_many_at_a_time(
             mut rows in prop::collection::vec(0usize..40, 0..30),

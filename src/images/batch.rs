@@ -51,31 +51,35 @@ pub fn load(
         .collect()
 }
 
-/// An image ready for the network, and what its file is.
+/// An image ready for the network, what its file is, and what else was made of it.
 #[derive(Debug)]
-pub(crate) struct Loaded {
+pub(crate) struct Loaded<T> {
     /// The image.
     pub image: Prepared,
     /// SHA-256 of its file, 64 hexadecimal digits.
     pub sha256: String,
+    /// What else was made of it.
+    pub also: T,
 }
 
-/// As [`load`], for those images of `range` alone that are `wanted`; `None` for the others.
+/// As [`load`], for those images of `range` alone that are `wanted`; `None` for the others. `also` makes something else of each decoded
+/// image, or says why it cannot be used.
 ///
 /// # Panics
 /// If `range` reaches beyond the set.
-pub(crate) fn load_some(
+pub(crate) fn load_some<T: Send>(
     set: &ImageSet,
     range: Range<usize>,
     wanted: impl Fn(usize) -> bool + Sync,
     preprocessing: &Preprocessing,
-) -> Vec<Option<Result<Loaded, Skipped>>> {
+    also: impl Fn(&RgbImage) -> Result<T, String> + Sync,
+) -> Vec<Option<Result<Loaded<T>, Skipped>>> {
     assert!(range.end <= set.len(), "a range beyond the set");
     let loaded = |i| {
         let _file = budget::hold(set.size(i))?;
         let bytes = set.read(i)?;
-        let image = prepared(set.path(i), &bytes, preprocessing)?;
-        Ok(Loaded { image, sha256: sha256(&bytes) })
+        let (image, also) = prepared(set.path(i), &bytes, preprocessing, &also)?;
+        Ok(Loaded { image, sha256: sha256(&bytes), also })
     };
     range
         .into_par_iter()
@@ -86,11 +90,16 @@ pub(crate) fn load_some(
 
 fn prepare(set: &ImageSet, i: usize, preprocessing: &Preprocessing) -> Result<Prepared, String> {
     let _file = budget::hold(set.size(i))?;
-    prepared(set.path(i), &set.read(i)?, preprocessing)
+    Ok(prepared(set.path(i), &set.read(i)?, preprocessing, |_| Ok(()))?.0)
 }
 
-/// The image of the file of this path.
-fn prepared(path: &str, bytes: &[u8], preprocessing: &Preprocessing) -> Result<Prepared, String> {
+/// The image of the file of this path, and what else is made of it.
+fn prepared<T>(
+    path: &str,
+    bytes: &[u8],
+    preprocessing: &Preprocessing,
+    also: impl Fn(&RgbImage) -> Result<T, String>,
+) -> Result<(Prepared, T), String> {
     let decoded = decode_file(bytes, preprocessing.alpha)?;
     let mut notes = Vec::new();
     if !decoded.note.is_empty() {
@@ -100,5 +109,7 @@ fn prepared(path: &str, bytes: &[u8], preprocessing: &Preprocessing) -> Result<P
         let extension = path.rsplit('.').next().unwrap_or_default();
         notes.push(format!("named .{extension} but is {}", decoded.format.name()));
     }
-    Ok(Prepared { note: notes.join("; "), ..Prepared::of_image(&decoded.image, preprocessing) })
+    let also = also(&decoded.image)?;
+    let image = Prepared { note: notes.join("; "), ..Prepared::of_image(&decoded.image, preprocessing) };
+    Ok((image, also))
 }

@@ -20,6 +20,15 @@ pub struct RgbImage {
     pub pixels: Vec<u8>,
 }
 
+impl RgbImage {
+    /// With left and right exchanged.
+    pub(crate) fn mirrored(&self) -> Self {
+        let rows = self.pixels.chunks_exact(3 * self.width.max(1) as usize);
+        let pixels = rows.flat_map(|row| row.as_chunks::<3>().0.iter().rev().flatten().copied()).collect();
+        Self { width: self.width, height: self.height, pixels }
+    }
+}
+
 /// Refuses images without pixels, and those above [`MAX_PIXELS`] or [`MAX_SIDE`].
 ///
 /// # Errors

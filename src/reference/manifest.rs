@@ -43,6 +43,9 @@ pub struct Manifest {
     pub content_digest: Option<String>,
     /// Feature files in row order, relative to the directory.
     pub features: Vec<String>,
+    /// Files of descriptors in row order, relative to the directory; none where there were no pictures.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub descriptors: Vec<String>,
     /// Of `pd index`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub density: Option<DensityRecord>,
@@ -91,13 +94,16 @@ impl Manifest {
             left_out: LeftOut::default(),
             content_digest: None,
             features,
+            descriptors: Vec::new(),
             density: None,
         }
     }
 
-    /// The same for images of this [`content_digest`](super::store::content_digest), among which `left_out` was left out.
+    /// The same for images of this [`content_digest`](super::store::content_digest), among which `left_out` was left out, with their
+    /// descriptors.
     pub(super) fn of(self, content_digest: String, left_out: LeftOut) -> Self {
-        Self { content_digest: Some(content_digest), left_out, ..self }
+        let descriptors = vec![files::DESCRIPTORS.to_string()];
+        Self { content_digest: Some(content_digest), left_out, descriptors, ..self }
     }
 
     /// Reads and checks `dir/manifest.json`.
@@ -116,12 +122,12 @@ impl Manifest {
             preprocessing.validate()?;
         }
         let inside = |part: Component| matches!(part, Component::Normal(_));
-        let outside = |name: &String| name.is_empty() || !Path::new(name).components().all(inside);
-        if manifest.features.is_empty() || manifest.features.iter().any(outside) {
-            return Err(wrong(format!(
-                "feature files {:?} are not files of this directory",
-                manifest.features
-            )));
+        let outside = |name: &&String| name.is_empty() || !Path::new(name).components().all(inside);
+        if let Some(name) = manifest.features.iter().chain(&manifest.descriptors).find(outside) {
+            return Err(wrong(format!("{name:?} is no file of this directory")));
+        }
+        if manifest.features.is_empty() {
+            return Err(wrong("names no files of features".into()));
         }
         if let Some(DensityRecord { model, .. }) = &manifest.density {
             let sane = model.k > 0 && model.floor > 0.0 && model.floor.is_finite() && model.scaled_sum >= 1.0;

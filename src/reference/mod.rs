@@ -2,9 +2,11 @@
 //! [`embed`] makes features (in memory, or on disk and resumable), [`score`] densities, [`Reference`] is all of it on disk.
 //! Every file is standard; the manifest says what it was made with, and anything made otherwise is refused.
 
+mod descriptors;
 pub(crate) mod embed;
 mod import;
 mod index;
+mod lookalikes;
 mod manifest;
 mod pictures;
 pub(crate) mod score;
@@ -18,8 +20,10 @@ mod sharded_neighbors;
 pub(crate) mod sharded_sets;
 mod store;
 
+pub(crate) use descriptors::DescriptorFiles;
 pub(crate) use import::{import, row_name};
 pub use index::{IndexOptions, index};
+pub(crate) use lookalikes::{ThumbIndex, pairs_of};
 pub(crate) use manifest::Manifest;
 pub(crate) use pictures::Pictures;
 pub use scorer::{DensityBy, Scorer};
@@ -29,6 +33,7 @@ pub(crate) use store::{content_digest, is_reference, read_skipped};
 /// Names of the files of a reference directory.
 pub(crate) mod files {
     pub(crate) const FEATURES: &str = "features.npy";
+    pub(crate) const DESCRIPTORS: &str = "descriptors.npy";
     pub(crate) const IMAGES: &str = "images.csv";
     pub(crate) const SKIPPED: &str = "skipped.csv";
     pub(crate) const SCORES: &str = "scores.csv";

@@ -1,7 +1,8 @@
 //! Pictures of a set with what finding copies among them needs: features of each, also mirrored, and descriptors for the second look.
 
 use super::embed::{EmbedOptions, features_of, join, nothing_usable, unlisted};
-use crate::copies::{Compared, Descriptor, Group, Level, compare, grouped, sharpness};
+use super::lookalikes::{ThumbIndex, pairs_of};
+use crate::copies::{Compared, Descriptor, Group, Level, NEAREST, compare, grouped, sharpness};
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::images::{Alpha, ImageSet, Prepared, RgbImage, Skipped, decode};
@@ -11,9 +12,6 @@ use candle_core::Device;
 use ndarray::{ArcArray2, Array2};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
-
-/// Nearest pictures in features that are looked at, for each picture and again for it mirrored.
-const NEAREST: usize = 3;
 
 /// Pictures that could be read, in the order of their set; all vectors are of one length.
 pub(crate) struct Pictures {
@@ -94,6 +92,11 @@ impl Pictures {
         Ok(all)
     }
 
+    /// Their thumbnails, to search in.
+    fn thumbs(&self) -> Result<ThumbIndex> {
+        ThumbIndex::new(self.descriptors.iter().map(|descriptor| descriptor.thumb().numbers()).collect())
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.paths.len()
@@ -119,20 +122,13 @@ impl Pictures {
         }
         if let Some((features, mirrored)) = self.features.as_ref().filter(|_| self.len() > 1) {
             let index = index(features, device, progress)?;
-            let k = NEAREST.min(self.len() - 1);
+            let search = Search { k: NEAREST.min(self.len() - 1), skip_zero: false };
             let own: Vec<Option<u32>> = (0..self.len()).map(|row| Some(row as u32)).collect();
+            let mut near = self.thumbs()?.pairs(&self.descriptors, Some(&own))?;
             for queries in [features.view(), mirrored.view()] {
-                let found = index.search(queries, Some(&own), Search { k, skip_zero: false }, progress)?;
-                for row in 0..found.len() {
-                    pairs.extend(
-                        found
-                            .of(row)
-                            .0
-                            .iter()
-                            .map(|&other| (row.min(other as usize), row.max(other as usize))),
-                    );
-                }
+                near.extend(pairs_of(&index.search(queries, Some(&own), search, progress)?));
             }
+            pairs.extend(near.into_iter().map(|(row, other)| (row.min(other), row.max(other))));
         }
         pairs.sort_unstable();
         pairs.dedup();
@@ -160,19 +156,20 @@ impl Pictures {
         for (row, descriptor) in others.descriptors.iter().enumerate() {
             exact.entry(descriptor.pixels()).or_default().push(row);
         }
+        let mut own: Vec<Option<u32>> = Vec::with_capacity(self.len());
         for (row, descriptor) in self.descriptors.iter().enumerate() {
-            let same = exact.get(&descriptor.pixels()).into_iter().flatten();
-            pairs.extend(same.map(|&other| (row, other)).find(|&(row, other)| !is_itself(row, other)));
+            let same = exact.get(&descriptor.pixels()).map_or(&[][..], Vec::as_slice);
+            own.push(same.iter().find(|&&other| is_itself(row, other)).map(|&other| other as u32));
+            pairs.extend(same.iter().find(|&&other| !is_itself(row, other)).map(|&other| (row, other)));
         }
         if let (Some((features, mirrored)), Some((theirs, _))) = (&self.features, &others.features) {
             let index = index(theirs, device, progress)?;
-            // One more, as a picture may be among the others itself.
-            let k = (NEAREST + 1).min(others.len());
-            for queries in [features.view(), mirrored.view()] {
-                let found = index.search(queries, None, Search { k, skip_zero: false }, progress)?;
-                for row in 0..found.len() {
-                    let other = found.of(row).0.iter().map(|&other| (row, other as usize));
-                    pairs.extend(other.filter(|&(row, other)| !is_itself(row, other)).take(NEAREST));
+            let k = NEAREST.min(others.len() - usize::from(own.iter().any(Option::is_some)));
+            if k > 0 {
+                pairs.extend(others.thumbs()?.pairs(&self.descriptors, Some(&own))?);
+                for queries in [features.view(), mirrored.view()] {
+                    let search = Search { k, skip_zero: false };
+                    pairs.extend(pairs_of(&index.search(queries, Some(&own), search, progress)?));
                 }
             }
         }
@@ -205,17 +202,10 @@ impl Read {
         let image = decode(&set.read(i)?, alpha)?;
         let prepared = extractor.map(|extractor| {
             let of = |image: &RgbImage| Prepared::of_image(image, extractor.preprocessing());
-            (of(&image), of(&mirror_image(&image)))
+            (of(&image), of(&image.mirrored()))
         });
         Ok(Self { descriptor: Descriptor::of(&image)?, sharpness: sharpness(&image), prepared })
     }
-}
-
-/// Left and right exchanged.
-fn mirror_image(image: &RgbImage) -> RgbImage {
-    let rows = image.pixels.chunks_exact(3 * image.width.max(1) as usize);
-    let pixels = rows.flat_map(|row| row.as_chunks::<3>().0.iter().rev().flatten().copied()).collect();
-    RgbImage { width: image.width, height: image.height, pixels }
 }
 
 fn index(features: &ArcArray2<f32>, device: &Device, progress: &dyn Progress) -> Result<AnyIndex> {

@@ -11,10 +11,11 @@ pub(crate) use super::manifest::EMBED;
 use super::manifest::Manifest;
 use super::store::{content_digest, read_skipped, write_skipped};
 use super::{Reference, Scorer};
+use crate::copies::DESCRIPTOR_BYTES;
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::formats::atomic::write_json;
-use crate::formats::npy::NpyWriter;
+use crate::formats::npy::{NpyWriter, RowElement};
 use crate::formats::table::{Columns, Table, Values, concat_csv, write_table};
 use crate::images::{ImageSet, InputDigest, LeftOut, Skipped};
 use crate::progress::Progress;
@@ -64,13 +65,18 @@ pub(crate) fn embed_shard(
         return Err(Error::malformed(out, "is finished: its parts are merged", "nothing is left to do"));
     }
     let run = Run::new(EMBED, &own)?;
-    make(Work { out, set, extractor, options, shard, run }, progress, |dir, partial, chunks, unlisted| {
-        let Assembled { images, skipped, .. } = assemble(dir, partial, chunks, extractor, unlisted, options)?;
-        if set.part().is_some() {
-            write_listing(dir, set)?;
-        }
-        Ok((images, skipped.len()))
-    })
+    make(
+        Work { out, set, extractor, options, describe: true, shard, run },
+        progress,
+        |dir, partial, chunks, unlisted| {
+            let Assembled { images, skipped, .. } =
+                assemble(dir, partial, chunks, extractor, unlisted, options)?;
+            if set.part().is_some() {
+                write_listing(dir, set)?;
+            }
+            Ok((images, skipped.len()))
+        },
+    )
 }
 
 /// Scores of one shard of `set` against `reference`, as a part of `out`. Exact search multiplies matrices on the extractor's device.
@@ -88,16 +94,21 @@ pub(crate) fn score_shard(
 ) -> Result<Part> {
     let own = ScoreRun { embed: EmbedRun::new(set, extractor), reference: reference.digest()? };
     let run = Run::new(SCORE, &own)?;
-    make(Work { out, set, extractor, options, shard, run }, progress, |dir, partial, chunks, unlisted| {
-        let Embedded { features, images, inputs } = gather(partial, chunks, extractor, unlisted, options)?;
-        let paths: Vec<String> = images.into_iter().map(|image| image.path).collect();
-        let scorer = Scorer::open(reference, extractor.device(), progress)?;
-        let own = scorer.own_rows(features.view(), &paths);
-        let scores = scorer.score(features.view(), Some(&own), progress)?;
-        write_table(dir.join(files::SCORES), &scores.table(&paths, scorer.paths())?)?;
-        write_skipped(dir, &inputs.skipped)?;
-        Ok((paths.len(), inputs.skipped.len()))
-    })
+    make(
+        Work { out, set, extractor, options, describe: false, shard, run },
+        progress,
+        |dir, partial, chunks, unlisted| {
+            let Embedded { features, images, inputs, .. } =
+                gather(partial, chunks, extractor, unlisted, options)?;
+            let paths: Vec<String> = images.into_iter().map(|image| image.path).collect();
+            let scorer = Scorer::open(reference, extractor.device(), progress)?;
+            let own = scorer.own_rows(features.view(), &paths);
+            let scores = scorer.score(features.view(), Some(&own), progress)?;
+            write_table(dir.join(files::SCORES), &scores.table(&paths, scorer.paths())?)?;
+            write_skipped(dir, &inputs.skipped)?;
+            Ok((paths.len(), inputs.skipped.len()))
+        },
+    )
 }
 
 /// One shard of a run.
@@ -106,6 +117,8 @@ struct Work<'a> {
     set: &'a ImageSet,
     extractor: &'a LoadedExtractor,
     options: EmbedOptions,
+    /// Whether descriptors are made too.
+    describe: bool,
     shard: Shard,
     run: Run,
 }
@@ -122,7 +135,7 @@ fn make(work: Work, progress: &dyn Progress, fill: impl Fill) -> Result<Part> {
 }
 
 fn attempt(work: &Work, progress: &dyn Progress, fill: impl Fill) -> Result<Part> {
-    let Work { out, set, extractor, options, shard, run } = work;
+    let Work { out, set, extractor, options, describe, shard, run } = work;
     let unlisted = unlisted(set, *options)?;
     let all = chunks_of(set);
     let (chunks, inputs, unlisted, apart) = match set.part() {
@@ -134,7 +147,7 @@ fn attempt(work: &Work, progress: &dyn Progress, fill: impl Fill) -> Result<Part
     };
     let partial = Partial::open(runs::chunks_of(out, *shard, run), run)?;
     let stop_hint = "finished chunks are kept; the same command continues";
-    let embedding = Embedding { set, extractor, options: *options, progress, stop_hint };
+    let embedding = Embedding { set, extractor, options: *options, describe: *describe, progress, stop_hint };
     finish_chunks(&partial, embedding, chunks.clone(), None)?;
     let part = runs::publish(out, *shard, run, inputs, |dir| {
         // What lies among images is counted once: with the archives of each shard, or by the first one.
@@ -181,23 +194,28 @@ pub(crate) fn merge_embedded(out: &Path, parts: &[Part], in_place: bool) -> Resu
     let is_same =
         |before: &Manifest| before.rows == merged.rows && before.content_digest == manifest.content_digest;
     manifest.density = before.filter(is_same).and_then(|before| before.density);
-    let features = files_of(parts, files::FEATURES);
+    let (features, descriptors) = (files_of(parts, files::FEATURES), files_of(parts, files::DESCRIPTORS));
     if in_place {
         let of = |path: &PathBuf| {
             path.strip_prefix(out).map(|p| p.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/")).ok()
         };
         manifest.features = features.iter().filter_map(of).collect();
+        manifest.descriptors = descriptors.iter().filter_map(of).collect();
         manifest.save(out)?;
         return Ok(merged);
     }
-    let mut writer = NpyWriter::create(out.join(files::FEATURES), manifest.identity.dimension)?;
-    for path in features {
-        writer.write_rows_of(path)?;
-    }
-    writer.finish()?;
+    join_rows::<f32>(&out.join(files::FEATURES), manifest.identity.dimension, features)?;
+    join_rows::<u8>(&out.join(files::DESCRIPTORS), DESCRIPTOR_BYTES, descriptors)?;
     manifest.save(out)?;
     runs::remove_parts(out)?;
     Ok(merged)
+}
+
+/// Writes the rows of several matrices of this width as one.
+fn join_rows<T: RowElement>(to: &Path, width: usize, parts: Vec<PathBuf>) -> Result<()> {
+    let mut writer = NpyWriter::<T>::create(to, width)?;
+    parts.into_iter().try_for_each(|path| writer.write_rows_of(path))?;
+    writer.finish()
 }
 
 /// Joins the parts of `pd score` to `scores.csv` in `out`, the bytes of one run, and what was skipped to `scores.skipped.csv`.

@@ -116,7 +116,7 @@ pub(crate) fn sets_shard(
         }
         for (_, images, chunks, partial) in &work {
             let stop_hint = "finished chunks are kept; the same command continues";
-            let work = Embedding { set: images, extractor, options, progress, stop_hint };
+            let work = Embedding { set: images, extractor, options, describe: false, progress, stop_hint };
             finish_chunks(partial, work, chunks.clone(), None)?;
         }
         let covered = images_before(sets, own.start)..images_before(sets, own.end);

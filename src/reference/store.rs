@@ -1,5 +1,6 @@
 //! Reading a reference directory, and writing its tables.
 
+use super::descriptors::DescriptorFiles;
 use super::files;
 use super::manifest::{DensityRecord, Manifest};
 use crate::density::{DensityPredictor, Distribution};
@@ -82,6 +83,14 @@ impl Reference {
             return Err(self.unfit(format!("{rows} rows"), format!("{}", self.manifest.rows)));
         }
         Ok(FeatureFiles { files, rows, columns: self.manifest.identity.dimension })
+    }
+
+    /// The descriptors of its pictures; `None` where there are none: features came without pictures, or an earlier version made it.
+    ///
+    /// # Errors
+    /// As [`Reference::feature_files`].
+    pub(crate) fn descriptors(&self) -> Result<Option<DescriptorFiles>> {
+        DescriptorFiles::open(self)
     }
 
     fn unfit(&self, found: String, expected: String) -> Error {

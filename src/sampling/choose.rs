@@ -1,11 +1,13 @@
 //! Drawing from a pool by weight: without replacement (Efraimidis and Spirakis, *Weighted random sampling with a reservoir*,
 //! 2006) or with. Each image's place in the order follows from its own weight and random number.
 
-use super::spacing::{Decision, SpacingFilter};
+use super::spacing::{Accepted, Copied, Decision, SpacingFilter};
+use crate::candidates::Looked;
 use crate::density::cumulative_weights;
 use crate::error::Result;
 use crate::random::{Purpose, uniform};
-use ndarray::ArrayView2;
+use ndarray::{ArrayView2, Axis};
+use std::collections::VecDeque;
 
 /// Rows of the pool in the order in which they are drawn without replacement: by `u^(1/w)`, the largest first.
 pub(crate) fn weighted_order(log_weights: &[f64], seed: u64) -> Vec<usize> {
@@ -33,31 +35,51 @@ pub(crate) fn with_replacement(log_weights: &[f64], n: usize, seed: u64) -> Vec<
         .collect()
 }
 
-/// Goes through `order` until `kept` holds `n`, or to its end, and says what became of each row of the pool.
+/// Looks at the pictures of rows of a pool, of which these are the features.
+pub(crate) type Look<'a> = dyn Fn(&[usize], ArrayView2<f32>) -> Result<Vec<Looked>> + 'a;
+
+/// Pictures that are looked at together.
+pub(crate) const LOOKED_TOGETHER: usize = 32;
+
+/// Goes through `order` until `kept` holds `n`, or to its end, and says what became of each row of the pool, and what it is a copy of.
+/// `look` is needed where copies are refused.
 ///
 /// # Errors
-/// If the widths of the features differ.
+/// If the widths of the features differ; what `look` returns.
 pub(crate) fn choose(
     order: &[usize],
     features: ArrayView2<f32>,
     nearest_distances: &[f64],
     n: usize,
     kept: &mut SpacingFilter,
-) -> Result<Vec<Decision>> {
+    look: Option<&Look>,
+) -> Result<(Vec<Decision>, Vec<Option<Copied>>)> {
     let mut decisions = vec![Decision::Rejected; features.nrows()];
-    for &row in order {
+    let mut copies = vec![None; features.nrows()];
+    let mut ahead = VecDeque::new();
+    for (at, &row) in order.iter().enumerate() {
         if kept.count() == n {
             break;
         }
-        let values: Vec<f32> = features.row(row).to_vec();
-        decisions[row] = kept.try_accept(&values, nearest_distances[row])?;
+        if let Some(look) = look.filter(|_| ahead.is_empty()) {
+            let next = &order[at..][..LOOKED_TOGETHER.min(n - kept.count()).min(order.len() - at)];
+            ahead.extend(look(next, features.select(Axis(0), next).view())?);
+        }
+        let (values, looked) = (features.row(row).to_vec(), ahead.pop_front());
+        let candidate = Accepted {
+            row,
+            features: &values,
+            nearest_distance: nearest_distances[row],
+            looked: looked.as_ref(),
+        };
+        (decisions[row], copies[row]) = kept.try_accept(&candidate)?;
     }
-    Ok(decisions)
+    Ok((decisions, copies))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::spacing::Spacing;
+    use super::super::spacing::{RefusedCopies, Spacing};
     use super::*;
 
     #[test]
@@ -85,11 +107,12 @@ mod tests {
     #[test]
     fn a_pool_that_is_too_small_gives_what_it_can() {
         let features = ndarray::array![[0.0f32], [0.1], [5.0]];
-        let mut kept = SpacingFilter::new(Spacing { distinct: 1.0, novel: 0.0 });
-        let decisions = choose(&[0, 1, 2], features.view(), &[1.0; 3], 3, &mut kept).unwrap();
+        let all = RefusedCopies::default();
+        let mut kept = SpacingFilter::new(Spacing { distinct: 1.0, novel: 0.0 }, all);
+        let (decisions, _) = choose(&[0, 1, 2], features.view(), &[1.0; 3], 3, &mut kept, None).unwrap();
         assert_eq!(decisions, [Decision::Kept, Decision::NotDistinct, Decision::Kept]);
-        let mut kept = SpacingFilter::new(Spacing::default());
-        let decisions = choose(&[2, 0, 1], features.view(), &[1.0; 3], 2, &mut kept).unwrap();
+        let mut kept = SpacingFilter::new(Spacing::default(), all);
+        let (decisions, _) = choose(&[2, 0, 1], features.view(), &[1.0; 3], 2, &mut kept, None).unwrap();
         assert_eq!(decisions, [Decision::Kept, Decision::Rejected, Decision::Kept]);
     }
 }

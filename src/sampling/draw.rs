@@ -1,12 +1,13 @@
 //! Drawing until enough candidates are accepted. What becomes of one depends on its own number and the pilot only, and not on
 //! where candidates come from: a source ([`super::GeneratedCandidates`]) or parts that were made elsewhere ([`super::sharded`]).
 
+use super::choose::LOOKED_TOGETHER;
 use super::pilot::Pilot;
 use super::reference_stats::ReferenceStats;
 use super::remarks::{warn_of_direction, warn_of_weights};
-use super::spacing::{Decision, SpacingFilter};
+use super::spacing::{Accepted, Copied, Decision, SpacingFilter};
 use super::weights::ImportanceWeights;
-use crate::candidates::{CandidateRecord, CandidateScores, join_rows};
+use crate::candidates::{CandidateRecord, CandidateScores, Looked, join_rows};
 use crate::density::{Rule, effective_sample_size};
 use crate::error::{Error, Result};
 use crate::neighbors::BuildOptions;
@@ -14,8 +15,9 @@ use crate::progress::{Progress, Unreported};
 use crate::random::{Purpose, uniform};
 use crate::remedy::Remedy;
 use candle_core::Device;
-use ndarray::{Array2, ArrayD};
+use ndarray::{Array2, ArrayD, ArrayView2, Axis};
 use serde::Serialize;
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::path::Path;
 
@@ -50,6 +52,13 @@ pub(crate) trait CandidateBlocks {
     /// # Errors
     /// [`Error::Io`].
     fn keep(&self, row: usize, name: &str, target: &Path) -> Result<()>;
+
+    /// Looks at the pictures of some rows, which these are the features `[B, D]` of. Before it is kept or discarded, the picture of a
+    /// candidate is looked at once; after an interruption the answer is still there.
+    ///
+    /// # Errors
+    /// If there is no picture to look at.
+    fn look(&self, rows: &[usize], features: ArrayView2<f32>) -> Result<Vec<Looked>>;
 
     /// A candidate's image is not wanted.
     ///
@@ -116,6 +125,8 @@ pub(crate) struct Drawn {
     pub weights: Vec<f64>,
     /// What became of them.
     pub decisions: Vec<Decision>,
+    /// What they were found to be copies of; empty where copies are not refused.
+    pub copy_of: Vec<Option<Copied>>,
     /// Candidates made, the undecided ones after the last kept included.
     pub draws: usize,
     /// What the pilot said.
@@ -230,7 +241,7 @@ impl Run<'_> {
         };
         log_weights.extend(weights.log_weights(&candidates.densities()[pilot..], &generated_density)?);
 
-        let mut kept = SpacingFilter::new(reference.spacing);
+        let mut kept = SpacingFilter::new(reference.spacing, reference.copies);
         let wanted = self.options.n.unwrap_or(usize::MAX);
         let mut block = first;
         let mut start = 0;
@@ -240,7 +251,7 @@ impl Run<'_> {
             self.decide(
                 (range.clone(), &block),
                 (&candidates, &log_weights, &weights),
-                (&mut kept, wanted),
+                (&mut kept, wanted, reference.copies.any()),
                 &mut drawn,
             )?;
             start = range.end;
@@ -335,23 +346,45 @@ impl Run<'_> {
         &self,
         (range, features): (Range<usize>, &Array2<f32>),
         (candidates, log_weights, weights): (&CandidateScores, &[f64], &ImportanceWeights),
-        (kept, wanted): (&mut SpacingFilter, usize),
+        (kept, wanted, looks): (&mut SpacingFilter, usize, bool),
         drawn: &mut Drawn,
     ) -> Result<()> {
         let records = self.blocks.records(range.clone())?;
+        let accepted: Vec<bool> = range
+            .clone()
+            .zip(&records)
+            .map(|(row, record)| {
+                let probability = weights.probability(log_weights[row], candidates.densities()[row]);
+                uniform(self.options.seed, Purpose::Accept, record.key) < probability
+            })
+            .collect();
+        let first = range.start;
+        let mut ahead = VecDeque::new();
         for (i, (row, record)) in range.zip(records).enumerate() {
             if kept.count() >= wanted {
                 break;
             }
-            let probability = weights.probability(log_weights[row], candidates.densities()[row]);
-            let accepted = uniform(self.options.seed, Purpose::Accept, record.key) < probability;
-            let decision = match accepted {
+            if looks && accepted[i] && ahead.is_empty() {
+                let next = (i..accepted.len()).filter(|&i| accepted[i]);
+                let next: Vec<usize> = next.take(LOOKED_TOGETHER.min(wanted - kept.count())).collect();
+                let rows: Vec<usize> = next.iter().map(|i| first + i).collect();
+                ahead.extend(self.blocks.look(&rows, features.select(Axis(0), &next).view())?);
+            }
+            let (decision, copy_of) = match accepted[i] {
                 true => {
-                    let values: Vec<f32> = features.row(i).to_vec();
-                    kept.try_accept(&values, candidates.scores.nearest_distance[row])?
+                    let (values, looked) = (features.row(i).to_vec(), ahead.pop_front());
+                    kept.try_accept(&Accepted {
+                        row,
+                        features: &values,
+                        nearest_distance: candidates.scores.nearest_distance[row],
+                        looked: looked.as_ref(),
+                    })?
                 }
-                false => Decision::Rejected,
+                false => (Decision::Rejected, None),
             };
+            if looks {
+                drawn.copy_of.push(copy_of);
+            }
             match decision {
                 Decision::Kept => self.blocks.keep(row, &record.name, &self.out.join(&record.name))?,
                 _ => self.blocks.discard(row, &record.name)?,

@@ -1,10 +1,10 @@
 //! A run that breaks off and is started again.
 
 use super::draw::{DrawOptions, draw};
-use super::{Decision, GeneratedCandidates, ReferenceStats, Spacing};
+use super::{Decision, GeneratedCandidates, ReferenceStats, RefusedCopies, Spacing};
 use crate::candidates::{
     CandidateImage, CandidateSource as _, Delivered, DensityScorer, GeneratorSource, LatentOrigin,
-    LatentSource, ReferenceDensity, features_of,
+    LatentSource, ReferenceDensity, SecondLook, features_of,
 };
 use crate::density::Rule;
 use crate::error::{Error, Result};
@@ -87,28 +87,36 @@ fn a_run_that_breaks_off_anywhere_continues_to_the_same_images() {
     let options =
         ScoreOptions { k: 5, exponent: 1.0, duplicates: Duplicates::Keep, index: IndexKind::Exact, seed: 0 };
     let (scorer, _) = Scorer::of_features(real, options, &Device::Cpu, &Silent).unwrap();
-    let reference = ReferenceStats::new(&scorer, Spacing::default());
+    let stats = |refused: RefusedCopies| ReferenceStats::new(&scorer, Spacing::default(), refused);
+    let of_kept = RefusedCopies { of_kept: true, ..RefusedCopies::default() };
+    let references = [stats(RefusedCopies::default()), stats(of_kept)];
     let density = ReferenceDensity::new(scorer, None, DensityBy::Knn).unwrap();
     let scorer = DensityScorer { extractor, density };
     let rule = Some(Rule::Ratio { b: 1.0, dimension: 3.0 });
     let options = DrawOptions { n: Some(90), pilot: 150, max_draws: 2000, rule, budget: Some(3.0), seed: 1 };
-    let run = |generator: &dyn Generator, out: &Path| {
+    let look = SecondLook::new(&scorer.extractor, of_kept.level, None).unwrap();
+    let run = |generator: &dyn Generator, reference: &ReferenceStats, out: &Path| {
         let source = source(generator, &latents);
         let partial = Partial::open(out.join(PARTIAL), &"a run").unwrap();
-        let generated = GeneratedCandidates::new(&source, Some(&scorer), partial, &Silent);
-        let drawn = draw(&generated, Some(&reference), &options, &Device::Cpu, out, &Silent)?;
+        let generated =
+            GeneratedCandidates::new(&source, Some(&scorer), partial, &Silent).looking(Some(&look));
+        let drawn = draw(&generated, Some(reference), &options, &Device::Cpu, out, &Silent)?;
         generated.finish()?;
         Ok::<_, Error>(drawn)
     };
-    let expected = dir.path().join("expected");
-    let drawn = run(&whole, &expected).unwrap();
-    assert_eq!(drawn.kept().count(), 90);
-    assert!(drawn.decisions.contains(&Decision::Rejected) && drawn.draws > 150);
-    for batches in [2, 4, 7] {
-        let out = dir.path().join(format!("after-{batches}"));
-        assert!(run(&generator(dir.path(), batches), &out).is_err());
-        let again = run(&whole, &out).unwrap();
-        assert_eq!(again.decisions, drawn.decisions);
-        assert_eq!(files(&out), files(&expected), "after {batches} batches");
+    for (number, reference) in references.iter().enumerate() {
+        let expected = dir.path().join(format!("expected-{number}"));
+        let drawn = run(&whole, reference, &expected).unwrap();
+        assert_eq!(drawn.kept().count(), 90);
+        assert!(drawn.decisions.contains(&Decision::Rejected) && drawn.draws > 150);
+        assert_eq!(drawn.copy_of.len(), if number == 0 { 0 } else { drawn.decisions.len() });
+        for batches in [2, 4, 7] {
+            let out = dir.path().join(format!("after-{batches}-{number}"));
+            assert!(run(&generator(dir.path(), batches), reference, &out).is_err());
+            let again = run(&whole, reference, &out).unwrap();
+            assert_eq!(again.decisions, drawn.decisions);
+            assert_eq!(again.copy_of, drawn.copy_of);
+            assert_eq!(files(&out), files(&expected), "after {batches} batches");
+        }
     }
 }

@@ -2,27 +2,32 @@
 
 use super::draw::{BLOCK, CandidateBlocks};
 use crate::candidates::{
-    CandidateImage, CandidateRecord, CandidateScores, CandidateSource, DensityScorer, each_image_once,
-    features_of,
+    CandidateImage, CandidateRecord, CandidateScores, CandidateSource, DensityScorer, Looked, SecondLook,
+    each_image_once, features_of,
 };
 use crate::error::{Error, Result};
-use crate::formats::atomic::link_or_copy;
+use crate::formats::atomic::{link_or_copy, write_json};
 use crate::formats::npy::{read_npy, write_npy};
+use crate::images::{Alpha, RgbImage, decode};
 use crate::progress::{Progress, check_stop};
 use crate::runs::Partial;
-use ndarray::{Array2, ArrayD};
+use ndarray::{Array2, ArrayD, ArrayView2, Axis};
 use rayon::prelude::*;
 use std::fs;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a stop leaves behind.
 const CONTINUES: &str = "finished blocks are kept; the same command continues";
+
+/// What the second look at a candidate found, beside its image.
+const LOOKED: &str = "looked.json";
 
 /// A source with what scores its images, and where its finished blocks are.
 pub(crate) struct GeneratedCandidates<'a> {
     source: &'a dyn CandidateSource,
     scorer: Option<&'a DensityScorer>,
+    look: Option<&'a SecondLook<'a>>,
     partial: Partial,
     progress: &'a dyn Progress,
 }
@@ -35,7 +40,17 @@ impl<'a> GeneratedCandidates<'a> {
         partial: Partial,
         progress: &'a dyn Progress,
     ) -> Self {
-        Self { source, scorer, partial, progress }
+        Self { source, scorer, look: None, partial, progress }
+    }
+
+    /// The same, whose pictures can be looked at.
+    pub(crate) fn looking(self, look: Option<&'a SecondLook<'a>>) -> Self {
+        Self { look, ..self }
+    }
+
+    /// Whether pictures can be looked at.
+    pub(super) fn looks(&self) -> bool {
+        self.look.is_some()
     }
 
     /// Removes the blocks: the run is complete.
@@ -132,6 +147,35 @@ impl CandidateBlocks for GeneratedCandidates<'_> {
         Ok(())
     }
 
+    fn look(&self, rows: &[usize], features: ArrayView2<f32>) -> Result<Vec<Looked>> {
+        let Some(look) = self.look else {
+            return Err(Error::data("the pictures of candidates cannot be looked at", ""));
+        };
+        let name = |&row: &usize| Ok(self.records(row..row + 1)?.pop().unwrap_or_default().name);
+        let names: Vec<String> = rows.iter().map(name).collect::<Result<_>>()?;
+        let known = |name: &String| self.partial.path(&format!("{name}.{LOOKED}"));
+        let new: Vec<usize> = (0..names.len()).filter(|&i| !known(&names[i]).is_file()).collect();
+        let (alpha, paths): (Alpha, Vec<PathBuf>) =
+            (look.alpha(), new.iter().map(|&i| self.partial.path(&names[i])).collect());
+        let picture = |path: &PathBuf| -> Result<RgbImage> {
+            let bytes = fs::read(path).map_err(Error::io("read", path))?;
+            decode(&bytes, alpha).map_err(|reason| Error::malformed(path, reason, ""))
+        };
+        let pictures = paths.par_iter().map(picture).collect::<Result<Vec<_>>>()?;
+        let found = look.look(&pictures, features.select(Axis(0), &new).view(), None)?;
+        new.iter().zip(&found).try_for_each(|(&i, found)| write_json(known(&names[i]), found))?;
+        let mut found = new.into_iter().zip(found).peekable();
+        let answer = |(i, name): (usize, &String)| match found.next_if(|(new, _)| *new == i) {
+            Some((_, found)) => Ok(found),
+            None => {
+                let path = known(name);
+                let text = fs::read(&path).map_err(Error::io("read", &path))?;
+                serde_json::from_slice(&text).map_err(|e| Error::malformed(&path, e.to_string(), ""))
+            }
+        };
+        names.iter().enumerate().map(answer).collect()
+    }
+
     fn discard(&self, _: usize, name: &str) -> Result<()> {
         let made = self.partial.path(name);
         match made.exists() {
@@ -150,7 +194,7 @@ mod tests {
     use super::*;
     use crate::candidates::{Deliver, Delivered, ReferenceDensity};
     use crate::extract::{ExtractorRequest, LoadedExtractor};
-    use crate::images::{RgbImage, write_png};
+    use crate::images::write_png;
     use crate::progress::Silent;
     use crate::reference::score::ScoreOptions;
     use crate::reference::{DensityBy, Scorer};

@@ -24,5 +24,5 @@ pub(crate) use generated::GeneratedCandidates;
 pub(crate) use pilot::Pilot;
 pub(crate) use record::{DrawRecord, WeightRecord};
 pub(crate) use reference_stats::ReferenceStats;
-pub(crate) use spacing::Decision;
 pub use spacing::Spacing;
+pub(crate) use spacing::{Copied, Decision, RefusedCopies};

@@ -1,17 +1,17 @@
 //! Choosing from images that exist already, by the same weights as a generator's candidates.
 
-use super::choose::{choose, weighted_order, with_replacement};
+use super::choose::{LOOKED_TOGETHER, Look, choose, weighted_order, with_replacement};
 use super::pilot::Pilot;
 use super::remarks::{warn_of_direction, warn_of_weights};
-use super::spacing::{Decision, Spacing, SpacingFilter};
+use super::spacing::{Copied, Decision, RefusedCopies, Spacing, SpacingFilter};
 use super::weights::ImportanceWeights;
 use crate::candidates::{CandidateScores, ReferenceDensity};
 use crate::density::{Rule, effective_sample_size};
 use crate::error::{Error, Result};
 use crate::neighbors::BuildOptions;
-use crate::progress::Progress;
+use crate::progress::{Progress, check_stop};
 use crate::remedy::Remedy;
-use ndarray::ArcArray2;
+use ndarray::{ArcArray2, Axis};
 
 /// What is chosen.
 #[derive(Debug, Clone)]
@@ -46,6 +46,8 @@ pub struct Chosen {
     pub decisions: Vec<Decision>,
     /// How often each was chosen: more than once only with replacement.
     pub copies: Vec<usize>,
+    /// What each was found to be a copy of; empty where copies are not refused.
+    pub(crate) copy_of: Vec<Option<Copied>>,
     /// `(sum w)^2 / sum w^2` over the pool.
     pub effective_sample_size: f64,
 }
@@ -64,6 +66,21 @@ pub fn choose_from_pool(
     options: &PoolOptions,
     progress: &dyn Progress,
 ) -> Result<Chosen> {
+    choose_refusing(features, own, density, options, (RefusedCopies::default(), None), progress)
+}
+
+/// As [`choose_from_pool`]. Where copies are refused, `look` looks at pictures.
+///
+/// # Errors
+/// As [`choose_from_pool`]; what `look` returns.
+pub(crate) fn choose_refusing(
+    features: ArcArray2<f32>,
+    own: &[Option<u32>],
+    density: &ReferenceDensity,
+    options: &PoolOptions,
+    (refused, look): (RefusedCopies, Option<&Look>),
+    progress: &dyn Progress,
+) -> Result<Chosen> {
     let rows = features.nrows();
     let scorer = density.scorer();
     if let Some(rule) = options.rule {
@@ -79,12 +96,22 @@ pub fn choose_from_pool(
         ImportanceWeights::new(options.rule, None, scores.densities(), generated_density)?;
     let weights = log_weights.iter().map(|&w| importance.shown(w)).collect();
     let mut copies = vec![0; rows];
-    let decisions = if options.replace {
-        let allowed: Vec<usize> =
+    let (decisions, copy_of) = if options.replace {
+        let mut allowed: Vec<usize> =
             (0..rows).filter(|&row| scores.scores.nearest_distance[row] >= options.spacing.novel).collect();
+        let mut copy_of = vec![None; rows];
+        if let Some(look) = look.filter(|_| refused.of_real) {
+            for rows in allowed.chunks(LOOKED_TOGETHER) {
+                check_stop(progress, String::new)?;
+                for (&row, looked) in rows.iter().zip(look(rows, features.select(Axis(0), rows).view())?) {
+                    copy_of[row] = looked.real.map(Copied::Real);
+                }
+            }
+            allowed.retain(|&row| copy_of[row].is_none());
+        }
         if allowed.is_empty() {
             return Err(Error::data(
-                "every image of the pool is too near to a real one",
+                "every image of the pool is a copy of a real one, or too near to one",
                 Remedy::SmallerNovelty,
             ));
         }
@@ -95,17 +122,18 @@ pub fn choose_from_pool(
             copies[allowed[draw]] += 1;
             decisions[allowed[draw]] = Decision::Kept;
         }
-        decisions
+        (decisions, copy_of)
     } else {
         let order = weighted_order(&log_weights, options.seed);
-        let mut kept = SpacingFilter::new(options.spacing);
+        let mut kept = SpacingFilter::new(options.spacing, refused);
         let nearest = &scores.scores.nearest_distance;
-        let decisions = choose(&order, features.view(), nearest, options.n, &mut kept)?;
+        let (decisions, copy_of) = choose(&order, features.view(), nearest, options.n, &mut kept, look)?;
         for (copies, decision) in copies.iter_mut().zip(&decisions) {
             *copies = usize::from(*decision == Decision::Kept);
         }
-        decisions
+        (decisions, copy_of)
     };
+    let copy_of = if look.is_some() { copy_of } else { Vec::new() };
     let effective_sample_size = effective_sample_size(&log_weights);
     if options.rule.is_some() {
         warn_of_weights(&log_weights, effective_sample_size, progress);
@@ -113,5 +141,5 @@ pub fn choose_from_pool(
     if !options.replace {
         warn_of_direction(options.rule, scores.densities(), &decisions, progress);
     }
-    Ok(Chosen { scores, weights, decisions, copies, effective_sample_size })
+    Ok(Chosen { scores, weights, decisions, copies, copy_of, effective_sample_size })
 }

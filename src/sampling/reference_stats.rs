@@ -1,6 +1,6 @@
 //! What drawing must know of a reference, small enough to go into the record of a part.
 
-use super::spacing::Spacing;
+use super::spacing::{RefusedCopies, Spacing};
 use crate::density::PseudoDensity;
 use crate::reference::Scorer;
 use serde::{Deserialize, Serialize};
@@ -14,17 +14,21 @@ pub(crate) struct ReferenceStats {
     pub bounds: [f64; 2],
     /// How far the kept images have to be apart.
     pub spacing: Spacing,
+    /// Whose copies are refused.
+    #[serde(default)]
+    pub copies: RefusedCopies,
     /// D, the width of the features.
     pub width: usize,
 }
 
 impl ReferenceStats {
     /// Of a reference.
-    pub(crate) fn new(scorer: &Scorer, spacing: Spacing) -> Self {
+    pub(crate) fn new(scorer: &Scorer, spacing: Spacing, copies: RefusedCopies) -> Self {
         Self {
             model: scorer.model().clone(),
             bounds: scorer.distribution().bounds(),
             spacing,
+            copies,
             width: scorer.features().ncols(),
         }
     }

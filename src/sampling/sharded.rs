@@ -6,15 +6,17 @@ use super::generated::GeneratedCandidates;
 use super::record::DrawRecord;
 use super::reference_stats::ReferenceStats;
 use crate::candidates::{
-    CandidateRecord, CandidateScores, CandidateSource, DensityScorer, candidate_table, read_candidate_table,
+    CandidateRecord, CandidateScores, CandidateSource, CopyOf, DensityScorer, Looked, SecondLook,
+    candidate_table, read_candidate_table,
 };
+use crate::copies::{DESCRIPTOR_BYTES, Descriptor};
 use crate::error::{Error, Result};
 use crate::formats::atomic::link_or_copy;
-use crate::formats::npy::{NpyRows, NpyWriter};
-use crate::formats::table::write_table;
+use crate::formats::npy::{NpyRows, NpyWriter, RowElement};
+use crate::formats::table::{Columns, Table, Values, write_table};
 use crate::progress::Progress;
 use crate::runs::{self, Part, Partial, Run, Shard};
-use ndarray::{Array2, ArrayD};
+use ndarray::{Array1, Array2, ArrayD, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::cell::RefCell;
@@ -28,6 +30,11 @@ pub(crate) const SAMPLE: &str = "sample";
 /// A row per candidate: name, seed, key and scores.
 const TABLE: &str = "candidates.csv";
 const FEATURES: &str = "features.npy";
+/// What the second look needs and says, a row per candidate: features of mirrored pictures, descriptors, and real images that they are
+/// copies of.
+const MIRRORED: &str = "mirrored.npy";
+const DESCRIPTORS: &str = "descriptors.npy";
+const COPIES: &str = "copies.csv";
 /// One row per candidate, whatever the shape of a latent.
 const LATENTS: &str = "latents.npy";
 /// Where in a part its images are.
@@ -55,14 +62,14 @@ pub(crate) struct SampleRun {
 /// What making images and features returns; as [`runs::finished_or`].
 pub(crate) fn sample_shard(
     out: &Path,
-    (source, scorer): (&dyn CandidateSource, Option<&DensityScorer>),
+    (source, scorer, look): (&dyn CandidateSource, Option<&DensityScorer>, Option<&SecondLook>),
     reference_paths: &[String],
     (run, candidates, shard): (&Run, usize, Shard),
     progress: &dyn Progress,
 ) -> Result<Part> {
     runs::finished_or(out, shard, run, || {
         let partial = Partial::open(runs::chunks_of(out, shard, run), run)?;
-        let generated = GeneratedCandidates::new(source, scorer, partial, progress);
+        let generated = GeneratedCandidates::new(source, scorer, partial, progress).looking(look);
         let blocks: Vec<Range<usize>> = shard
             .range(candidates.div_ceil(BLOCK))
             .map(|block| block * BLOCK..((block + 1) * BLOCK).min(candidates))
@@ -77,6 +84,9 @@ pub(crate) fn sample_shard(
         progress.start("generating", own.len() as u64, "images");
         for block in &blocks {
             generated.images(block.clone())?;
+            if look.is_some() {
+                looked_at(&generated, block.clone())?;
+            }
             progress.advance(block.len() as u64);
         }
         progress.finish();
@@ -89,6 +99,12 @@ pub(crate) fn sample_shard(
     })
 }
 
+/// The second look at all candidates of a block.
+fn looked_at(generated: &GeneratedCandidates<'_>, block: Range<usize>) -> Result<Vec<Looked>> {
+    let (features, _) = generated.block(block.clone())?;
+    generated.look(&block.collect::<Vec<_>>(), features.view())
+}
+
 /// Puts finished blocks together.
 fn fill(
     dir: &Path,
@@ -99,6 +115,8 @@ fn fill(
     let images = dir.join(IMAGES);
     fs::create_dir(&images).map_err(Error::io("create", &images))?;
     let (mut features, mut latents): (Option<NpyWriter>, Option<NpyWriter>) = (None, None);
+    let (mut mirrored, mut descriptors) = (None, None);
+    let mut copies: Vec<Option<CopyOf>> = Vec::new();
     let mut records = Vec::new();
     let mut all_scores: Option<CandidateScores> = None;
     for block in blocks {
@@ -118,12 +136,38 @@ fn fill(
                 None => all_scores = Some(scores),
             }
         }
+        if generated.looks() {
+            for looked in looked_at(generated, block.clone())? {
+                append(&mut mirrored, &dir.join(MIRRORED), &row(looked.mirrored))?;
+                append(&mut descriptors, &dir.join(DESCRIPTORS), &row(looked.descriptor.to_row().to_vec()))?;
+                copies.push(looked.real);
+            }
+        }
     }
-    features.into_iter().chain(latents).try_for_each(NpyWriter::finish)?;
+    features.into_iter().chain(latents).chain(mirrored).try_for_each(NpyWriter::finish)?;
+    descriptors.into_iter().try_for_each(NpyWriter::<u8>::finish)?;
+    if generated.looks() {
+        write_table(dir.join(COPIES), &copies_table(&copies, reference_paths)?)?;
+    }
     write_table(dir.join(TABLE), &candidate_table(records, all_scores, reference_paths)?)
 }
 
-fn append(writer: &mut Option<NpyWriter>, path: &Path, rows: &Array2<f32>) -> Result<()> {
+/// One row.
+fn row<T: Clone>(values: Vec<T>) -> Array2<T> {
+    Array1::from_vec(values).insert_axis(Axis(0))
+}
+
+/// The name of the real image that each candidate is a copy of, and the score.
+fn copies_table(copies: &[Option<CopyOf>], reference_paths: &[String]) -> Result<Table> {
+    let name = |copy: &Option<CopyOf>| copy.and_then(|copy| reference_paths.get(copy.row).cloned());
+    let score = |copy: &Option<CopyOf>| copy.map_or(0.0, |copy| copy.score);
+    let mut table = Table::new();
+    table.push("copy_of", Values::OptionalText(copies.iter().map(name).collect()))?;
+    table.push("score", Values::Float(copies.iter().map(score).collect()))?;
+    Ok(table)
+}
+
+fn append<T: RowElement>(writer: &mut Option<NpyWriter<T>>, path: &Path, rows: &Array2<T>) -> Result<()> {
     let writer = match writer {
         Some(writer) => writer,
         None => writer.insert(NpyWriter::create(path, rows.ncols())?),
@@ -174,6 +218,10 @@ struct Open {
     scores: Option<CandidateScores>,
     features: Option<NpyRows>,
     latents: Option<NpyRows>,
+    mirrored: Option<NpyRows>,
+    descriptors: Option<NpyRows<u8>>,
+    /// The real image that each candidate is a copy of.
+    copies: Vec<Option<CopyOf>>,
 }
 
 impl<'a> ShardedCandidates<'a> {
@@ -221,21 +269,40 @@ impl<'a> ShardedCandidates<'a> {
             (Some(path), Some(width)) => NpyRows::open(path, width).map(Some),
             _ => Ok(None),
         };
+        let width = self.run.reference.as_ref().map(|reference| reference.width);
+        let descriptors = part.file(DESCRIPTORS).map(|path| NpyRows::open(path, DESCRIPTOR_BYTES));
+        let copies = match part.file(COPIES) {
+            Some(path) => read_copies(&path, &mut |name| names.number(name))?,
+            None => Vec::new(),
+        };
         Ok(Open {
             at,
             records,
             scores,
-            features: file(FEATURES, self.run.reference.as_ref().map(|reference| reference.width))?,
+            features: file(FEATURES, width)?,
             latents: file(LATENTS, self.run.latent.as_ref().map(|shape| shape.iter().product()))?,
+            mirrored: file(MIRRORED, width)?,
+            descriptors: descriptors.transpose()?,
+            copies,
         })
     }
 
-    fn rows(file: &mut Option<NpyRows>, range: Range<usize>) -> Result<Array2<f32>> {
+    fn rows<T: RowElement>(file: &mut Option<NpyRows<T>>, range: Range<usize>) -> Result<Array2<T>> {
         match file {
             Some(file) => file.read(range),
-            None => Err(Error::data("a part lacks its features or latents", "run its shard again")),
+            None => Err(Error::data("a part lacks a file of its candidates", "run its shard again")),
         }
     }
+}
+
+/// Reads what [`copies_table`] holds; `number` gives a name its number.
+fn read_copies(path: &Path, number: &mut dyn FnMut(&str) -> u32) -> Result<Vec<Option<CopyOf>>> {
+    let table = Columns::read(path)?;
+    let copies = table.text("copy_of")?.iter().zip(table.numbers("score")?);
+    let copy = |(name, score): (&String, f64)| {
+        (!name.is_empty()).then(|| CopyOf { row: number(name) as usize, score })
+    };
+    Ok(copies.map(copy).collect())
 }
 
 impl CandidateBlocks for ShardedCandidates<'_> {
@@ -267,6 +334,25 @@ impl CandidateBlocks for ShardedCandidates<'_> {
                 None => Err(Error::data("a part lacks its scores", "run its shard again")),
             }
         })
+    }
+
+    fn look(&self, rows: &[usize], _: ArrayView2<f32>) -> Result<Vec<Looked>> {
+        let looked = |&row: &usize| {
+            self.within(&(row..row + 1), |open, own| {
+                let mirrored = Self::rows(&mut open.mirrored, own.clone())?.iter().copied().collect();
+                let bytes: Vec<u8> =
+                    Self::rows(&mut open.descriptors, own.clone())?.iter().copied().collect();
+                let real = open.copies.get(own.start).copied();
+                let (Some(descriptor), Some(real)) = (Descriptor::from_row(&bytes), real) else {
+                    return Err(Error::data(
+                        "what a part holds of pictures is damaged",
+                        "run its shard again",
+                    ));
+                };
+                Ok(Looked { mirrored, descriptor, real })
+            })
+        };
+        rows.iter().map(looked).collect()
     }
 
     fn keep(&self, row: usize, name: &str, target: &Path) -> Result<()> {

@@ -1,5 +1,7 @@
-//! `--distinct` and `--novel`: how far the kept images have to be from each other and from the real ones.
+//! `--distinct` and `--novel`: kept images are no copies of each other and of the real ones, and as far from them as was asked for.
 
+use crate::candidates::{CopyOf, KeptPictures, Looked};
+use crate::copies::Level;
 use crate::density::Distribution;
 use crate::error::{Error, Result};
 use crate::neighbors::distance::squared_l2;
@@ -34,6 +36,33 @@ impl Spacing {
     }
 }
 
+/// Whose copies are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct RefusedCopies {
+    /// Those of images that were kept before.
+    pub of_kept: bool,
+    /// Those of real images.
+    pub of_real: bool,
+    /// What counts as a copy.
+    pub level: Level,
+}
+
+impl RefusedCopies {
+    /// Whether any are.
+    pub(crate) fn any(self) -> bool {
+        self.of_kept || self.of_real
+    }
+}
+
+/// What a refused candidate is a copy of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Copied {
+    /// A row of the candidates.
+    Kept(CopyOf),
+    /// A row of the reference.
+    Real(CopyOf),
+}
+
 /// What becomes of a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
@@ -41,9 +70,9 @@ pub enum Decision {
     Kept,
     /// Its weight did not suffice this time.
     Rejected,
-    /// It is too near to one kept before.
+    /// It is a copy of one kept before, or too near to it.
     NotDistinct,
-    /// It is too near to a real image.
+    /// It is a copy of a real image, or too near to it.
     NotNovel,
 }
 
@@ -59,17 +88,31 @@ impl Decision {
     }
 }
 
-/// Refuses images that are too near to one kept before, or to a real one.
+/// A candidate that its weight has let through.
+pub(crate) struct Accepted<'a> {
+    /// Its row.
+    pub row: usize,
+    /// `[D]`
+    pub features: &'a [f32],
+    /// The distance to its nearest real image.
+    pub nearest_distance: f64,
+    /// What the second look says; needed where copies are refused.
+    pub looked: Option<&'a Looked>,
+}
+
+/// Refuses images that are copies of one kept before or of a real one, or too near to it.
 pub(crate) struct SpacingFilter {
     spacing: Spacing,
+    copies: RefusedCopies,
     features: Vec<f32>,
+    pictures: KeptPictures,
     count: usize,
 }
 
 impl SpacingFilter {
     /// Nothing kept yet.
-    pub(crate) fn new(spacing: Spacing) -> Self {
-        Self { spacing, features: Vec::new(), count: 0 }
+    pub(crate) fn new(spacing: Spacing, copies: RefusedCopies) -> Self {
+        Self { spacing, copies, features: Vec::new(), pictures: KeptPictures::new(copies.level), count: 0 }
     }
 
     /// How many are kept.
@@ -77,33 +120,53 @@ impl SpacingFilter {
         self.count
     }
 
-    /// Keeps an accepted candidate of these features `[D]` and distance to its nearest real image, or says why not.
+    /// Keeps an accepted candidate, or says why not, and what it is a copy of.
     ///
     /// # Errors
-    /// [`Error::Data`] if a distance is not a number.
-    pub(crate) fn try_accept(&mut self, features: &[f32], nearest_distance: f64) -> Result<Decision> {
+    /// [`Error::Data`] if a distance is not a number, or nobody has looked at a picture that has to be looked at.
+    pub(crate) fn try_accept(&mut self, candidate: &Accepted) -> Result<(Decision, Option<Copied>)> {
+        let Accepted { row, features, nearest_distance, looked } = *candidate;
         if nearest_distance.is_nan() {
             return Err(Error::data("a candidate has no distance to the real images", ""));
         }
         if nearest_distance < self.spacing.novel {
-            return Ok(Decision::NotNovel);
+            return Ok((Decision::NotNovel, None));
         }
         if self.spacing.distinct > 0.0 {
             let limit = self.spacing.distinct * self.spacing.distinct;
             let near = |other: &[f32]| squared_l2(features, other) < limit;
             if self.features.par_chunks_exact(features.len().max(1)).any(near) {
-                return Ok(Decision::NotDistinct);
+                return Ok((Decision::NotDistinct, None));
             }
+        }
+        if self.copies.any() {
+            let looked = looked.ok_or_else(|| Error::data("a candidate has no picture", ""))?;
+            if let Some(real) = looked.real.filter(|_| self.copies.of_real) {
+                return Ok((Decision::NotNovel, Some(Copied::Real(real))));
+            }
+            if self.copies.of_kept {
+                if let Some(kept) = self.pictures.copied_by(features, looked)? {
+                    return Ok((Decision::NotDistinct, Some(Copied::Kept(kept))));
+                }
+                self.pictures.add(row, features, looked);
+            }
+        }
+        if self.spacing.distinct > 0.0 {
             self.features.extend_from_slice(features);
         }
         self.count += 1;
-        Ok(Decision::Kept)
+        Ok((Decision::Kept, None))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn decided(kept: &mut SpacingFilter, features: &[f32], nearest_distance: f64) -> Result<Decision> {
+        let candidate = Accepted { row: 0, features, nearest_distance, looked: None };
+        Ok(kept.try_accept(&candidate)?.0)
+    }
 
     #[test]
     fn percentiles_are_of_the_real_nearest_distances() {
@@ -116,20 +179,20 @@ mod tests {
 
     #[test]
     fn the_kept_stay_apart_from_each_other_and_from_the_real() {
-        let mut kept = SpacingFilter::new(Spacing { distinct: 2.0, novel: 0.5 });
-        assert_eq!(kept.try_accept(&[0.0, 0.0], 0.4).unwrap(), Decision::NotNovel);
-        assert_eq!(kept.try_accept(&[0.0, 0.0], 0.5).unwrap(), Decision::Kept);
-        assert_eq!(kept.try_accept(&[1.9, 0.0], 9.0).unwrap(), Decision::NotDistinct);
-        assert_eq!(kept.try_accept(&[2.0, 0.0], 9.0).unwrap(), Decision::Kept);
+        let mut kept = SpacingFilter::new(Spacing { distinct: 2.0, novel: 0.5 }, RefusedCopies::default());
+        assert_eq!(decided(&mut kept, &[0.0, 0.0], 0.4).unwrap(), Decision::NotNovel);
+        assert_eq!(decided(&mut kept, &[0.0, 0.0], 0.5).unwrap(), Decision::Kept);
+        assert_eq!(decided(&mut kept, &[1.9, 0.0], 9.0).unwrap(), Decision::NotDistinct);
+        assert_eq!(decided(&mut kept, &[2.0, 0.0], 9.0).unwrap(), Decision::Kept);
         assert_eq!(kept.count(), 2);
-        assert!(kept.try_accept(&[9.0, 9.0], f64::NAN).is_err());
+        assert!(decided(&mut kept, &[9.0, 9.0], f64::NAN).is_err());
     }
 
     #[test]
     fn without_spacing_copies_are_kept() {
-        let mut kept = SpacingFilter::new(Spacing::default());
+        let mut kept = SpacingFilter::new(Spacing::default(), RefusedCopies::default());
         for _ in 0..3 {
-            assert_eq!(kept.try_accept(&[1.0], 0.0).unwrap(), Decision::Kept);
+            assert_eq!(decided(&mut kept, &[1.0], 0.0).unwrap(), Decision::Kept);
         }
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! The quality of an image is the logarithm of its pseudo density (Li et al., TMLR 2024, section 3.1) or of the density ratio (the ratio
 //! rule with B = 0); what a set has together, in percent, is a [`SetWorth`]. [`select()`] takes greedily, with lazy evaluation where gains
-//! only fall, then swaps until no swap helps, within [`Limits`]. The same inputs give the same set at any number of threads, and memory
+//! only fall, then swaps until no swap helps, within [`Limits`]. [`select_without_copies`] repeats that until no copy is chosen. The same inputs give the same set at any number of threads, and memory
 //! grows with rows, never with pairs.
 
 mod entropy;
@@ -23,6 +23,7 @@ mod spread;
 mod swaps;
 #[cfg(test)]
 mod tests;
+mod without_copies;
 mod worth;
 
 pub(crate) use figures::{Figures, Judge};
@@ -31,3 +32,4 @@ pub use limits::{Conflicts, Limits, Reason, TooNear};
 pub(crate) use quality::{QualityBy, log_densities, log_ratios};
 pub use select::{Selection, SelectionOptions, select};
 pub use shares::Shares;
+pub(crate) use without_copies::{CopyPairs, FoundCopies, select_without_copies};

@@ -1,31 +1,10 @@
 //! `pd dups` as a user meets it: copies among pictures and of other pictures, and moving them away and back.
 
-use crate::support::{column, content, digits_zip, pd, rows, run};
+use crate::support::{column, content, digits_zip, pd, picture, rows, run};
 use predicates::str::contains;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
-
-/// A picture with 40 coloured rectangles, in which every seed gives others.
-fn picture(seed: u32) -> image::RgbImage {
-    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(12_345);
-    let mut below = |limit: u32| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) % limit
-    };
-    let mut picture = image::RgbImage::new(160, 140);
-    for rectangle in 0..40 {
-        let largest = if rectangle < 8 { 80 } else { 24 };
-        let (left, top, wide, high) = (below(160), below(140), 3 + below(largest), 3 + below(largest));
-        let colour = image::Rgb([below(256) as u8, below(256) as u8, below(256) as u8]);
-        for y in top..(top + high).min(140) {
-            for x in left..(left + wide).min(160) {
-                picture.put_pixel(x, y, colour);
-            }
-        }
-    }
-    picture
-}
 
 /// `photos` with pictures 0 to 5, and copies of 0 (smaller, in a folder), 1 (mirrored) and 2 (another format).
 fn photos(dir: &TempDir) -> PathBuf {

@@ -7,6 +7,7 @@ mod pickle;
 mod support;
 mod tables;
 
+mod copies;
 mod demo;
 mod doctor;
 mod dups;

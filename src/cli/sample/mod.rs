@@ -15,6 +15,7 @@ use super::bundled::Bundled;
 use super::common::{self, ExtractorArgs, RunArgs};
 use super::generator_args::GeneratorArgs;
 use super::output;
+use super::refusals::RefusalArgs;
 use super::terminal::Terminal;
 use crate::candidates::{CandidateSource as _, DensityScorer, GeneratorSource, ReferenceDensity};
 use crate::error::{Error, Result};
@@ -24,7 +25,7 @@ use crate::reference::{DensityBy, Reference};
 use crate::runs::{Opened, PARTIAL, Partial, Record, RunDir, RunIdentity, ShardRequest};
 use crate::sampling::draw::{DEFAULT_N, draw};
 use crate::sampling::sharded::SAMPLE;
-use crate::sampling::{DrawRecord, GeneratedCandidates, ReferenceStats, Spacing, WeightRecord};
+use crate::sampling::{DrawRecord, GeneratedCandidates, ReferenceStats, WeightRecord};
 use clap::Args;
 use pool::PoolRequest;
 use serde_json::json;
@@ -39,7 +40,7 @@ use writer::SampleWriter;
 #[command(after_help = "\
 Examples:
   pd sample --generator g.pth --reference ref/ --bias diversity -n 500 -o out/
-  pd sample --pool photos/ --reference ref/ --bias fidelity -n 100 --distinct 10")]
+  pd sample --pool generated/ --reference ref/ --bias fidelity -n 100 --novel --distinct")]
 pub(super) struct Sample {
     /// Images (or features, or a reference) to choose from, instead of a generator's; each is chosen at most once. Features of images are kept in the cache, 2 GiB at most
     #[arg(long, value_name = "IMAGES", conflicts_with_all = ["generator", "budget", "pilot", "max_draws", "seeds", "latents"])]
@@ -70,12 +71,8 @@ pub(super) struct Sample {
     /// Largest number of candidates [default: 100 for each image to keep]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_draws: Option<u64>,
-    /// Minimum distance between kept images: the P-th percentile of the distances of real images to their nearest neighbours
-    #[arg(long, value_name = "P", value_parser = percentile)]
-    distinct: Option<f64>,
-    /// Minimum distance of a kept image to every real image: the P-th percentile of the distances of real images to their nearest neighbours
-    #[arg(long, value_name = "P", value_parser = percentile)]
-    novel: Option<f64>,
+    #[command(flatten)]
+    refusals: RefusalArgs,
     /// How the density of candidates is found: by nearest neighbours or by the reference's predictor
     #[arg(long, default_value = "knn")]
     density: DensityBy,
@@ -105,13 +102,6 @@ const PILOT: std::ops::RangeInclusive<f64> = 300.0..=10_000.0;
 const UNBIASED_PILOT: usize = 1000;
 /// Draws for each wanted image, at most.
 const MAX_DRAWS: u64 = 100;
-
-fn percentile(text: &str) -> std::result::Result<f64, String> {
-    match text.strip_prefix('p').unwrap_or(text).parse::<f64>() {
-        Ok(value) if (0.0..=100.0).contains(&value) => Ok(value),
-        _ => Err("must be a percentile, 0 to 100".into()),
-    }
-}
 
 impl Sample {
     pub(super) fn run(mut self) -> Result<()> {
@@ -144,8 +134,7 @@ impl Sample {
             grid: self.grid,
             weights: self.bias.weights(None, reference.density()?.intrinsic_dimension)?,
             density: self.density,
-            distinct: self.distinct,
-            novel: self.novel,
+            refusals: &self.refusals,
             replace: self.replace,
             link: self.link,
             seed: self.seed,
@@ -164,19 +153,15 @@ impl Sample {
         Ok(reference)
     }
 
-    /// How far the kept have to be apart.
-    fn spacing(&self, reference: &Reference) -> Result<Spacing> {
-        Spacing::of_percentiles(self.distinct, self.novel, &reference.nearest_distances()?)
-    }
-
     fn run_generator(&self, terminal: &Terminal) -> Result<()> {
         let reference = self.open_reference()?;
-        if reference.is_none() && (self.bias.weighs() || self.distinct.is_some() || self.novel.is_some()) {
+        if reference.is_none() && (self.bias.weighs() || self.refusals.any()) {
             return Err(Error::usage(
                 "weights, --distinct and --novel need a reference that says what is typical",
                 "make one with `pd embed IMAGES -o ref/ && pd index ref/`, and name it: --reference ref/",
             ));
         }
+        self.refusals.check(reference.as_ref(), true)?;
         let dimension = reference.as_ref().and_then(|r| r.manifest.density.as_ref()?.intrinsic_dimension);
         let weights = self.bias.weights(self.budget, dimension)?;
         if weights.is_none() && self.pilot.is_some() {
@@ -202,18 +187,21 @@ impl Sample {
             "reference": reference.as_ref().map(|r| r.digest()).transpose()?,
             "density": format!("{:?}", self.density).to_lowercase(),
             "options": record,
-            "distinct": self.distinct,
-            "novel": self.novel,
+            "refused": self.refusals.describe(),
         });
         let writer = SampleWriter { weights, n: record.n.map(|n| n as u64), grid: self.grid };
         let scorer = reference.as_ref().map(|reference| self.scorer(reference, terminal)).transpose()?;
-        let (scorer, mut stats) = (scorer.as_ref(), None);
+        let (scorer, mut stats, mut look) = (scorer.as_ref(), None, None);
         if let (Some(reference), Some(scorer)) = (&reference, scorer) {
             let real = scorer.density.scorer();
             record.resolve(real.distribution());
-            stats = Some(ReferenceStats::new(real, self.spacing(reference)?));
+            let spacing = self.refusals.spacing(&reference.nearest_distances()?)?;
+            stats = Some(ReferenceStats::new(real, spacing, self.refusals.copies()));
+            if self.refusals.copies().any() {
+                look = Some(self.refusals.second_look(&scorer.extractor, Some((reference, real)))?);
+            }
         }
-        let stats = stats.as_ref();
+        let (stats, look) = (stats.as_ref(), look.as_ref());
         if let Some(shard) = self.shard {
             let request = SampleShard {
                 shard,
@@ -221,6 +209,7 @@ impl Sample {
                 source: &source,
                 is_listed: self.candidates.lists_candidates(),
                 scorer,
+                look,
                 reference: stats,
                 run,
                 record,
@@ -252,7 +241,7 @@ impl Sample {
                 options.pilot
             ));
         }
-        let generated = GeneratedCandidates::new(&source, scorer, partial, terminal);
+        let generated = GeneratedCandidates::new(&source, scorer, partial, terminal).looking(look);
         let drawn = draw(&generated, stats, &options, terminal.device(), dir, terminal)?;
         let paths = scorer.map_or(&[][..], |scorer| scorer.density.scorer().paths());
         writer.write(dir, &generated, &drawn, paths)?;

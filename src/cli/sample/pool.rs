@@ -1,25 +1,28 @@
 //! `pd sample --pool`: choosing from images that exist already.
 
 use super::kept_features;
-use super::summary::{push_scores, write_quantiles};
+use super::summary::{Refused, push_copies, push_scores, write_quantiles};
 use super::wanted::Wanted;
-use super::writer::{fewer, write_sheet};
-use crate::candidates::ReferenceDensity;
+use super::writer::write_sheet;
+use crate::candidates::{PoolSource, ReferenceDensity};
 use crate::cli::common::ExtractorArgs;
-use crate::cli::deliver::deliver;
+use crate::cli::deliver::{FEWER_OF_POOL, deliver, fewer};
 use crate::cli::input::{self, Input};
 use crate::cli::output;
+use crate::cli::refusals::RefusalArgs;
 use crate::cli::terminal::Terminal;
 use crate::density::{Distribution, Quantiles, RuleChoice};
 use crate::error::{Error, Result};
+use crate::extract::LoadedExtractor;
 use crate::formats::is_features_file;
 use crate::formats::table::{Table, Values, write_table};
 use crate::images::{ImageSet, InputCounts, Inputs};
 use crate::reference::{DensityBy, Reference, is_reference};
 use crate::runs::{Opened, Record, RunDir, RunIdentity, SUMMARY};
-use crate::sampling::pool::{Chosen, PoolOptions, choose_from_pool};
+use crate::sampling::WeightRecord;
+use crate::sampling::pool::{Chosen, PoolOptions, choose_from_pool, choose_refusing};
 use crate::sampling::sharded::SAMPLE;
-use crate::sampling::{Decision, Spacing, WeightRecord};
+use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::Path;
@@ -35,8 +38,8 @@ struct PoolSummary {
     kept: usize,
     rule: String,
     effective_sample_size: f64,
-    not_distinct: usize,
-    not_novel: usize,
+    #[serde(flatten)]
+    refused: Refused,
     files: bool,
     /// What became of the files of the pool; absent where features were given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,10 +66,8 @@ pub(super) struct PoolRequest<'a> {
     pub weights: Option<WeightRecord>,
     /// How densities are found.
     pub density: DensityBy,
-    /// Least distance between the chosen, as a percentile of the nearest-neighbour distances of the reference.
-    pub distinct: Option<f64>,
-    /// Least distance to the reference, likewise.
-    pub novel: Option<f64>,
+    /// What is refused.
+    pub refusals: &'a RefusalArgs,
     /// Whether an image may be chosen several times.
     pub replace: bool,
     /// Whether files are linked instead of copied.
@@ -89,10 +90,11 @@ impl PoolRequest<'_> {
                 "name the pictures that a reference was made of: --images IMAGES",
             ));
         }
+        self.refusals.check(Some(self.reference), pictures.is_some())?;
         self.check_pictures(terminal)?;
         input::refuse_unused(&[self.pool], self.extractor)?;
         output::check_directory_path(self.output)?;
-        let input = self.input(terminal)?;
+        let (input, extractor) = self.input(terminal)?;
         if let Some(inputs) = &input.inputs {
             terminal.report_inputs(inputs);
         }
@@ -108,8 +110,7 @@ impl PoolRequest<'_> {
             },
             "grid": self.grid,
             "pictures": pictures.is_some(),
-            "distinct": self.distinct,
-            "novel": self.novel,
+            "refused": self.refusals.describe(),
             "replace": self.replace,
             "link": self.link,
             "seed": self.seed,
@@ -146,17 +147,30 @@ impl PoolRequest<'_> {
         let options = PoolOptions {
             n,
             rule: rule.map(|rule| rule.resolve(scorer.distribution())),
-            spacing: Spacing::of_percentiles(
-                self.distinct,
-                self.novel,
-                &self.reference.nearest_distances()?,
-            )?,
+            spacing: self.refusals.spacing(&self.reference.nearest_distances()?)?,
             replace: self.replace,
             seed: self.seed,
         };
         let features = input.features.into_shared();
         let own = scorer.own_rows(features.view(), &input.paths);
-        let chosen = choose_from_pool(features, &own, &density, &options, terminal)?;
+        let refused = self.refusals.copies();
+        let chosen = match pictures.filter(|_| refused.any()) {
+            Some(pictures) => {
+                let extractor = match extractor {
+                    Some(extractor) => extractor,
+                    None => input::extractor(self.extractor, self.reference, terminal)?,
+                };
+                let set = ImageSet::open(pictures, terminal)?;
+                let source = PoolSource::new(&set, pictures, &input.paths);
+                let second = self.refusals.second_look(&extractor, Some((self.reference, scorer)))?;
+                let look = |rows: &[usize], features: ArrayView2<f32>| {
+                    let own: Vec<Option<u32>> = rows.iter().map(|&row| own[row]).collect();
+                    second.look(&source.pictures(rows, second.alpha())?, features, Some(&own))
+                };
+                choose_refusing(features, &own, &density, &options, (refused, Some(&look)), terminal)?
+            }
+            None => choose_from_pool(features, &own, &density, &options, terminal)?,
+        };
         if let Some(agreement) = chosen.scores.agreement() {
             terminal.say(&format!("predicted and nearest-neighbour densities: Spearman {agreement:.3}"));
         }
@@ -181,11 +195,12 @@ impl PoolRequest<'_> {
             return Ok(());
         }
         let reason = format!(
-            "{wanted} images were asked for, the pool of {} gave {} ({} are too near to another chosen one, {} to a real one)",
-            summary.pool, summary.kept, summary.not_distinct, summary.not_novel
+            "{wanted} images were asked for, the pool of {} gave {} ({})",
+            summary.pool,
+            summary.kept,
+            summary.refused.reasons().join(", ")
         );
-        let hint = "ask for fewer images with -n, add candidates, or lower --distinct and --novel";
-        fewer(summary.kept, reason, hint, self.extractor.strict, terminal)
+        fewer(summary.kept, reason, FEWER_OF_POOL, self.extractor.strict, terminal)
     }
 
     /// Where the pictures of the pool are; `None` for features alone.
@@ -204,17 +219,18 @@ impl PoolRequest<'_> {
         }
     }
 
-    /// Features and names of the pool.
-    fn input(&self, terminal: &Terminal) -> Result<Input> {
+    /// Features and names of the pool, and the network where it was needed.
+    fn input(&self, terminal: &Terminal) -> Result<(Input, Option<LoadedExtractor>)> {
         if is_features_file(self.pool) || is_reference(self.pool) {
-            return input::read(self.pool, self.extractor, Some(self.reference), terminal);
+            return Ok((input::read(self.pool, self.extractor, Some(self.reference), terminal)?, None));
         }
-        let extractor = input::extractor(self.extractor, Some(self.reference), terminal)?;
+        let extractor = input::extractor(self.extractor, self.reference, terminal)?;
         let set = ImageSet::open(self.pool, terminal)?;
-        match kept_features::features(&set, &extractor, self.extractor, terminal)? {
-            Some(kept) => Ok(kept),
-            None => input::embedded(&set, &extractor, self.extractor, terminal),
-        }
+        let input = match kept_features::features(&set, &extractor, self.extractor, terminal)? {
+            Some(kept) => kept,
+            None => input::embedded(&set, &extractor, self.extractor, terminal)?,
+        };
+        Ok((input, Some(extractor)))
     }
 
     /// Whether the pictures that were named are those that the reference was made of.
@@ -242,12 +258,7 @@ impl PoolRequest<'_> {
             summary.rule,
             summary.effective_sample_size
         );
-        if summary.not_distinct + summary.not_novel > 0 {
-            out.push_str(&format!(
-                "refused: {} too near to another chosen one, {} too near to a real one\n",
-                summary.not_distinct, summary.not_novel
-            ));
-        }
+        let _ = summary.refused.write_text(&mut out);
         if let (Some(before), Some(after)) = (&summary.density_of_pool, &summary.density_of_kept) {
             let _ = write_quantiles(&mut out, [("pool", before), ("chosen", after)]);
         }
@@ -273,6 +284,7 @@ fn table(
     }
     let decision = chosen.decisions.iter().map(|d| d.name().to_string()).collect();
     table.push("decision", Values::Text(decision))?;
+    push_copies(&mut table, &chosen.copy_of, |row| paths.get(row).cloned(), reference_paths)?;
     Ok(table)
 }
 
@@ -283,7 +295,6 @@ fn summarise(
     inputs: Option<InputCounts>,
 ) -> PoolSummary {
     let rho = &chosen.scores.scores.pseudo_density;
-    let count = |decision| chosen.decisions.iter().filter(|d| **d == decision).count();
     let quantiles = |values: &[f64]| Distribution::new(values).ok().map(|d| d.quantiles());
     let kept: Vec<f64> =
         rho.iter().zip(&chosen.copies).flat_map(|(rho, copies)| vec![*rho; *copies]).collect();
@@ -293,8 +304,7 @@ fn summarise(
         kept: kept.len(),
         rule: rule.map_or("none: all alike".into(), |rule| rule.to_string()),
         effective_sample_size: chosen.effective_sample_size,
-        not_distinct: count(Decision::NotDistinct),
-        not_novel: count(Decision::NotNovel),
+        refused: Refused::of(&chosen.decisions, &chosen.copy_of),
         files,
         inputs,
         density_of_pool: quantiles(rho),

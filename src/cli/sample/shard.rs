@@ -1,7 +1,7 @@
 //! `pd sample --shard I/N`: candidates in parts; which are kept is decided when they are merged.
 
 use super::writer::SampleWriter;
-use crate::candidates::{CandidateSource, DensityScorer};
+use crate::candidates::{CandidateSource, DensityScorer, SecondLook};
 use crate::cli::shard;
 use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
@@ -35,6 +35,8 @@ pub(super) struct SampleShard<'a> {
     pub is_listed: bool,
     /// What finds their densities.
     pub scorer: Option<&'a DensityScorer>,
+    /// What looks at pictures, where copies are refused.
+    pub look: Option<&'a SecondLook<'a>>,
     /// What is known of the reference.
     pub reference: Option<&'a ReferenceStats>,
     /// What tells the run from others.
@@ -70,7 +72,7 @@ impl SampleShard<'_> {
         let drawing = SampleRun { run: self.run, options: self.record, reference, candidates, latent };
         let run = Run::new(SAMPLE, &Record { drawing, writer: self.writer })?;
         let paths = self.scorer.map_or(&[][..], |scorer| scorer.density.scorer().paths());
-        let work = (self.source, self.scorer);
+        let work = (self.source, self.scorer, self.look);
         let part = sample_shard(self.out, work, paths, (&run, candidates, shard), terminal)?;
         shard::report(self.out, &part, terminal, self.json)
     }

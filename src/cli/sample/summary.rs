@@ -5,11 +5,83 @@ use crate::cli::output;
 use crate::density::{Distribution, Quantiles, Rule, Threshold};
 use crate::error::{Error, Result};
 use crate::formats::table::{Table, Values};
-use crate::sampling::Decision;
 use crate::sampling::draw::{Drawn, PilotReport};
+use crate::sampling::{Copied, Decision};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::path::Path;
+
+/// How many candidates were refused, and why.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(in crate::cli) struct Refused {
+    /// Copies of another kept one, and those too near to one.
+    pub not_distinct: usize,
+    /// Copies of a real one, and those too near to one.
+    pub not_novel: usize,
+    /// Those of `not_distinct` that are copies; absent where copies are not refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copies_of_kept: Option<usize>,
+    /// Those of `not_novel` that are copies; absent where copies are not refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copies_of_real: Option<usize>,
+}
+
+impl Refused {
+    /// Counts what became of candidates, and what they are copies of; that is empty where copies are not refused.
+    pub(super) fn of(decisions: &[Decision], copy_of: &[Option<Copied>]) -> Self {
+        let count = |wanted| decisions.iter().filter(|decision| **decision == wanted).count();
+        let copies = |is: fn(&Copied) -> bool| {
+            (!copy_of.is_empty()).then(|| copy_of.iter().flatten().filter(|copied| is(copied)).count())
+        };
+        Self {
+            not_distinct: count(Decision::NotDistinct),
+            not_novel: count(Decision::NotNovel),
+            copies_of_kept: copies(|copied| matches!(copied, Copied::Kept(_))),
+            copies_of_real: copies(|copied| matches!(copied, Copied::Real(_))),
+        }
+    }
+
+    /// The counts in words, those that are not 0.
+    pub(in crate::cli) fn reasons(&self) -> Vec<String> {
+        let (kept, real) = (self.copies_of_kept.unwrap_or(0), self.copies_of_real.unwrap_or(0));
+        let counts = [
+            (real, "copies of a real one"),
+            (kept, "copies of another chosen one"),
+            (self.not_novel.saturating_sub(real), "too near to a real one"),
+            (self.not_distinct.saturating_sub(kept), "too near to another chosen one"),
+        ];
+        counts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, words)| format!("{count} {words}"))
+            .collect()
+    }
+
+    /// A line of the text, where anything was refused.
+    pub(super) fn write_text(&self, out: &mut String) -> std::fmt::Result {
+        match self.reasons() {
+            reasons if reasons.is_empty() => Ok(()),
+            reasons => writeln!(out, "refused: {}", reasons.join(", ")),
+        }
+    }
+}
+
+/// The column that names what each candidate is a copy of, where copies are refused.
+pub(super) fn push_copies(
+    table: &mut Table,
+    copy_of: &[Option<Copied>],
+    candidate: impl Fn(usize) -> Option<String>,
+    reference_paths: &[String],
+) -> Result<()> {
+    if copy_of.is_empty() {
+        return Ok(());
+    }
+    let name = |copied: &Option<Copied>| match (*copied)? {
+        Copied::Kept(copy) => candidate(copy.row),
+        Copied::Real(copy) => reference_paths.get(copy.row).cloned(),
+    };
+    table.push("copy_of", Values::OptionalText(copy_of.iter().map(name).collect()))
+}
 
 /// One row per candidate.
 pub(super) fn table(drawn: &Drawn, reference_paths: &[String]) -> Result<Table> {
@@ -25,6 +97,8 @@ pub(super) fn table(drawn: &Drawn, reference_paths: &[String]) -> Result<Table> 
     table.push("weight", Values::Float(drawn.weights.clone()))?;
     let decision = drawn.decisions.iter().map(|d| d.name().to_string()).collect();
     table.push("decision", Values::Text(decision))?;
+    let candidate = |row: usize| drawn.records.get(row).map(|record| record.name.clone());
+    push_copies(&mut table, &drawn.copy_of, candidate, reference_paths)?;
     Ok(table)
 }
 
@@ -70,8 +144,8 @@ pub(super) struct SampleSummary {
     pub kept: usize,
     pub draws: usize,
     pub rejected: usize,
-    pub not_distinct: usize,
-    pub not_novel: usize,
+    #[serde(flatten)]
+    pub refused: Refused,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub pilot: Option<Pilot>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -122,8 +196,7 @@ impl SampleSummary {
             kept: count(Decision::Kept),
             draws: drawn.draws,
             rejected: count(Decision::Rejected),
-            not_distinct: count(Decision::NotDistinct),
-            not_novel: count(Decision::NotNovel),
+            refused: Refused::of(&drawn.decisions, &drawn.copy_of),
             pilot: drawn.pilot.as_ref().filter(|_| rule.is_some()).map(of_pilot),
             effective_sample_size: drawn
                 .pilot
@@ -178,13 +251,7 @@ impl SampleSummary {
                 writeln!(out, "predicted and nearest-neighbour densities: Spearman {agreement:.3}")?;
             }
         }
-        if self.not_distinct + self.not_novel > 0 {
-            writeln!(
-                out,
-                "refused: {} too near to another kept one, {} too near to a real one",
-                self.not_distinct, self.not_novel
-            )?;
-        }
+        self.refused.write_text(out)?;
         if let (Some(before), Some(after)) = (&self.density_of_candidates, &self.density_of_kept) {
             write_quantiles(out, [("candidates", before), ("kept", after)])?;
         }

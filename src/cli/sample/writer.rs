@@ -1,12 +1,12 @@
 //! What a run of `pd sample`, or a merge of its shards, writes at its end: tables, latents, the contact sheet, the summary.
 
-use super::summary::{SampleSummary, table};
+use super::summary::{Refused, SampleSummary, table};
+use crate::cli::deliver::fewer;
 use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::formats::npy::write_npy;
 use crate::formats::table::write_table;
 use crate::images::{Alpha, contact_sheet, decode, write_png};
-use crate::progress::Progress as _;
 use crate::runs::RunIdentity;
 use crate::sampling::draw::{CandidateBlocks, DEFAULT_N, Drawn};
 use crate::sampling::{Decision, WeightRecord};
@@ -27,27 +27,6 @@ pub(super) struct SampleWriter {
     pub n: Option<u64>,
     /// Whether a sheet is made.
     pub grid: bool,
-}
-
-/// Says that a run found fewer images than were wanted.
-///
-/// # Errors
-/// [`Error::Incomplete`] if the run is `strict`; [`Error::Data`] if it found none.
-pub(super) fn fewer(
-    kept: usize,
-    reason: String,
-    hint: &str,
-    strict: bool,
-    terminal: &Terminal,
-) -> Result<()> {
-    match (kept, strict) {
-        (_, true) => Err(Error::Incomplete { reason, remedy: hint.into() }),
-        (0, false) => Err(Error::data(reason, hint)),
-        (_, false) => {
-            terminal.warn(&format!("{reason}; {hint}"));
-            Ok(())
-        }
-    }
 }
 
 /// The first images as a sheet.
@@ -113,18 +92,11 @@ impl SampleWriter {
         } else {
             "raise --max-draws, ask for fewer with -n, or for a milder weight; lower --distinct and --novel"
         };
-        let count = |wanted| drawn.decisions.iter().filter(|decision| **decision == wanted).count();
-        let reasons = [
-            (Decision::Rejected, "rejected by weight"),
-            (Decision::NotDistinct, "too near to another kept one"),
-            (Decision::NotNovel, "too near to a real one"),
-        ];
-        let reasons: Vec<String> = reasons
-            .into_iter()
-            .map(|(decision, words)| (count(decision), words))
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, words)| format!("{count} {words}"))
-            .collect();
+        let rejected = drawn.decisions.iter().filter(|decision| **decision == Decision::Rejected).count();
+        let mut reasons = Refused::of(&drawn.decisions, &drawn.copy_of).reasons();
+        if rejected > 0 {
+            reasons.insert(0, format!("{rejected} rejected by weight"));
+        }
         let reason = format!(
             "{} draws gave {kept} of the {} images asked for ({}); these are in {}",
             drawn.draws,

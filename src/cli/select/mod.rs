@@ -1,25 +1,31 @@
 //! `pd select`: the images of a pool that are best together.
 
 mod groups;
+mod looks;
 mod pool;
 mod summary;
 
 use super::common::{ExtractorArgs, RunArgs};
-use super::deliver::{check_link, deliver};
+use super::deliver::{FEWER_OF_POOL, check_link, deliver, fewer};
 use super::output;
+use super::refusals::RefusalArgs;
 use super::terminal::Terminal;
 use crate::error::{Error, Result};
+use crate::extract::LoadedExtractor;
 use crate::formats::digest::sha256;
+use crate::formats::is_features_file;
 use crate::formats::table::{Table, Values, write_table};
+use crate::images::ImageSet;
 use crate::neighbors::distance::squared_l2;
-use crate::reference::{DensityBy, Reference};
-use crate::remedy::Remedy;
+use crate::reference::{DensityBy, Reference, Scorer, is_reference};
 use crate::runs::{Opened, Record, RunDir, RunIdentity, SUMMARY};
 use crate::selection::{
-    Conflicts, Limits, QualityBy, Selection, SelectionOptions, SetWorth, Shares, TooNear, select,
+    Conflicts, CopyPairs, Limits, QualityBy, Selection, SelectionOptions, SetWorth, Shares, TooNear, select,
+    select_without_copies,
 };
 use clap::Args;
 use groups::GroupBy;
+use looks::Looks;
 use pool::{Pool, Scored};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -40,7 +46,7 @@ const TABLE: &str = "selected.csv";
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  pd select generated/ -n 50 --reference ref/ --novel 5 -o best/
+  pd select generated/ -n 50 --reference ref/ --novel --distinct -o best/
   pd select generated/ --each 4 --groups prompt -o four-for-each-prompt/")]
 pub(super) struct Select {
     /// Images to choose from: a directory, an archive, what `pd sample` wrote, a reference directory, or a features file
@@ -66,12 +72,8 @@ pub(super) struct Select {
     /// Weight L of the worth of the set: one percent counts as L standard deviations of mean quality [default: 1 for facility, 0.01 for spread, 0.1 for rke]
     #[arg(long, value_name = "L", value_parser = diversity)]
     diversity: Option<f64>,
-    /// Minimum distance of a chosen image to every real image: the P-th percentile of the distances of real images to their nearest neighbours [P left out: 1]
-    #[arg(long, value_name = "P", num_args = 0..=1, default_missing_value = DEFAULT_PERCENTILE, value_parser = percentile, requires = "reference")]
-    novel: Option<f64>,
-    /// Minimum distance between chosen images: the P-th percentile of the distances of real images (without a reference, of the pool's) to their nearest neighbours [P left out: 1]
-    #[arg(long, value_name = "P", num_args = 0..=1, default_missing_value = DEFAULT_PERCENTILE, value_parser = percentile)]
-    distinct: Option<f64>,
+    #[command(flatten)]
+    refusals: RefusalArgs,
     /// Images that are in the set already; they do not count in N, and new ones are chosen to go with them
     #[arg(long, value_name = "IMAGES")]
     must: Option<PathBuf>,
@@ -94,19 +96,6 @@ pub(super) struct Select {
     extractor: ExtractorArgs,
     #[command(flatten)]
     run: RunArgs,
-}
-
-/// What `--novel` and `--distinct` mean without a number.
-const DEFAULT_PERCENTILE: &str = "1";
-
-fn percentile(text: &str) -> std::result::Result<f64, String> {
-    match text.strip_prefix('p').unwrap_or(text).parse::<f64>() {
-        Ok(value) if (0.0..=100.0).contains(&value) => Ok(value),
-        _ if Path::new(text).exists() => Err(format!(
-            "`{text}` is no percentile. If it is the pool, name it before this option: pd select {text} ..."
-        )),
-        _ => Err("must be a percentile, 0 to 100".into()),
-    }
 }
 
 fn diversity(text: &str) -> std::result::Result<f64, String> {
@@ -132,6 +121,15 @@ impl Select {
                 "name one: --reference REF, or use --quality density",
             ));
         }
+        if reference.is_none() && self.refusals.novel.is_some() {
+            return Err(Error::usage(
+                "--novel keeps away from real images, and no reference of them was named",
+                "name one: --reference REF",
+            ));
+        }
+        let is_images = |path: &PathBuf| !is_features_file(path) && !is_reference(path);
+        let has_pictures = is_images(&self.pool) && self.must.as_ref().is_none_or(is_images);
+        self.refusals.check(reference.as_ref(), has_pictures)?;
         let pool = Pool::read(&self, reference.as_ref(), &terminal)?;
         let identity = RunIdentity::new("select", Record::Summary, self.settings(&pool, reference.as_ref())?);
         let directory = match RunDir::open(&self.output, &identity)? {
@@ -145,7 +143,7 @@ impl Select {
             Opened::New(directory) | Opened::Continue(directory) => directory,
         };
         let scored = pool.score(&self, reference.as_ref(), &terminal)?;
-        self.choose(directory.path(), &identity, &pool, &scored, &terminal)
+        self.choose(directory.path(), &identity, &pool, &scored, reference.as_ref(), &terminal)
     }
 
     /// What tells this run from others: everything that the result depends on, by a digest.
@@ -155,7 +153,7 @@ impl Select {
             "reference": reference.map(Reference::digest).transpose()?,
             "n": self.n, "each": self.each,
             "quality": self.quality, "set": self.set, "diversity": self.diversity,
-            "novel": self.novel, "distinct": self.distinct, "density": self.density,
+            "refused": self.refusals.describe(), "density": self.density,
             "link": self.link, "seed": self.seed,
         });
         Ok(json!({ "selection": sha256(run.to_string().as_bytes()) }))
@@ -167,50 +165,94 @@ impl Select {
         identity: &RunIdentity,
         pool: &Pool,
         scored: &Scored,
+        reference: Option<&Reference>,
         terminal: &Terminal,
     ) -> Result<()> {
         let near = TooNear::new(&pool.features, scored.spacing.distinct);
-        let mut limits = Limits { excluded: scored.excluded(pool), ..Limits::default() };
-        if scored.spacing.distinct > 0.0 {
-            limits.conflicts.push(&near as &dyn Conflicts);
-        }
-        let allowed: Vec<bool> = limits.excluded.iter().map(|excluded| !excluded).collect();
-        let mut wanted = self.n.map_or(0, |n| n as usize);
-        if let Some(labels) = &pool.groups {
-            let shares = match self.each {
-                Some(each) => {
-                    let (shares, whole) = Shares::of_each(labels, &allowed, each as usize);
-                    wanted = whole;
-                    shares
-                }
-                None => Shares::of_whole(labels, &allowed, wanted),
-            };
-            limits.shares = Some(shares);
-        }
-        let options = SelectionOptions {
-            n: wanted,
+        let mut options = SelectionOptions {
+            n: 0,
             set: self.set,
             diversity: self.diversity.unwrap_or(self.set.default_diversity()),
             seed: self.seed,
         };
-        let selection =
-            select(&pool.features, &scored.quality, &scored.targets, &limits, &options, terminal)?;
+        let mut choose = |excluded: &[bool], copies: &CopyPairs| {
+            let mut limits = Limits { excluded: excluded.to_vec(), ..Limits::default() };
+            limits.conflicts.push(copies as &dyn Conflicts);
+            if scored.spacing.distinct > 0.0 {
+                limits.conflicts.push(&near as &dyn Conflicts);
+            }
+            let allowed: Vec<bool> = excluded.iter().map(|excluded| !excluded).collect();
+            options.n = self.n.map_or(0, |n| n as usize);
+            if let Some(labels) = &pool.groups {
+                let shares = match self.each {
+                    Some(each) => {
+                        let (shares, whole) = Shares::of_each(labels, &allowed, each as usize);
+                        options.n = whole;
+                        shares
+                    }
+                    None => Shares::of_whole(labels, &allowed, options.n),
+                };
+                limits.shares = Some(shares);
+            }
+            select(&pool.features, &scored.quality, &scored.targets, &limits, &options, terminal)
+        };
+        let excluded = scored.excluded(pool);
+        let (selection, refused) = match self.refusals.copies().any() {
+            true => {
+                let (selection, refused) =
+                    self.choose_without_copies(excluded, &mut choose, pool, reference, terminal)?;
+                (selection, Some(refused))
+            }
+            false => (choose(&excluded, &CopyPairs::default())?, None),
+        };
         if pool.has_files {
             let mut is_chosen = vec![false; pool.paths.len()];
             selection.rows.iter().for_each(|&row| is_chosen[row] = true);
             deliver(&self.pool, dir, &pool.paths, |row| is_chosen[row], self.link, terminal)?;
         }
         write_table(dir.join(TABLE), &table(pool, scored, &selection)?)?;
-        let summary = SelectSummary::new(pool, scored, &selection, &options, terminal)?;
+        let summary = SelectSummary::new(pool, scored, (&selection, refused), &options, terminal)?;
         identity.write_summary(dir, &summary)?;
         output::print(&summary.render(&self.output, self.run.json)?)?;
         if summary.complete {
             return Ok(());
         }
-        Err(Error::data(
-            format!("{}; these are in {}", summary.shortage(), self.output.display()),
-            Remedy::FewerImagesOrSmallerDistances,
-        ))
+        let reason = format!("{}; these are in {}", summary.shortage(), self.output.display());
+        fewer(selection.rows.len(), reason, FEWER_OF_POOL, self.extractor.strict, terminal)
+    }
+}
+
+impl Select {
+    /// Chooses with `choose` what is no copy; returns how many copies of real images, and of other candidates, were found on the way.
+    fn choose_without_copies(
+        &self,
+        excluded: Vec<bool>,
+        choose: &mut dyn FnMut(&[bool], &CopyPairs) -> Result<Selection>,
+        pool: &Pool,
+        reference: Option<&Reference>,
+        terminal: &Terminal,
+    ) -> Result<(Selection, (usize, usize))> {
+        let request = self.extractor.request(terminal.device());
+        let extractor = LoadedExtractor::for_identity(&pool.identity, &request)?;
+        let scorer =
+            reference.map(|reference| Scorer::open(reference, terminal.device(), terminal)).transpose()?;
+        let own = match &scorer {
+            Some(scorer) => scorer.own_rows(pool.candidates().view(), &pool.paths),
+            None => Vec::new(),
+        };
+        let second = self.refusals.second_look(&extractor, reference.zip(scorer.as_ref()))?;
+        let set = ImageSet::open(&self.pool, terminal)?;
+        let must = match &self.must {
+            Some(must) => Some((ImageSet::open(must, terminal)?, must)),
+            None => None,
+        };
+        let must = must.as_ref().map(|(set, place)| (set, place.as_path()));
+        let mut looks = Looks::new(pool, (&second, self.refusals.copies()), (&set, &self.pool), must, &own)?;
+        let allowed = excluded.iter().filter(|excluded| !**excluded).count();
+        let (selection, excluded, pairs) =
+            select_without_copies(excluded, choose, &mut |rows| looks.at(rows))?;
+        let of_real = allowed - excluded.iter().filter(|excluded| !**excluded).count();
+        Ok((selection, (of_real, pairs.count())))
     }
 }
 

@@ -5,6 +5,7 @@ use crate::candidates::{CandidateScores, ReferenceDensity};
 use crate::cli::input::{self, Input};
 use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
+use crate::extract::Identity;
 use crate::formats::digest::sha256;
 use crate::formats::is_features_file;
 use crate::images::ImageSet;
@@ -33,6 +34,8 @@ pub(super) struct Pool {
     pub groups: Option<Vec<String>>,
     /// Whether the candidates are files that can be copied.
     pub has_files: bool,
+    /// What the features were made with.
+    pub identity: Identity,
 }
 
 /// What single images are worth, and what they are measured against.
@@ -86,7 +89,14 @@ impl Pool {
         }
         let paths = candidates.paths;
         let features = standard_layout(features.into_shared());
-        Ok(Self { features, paths, must_paths, groups, has_files: pool_is_images })
+        Ok(Self {
+            features,
+            paths,
+            must_paths,
+            groups,
+            has_files: pool_is_images,
+            identity: candidates.identity,
+        })
     }
 
     /// Features of the candidates alone, `[M, D]`.
@@ -137,8 +147,7 @@ impl Pool {
             }
             QualityBy::None => vec![0.0; features.nrows()],
         };
-        let spacing =
-            Spacing::of_percentiles(select.distinct, select.novel, &reference.nearest_distances()?)?;
+        let spacing = select.refusals.spacing(&reference.nearest_distances()?)?;
         let targets = scorer.shared_features();
         let reference_paths = Some(scorer.paths().to_vec());
         let CandidateScores { scores, .. } = scores;
@@ -155,7 +164,7 @@ impl Pool {
             // There is nothing to compare the pool with.
             QualityBy::Ratio | QualityBy::None => vec![0.0; features.nrows()],
         };
-        let spacing = Spacing::of_percentiles(select.distinct, None, &scores.nearest_distance)?;
+        let spacing = select.refusals.spacing(&scores.nearest_distance)?;
         Ok(Scored { scores, reference_paths: None, quality, quality_by, targets: features, spacing })
     }
 }

@@ -30,6 +30,12 @@ pub(super) struct SelectSummary {
     swaps: usize,
     not_novel: usize,
     not_distinct: usize,
+    /// Chosen at first and found to be copies: of a real image or one in the set already, and of another candidate; absent where copies
+    /// are not refused. Others of the pool were not looked at.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    copies_of_real: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    copies_of_chosen: Option<usize>,
     in_groups_with_their_share: usize,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     groups: Option<usize>,
@@ -52,7 +58,7 @@ impl SelectSummary {
     pub(super) fn new(
         pool: &Pool,
         scored: &Scored,
-        selection: &Selection,
+        (selection, copies): (&Selection, Option<(usize, usize)>),
         options: &SelectionOptions,
         progress: &dyn Progress,
     ) -> Result<Self> {
@@ -85,8 +91,10 @@ impl SelectSummary {
             objective: selection.objective,
             worth: selection.worth,
             swaps: selection.swaps,
-            not_novel: count(Reason::Excluded),
+            not_novel: count(Reason::Excluded) - copies.map_or(0, |(of_real, _)| of_real),
             not_distinct: count(Reason::Conflict),
+            copies_of_real: copies.map(|(of_real, _)| of_real),
+            copies_of_chosen: copies.map(|(_, of_chosen)| of_chosen),
             in_groups_with_their_share: count(Reason::Share),
             groups,
             has_reference: scored.reference_paths.is_some(),
@@ -100,7 +108,8 @@ impl SelectSummary {
     pub(super) fn shortage(&self) -> String {
         let reasons = [
             (self.not_novel, "too near to a real image or in the set already"),
-            (self.not_distinct, "too near to a chosen one"),
+            (self.copies_of_real.unwrap_or(0), "copies of a real image or of one in the set already"),
+            (self.not_distinct, "copies of a chosen one or too near to it"),
             (self.in_groups_with_their_share, "in groups that have given their share"),
         ];
         let reasons: Vec<String> = reasons
@@ -138,10 +147,16 @@ impl SelectSummary {
         if let Some(groups) = self.groups {
             writeln!(out, "from {groups} groups")?;
         }
+        if let (Some(of_real), Some(of_chosen)) = (self.copies_of_real, self.copies_of_chosen) {
+            writeln!(
+                out,
+                "copies found and replaced: {of_real} of real images or of what is in the set already, {of_chosen} of other candidates"
+            )?;
+        }
         if self.not_novel + self.not_distinct > 0 {
             writeln!(
                 out,
-                "left out: {} too near to a real image or in the set already, {} too near to a chosen one",
+                "left out: {} too near to a real image or in the set already, {} copies of a chosen one or too near to it",
                 self.not_novel, self.not_distinct
             )?;
         }

@@ -3,11 +3,13 @@
 //! Format: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
 
 mod header;
+mod items;
 mod npz;
 mod rows;
 mod write;
 
 pub(crate) use header::read_header;
+pub(crate) use items::RowElement;
 pub(crate) use npz::{read_npz_f64, write_npz_f64};
 pub(crate) use rows::NpyRows;
 pub(crate) use write::NpyWriter;

@@ -1,7 +1,8 @@
 //! `.npz` files of float64 arrays: what NumPy's `savez` writes, one .npy file for each name.
 
 use super::header::read_header;
-use super::write::{NpyElement, header};
+use super::items::NpyElement;
+use super::write::header;
 use crate::error::{Error, Result};
 use crate::formats::archive::expect_end;
 use crate::formats::atomic::AtomicFile;

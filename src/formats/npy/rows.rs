@@ -1,27 +1,30 @@
-//! Rows of a float32 matrix, read as they are wanted.
+//! Rows of a matrix, read as they are wanted.
 
 use super::header::read_header;
+use super::items::RowElement;
 use crate::error::{Error, Result};
-use crate::formats::element::{ByteOrder, Element};
+use crate::formats::element::ByteOrder;
 use crate::formats::regular::open_regular;
 use ndarray::Array2;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// A file with a float32 matrix `[N, D]`, row by row and little-endian, as [`super::NpyWriter`] writes it.
+/// A file with a matrix `[N, D]`, row by row and little-endian, as [`super::NpyWriter`] writes it.
 #[derive(Debug)]
-pub(crate) struct NpyRows {
+pub(crate) struct NpyRows<T = f32> {
     file: File,
     path: PathBuf,
     rows: usize,
     columns: usize,
     /// Where the first element is.
     start: u64,
+    element: PhantomData<T>,
 }
 
-impl NpyRows {
+impl<T: RowElement> NpyRows<T> {
     /// Opens a matrix of `columns` columns.
     ///
     /// # Errors
@@ -34,18 +37,18 @@ impl NpyRows {
         let rows = match found.shape[..] {
             [rows, width]
                 if width == columns
-                    && found.element == Element::F32
+                    && found.element == T::ELEMENT
                     && found.order == ByteOrder::Little
                     && !found.fortran_order =>
             {
                 rows
             }
             _ => {
-                let reason = format!("is no float32 matrix {columns} wide: {found:?}");
+                let reason = format!("is no matrix of {} that is {columns} wide: {found:?}", T::DESCR);
                 return Err(Error::malformed(path, reason, ""));
             }
         };
-        let opened = Self { file, path: path.to_path_buf(), rows, columns, start };
+        let opened = Self { file, path: path.to_path_buf(), rows, columns, start, element: PhantomData };
         let held = length.saturating_sub(start);
         if opened.bytes(rows) > held {
             let reason = format!("is cut short: {held} bytes of {}", opened.bytes(rows));
@@ -60,7 +63,7 @@ impl NpyRows {
     }
 
     fn bytes(&self, rows: usize) -> u64 {
-        (rows as u64).saturating_mul((self.columns * size_of::<f32>()) as u64)
+        (rows as u64).saturating_mul((self.columns * size_of::<T>()) as u64)
     }
 
     /// The bytes of all rows.
@@ -77,7 +80,7 @@ impl NpyRows {
     ///
     /// # Errors
     /// [`Error::Data`] if there are fewer; [`Error::Io`].
-    pub(crate) fn read(&mut self, range: Range<usize>) -> Result<Array2<f32>> {
+    pub(crate) fn read(&mut self, range: Range<usize>) -> Result<Array2<T>> {
         if range.end > self.rows || range.start > range.end {
             let reason = format!("{} has {} rows, not {range:?}", self.path.display(), self.rows);
             return Err(Error::data(reason, ""));
@@ -86,7 +89,7 @@ impl NpyRows {
         self.file.seek(SeekFrom::Start(at)).map_err(Error::io("read", &self.path))?;
         let count = range.len() * self.columns;
         let mut source = BufReader::new(&mut self.file);
-        let values = Element::F32.read_f32(&mut source, ByteOrder::Little, count, &self.path)?;
+        let values = T::read(&mut source, count, &self.path)?;
         Array2::from_shape_vec((range.len(), self.columns), values)
             .map_err(|e| Error::malformed(&self.path, e.to_string(), ""))
     }
@@ -104,12 +107,15 @@ mod tests {
         let path = dir.path().join("a.npy");
         let whole = Array2::from_shape_fn((7, 3), |(i, j)| (i * 10 + j) as f32);
         write_npy(&path, &whole).unwrap();
-        let mut rows = NpyRows::open(&path, 3).unwrap();
+        let mut rows = NpyRows::<f32>::open(&path, 3).unwrap();
         assert_eq!(rows.rows(), 7);
         for range in [2..5, 0..7, 6..7, 3..3] {
             assert_eq!(rows.read(range.clone()).unwrap(), whole.slice(s![range, ..]));
         }
         assert!(rows.read(5..8).is_err());
+        let bytes = whole.mapv(|value| value as u8);
+        write_npy(&path, &bytes).unwrap();
+        assert_eq!(NpyRows::<u8>::open(&path, 3).unwrap().read(1..3).unwrap(), bytes.slice(s![1..3, ..]));
     }
 
     #[test]
@@ -117,11 +123,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.npy");
         write_npy(&path, &Array2::<f32>::zeros((4, 3))).unwrap();
-        assert!(NpyRows::open(&path, 4).is_err());
+        assert!(NpyRows::<f32>::open(&path, 4).is_err());
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
-        assert!(NpyRows::open(&path, 3).unwrap_err().to_string().contains("cut short"));
+        assert!(NpyRows::<f32>::open(&path, 3).unwrap_err().to_string().contains("cut short"));
         write_npy(&path, &Array2::<f64>::zeros((4, 3))).unwrap();
-        assert!(NpyRows::open(&path, 3).is_err());
+        assert!(NpyRows::<f32>::open(&path, 3).is_err());
     }
 }

@@ -76,7 +76,7 @@ fn rows_streamed_give_the_bytes_of_the_whole_matrix() {
     assert_eq!(std::fs::read(&whole).unwrap(), std::fs::read(&streamed).unwrap());
     assert_eq!(read_npy(&streamed).unwrap(), matrix);
     let joined = directory.path().join("joined.npy");
-    let mut writer = NpyWriter::create(&joined, 3).unwrap();
+    let mut writer = NpyWriter::<f32>::create(&joined, 3).unwrap();
     writer.write_rows_of(&streamed).unwrap();
     writer.write_rows_of(&whole).unwrap();
     assert_eq!(writer.rows(), 3000);
@@ -94,7 +94,7 @@ fn only_whole_matrices_of_the_same_width_are_joined() {
     write_npy(path("cut.npy"), &Array2::<f32>::zeros((2, 3))).unwrap();
     let bytes = std::fs::read(path("cut.npy")).unwrap();
     std::fs::write(path("cut.npy"), &bytes[..bytes.len() - 1]).unwrap();
-    let mut writer = NpyWriter::create(path("out.npy"), 3).unwrap();
+    let mut writer = NpyWriter::<f32>::create(path("out.npy"), 3).unwrap();
     for name in ["wide.npy", "double.npy", "cut.npy"] {
         assert!(matches!(writer.write_rows_of(path(name)), Err(Error::Malformed { .. })), "{name}");
     }

@@ -1,46 +1,23 @@
 //! Writing .npy files.
 
 use super::header::MAGIC;
+use super::items::{NpyElement, RowElement};
 use super::rows::NpyRows;
 use crate::error::{Error, Result};
 use crate::formats::atomic::AtomicFile;
 use ndarray::{ArrayRef, ArrayView2, Dimension};
 use std::io::{self, Seek, SeekFrom, Write};
+use std::marker::PhantomData;
 use std::path::Path;
 
 /// Headers end at a multiple of this many bytes, as NumPy's do.
 const ALIGNMENT: usize = 64;
 
-/// Bytes of the header of a float32 matrix, whatever its shape: two 64-bit lengths always fit.
+/// Bytes of the header of a matrix, whatever its shape: two 64-bit lengths always fit.
 const MATRIX_HEADER_BYTES: usize = 128;
 
 /// Bytes before the text of a header of version 1.
 const PREFIX_BYTES: usize = 10;
-
-/// Types of elements that are written, little-endian.
-pub trait NpyElement: Copy {
-    /// NumPy's name of the type.
-    const DESCR: &'static str;
-    /// Writes one element.
-    ///
-    /// # Errors
-    /// Whatever `out` returns.
-    fn write(self, out: &mut impl Write) -> io::Result<()>;
-}
-
-impl NpyElement for f32 {
-    const DESCR: &'static str = "<f4";
-    fn write(self, out: &mut impl Write) -> io::Result<()> {
-        out.write_all(&self.to_le_bytes())
-    }
-}
-
-impl NpyElement for f64 {
-    const DESCR: &'static str = "<f8";
-    fn write(self, out: &mut impl Write) -> io::Result<()> {
-        out.write_all(&self.to_le_bytes())
-    }
-}
 
 /// Writes an array of any shape, row-major; the file appears when it is whole.
 ///
@@ -77,26 +54,27 @@ pub(super) fn header(descr: &str, shape: &[usize], least: usize) -> Vec<u8> {
     header
 }
 
-/// A float32 matrix `[N, D]` written row by row, `N` not known beforehand.
+/// A matrix `[N, D]` written row by row, `N` not known beforehand.
 ///
 /// The file appears under its name with [`NpyWriter::finish`]; dropped before that, nothing is left.
 #[derive(Debug)]
-pub(crate) struct NpyWriter {
+pub(crate) struct NpyWriter<T = f32> {
     file: AtomicFile,
     rows: usize,
     columns: usize,
+    element: PhantomData<T>,
 }
 
-impl NpyWriter {
+impl<T: RowElement> NpyWriter<T> {
     /// Starts a matrix of `columns` columns.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub(crate) fn create(path: impl AsRef<Path>, columns: usize) -> Result<Self> {
         let mut file = AtomicFile::create(path)?;
-        file.write_all(&header(f32::DESCR, &[0, columns], MATRIX_HEADER_BYTES))
+        file.write_all(&header(T::DESCR, &[0, columns], MATRIX_HEADER_BYTES))
             .map_err(Error::io("write", file.target()))?;
-        Ok(NpyWriter { file, rows: 0, columns })
+        Ok(NpyWriter { file, rows: 0, columns, element: PhantomData })
     }
 
     /// Rows written so far.
@@ -109,7 +87,7 @@ impl NpyWriter {
     ///
     /// # Errors
     /// [`Error::Data`] if they are of another width, [`Error::Io`].
-    pub(crate) fn write_rows(&mut self, rows: ArrayView2<f32>) -> Result<()> {
+    pub(crate) fn write_rows(&mut self, rows: ArrayView2<T>) -> Result<()> {
         if rows.ncols() != self.columns {
             let reason =
                 format!("rows of {} numbers do not fit a matrix {} wide", rows.ncols(), self.columns);
@@ -122,13 +100,13 @@ impl NpyWriter {
         Ok(())
     }
 
-    /// Appends the rows of a float32 matrix in a file, without holding them in memory.
+    /// Appends the rows of a matrix in a file, without holding them in memory.
     ///
     /// # Errors
     /// [`Error::Malformed`] if the file is no such matrix of this width, or cut short; [`Error::Io`].
     pub(crate) fn write_rows_of(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let mut source = NpyRows::open(path, self.columns)?;
+        let mut source = NpyRows::<T>::open(path, self.columns)?;
         let rows = source.rows();
         io::copy(&mut source.all_bytes()?, self.file.writer()).map_err(Error::io("copy", path))?;
         self.rows += rows;
@@ -140,7 +118,7 @@ impl NpyWriter {
     /// # Errors
     /// [`Error::Io`].
     pub(crate) fn finish(mut self) -> Result<()> {
-        let header = header(f32::DESCR, &[self.rows, self.columns], MATRIX_HEADER_BYTES);
+        let header = header(T::DESCR, &[self.rows, self.columns], MATRIX_HEADER_BYTES);
         self.file
             .seek(SeekFrom::Start(0))
             .and_then(|_| self.file.write_all(&header))

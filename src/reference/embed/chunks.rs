@@ -3,12 +3,14 @@
 
 use super::known::Known;
 use super::{EmbedOptions, Embedded, ImageRow, files};
+use crate::copies::{DESCRIPTOR_BYTES, Descriptor};
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::formats::npy::{NpyWriter, read_npy, write_npy};
 use crate::formats::table::{Table, Values};
-use crate::images::{ImageSet, Inputs, LeftOut, Loaded, Prepared, Skipped, load_some};
+use crate::images::{ImageSet, Inputs, LeftOut, Loaded, Prepared, RgbImage, Skipped, load_some};
 use crate::progress::{Progress, check_stop};
+use crate::reference::descriptors::rows_of;
 use crate::reference::store::{content_digest, write_csv, write_skipped};
 use crate::remedy::Remedy;
 use crate::runs::{Chunks, Partial};
@@ -16,7 +18,7 @@ use ndarray::{Array2, ArrayView1, Axis, concatenate};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The chunks of a set.
 pub(in crate::reference) fn chunks_of(set: &ImageSet) -> Chunks {
@@ -29,6 +31,8 @@ pub(in crate::reference) struct Embedding<'a> {
     pub set: &'a ImageSet,
     pub extractor: &'a LoadedExtractor,
     pub options: EmbedOptions,
+    /// Whether descriptors of the pictures are made too.
+    pub describe: bool,
     pub progress: &'a dyn Progress,
     /// What is kept if the run is stopped.
     pub stop_hint: &'a str,
@@ -59,12 +63,22 @@ mod skipped_pairs {
     }
 }
 
+/// Where the descriptors of a chunk are kept.
+fn descriptors_of(partial: &Partial, chunk: usize) -> PathBuf {
+    partial.data_as(chunk, files::DESCRIPTORS)
+}
+
 /// Whether a chunk is finished, and its inputs are what they were then.
-fn holds(partial: &Partial, chunk: usize, set: &ImageSet, range: Range<usize>) -> Result<bool> {
+fn holds(partial: &Partial, chunk: usize, work: &Embedding, range: Range<usize>) -> Result<bool> {
+    let set = work.set;
     if !partial.has(chunk) {
         return Ok(false);
     }
     let record: Record = partial.read(chunk)?;
+    // An earlier version made chunks without descriptors.
+    if work.describe && !record.images.is_empty() && !descriptors_of(partial, chunk).is_file() {
+        return Ok(false);
+    }
     if record.modified.len() != range.len() || record.images.len() + record.skipped.len() != range.len() {
         return Ok(false);
     }
@@ -92,13 +106,16 @@ pub(in crate::reference) fn finish_chunks(
     let mut missing = Vec::new();
     for chunk in chunks {
         check_stop(work.progress, || work.stop_hint.to_string())?;
-        if !holds(partial, chunk, work.set, all.range(chunk))? {
+        if !holds(partial, chunk, &work, all.range(chunk))? {
             missing.push(chunk);
         }
     }
     for_each_chunk(work, &missing, known, |chunk, part| {
         if !part.images.is_empty() {
             write_npy(partial.data(chunk), &part.features)?;
+            if work.describe {
+                write_npy(descriptors_of(partial, chunk), &rows_of(&part.descriptors))?;
+            }
         }
         let modified = all.range(chunk).map(|i| work.set.modified(i)).collect();
         partial.finish(chunk, &Record { images: part.images, skipped: part.inputs.skipped, modified })
@@ -112,7 +129,7 @@ pub(super) fn for_each_chunk(
     mut known: Option<&mut Known>,
     mut sink: impl FnMut(usize, Embedded) -> Result<()>,
 ) -> Result<()> {
-    let Embedding { set, extractor, options, progress, stop_hint } = work;
+    let Embedding { set, extractor, options, describe, progress, stop_hint } = work;
     let step = options.batch.max(1);
     let all = chunks_of(set);
     let inputs: usize = chunks.iter().map(|&chunk| all.range(chunk).len()).sum();
@@ -136,7 +153,9 @@ pub(super) fn for_each_chunk(
     let wanted = |i: usize| same[i].is_none();
     progress.start("embedding", inputs as u64, "images");
     let fetch = |at: usize| {
-        batches.get(at).map(|(_, range, _)| load_some(set, range.clone(), wanted, extractor.preprocessing()))
+        let (_, range, _) = batches.get(at)?;
+        let also = |image: &RgbImage| describe.then(|| Descriptor::of(image)).transpose();
+        Some(load_some(set, range.clone(), wanted, extractor.preprocessing(), also))
     };
     let mut next = fetch(0);
     let mut part = Embedded::default();
@@ -153,9 +172,10 @@ pub(super) fn for_each_chunk(
         let mut rows: Vec<Option<usize>> = Vec::new();
         for (i, image) in range.clone().zip(images) {
             match (image, same[i]) {
-                (Some(Ok(Loaded { image: Prepared { width, height, note, .. }, sha256 })), _) => {
+                (Some(Ok(Loaded { image: Prepared { width, height, note, .. }, sha256, also })), _) => {
                     let (path, bytes) = (set.path(i).to_string(), set.size(i));
                     part.images.push(ImageRow { path, width, height, note, bytes, sha256 });
+                    part.descriptors.extend(also);
                     rows.push(None);
                 }
                 (Some(Err(Skipped { path, reason })), _) if options.strict => {
@@ -163,8 +183,9 @@ pub(super) fn for_each_chunk(
                 }
                 (Some(Err(skipped)), _) => part.inputs.skipped.push(skipped),
                 (None, row) => {
-                    if let (Some(known), Some(row)) = (&known, row) {
+                    if let (Some(known), Some(row)) = (&mut known, row) {
                         part.images.push(known.image(row).clone());
+                        part.descriptors.push(known.descriptor(row)?);
                         rows.push(Some(row));
                     }
                 }
@@ -217,7 +238,7 @@ pub(in crate::reference) struct Assembled {
     pub content: String,
 }
 
-/// Puts finished chunks together in `dir`: features, and tables of the images and of what was skipped (first `unlisted`).
+/// Puts finished chunks together in `dir`: features, descriptors, and tables of the images and of what was skipped (first `unlisted`).
 pub(in crate::reference) fn assemble(
     dir: &Path,
     partial: &Partial,
@@ -227,9 +248,13 @@ pub(in crate::reference) fn assemble(
     options: EmbedOptions,
 ) -> Result<Assembled> {
     let mut features = NpyWriter::create(dir.join(files::FEATURES), extractor.identity().dimension)?;
-    let (images, skipped) =
-        each_finished(partial, chunks, unlisted, options, |rows| features.write_rows(rows.view()))?;
+    let mut descriptors = NpyWriter::<u8>::create(dir.join(files::DESCRIPTORS), DESCRIPTOR_BYTES)?;
+    let (images, skipped) = each_finished(partial, chunks, unlisted, options, |chunk, rows| {
+        features.write_rows(rows.view())?;
+        descriptors.write_rows_of(descriptors_of(partial, chunk))
+    })?;
     features.finish()?;
+    descriptors.finish()?;
     write_images(dir, &images)?;
     write_skipped(dir, &skipped)?;
     let content = content_digest(images.iter().map(|image| image.sha256.as_str()));
@@ -245,27 +270,27 @@ pub(in crate::reference) fn gather(
     options: EmbedOptions,
 ) -> Result<Embedded> {
     let mut parts = vec![Array2::zeros((0, extractor.identity().dimension))];
-    let (images, skipped) = each_finished(partial, chunks, unlisted, options, |rows| {
+    let (images, skipped) = each_finished(partial, chunks, unlisted, options, |_, rows| {
         parts.push(rows);
         Ok(())
     })?;
     let inputs = Inputs { used: images.len(), skipped, left_out: LeftOut::default() };
-    Ok(Embedded { features: join(&parts)?, images, inputs })
+    Ok(Embedded { features: join(&parts)?, images, inputs, ..Embedded::default() })
 }
 
-/// Gives the features of each finished chunk to `sink`; returns the images, and the skipped (first `unlisted`).
+/// Gives the number and the features of each finished chunk to `sink`; returns the images, and the skipped (first `unlisted`).
 fn each_finished(
     partial: &Partial,
     chunks: Range<usize>,
     unlisted: Vec<Skipped>,
     options: EmbedOptions,
-    mut sink: impl FnMut(Array2<f32>) -> Result<()>,
+    mut sink: impl FnMut(usize, Array2<f32>) -> Result<()>,
 ) -> Result<(Vec<ImageRow>, Vec<Skipped>)> {
     let (mut images, mut skipped) = (Vec::new(), unlisted);
     for chunk in chunks {
         let record: Record = partial.read(chunk)?;
         if !record.images.is_empty() {
-            sink(read_npy(partial.data(chunk))?)?;
+            sink(chunk, read_npy(partial.data(chunk))?)?;
         }
         if options.strict
             && let Some(first) = record.skipped.first()

@@ -3,13 +3,14 @@
 
 use super::times::Times;
 use super::{ImageRow, files};
+use crate::copies::Descriptor;
 use crate::error::{Error, Result};
 use crate::formats::FeatureRows as _;
 use crate::formats::table::Columns;
 use crate::images::{ImageSet, Skipped};
 use crate::progress::{Progress, check_stop};
-use crate::reference::Reference;
 use crate::reference::store::{FeatureFiles, read_skipped};
+use crate::reference::{DescriptorFiles, Reference};
 use ndarray::{Array2, s};
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
@@ -22,6 +23,7 @@ pub(in crate::reference) struct Known {
     images: Vec<ImageRow>,
     skipped: Vec<Skipped>,
     features: FeatureFiles,
+    descriptors: DescriptorFiles,
     columns: usize,
     /// For each image of the set that was compared, the row that has the same path and the same content.
     same: Vec<Option<usize>>,
@@ -41,7 +43,7 @@ pub(crate) struct Changes {
 }
 
 impl Known {
-    /// Opens what a reference holds; `None` if an earlier version made it, which kept no digests.
+    /// Opens what a reference holds; `None` if an earlier version made it, which kept no digests or descriptors.
     ///
     /// # Errors
     /// [`Error::Malformed`] if it is damaged.
@@ -72,10 +74,11 @@ impl Known {
         if images.len() != reference.manifest.rows {
             return Ok(None);
         }
+        let Some(descriptors) = reference.descriptors()? else { return Ok(None) };
         let features = reference.feature_files()?;
         let columns = reference.manifest.identity.dimension;
         let skipped = read_skipped(&reference.dir)?;
-        Ok(Some(Self { images, skipped, features, columns, same: Vec::new() }))
+        Ok(Some(Self { images, skipped, features, descriptors, columns, same: Vec::new() }))
     }
 
     /// Compares the images of a set with what is known.
@@ -149,6 +152,11 @@ impl Known {
     /// What is known of the image of a row.
     pub(super) fn image(&self, row: usize) -> &ImageRow {
         &self.images[row]
+    }
+
+    /// The descriptor of the image of a row.
+    pub(super) fn descriptor(&mut self, row: usize) -> Result<Descriptor> {
+        self.descriptors.read(row)
     }
 
     /// The features of a batch, `[n, D]`: for each of its images the row that is known, or else the next one of `computed`.

@@ -7,6 +7,7 @@ mod times;
 use super::files;
 use super::manifest::{EMBED, Manifest};
 use super::store::{Reference, unfinish};
+use crate::copies::Descriptor;
 use crate::error::{Error, Result};
 use crate::extract::{Identity, LoadedExtractor};
 use crate::formats::atomic::remove_directory;
@@ -73,6 +74,8 @@ pub struct Embedded {
     pub images: Vec<ImageRow>,
     /// What became of the inputs.
     pub inputs: Inputs,
+    /// `[N]`, where they were asked for.
+    pub(in crate::reference) descriptors: Vec<Descriptor>,
 }
 
 /// The whole set in memory.
@@ -91,7 +94,7 @@ pub fn embed(
     let mut parts = Vec::new();
     let chunks: Vec<usize> = (0..chunks_of(set).count()).collect();
     let stop_hint = "nothing is kept; a reference directory keeps features and continues";
-    let work = Embedding { set, extractor, options, progress, stop_hint };
+    let work = Embedding { set, extractor, options, describe: false, progress, stop_hint };
     for_each_chunk(work, &chunks, None, |_, part| {
         parts.push(part.features);
         all.images.extend(part.images);
@@ -200,7 +203,7 @@ pub(crate) fn embed_into(
     let partial = Partial::open(dir.join(files::PARTIAL), identity)?;
     let chunks = 0..chunks_of(set).count();
     let stop_hint = format!("finished chunks are kept in {}; the same command continues", dir.display());
-    let work = Embedding { set, extractor, options, progress, stop_hint: &stop_hint };
+    let work = Embedding { set, extractor, options, describe: true, progress, stop_hint: &stop_hint };
     finish_chunks(&partial, work, chunks.clone(), known.as_mut())?;
     // From here on the chunks hold all that the old reference has of use.
     Times::forget(dir);
@@ -244,23 +247,14 @@ fn compared(
         Error::usage(reason, Remedy::OtherOutput)
     };
     let Some(mut known) = Known::open(&reference)? else {
-        // Of what an earlier version made only names and sizes are known.
-        let rows = reference.manifest.rows;
-        if reference.manifest.input_digest != set.digest() {
-            let paths = reference.paths()?;
-            let known: HashSet<&str> = paths.iter().map(String::as_str).collect();
-            if !(0..set.len()).any(|i| known.contains(set.path(i))) {
-                return Err(of_other_images(rows));
-            }
-            let changes = Changes { new: set.len(), gone: rows, ..Changes::default() };
-            return Ok(Compared::Other(Box::new(reference.manifest), None, changes));
+        // What an earlier version made lacks descriptors or digests: it is made again.
+        let (rows, paths) = (reference.manifest.rows, reference.paths()?);
+        let known: HashSet<&str> = paths.iter().map(String::as_str).collect();
+        if !(0..set.len()).any(|i| known.contains(set.path(i))) {
+            return Err(of_other_images(rows));
         }
-        let skipped = super::read_skipped(dir)?;
-        let inputs = Inputs { used: rows, skipped, left_out: set.left_out().clone() };
-        let changes = Some(Changes { kept: rows, ..Changes::default() });
-        let manifest = reference.manifest;
-        let outcome = EmbedOutcome { manifest, inputs, changes, nothing_to_do: true };
-        return Ok(Compared::Same(Box::new(outcome)));
+        let changes = Changes { new: set.len(), gone: rows, ..Changes::default() };
+        return Ok(Compared::Other(Box::new(reference.manifest), None, changes));
     };
     if !known.shares_an_input(set) {
         return Err(of_other_images(known.len()));

@@ -1,0 +1,74 @@
+//! The descriptors of a reference's pictures: what tells copies of them when the two pictures are looked at.
+
+use super::Reference;
+use super::lookalikes::ThumbIndex;
+use crate::copies::{DESCRIPTOR_BYTES, Descriptor};
+use crate::error::{Error, Result};
+use crate::formats::npy::NpyRows;
+use crate::remedy::Remedy;
+use ndarray::Array2;
+use std::path::PathBuf;
+
+/// A row of bytes for each descriptor, `[n, 2048]`.
+pub(super) fn rows_of(descriptors: &[Descriptor]) -> Array2<u8> {
+    let mut rows = Array2::zeros((descriptors.len(), DESCRIPTOR_BYTES));
+    for (mut row, descriptor) in rows.outer_iter_mut().zip(descriptors) {
+        row.iter_mut().zip(descriptor.to_row()).for_each(|(to, from)| *to = from);
+    }
+    rows
+}
+
+/// Descriptors in files, read one by one.
+pub(crate) struct DescriptorFiles {
+    files: Vec<NpyRows<u8>>,
+    dir: PathBuf,
+}
+
+impl DescriptorFiles {
+    /// Those of a reference; `None` where there are none: features came without pictures, or an earlier version made it.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if the files do not hold what the manifest says.
+    pub(super) fn open(reference: &Reference) -> Result<Option<Self>> {
+        let Reference { dir, manifest } = reference;
+        if manifest.descriptors.is_empty() {
+            return Ok(None);
+        }
+        let open = |name: &String| NpyRows::open(dir.join(name), DESCRIPTOR_BYTES);
+        let files = manifest.descriptors.iter().map(open).collect::<Result<Vec<_>>>()?;
+        let rows: usize = files.iter().map(NpyRows::rows).sum();
+        if rows != manifest.rows {
+            let reason = format!("descriptors of {rows} pictures, but the manifest says {}", manifest.rows);
+            return Err(Error::malformed(dir, reason, Remedy::RemakeFeatures));
+        }
+        Ok(Some(Self { files, dir: dir.clone() }))
+    }
+
+    /// The thumbnails of all rows, to search in.
+    ///
+    /// # Errors
+    /// As [`DescriptorFiles::read`].
+    pub(crate) fn thumbs(&mut self) -> Result<ThumbIndex> {
+        let rows: usize = self.files.iter().map(NpyRows::rows).sum();
+        ThumbIndex::new((0..rows).map(|row| Ok(self.read(row)?.thumb().numbers())).collect::<Result<_>>()?)
+    }
+
+    /// The descriptor of a row.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if it is damaged; [`Error::Data`] if there is no such row.
+    pub(crate) fn read(&mut self, row: usize) -> Result<Descriptor> {
+        let mut first = 0;
+        for file in &mut self.files {
+            if row < first + file.rows() {
+                let bytes = file.read(row - first..row - first + 1)?;
+                return Descriptor::from_row(bytes.as_slice().unwrap_or_default()).ok_or_else(|| {
+                    let reason = format!("the descriptor of row {row} is damaged");
+                    Error::malformed(&self.dir, reason, Remedy::RemakeFeatures)
+                });
+            }
+            first += file.rows();
+        }
+        Err(Error::data(format!("there is no descriptor of row {row}"), ""))
+    }
+}
