@@ -32,6 +32,9 @@ pub(super) struct Bundled {
     root: PathBuf,
 }
 
+/// Raised when a reference of the last version lacks something that commands need.
+const REFERENCE_VERSION: u32 = 2;
+
 impl Bundled {
     /// Lays it out in the cache, unless it is there, and says so. `missing` are the flags that would have named one's own.
     pub(super) fn open(what: &str, missing: &str, terminal: &Terminal) -> Result<Self> {
@@ -82,10 +85,10 @@ impl Bundled {
     /// The indexed reference of the digits; made on first use.
     pub(super) fn reference(&self, terminal: &Terminal) -> Result<PathBuf> {
         let extractor = LoadedExtractor::load(&ExtractorRequest::default())?;
-        // Another version of the extractor makes another reference.
+        // Another version of the extractor, or of what a reference holds, makes another reference.
         let digest = sha256(extractor.identity().describe().as_bytes());
         let weights = extractor.identity().weights_sha256.clone().unwrap_or_default();
-        let name = sha256(format!("{digest}{weights}").as_bytes());
+        let name = sha256(format!("{digest}{weights}{REFERENCE_VERSION}").as_bytes());
         let place = self.root.join(format!("reference-{}", name.get(..DIGEST_LENGTH).unwrap_or(&name)));
         if is_reference(&place) && Reference::open(&place)?.density().is_ok() {
             return Ok(place);

@@ -53,11 +53,11 @@ impl Embed {
         } else {
             self.extractor.refuse_key()?;
             let known = match is_reference(&self.output) {
-                true => Some(Reference::open(&self.output)?.manifest.identity),
+                true => Some(Reference::open(&self.output)?.manifest.identity.extractor),
                 false => None,
             };
             let extractor =
-                |set: &ImageSet| network::for_images(&self.extractor, set, known.as_ref(), &terminal);
+                |set: &ImageSet| network::for_images(&self.extractor, set, known.as_deref(), &terminal);
             if let Some(shard) = self.shard {
                 let shard = shard::resolve(shard)?;
                 let set = ImageSet::open_shard(&self.images, shard, &terminal)?;

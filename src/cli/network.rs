@@ -3,7 +3,7 @@
 use super::common::ExtractorArgs;
 use super::terminal::Terminal;
 use crate::error::Result;
-use crate::extract::{Identity, LoadedExtractor};
+use crate::extract::{LoadedExtractor, architecture};
 use crate::images::{Alpha, ImageSet, decode};
 use crate::progress::Progress as _;
 use rayon::prelude::*;
@@ -15,7 +15,7 @@ const PHOTOGRAPH_SIDE: u32 = 128;
 /// Images that are looked at to know.
 const LOOKED_AT: usize = 9;
 
-/// The network for the images of `set` that `args` name. Where they name none, that of `known` (what there is already) is taken, or for
+/// The network for the images of `set` that `args` name. Where they name none, `known` (which made what there is already) is taken, or for
 /// photographs the one that was made for them, if its weights are in the cache.
 ///
 /// # Errors
@@ -23,15 +23,17 @@ const LOOKED_AT: usize = 9;
 pub(super) fn for_images(
     args: &ExtractorArgs,
     set: &ImageSet,
-    known: Option<&Identity>,
+    known: Option<&str>,
     terminal: &Terminal,
 ) -> Result<LoadedExtractor> {
-    let request = args.request(terminal.device());
+    let mut request = args.request(terminal.device());
     let is_told = request.name.is_some() || request.weights.is_some();
-    let extractor = match known.filter(|_| !is_told) {
-        Some(known) => LoadedExtractor::for_identity(known, &request)?,
-        None if !is_told && are_photographs(set) => for_photographs(args, terminal)?,
-        None => LoadedExtractor::load(&request)?,
+    if let Some(known) = known.filter(|known| !is_told && architecture(known).is_ok()) {
+        request.name = Some(known.into());
+    }
+    let extractor = match request.name.is_none() && !is_told && are_photographs(set) {
+        true => for_photographs(args, terminal)?,
+        false => LoadedExtractor::load(&request)?,
     };
     terminal.say(&format!("extractor: {}", extractor.identity().describe()));
     if let Some(remark) = extractor.remark() {

@@ -104,7 +104,7 @@ fn where_there_are_no_pictures_refusing_copies_is_an_error_that_names_the_way_ou
         run(&dir, words).code(2).stderr(contains(by));
     };
     fs::copy(dir.path().join("ref/features.npy"), dir.path().join("features.npy")).unwrap();
-    run(&dir, "embed --features features.npy -o plain").success();
+    run(&dir, "embed features.npy -o plain").success();
     run(&dir, "index plain").success();
     for command in ["sample --pool", "select"] {
         refused(&format!("{command} ref -n 2 --reference ref --novel -o x"), "these candidates are features");
@@ -131,9 +131,10 @@ fn a_damaged_descriptor_is_an_error_that_names_the_reference() {
     let dir = stage();
     let path = dir.path().join("ref/descriptors.npy");
     let mut bytes = fs::read(&path).unwrap();
-    let (start, pictures) = (bytes.len() - 14 * 2048, 14);
-    for row in 0..pictures {
-        bytes[start + row * 2048 + 24..][..2].copy_from_slice(&u16::MAX.to_le_bytes());
+    let start = bytes.len() - 14 * 2048;
+    for row in bytes[start..].chunks_mut(2048) {
+        // The length of the small picture.
+        row[88..90].copy_from_slice(&u16::MAX.to_le_bytes());
     }
     fs::write(&path, &bytes).unwrap();
     let words = "sample --pool pool -n 2 --reference ref --novel -o x";

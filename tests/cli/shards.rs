@@ -319,7 +319,7 @@ fn sampled_in_parts_the_images_tables_and_latents_are_those_of_one_run() {
     // The demonstration's generator and reference. Distances between the kept and the number wanted depend on all before.
     for (i, rule) in [
         "--bias match -n 60 --grid",
-        "--bias fidelity --distinct 20 --novel 10",
+        "--bias fidelity --distinct 20 --novel 10 --level similar",
         "--rule two-level --threshold p70 --weight 5",
         "-n 50",
     ]
@@ -334,6 +334,10 @@ fn sampled_in_parts_the_images_tables_and_latents_are_those_of_one_run() {
         assert_eq!(content(&dir.path().join(&whole)), content(&dir.path().join(&cut)), "{rule}");
         run(&dir, &["merge", &cut]).success().stderr(contains("merged already"));
     }
+    let refused = ["sample", "--seeds", "0-149", "--bias", "diversity", "--distinct", "20", "--novel"];
+    run(&dir, &[&refused[..], &["-o", "refused"]].concat()).success();
+    in_parts(&dir, &refused, 2, "refused-cut").success();
+    assert_eq!(content(&dir.path().join("refused")), content(&dir.path().join("refused-cut")));
     let few = ["sample", "--seeds", "0-200", "--bias", "match", "-n", "190"];
     run(&dir, &[&few[..], &["-o", "few"]].concat()).success().stderr(contains("of the 190 images asked for"));
     in_parts(&dir, &few, 2, "few-cut").success().stderr(contains("of the 190 images asked for"));
