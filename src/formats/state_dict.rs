@@ -1,6 +1,7 @@
 //! State dicts: named tensors in memory, whatever file they came from.
 
 use crate::error::{Error, Result};
+use candle_core::{DType, Tensor};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,19 @@ pub struct HostTensor {
 }
 
 impl HostTensor {
+    /// A copy of `tensor`: floating-point numbers as float32, integers as int64.
+    ///
+    /// # Errors
+    /// What reading the tensor returns.
+    pub(crate) fn of(tensor: &Tensor) -> Result<HostTensor> {
+        let flat = tensor.flatten_all()?;
+        let data = match flat.dtype().is_int() {
+            true => TensorData::I64(flat.to_dtype(DType::I64)?.to_vec1()?),
+            false => TensorData::F32(flat.to_dtype(DType::F32)?.to_vec1()?),
+        };
+        Ok(HostTensor { shape: tensor.dims().to_vec(), data })
+    }
+
     /// Number of elements.
     pub fn len(&self) -> usize {
         match &self.data {

@@ -104,12 +104,7 @@ impl Variables {
     pub fn state_dict(&self, path: impl AsRef<Path>) -> Result<StateDict> {
         let mut dict = StateDict::new(path);
         for Named { name, variable, .. } in &self.entries {
-            let flat = variable.flatten_all()?;
-            let data = match flat.dtype() {
-                DType::I64 => TensorData::I64(flat.to_vec1()?),
-                _ => TensorData::F32(flat.to_dtype(DType::F32)?.to_vec1()?),
-            };
-            dict.insert(name.clone(), HostTensor { shape: variable.dims().to_vec(), data });
+            dict.insert(name.clone(), HostTensor::of(variable)?);
         }
         Ok(dict)
     }

@@ -7,10 +7,10 @@
 use super::collective::{Ranks, single};
 use super::fused::{self, EPSILON, Step};
 use crate::error::{Error, Result};
-use crate::formats::{HostTensor, StateDict, TensorData};
+use crate::formats::{HostTensor, StateDict};
 use crate::ops::all_reduce::{self, Reducer};
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -148,9 +148,7 @@ impl Adam {
         let mut dict = StateDict::new(path);
         for Entry { name, first, second, .. } in &self.entries {
             for (moment, tensor) in [(FIRST, first), (SECOND, second)] {
-                let data = tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?;
-                let tensor = HostTensor { shape: tensor.dims().to_vec(), data: TensorData::F32(data) };
-                dict.insert(format!("{moment}.{name}"), tensor);
+                dict.insert(format!("{moment}.{name}"), HostTensor::of(tensor)?);
             }
         }
         Ok(dict)
@@ -181,6 +179,7 @@ impl Adam {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use candle_core::DType;
 
     /// One parameter that the loss depends on and one that it does not.
     struct Parameters {

@@ -4,106 +4,34 @@ use super::standardize::Standardization;
 use super::{DensityPredictor, layer_name, layer_widths, linear_layers};
 use crate::error::{Error, Result};
 use crate::formats::regular::open_regular;
+use crate::formats::safetensors::{SafetensorsReader, write_safetensors};
+use crate::formats::{HostTensor, StateDict};
 use crate::remedy::Remedy;
 use candle_core::{Device, Tensor};
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
 use std::collections::HashMap;
-use std::fs;
-use std::io::Read;
+use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
-/// A predictor of features 100 000 wide has a fifth of this.
-const MAX_BYTES: u64 = 1 << 30;
 const MEAN: &str = "features.mean";
 const STD: &str = "features.std";
-const REMEDY: Remedy = Remedy::IndexReference(None);
 
 impl DensityPredictor {
-    /// The content of the file; the same predictor gives the same bytes.
+    /// Writes the file; the same predictor gives the same bytes.
     ///
     /// # Errors
-    /// [`Error::Data`] if the tensors cannot be written as safetensors, [`Error::Tensor`] if their device does not give them.
-    pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
-        let mut add = |name: String, tensor: &Tensor| -> Result<()> {
-            let values: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
-            let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            tensors.push((name, tensor.dims().to_vec(), bytes));
-            Ok(())
-        };
-        for (number, layer) in self.layers.iter().enumerate() {
-            add(weight_name(number), layer.weight())?;
-            if let Some(bias) = layer.bias() {
-                add(bias_name(number), bias)?;
-            }
-        }
-        add(MEAN.to_string(), &self.standardization.mean)?;
-        add(STD.to_string(), &self.standardization.std)?;
-        let unwritable = |error| Error::data(format!("the density predictor cannot be written: {error}"), "");
-        let views: Result<Vec<_>, _> = tensors
-            .iter()
-            .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
-            .collect();
-        safetensors::serialize(views.map_err(unwritable)?, None).map_err(unwritable)
-    }
-
-    /// Reads the content of a file; `path` is for messages.
-    ///
-    /// # Errors
-    /// [`Error::Malformed`] if the bytes are no density predictor for features of width `width`.
-    pub fn from_bytes(bytes: &[u8], width: usize, path: &Path) -> Result<DensityPredictor> {
-        let malformed = |reason: String| Error::malformed(path, reason, REMEDY);
-        let file = SafeTensors::deserialize(bytes)
-            .map_err(|error| malformed(format!("no safetensors file: {error}")))?;
-        let found = file.tensor(MEAN).map_err(|_| malformed(format!("it has no tensor {MEAN}")))?;
-        if found.shape() != [width] {
-            return Err(malformed(format!(
-                "it was trained on features of shape {:?}, the reference has width {width}",
-                found.shape()
-            )));
-        }
-        let read = |name: &str, shape: &[usize]| -> Result<Vec<f32>> {
-            let tensor = file.tensor(name).map_err(|_| malformed(format!("it has no tensor {name}")))?;
-            if tensor.dtype() != Dtype::F32 || tensor.shape() != shape {
-                let (dtype, found) = (tensor.dtype(), tensor.shape());
-                return Err(malformed(format!("{name} is {dtype:?} {found:?} instead of F32 {shape:?}")));
-            }
-            let values: Vec<f32> =
-                tensor.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-            if values.iter().any(|value| !value.is_finite()) {
-                return Err(malformed(format!("{name} holds a value that is not finite")));
-            }
-            Ok(values)
-        };
-        let std = read(STD, &[width])?;
-        if std.iter().any(|std| *std <= 0.0) {
-            return Err(malformed(format!("{STD} holds a value that is not above 0")));
-        }
-        let tensor = |values: Vec<f32>, shape: &[usize]| Tensor::from_vec(values, shape, &Device::Cpu);
-        let standardization =
-            Standardization { mean: tensor(read(MEAN, &[width])?, &[width])?, std: tensor(std, &[width])? };
-        let mut tensors = HashMap::new();
-        for (number, (inputs, outputs)) in layer_widths(width).into_iter().enumerate() {
-            for (name, shape) in
-                [(weight_name(number), &[outputs, inputs][..]), (bias_name(number), &[outputs])]
-            {
-                let values = read(&name, shape)?;
-                tensors.insert(name, tensor(values, shape)?);
-            }
-        }
-        DensityPredictor::new(standardization, linear_layers(width, tensors)?)
-    }
-
-    /// Writes the file under a temporary name beside `path` and renames it.
-    ///
-    /// # Errors
-    /// [`Error::Io`] if it cannot be written.
+    /// [`Error::Io`] if it cannot be written, [`Error::Tensor`] if the device of its tensors does not give them.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let mut temporary = path.as_os_str().to_owned();
-        temporary.push(".tmp");
-        fs::write(&temporary, self.to_bytes()?).map_err(Error::io("write", &temporary))?;
-        fs::rename(&temporary, path).map_err(Error::io("create", path))
+        let Standardization { mean, std } = &self.standardization;
+        let mut tensors = vec![(MEAN.to_owned(), mean), (STD.to_owned(), std)];
+        for (number, layer) in self.layers.iter().enumerate() {
+            tensors.push((weight_name(number), layer.weight()));
+            tensors.extend(layer.bias().map(|bias| (bias_name(number), bias)));
+        }
+        let mut dict = StateDict::new(path);
+        for (name, tensor) in tensors {
+            dict.insert(name, HostTensor::of(tensor)?);
+        }
+        write_safetensors(path, &dict)
     }
 
     /// Reads a predictor for features of width `width`.
@@ -111,14 +39,53 @@ impl DensityPredictor {
     /// # Errors
     /// [`Error::Io`] if the file cannot be read, [`Error::Malformed`] if it holds no predictor for features of this width.
     pub fn load(path: &Path, width: usize) -> Result<DensityPredictor> {
-        let file = open_regular(path)?;
-        let mut bytes = Vec::new();
-        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
-        if bytes.len() as u64 > MAX_BYTES {
-            return Err(Error::malformed(path, "it is larger than any density predictor", REMEDY));
-        }
-        DensityPredictor::from_bytes(&bytes, width, path)
+        read(BufReader::new(open_regular(path)?), width, path)
     }
+}
+
+/// Reads the content of a file; `path` is for messages.
+fn read(source: impl Read + Seek, width: usize, path: &Path) -> Result<DensityPredictor> {
+    predictor(source, width, path).map_err(|error| match error {
+        // The remedy is that of a predictor, and not that of any file.
+        Error::Malformed { path, reason, .. } => Error::malformed(path, reason, Remedy::IndexReference(None)),
+        other => other,
+    })
+}
+
+fn predictor(source: impl Read + Seek, width: usize, path: &Path) -> Result<DensityPredictor> {
+    let malformed = |reason: String| Error::malformed(path, reason, "");
+    let mut file = SafetensorsReader::new(source, path)?;
+    let shapes: HashMap<String, Vec<usize>> = file.tensors().into_iter().collect();
+    if let Some(found) = shapes.get(MEAN).filter(|shape| **shape != [width]) {
+        return Err(malformed(format!(
+            "it was trained on features of shape {found:?}, the reference has width {width}"
+        )));
+    }
+    let mut tensor = |name: &str, shape: &[usize]| -> Result<Tensor> {
+        // Before any memory is taken for it.
+        match shapes.get(name) {
+            Some(found) if found == shape => {}
+            Some(found) => return Err(malformed(format!("{name} is {found:?} instead of {shape:?}"))),
+            None => return Err(malformed(format!("it has no tensor {name}"))),
+        }
+        let (values, _) = file.array(name)?.into_raw_vec_and_offset();
+        if values.iter().any(|value| !value.is_finite()) {
+            return Err(malformed(format!("{name} holds a value that is not finite")));
+        }
+        if name == STD && values.iter().any(|std| *std <= 0.0) {
+            return Err(malformed(format!("{name} holds a value that is not above 0")));
+        }
+        Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+    };
+    let standardization = Standardization { mean: tensor(MEAN, &[width])?, std: tensor(STD, &[width])? };
+    let mut tensors = HashMap::new();
+    for (number, (inputs, outputs)) in layer_widths(width).into_iter().enumerate() {
+        for (name, shape) in [(weight_name(number), &[outputs, inputs][..]), (bias_name(number), &[outputs])]
+        {
+            tensors.insert(name.clone(), tensor(&name, shape)?);
+        }
+    }
+    DensityPredictor::new(standardization, linear_layers(width, tensors)?)
 }
 
 pub(super) fn weight_name(layer: usize) -> String {
@@ -130,9 +97,27 @@ pub(super) fn bias_name(layer: usize) -> String {
 }
 
 #[cfg(test)]
+pub(super) mod testing {
+    use super::*;
+
+    /// The file of a predictor.
+    pub(in super::super) fn bytes(predictor: &DensityPredictor) -> Vec<u8> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("predictor.safetensors");
+        predictor.save(&path).unwrap();
+        std::fs::read(path).unwrap()
+    }
+}
+
+#[cfg(test)]
 mod tests {
+    use super::testing::bytes;
     use super::*;
     use proptest::prelude::*;
+    use safetensors::tensor::TensorView;
+    use safetensors::{Dtype, SafeTensors};
+    use std::fs;
+    use std::io::Cursor;
     use std::sync::LazyLock;
 
     /// A file of this content, whatever its numbers are.
@@ -173,7 +158,7 @@ mod tests {
     }
 
     fn read(bytes: &[u8], width: usize) -> Result<DensityPredictor> {
-        DensityPredictor::from_bytes(bytes, width, Path::new("ref/predictor.safetensors"))
+        super::read(Cursor::new(bytes), width, Path::new("ref/predictor.safetensors"))
     }
 
     #[test]
@@ -183,14 +168,14 @@ mod tests {
         let saved = predictor(7);
         saved.save(&path).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
-        let bytes = fs::read(&path).unwrap();
-        assert_eq!(bytes, file(&tensors(7)));
-        assert_eq!(DensityPredictor::load(&path, 7).unwrap().to_bytes().unwrap(), bytes);
+        let written = fs::read(&path).unwrap();
+        assert_eq!(written, file(&tensors(7)));
+        assert_eq!(bytes(&DensityPredictor::load(&path, 7).unwrap()), written);
     }
 
     #[test]
     fn the_names_and_shapes_are_those_of_the_contract() {
-        let bytes = predictor(7).to_bytes().unwrap();
+        let bytes = bytes(&predictor(7));
         let file = SafeTensors::deserialize(&bytes).unwrap();
         for (name, shape) in [
             ("layers.0.weight", &[512, 7][..]),
@@ -209,12 +194,12 @@ mod tests {
 
     #[test]
     fn another_width_is_refused_with_both() {
-        let error = read(&predictor(7).to_bytes().unwrap(), 8).unwrap_err();
+        let error = read(&bytes(&predictor(7)), 8).unwrap_err();
         assert_eq!(
             error.to_string(),
             "ref/predictor.safetensors: it was trained on features of shape [7], the reference has width 8"
         );
-        assert_eq!(error.remedy(), Some(&REMEDY));
+        assert_eq!(error.remedy(), Some(&Remedy::IndexReference(None)));
     }
 
     #[test]
@@ -247,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_cut_anywhere_is_refused() {
-        let bytes = predictor(2).to_bytes().unwrap();
+        let bytes = bytes(&predictor(2));
         for length in (0..bytes.len()).step_by(9973).chain([1, 7, 8, 9, 100, bytes.len() - 1]) {
             assert!(matches!(read(&bytes[..length], 2), Err(Error::Malformed { .. })), "{length}");
         }
@@ -260,7 +245,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_damage_to_the_head_makes_the_reader_panic(place in 0usize..900, value: u8) {
-            static WHOLE: LazyLock<Vec<u8>> = LazyLock::new(|| predictor(1).to_bytes().unwrap());
+            static WHOLE: LazyLock<Vec<u8>> = LazyLock::new(|| bytes(&predictor(1)));
             let mut bytes = WHOLE.clone();
             bytes[place] = value;
             let _ = read(&bytes, 1);

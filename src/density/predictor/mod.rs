@@ -157,7 +157,7 @@ mod tests {
         let features = gaussian(200, 6, &mut ChaCha8Rng::seed_from_u64(2)).mapv(|x| 3.0 * x + 10.0);
         let densities: Vec<f64> =
             features.rows().into_iter().map(|row| 1.0 + 0.1 * f64::from(row[0] - row[1].abs())).collect();
-        (DensityPredictor::train(features.view(), &densities, 0, &Silent).unwrap().0, features)
+        (DensityPredictor::train_for(20, features.view(), &densities, 0, &Silent).unwrap().0, features)
     }
 
     /// The network in double precision, written plainly.
