@@ -124,14 +124,4 @@ impl Error {
             kind => format!("{kind:?}"),
         })
     }
-
-    /// The exit code of the process: 1 failed, 2 wrong usage, 3 strict, 130 interrupted.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Error::Usage { .. } => 2,
-            Error::Strict { .. } | Error::Incomplete { .. } => 3,
-            Error::Interrupted { .. } => 130,
-            _ => 1,
-        }
-    }
 }

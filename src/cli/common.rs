@@ -1,6 +1,7 @@
 //! Arguments that several subcommands share.
 
 use super::hints::hint;
+use super::output::Results;
 use super::similar;
 use super::terminal::Terminal;
 use super::trial::try_onnx;
@@ -49,7 +50,7 @@ impl RunArgs {
     }
 
     /// Sets up the threads, the terminal and the device.
-    pub(super) fn start(&self) -> Result<Terminal> {
+    pub(super) fn start(&self, results: &Results) -> Result<Terminal> {
         if let Some(threads) = self.threads {
             rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global().map_err(|e| {
                 Error::usage(format!("cannot start {threads} threads: {e}"), "use fewer --threads")
@@ -58,7 +59,7 @@ impl RunArgs {
         if let Some(memory) = self.memory {
             set_decoding_memory(memory);
         }
-        let terminal = Terminal::new(self.quiet);
+        let terminal = Terminal::new(self.quiet, results);
         let opened = self.device.open()?;
         if let Some(remark) = &opened.remark {
             terminal.say(remark);

@@ -1,6 +1,7 @@
 //! `pd completions` and `pd man`: what shells and `man` want to know of the command line.
 
-use super::{Cli, output};
+use super::Cli;
+use super::output::Results;
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomic;
 use clap::{Args, Command, CommandFactory};
@@ -24,10 +25,10 @@ pub(super) struct Completions {
 }
 
 impl Completions {
-    pub(super) fn run(self) -> Result<()> {
+    pub(super) fn run(self, results: &Results) -> Result<()> {
         let mut text = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), PROGRAM, &mut text);
-        output::print(&String::from_utf8_lossy(&text))
+        results.print(&String::from_utf8_lossy(&text))
     }
 }
 
@@ -44,12 +45,12 @@ pub(super) struct Man {
 }
 
 impl Man {
-    pub(super) fn run(self) -> Result<()> {
+    pub(super) fn run(self, results: &Results) -> Result<()> {
         fs::create_dir_all(&self.directory).map_err(Error::io("create", &self.directory))?;
         let mut command = Cli::command().disable_help_subcommand(true);
         command.build();
         let pages = write_pages(&command, &self.directory)?;
-        output::print(&format!("{pages} pages in {}\n", self.directory.display()))
+        results.print(&format!("{pages} pages in {}\n", self.directory.display()))
     }
 }
 

@@ -4,7 +4,7 @@
 use super::Cli;
 use super::bundled;
 use super::finetune::allow_second_order;
-use super::output;
+use super::output::Results;
 use super::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomic;
@@ -46,9 +46,9 @@ const METRICS: [&str; 3] = ["precision", "recall", "fd"];
 const REWEIGHT: [&str; 3] = ["match", "fidelity", "diversity"];
 
 impl Demo {
-    pub(super) fn run(self) -> Result<()> {
+    pub(super) fn run(self, results: &Results) -> Result<()> {
         allow_second_order();
-        let mut run = DemoRun::begin(&self.output, self.quiet)?;
+        let mut run = DemoRun::begin(&self.output, self.quiet, results)?;
         run.score()?;
         run.baseline()?;
         run.reweight()?;
@@ -73,7 +73,7 @@ struct DemoRun {
 }
 
 impl DemoRun {
-    fn begin(root: &Path, quiet: bool) -> Result<Self> {
+    fn begin(root: &Path, quiet: bool, results: &Results) -> Result<Self> {
         let start = Instant::now();
         let used = fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some());
         if used && !root.join("generator").is_dir() {
@@ -82,13 +82,13 @@ impl DemoRun {
                 "choose another directory with -o",
             ));
         }
-        let terminal = Terminal::new(quiet);
+        let terminal = Terminal::new(quiet, results);
         bundled::write_generator(&root.join("generator"))?;
         let archive = root.join("digits.zip");
         bundled::write_digits(&archive)?;
         lay_out(&ImageSet::open(&archive, &terminal)?, root)?;
         let program = std::env::current_exe().unwrap_or_else(|_| "pd".into());
-        say(&format!(
+        terminal.print(&format!(
             "pd gives every image a number that says how typical it is, and steers an image generator by it.\n\
              Here: 1 797 small images of digits, and a generator that was trained on them. Half of the images score,\n\
              the other half judges. Everything is in {}; `pd` in the commands is {}.\n",
@@ -112,7 +112,7 @@ impl DemoRun {
 
     fn stage(&mut self, title: &str, explanation: &str) -> Result<()> {
         let title = format!("{} {title}", self.sections.len() + 1);
-        say(&format!("\n== {title}\n{explanation}\n\n"))?;
+        self.terminal.print(&format!("\n== {title}\n{explanation}\n\n"))?;
         self.sections.push(Section {
             title,
             explanation: explanation.replace('\n', " "),
@@ -128,13 +128,13 @@ impl DemoRun {
         let words: Vec<String> = text.split_whitespace().map(|word| word.replace(ROOT, &root)).collect();
         let shown: Vec<String> = words.iter().map(|word| quoted(word)).collect();
         let shown = format!("pd {}", shown.join(" "));
-        say(&format!("  $ {shown}\n"))?;
+        self.terminal.print(&format!("  $ {shown}\n"))?;
         if let Some(section) = self.sections.last_mut() {
             section.commands.push(shown);
         }
         let cli = Cli::try_parse_from(["pd".to_owned()].into_iter().chain(words))
             .map_err(|e| Error::usage(e.to_string(), ""))?;
-        output::capture(|| cli.dispatch())
+        Results::collect(|results| cli.dispatch(results))
     }
 
     /// Prints a result and adds it to the section.
@@ -142,7 +142,7 @@ impl DemoRun {
         if let Some(section) = self.sections.last_mut() {
             section.results.push(text.replace('\n', " "));
         }
-        say(&format!("  {}\n", text.replace('\n', "\n  ")))
+        self.terminal.print(&format!("  {}\n", text.replace('\n', "\n  ")))
     }
 
     /// Adds a figure to the section.
@@ -178,7 +178,7 @@ impl DemoRun {
         let rows: Vec<&Vec<String>> = self.table.iter().collect();
         let first = rows.len() - sets.len();
         let shown: Vec<&Vec<String>> = rows.iter().take(2).chain(&rows[first.max(2)..]).copied().collect();
-        say(&aligned(&shown))
+        self.terminal.print(&aligned(&shown))
     }
 
     fn summary(&self, dir: &str) -> Result<Value> {
@@ -196,7 +196,7 @@ impl DemoRun {
         let text = self.command("index DEMO/ref")?;
         self.command("embed DEMO/held-out -o DEMO/judge")?;
         for line in text.lines().take(SHOWN_LINES) {
-            say(&format!("    {line}\n"))?;
+            self.terminal.print(&format!("    {line}\n"))?;
         }
         self.figure(Figure::Reference(self.path("ref"), self.path("real")));
         Ok(())
@@ -327,9 +327,9 @@ impl DemoRun {
             demo_page("pd demo: fidelity and diversity of a generator", &lead, &self.sections, &self.table)?;
         let page = self.path("report.html");
         write_atomic(&page, |out| out.write_all(html.as_bytes()))?;
-        say("\n== All in one table\n\n")?;
-        say(&aligned(&self.table.iter().collect::<Vec<_>>()))?;
-        say(&format!(
+        self.terminal.print("\n== All in one table\n\n")?;
+        self.terminal.print(&aligned(&self.table.iter().collect::<Vec<_>>()))?;
+        self.terminal.print(&format!(
             "\nwith pictures: {}\ntime: {:.0} s\nnext: pd score PHOTOS; pd sample --help\n",
             page.display(),
             self.start.elapsed().as_secs_f64()
@@ -387,11 +387,6 @@ fn aligned(rows: &[&Vec<String>]) -> String {
         out.push('\n');
     }
     out
-}
-
-/// Prints at once, so that a slow stage shows what it does.
-fn say(text: &str) -> Result<()> {
-    output::print(text)
 }
 
 #[cfg(test)]

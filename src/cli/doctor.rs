@@ -1,7 +1,7 @@
 //! `pd doctor`: whether everything that `pd` needs is there and works on this machine.
 
 use super::hints::{self, hint};
-use super::output;
+use super::output::Results;
 use crate::device::{self, DeviceChoice};
 use crate::error::{Error, Result};
 use crate::extract::weights::{Cache, CachedWeights, Digest};
@@ -92,9 +92,9 @@ struct Problem {
 }
 
 impl Doctor {
-    pub(super) fn run(self) -> Result<()> {
+    pub(super) fn run(self, results: &Results) -> Result<()> {
         let report = examine();
-        output::print(&if self.json { report.json()? } else { report.text() })?;
+        results.print(&if self.json { report.json()? } else { report.text() })?;
         let Some(first) = report.problems.first() else { return Ok(()) };
         let count = match report.problems.len() {
             1 => "1 thing is broken".to_string(),

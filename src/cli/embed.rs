@@ -1,7 +1,8 @@
 //! `pd embed`: features of an image set, as a reference directory.
 
 use super::common::{self, ExtractorArgs, RunArgs};
-use super::{input, network, output, shard};
+use super::output::{self, Results};
+use super::{input, network, shard};
 use crate::error::Result;
 use crate::formats::is_features_file;
 use crate::formats::table::Columns;
@@ -39,8 +40,8 @@ pub(super) struct Embed {
 }
 
 impl Embed {
-    pub(super) fn run(self) -> Result<()> {
-        let terminal = self.run.start()?;
+    pub(super) fn run(self, results: &Results) -> Result<()> {
+        let terminal = self.run.start(results)?;
         output::check_directory_path(&self.output)?;
         let outcome = if is_features_file(&self.images) {
             self.extractor.refuse_for_features()?;
@@ -73,7 +74,7 @@ impl Embed {
         terminal.advise(&outcome.inputs);
         let images = Columns::read(&self.output.join(files::IMAGES))?;
         terminal.warn_of_one_colour(images.text("note")?.iter().map(String::as_str));
-        output::print(&self.summary(&outcome))
+        terminal.print(&self.summary(&outcome))
     }
 
     fn summary(&self, outcome: &EmbedOutcome) -> String {

@@ -1,8 +1,9 @@
 //! `pd index`: neighbours, pseudo densities and the density predictor of a reference.
 
 use super::common::{self, DensityArgs, RunArgs};
+use super::output::Results;
+use super::shard;
 use super::summary::{Summary, extremes};
-use super::{output, shard};
 use crate::error::Result;
 use crate::images::Inputs;
 use crate::reference::sharded_index::index_shard;
@@ -35,8 +36,8 @@ pub(super) struct Index {
 }
 
 impl Index {
-    pub(super) fn run(self) -> Result<()> {
-        let terminal = self.run.start()?;
+    pub(super) fn run(self, results: &Results) -> Result<()> {
+        let terminal = self.run.start(results)?;
         let mut reference = Reference::open(&self.reference)?;
         let options = IndexOptions { score: self.density.options(), predictor: !self.no_predictor };
         if let Some(shard) = self.shard {
@@ -68,6 +69,6 @@ impl Index {
             ..Summary::default()
         }
         .with_inputs(Some(&inputs));
-        output::print(&if self.run.json { summary.json()? } else { summary.text() })
+        terminal.print(&if self.run.json { summary.json()? } else { summary.text() })
     }
 }

@@ -2,8 +2,9 @@
 
 use super::common::RunArgs;
 use super::eval::{EVAL, merge_eval};
-use super::output;
+use super::output::Results;
 use super::sample::merge_sample;
+use super::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::perturb::{PERTURB, merge_perturbed};
 use crate::reference::sharded::{EMBED, SCORE, merge_embedded, merge_scores};
@@ -35,15 +36,15 @@ pub(super) struct Merge {
 const RESULTS: [&str; 4] = ["manifest.json", "scores.csv", "eval.csv", "summary.json"];
 
 impl Merge {
-    pub(super) fn run(self) -> Result<()> {
-        let terminal = self.run.start()?;
+    pub(super) fn run(self, results: &Results) -> Result<()> {
+        let terminal = self.run.start(results)?;
         // The shards themselves lock nothing: several processes make them at once.
         let _directory = self.out.is_dir().then(|| RunDir::locked(&self.out)).transpose()?;
         let index = sharded_index::place(&self.out);
         if index.exists() {
             self.refuse_in_place(INDEX)?;
             let (merged, _) = merge_indexed(&self.out, &all_parts(&index)?, terminal.device(), &terminal)?;
-            return self.say(INDEX, &merged);
+            return self.say(INDEX, &merged, &terminal);
         }
         if !self.out.join(PARTS).exists() && RESULTS.iter().any(|name| self.out.join(name).is_file()) {
             remove_parts(&self.out)?;
@@ -64,7 +65,7 @@ impl Merge {
                 return Err(Error::malformed(&self.out, reason, "merge with the version that made them"));
             }
         };
-        self.say(command, &merged)
+        self.say(command, &merged, &terminal)
     }
 
     fn refuse_in_place(&self, command: &str) -> Result<()> {
@@ -74,14 +75,14 @@ impl Merge {
         }
     }
 
-    fn say(&self, command: &str, merged: &Merged) -> Result<()> {
+    fn say(&self, command: &str, merged: &Merged, terminal: &Terminal) -> Result<()> {
         if self.run.json {
             let object = json!({
                 "command": command, "parts": merged.parts, "images": merged.rows, "skipped": merged.skipped,
             });
-            return output::print(&format!("{object:#}\n"));
+            return terminal.print(&format!("{object:#}\n"));
         }
-        output::print(&format!(
+        terminal.print(&format!(
             "{} parts: {} images, {} skipped, in {}\n",
             merged.parts,
             merged.rows,

@@ -14,6 +14,7 @@ mod dups;
 mod embed;
 mod escape;
 mod eval;
+mod exit;
 mod finetune;
 mod generator_args;
 mod hints;
@@ -44,6 +45,7 @@ pub use memory::keep_freed_memory;
 use crate::error::Result;
 use crate::ops::simd;
 use clap::{Parser, Subcommand};
+use output::Results;
 use std::process::ExitCode;
 
 /// `pd`: parse, dispatch, print the error chain, exit code.
@@ -53,7 +55,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             terminal::complain(&error);
-            ExitCode::from(error.exit_code())
+            ExitCode::from(exit::exit_code(&error))
         }
     }
 }
@@ -100,29 +102,29 @@ impl Cli {
         simd::requested()?;
         signals::handle()?;
         terminal::hide_panics_that_are_reasons();
-        self.dispatch()
+        self.dispatch(&Results::default())
     }
 
     /// The command itself, as `pd demo` runs it too.
-    fn dispatch(self) -> Result<()> {
+    fn dispatch(self, results: &Results) -> Result<()> {
         match self.command {
-            Command::Demo(demo) => demo.run(),
-            Command::Score(score) => score.run(),
-            Command::Embed(embed) => embed.run(),
-            Command::Index(index) => index.run(),
-            Command::Merge(merge) => merge.run(),
-            Command::Perturb(perturb) => perturb.run(),
-            Command::Eval(eval) => eval.run(),
-            Command::Sample(sample) => sample.run(),
-            Command::Select(select) => select.run(),
-            Command::Sweep(sweep) => sweep.run(),
-            Command::Finetune(finetune) => finetune.run(),
-            Command::Dups(dups) => dups.run(),
-            Command::Report(report) => report.run(),
-            Command::Weights(weights) => weights.run(),
-            Command::Doctor(doctor) => doctor.run(),
-            Command::Completions(completions) => completions.run(),
-            Command::Man(man) => man.run(),
+            Command::Demo(demo) => demo.run(results),
+            Command::Score(score) => score.run(results),
+            Command::Embed(embed) => embed.run(results),
+            Command::Index(index) => index.run(results),
+            Command::Merge(merge) => merge.run(results),
+            Command::Perturb(perturb) => perturb.run(results),
+            Command::Eval(eval) => eval.run(results),
+            Command::Sample(sample) => sample.run(results),
+            Command::Select(select) => select.run(results),
+            Command::Sweep(sweep) => sweep.run(results),
+            Command::Finetune(finetune) => finetune.run(results),
+            Command::Dups(dups) => dups.run(results),
+            Command::Report(report) => report.run(results),
+            Command::Weights(weights) => weights.run(results),
+            Command::Doctor(doctor) => doctor.run(results),
+            Command::Completions(completions) => completions.run(results),
+            Command::Man(man) => man.run(results),
             Command::OnnxTrial(trial) => trial.run(),
         }
     }

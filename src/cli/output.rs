@@ -9,37 +9,38 @@ use crate::remedy::Remedy;
 use serde::Serialize;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-static CAPTURED: Mutex<Option<String>> = Mutex::new(None);
-
-fn captured() -> MutexGuard<'static, Option<String>> {
-    CAPTURED.lock().unwrap_or_else(PoisonError::into_inner)
+/// Where the results of a command go: to stdout, or to the command that runs it.
+#[derive(Clone, Default)]
+pub(super) struct Results {
+    collected: Option<Arc<Mutex<String>>>,
 }
 
-/// Whether results are collected by [`capture`].
-pub(super) fn is_captured() -> bool {
-    captured().is_some()
-}
-
-/// Runs a command within another one: what it prints is returned instead.
-pub(super) fn capture(run: impl FnOnce() -> Result<()>) -> Result<String> {
-    *captured() = Some(String::new());
-    let done = run();
-    let text = captured().take().unwrap_or_default();
-    done.map(|()| text)
-}
-
-/// Prints a result, with nothing in it that a terminal would obey. A reader that has seen enough (`| head`) is no error.
-pub(super) fn print(text: &str) -> Result<()> {
-    if let Some(captured) = captured().as_mut() {
-        captured.push_str(text);
-        return Ok(());
+impl Results {
+    /// Runs a command within another one: what it prints is returned instead.
+    pub(super) fn collect(run: impl FnOnce(&Results) -> Result<()>) -> Result<String> {
+        let collected = Arc::default();
+        run(&Results { collected: Some(Arc::clone(&collected)) })?;
+        Ok(std::mem::take(&mut *collected.lock().unwrap_or_else(PoisonError::into_inner)))
     }
-    let mut out = std::io::stdout().lock();
-    match out.write_all(lines(text).as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Error::io("write", "standard output")(e)),
-        _ => Ok(()),
+
+    /// Whether another command collects them.
+    pub(super) fn are_collected(&self) -> bool {
+        self.collected.is_some()
+    }
+
+    /// Prints a result, with nothing in it that a terminal would obey. A reader that has seen enough (`| head`) is no error.
+    pub(super) fn print(&self, text: &str) -> Result<()> {
+        if let Some(collected) = &self.collected {
+            collected.lock().unwrap_or_else(PoisonError::into_inner).push_str(text);
+            return Ok(());
+        }
+        let mut out = std::io::stdout().lock();
+        match out.write_all(lines(text).as_bytes()).and_then(|()| out.flush()) {
+            Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Error::io("write", "standard output")(e)),
+            _ => Ok(()),
+        }
     }
 }
 

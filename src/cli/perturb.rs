@@ -3,7 +3,8 @@
 use super::bundled::Bundled;
 use super::common::{self, ExtractorArgs, RunArgs};
 use super::generator_args::{GeneratorArgs, named};
-use super::{output, presets, shard};
+use super::output::Results;
+use super::{presets, shard};
 use crate::candidates::{DensityScorer, ReferenceDensity};
 use crate::density::Preset;
 use crate::error::{Error, Result};
@@ -87,8 +88,8 @@ const DEFAULT_SEEDS: (u32, u64) = (0, 16);
 const LATENT_ROW: &str = "latent";
 
 impl Perturb {
-    pub(super) fn run(mut self) -> Result<()> {
-        let terminal = self.run.start()?;
+    pub(super) fn run(mut self, results: &Results) -> Result<()> {
+        let terminal = self.run.start(results)?;
         Bundled::stand_in(&mut self.generator, &mut self.reference, &terminal)?;
         self.extractor.refuse_key()?;
         let reference = Reference::open(named(self.reference.as_deref())?)?;
@@ -141,7 +142,7 @@ impl Perturb {
             report.images * options.epsilons.len(),
             self.output.display()
         ));
-        output::print(&match self.run.json {
+        terminal.print(&match self.run.json {
             true => format!("{:#}\n", report.summary(record)?),
             false => text(&report),
         })

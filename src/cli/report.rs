@@ -2,7 +2,7 @@
 
 use super::bundled::Bundled;
 use super::common::RunArgs;
-use super::output;
+use super::output::Results;
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomic;
 use crate::images::ImageSet;
@@ -39,8 +39,8 @@ pub(super) struct Report {
 const FILE: &str = "report.html";
 
 impl Report {
-    pub(super) fn run(self) -> Result<()> {
-        let terminal = self.run.start()?;
+    pub(super) fn run(self, results: &Results) -> Result<()> {
+        let terminal = self.run.start(results)?;
         let real = match &self.images {
             Some(path) => Pictures::of(ImageSet::open(path, &terminal)?),
             None if matches!(
@@ -63,7 +63,7 @@ impl Report {
         }
         write_atomic(&output, |out| out.write_all(html.as_bytes()))?;
         let shown = output.display().to_string();
-        output::print(&match self.run.json {
+        terminal.print(&match self.run.json {
             true => format!("{:#}\n", json!({"report": shown, "bytes": html.len()})),
             false => format!("{shown}: {} kB, one file; open it in a browser\n", html.len().div_ceil(1000)),
         })

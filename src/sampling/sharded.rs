@@ -230,11 +230,6 @@ impl<'a> ShardedCandidates<'a> {
         Self { parts, run, open: RefCell::default(), nearest: RefCell::default() }
     }
 
-    /// The names of the real images that scores point to.
-    pub(crate) fn nearest(&self) -> Vec<String> {
-        self.nearest.borrow().all.clone()
-    }
-
     /// Gives the part with `range`, and where in it that is, to `read`.
     fn within<T>(
         &self,

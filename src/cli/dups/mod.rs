@@ -5,7 +5,7 @@ mod found;
 
 use super::common::{ExtractorArgs, RunArgs};
 use super::network;
-use super::output;
+use super::output::{self, Results};
 use super::terminal::Terminal;
 use crate::copies::{Level, restore};
 use crate::error::{Error, Result};
@@ -84,8 +84,8 @@ enum Keep {
 }
 
 impl Dups {
-    pub(super) fn run(self) -> Result<()> {
-        let terminal = self.run.start()?;
+    pub(super) fn run(self, results: &Results) -> Result<()> {
+        let terminal = self.run.start(results)?;
         if let Some(from) = &self.undo {
             return undo(from, &terminal, self.run.json);
         }
@@ -141,7 +141,7 @@ impl Dups {
             true => output::json_text(&found.summary(self.level, moved.as_ref()))?,
             false => found.text(self.level, moved.as_ref(), self.output.is_some()),
         };
-        output::print(&text)?;
+        terminal.print(&text)?;
         match self.fail_on {
             Some(limit) if found.count() as u64 >= limit => Err(Error::data(
                 format!(
@@ -192,7 +192,7 @@ fn undo(from: &Path, terminal: &Terminal, json: bool) -> Result<()> {
             format!("{} files are back where they were, {} are left\n", restored.files, restored.left.len())
         }
     };
-    output::print(&text)?;
+    terminal.print(&text)?;
     match restored.left.len() {
         0 => Ok(()),
         left => Err(Error::data(

@@ -8,7 +8,7 @@ pub(super) use args::Eval;
 pub(super) use shard::{EVAL, merge_eval};
 
 use super::input;
-use super::output;
+use super::output::{self, Results};
 use super::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomic;
@@ -23,8 +23,8 @@ use std::path::Path;
 use text::{json_text, text, warn_if_no_fid};
 
 impl Eval {
-    pub(super) fn run(self) -> Result<()> {
-        let terminal = self.run.start()?;
+    pub(super) fn run(self, results: &Results) -> Result<()> {
+        let terminal = self.run.start(results)?;
         self.check_paths()?;
         if let (Some(shard), Some(out)) = (self.shard, &self.output) {
             return run_shard(&self, shard, out, &terminal);
@@ -120,9 +120,9 @@ impl Eval {
             terminal.say(&format!("wrote {} sets to {}", evaluation.generated.len(), path.display()));
         }
         if self.run.json {
-            output::print(&json)?;
+            terminal.print(&json)?;
         } else if self.output.is_none() {
-            output::print(&text(evaluation))?;
+            terminal.print(&text(evaluation))?;
         }
         Ok(())
     }

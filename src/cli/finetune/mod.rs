@@ -6,7 +6,8 @@ mod weights;
 
 use super::bundled::Bundled;
 use super::common::RunArgs;
-use super::output;
+use super::exit::exit_code;
+use super::output::Results;
 use super::signals::SavesAtTheEnd;
 use super::terminal::{Terminal, complain};
 use crate::error::{Error, Result};
@@ -52,7 +53,7 @@ const MEASURED_STEPS: u64 = 3;
 
 impl Finetune {
     /// On every rank that was started together.
-    pub(super) fn run(mut self) -> Result<()> {
+    pub(super) fn run(mut self, results: &Results) -> Result<()> {
         if self.resume && !self.output.is_dir() {
             return Err(Error::usage(
                 format!("there is no run in {} to resume", self.output.display()),
@@ -66,7 +67,7 @@ impl Finetune {
             allow_second_order();
         }
         let ranks = collective::open(|name| std::env::var(name).ok())?;
-        let terminal = or_end_all(self.start(&ranks), &ranks)?;
+        let terminal = or_end_all(self.start(&ranks, results), &ranks)?;
         let ready = or_end_all(self.prepare(&ranks, &terminal), &ranks)?;
         match ready.run() {
             // All ranks have agreed to this one.
@@ -77,14 +78,14 @@ impl Finetune {
     }
 
     /// Only the first rank tells of its work, and each has a device of its own.
-    fn start(&mut self, ranks: &Ranks) -> Result<Terminal> {
+    fn start(&mut self, ranks: &Ranks, results: &Results) -> Result<Terminal> {
         if !ranks.is_root() {
             self.run.hush();
         }
         if ranks.size() > 1 {
             self.run.beside_others(ranks.local_rank());
         }
-        self.run.start()
+        self.run.start(results)
     }
 
     fn prepare<'t>(mut self, ranks: &Ranks, terminal: &'t Terminal) -> Result<Ready<'t>> {
@@ -116,7 +117,7 @@ fn stopped(stop: &Error, ranks: Ranks) -> ! {
     }
     ranks.barrier();
     drop(ranks);
-    std::process::exit(stop.exit_code().into())
+    std::process::exit(exit_code(stop).into())
 }
 
 /// What one rank has failed by ends the others too: they would wait for it.
@@ -124,7 +125,7 @@ fn or_end_all<T>(outcome: Result<T>, ranks: &Ranks) -> Result<T> {
     match outcome {
         Err(error) if ranks.size() > 1 => {
             complain(&error);
-            ranks.abort(error.exit_code());
+            ranks.abort(exit_code(&error));
             Err(error)
         }
         outcome => outcome,
@@ -147,7 +148,7 @@ impl Ready<'_> {
         if self.dry_run {
             let plan = dry_run(trainer.as_mut(), schedule.steps, &notes)?;
             return match is_root {
-                true => output::print(&if self.json { pretty(&plan) } else { text_of(&plan) }),
+                true => self.terminal.print(&if self.json { pretty(&plan) } else { text_of(&plan) }),
                 false => Ok(()),
             };
         }
@@ -256,7 +257,7 @@ fn deliver(
         summary["best"] = json!({"step": step, "fd": fd});
     }
     if json {
-        return output::print(&pretty(&summary));
+        return terminal.print(&pretty(&summary));
     }
     let mut text = format!("{} steps, {} images\n", finished.steps, summary["images"]);
     for (name, value) in &finished.last {
@@ -267,5 +268,5 @@ fn deliver(
     }
     text.push_str(&format!("{}\n", data.describe()));
     text.push_str(&format!("{}\n", snapshot.display()));
-    output::print(&text)
+    terminal.print(&text)
 }

@@ -14,7 +14,7 @@ use super::bias::{BUDGET, BiasArgs};
 use super::bundled::Bundled;
 use super::common::{self, ExtractorArgs, RunArgs};
 use super::generator_args::GeneratorArgs;
-use super::output;
+use super::output::Results;
 use super::refusals::RefusalArgs;
 use super::terminal::Terminal;
 use crate::candidates::{CandidateSource as _, DensityScorer, GeneratorSource, ReferenceDensity};
@@ -104,8 +104,8 @@ const UNBIASED_PILOT: usize = 1000;
 const MAX_DRAWS: u64 = 100;
 
 impl Sample {
-    pub(super) fn run(mut self) -> Result<()> {
-        let terminal = self.run.start()?;
+    pub(super) fn run(mut self, results: &Results) -> Result<()> {
+        let terminal = self.run.start(results)?;
         if self.pool.is_none() {
             Bundled::stand_in(&mut self.candidates, &mut self.reference, &terminal)?;
         }
@@ -224,9 +224,8 @@ impl Sample {
         let directory = match RunDir::open(&self.output, &identity)? {
             Opened::Finished(summary) => {
                 terminal.say(&format!("{} is finished already", self.output.display()));
-                return output::print(
-                    &SampleSummary::of_file(&summary, &self.output)?.render(self.run.json)?,
-                );
+                return terminal
+                    .print(&SampleSummary::of_file(&summary, &self.output)?.render(self.run.json)?);
             }
             Opened::New(directory) | Opened::Continue(directory) => directory,
         };
@@ -247,7 +246,7 @@ impl Sample {
         writer.write(dir, &generated, &drawn, paths)?;
         let summary = writer.finish(dir, &drawn, &identity)?;
         generated.finish()?;
-        output::print(&summary.render(self.run.json)?)?;
+        terminal.print(&summary.render(self.run.json)?)?;
         writer.check_complete(&drawn, source.len(), dir, self.extractor.strict, terminal)
     }
 

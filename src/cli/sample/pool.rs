@@ -123,7 +123,7 @@ impl PoolRequest<'_> {
                 let path = self.output.join(SUMMARY);
                 let summary: PoolSummary = serde_json::from_value(summary)
                     .map_err(|e| Error::malformed(&path, e.to_string(), ""))?;
-                return output::print(&self.render(&summary)?);
+                return terminal.print(&self.render(&summary)?);
             }
             Opened::New(directory) | Opened::Continue(directory) => directory,
         };
@@ -189,7 +189,7 @@ impl PoolRequest<'_> {
         let inputs = input.inputs.as_ref().map(Inputs::counts);
         let summary = summarise(&chosen, rule.map(|rule| rule.choice()), files, inputs);
         identity.write_summary(dir, &summary)?;
-        output::print(&self.render(&summary)?)?;
+        terminal.print(&self.render(&summary)?)?;
         let wanted = if self.wanted == Wanted::All { summary.kept } else { n };
         if summary.kept >= wanted {
             return Ok(());

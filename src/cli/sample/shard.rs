@@ -71,9 +71,8 @@ impl SampleShard<'_> {
         let reference = self.reference.cloned();
         let drawing = SampleRun { run: self.run, options: self.record, reference, candidates, latent };
         let run = Run::new(SAMPLE, &Record { drawing, writer: self.writer })?;
-        let paths = self.scorer.map_or(&[][..], |scorer| scorer.density.scorer().paths());
         let work = (self.source, self.scorer, self.look);
-        let part = sample_shard(self.out, work, paths, (&run, candidates, shard), terminal)?;
+        let part = sample_shard(self.out, work, (&run, candidates, shard), terminal)?;
         shard::report(self.out, &part, terminal, self.json)
     }
 }

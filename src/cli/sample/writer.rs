@@ -43,7 +43,6 @@ impl SampleWriter {
     /// Tables, latents and the sheet.
     pub(super) fn write(
         &self,
-        dir: &Path,
         candidates: &dyn CandidateBlocks,
         drawn: &Drawn,
         reference_paths: &[String],

@@ -7,7 +7,7 @@ mod summary;
 
 use super::common::{ExtractorArgs, RunArgs};
 use super::deliver::{FEWER_OF_POOL, check_link, deliver, fewer};
-use super::output;
+use super::output::Results;
 use super::refusals::RefusalArgs;
 use super::terminal::Terminal;
 use crate::error::{Error, Result};
@@ -106,8 +106,8 @@ fn diversity(text: &str) -> std::result::Result<f64, String> {
 }
 
 impl Select {
-    pub(super) fn run(self) -> Result<()> {
-        let terminal = self.run.start()?;
+    pub(super) fn run(self, results: &Results) -> Result<()> {
+        let terminal = self.run.start(results)?;
         let reference = self.reference.as_deref().map(Reference::open).transpose()?;
         if let Some(reference) = &reference {
             reference.density()?;
@@ -138,7 +138,7 @@ impl Select {
                 let path = self.output.join(SUMMARY);
                 let summary: SelectSummary = serde_json::from_value(summary)
                     .map_err(|e| Error::malformed(&path, e.to_string(), ""))?;
-                return output::print(&summary.render(&self.output, self.run.json)?);
+                return terminal.print(&summary.render(&self.output, self.run.json)?);
             }
             Opened::New(directory) | Opened::Continue(directory) => directory,
         };
@@ -213,7 +213,7 @@ impl Select {
         write_table(dir.join(TABLE), &table(pool, scored, &selection)?)?;
         let summary = SelectSummary::new(pool, scored, (&selection, refused), &options, terminal)?;
         identity.write_summary(dir, &summary)?;
-        output::print(&summary.render(&self.output, self.run.json)?)?;
+        terminal.print(&summary.render(&self.output, self.run.json)?)?;
         if summary.complete {
             return Ok(());
         }

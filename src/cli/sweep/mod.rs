@@ -5,7 +5,7 @@ mod judge;
 use super::bundled::Bundled;
 use super::common::{ExtractorArgs, RunArgs};
 use super::generator_args::{GeneratorArgs, named};
-use super::output;
+use super::output::{self, Results};
 use super::terminal::Terminal;
 use crate::candidates::{CandidateSource as _, GeneratorSource, watched_features};
 use crate::error::{Error, Result};
@@ -100,8 +100,8 @@ struct Best {
 }
 
 impl Sweep {
-    pub(super) fn run(mut self) -> Result<()> {
-        let terminal = self.run.start()?;
+    pub(super) fn run(mut self, results: &Results) -> Result<()> {
+        let terminal = self.run.start(results)?;
         self.inputs = self.reference.as_ref().map_or_else(String::new, |reference| {
             format!(" --generator {} --reference {}", self.candidates.shown(), reference.display())
         });
@@ -193,7 +193,7 @@ impl Sweep {
             true => format!("{:#}\n", serde_json::to_value(&summary).map_err(output::not_json)?),
             false => self.text(&summary),
         };
-        output::print(&text)
+        terminal.print(&text)
     }
 
     fn truncation_curve(
