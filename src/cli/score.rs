@@ -101,8 +101,7 @@ impl Score {
                 summary.reference = Some(reference.dir.display().to_string());
                 (summary.k, summary.exponent) = (record.model.k, record.model.exponent);
                 let scorer = Scorer::open(reference, terminal.device(), &terminal)?;
-                let own = scorer.own_rows(features.view(), &input.paths);
-                let scores = scorer.score(features.view(), Some(&own), &terminal)?;
+                let scores = scorer.score_images(features.view(), &input.paths, &terminal)?;
                 (scores, scorer.paths().to_vec())
             }
             (None, Some(grouping)) => {

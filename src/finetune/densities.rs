@@ -64,8 +64,7 @@ pub(crate) fn measure(
     let scorer = Scorer::open(reference, extractor.device(), progress)?;
     let embedded = embed(images.set(), &extractor, EmbedOptions { batch: BATCH, strict: false }, progress)?;
     let paths: Vec<String> = embedded.images.iter().map(|image| image.path.clone()).collect();
-    let own = scorer.own_rows(embedded.features.view(), &paths);
-    let scores = scorer.score(embedded.features.view(), Some(&own), progress)?;
+    let scores = scorer.score_images(embedded.features.view(), &paths, progress)?;
     let rows = rows_of(&paths, images).ok_or_else(|| {
         let reason = "an image can be decoded but not scored";
         Error::data(reason, "the images must stay as they are during a run")

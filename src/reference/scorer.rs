@@ -118,6 +118,19 @@ impl Scorer {
         paths.iter().zip(queries.outer_iter()).map(|(path, query)| own(path, query)).collect()
     }
 
+    /// [`Scorer::score`] of images by their paths: one that is an image of the reference is no neighbour of itself.
+    ///
+    /// # Errors
+    /// As [`Scorer::score`].
+    pub fn score_images(
+        &self,
+        features: ArrayView2<f32>,
+        paths: &[String],
+        progress: &dyn Progress,
+    ) -> Result<Scores> {
+        self.score(features, Some(&self.own_rows(features, paths)), progress)
+    }
+
     /// The K neighbours that the density of each query `[Q, D]` is made of; `own` as in [`Scorer::score`].
     ///
     /// # Errors

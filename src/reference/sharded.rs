@@ -102,8 +102,7 @@ pub(crate) fn score_shard(
                 gather(partial, chunks, extractor, unlisted, options)?;
             let paths: Vec<String> = images.into_iter().map(|image| image.path).collect();
             let scorer = Scorer::open(reference, extractor.device(), progress)?;
-            let own = scorer.own_rows(features.view(), &paths);
-            let scores = scorer.score(features.view(), Some(&own), progress)?;
+            let scores = scorer.score_images(features.view(), &paths, progress)?;
             write_table(dir.join(files::SCORES), &scores.table(&paths, scorer.paths())?)?;
             write_skipped(dir, &inputs.skipped)?;
             Ok((paths.len(), inputs.skipped.len()))

@@ -17,6 +17,7 @@ use crate::remedy::Remedy;
 use candle_core::Device;
 use ndarray::{Array2, ArrayD, ArrayView2, Axis};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::path::Path;
@@ -71,6 +72,9 @@ pub(crate) trait CandidateBlocks {
     /// # Errors
     /// If they cannot be made or read.
     fn latents(&self, range: Range<usize>) -> Result<Option<ArrayD<f32>>>;
+
+    /// The names of the real images that the scores given so far point to.
+    fn real_names(&self) -> Cow<'_, [String]>;
 }
 
 /// Images wanted where nothing else says how many.

@@ -13,6 +13,7 @@ use crate::progress::{Progress, check_stop};
 use crate::runs::Partial;
 use ndarray::{Array2, ArrayD, ArrayView2, Axis};
 use rayon::prelude::*;
+use std::borrow::Cow;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -186,6 +187,10 @@ impl CandidateBlocks for GeneratedCandidates<'_> {
 
     fn latents(&self, range: Range<usize>) -> Result<Option<ArrayD<f32>>> {
         self.source.latents(range)
+    }
+
+    fn real_names(&self) -> Cow<'_, [String]> {
+        Cow::Borrowed(self.scorer.map_or(&[], |scorer| scorer.density.scorer().paths()))
     }
 }
 

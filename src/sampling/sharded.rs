@@ -19,6 +19,7 @@ use crate::runs::{self, Part, Partial, Run, Shard};
 use ndarray::{Array1, Array2, ArrayD, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs;
@@ -55,15 +56,13 @@ pub(crate) struct SampleRun {
     pub latent: Option<Vec<usize>>,
 }
 
-/// The candidates of one shard, as a part of `out`; `reference_paths` name the nearest real images. Finished blocks of an earlier
-/// attempt are not made again.
+/// The candidates of one shard, as a part of `out`. Finished blocks of an earlier attempt are not made again.
 ///
 /// # Errors
 /// What making images and features returns; as [`runs::finished_or`].
 pub(crate) fn sample_shard(
     out: &Path,
     (source, scorer, look): (&dyn CandidateSource, Option<&DensityScorer>, Option<&SecondLook>),
-    reference_paths: &[String],
     (run, candidates, shard): (&Run, usize, Shard),
     progress: &dyn Progress,
 ) -> Result<Part> {
@@ -91,7 +90,7 @@ pub(crate) fn sample_shard(
         }
         progress.finish();
         let part = runs::publish(out, shard, run, own.clone(), |dir| {
-            fill(dir, &generated, (&blocks, scorer.is_some()), reference_paths)?;
+            fill(dir, &generated, (&blocks, scorer.is_some()))?;
             Ok((own.len(), 0))
         })?;
         generated.finish()?;
@@ -110,7 +109,6 @@ fn fill(
     dir: &Path,
     generated: &GeneratedCandidates<'_>,
     (blocks, scored): (&[Range<usize>], bool),
-    reference_paths: &[String],
 ) -> Result<()> {
     let images = dir.join(IMAGES);
     fs::create_dir(&images).map_err(Error::io("create", &images))?;
@@ -146,10 +144,11 @@ fn fill(
     }
     features.into_iter().chain(latents).chain(mirrored).try_for_each(NpyWriter::finish)?;
     descriptors.into_iter().try_for_each(NpyWriter::<u8>::finish)?;
+    let real_names = generated.real_names();
     if generated.looks() {
-        write_table(dir.join(COPIES), &copies_table(&copies, reference_paths)?)?;
+        write_table(dir.join(COPIES), &copies_table(&copies, &real_names)?)?;
     }
-    write_table(dir.join(TABLE), &candidate_table(records, all_scores, reference_paths)?)
+    write_table(dir.join(TABLE), &candidate_table(records, all_scores, &real_names)?)
 }
 
 /// One row.
@@ -366,5 +365,9 @@ impl CandidateBlocks for ShardedCandidates<'_> {
         flat.into_shape_with_order(shape)
             .map(Some)
             .map_err(|e| Error::data(format!("latents do not fit: {e}"), ""))
+    }
+
+    fn real_names(&self) -> Cow<'_, [String]> {
+        Cow::Owned(self.nearest.borrow().all.clone())
     }
 }

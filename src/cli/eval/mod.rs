@@ -13,7 +13,7 @@ use super::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomic;
 use crate::formats::table::format_of;
-use crate::images::ImageSet;
+use crate::images::{ImageSet, Inputs};
 use crate::metrics::{Evaluation, EvaluationSet, Evaluator, SetContent, Statistics};
 use crate::reference::{Reference, is_reference};
 use serde_json::{Map, Value, json};
@@ -21,6 +21,14 @@ use shard::run_shard;
 use std::io::Write;
 use std::path::Path;
 use text::{json_text, text, warn_if_no_fid};
+
+/// Says what became of the inputs of a set, and keeps it for the summary.
+fn report_inputs(name: &str, found: &Inputs, counts: &mut Map<String, Value>, terminal: &Terminal) {
+    terminal.report_skipped(&found.skipped);
+    terminal.say(&format!("{name}: {}", found.describe()));
+    terminal.advise(found);
+    counts.insert(name.to_owned(), json!(found.counts()));
+}
 
 impl Eval {
     pub(super) fn run(self, results: &Results) -> Result<()> {
@@ -80,10 +88,7 @@ impl Eval {
         let input = input::read_listed(path, listed, &self.extractor, reference, terminal);
         let input = input.map_err(|error| error.about(&name))?;
         if let Some(found) = &input.inputs {
-            terminal.report_skipped(&found.skipped);
-            terminal.say(&format!("{name}: {}", found.describe()));
-            terminal.advise(found);
-            inputs.insert(name.clone(), json!(found.counts()));
+            report_inputs(&name, found, inputs, terminal);
         }
         terminal.warn_of_one_colour(input.images.iter().map(|image| image.note.as_str()));
         let features = input.features.into_shared();

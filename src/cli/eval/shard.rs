@@ -1,6 +1,7 @@
 //! `pd eval --shard I/N`: features of all sets in parts; the comparison itself is the merge.
 
 use super::args::Eval;
+use super::report_inputs;
 use super::text::{json_text, warn_if_no_fid};
 use crate::cli::terminal::Terminal;
 use crate::cli::{input, shard};
@@ -109,9 +110,7 @@ pub(crate) fn merge_eval(out: &Path, parts: &[Part], terminal: &Terminal) -> Res
     let mut sets = names.into_iter().enumerate().map(|(set, name)| {
         let (found, inputs) = read_set(parts, set, identity.dimension)?;
         if let Some(inputs) = inputs {
-            terminal.report_skipped(&inputs.skipped);
-            terminal.say(&format!("{name}: {}", inputs.describe()));
-            counts.insert(name.clone(), serde_json::json!(inputs.counts()));
+            report_inputs(&name, &inputs, &mut counts, terminal);
         }
         let content = match found {
             MergedSet::Features(features, paths) => {

@@ -23,7 +23,7 @@ use crate::extract::LoadedExtractor;
 use crate::generate::Seeds;
 use crate::reference::{DensityBy, Reference};
 use crate::runs::{Opened, PARTIAL, Partial, Record, RunDir, RunIdentity, ShardRequest};
-use crate::sampling::draw::{DEFAULT_N, draw};
+use crate::sampling::draw::DEFAULT_N;
 use crate::sampling::sharded::SAMPLE;
 use crate::sampling::{DrawRecord, GeneratedCandidates, ReferenceStats, WeightRecord};
 use clap::Args;
@@ -241,10 +241,7 @@ impl Sample {
             ));
         }
         let generated = GeneratedCandidates::new(&source, scorer, partial, terminal).looking(look);
-        let drawn = draw(&generated, stats, &options, terminal.device(), dir, terminal)?;
-        let paths = scorer.map_or(&[][..], |scorer| scorer.density.scorer().paths());
-        writer.write(dir, &generated, &drawn, paths)?;
-        let summary = writer.finish(dir, &drawn, &identity)?;
+        let (drawn, summary) = writer.draw(&generated, (stats, &options), (dir, &identity), terminal)?;
         generated.finish()?;
         terminal.print(&summary.render(self.run.json)?)?;
         writer.check_complete(&drawn, source.len(), dir, self.extractor.strict, terminal)

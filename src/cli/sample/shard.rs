@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::runs::{
     self, Merged, Part, Run, RunIdentity, ShardRequest, check_whole, options_of, remove_parts,
 };
-use crate::sampling::draw::{CandidateBlocks as _, draw};
+use crate::sampling::draw::CandidateBlocks as _;
 use crate::sampling::sharded::{SAMPLE, SampleRun, ShardedCandidates, sample_shard};
 use crate::sampling::{DrawRecord, ReferenceStats};
 use serde::{Deserialize, Serialize};
@@ -83,9 +83,9 @@ pub(crate) fn merge_sample(out: &Path, parts: &[Part], terminal: &Terminal) -> R
     let merged = check_whole(out, parts, drawing.candidates)?;
     let candidates = ShardedCandidates::new(parts, &drawing);
     let options = drawing.options.options()?;
-    let drawn = draw(&candidates, drawing.reference.as_ref(), &options, terminal.device(), out, terminal)?;
-    writer.write(out, &candidates, &drawn, &candidates.nearest())?;
-    writer.finish(out, &drawn, &RunIdentity::new(SAMPLE, runs::Record::Summary, drawing.run.clone()))?;
+    let identity = RunIdentity::new(SAMPLE, runs::Record::Summary, drawing.run.clone());
+    let draws = (drawing.reference.as_ref(), &options);
+    let (drawn, _) = writer.draw(&candidates, draws, (out, &identity), terminal)?;
     remove_parts(out)?;
     writer.check_complete(&drawn, candidates.len(), out, false, terminal)?;
     Ok(Merged { rows: drawn.kept().count(), ..merged })

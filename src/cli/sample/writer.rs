@@ -1,4 +1,5 @@
-//! What a run of `pd sample`, or a merge of its shards, writes at its end: tables, latents, the contact sheet, the summary.
+//! How a run of `pd sample` ends, and a merge of its shards just so: what is kept is drawn, and written with tables, latents, the contact
+//! sheet and the summary.
 
 use super::summary::{Refused, SampleSummary, table};
 use crate::cli::deliver::fewer;
@@ -8,8 +9,8 @@ use crate::formats::npy::write_npy;
 use crate::formats::table::write_table;
 use crate::images::{Alpha, contact_sheet, decode, write_png};
 use crate::runs::RunIdentity;
-use crate::sampling::draw::{CandidateBlocks, DEFAULT_N, Drawn};
-use crate::sampling::{Decision, WeightRecord};
+use crate::sampling::draw::{CandidateBlocks, DEFAULT_N, DrawOptions, Drawn, draw};
+use crate::sampling::{Decision, ReferenceStats, WeightRecord};
 use ndarray::{Array2, Axis, concatenate};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -40,14 +41,24 @@ pub(super) fn write_sheet(dir: &Path, files: impl Iterator<Item = PathBuf>) -> R
 }
 
 impl SampleWriter {
-    /// Tables, latents and the sheet.
-    pub(super) fn write(
+    /// Draws among the candidates, and writes what is kept to `dir`, the summary last.
+    pub(super) fn draw(
         &self,
         candidates: &dyn CandidateBlocks,
-        drawn: &Drawn,
-        reference_paths: &[String],
-    ) -> Result<()> {
-        write_table(dir.join("samples.csv"), &table(drawn, reference_paths)?)?;
+        (reference, options): (Option<&ReferenceStats>, &DrawOptions),
+        (dir, run): (&Path, &RunIdentity),
+        terminal: &Terminal,
+    ) -> Result<(Drawn, SampleSummary)> {
+        let drawn = draw(candidates, reference, options, terminal.device(), dir, terminal)?;
+        self.write(dir, candidates, &drawn)?;
+        let summary = SampleSummary::new(&drawn, self.weights.as_ref().and_then(WeightRecord::rule), dir);
+        run.write_summary(dir, &summary)?;
+        Ok((drawn, summary))
+    }
+
+    /// Tables, latents and the sheet.
+    fn write(&self, dir: &Path, candidates: &dyn CandidateBlocks, drawn: &Drawn) -> Result<()> {
+        write_table(dir.join("samples.csv"), &table(drawn, &candidates.real_names())?)?;
         let latents = drawn.kept().map(|row| candidates.latents(row..row + 1)).collect::<Result<Vec<_>>>()?;
         // Candidates without latents have none to write.
         if let Some(latents) = latents.into_iter().collect::<Option<Vec<_>>>() {
@@ -63,13 +74,6 @@ impl SampleWriter {
             write_sheet(dir, drawn.kept().map(|row| dir.join(&drawn.records[row].name)))?;
         }
         Ok(())
-    }
-
-    /// Writes the summary: the last file of a run.
-    pub(super) fn finish(&self, dir: &Path, drawn: &Drawn, run: &RunIdentity) -> Result<SampleSummary> {
-        let summary = SampleSummary::new(drawn, self.weights.as_ref().and_then(WeightRecord::rule), dir);
-        run.write_summary(dir, &summary)?;
-        Ok(summary)
     }
 
     /// Says so if fewer were kept than were wanted, of `candidates` in all. What there is has been written: that is an error only where
