@@ -39,7 +39,7 @@ pub enum Error {
         /// What can be done.
         remedy: Remedy,
     },
-    /// The request contradicts itself or names something that does not exist (exit code 2).
+    /// The request contradicts itself or names something that does not exist.
     #[error("{reason}")]
     Usage {
         /// What is wrong with it.
@@ -47,7 +47,7 @@ pub enum Error {
         /// What can be done.
         remedy: Remedy,
     },
-    /// The caller asked to stop at the first input that cannot be used (exit code 3).
+    /// The caller asked to stop at the first input that cannot be used.
     #[error("{path}: {reason} (strict: stopped at the first input that cannot be used)")]
     Strict {
         /// The input, as it is named in results.
@@ -55,7 +55,7 @@ pub enum Error {
         /// Why it could not be used.
         reason: String,
     },
-    /// The caller asked for all or nothing, and there is less than was wanted (exit code 3). What there is has been written.
+    /// The caller asked for all or nothing, and there is less than was wanted. What there is has been written.
     #[error("{reason} (strict)")]
     Incomplete {
         /// What is missing.
@@ -63,7 +63,7 @@ pub enum Error {
         /// What can be done.
         remedy: Remedy,
     },
-    /// The user asked to stop (exit code 130).
+    /// The user asked to stop.
     #[error("interrupted")]
     Interrupted {
         /// What is kept and how to go on.

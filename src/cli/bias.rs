@@ -16,7 +16,7 @@ pub(super) struct BiasArgs {
     /// What to steer the output towards [default: none]
     #[arg(long, value_parser = presets::of_sampling())]
     bias: Option<Preset>,
-    /// Importance weights: two-level (the paper's), power:B (density to the power B) or ratio:B (what the generator makes too rarely, times density to the power B) [default: follows --bias]
+    /// Importance weights: two-level (the paper's), power:B (density to the power B) or ratio:B (how much more often such images are real than generated, times density to the power B) [default: follows --bias]
     #[arg(long, value_name = "RULE", allow_hyphen_values = true, value_parser = similar::rule)]
     rule: Option<RuleChoice>,
     /// Threshold tau of the two-level rule: a density (1.18) or a percentile of the reference (p80) [default: p90 towards fidelity, p20 towards diversity]

@@ -78,10 +78,10 @@ pub(super) struct ExtractorArgs {
     /// Weights file of the network: safetensors, .pth, .pt, .ckpt, or an archive that holds one [default: embedded, or from the cache]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// Image input of an .onnx file that has several
+    /// Input of an .onnx file that takes the images [default: its only input]
     #[arg(long, value_name = "NAME")]
     onnx_input: Option<String>,
-    /// Feature output of an .onnx file that has several, or any tensor inside it
+    /// Output of an .onnx file that holds the features, or any tensor inside its network [default: its only output]
     #[arg(long, value_name = "NAME")]
     onnx_output: Option<String>,
     /// Mean of the colours an .onnx file takes, of values in 0..1; one or three [default: preprocessor_config.json beside it, or ImageNet's]
@@ -96,7 +96,7 @@ pub(super) struct ExtractorArgs {
     /// What replaces transparent pixels [default: white]
     #[arg(long)]
     alpha: Option<Alpha>,
-    /// Scale every feature vector to length 1, so that distances compare directions [default: the network's own setting]
+    /// Scale every feature vector to length 1, so that distances depend on directions alone [default: the network's own setting]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub normalize: Option<bool>,
     /// Images per forward pass; results do not depend on it

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// The name of the program.
 const PROGRAM: &str = "pd";
 
-/// Completions of commands and options for a shell, on stdout
+/// Print completions of commands and options for a shell
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -32,7 +32,7 @@ impl Completions {
     }
 }
 
-/// Manual pages, one per command
+/// Write manual pages, one per command
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

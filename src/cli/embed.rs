@@ -14,7 +14,7 @@ use crate::runs::ShardRequest;
 use clap::Args;
 use std::path::PathBuf;
 
-/// Features of an image set, kept as a reference directory; run again, it continues or brings it up to date
+/// Compute the features of an image set and keep them as a reference directory
 ///
 /// The same command continues a run that was interrupted. A finished reference is brought up to date: changed images are embedded again,
 /// new ones are added, and those of images that are gone are dropped.

@@ -20,19 +20,19 @@ pub(super) struct GeneratorArgs {
     /// Generator directory (config.json and safetensors), diffusers pipeline, or weights file
     #[arg(long, value_name = "G")]
     generator: Option<PathBuf>,
-    /// Architecture of the generator, where its file does not say
+    /// Architecture of the generator, if its file does not name it
     #[arg(long, value_name = "NAME", value_parser = similar::arch)]
     arch: Option<String>,
-    /// Configuration file of the generator (its sizes), where the weights do not tell them
+    /// Configuration file of the generator, if its sizes do not follow from its weights
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Seeds of the latents, which are `numpy.random.RandomState(seed).randn(1, z_dim)`
+    /// Seeds of the latents; each latent is `numpy.random.RandomState(seed).randn(1, z_dim)`
     #[arg(long, value_name = "0-99,200", conflicts_with = "latents")]
     seeds: Option<Seeds>,
-    /// File of latents to use instead of seeds, [n, z_dim] or [n, C, H, W]
+    /// File of latents to use instead of seeds, of shape [n, z_dim] or, for a diffusion model, [n, C, H, W]
     #[arg(long, value_name = "FILE.npy")]
     latents: Option<PathBuf>,
-    /// Class of the images, where the generator has classes
+    /// Class of the images, if the generator has classes
     #[arg(long, value_name = "N")]
     class: Option<u32>,
     /// Denoising steps of a diffusion model [default: 50]
@@ -41,10 +41,10 @@ pub(super) struct GeneratorArgs {
     /// Truncation psi: factor on the distance of a latent from the mean latent [default: 1]
     #[arg(long, value_name = "PSI", allow_negative_numbers = true)]
     trunc: Option<f64>,
-    /// Noise inputs of the layers, where the generator has them
+    /// Noise inputs of the generator's layers, if it has any
     #[arg(long, default_value = "const")]
     noise_mode: NoiseChoice,
-    /// Latent space to work in, such as z or w [default: the generator's first]
+    /// Latent space to work in, such as z or w [default: the generator's input space]
     #[arg(long, value_name = "NAME")]
     space: Option<String>,
 }
@@ -55,11 +55,11 @@ const CANDIDATE_ROW: &str = "row";
 /// Noise between the layers of a generator.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum NoiseChoice {
-    /// Stored with the weights
+    /// The noise stored with the weights, the same for all images
     Const,
-    /// None
+    /// No noise
     None,
-    /// Drawn for each image
+    /// New noise for each image
     Random,
 }
 

@@ -12,7 +12,7 @@ use crate::runs::ShardRequest;
 use clap::Args;
 use std::path::PathBuf;
 
-/// Adds the neighbour index, the pseudo densities and the density predictor to a reference
+/// Add the neighbour index, the pseudo densities and the density predictor to a reference
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

@@ -20,7 +20,7 @@ use serde_json::json;
 use std::fmt::Write;
 use std::path::PathBuf;
 
-/// Latents moved by gradient steps, so that their images become more or less typical
+/// Move latents by gradient steps, so that their images become more or less typical
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -36,7 +36,7 @@ pub(super) struct Perturb {
     /// Do one shard of the latents: I/N with I from 0, auto/N or auto; `pd merge OUT` joins the shards
     #[arg(long, value_name = "I/N", value_parser = common::shard)]
     shard: Option<ShardRequest>,
-    /// Output directory; a directory that holds another run is refused
+    /// Output directory for the images, samples.csv, latents.npy, grid.png and summary.json
     #[arg(long, short, value_name = "OUT", default_value = "pd-perturb")]
     output: PathBuf,
     #[command(flatten)]
@@ -62,13 +62,13 @@ struct SearchArgs {
     /// Step size alpha [default: a quarter of --eps]
     #[arg(long, value_name = "ALPHA")]
     step_size: Option<f64>,
-    /// Norm that measures --eps and --step-size
+    /// Norm in which --eps and --step-size are measured
     #[arg(long, default_value = "linf")]
     norm: Norm,
     /// Start at a random point within --eps instead of at the latent itself
     #[arg(long)]
     random_start: bool,
-    /// Density that the gradient is taken of: by nearest neighbours (knn) or by the reference's predictor
+    /// Density whose gradient is followed: that from the nearest real images, or that of the reference's predictor
     #[arg(long, default_value = "knn")]
     density: DensityBy,
     /// Also measure a step of the same size in a random direction, as a control

@@ -13,7 +13,7 @@ use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
 
-/// A self-contained HTML page about a reference, a sample, a selection, a sweep, a perturbation or a fine-tuning run
+/// Write a self-contained HTML page about a reference, a sample, a selection, a sweep, a perturbation or a fine-tuning run
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

@@ -19,7 +19,7 @@ use crate::runs::ShardRequest;
 use clap::Args;
 use std::path::{Path, PathBuf};
 
-/// Pseudo density of each image: within the set (leave-one-out), or against a reference
+/// Measure the pseudo density of each image: within its set (leave-one-out), or against a reference
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

@@ -15,7 +15,7 @@ use serde::Serialize;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-/// Pretrained extractor weights: list, fetch, convert, path
+/// List, fetch, convert and locate pretrained weights
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

@@ -1,4 +1,4 @@
-//! Presets (`--bias`): the one table of what each stands for in sampling, fine-tuning and perturbation.
+//! Presets: the one table of what each stands for in sampling, fine-tuning and perturbation.
 
 use super::rule::RuleChoice;
 use super::threshold::Threshold;

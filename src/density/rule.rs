@@ -37,7 +37,7 @@ pub enum Rule<T = f64> {
 }
 
 impl<T> Rule<T> {
-    /// The rule as `--rule` names it.
+    /// The rule as a user names it.
     pub fn choice(&self) -> RuleChoice {
         match *self {
             Rule::TwoLevel { .. } => RuleChoice::TwoLevel,

@@ -1,4 +1,4 @@
-//! What the tests of this room and of `metrics` share: the fixtures, a plain neighbour search, comparison.
+//! What the tests of this module and of `metrics` share: the fixtures, a plain neighbour search, comparison.
 
 use crate::error::Result;
 use crate::neighbors::{NeighborIndex, Neighbors, Search};

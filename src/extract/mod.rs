@@ -54,7 +54,7 @@ pub trait Extractor: Send + Sync {
 
 /// What is known of an architecture before its weights are read.
 pub struct Architecture {
-    /// The name of `--extractor`.
+    /// The name that it is asked for by.
     pub name: &'static str,
     /// One line for a person: what it is, and what it was trained on.
     pub about: &'static str,
@@ -80,7 +80,7 @@ const fn published(
     Architecture { name, about, dimension, preprocessing, normalize: false, build, embedded: None }
 }
 
-/// Every architecture that `--extractor` knows; the first is the default.
+/// Every architecture; the first is the default.
 pub(crate) const ARCHITECTURES: &[Architecture] = &[
     Architecture {
         embedded: Some(tiny::WEIGHTS),

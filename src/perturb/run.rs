@@ -1,4 +1,4 @@
-//! A run, whole or in parts (`--shard I/N`), each of which perturbs some of the latents: a whole run is one part and its merge.
+//! A run, whole or in parts, each of which perturbs some of the latents: a whole run is one part and its merge.
 //! What comes of a latent depends on no other.
 
 use super::batches::perturb_latents;

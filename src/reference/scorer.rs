@@ -12,15 +12,15 @@ use ndarray::{ArcArray2, ArrayView2};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
-/// How the density of an image that is not of the reference is found (`--density`).
+/// How the density of an image that is not of the reference is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum DensityBy {
-    /// Pseudo density by the distances to the nearest real images: cannot be fooled
+    /// Pseudo density, from the distances to the nearest real images
     #[default]
     Knn,
-    /// By the density predictor of the reference, as in the paper
+    /// An estimate of it by the density predictor of the reference, as in the paper
     Predictor,
 }
 

@@ -1,6 +1,6 @@
-//! Features and scores made in parts (`--shard I/N`), by any number of processes on any number of machines, and their merge.
-//! A part is made of whole chunks, so that the merged result is that of one run to the byte. Of a set of archives that are dealt
-//! whole, no process knows all images: each part lists its own, and the merge makes of that what one run knows from the start.
+//! Features and scores made in parts, by any number of processes on any number of machines, and their merge.
+//! A part is made of whole chunks, so that the merged result is that of one run to the byte. Of a set of archives that are
+//! split whole, no process knows all images: each part lists its own, and the merge makes of that what one run knows from the start.
 
 use super::embed::{
     Assembled, EmbedOptions, EmbedRun, Embedded, Embedding, Unit, assemble, chunks_of, finish_chunks,

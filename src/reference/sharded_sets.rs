@@ -1,4 +1,4 @@
-//! Features of several sets in one run of parts (`--shard I/N`), for commands that compare sets when all are there.
+//! Features of several sets in one run of parts, for commands that compare sets when all are there.
 //! The images of all sets are one list of chunks; what holds features already goes into the first part as it is.
 
 use super::embed::{EmbedOptions, EmbedRun, Embedding, assemble, chunks_of, finish_chunks, unlisted};

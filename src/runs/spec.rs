@@ -1,4 +1,4 @@
-//! `--shard`: which part of the work a process does, as typed or as a scheduler says.
+//! Shards: which part of the work a process does, as typed or as a scheduler says.
 
 use crate::error::{Error, Result};
 use crate::remedy::Remedy;
@@ -54,7 +54,7 @@ impl Shard {
     }
 }
 
-/// What `--shard` asks for.
+/// Which shard is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ShardRequest {
     /// `I/N`.

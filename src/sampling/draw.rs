@@ -150,7 +150,7 @@ pub(crate) struct PilotReport {
     pub effective_sample_size: f64,
     /// Candidates that the wanted number will take.
     pub expected_draws: Option<f64>,
-    /// Spearman correlation of predicted and nearest-neighbour densities, with `--density predictor`.
+    /// Spearman correlation of predicted and nearest-neighbour densities, where the predictor scores.
     pub predictor_spearman: Option<f64>,
 }
 

@@ -1,4 +1,4 @@
-//! `pd sample` in parts (`--shard I/N`): each part has the images, features, scores and latents of some of the candidates.
+//! `pd sample` in parts: each part has the images, features, scores and latents of some of the candidates.
 //! Pilot, weights, acceptance and distances between the kept need all candidates in order: the merge decides, as one run does.
 
 use super::draw::{BLOCK, CandidateBlocks};

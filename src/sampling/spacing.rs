@@ -1,4 +1,4 @@
-//! `--distinct` and `--novel`: kept images are no copies of each other and of the real ones, and as far from them as was asked for.
+//! Kept images are no copies of each other and of the real ones, and as far from them as was asked for.
 
 use crate::candidates::{CopyOf, KeptPictures, Looked};
 use crate::copies::Level;

@@ -44,8 +44,8 @@ impl Figures {
     }
 }
 
-/// What sets are judged against.
-pub(crate) struct Judge<'a> {
+/// What the figures of a set are measured against.
+pub(crate) struct SetMeasures<'a> {
     /// Features of the reference, or of all candidates where there is none, `[T, D]`.
     pub targets: &'a ArcArray2<f32>,
     /// Features of the candidates, `[M, D]`.
@@ -56,7 +56,7 @@ pub(crate) struct Judge<'a> {
     pub seed: u64,
 }
 
-impl Judge<'_> {
+impl SetMeasures<'_> {
     /// The figures of some of the candidates.
     ///
     /// # Errors
@@ -143,25 +143,26 @@ mod tests {
     fn figures_are_those_of_the_metrics_and_small_sets_lack_some() {
         let targets = Array2::from_shape_fn((60, 3), |(i, k)| ((i * 37 + k * 11) as f32).sin()).into_shared();
         let densities: Vec<f64> = (0..60).map(f64::from).collect();
-        let judge = Judge { targets: &targets, candidates: &targets, densities: &densities, seed: 1 };
+        let measures =
+            SetMeasures { targets: &targets, candidates: &targets, densities: &densities, seed: 1 };
         let all: Vec<usize> = (0..60).collect();
-        let whole = judge.figures(&all, &Silent).unwrap();
+        let whole = measures.figures(&all, &Silent).unwrap();
         assert_eq!((whole.recall, whole.coverage, whole.mean_density), (Some(1.0), Some(1.0), 29.5));
-        let few = judge.figures(&[3, 9], &Silent).unwrap();
+        let few = measures.figures(&[3, 9], &Silent).unwrap();
         assert_eq!((few.recall, few.coverage, few.mean_density), (None, None, 6.0));
         for count in 1..8 {
-            let found = judge.figures(&all[..count], &Silent).unwrap();
+            let found = measures.figures(&all[..count], &Silent).unwrap();
             assert_eq!((found.recall.is_some(), found.coverage.is_some()), (count > 3, count > 5), "{count}");
         }
         let apart: f64 =
             (0..3).map(|k| f64::from(targets[[3, k]] - targets[[9, k]]).powi(2)).sum::<f64>().sqrt();
         assert!((few.smallest_distance.unwrap() - apart).abs() < 1e-6);
         assert!((1.0..=2.0).contains(&few.vendi.unwrap()));
-        assert_eq!(judge.densest(&all[..10], 2), [9, 8]);
-        let random = judge.random(&all, 60, 0);
+        assert_eq!(measures.densest(&all[..10], 2), [9, 8]);
+        let random = measures.random(&all, 60, 0);
         let mut sorted = random.clone();
         sorted.sort_unstable();
-        assert!(sorted == all && random != all && random != judge.random(&all, 60, 1));
+        assert!(sorted == all && random != all && random != measures.random(&all, 60, 1));
         let both = Figures::mean(&[few, Figures { mean_density: 8.0, ..few }]);
         assert_eq!((both.mean_density, both.smallest_distance), (7.0, few.smallest_distance));
     }

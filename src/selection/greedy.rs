@@ -1,6 +1,6 @@
 //! One image after the other, always the one that adds most.
 
-use super::limits::Room;
+use super::limits::LimitState;
 use super::worth::Worth;
 use crate::error::Result;
 use crate::neighbors::COLUMNS;
@@ -62,17 +62,17 @@ pub(super) fn greedy(
     n: usize,
     objective: &Objective,
     worth: &mut dyn Worth,
-    room: &mut Room,
+    state: &mut LimitState,
     progress: &dyn Progress,
 ) -> Result<Vec<(u32, f64)>> {
     let mut chosen = Vec::with_capacity(n);
     let mut candidates = Candidates { bounds: BinaryHeap::new(), objective, progress };
     candidates.look_at(rows.to_vec(), 0, worth)?;
     while chosen.len() < n {
-        let Some(best) = candidates.best(chosen.len(), worth, room)? else { break };
+        let Some(best) = candidates.best(chosen.len(), worth, state)? else { break };
         chosen.push((best.row, best.gain));
         worth.add(best.row)?;
-        room.admit(best.row)?;
+        state.admit(best.row)?;
         if !worth.gains_only_fall() {
             let rows = candidates.bounds.drain().map(|bound| bound.row).collect();
             candidates.look_at(rows, chosen.len(), worth)?;
@@ -107,7 +107,7 @@ impl Candidates<'_> {
 
     /// Takes out the candidate that adds most to the set of `step` images, of those that may be chosen. Bounds of earlier steps are
     /// renewed from the top until one of this step is the largest (Minoux 1978).
-    fn best(&mut self, step: usize, worth: &dyn Worth, room: &Room) -> Result<Option<Bound>> {
+    fn best(&mut self, step: usize, worth: &dyn Worth, state: &LimitState) -> Result<Option<Bound>> {
         let mut look = FIRST_LOOK;
         loop {
             let mut old = Vec::new();
@@ -115,7 +115,7 @@ impl Candidates<'_> {
                 && let Some(&top) = self.bounds.peek()
             {
                 // What may not be chosen now may not be chosen later either.
-                if room.check(top.row, None).is_ok() {
+                if state.check(top.row, None).is_ok() {
                     if top.step == step {
                         break;
                     }

@@ -67,14 +67,14 @@ pub enum Reason {
 }
 
 /// What is left of the limits beside the images that are chosen so far.
-pub(super) struct Room<'a> {
+pub(super) struct LimitState<'a> {
     limits: &'a Limits<'a>,
     /// For each row how many of the chosen it may not be with, and these rows joined by exclusive or: of one, its number.
     conflicts: Vec<(u32, u32)>,
     counts: Counts,
 }
 
-impl<'a> Room<'a> {
+impl<'a> LimitState<'a> {
     /// Nothing is chosen yet of `rows`.
     pub(super) fn new(limits: &'a Limits<'a>, rows: usize) -> Self {
         let conflicts = if limits.conflicts.is_empty() { Vec::new() } else { vec![(0, 0); rows] };
@@ -147,15 +147,15 @@ mod tests {
         let features = ndarray::array![[0.0f32], [0.5], [1.0]].into_shared();
         let near = TooNear::new(&features, 0.75);
         let limits = Limits { conflicts: vec![&near], excluded: vec![false, false, true], shares: None };
-        let mut room = Room::new(&limits, 3);
-        assert_eq!(room.check(1, None), Ok(()));
-        assert_eq!(room.check(2, None), Err(Reason::Excluded));
-        room.admit(0).unwrap();
-        assert_eq!(room.check(1, None), Err(Reason::Conflict));
-        assert_eq!(room.check(1, Some(0)), Ok(()));
-        room.admit(2).unwrap();
-        assert_eq!(room.check(1, Some(0)), Err(Reason::Conflict));
-        room.release(0).unwrap();
-        assert_eq!((room.check(1, None), room.check(1, Some(2))), (Err(Reason::Conflict), Ok(())));
+        let mut state = LimitState::new(&limits, 3);
+        assert_eq!(state.check(1, None), Ok(()));
+        assert_eq!(state.check(2, None), Err(Reason::Excluded));
+        state.admit(0).unwrap();
+        assert_eq!(state.check(1, None), Err(Reason::Conflict));
+        assert_eq!(state.check(1, Some(0)), Ok(()));
+        state.admit(2).unwrap();
+        assert_eq!(state.check(1, Some(0)), Err(Reason::Conflict));
+        state.release(0).unwrap();
+        assert_eq!((state.check(1, None), state.check(1, Some(2))), (Err(Reason::Conflict), Ok(())));
     }
 }

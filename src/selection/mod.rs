@@ -26,7 +26,7 @@ mod tests;
 mod without_copies;
 mod worth;
 
-pub(crate) use figures::{Figures, Judge};
+pub(crate) use figures::{Figures, SetMeasures};
 pub use kinds::SetWorth;
 pub use limits::{Conflicts, Limits, Reason, TooNear};
 pub(crate) use quality::{QualityBy, log_densities, log_ratios};

@@ -2,7 +2,7 @@
 
 use super::greedy::{Objective, greedy};
 use super::kinds::{SetWorth, empty_set};
-use super::limits::{Limits, Reason, Room};
+use super::limits::{LimitState, Limits, Reason};
 use super::quality::standardized;
 use super::swaps::swap;
 use crate::error::{Error, Result};
@@ -71,29 +71,29 @@ pub fn select(
     let objective = Objective { quality: &quality, diversity: options.diversity };
     let mut worth = empty_set(options.set, &features, targets, fixed.len() + n, options.seed)?;
     let worth = worth.as_mut();
-    let mut room = Room::new(limits, rows);
+    let mut state = LimitState::new(limits, rows);
     for &row in &fixed {
         worth.add(row)?;
-        room.admit(row)?;
+        state.admit(row)?;
     }
     let all: Vec<u32> =
-        (0..candidates as u32).filter(|&row| room.check(row, None) != Err(Reason::Excluded)).collect();
+        (0..candidates as u32).filter(|&row| state.check(row, None) != Err(Reason::Excluded)).collect();
     progress.start("choosing", all.len() as u64, "images");
-    let chosen = greedy(&all, n, &objective, worth, &mut room, progress);
+    let chosen = greedy(&all, n, &objective, worth, &mut state, progress);
     progress.finish();
     let mut members = fixed.clone();
     members.extend(chosen?.into_iter().map(|(row, _)| row));
     progress.start("swapping", 0, "images");
-    let swaps = swap(&all, &mut members, fixed.len(), &objective, worth, &mut room, progress);
+    let swaps = swap(&all, &mut members, fixed.len(), &objective, worth, &mut state, progress);
     progress.finish();
     let swaps = swaps?;
-    let (value, left) = (worth.value(), left(&members, candidates, &room));
+    let (value, left) = (worth.value(), left(&members, candidates, &state));
 
     // The order in which the best of the set come first.
     worth.clear();
     fixed.iter().try_for_each(|&row| worth.add(row))?;
     let nothing = Limits::default();
-    let mut free = Room::new(&nothing, rows);
+    let mut free = LimitState::new(&nothing, rows);
     let ordered = greedy(
         &members[fixed.len()..],
         n,
@@ -114,11 +114,11 @@ pub fn select(
 }
 
 /// Why each candidate that is not a member could not be added.
-fn left(members: &[u32], candidates: usize, room: &Room) -> Vec<Option<Reason>> {
+fn left(members: &[u32], candidates: usize, state: &LimitState) -> Vec<Option<Reason>> {
     let mut is_member = vec![false; candidates];
     for &row in members.iter().filter(|&&row| (row as usize) < candidates) {
         is_member[row as usize] = true;
     }
-    let reason = |(row, member): (u32, bool)| if member { None } else { room.check(row, None).err() };
+    let reason = |(row, member): (u32, bool)| if member { None } else { state.check(row, None).err() };
     (0..).zip(is_member).map(reason).collect()
 }

@@ -1,7 +1,7 @@
 //! Exchanges of a chosen image for another, until none helps.
 
 use super::greedy::Objective;
-use super::limits::Room;
+use super::limits::LimitState;
 use super::worth::Worth;
 use crate::error::Result;
 use crate::neighbors::COLUMNS;
@@ -31,7 +31,7 @@ pub(super) fn swap(
     fixed: usize,
     objective: &Objective,
     worth: &mut dyn Worth,
-    room: &mut Room,
+    state: &mut LimitState,
     progress: &dyn Progress,
 ) -> Result<usize> {
     let groups: Vec<&[u32]> = rows.chunks(COLUMNS).collect();
@@ -45,12 +45,12 @@ pub(super) fn swap(
         let before = value(members, worth);
         let least = ROUNDING * before.abs();
         let candidates: Vec<u32> = groups[at].iter().copied().filter(|row| !members.contains(row)).collect();
-        match best(&candidates, members, fixed, objective, worth, room)?.filter(|swap| swap.gain > least) {
+        match best(&candidates, members, fixed, objective, worth, state)?.filter(|swap| swap.gain > least) {
             Some(Swap { row, slot, .. }) => {
                 let leaving = std::mem::replace(&mut members[slot], row);
                 worth.replace(slot, row)?;
-                room.release(leaving)?;
-                room.admit(row)?;
+                state.release(leaving)?;
+                state.admit(row)?;
                 swaps += 1;
                 without = 0;
                 // A gain that was only rounding must not be sought for ever.
@@ -74,7 +74,7 @@ fn best(
     fixed: usize,
     objective: &Objective,
     worth: &dyn Worth,
-    room: &Room,
+    state: &LimitState,
 ) -> Result<Option<Swap>> {
     let changes = worth.swap_changes(candidates)?;
     let mut best: Option<Swap> = None;
@@ -83,7 +83,7 @@ fn best(
             let quality = objective.quality(row) - objective.quality(members[slot]);
             let gain = quality + objective.diversity * change;
             // Looking at the limits is dearer than at the gain.
-            if best.is_none_or(|best| gain > best.gain) && room.check(row, Some(members[slot])).is_ok() {
+            if best.is_none_or(|best| gain > best.gain) && state.check(row, Some(members[slot])).is_ok() {
                 best = Some(Swap { row, slot, gain });
             }
         }

@@ -188,8 +188,8 @@ fn greedy_choice_is_within_its_bound() {
         let nothing = Limits::default();
         let objective = super::greedy::Objective { quality: &[0.0; 14], diversity: 1.0 };
         let rows: Vec<u32> = (0..14).collect();
-        let mut room = super::limits::Room::new(&nothing, 14);
-        let taken = super::greedy::greedy(&rows, 5, &objective, worth.as_mut(), &mut room, &Silent).unwrap();
+        let mut state = super::limits::LimitState::new(&nothing, 14);
+        let taken = super::greedy::greedy(&rows, 5, &objective, worth.as_mut(), &mut state, &Silent).unwrap();
         let sum: f64 = taken.iter().map(|(_, gain)| gain).sum();
         assert!((sum - worth.value()).abs() < 1e-6);
         assert!(taken.windows(2).all(|pair| pair[0].1 >= pair[1].1 - 1e-9), "gains fall: {taken:?}");
@@ -209,8 +209,8 @@ fn lazy_evaluation_takes_what_looking_at_all_would_take() {
     let nothing = Limits::default();
     let objective = super::greedy::Objective { quality: &quality, diversity: 0.02 };
     let rows: Vec<u32> = (0..300).collect();
-    let mut room = super::limits::Room::new(&nothing, 300);
-    let taken = super::greedy::greedy(&rows, 20, &objective, worth.as_mut(), &mut room, &Silent).unwrap();
+    let mut state = super::limits::LimitState::new(&nothing, 300);
+    let taken = super::greedy::greedy(&rows, 20, &objective, worth.as_mut(), &mut state, &Silent).unwrap();
     worth.clear();
     let mut left = rows;
     for (row, gain) in taken {

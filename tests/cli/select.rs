@@ -185,7 +185,7 @@ fn wrong_requests_say_what_was_meant() {
     refused("pool -n 2 --features ref", 1, "features of none");
     assert!(!dir.path().join("pd-select").exists());
     pd(&dir).args(["select", "--help"]).assert().success().stdout(
-        contains("mean over the chosen of quality").and(contains("no shards")).and(contains("Examples:")),
+        contains("mean over the chosen of quality").and(contains("no --shard")).and(contains("Examples:")),
     );
 }
 

@@ -19,9 +19,9 @@ use clap::{Args, ValueEnum};
 use found::{Found, is_itself};
 use std::path::{Path, PathBuf};
 
-/// Copies among pictures (recompressed, resized, mirrored, cropped, recoloured), which to keep, and what to do with the others
+/// Find copies among pictures (recompressed, resized, mirrored, cropped, recoloured), and set aside those not worth keeping
 ///
-/// The few pictures that are nearest in features are looked at pair by pair. Features are those of efficientnet-lite0 where its weights
+/// Each picture is compared with the few that are nearest to it in features. Features are those of efficientnet-lite0 where its weights
 /// are cached, else of tiny; --extractor names another network. Nothing is moved without --move or --delete.
 #[derive(Args)]
 #[command(after_help = "\
@@ -32,13 +32,13 @@ pub(super) struct Dups {
     /// Pictures: a directory (searched recursively), .zip, .tar or image file
     #[arg(value_name = "IMAGES", required_unless_present = "undo")]
     images: Option<PathBuf>,
-    /// Find pictures of IMAGES that are copies of one of these, instead of copies among themselves
+    /// Find the pictures of IMAGES that are copies of pictures in OTHER, instead of copies within IMAGES
     #[arg(long, value_name = "OTHER")]
     against: Option<PathBuf>,
     /// What counts as a copy
     #[arg(long, default_value = "edited")]
     level: Level,
-    /// Which picture of a group is kept
+    /// Which picture of a group of copies is kept
     #[arg(long, default_value = "largest", conflicts_with = "against")]
     keep: Keep,
     /// Write a row for each copy to FILE (.csv, .jsonl, .json, .parquet): group, path, keep, reason, other, score; with --against: path, other, score (0 to 1)
@@ -53,7 +53,7 @@ pub(super) struct Dups {
     /// Move the copies that are not kept to DIR; `pd dups --undo DIR` puts them back
     #[arg(long, value_name = "DIR", conflicts_with = "delete")]
     r#move: Option<PathBuf>,
-    /// Move the copies that are not kept to a directory beside IMAGES, IMAGES.trash; removing that is left to you
+    /// Move the copies that are not kept to the directory IMAGES.trash, beside IMAGES; nothing is erased until you remove it
     #[arg(long)]
     delete: bool,
     /// With --move or --delete: only say which files would be moved
@@ -75,7 +75,7 @@ enum Keep {
     Largest,
     /// The first in the order of paths
     First,
-    /// The one whose file was changed the longest time ago (directories only)
+    /// The one whose file was changed longest ago (directories only)
     Oldest,
     /// The one with the most detail
     Sharpest,

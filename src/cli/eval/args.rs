@@ -20,7 +20,7 @@ Examples:
   pd eval --real photos/ --generated samples/ fidelity/ diversity/
   pd eval --real real.npy --generated fake.npy --metrics precision,recall")]
 pub(crate) struct Eval {
-    /// Real set: images (directory, .zip, .tar), features file, reference directory, or for the Frechet distance alone an .npz with mu and sigma
+    /// Real set: images (directory, .zip, .tar), features file, reference directory, or an .npz with mu and sigma, which suffice for the Frechet distance
     #[arg(long, value_name = "X")]
     pub real: PathBuf,
     /// Generated sets to compare: images, features files or reference directories
@@ -35,7 +35,7 @@ pub(crate) struct Eval {
     /// Write a row per generated set to FILE (.csv, .jsonl, .parquet; .json: the whole summary) instead of printing it; with --shard, a directory
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Write a row per generated image to FILE: realism, rarity, nearest real image
+    /// Write a row per generated image to FILE: its realism, its rarity, and the real image nearest to it
     #[arg(long, value_name = "FILE")]
     pub per_sample: Option<PathBuf>,
     /// Put an apostrophe before names that a spreadsheet would take for a formula; without it names are written as they are
@@ -66,16 +66,16 @@ pub(crate) struct MetricArgs {
     /// Number k of nearest neighbours for precision, recall, realism and rarity
     #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     k: u32,
-    /// Number k of nearest neighbours for density and coverage, clipped or not
+    /// Number k of nearest neighbours for density, coverage and their clipped versions
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     k_density: u32,
-    /// Whether a sample lies inside a neighbourhood whose radius equals its distance
+    /// Whether a sample on the boundary of a neighbourhood counts as inside it
     #[arg(long, default_value = "excluded")]
     boundary: Boundary,
     /// Number of subsets for the metric kid-subsets
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     kid_subsets: u32,
-    /// Rows in each subset for the metric kid-subsets
+    /// Number of images in each subset for the metric kid-subsets
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
     kid_subset_size: u32,
     /// Also compare one random half of the real set with the other half, which shows the best values possible at that size

@@ -38,7 +38,7 @@ pub(super) struct Finetune {
     /// Run directory; the same command again continues the run
     #[arg(long, short, value_name = "RUN", default_value = "pd-finetune")]
     output: PathBuf,
-    /// Continue the run in --output, which the same command does by itself
+    /// Continue the run in --output. The same command does so without this flag too; with it, no new run is begun
     #[arg(long)]
     resume: bool,
     /// Measure time and memory of a few steps, print the plan, and write nothing

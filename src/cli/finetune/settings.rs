@@ -34,17 +34,17 @@ pub(super) mod default {
     pub(crate) const PATIENCE: u64 = 5;
 }
 
-/// Whose batches are weighted.
+/// Which batches are weighted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Sides {
-    /// The real ones
+    /// Real batches only
     Real,
-    /// The generated ones too, by rejection: the paper's
+    /// Real batches, and generated ones by rejection, as in the paper
     Both,
 }
 
-/// Everything that decides what a run computes. As it was typed, what is left out is absent; in options.json nothing is that applies.
+/// Everything that decides what a run computes. As it was typed, what was left out is absent; options.json holds every setting that applies.
 #[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Settings {
@@ -60,15 +60,15 @@ pub(super) struct Settings {
     #[arg(long, value_name = "CONFIG.json", conflicts_with_all = ["generator", "discriminator"], help_heading = "Model")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
-    /// Architecture of the networks, where their files do not say
+    /// Architecture of the networks, if their files do not name it
     #[arg(long, value_name = "NAME", value_parser = similar::arch, help_heading = "Model")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arch: Option<String>,
-    /// Configuration file of the generator, where its weights file does not hold one
+    /// Configuration file of the generator, if its sizes do not follow from its weights
     #[arg(long, value_name = "FILE", conflicts_with = "init", help_heading = "Model")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config: Option<PathBuf>,
-    /// Denoising steps of a diffusion model for contact sheets and evaluations
+    /// Denoising steps of a diffusion model, in contact sheets and evaluations [default: 50]
     #[arg(long, value_name = "N", help_heading = "Model")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ddim_steps: Option<usize>,
@@ -94,11 +94,11 @@ pub(super) struct Settings {
     #[arg(long, value_name = "REF", help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference: Option<PathBuf>,
-    /// Weights file of the extractor that the reference was made with
+    /// Weights file of the extractor that the reference was made with [default: embedded, or from the cache]
     #[arg(long, value_name = "FILE", help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<PathBuf>,
-    /// Preset of importance weight and threshold
+    /// Preset of --weight, --threshold and --frechet
     #[arg(long, value_parser = presets::of_finetuning(), help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bias: Option<Preset>,
@@ -134,7 +134,7 @@ pub(super) struct Settings {
     #[arg(long, value_name = "TAU", help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold_fake: Option<Threshold>,
-    /// How the density of generated images is found: by nearest neighbours or by the predictor [default: knn]
+    /// How the density of generated images is found, with --sides both: from the nearest real images, or by the reference's predictor [default: knn]
     #[arg(long, help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub density: Option<DensityBy>,
@@ -151,11 +151,11 @@ pub(super) struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_ess: Option<f64>,
 
-    /// Weight of the Frechet term: beside the discriminator's loss, the Frechet distance of generated features to those of the real images [default: the preset's, else 0]
+    /// Weight of the Frechet term in the generator's loss: the Frechet distance between the features of generated and of real images [default: that of --bias, else 0]
     #[arg(long, value_name = "L", value_parser = not_negative, help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frechet: Option<f64>,
-    /// Total number of training steps
+    /// Total number of training steps; this or --kimg is needed
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000), help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
@@ -167,11 +167,11 @@ pub(super) struct Settings {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=65_536), help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch: Option<u32>,
-    /// Loss function of a GAN [default: the family's]
+    /// Loss function of a GAN [default: that of the architecture]
     #[arg(long, help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss: Option<LossChoice>,
-    /// Weight of the R1 gradient penalty [default: the family's]
+    /// Weight of the R1 gradient penalty [default: that of the architecture]
     #[arg(long, value_name = "GAMMA", value_parser = not_negative, help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gamma: Option<f64>,
@@ -179,11 +179,11 @@ pub(super) struct Settings {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub r1_interval: Option<u32>,
-    /// Probability of mixing the styles of two latents, where a generator has a latent for each layer [default: the family's]
+    /// Probability of mixing the styles of two latents, for StyleGAN generators [default: that of the architecture]
     #[arg(long, value_name = "SHARE", value_parser = share, help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub style_mixing: Option<f64>,
-    /// Weight of path-length regularisation [default: the family's]
+    /// Weight of path-length regularisation, for StyleGAN generators [default: that of the architecture]
     #[arg(long, value_name = "WEIGHT", value_parser = not_negative, help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path_length: Option<f64>,
@@ -191,19 +191,19 @@ pub(super) struct Settings {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path_length_interval: Option<u32>,
-    /// Learning rate of Adam [default: the family's]
+    /// Learning rate of Adam [default: that of the architecture]
     #[arg(long, value_name = "RATE", value_parser = positive, help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lr: Option<f64>,
-    /// Decay of Adam's first moment [default: the family's]
+    /// Decay of Adam's first moment [default: that of the architecture]
     #[arg(long, value_name = "BETA", value_parser = decay, help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub beta1: Option<f64>,
-    /// Decay of Adam's second moment [default: the family's]
+    /// Decay of Adam's second moment [default: that of the architecture]
     #[arg(long, value_name = "BETA", value_parser = decay, help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub beta2: Option<f64>,
-    /// Number of steps over which the learning rate rises to its full value [default: the family's]
+    /// Number of steps over which the learning rate rises to its full value [default: that of the architecture]
     #[arg(long, value_name = "N", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup: Option<u64>,
@@ -221,35 +221,35 @@ pub(super) struct Settings {
     pub seed: Option<u64>,
 
     /// Number of steps between snapshots; each saves the networks, a contact sheet and the state [default: 500]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Watching")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Monitoring")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snap: Option<u64>,
     /// Number of snapshots that are kept, the last ones, beside snapshot-best [default: all]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Watching")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Monitoring")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshots: Option<u64>,
     /// Number of steps between lines of the log [default: 10]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Watching")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Monitoring")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_every: Option<u64>,
     /// Images per row and column of the contact sheets [default: 8, diffusion models 4]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Watching")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Monitoring")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sheet: Option<u32>,
     /// Number of steps between evaluations: Frechet distance, precision and recall against the reference [default: no evaluations]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Watching")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Monitoring")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_every: Option<u64>,
     /// Number of generated images in an evaluation [default: 2000]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(8..=1_000_000), help_heading = "Watching")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(8..=1_000_000), help_heading = "Monitoring")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_images: Option<u32>,
     /// Keep the snapshot of the lowest Frechet distance as snapshot-best, and stop when the distance no longer falls
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Watching")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Monitoring")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_best: Option<bool>,
     /// Number of evaluations without a lower Frechet distance after which --keep-best stops [default: 5]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Watching")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Monitoring")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<u64>,
 }

@@ -42,22 +42,22 @@ Examples:
   pd sample --generator g.pth --reference ref/ --bias diversity -n 500 -o out/
   pd sample --pool generated/ --reference ref/ --bias fidelity -n 100 --novel --distinct")]
 pub(super) struct Sample {
-    /// Images (or features, or a reference) to choose from, instead of a generator's; each is chosen at most once. Features of images are kept in the cache, 2 GiB at most
+    /// Choose from these images (or features, or a reference) instead of a generator's, each at most once. Their features are kept in the cache, 2 GiB at most
     #[arg(long, value_name = "IMAGES", conflicts_with_all = ["generator", "budget", "pilot", "max_draws", "seeds", "latents"])]
     pool: Option<PathBuf>,
     /// Reference directory to score candidates against; not needed if every candidate is kept [default, if no --generator is named either: the built-in demonstration]
     #[arg(long, value_name = "REF")]
     reference: Option<PathBuf>,
-    /// With --pool REF: the directory or archive of the pictures that the reference was made of, from which the chosen are copied
+    /// With --pool REF: the directory or archive of the pictures that the reference was made of, from which the chosen ones are copied
     #[arg(long, value_name = "IMAGES", requires = "pool")]
     images: Option<PathBuf>,
-    /// Number of images to keep, or `all` that are neither rejected nor refused [default: 64; with --seeds or --latents, all]
+    /// Number of images to keep, or `all` that the weights, --distinct and --novel let through [default: 64; with --seeds or --latents, all]
     #[arg(long, short, value_name = "N|all")]
     n: Option<Wanted>,
     /// Score one shard of the candidates that --seeds or --latents lists: I/N with I from 0, auto/N or auto; `pd merge OUT` then chooses among all
     #[arg(long, value_name = "I/N", value_parser = common::shard, conflicts_with = "pool")]
     shard: Option<ShardRequest>,
-    /// Output directory for images, samples.csv, latents.npy and summary.json
+    /// Output directory for the images, samples.csv, latents.npy and summary.json
     #[arg(long, short, value_name = "OUT", default_value = "pd-sample")]
     output: PathBuf,
     #[command(flatten)]
@@ -65,7 +65,7 @@ pub(super) struct Sample {
     /// Average number of candidates drawn for each kept image [default: 4; the two-level rule has its own acceptance rate]
     #[arg(long, value_name = "R")]
     budget: Option<f64>,
-    /// Number of candidates that the acceptance rate is estimated on; they count as draws. Fewer than 1000 lean a little towards fidelity with the ratio rule [default: N times the budget, at least 300 and at most 10000]
+    /// Number of candidates drawn first, on which the acceptance rate is estimated; they count as draws. With the ratio rule, fewer than 1000 push the result a little towards fidelity [default: N times the budget, at least 300 and at most 10000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pilot: Option<u64>,
     /// Largest number of candidates [default: 100 for each image to keep]
@@ -73,7 +73,7 @@ pub(super) struct Sample {
     max_draws: Option<u64>,
     #[command(flatten)]
     refusals: RefusalArgs,
-    /// How the density of candidates is found: by nearest neighbours or by the reference's predictor
+    /// How the density of candidates is found: from the nearest real images, or by the reference's predictor
     #[arg(long, default_value = "knn")]
     density: DensityBy,
     /// With --pool: an image may be chosen several times
@@ -85,7 +85,7 @@ pub(super) struct Sample {
     /// Write grid.png, a contact sheet of the first kept images
     #[arg(long)]
     grid: bool,
-    /// Random seed of the choice; the seeds of latents are separate
+    /// Random seed that decides which candidates are accepted; the seeds of latents are --seeds
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     #[command(flatten)]

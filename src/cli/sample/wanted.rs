@@ -8,7 +8,7 @@ const MOST: u64 = 100_000_000;
 /// How many images are to be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wanted {
-    /// All that are neither rejected nor refused.
+    /// All that the weights and distances let through.
     All,
     /// So many.
     Number(u64),

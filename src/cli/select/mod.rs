@@ -34,15 +34,15 @@ use summary::SelectSummary;
 /// The table of the chosen.
 const TABLE: &str = "selected.csv";
 
-/// Choose the images of a pool that are best together: good ones, varied, and not what there is already
+/// Choose the images of a pool that are best together: typical, varied, and unlike those that exist already
 ///
 /// The chosen N maximise
 ///
 ///   mean over the chosen of quality / sd(quality)  +  L * worth of the set
 ///
-/// where the quality of an image is its log pseudo density or log density ratio, sd its standard deviation over the pool, and the worth
-/// of a set, in percent, what its images have together. The set is found by greedy choice and then by swaps until none helps. One
-/// process does this in minutes for 100000 images, so there are no shards.
+/// where the quality of an image is its log pseudo density or log density ratio (--quality), sd its standard deviation over the pool,
+/// and the worth of a set says in percent how varied it is (--set). The set is found by greedy choice, and then by swaps until none
+/// improves it. One process chooses from 100000 images in minutes, so there is no --shard.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -51,25 +51,25 @@ Examples:
 pub(super) struct Select {
     /// Images to choose from: a directory, an archive, what `pd sample` wrote, a reference directory, or a features file
     pool: PathBuf,
-    /// Number of images to choose; with --groups, over all groups, in shares as equal as they allow
+    /// Number of images to choose; with --groups, over all groups, as evenly as their sizes allow
     #[arg(long, short, value_name = "N", required_unless_present = "each", value_parser = clap::value_parser!(u32).range(1..))]
     n: Option<u32>,
     /// Number of images to choose from each group, or all of a group that has fewer
     #[arg(long, value_name = "N", requires = "groups", conflicts_with = "n", value_parser = clap::value_parser!(u32).range(1..))]
     each: Option<u32>,
-    /// Reference directory of real images: what is typical, and what the set should serve [default: the pool itself]
+    /// Reference directory of real images, which say what is typical and what the set should cover [default: the pool itself]
     #[arg(long, value_name = "REF")]
     reference: Option<PathBuf>,
     /// Output directory for the images, selected.csv and summary.json
     #[arg(long, short, value_name = "OUT", default_value = "pd-select")]
     output: PathBuf,
-    /// What a single image is worth [default: ratio with a reference, else density]
+    /// How the quality of a single image is measured [default: ratio with a reference, else density]
     #[arg(long)]
     quality: Option<QualityBy>,
-    /// What the images of a set have together
+    /// How the variety of a set is measured
     #[arg(long, default_value = "facility")]
     set: SetWorth,
-    /// Weight L of the worth of the set: one percent counts as L standard deviations of mean quality [default: 1 for facility, 0.01 for spread, 0.1 for rke]
+    /// Weight L of variety: one percent of it counts as much as L standard deviations of mean quality [default: 1 for facility, 0.01 for spread, 0.1 for rke]
     #[arg(long, value_name = "L", value_parser = diversity)]
     diversity: Option<f64>,
     #[command(flatten)]
@@ -80,16 +80,16 @@ pub(super) struct Select {
     /// Groups to choose from evenly: `folder`, `prompt` (as generators leave it: PNG text, a .txt or .json file beside the image, samples.csv), or a table FILE.csv with the columns path and group
     #[arg(long, value_name = "FILE|folder|prompt")]
     groups: Option<GroupBy>,
-    /// Features of the pool that exist already, instead of embedding it: a reference directory of these images, or a features file in their order
+    /// Use these features of the pool instead of embedding it: a reference directory of these images, or a features file in their order
     #[arg(long, value_name = "FEATURES")]
     features: Option<PathBuf>,
-    /// How the density of the pool is found with a reference: by nearest neighbours or by the reference's predictor
+    /// How the density of the pool is found with a reference: from the nearest real images, or by the reference's predictor
     #[arg(long, default_value = "knn")]
     density: DensityBy,
     /// Link the chosen files instead of copying them
     #[arg(long)]
     link: bool,
-    /// Random seed of the sets that the choice is compared with, and of samples that statistics are estimated on
+    /// Random seed of the random sets that the result is compared with, and of the samples that statistics are estimated on
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     #[command(flatten)]

@@ -4,7 +4,7 @@ use super::pool::{Pool, Scored};
 use crate::cli::output;
 use crate::error::Result;
 use crate::progress::Progress;
-use crate::selection::{Figures, Judge, QualityBy, Reason, Selection, SelectionOptions, SetWorth};
+use crate::selection::{Figures, QualityBy, Reason, Selection, SelectionOptions, SetMeasures, SetWorth};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -54,7 +54,7 @@ struct Comparison {
 }
 
 impl SelectSummary {
-    /// Judges a choice.
+    /// SetMeasuress a choice.
     pub(super) fn new(
         pool: &Pool,
         scored: &Scored,
@@ -66,17 +66,17 @@ impl SelectSummary {
         let selected = selection.rows.len();
         let candidates = pool.candidates();
         let densities = &scored.scores.pseudo_density;
-        let judge =
-            Judge { targets: &scored.targets, candidates: &candidates, densities, seed: options.seed };
+        let measures =
+            SetMeasures { targets: &scored.targets, candidates: &candidates, densities, seed: options.seed };
         let excluded = scored.excluded(pool);
         let allowed: Vec<usize> = (0..excluded.len()).filter(|&row| !excluded[row]).collect();
         let random = (0..RANDOM_SETS)
-            .map(|draw| judge.figures(&judge.random(&allowed, selected, draw), progress))
+            .map(|draw| measures.figures(&measures.random(&allowed, selected, draw), progress))
             .collect::<Result<Vec<_>>>()?;
         let figures = Comparison {
-            selected: judge.figures(&selection.rows, progress)?,
+            selected: measures.figures(&selection.rows, progress)?,
             random: Figures::mean(&random),
-            densest: judge.figures(&judge.densest(&allowed, selected), progress)?,
+            densest: measures.figures(&measures.densest(&allowed, selected), progress)?,
         };
         let groups = pool.groups.as_ref().map(|labels| labels.iter().collect::<BTreeSet<_>>().len());
         Ok(Self {

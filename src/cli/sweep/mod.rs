@@ -32,7 +32,7 @@ use std::io::Write as _;
 use std::ops::Range;
 use std::path::PathBuf;
 
-/// What each rule and strength would give: precision, recall, Frechet distance, cost, and the frontier
+/// Compare what each rule and strength of `pd sample` would give: precision, recall, Frechet distance and cost
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -58,7 +58,7 @@ pub(super) struct Sweep {
     /// Output directory for sweep.csv, sweep.svg and summary.json
     #[arg(long, short, value_name = "OUT", default_value = "pd-sweep")]
     output: PathBuf,
-    /// Random seed of the choices; the seeds of latents are separate
+    /// Random seed that decides which candidates are accepted; the seeds of latents are --seeds
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// What was named, as printed commands repeat it.
