@@ -1,4 +1,4 @@
-//! Copies and near-copies in a set: what the published formula is pulled up by, and what a collection should know of itself.
+//! Copies and near-copies in a set: they raise the pseudo density of each other, and whoever keeps the set should know of them.
 
 use crate::error::{Error, Result};
 use crate::formats::FeatureRows;

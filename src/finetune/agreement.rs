@@ -1,4 +1,4 @@
-//! What all ranks do next: each says what it has in mind, and all of them get the same answer.
+//! What all ranks do next: each proposes something, and all of them get the same answer.
 
 use crate::train::collective::Collective;
 

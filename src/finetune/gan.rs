@@ -1,4 +1,4 @@
-//! The step of a GAN: D on real and generated images, R1 now and then, G through D, the average behind G (Li et al., TMLR
+//! The step of a GAN: D on real and generated images, R1 at intervals, G through D, the moving average of G (Li et al., TMLR
 //! 2024, section 3.5).
 
 use super::batches::{Accepted, Batch, RealBatches, Rejection, latents};

@@ -1,4 +1,4 @@
-//! What images of a set have together: the kinds of it.
+//! The measures of how varied a set of images is.
 
 use super::entropy::Entropy;
 use super::facility::Facility;
@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use ndarray::ArcArray2;
 use serde::{Deserialize, Serialize};
 
-/// What a set of images has together, in percent.
+/// How varied a set of images is, in percent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]

@@ -1,4 +1,4 @@
-//! The best N images together: a set that maximises the mean quality of its images plus L times what they have together.
+//! The best N images together: a set that maximises the mean quality of its images plus L times how varied they are.
 //!
 //! ```text
 //! mean over the chosen x of quality(x) / sd(quality)  +  L * worth(chosen)

@@ -15,7 +15,7 @@ use ndarray::ArcArray2;
 pub struct SelectionOptions {
     /// Images wanted.
     pub n: usize,
-    /// What the images of a set have together.
+    /// How the variety of a set is measured.
     pub set: SetWorth,
     /// The weight L of that, in standard deviations of the quality for each percent.
     pub diversity: f64,

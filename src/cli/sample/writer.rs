@@ -1,5 +1,5 @@
-//! How a run of `pd sample` ends, and a merge of its shards just so: what is kept is drawn, and written with tables, latents, the contact
-//! sheet and the summary.
+//! How a run of `pd sample`, or a merge of its shards, ends: what is kept is drawn, and written with tables, latents, the contact sheet and
+//! the summary.
 
 use super::summary::{Refused, SampleSummary, table};
 use crate::cli::deliver::fewer;

@@ -1,4 +1,4 @@
-//! Waiting for a server or another program without becoming deaf to a request to stop.
+//! Waiting for a server or another program, until it answers or a stop is requested.
 
 use crate::error::Result;
 use crate::progress::{Progress, check_stop};
