@@ -1,13 +1,13 @@
 //! The descriptors of a reference's pictures: what tells copies of them when the two pictures are looked at.
 
-use super::Reference;
 use super::lookalikes::ThumbIndex;
+use super::manifest::Manifest;
 use crate::copies::{DESCRIPTOR_BYTES, Descriptor};
 use crate::error::{Error, Result};
 use crate::formats::npy::NpyRows;
 use crate::remedy::Remedy;
 use ndarray::Array2;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A row of bytes for each descriptor, `[n, 2048]`.
 pub(super) fn rows_of(descriptors: &[Descriptor]) -> Array2<u8> {
@@ -25,12 +25,11 @@ pub(crate) struct DescriptorFiles {
 }
 
 impl DescriptorFiles {
-    /// Those of a reference; `None` where there are none: features came without pictures, or an earlier version made it.
+    /// Those of the reference in `dir`; `None` where there are none: features came without pictures, or an earlier version made it.
     ///
     /// # Errors
     /// [`Error::Malformed`] if the files do not hold what the manifest says.
-    pub(super) fn open(reference: &Reference) -> Result<Option<Self>> {
-        let Reference { dir, manifest } = reference;
+    pub(super) fn open(dir: &Path, manifest: &Manifest) -> Result<Option<Self>> {
         if manifest.descriptors.is_empty() {
             return Ok(None);
         }
@@ -41,7 +40,7 @@ impl DescriptorFiles {
             let reason = format!("descriptors of {rows} pictures, but the manifest says {}", manifest.rows);
             return Err(Error::malformed(dir, reason, Remedy::RemakeFeatures));
         }
-        Ok(Some(Self { files, dir: dir.clone() }))
+        Ok(Some(Self { files, dir: dir.to_path_buf() }))
     }
 
     /// The thumbnails of all rows, to search in.

@@ -90,7 +90,7 @@ impl Reference {
     /// # Errors
     /// As [`Reference::feature_files`].
     pub(crate) fn descriptors(&self) -> Result<Option<DescriptorFiles>> {
-        DescriptorFiles::open(self)
+        DescriptorFiles::open(&self.dir, &self.manifest)
     }
 
     fn unfit(&self, found: String, expected: String) -> Error {
