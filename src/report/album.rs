@@ -9,7 +9,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 /// Pictures in a block of the page: a browser reads a block when one of its pictures is seen.
-const BLOCK: usize = 32;
+pub(super) const BLOCK: usize = 32;
 /// Pictures made between two looks for a request to stop.
 const AT_ONCE: usize = 64;
 
@@ -78,7 +78,7 @@ impl Album {
     pub(super) fn html(&self) -> String {
         let mut out = String::new();
         for block in self.thumbnails.chunks(BLOCK) {
-            let _ = writeln!(out, "<script type=\"text/plain\" class=\"pictures\" data-size=\"{BLOCK}\">");
+            out.push_str("<script type=\"text/plain\" class=\"block\">\n");
             for thumbnail in block {
                 let _ = writeln!(out, "{}", thumbnail.address());
             }

@@ -19,7 +19,7 @@ const fn known(name: &'static str, label: &'static str, unit: &'static str, abou
 const KNOWN: [Known; 36] = [
     known(
         "order",
-        "taken as number",
+        "order of choice",
         "",
         "The order in which the images were taken: each adds most to those before it.",
     ),
@@ -43,7 +43,7 @@ const KNOWN: [Known; 36] = [
     ),
     known(
         "nearest_distance",
-        "distance to the nearest",
+        "distance to nearest",
         "",
         "How different it is from the image most similar to it, as the network sees it: 0 is the same. Only looking at both tells whether one is a copy.",
     ),

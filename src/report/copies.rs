@@ -34,7 +34,10 @@ pub(super) fn page<'a>(
     if table.rows() > MOST {
         page.paragraph(&format!("The first {} are shown; the table has all.", count(MOST)));
     }
-    let rows: Vec<usize> = (0..table.rows().min(MOST)).collect();
+    let mut rows: Vec<usize> = (0..table.rows().min(MOST)).collect();
+    if in_groups {
+        kept_first(&table, &mut rows)?;
+    }
     let paths = table.text("path")?;
     let columns = columns_of(&table, &rows, paths, &["other"], &ON_CARDS)?;
     let (look, items) = match in_groups {
@@ -93,6 +96,15 @@ fn of_pairs<'a>(path: &Path, table: &Columns, place: Place<'a>) -> Result<Page<'
     let mut page = Page::new(&format!("{}: {copies} copies", name_of(path)), &[lead, next.into()], place);
     page.section("Copies, each beside its original", "");
     Ok(page)
+}
+
+/// Puts the kept picture of each group before the others; groups stay in their order.
+fn kept_first(table: &Columns, rows: &mut [usize]) -> Result<()> {
+    let (groups, keep) = (table.text("group")?, table.text("keep")?);
+    for group in rows.chunk_by_mut(|&a, &b| groups[a] == groups[b]) {
+        group.sort_by_key(|&row| keep[row] != "true");
+    }
+    Ok(())
 }
 
 /// A card for each picture of a group. Beside it are the one of the group that is kept, and the one it agrees with best.

@@ -82,7 +82,7 @@ fn show(page: &mut Page, figure: &Figure) -> Result<()> {
         Figure::Reference(dir, images) => {
             let scores = Columns::read(&dir.join(files::SCORES))?;
             let pictures = Pictures::open(images, page.progress())?;
-            reference::distribution(page, &Reference::open(dir)?, &scores)?;
+            page.chart(&reference::distribution(&Reference::open(dir)?, &scores)?);
             page.paragraph("The most unusual:");
             reference::extremes(page, &scores, &pictures, false, PAIRS)?;
             page.paragraph("The most typical:");

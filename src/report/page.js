@@ -2,8 +2,10 @@
 // The cards of a page: drawn from the data of each sheet, put in order, filtered, ticked and looked at.
 // Every name comes from somebody's file: it becomes text or an attribute, never markup.
 (() => {
-  const NEAR = "800px"; // Pictures are drawn this far before they are seen.
-  const LONGEST = 26; // Letters of a file's name on a card.
+  const NEAR = "800px"; // Cards are filled this far before they are seen.
+  const FIRST = 24; // Cards that are filled at once.
+  const LONGEST = 20; // Letters of a file's name on a card.
+  const NARROW = 520; // Pixels of a window in which meanings begin folded.
   const GROUPS = 500; // Groups that a list can be filtered by.
   const HIDDEN = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
 
@@ -20,14 +22,18 @@
     return element;
   }
 
-  const blocks = [...document.querySelectorAll("script.pictures")];
+  // Pictures lie behind this script in blocks, and a block is read when a picture of it is seen.
+  const blocks = document.getElementsByClassName("block");
   const read = new Map();
-  // The address of a picture; pictures lie in blocks, and a block is read when one of it is seen.
+  const size = Number(document.currentScript.dataset.block);
+  const loading = () => document.readyState === "loading";
+  // The address of a picture; null while its block is not there.
   function address(number) {
-    const size = Number(blocks[0].dataset.size);
-    const block = Math.floor(number / size);
-    if (!read.has(block)) read.set(block, blocks[block].textContent.trim().split("\n"));
-    return read.get(block)[number % size];
+    const place = Math.floor(number / size);
+    // The last block may be half there.
+    const there = place + (loading() ? 1 : 0) < blocks.length;
+    if (!read.has(place) && there) read.set(place, blocks[place].textContent.trim().split("\n"));
+    return read.get(place)?.[number % size] ?? null;
   }
 
   function fileName(name) {
@@ -83,20 +89,30 @@
 
     // Cards.
 
+    // A card is empty until it comes near the window: that is what opens thousands of them at once.
     card(item, row) {
-      const pictures = make("div", { className: "pictures" });
+      const card = make("article", { className: "card", tabIndex: -1, role: "listitem" });
+      card.setAttribute("aria-label", visible(item.picture.name));
+      card.classList.toggle("chosen", item.chosen);
+      card.classList.toggle("ticked", this.ticked.has(row));
+      card.dataset.row = row;
+      return card;
+    }
+
+    fill(card) {
+      const row = Number(card.dataset.row);
+      const item = this.items[row];
       const name = item.picture.name;
+      const pictures = make("div", { className: "pictures" });
       [item.picture, ...item.others].forEach((picture, place) => {
         const frame = make("button", { type: "button", className: "frame", tabIndex: -1, title: visible(picture.name) });
-        frame.dataset.picture = picture.picture ?? "";
         frame.setAttribute("aria-label", `${picture.role}: ${visible(picture.name)}, larger`);
         if (picture.picture === null) frame.append(make("span", { className: "none" }, "no picture"));
+        else frame.dataset.picture = picture.picture;
         frame.addEventListener("click", () => viewer.open(this, row));
         const role = picture.role ? make("figcaption", {}, picture.role) : null;
-        const figure = make("figure", { className: place ? "other" : "own" }, frame, role);
-        pictures.append(figure);
+        pictures.append(make("figure", { className: place ? "other" : "own" }, frame, role));
       });
-      const label = make("bdi", { title: visible(name) }, fileName(name));
       const title = make("label", { className: "name" });
       if (this.tools) {
         const box = make("input", { type: "checkbox", tabIndex: -1, checked: this.ticked.has(row) });
@@ -104,26 +120,26 @@
         box.addEventListener("change", () => this.tick(row, box.checked));
         title.append(box);
       }
-      title.append(label);
+      title.append(make("bdi", { title: visible(name) }, fileName(name)));
       const values = make("dl", { className: "values" });
       for (const column of this.columns) {
         if (!column.card || column.values[row] === null || column.values[row] === "") continue;
-        values.append(make("div", { title: column.about }, make("dt", {}, column.label), make("dd", {}, shown(column, row))));
+        values.append(make("div", { title: column.about }, make("dt", {}, column.label), this.value(column, row)));
       }
-      const card = make("article", { className: "card", tabIndex: -1, role: "listitem" }, pictures, title, values);
-      card.setAttribute("aria-label", visible(name));
-      card.classList.toggle("chosen", Boolean(item.chosen));
-      card.classList.toggle("ticked", this.ticked.has(row));
-      card.dataset.row = row;
-      return card;
+      card.append(pictures, title, values);
     }
 
+    value(column, row) {
+      return make("dd", { className: column.number ? "number" : "text" }, shown(column, row));
+    }
+
+    // Fills a card, and draws those of its pictures that are there and shown.
     draw(card) {
+      if (!card.firstChild) this.fill(card);
       for (const frame of card.querySelectorAll(".frame:empty")) {
-        if (frame.parentNode.classList.contains("other") && !this.list.classList.contains("beside")) continue;
-        const image = make("img", { alt: "", src: address(Number(frame.dataset.picture)) });
-        if (image.src.startsWith("data:image/png")) image.className = "small";
-        frame.append(image);
+        if (frame.parentNode.className === "other" && !this.list.classList.contains("beside")) continue;
+        const source = address(Number(frame.dataset.picture));
+        if (source) frame.append(make("img", { alt: "", src: source, className: source.startsWith("data:image/png") ? "small" : "" }));
       }
     }
 
@@ -167,6 +183,7 @@
       this.list.classList.toggle("together", this.together);
       this.list.replaceChildren(...(this.together ? this.boxes() : cards));
       cards.forEach((card, place) => (card.tabIndex = place ? -1 : 0));
+      cards.slice(0, FIRST).forEach(card => this.draw(card));
       this.look();
       this.say();
     }
@@ -214,7 +231,8 @@
       else this.ticked.delete(row);
       const card = this.cards[row];
       card.classList.toggle("ticked", on);
-      card.querySelector("input").checked = on;
+      const box = card.querySelector("input");
+      if (box) box.checked = on;
     }
 
     tickAll(rows, on) {
@@ -342,7 +360,7 @@
         list.append(make("div", {}, make("dt", {}, column.label), make("dd", {}, column.about), range));
       }
       if (!list.children.length) return null;
-      return make("details", { className: "meanings", open: true }, make("summary", {}, "What the numbers mean, and which to show"), list);
+      return make("details", { className: "meanings", open: innerWidth > NARROW }, make("summary", {}, "What the numbers mean, and which to show"), list);
     }
 
     range(column) {
@@ -439,7 +457,8 @@
       this.box.addEventListener("change", () => this.sheet.tick(this.row, this.box.checked));
       this.ticks = make("label", { className: "choice" }, this.box, "tick");
       const close = button("Close", () => this.dialog.close());
-      this.content = make("div", { className: "content" });
+      // Keys are for the pictures from the beginning.
+      this.content = make("div", { className: "content", tabIndex: -1, autofocus: true });
       const top = make("div", { className: "top" }, this.before, this.after, this.ticks, close);
       this.dialog = make("dialog", { className: "viewer", "aria-label": "one picture" }, top, this.content);
       this.dialog.addEventListener("keydown", event => this.key(event));
@@ -475,7 +494,7 @@
         const value = column.values[row];
         if (value === null || value === "") continue;
         const about = column.about ? make("dd", { className: "about" }, column.about) : null;
-        values.append(make("div", {}, make("dt", {}, column.label), make("dd", {}, shown(column, row)), about));
+        values.append(make("div", {}, make("dt", {}, column.label), sheet.value(column, row), about));
       }
       this.content.replaceChildren(pictures, values);
     }
@@ -484,7 +503,7 @@
       const name = make("bdi", {}, visible(picture.name));
       const caption = make("figcaption", {}, make("b", {}, picture.role), " ", name);
       if (picture.picture === null) return make("figure", {}, make("div", { className: "none" }, "no picture"), caption);
-      const small = address(picture.picture);
+      const small = address(picture.picture) ?? "";
       const image = make("img", { alt: visible(picture.name), src: small });
       if (small.startsWith("data:image/png")) image.className = "small";
       if (picture.file) {
@@ -513,6 +532,11 @@
 
   const viewer = new Viewer();
   const sheets = [...document.querySelectorAll("section.sheet")].map(section => new Sheet(section));
+  // The pictures of what is seen arrive while the page loads.
+  const arrived = setInterval(() => {
+    for (const sheet of sheets) sheet.look();
+    if (!loading()) clearInterval(arrived);
+  }, 100);
   // Paper shows all that passes the filters.
   addEventListener("beforeprint", () => sheets.forEach(sheet => sheet.drawAll()));
 })();

@@ -1,6 +1,6 @@
 //! A page: one HTML file, for small and large screens, light and dark, and for paper.
 
-use super::album::Album;
+use super::album::{Album, BLOCK};
 use super::pictures::Thumbnail;
 use super::sheet::Sheet;
 use super::text::{escaped, shortened};
@@ -88,6 +88,15 @@ impl<'a> Page<'a> {
         self.paragraph(explanation);
     }
 
+    /// Begins a part whose explanation stands beside what `show` adds, where there is room.
+    pub(super) fn section_beside(&mut self, heading: &str, explanation: &str, show: impl FnOnce(&mut Self)) {
+        let _ = writeln!(self.body, "<h2>{}</h2>\n<div class=\"two\"><div>", escaped(heading));
+        self.paragraph(explanation);
+        self.body.push_str("</div><div>");
+        show(self);
+        self.body.push_str("</div></div>\n");
+    }
+
     /// A paragraph.
     pub(super) fn paragraph(&mut self, text: &str) {
         if !text.is_empty() {
@@ -162,10 +171,11 @@ impl<'a> Page<'a> {
         let (script, hash) = match self.sheets {
             0 => (String::new(), "'none'".to_owned()),
             _ => (
-                format!("<script>{SCRIPT}</script>\n"),
+                format!("<script data-block=\"{BLOCK}\">{SCRIPT}</script>\n"),
                 format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(SCRIPT))),
             ),
         };
+        // The script comes first: cards are there before their pictures.
         // Should any markup get past the escaping: no other script runs, and nothing is loaded but files beside the page.
         format!(
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -173,7 +183,7 @@ impl<'a> Page<'a> {
              img-src data: file: 'self'; base-uri 'none'; form-action 'none'\">\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
              <meta name=\"color-scheme\" content=\"light dark\">\n\
-             <title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n{}</main>\n{pictures}{script}</body>\n</html>\n",
+             <title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n{}</main>\n{script}{pictures}</body>\n</html>\n",
             escaped(&self.title),
             self.body
         )

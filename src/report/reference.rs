@@ -64,12 +64,13 @@ pub(super) fn page<'a>(reference: &Reference, pictures: &Pictures, place: Place<
     }
     page.facts(&facts);
 
-    page.section(
+    let chart = distribution(reference, &scores)?;
+    page.section_beside(
         "How typical the images are",
         "The taller a bar, the more images have that density. The dashed lines are percentiles: p20 has a fifth of the images \
          to its left. Commands take them as thresholds, such as --threshold p80.",
+        |page| page.chart(&chart),
     );
-    distribution(&mut page, reference, &scores)?;
     copies(&mut page, reference, pictures)?;
     page.section(
         "All images",
@@ -143,11 +144,10 @@ fn copies(page: &mut Page, reference: &Reference, pictures: &Pictures) -> Result
 }
 
 /// The histogram of the densities, with the percentiles that serve as thresholds.
-pub(super) fn distribution(page: &mut Page, reference: &Reference, scores: &Columns) -> Result<()> {
+pub(super) fn distribution(reference: &Reference, scores: &Columns) -> Result<String> {
     let series = [Series { name: "reference", values: &scores.numbers("pseudo_density")? }];
     let marks = thresholds(reference)?;
-    page.chart(&histogram("Distribution of the pseudo density", "pseudo density", &series, &marks));
-    Ok(())
+    Ok(histogram("Distribution of the pseudo density", "pseudo density", &series, &marks))
 }
 
 /// The percentiles of a reference that are marked.

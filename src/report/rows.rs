@@ -47,6 +47,6 @@ mod tests {
         assert_eq!(that_fit((0..MOST).collect()), ((0..MOST).collect(), None));
         let (rows, said) = that_fit((0..MOST + 3).collect());
         assert_eq!((rows.len(), rows[MOST / 2 - 1], rows[MOST / 2]), (MOST, MOST / 2 - 1, MOST / 2 + 3));
-        assert!(said.unwrap().contains("3\u{202f}003 images"));
+        assert!(said.unwrap().contains("4\u{202f}003 images"));
     }
 }

@@ -96,12 +96,14 @@ pub(super) fn page<'a>(
         Some(reference) => thresholds(reference)?,
         None => vec![Mark { at: 1.0, label: "average of the real".into() }],
     };
-    page.section(
-        "How typical the images are",
-        "All candidates, and those that were kept. Further to the right is more typical.",
-    );
     let series = [Series { name: "candidates", values: &density }, Series { name: KEPT, values: &of_kept }];
-    page.chart(&histogram("Distribution of the pseudo density", "pseudo density", &series, &marks));
+    let chart = histogram("Distribution of the pseudo density", "pseudo density", &series, &marks);
+    page.section_beside(
+        "How typical the images are",
+        "All candidates, and those that were kept. The taller a bar, the more images have that density; further to the right is more \
+         typical.",
+        |page| page.chart(&chart),
+    );
 
     let copies = match table.has("copy_of") {
         true => {

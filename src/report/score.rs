@@ -39,10 +39,14 @@ pub(super) fn page<'a>(
              pd report SCORES.csv --images PHOTOS.",
         );
     }
-    page.section("How typical the images are", "The taller a bar, the more images have that density.");
     let series = [Series { name: "images", values: &density }];
     let marks = [Mark { at: 1.0, label: "average".into() }];
-    page.chart(&histogram("Distribution of the pseudo density", "pseudo density", &series, &marks));
+    let chart = histogram("Distribution of the pseudo density", "pseudo density", &series, &marks);
+    page.section_beside(
+        "How typical the images are",
+        "The taller a bar, the more images have that density. To the left are the unusual ones, to the right those that many are like.",
+        |page| page.chart(&chart),
+    );
     page.section(
         "All images",
         "The most unusual come first. Order, filter and tick them; a click shows one large, beside the image most similar to it.",

@@ -59,12 +59,6 @@ pub(super) fn page<'a>(dir: &Path, real: &Pictures, place: Place<'a>) -> Result<
     }
     page.facts(&facts);
 
-    page.section(
-        "Is it better than chance?",
-        "The same figures for the chosen images, for random ones and for those of the highest density. Recall and coverage: how much \
-         of the reference the set serves, 0 to 1. Vendi score: how many different images it amounts to. Smallest distance: of any two \
-         of the set; 0 is a copy. Mean density: how typical the images are, 1 on average.",
-    );
     let figure = |set: &str, key: &str| {
         let value = summary.get("figures").and_then(|sets| sets.get(set)?.get(key)?.as_f64());
         value.map_or_else(|| "-".into(), |value| format!("{value:.3}"))
@@ -76,7 +70,13 @@ pub(super) fn page<'a>(dir: &Path, real: &Pictures, place: Place<'a>) -> Result<
     };
     let head: Vec<&str> = [""].into_iter().chain(FIGURES.iter().map(|(_, heading)| *heading)).collect();
     let rows: Vec<Vec<String>> = SETS.iter().map(row_of).collect();
-    page.table(&head, &rows);
+    page.section_beside(
+        "Is it better than chance?",
+        "The same figures for the chosen images, for random ones and for those of the highest density. Recall and coverage: how much \
+         of the reference the set serves, 0 to 1. Vendi score: how many different images it amounts to. Smallest distance: of any two \
+         of the set; 0 is a copy. Mean density: how typical the images are, 1 on average.",
+        |page| page.table(&head, &rows),
+    );
 
     page.section(
         "The chosen images",

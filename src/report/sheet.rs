@@ -10,10 +10,10 @@ use serde::Serialize;
 use std::path::Path;
 
 /// Cards of a sheet, at most: it bounds a page.
-pub(super) const MOST: usize = 3_000;
+pub(super) const MOST: usize = 4_000;
 /// Longer side of a picture in pixels on a sheet of few and of many cards. A card is some 180 pixels wide.
-const SIDE_OF_FEW: u32 = 240;
-const SIDE_OF_MANY: u32 = 160;
+const SIDE_OF_FEW: u32 = 280;
+const SIDE_OF_MANY: u32 = 180;
 const FEW: usize = 400;
 
 /// A picture of a card.
