@@ -209,7 +209,7 @@ pub(crate) fn report(request: &Request, place: Place) -> Result<String> {
 
 /// Whether a page has pictures, whichever version made it.
 pub(crate) fn has_pictures(html: &str) -> bool {
-    html.contains("data:image/")
+    html.contains(";base64,")
 }
 
 /// The last part of a path, which names the subject of a page: pages hold no absolute paths.

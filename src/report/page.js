@@ -78,7 +78,7 @@
         for (const entry of entries) if (entry.isIntersecting) this.draw(entry.target);
       }, { rootMargin: NEAR });
       this.recall();
-      if (this.tools) section.append(this.bar());
+      if (this.tools) section.append(this.head());
       section.append(this.list);
       if (this.tools) section.append(this.tray());
       this.cards = this.items.map((item, row) => this.card(item, row));
@@ -113,7 +113,7 @@
         const role = picture.role ? make("figcaption", {}, picture.role) : null;
         pictures.append(make("figure", { className: place ? "other" : "own" }, frame, role));
       });
-      const title = make("label", { className: "name" });
+      const title = make("label", { className: "named" });
       if (this.tools) {
         const box = make("input", { type: "checkbox", tabIndex: -1, checked: this.ticked.has(row) });
         box.setAttribute("aria-label", `tick ${visible(name)}`);
@@ -297,15 +297,15 @@
 
     // Controls.
 
-    bar() {
-      const bar = make("div", { className: "bar" });
+    head() {
+      const controls = make("div", { className: "controls" });
       const field = (label, control) => make("label", {}, make("span", {}, label), control);
       const search = make("input", { type: "search", name: "search" });
       search.addEventListener("input", () => {
         this.search = search.value.toLowerCase();
         this.arrange();
       });
-      bar.append(field("Search names", search), field("Order", this.orders()));
+      controls.append(field("Search names", search), field("Order", this.orders()));
       const groups = this.group ? [...new Set(this.group.values)].sort(compare.text) : [];
       if (groups.length > 1 && groups.length <= GROUPS) {
         const select = make("select", { name: "group" }, new Option("all", ""));
@@ -314,20 +314,20 @@
           this.groupShown = select.value === "" ? null : groups[Number(select.value)];
           this.arrange();
         });
-        bar.append(field(`Only ${this.group.label}`, select));
+        controls.append(field(`Only ${this.group.label}`, select));
       }
-      bar.append(this.choice("only what is ticked", "ticked", false, on => {
+      controls.append(this.choice("only what is ticked", "ticked", false, on => {
         this.onlyTicked = on;
         this.arrange();
       }));
       if (this.others) {
-        bar.append(this.choice(this.others, "beside", this.beside, on => {
+        controls.append(this.choice(this.others, "beside", this.beside, on => {
           this.list.classList.toggle("beside", on);
           this.look();
         }));
       }
       const keys = "Keys on the pictures: arrows move, space ticks, Enter enlarges.";
-      return make("div", { className: "tools" }, bar, this.meanings(), make("p", { className: "keys" }, keys));
+      return make("div", { className: "tools" }, controls, this.meanings(), make("p", { className: "keys" }, keys));
     }
 
     choice(label, name, checked, change) {
