@@ -64,7 +64,12 @@ pub(super) fn page<'a>(
     if let Some(draws) = number("draws").filter(|_| !kept.is_empty()) {
         facts.push(("draws for each kept", format!("{:.2}", draws as f64 / kept.len() as f64)));
     }
-    for (key, label) in [("not_distinct", "too near to another"), ("not_novel", "too near to a real one")] {
+    for (key, label) in [
+        ("copies_of_real", "refused, copies of real ones"),
+        ("copies_of_kept", "refused, copies of another"),
+        ("not_novel", "refused for a real one, all"),
+        ("not_distinct", "refused for another, all"),
+    ] {
         if let Some(refused) = number(key).filter(|n| *n > 0) {
             facts.push((label, count(refused)));
         }
@@ -105,20 +110,10 @@ pub(super) fn page<'a>(
         |page| page.chart(&chart),
     );
 
-    let copies = match table.has("copy_of") {
-        true => {
-            let of = table.text("copy_of")?;
-            let copies = kept.iter().filter(|&&row| !of[row].is_empty()).count();
-            format!("{} of them are copies of real images or of each other. ", count(copies))
-        }
-        false => "Whether one is a copy of a real image only looking tells. ".to_owned(),
-    };
     page.section(
         "The kept images",
-        &format!(
-            "Those nearest to a real image come first. {copies}Order, filter and tick them; a click shows one large. If they are too \
-             near to what there is already, sample with --novel, which refuses copies."
-        ),
+        "Those nearest to a real image come first. Whether one is a copy only looking at both tells. Order, filter and tick them; a click \
+         shows one large. If they are too near to what there is already, sample with --novel, which refuses copies of real images.",
     );
     if real.is_empty() {
         page.paragraph(

@@ -49,6 +49,8 @@ pub(super) fn page<'a>(dir: &Path, real: &Pictures, place: Place<'a>) -> Result<
     let mut page = Page::new(&title, &[lead, next.into()], place);
     let mut facts = vec![("chosen", count(table.rows())), ("pool", pool)];
     for (key, label) in [
+        ("copies_of_real", "refused, copies of real ones"),
+        ("copies_of_chosen", "refused, copies of another"),
         ("not_novel", "too near to a real one, or in the set already"),
         ("not_distinct", "too near to a chosen one"),
         ("in_set_already", "in the set already"),
