@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomic;
 use crate::images::ImageSet;
 use crate::progress::check_stop;
-use crate::report::{Figure, Section, demo_page};
+use crate::report::{Figure, Place, Section, demo_page};
 use clap::{Args, Parser};
 use serde_json::Value;
 use std::fs;
@@ -323,8 +323,9 @@ impl DemoRun {
              distance beside precision and recall: piling up one kind of image looks good in precision alone."
                 .to_owned(),
         ];
-        let html =
-            demo_page("pd demo: fidelity and diversity of a generator", &lead, &self.sections, &self.table)?;
+        let place = Place { folder: &self.root, progress: &self.terminal };
+        let title = "pd demo: fidelity and diversity of a generator";
+        let html = demo_page(title, &lead, &self.sections, &self.table, place)?;
         let page = self.path("report.html");
         write_atomic(&page, |out| out.write_all(html.as_bytes()))?;
         self.terminal.print("\n== All in one table\n\n")?;

@@ -1,18 +1,18 @@
 //! The page of the demonstration: a section for each stage, with its commands, its results and figures.
 
 use super::chart::{Series, histogram};
-use super::page::Page;
+use super::page::{Page, Place};
 use super::pictures::{Pictures, Thumbnail};
 use super::{perturb, reference, sample};
 use crate::error::Result;
 use crate::formats::table::Columns;
-use crate::images::ImageSet;
-use crate::progress::Silent;
 use crate::reference::{Reference, files};
 use std::path::PathBuf;
 
 /// Images of a gallery.
 const GALLERY: usize = 40;
+/// Longer side of its pictures.
+const STRIP: u32 = 96;
 /// Pairs of images.
 const PAIRS: usize = 6;
 
@@ -52,8 +52,9 @@ pub(crate) fn demo_page(
     lead: &[String],
     sections: &[Section],
     table: &[Vec<String>],
+    place: Place,
 ) -> Result<String> {
-    let mut page = Page::new(title, lead);
+    let mut page = Page::new(title, lead, place);
     if let Some((head, rows)) = table.split_first() {
         page.section(
             "All stages in one table",
@@ -80,18 +81,18 @@ fn show(page: &mut Page, figure: &Figure) -> Result<()> {
     match figure {
         Figure::Reference(dir, images) => {
             let scores = Columns::read(&dir.join(files::SCORES))?;
-            let pictures = Pictures::of(ImageSet::open(images, &Silent)?);
-            reference::distribution(page, &Reference::open(dir)?, &scores)?;
+            let pictures = Pictures::open(images, page.progress())?;
+            page.chart(&reference::distribution(&Reference::open(dir)?, &scores)?);
             page.paragraph("The most unusual:");
             reference::extremes(page, &scores, &pictures, false, PAIRS)?;
             page.paragraph("The most typical:");
             reference::extremes(page, &scores, &pictures, true, PAIRS)
         }
         Figure::Gallery(caption, dir) => {
-            let pictures = Pictures::of(ImageSet::open(dir, &Silent)?);
+            let pictures = Pictures::open(dir, page.progress())?;
             let kept = sample::kept_files(dir)?;
             let shown: Vec<Thumbnail> =
-                kept.iter().take(GALLERY).filter_map(|file| pictures.thumbnail(file)).collect();
+                kept.iter().take(GALLERY).filter_map(|file| pictures.thumbnail(file, STRIP)).collect();
             page.strip(caption, &shown);
             Ok(())
         }
@@ -108,7 +109,7 @@ fn show(page: &mut Page, figure: &Figure) -> Result<()> {
         }
         Figure::Pairs(dir) => {
             let table = Columns::read(&dir.join(sample::TABLE))?;
-            perturb::pairs(page, dir, &table, PAIRS)
+            perturb::pairs(page, dir, &table, PAIRS, false)
         }
     }
 }

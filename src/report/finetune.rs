@@ -1,12 +1,12 @@
 //! The page of a fine-tuning run: its curves, and images of the generator before and after.
 
-use super::cards::count;
 use super::chart::{Series, line_chart};
-use super::page::Page;
+use super::foot::Foot;
+use super::page::{Page, Place};
 use super::pictures::Thumbnail;
+use super::text::count;
 use super::{name_of, read_json};
 use crate::error::{Error, Result};
-use crate::progress::Silent;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
@@ -83,7 +83,7 @@ fn by_step(dir: &Path, prefix: &str, suffix: &str) -> Result<Vec<(u64, PathBuf)>
     Ok(found)
 }
 
-pub(super) fn page(dir: &Path) -> Result<Page> {
+pub(super) fn page<'a>(dir: &Path, place: Place<'a>) -> Result<Page<'a>> {
     let name = name_of(dir);
     let log = read_log(&dir.join(LOG))?;
     let options = read_json(&dir.join(OPTIONS))?;
@@ -104,6 +104,7 @@ pub(super) fn page(dir: &Path) -> Result<Page> {
                  Otherwise draw images: pd sample --generator {snapshot} -n 500."
             ),
         ],
+        place,
     );
     let shown = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let facts: Vec<(&str, String)> = SHOWN_OPTIONS
@@ -123,7 +124,10 @@ pub(super) fn page(dir: &Path) -> Result<Page> {
     }
     let mut shown = Vec::new();
     for (step, path) in ends {
-        shown.push((format!("after {} steps", count(*step as usize)), Thumbnail::of_sheet(path, &Silent)?));
+        shown.push((
+            format!("after {} steps", count(*step as usize)),
+            Thumbnail::of_sheet(path, place.progress)?,
+        ));
     }
     page.sheets(&shown);
 
@@ -148,5 +152,6 @@ pub(super) fn page(dir: &Path) -> Result<Page> {
             "Nothing was measured along the way: --eval-every 100 adds the Frechet distance, precision and recall.",
         );
     }
+    page.foot(&Foot::of("finetune", &dir.join(LOG)).settings(Some(&options)).facts());
     Ok(page)
 }

@@ -1,31 +1,40 @@
-//! Results as charts (SVG) and self-contained HTML pages, without scripts, fonts or links.
+//! Results as charts (SVG) and self-contained HTML pages: one file each, with a script of its own and nothing from a network.
 //! This module shows numbers and computes none. The size of a page is bounded, whatever the size of its subject.
 //! Colours are readable on a light and a dark background; every text that comes from a file is escaped.
 
-mod cards;
+mod album;
 mod chart;
+mod columns;
+mod copies;
 mod demo;
 mod finetune;
+mod foot;
 mod frontier;
 mod page;
 mod perturb;
 mod pictures;
 mod reference;
+mod rows;
 mod sample;
+mod score;
 mod select;
+mod sheet;
 mod sweep;
 mod text;
 
 pub(crate) use demo::{Figure, Section, demo_page};
 pub(crate) use frontier::{Point, frontier_plot};
+pub(crate) use page::Place;
 pub(crate) use pictures::Pictures;
 
 use crate::error::{Error, Result};
+use crate::formats::table::Columns;
+use crate::progress::Progress;
 use crate::reference::{Reference, is_reference};
 use crate::runs::command_of;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// The kind of results that a directory holds.
+/// The kind of results that a directory or a table holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Subject {
     /// `pd embed` and `pd index`
@@ -40,10 +49,15 @@ pub(crate) enum Subject {
     Perturb,
     /// `pd finetune`
     Finetune,
+    /// The table of `pd score`
+    Scores,
+    /// The table of `pd dups`
+    Copies,
 }
 
 impl Subject {
-    const ALL: [Subject; 6] = [
+    /// Those that are directories.
+    const DIRECTORIES: [Subject; 6] = [
         Subject::Reference,
         Subject::Sweep,
         Subject::Select,
@@ -61,6 +75,8 @@ impl Subject {
             Subject::Sweep => "sweep",
             Subject::Perturb => "perturb",
             Subject::Finetune => "finetune",
+            Subject::Scores => "score",
+            Subject::Copies => "dups",
         }
     }
 
@@ -73,61 +89,127 @@ impl Subject {
             Subject::Select => holds(select::TABLE),
             Subject::Sweep => holds(sweep::TABLE),
             Subject::Finetune => holds(finetune::LOG),
+            Subject::Scores | Subject::Copies => false,
         }
+    }
+
+    /// Whether its page shows images that lie elsewhere.
+    pub(crate) fn shows_other_images(self) -> bool {
+        matches!(
+            self,
+            Subject::Reference | Subject::Sample | Subject::Select | Subject::Scores | Subject::Copies
+        )
+    }
+
+    /// Whether it is a table, whose images lie anywhere.
+    pub(crate) fn is_table(self) -> bool {
+        matches!(self, Subject::Scores | Subject::Copies)
     }
 }
 
-/// Which command made a directory: what it says itself, and where an earlier version did not write that, the first kind whose files
-/// are there.
+/// Which command made a directory or a table. A directory says so itself; where an earlier version did not write that, it is the first
+/// kind whose files are there.
 ///
 /// # Errors
 /// [`Error::Malformed`] if it was none, or is not finished yet; [`Error::Io`] if it is not there.
-pub(crate) fn subject_of(dir: &Path) -> Result<Subject> {
-    std::fs::metadata(dir).map_err(Error::io("open", dir))?;
-    let said = command_of(dir);
+pub(crate) fn subject_of(path: &Path) -> Result<Subject> {
+    if std::fs::metadata(path).map_err(Error::io("open", path))?.is_file() {
+        return subject_of_table(path);
+    }
+    let said = command_of(path);
     let is_said = |subject: &Subject| said.as_deref().is_none_or(|command| command == subject.command());
-    match Subject::ALL.into_iter().filter(is_said).find(|subject| subject.is_in(dir)) {
+    match Subject::DIRECTORIES.into_iter().filter(is_said).find(|subject| subject.is_in(path)) {
         // The samples of both commands have the same name.
         Some(Subject::Sample) if said.is_none() => {
-            let table = crate::formats::table::Columns::read(&dir.join(sample::TABLE))?;
+            let table = Columns::read(&path.join(sample::TABLE))?;
             Ok(if table.has("density_before") { Subject::Perturb } else { Subject::Sample })
         }
         Some(subject) => Ok(subject),
         None => Err(Error::malformed(
-            dir,
+            path,
             "is no finished reference, sample, selection, sweep, perturbation or fine-tuning run",
-            "name a directory that pd embed, sample, select, sweep, perturb or finetune made",
+            "name a directory that pd embed, sample, select, sweep, perturb or finetune made, or a table of pd score or pd dups",
         )),
     }
 }
 
-/// A self-contained HTML page about a directory. `real` are the images of the reference, where they can be had; `reference` gives
-/// a sample its thresholds.
+fn subject_of_table(path: &Path) -> Result<Subject> {
+    let hint = "name a .csv file that pd score or pd dups wrote, or the directory of another result";
+    if path.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("csv")) {
+        return Err(Error::malformed(path, "is no .csv table", hint));
+    }
+    let table = Columns::read(path)?;
+    match ["path", "other", "score"].iter().all(|name| table.has(name)) {
+        true => Ok(Subject::Copies),
+        false if table.has("path") && table.has("pseudo_density") && !table.has("decision") => {
+            Ok(Subject::Scores)
+        }
+        false => Err(Error::malformed(path, "is no table of scores or copies", hint)),
+    }
+}
+
+/// The images of a table, where they lie beside it; none where its first image does not.
+///
+/// # Errors
+/// [`Error::Malformed`] for a damaged table; as [`Pictures::open`].
+pub(crate) fn images_beside(table: &Path, progress: &dyn Progress) -> Result<Pictures> {
+    let folder = match table.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    };
+    let columns = Columns::read(table)?;
+    match columns.text("path")?.first() {
+        Some(first) if folder.join(first).is_file() => Pictures::open(&folder, progress),
+        _ => Ok(Pictures::none()),
+    }
+}
+
+/// What a page is made of.
+pub(crate) struct Request<'a> {
+    /// The directory or the table.
+    pub path: &'a Path,
+    /// The images of a reference or of a table; those of the reference behind a sample or a selection.
+    pub images: &'a Pictures,
+    /// The images that those of a table were compared with, where these are others.
+    pub against: &'a Pictures,
+    /// Gives a sample its thresholds.
+    pub reference: Option<&'a Reference>,
+}
+
+/// A self-contained HTML page that will lie at `place`.
 ///
 /// # Errors
 /// As [`subject_of`]; [`Error::Malformed`] for a damaged file of the directory; [`Error::Usage`] for a part that the subject does
-/// not take.
-pub(crate) fn report(dir: &Path, real: &Pictures, reference: Option<&Reference>) -> Result<String> {
-    let subject = subject_of(dir)?;
-    let shows_real = matches!(subject, Subject::Reference | Subject::Sample | Subject::Select);
-    if !shows_real && !real.is_empty() {
-        return Err(Error::usage(
-            format!("{} shows no images of a reference", dir.display()),
-            "leave --images out",
-        ));
+/// not take; [`Error::Interrupted`].
+pub(crate) fn report(request: &Request, place: Place) -> Result<String> {
+    let &Request { path, images, against, reference } = request;
+    let subject = subject_of(path)?;
+    let refused = |what: &str, hint: &str| Err(Error::usage(format!("{} {what}", path.display()), hint));
+    if !subject.shows_other_images() && !images.is_empty() {
+        return refused("shows no images of a reference", "leave --images out");
+    }
+    if !subject.is_table() && !against.is_empty() {
+        return refused("is no table", "leave --against out; --images names the real images");
     }
     if subject != Subject::Sample && reference.is_some() {
-        return Err(Error::usage(format!("{} is no sample", dir.display()), "leave --reference out"));
+        return refused("is no sample", "leave --reference out");
     }
     let page = match subject {
-        Subject::Reference => reference::page(&Reference::open(dir)?, real),
-        Subject::Sample => sample::page(dir, real, reference),
-        Subject::Select => select::page(dir, real),
-        Subject::Sweep => sweep::page(dir),
-        Subject::Perturb => perturb::page(dir),
-        Subject::Finetune => finetune::page(dir),
+        Subject::Reference => reference::page(&Reference::open(path)?, images, place),
+        Subject::Sample => sample::page(path, images, reference, place),
+        Subject::Select => select::page(path, images, place),
+        Subject::Sweep => sweep::page(path, place),
+        Subject::Perturb => perturb::page(path, place),
+        Subject::Finetune => finetune::page(path, place),
+        Subject::Scores => score::page(path, images, against, place),
+        Subject::Copies => copies::page(path, images, against, place),
     }?;
     Ok(page.html())
+}
+
+/// Whether a page has pictures, whichever version made it.
+pub(crate) fn has_pictures(html: &str) -> bool {
+    html.contains(";base64,")
 }
 
 /// The last part of a path, which names the subject of a page: pages hold no absolute paths.

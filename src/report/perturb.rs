@@ -1,15 +1,16 @@
 //! A perturbation: each image before and after.
 
-use super::cards::{SHOWN, count, ordered, shown};
 use super::chart::{Mark, Series, histogram};
-use super::page::{Card, Page};
+use super::columns::{Column, columns_of};
+use super::foot::Foot;
+use super::page::{Page, Place};
 use super::pictures::Pictures;
+use super::rows::ordered;
+use super::sheet::{Item, Look, MOST, Sheet, Shown};
+use super::text::count;
 use super::{name_of, read_json};
 use crate::error::Result;
 use crate::formats::table::Columns;
-use crate::images::ImageSet;
-use crate::progress::Silent;
-use rayon::prelude::*;
 use serde_json::Value;
 use std::path::Path;
 
@@ -17,8 +18,10 @@ const TABLE: &str = super::sample::TABLE;
 const SUMMARY: &str = "summary.json";
 /// Where the unperturbed images are.
 const ORIGINALS: &str = "original";
+/// Columns that a card shows.
+const ON_CARDS: [&str; 3] = ["density_before", "density_after", "improved"];
 
-pub(super) fn page(dir: &Path) -> Result<Page> {
+pub(super) fn page<'a>(dir: &Path, place: Place<'a>) -> Result<Page<'a>> {
     let table = Columns::read(&dir.join(TABLE))?;
     let summary = read_json(&dir.join(SUMMARY))?;
     let (before, after) = (table.numbers("density_before")?, table.numbers("density_after")?);
@@ -38,6 +41,7 @@ pub(super) fn page(dir: &Path) -> Result<Page> {
              --eps. The numbers behind the new images are in latents.npy: pd sample --latents makes them again."
                 .into(),
         ],
+        place,
     );
     let numbers = |entry: &Value| {
         let value = |key: &str| entry.get(key).and_then(Value::as_f64).unwrap_or(f64::NAN);
@@ -67,8 +71,14 @@ pub(super) fn page(dir: &Path) -> Result<Page> {
         "Before and after",
         &format!("At the strongest eps, {strongest}; the greatest changes come first."),
     );
-    pairs(&mut page, dir, &table, 2 * SHOWN)?;
+    pairs(&mut page, dir, &table, MOST, true)?;
+    page.foot(&Foot::of("perturb", &dir.join(SUMMARY)).settings(Some(&options(dir))).facts());
     Ok(page)
+}
+
+/// The settings of the run, where it wrote them.
+fn options(dir: &Path) -> Value {
+    read_json(&dir.join("options.json")).unwrap_or_default()
 }
 
 /// The greatest eps, and its rows.
@@ -78,37 +88,31 @@ fn strongest(table: &Columns) -> Result<(f64, Vec<usize>)> {
     Ok((strongest, (0..table.rows()).filter(|&row| eps[row] == strongest).collect()))
 }
 
-/// Images before and after at the strongest eps, the greatest changes first.
-pub(super) fn pairs(page: &mut Page, dir: &Path, table: &Columns, limit: usize) -> Result<()> {
-    let pictures = Pictures::of(ImageSet::open(dir, &Silent)?);
-    let (files, improved) = (table.text("file")?, table.text("improved")?);
+/// Images before and after at the strongest eps, the greatest changes first, `limit` at most; with `tools` they can be ordered and ticked.
+pub(super) fn pairs(page: &mut Page, dir: &Path, table: &Columns, limit: usize, tools: bool) -> Result<()> {
+    let pictures = Pictures::open(dir, page.progress())?;
+    let files = table.text("file")?;
     let (before, after) = (table.numbers("density_before")?, table.numbers("density_after")?);
-    let moved = table.numbers("feature_distance")?;
     let (_, of_strongest) = strongest(table)?;
-    let change: Vec<f64> = before.iter().zip(&after).map(|(b, a)| (a / b).ln().abs()).collect();
+    let change: Vec<f64> = before.iter().zip(&after).map(|(before, after)| after / before).collect();
+    let size: Vec<f64> = change.iter().map(|ratio| ratio.ln().abs()).collect();
     let rows: Vec<usize> =
-        ordered(&change, true, of_strongest.iter().copied()).into_iter().take(limit).collect();
-    let card = |row: &usize| {
-        let file = files[*row].as_str();
-        let original = match file.rsplit_once('/') {
-            Some((_, name)) => format!("{ORIGINALS}/{name}"),
-            None => format!("{ORIGINALS}/{file}"),
-        };
-        let mut lines = vec![
-            format!("density {:.3} → {:.3}", before[*row], after[*row]),
-            format!("moved by {:.3}", moved[*row]),
-        ];
-        if improved[*row] != "true" {
-            lines.push("nothing better was found".into());
-        }
-        Card {
-            pictures: vec![
-                shown("before", &original, pictures.thumbnail(&original)),
-                shown("after", file, pictures.thumbnail(file)),
-            ],
-            lines,
-        }
+        ordered(&size, true, of_strongest.iter().copied()).into_iter().take(limit).collect();
+    let original = |file: &str| match file.rsplit_once('/') {
+        Some((_, name)) => format!("{ORIGINALS}/{name}"),
+        None => format!("{ORIGINALS}/{file}"),
     };
-    page.cards(&rows.par_iter().map(card).collect::<Vec<_>>());
-    Ok(())
+    let originals: Vec<String> = rows.iter().map(|&row| original(&files[row])).collect();
+    let shown = |role, path| Shown { role, path, from: &pictures };
+    let items = rows.iter().zip(&originals).map(|(&row, original)| Item {
+        picture: shown("after", &files[row]),
+        others: vec![shown("before", original)],
+        chosen: false,
+    });
+    let mut columns = columns_of(table, &rows, files, &["eps"], &ON_CARDS)?;
+    let percent = rows.iter().map(|&row| 100.0 * (change[row] - 1.0));
+    columns.push(Column::numbers("change", percent).on_cards());
+    columns.retain(|column| column.name != "folder");
+    let look = Look { title: "before and after", tools, beside: true, ..Look::default() };
+    page.sheet(&Sheet { look, columns, items: items.collect() })
 }

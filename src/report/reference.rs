@@ -1,22 +1,27 @@
-//! The page of a reference: its typical images, its unusual images, and its duplicates.
+//! The page of a reference: its images from the unusual to the typical, and those that may be copies of each other.
 
-use super::cards::{Pair, SHOWN, count, ordered, pair_cards};
 use super::chart::{Mark, Series, histogram};
+use super::columns::columns_of;
+use super::foot::Foot;
 use super::name_of;
-use super::page::Page;
+use super::page::{Page, Place};
 use super::pictures::Pictures;
+use super::rows::{ordered, that_fit};
+use super::sheet::{Item, Look, MOST, Sheet, Shown};
+use super::text::count;
 use crate::error::Result;
 use crate::formats::table::Columns;
 use crate::reference::{Reference, files};
 
 /// Skipped inputs that are named.
 const NAMED_SKIPPED: usize = 20;
+/// Columns of scores that a card shows.
+const ON_CARDS: [&str; 6] = ["pseudo_density", "nearest_distance", "copy_of", "flags", "group", "seed"];
 
-pub(super) fn page(reference: &Reference, pictures: &Pictures) -> Result<Page> {
+pub(super) fn page<'a>(reference: &Reference, pictures: &Pictures, place: Place<'a>) -> Result<Page<'a>> {
     let record = reference.density()?;
     let name = name_of(&reference.dir);
     let scores = Columns::read(&reference.dir.join(files::SCORES))?;
-    let duplicates = Columns::read(&reference.dir.join(files::DUPLICATES))?;
     let rows = count(scores.rows());
 
     let mut page = Page::new(
@@ -30,11 +35,12 @@ pub(super) fn page(reference: &Reference, pictures: &Pictures) -> Result<Page> {
             ),
             format!(
                 "What to do next: look through the most unusual images, where mistakes and treasures are found, and through the \
-                 suspected duplicates, which make each other look typical. Take out what does not belong and make the reference \
+                 possible copies, which make each other look typical. Take out what does not belong and make the reference \
                  again. Then a generator can be steered by it: pd sample --generator G --reference {name} --bias diversity (more \
                  of the unusual) or --bias fidelity (more of the typical)."
             ),
         ],
+        place,
     );
     if pictures.is_empty() {
         page.paragraph(
@@ -50,58 +56,38 @@ pub(super) fn page(reference: &Reference, pictures: &Pictures) -> Result<Page> {
     let mut facts = vec![
         ("images", rows),
         ("skipped", count(reference.manifest.skipped)),
-        ("extractor", reference.manifest.identity.extractor.clone()),
-        ("neighbours K", record.model.k.to_string()),
         ("with an exact copy", count(record.exact_duplicates)),
-        ("pairs of near-duplicates", count(record.near_duplicate_pairs)),
+        ("pairs to look at", count(record.near_duplicate_pairs)),
     ];
     if !reference.manifest.left_out.is_empty() {
         facts.push(("left out", reference.manifest.left_out.describe()));
     }
-    if let Some(dimension) = record.intrinsic_dimension {
-        facts.push(("intrinsic dimension", format!("{dimension:.1}")));
-    }
-    if let Some(spearman) = record.predictor.as_ref().and_then(|quality| quality.spearman) {
-        facts.push(("predictor, rank correlation", format!("{spearman:.3}")));
-    }
     page.facts(&facts);
-    page.paragraph(&format!("Features: {}.", reference.manifest.identity.describe()));
 
-    page.section(
+    let chart = distribution(reference, &scores)?;
+    page.section_beside(
         "How typical the images are",
         "The taller a bar, the more images have that density. The dashed lines are percentiles: p20 has a fifth of the images \
          to its left. Commands take them as thresholds, such as --threshold p80.",
+        |page| page.chart(&chart),
     );
-    distribution(&mut page, reference, &scores)?;
+    copies(&mut page, reference, pictures)?;
     page.section(
-        "The most unusual",
-        "Each with the image most similar to it. Where even that one looks different, nothing in the collection is alike.",
+        "All images",
+        "The most unusual come first, where mistakes and treasures are found. Order, filter and tick them; a click shows one large, \
+         beside the image most similar to it.",
     );
-    extremes(&mut page, &scores, pictures, false, SHOWN)?;
-    page.section("The most typical", "Each with the image most similar to it.");
-    extremes(&mut page, &scores, pictures, true, SHOWN)?;
-
-    let total = record.near_duplicate_pairs;
-    let explanation = match total {
-        0 => "No two images are closer than a quarter of the median distance of two images.".to_owned(),
-        total => format!(
-            "{} closer than a quarter of the median distance of two images ({:.3}); the closest come first. Distance 0 \
-             is a copy. All that were kept are in {}.",
-            if total == 1 { "1 pair is".into() } else { format!("{} pairs are", count(total)) },
-            record.median_pair_distance,
-            files::DUPLICATES
-        ),
+    let order = ordered(&scores.numbers("pseudo_density")?, false, 0..scores.rows());
+    let (shown, said) = that_fit(order);
+    said.iter().for_each(|said| page.paragraph(said));
+    let look = Look {
+        title: "all images",
+        tools: true,
+        others: Some("each beside the image most similar to it"),
+        order: Some(("pseudo_density", false)),
+        ..Look::default()
     };
-    page.section("Suspected duplicates", &explanation);
-    let (first, second) = (duplicates.text("path")?, duplicates.text("other")?);
-    let apart = duplicates.numbers("distance")?;
-    let pairs = first.iter().zip(second).zip(&apart).take(SHOWN).map(|((path, other), distance)| Pair {
-        path,
-        role: "image",
-        nearest: other,
-        lines: vec![format!("distance {distance:.3}")],
-    });
-    page.cards(&pair_cards(pairs.collect(), pictures, pictures));
+    page.sheet(&scored(&scores, &shown, look, (pictures, "image"), (pictures, "most similar"))?)?;
 
     if reference.manifest.skipped > 0 {
         page.section("Skipped", &format!("These could not be used; all are in {}.", files::SKIPPED));
@@ -110,15 +96,58 @@ pub(super) fn page(reference: &Reference, pictures: &Pictures) -> Result<Page> {
         let rows: Vec<Vec<String>> = rows.map(|(path, reason)| vec![path.clone(), reason.clone()]).collect();
         page.table(&["file", "reason"], &rows);
     }
+    let foot = Foot::of("embed, pd index", &reference.dir.join(files::MANIFEST))
+        .with("network", reference.manifest.identity.describe())
+        .with("neighbours K", record.model.k.to_string())
+        .with("exponent", record.model.exponent.to_string())
+        .with("index", record.index.describe())
+        .with("seed", record.seed.to_string())
+        .with_some("intrinsic dimension", record.intrinsic_dimension.map(|m| format!("{m:.1}")))
+        .with_some(
+            "predictor, rank correlation",
+            record.predictor.as_ref().and_then(|quality| Some(format!("{:.3}", quality.spearman?))),
+        );
+    page.foot(&foot.facts());
     Ok(page)
 }
 
+/// The pairs that the reference lists as copies of each other, side by side.
+fn copies(page: &mut Page, reference: &Reference, pictures: &Pictures) -> Result<()> {
+    let table = Columns::read(&reference.dir.join(files::DUPLICATES))?;
+    let total = reference.density()?.near_duplicate_pairs;
+    let (first, second) = (table.text("path")?, table.text("other")?);
+    let rows: Vec<usize> = (0..table.rows().min(MOST)).collect();
+    let explanation = match rows.len() {
+        0 => "No two images are so near that they have to be looked at.".to_owned(),
+        n => format!(
+            "Pairs of images that are very near to each other, the nearest first: {}. Whether they are copies only looking tells; \
+             pd dups looks at the pictures themselves.",
+            match n < total {
+                true => format!("{} of {} pairs", count(n), count(total)),
+                false => format!("{} pair{}", count(n), if n == 1 { "" } else { "s" }),
+            }
+        ),
+    };
+    page.section("Possible copies", &explanation);
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let shown = |role, path| Shown { role, path, from: pictures };
+    let items = rows.iter().map(|&row| Item {
+        picture: shown("one", &first[row]),
+        others: vec![shown("the other", &second[row])],
+        chosen: false,
+    });
+    let look = Look { title: "possible copies", tools: true, beside: true, ..Look::default() };
+    let columns = columns_of(&table, &rows, first, &["other"], &["distance", "score"])?;
+    page.sheet(&Sheet { look, columns, items: items.collect() })
+}
+
 /// The histogram of the densities, with the percentiles that serve as thresholds.
-pub(super) fn distribution(page: &mut Page, reference: &Reference, scores: &Columns) -> Result<()> {
+pub(super) fn distribution(reference: &Reference, scores: &Columns) -> Result<String> {
     let series = [Series { name: "reference", values: &scores.numbers("pseudo_density")? }];
     let marks = thresholds(reference)?;
-    page.chart(&histogram("Distribution of the pseudo density", "pseudo density", &series, &marks));
-    Ok(())
+    Ok(histogram("Distribution of the pseudo density", "pseudo density", &series, &marks))
 }
 
 /// The percentiles of a reference that are marked.
@@ -126,6 +155,32 @@ pub(super) fn thresholds(reference: &Reference) -> Result<Vec<Mark>> {
     let q = &reference.density()?.quantiles;
     let marks = [(q.p10, "p10"), (q.p20, "p20"), (q.p50, "p50"), (q.p80, "p80"), (q.p90, "p90")];
     Ok(marks.map(|(at, label)| Mark { at, label: format!("{label} {at:.2}") }).into())
+}
+
+/// Rows of a table of scores as cards: each image of `own`, with the one nearest to it of `real`, both with their roles.
+///
+/// # Errors
+/// [`crate::error::Error::Malformed`] for a damaged table.
+pub(super) fn scored<'a>(
+    scores: &'a Columns,
+    rows: &[usize],
+    look: Look,
+    own: (&'a Pictures, &'static str),
+    real: (&'a Pictures, &'static str),
+) -> Result<Sheet<'a>> {
+    // Images of a generator have a file, and no path of a pool.
+    let paths = scores.text(if scores.has("path") { "path" } else { "file" })?;
+    let nearest = if scores.has("nearest") { scores.text("nearest")? } else { &[] };
+    let item = |&row: &usize| {
+        let other = nearest.get(row).filter(|path| !path.is_empty());
+        Item {
+            picture: Shown { role: own.1, path: &paths[row], from: own.0 },
+            others: other.map(|path| Shown { role: real.1, path, from: real.0 }).into_iter().collect(),
+            chosen: false,
+        }
+    };
+    let columns = columns_of(scores, rows, paths, &["decision"], &ON_CARDS)?;
+    Ok(Sheet { look, columns, items: rows.iter().map(item).collect() })
 }
 
 /// The images at one end of the densities, each beside its nearest.
@@ -136,15 +191,8 @@ pub(super) fn extremes(
     typical: bool,
     shown: usize,
 ) -> Result<()> {
-    let (paths, nearest) = (scores.text("path")?, scores.text("nearest")?);
-    let (density, distance) = (scores.numbers("pseudo_density")?, scores.numbers("nearest_distance")?);
-    let rows = ordered(&density, typical, 0..paths.len());
-    let pairs = rows.iter().take(shown).map(|&row| Pair {
-        path: &paths[row],
-        role: "image",
-        nearest: &nearest[row],
-        lines: vec![format!("density {:.3}", density[row]), format!("distance {:.3}", distance[row])],
-    });
-    page.cards(&pair_cards(pairs.collect(), pictures, pictures));
-    Ok(())
+    let mut rows = ordered(&scores.numbers("pseudo_density")?, typical, 0..scores.rows());
+    rows.truncate(shown);
+    let look = Look { title: "the images at one end", beside: true, ..Look::default() };
+    page.sheet(&scored(scores, &rows, look, (pictures, "image"), (pictures, "most similar"))?)
 }

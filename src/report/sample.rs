@@ -1,18 +1,17 @@
 //! The page of a sample: the kept images, their densities, and their distance to the real images.
 
-use super::cards::{Pair, SHOWN, count, ordered, pair_cards, shown};
 use super::chart::{Mark, Series, histogram};
-use super::page::{Card, Page};
+use super::foot::Foot;
+use super::page::{Page, Place};
 use super::pictures::Pictures;
-use super::reference::thresholds;
+use super::reference::{scored, thresholds};
+use super::rows::{ordered, that_fit};
+use super::sheet::Look;
+use super::text::count;
 use super::{name_of, read_json};
-use crate::density::near_duplicate_threshold;
 use crate::error::Result;
 use crate::formats::table::Columns;
-use crate::images::ImageSet;
-use crate::progress::Silent;
 use crate::reference::Reference;
-use rayon::prelude::*;
 use serde_json::Value;
 use std::path::Path;
 
@@ -20,28 +19,23 @@ use std::path::Path;
 pub(super) const TABLE: &str = "samples.csv";
 const SUMMARY: &str = "summary.json";
 const KEPT: &str = "kept";
-/// Images of a plain gallery.
-const GALLERY: usize = 3 * SHOWN;
 
-/// The kept images of a directory; none where only features were chosen.
-fn pictures_of(dir: &Path) -> Pictures {
-    ImageSet::open(dir, &Silent).map_or_else(|_| Pictures::none(), Pictures::of)
-}
-
-pub(super) fn page(dir: &Path, real: &Pictures, reference: Option<&Reference>) -> Result<Page> {
+pub(super) fn page<'a>(
+    dir: &Path,
+    real: &Pictures,
+    reference: Option<&Reference>,
+    place: Place<'a>,
+) -> Result<Page<'a>> {
     let name = name_of(dir);
     let table = Columns::read(&dir.join(TABLE))?;
     let summary = read_json(&dir.join(SUMMARY))?;
-    let own = pictures_of(dir);
-    let files = table.text("file")?;
-    // Images of a pool that were only linked by name have a path, and no file.
-    let names = if table.has("path") { table.text("path")? } else { files };
+    let own = Pictures::in_directory(dir, place.progress);
     let kept = kept_rows(&table)?;
     let number = |key: &str| summary.get(key).and_then(Value::as_u64).map(|n| n as usize);
     let rule = summary.get("rule").and_then(Value::as_str).unwrap_or("none").to_owned();
-    let scored = table.has("pseudo_density");
+    let is_scored = table.has("pseudo_density");
 
-    let lead = match scored {
+    let lead = match is_scored {
         true => format!(
             "{} images were kept of {} candidates. Each candidate got one number, its pseudo density: how close the real images \
              most similar to it are. 1 is the average of the real images; above 1 an image is typical, below 1 it is unusual. \
@@ -54,7 +48,7 @@ pub(super) fn page(dir: &Path, real: &Pictures, reference: Option<&Reference>) -
             count(kept.len())
         ),
     };
-    let next = match scored {
+    let next = match is_scored {
         true => {
             "What to do next: compare the two shapes in the first chart, which should differ as you wanted; look at the images \
              nearest to real ones, which may be copies; and measure what was gained: pd eval --real IMAGES --generated this \
@@ -64,80 +58,78 @@ pub(super) fn page(dir: &Path, real: &Pictures, reference: Option<&Reference>) -
             "What to do next: make a reference of real images (pd embed, pd index) and sample with --bias."
         }
     };
-    let mut page = Page::new(&format!("{name}: {} sampled images", count(kept.len())), &[lead, next.into()]);
-    let mut facts = vec![("kept", count(kept.len())), ("candidates", count(table.rows())), ("rule", rule)];
+    let mut page =
+        Page::new(&format!("{name}: {} sampled images", count(kept.len())), &[lead, next.into()], place);
+    let mut facts = vec![("kept", count(kept.len())), ("candidates", count(table.rows()))];
     if let Some(draws) = number("draws").filter(|_| !kept.is_empty()) {
         facts.push(("draws for each kept", format!("{:.2}", draws as f64 / kept.len() as f64)));
     }
-    for (key, label) in [("not_distinct", "too near to another"), ("not_novel", "too near to a real one")] {
+    for (key, label) in [
+        ("copies_of_real", "refused, copies of real ones"),
+        ("copies_of_kept", "refused, copies of another"),
+        ("not_novel", "refused for a real one, all"),
+        ("not_distinct", "refused for another, all"),
+    ] {
         if let Some(refused) = number(key).filter(|n| *n > 0) {
             facts.push((label, count(refused)));
         }
     }
-    if let Some(size) = summary.get("effective_sample_size").and_then(Value::as_f64) {
-        facts.push(("effective sample size", format!("{size:.0}")));
-    }
     page.facts(&facts);
-    if !scored {
-        page.section("The images", "");
-        let cards = kept.par_iter().take(GALLERY).map(|&row| Card {
-            pictures: vec![shown("", &files[row], own.thumbnail(&files[row]))],
-            lines: Vec::new(),
-        });
-        page.cards(&cards.collect::<Vec<_>>());
+    let foot = Foot::of("sample", &dir.join(SUMMARY)).with("rule", rule).with_some(
+        "effective sample size",
+        summary.get("effective_sample_size").and_then(Value::as_f64).map(|size| format!("{size:.0}")),
+    );
+    let foot = match reference {
+        Some(reference) => foot.with("network", reference.manifest.identity.describe()),
+        None => foot,
+    };
+    let foot = foot.settings(summary.get("run")).facts();
+    let look = Look { title: "the kept images", tools: true, ..Look::default() };
+    if !is_scored {
+        page.section("The images", "A click shows one large.");
+        let (rows, said) = that_fit(kept);
+        said.iter().for_each(|said| page.paragraph(said));
+        page.sheet(&scored(&table, &rows, look, (&own, "generated"), (real, "nearest real"))?)?;
+        page.foot(&foot);
         return Ok(page);
     }
 
     let density = table.numbers("pseudo_density")?;
     let distance = table.numbers("nearest_distance")?;
-    let nearest = table.text("nearest")?;
     let of_kept: Vec<f64> = kept.iter().map(|&row| density[row]).collect();
     let marks = match reference {
         Some(reference) => thresholds(reference)?,
         None => vec![Mark { at: 1.0, label: "average of the real".into() }],
     };
-    page.section(
-        "How typical the images are",
-        "All candidates, and those that were kept. Further to the right is more typical.",
-    );
     let series = [Series { name: "candidates", values: &density }, Series { name: KEPT, values: &of_kept }];
-    page.chart(&histogram("Distribution of the pseudo density", "pseudo density", &series, &marks));
+    let chart = histogram("Distribution of the pseudo density", "pseudo density", &series, &marks);
+    page.section_beside(
+        "How typical the images are",
+        "All candidates, and those that were kept. The taller a bar, the more images have that density; further to the right is more \
+         typical.",
+        |page| page.chart(&chart),
+    );
 
+    page.section(
+        "The kept images",
+        "Those nearest to a real image come first. Whether one is a copy only looking at both tells. Order, filter and tick them; a click \
+         shows one large. If they are too near to what there is already, sample with --novel, which refuses copies of real images.",
+    );
     if real.is_empty() {
         page.paragraph(
             "The nearest real images are named only. Name where they are to see them beside: pd report --images PHOTOS.",
         );
     }
-    let cards = |rows: &[usize], page: &mut Page| {
-        let pairs = rows.iter().take(SHOWN).map(|&row| Pair {
-            path: &names[row],
-            role: "generated",
-            nearest: &nearest[row],
-            lines: vec![format!("density {:.3}", density[row]), format!("distance {:.3}", distance[row])],
-        });
-        page.cards(&pair_cards(pairs.collect(), &own, real));
+    let (rows, said) = that_fit(ordered(&distance, false, kept.iter().copied()));
+    said.iter().for_each(|said| page.paragraph(said));
+    let look = Look {
+        beside: !real.is_empty(),
+        others: Some("each beside the nearest real one"),
+        order: Some(("nearest_distance", false)),
+        ..look
     };
-    let suspected = match reference {
-        Some(reference) => {
-            let limit = near_duplicate_threshold(reference.density()?.median_pair_distance);
-            let near = kept.iter().filter(|&&row| distance[row] < limit).count();
-            format!(
-                "{} of the kept images are closer to a real one than a quarter of the median distance of two real images \
-                 ({limit:.3}): suspected copies.",
-                count(near)
-            )
-        }
-        None => "The kept images that are nearest to a real one. Distance 0 is a copy.".into(),
-    };
-    page.section(
-        "Nearest to a real image",
-        &format!("{suspected} If these are too close, sample with --novel 5: it refuses what is nearer than 5 % of the real images are to each other."),
-    );
-    cards(&ordered(&distance, false, kept.iter().copied()), &mut page);
-    page.section("The most unusual", "Of the kept images, those that the fewest real ones are like.");
-    cards(&ordered(&density, false, kept.iter().copied()), &mut page);
-    page.section("The most typical", "Of the kept images, those that the most real ones are like.");
-    cards(&ordered(&density, true, kept.iter().copied()), &mut page);
+    page.sheet(&scored(&table, &rows, look, (&own, "kept"), (real, "nearest real"))?)?;
+    page.foot(&foot);
     Ok(page)
 }
 

@@ -1,7 +1,8 @@
 //! The page of a sweep: cost and result of each setting, and the best of them.
 
+use super::foot::Foot;
 use super::frontier::{Point, frontier_plot};
-use super::page::Page;
+use super::page::{Page, Place};
 use super::{name_of, read_json};
 use crate::error::Result;
 use crate::formats::table::Columns;
@@ -14,7 +15,7 @@ const SUMMARY: &str = "summary.json";
 /// The family of the setting without weights.
 const UNBIASED: &str = "unbiased";
 
-pub(super) fn page(dir: &Path) -> Result<Page> {
+pub(super) fn page<'a>(dir: &Path, place: Place<'a>) -> Result<Page<'a>> {
     let table = Columns::read(&dir.join(TABLE))?;
     let summary = read_json(&dir.join(SUMMARY))?;
     let (family, flags) = (table.text("family")?, table.text("flags")?);
@@ -35,6 +36,7 @@ pub(super) fn page(dir: &Path) -> Result<Page> {
                 .into(),
             "What to do next: run one of the commands below, and look at its images with pd report.".into(),
         ],
+        place,
     );
     page.section("Commands to choose from", "");
     for best in summary.get("best").and_then(Value::as_array).into_iter().flatten() {
@@ -85,5 +87,6 @@ pub(super) fn page(dir: &Path) -> Result<Page> {
         })
         .collect();
     page.table(&["setting", "draws", "precision", "recall", "coverage", "fd"], &rows);
+    page.foot(&Foot::of("sweep", &dir.join(SUMMARY)).settings(summary.get("run")).facts());
     Ok(page)
 }

@@ -1,5 +1,6 @@
 //! The program as a user meets it: every command is run as a process on real files.
 
+mod browser;
 #[path = "../support/paths.rs"]
 mod paths;
 #[path = "../support/pickle.rs"]
@@ -17,6 +18,7 @@ mod finetune;
 mod guided;
 mod inputs;
 mod onnx;
+mod pages;
 mod perturb;
 mod projected;
 mod reference;

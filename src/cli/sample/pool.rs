@@ -14,6 +14,7 @@ use crate::cli::terminal::Terminal;
 use crate::density::{Distribution, Quantiles, RuleChoice};
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
+use crate::formats::digest::sha256;
 use crate::formats::is_features_file;
 use crate::formats::table::{Table, Values, write_table};
 use crate::images::{ImageSet, InputCounts, Inputs};
@@ -100,7 +101,8 @@ impl PoolRequest<'_> {
         }
         terminal.warn_of_one_colour(input.images.iter().map(|image| image.note.as_str()));
         let run = json!({
-            "pool": input.paths,
+            "pool": sha256(json!(input.paths).to_string().as_bytes()),
+            "network": input.identity.describe(),
             "reference": self.reference.digest()?,
             "density": format!("{:?}", self.density).to_lowercase(),
             "weights": self.weights.clone().unwrap_or_else(WeightRecord::uniform),
@@ -115,7 +117,6 @@ impl PoolRequest<'_> {
             "link": self.link,
             "seed": self.seed,
         });
-        let run = json!({ "pool": crate::formats::digest::sha256(run.to_string().as_bytes()) });
         let identity = RunIdentity::new(SAMPLE, Record::Summary, run);
         let directory = match RunDir::open(self.output, &identity)? {
             Opened::Finished(summary) => {

@@ -12,7 +12,6 @@ use super::refusals::RefusalArgs;
 use super::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
-use crate::formats::digest::sha256;
 use crate::formats::is_features_file;
 use crate::formats::table::{Table, Values, write_table};
 use crate::images::ImageSet;
@@ -146,17 +145,17 @@ impl Select {
         self.choose(directory.path(), &identity, &pool, &scored, reference.as_ref(), &terminal)
     }
 
-    /// What tells this run from others: everything that the result depends on, by a digest.
+    /// What tells this run from others: everything that the result depends on.
     fn settings(&self, pool: &Pool, reference: Option<&Reference>) -> Result<serde_json::Value> {
-        let run = json!({
+        Ok(json!({
             "pool": pool.digest(),
+            "network": pool.identity.describe(),
             "reference": reference.map(Reference::digest).transpose()?,
             "n": self.n, "each": self.each,
             "quality": self.quality, "set": self.set, "diversity": self.diversity,
             "refused": self.refusals.describe(), "density": self.density,
             "link": self.link, "seed": self.seed,
-        });
-        Ok(json!({ "selection": sha256(run.to_string().as_bytes()) }))
+        }))
     }
 
     fn choose(

@@ -35,6 +35,11 @@ impl Columns {
         self.names.iter().any(|n| n == name)
     }
 
+    /// The names of the columns, from left to right.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
+
     /// How many rows there are.
     pub(crate) fn rows(&self) -> usize {
         self.cells.first().map_or(0, Vec::len)
