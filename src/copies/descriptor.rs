@@ -93,6 +93,11 @@ impl Descriptor {
         Ok([self.thumb.clone(), self.thumb.mirrored(), middle.mirrored(), middle])
     }
 
+    /// The shorter side of the picture itself, in pixels.
+    pub(super) fn shorter_side(&self) -> u32 {
+        self.width.min(self.height)
+    }
+
     /// Pixels of the picture itself.
     pub(crate) fn area(&self) -> u64 {
         u64::from(self.width) * u64::from(self.height)

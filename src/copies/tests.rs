@@ -128,6 +128,15 @@ fn the_order_of_a_pair_does_not_matter_and_the_same_pixels_are_exact() {
 }
 
 #[test]
+fn small_pictures_are_copies_only_if_they_are_the_same_to_the_pixel() {
+    let image = picture(6, 31, 60);
+    let brighter =
+        RgbImage { pixels: image.pixels.iter().map(|v| v.saturating_add(9)).collect(), ..image.clone() };
+    assert_eq!(found(&image, &brighter).level, None);
+    assert_eq!(found(&image, &image.clone()).level, Some(Level::Exact));
+}
+
+#[test]
 fn pictures_without_content_or_of_odd_shapes_are_compared_without_harm() {
     let plain =
         |width, height, value| RgbImage { width, height, pixels: vec![value; (3 * width * height) as usize] };

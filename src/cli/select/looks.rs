@@ -7,7 +7,7 @@ use crate::images::ImageSet;
 use crate::sampling::RefusedCopies;
 use crate::selection::FoundCopies;
 use ndarray::Axis;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 /// Pictures that are looked at together.
@@ -22,6 +22,8 @@ pub(super) struct Looks<'a> {
     own: &'a [Option<u32>],
     /// What is known of rows of the pool, candidates and images that are in the set already.
     looked: HashMap<usize, Looked>,
+    /// Candidates of the last choice that are no copies, of each other either.
+    clean: HashSet<usize>,
 }
 
 impl<'a> Looks<'a> {
@@ -38,7 +40,8 @@ impl<'a> Looks<'a> {
         own: &'a [Option<u32>],
     ) -> Result<Self> {
         let candidates = PoolSource::new(set, place, &pool.paths);
-        let mut looks = Self { pool, second, refused, candidates, own, looked: HashMap::new() };
+        let mut looks =
+            Self { pool, second, refused, candidates, own, looked: HashMap::new(), clean: HashSet::new() };
         if let Some((set, place)) = must {
             let source = PoolSource::new(set, place, &pool.must_paths);
             let rows: Vec<usize> = (0..pool.must_paths.len()).collect();
@@ -73,21 +76,31 @@ impl<'a> Looks<'a> {
         let mut found = FoundCopies::default();
         let mut kept = KeptPictures::new(self.refused.level);
         let count = self.pool.paths.len();
-        for row in (count..count + self.pool.must_paths.len()).chain(chosen.iter().copied()) {
+        let (old, new): (Vec<usize>, Vec<usize>) = chosen.iter().partition(|row| self.clean.contains(row));
+        for row in (count..count + self.pool.must_paths.len()).chain(old.iter().copied()) {
+            if let Some(looked) = self.looked.get(&row) {
+                kept.add(row, &self.pool.features.row(row).to_vec(), looked);
+            }
+        }
+        self.clean = old.into_iter().collect();
+        for row in new {
             let Some(looked) = self.looked.get(&row) else { continue };
             let features = self.pool.features.row(row).to_vec();
-            let is_candidate = row < count;
-            if is_candidate && self.refused.of_real && looked.real.is_some() {
+            if self.refused.of_real && looked.real.is_some() {
                 found.of_others.push(row);
                 continue;
             }
-            if !self.refused.of_kept {
-                continue;
-            }
-            match kept.copied_by(&features, looked)?.filter(|_| is_candidate) {
+            let copied = match self.refused.of_kept {
+                true => kept.copied_by(&features, looked)?,
+                false => None,
+            };
+            match copied {
                 Some(copy) if copy.row >= count => found.of_others.push(row),
                 Some(copy) => found.pairs.push((copy.row, row)),
-                None => kept.add(row, &features, looked),
+                None => {
+                    kept.add(row, &features, looked);
+                    self.clean.insert(row);
+                }
             }
         }
         Ok(found)
