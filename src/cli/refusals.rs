@@ -13,7 +13,7 @@ use std::path::Path;
 /// What is refused of candidates.
 #[derive(Args)]
 pub(super) struct RefusalArgs {
-    /// Refuse copies of images that are chosen already: the same picture compressed, resized, mirrored, cropped, recoloured or written over. With P also what is nearer to one than the P-th percentile of the distances of real images (in `select` without a reference, of the pool's) to their nearest neighbours
+    /// Refuse copies of images that are chosen already: the same picture compressed, resized, mirrored, cropped, recoloured or written over. With P also what is nearer to one than the P-th percentile of the distances of real images (without a reference, of the candidates) to their nearest neighbours
     #[arg(long, value_name = "P", num_args = 0..=1, value_parser = percentile)]
     pub distinct: Option<Option<f64>>,
     /// Refuse copies of real images. With P also what is nearer to one than the P-th percentile of the distances of real images to their nearest neighbours
