@@ -121,7 +121,7 @@ fn where_there_are_no_pictures_refusing_copies_is_an_error_that_names_the_way_ou
     run(&dir, "sample --pool pool -n 2 --reference ref --distinct -o of-kept").success();
     // Embedding again makes them, and then there is nothing to do.
     run(&dir, "embed catalogue -o ref --extractor tiny").success();
-    run(&dir, "embed catalogue -o ref --extractor tiny").success().stderr(contains("othing to do"));
+    run(&dir, "embed catalogue -o ref --extractor tiny").success().stdout(contains("Nothing to do"));
     run(&dir, "index ref").success();
     run(&dir, "sample --pool pool -n 2 --reference ref --novel -o whole").success();
 }
