@@ -40,7 +40,7 @@ use writer::SampleWriter;
 #[command(after_help = "\
 Examples:
   pd sample --generator g.pth --reference ref/ --bias diversity -n 500 -o out/
-  pd sample --pool generated/ --reference ref/ --bias fidelity -n 100 --novel --distinct")]
+  pd sample --pool generated/ --reference ref/ -n 100 --novel --distinct")]
 pub(super) struct Sample {
     /// Choose from these images (or features, or a reference) instead of a generator's, each at most once. Their features are kept in the cache, 2 GiB at most
     #[arg(long, value_name = "IMAGES", conflicts_with_all = ["generator", "budget", "pilot", "max_draws", "seeds", "latents"])]
