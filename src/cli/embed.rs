@@ -53,6 +53,7 @@ impl Embed {
             EmbedOutcome { manifest, inputs, changes: None, nothing_to_do: false }
         } else {
             self.extractor.refuse_key()?;
+            network::check(&self.extractor, &terminal)?;
             let known = match is_reference(&self.output) {
                 true => Some(Reference::open(&self.output)?.manifest.identity.extractor),
                 false => None,

@@ -77,6 +77,7 @@ pub(super) fn read_listed(
         let (features, paths) = (other.features()?, other.paths()?);
         Input { features, paths, images: Vec::new(), identity: other.manifest.identity, inputs: None }
     } else {
+        network::check(args, terminal)?;
         let set = listed.map_or_else(|| ImageSet::open(path, terminal), Ok)?;
         let extractor = match reference {
             Some(reference) => extractor(args, reference, terminal)?,

@@ -42,6 +42,15 @@ pub(super) fn for_images(
     Ok(extractor)
 }
 
+/// Checks what can be known before images are listed.
+///
+/// # Errors
+/// [`crate::Error::Usage`] for a type of numbers that the device does not compute with.
+pub(super) fn check(args: &ExtractorArgs, terminal: &Terminal) -> Result<()> {
+    let device = terminal.device();
+    args.request(device).checked_precision(device.is_cpu()).map(drop)
+}
+
 fn for_photographs(args: &ExtractorArgs, terminal: &Terminal) -> Result<LoadedExtractor> {
     let request = args.request(terminal.device());
     let mut made_for_them = args.request(terminal.device());

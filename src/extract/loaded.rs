@@ -57,7 +57,7 @@ impl Default for ExtractorRequest {
 
 impl ExtractorRequest {
     /// The precision asked for, as it stands in an [`Identity`].
-    fn checked_precision(&self, on_cpu: bool) -> Result<Option<Precision>> {
+    pub(crate) fn checked_precision(&self, on_cpu: bool) -> Result<Option<Precision>> {
         match self.precision {
             Some(Precision::Bf16) if on_cpu => Err(Error::usage(
                 "bfloat16 features are computed by CUDA devices only, and this one would be computed on the CPU",

@@ -103,6 +103,7 @@ impl Dups {
         if action.is_some() || self.keep == Keep::Oldest {
             refuse_archives(images)?;
         }
+        network::check(&self.extractor, &terminal)?;
         let set = ImageSet::open(images, &terminal)?;
         // Exact copies are found without a network.
         let extractor = match self.level == Level::Exact && self.keep != Keep::MostTypical {

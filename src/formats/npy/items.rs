@@ -45,7 +45,7 @@ pub(crate) trait RowElement: NpyElement {
     /// Reads `count` elements.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if there are fewer; [`Error::Io`].
+    /// [`crate::Error::Malformed`] if there are fewer; [`crate::Error::Io`].
     fn read(source: &mut impl Read, count: usize, path: &Path) -> Result<Vec<Self>>;
 }
 
