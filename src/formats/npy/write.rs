@@ -78,7 +78,6 @@ impl<T: RowElement> NpyWriter<T> {
     }
 
     /// Rows written so far.
-    #[cfg(test)]
     pub(crate) fn rows(&self) -> usize {
         self.rows
     }

@@ -238,7 +238,8 @@ pub(in crate::reference) struct Assembled {
     pub content: String,
 }
 
-/// Puts finished chunks together in `dir`: features, descriptors, and tables of the images and of what was skipped (first `unlisted`).
+/// Puts finished chunks together in `dir`: features, descriptors where the chunks have them, and tables of the images and of what was
+/// skipped (first `unlisted`).
 pub(in crate::reference) fn assemble(
     dir: &Path,
     partial: &Partial,
@@ -251,10 +252,13 @@ pub(in crate::reference) fn assemble(
     let mut descriptors = NpyWriter::<u8>::create(dir.join(files::DESCRIPTORS), DESCRIPTOR_BYTES)?;
     let (images, skipped) = each_finished(partial, chunks, unlisted, options, |chunk, rows| {
         features.write_rows(rows.view())?;
-        descriptors.write_rows_of(descriptors_of(partial, chunk))
+        let described = descriptors_of(partial, chunk);
+        if described.is_file() { descriptors.write_rows_of(described) } else { Ok(()) }
     })?;
     features.finish()?;
-    descriptors.finish()?;
+    if descriptors.rows() == images.len() {
+        descriptors.finish()?;
+    }
     write_images(dir, &images)?;
     write_skipped(dir, &skipped)?;
     let content = content_digest(images.iter().map(|image| image.sha256.as_str()));
