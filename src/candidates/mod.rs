@@ -32,7 +32,7 @@ pub(crate) use pool_source::PoolSource;
 pub(crate) use record::{CandidateRecord, CandidateScores, candidate_table, read_candidate_table};
 pub(crate) use render::render;
 pub use scorer::DensityScorer;
-pub(crate) use second_look::{CopyOf, KeptPictures, Looked, SecondLook};
+pub(crate) use second_look::{CopyOf, KeptPictures, LOOKED_TOGETHER, Looked, SecondLook};
 #[cfg(test)]
 pub(crate) use source::Deliver;
 pub(crate) use source::{CandidateSource, Delivered, each_image_once};

@@ -2,17 +2,20 @@
 //! pictures that it may be a copy of; the pictures themselves decide.
 
 use super::features::features_of;
-use crate::copies::{ALIKE, Compared, Descriptor, Level, NEAREST, compare};
+use crate::copies::{ALIKE, Compared, Descriptor, Level, NEAREST, best_copies, compare};
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::images::{Alpha, RgbImage};
 use crate::neighbors::distance::squared_l2;
 use crate::progress::Silent;
-use crate::reference::{DescriptorFiles, Scorer, ThumbIndex, pairs_of};
+use crate::reference::{DescriptorFiles, Scorer, ThumbIndex};
 use ndarray::ArrayView2;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
+
+/// Pictures that are looked at together.
+pub(crate) const LOOKED_TOGETHER: usize = 32;
 
 /// The picture that another is a copy of.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -92,11 +95,9 @@ impl<'a> SecondLook<'a> {
         let descriptors = images.par_iter().map(small).collect::<Result<Vec<_>>>()?;
         let real = match &self.real {
             Some(Real { scorer, descriptors: files, thumbs }) => {
-                let mut pairs = thumbs.pairs(&descriptors, own)?;
-                for queries in [features, mirrored.view()] {
-                    pairs.extend(pairs_of(&scorer.nearest(queries, own, NEAREST, &Silent)?));
-                }
-                best_copies(&descriptors, pairs, |row| files.borrow_mut().read(row), self.level)?
+                let queries = [features, mirrored.view()];
+                let pairs = thumbs.pairs(&descriptors, queries, scorer.index(), own, &Silent)?;
+                copies_among(&descriptors, pairs, |row| files.borrow_mut().read(row), self.level)?
             }
             None => vec![None; images.len()],
         };
@@ -108,7 +109,7 @@ impl<'a> SecondLook<'a> {
 }
 
 /// For each of `ours` the best of those `pairs` (of a row of ours and one of theirs) that are copies at `level`.
-fn best_copies(
+fn copies_among(
     ours: &[Descriptor],
     mut pairs: Vec<(usize, usize)>,
     mut theirs: impl FnMut(usize) -> Result<Descriptor>,
@@ -122,14 +123,9 @@ fn best_copies(
     let others = rows.iter().map(|&row| theirs(row)).collect::<Result<Vec<_>>>()?;
     let place = |row: usize| rows.partition_point(|&other| other < row);
     let pairs: Vec<(usize, usize)> = pairs.into_iter().map(|(row, other)| (row, place(other))).collect();
-    let mut best: Vec<Option<CopyOf>> = vec![None; ours.len()];
-    for found in compare(ours, &others, &pairs, &Silent)?.iter().filter(|found| found.is(level)) {
-        let Compared { row, other, score, .. } = *found;
-        if best[row].is_none_or(|best| score > best.score) {
-            best[row] = Some(CopyOf { row: rows[other], score });
-        }
-    }
-    Ok(best)
+    let best = best_copies(compare(ours, &others, &pairs, &Silent)?, ours.len(), level);
+    let copy = |found: Compared| CopyOf { row: rows[found.other], score: found.score };
+    Ok(best.into_iter().map(|found| found.map(copy)).collect())
 }
 
 /// The pictures that were kept, among which those that come later may have copies.
@@ -176,15 +172,14 @@ impl KeptPictures {
     /// # Errors
     /// [`Error::Data`] if a descriptor is damaged.
     pub(crate) fn copied_by(&self, features: &[f32], looked: &Looked) -> Result<Option<CopyOf>> {
-        let damaged = |reason: String| Error::data(format!("a descriptor cannot be read: {reason}"), "");
         let mut near = self.features.nearest(features, f64::INFINITY);
         near.extend(self.features.nearest(&looked.mirrored, f64::INFINITY));
-        for original in looked.descriptor.originals().map_err(damaged)? {
+        for original in looked.descriptor.originals()? {
             near.extend(self.thumbs.nearest(&original.numbers(), ALIKE));
         }
         let pairs = near.into_iter().map(|kept| (0, kept)).collect();
         let ours = std::slice::from_ref(&looked.descriptor);
-        let found = best_copies(ours, pairs, |kept| Ok(self.descriptors[kept].clone()), self.level)?;
+        let found = copies_among(ours, pairs, |kept| Ok(self.descriptors[kept].clone()), self.level)?;
         Ok(found[0].map(|copy| CopyOf { row: self.rows[copy.row], ..copy }))
     }
 

@@ -97,8 +97,7 @@ pub(crate) fn compare(
         let views = needed
             .into_par_iter()
             .map(|(key, descriptor)| Ok((key, View::of(&descriptor.picture()?))))
-            .collect::<Result<BTreeMap<_, _>, String>>()
-            .map_err(|reason| Error::data(format!("a descriptor cannot be read: {reason}"), ""))?;
+            .collect::<Result<BTreeMap<_, _>>>()?;
         let found = pairs.par_iter().with_max_len(1).map(|&(row, other)| {
             let order = |rows: &[Descriptor], row: usize| rows.get(row).map(Descriptor::pixels);
             let (one, two) = (order(ours, row), order(theirs, other));
@@ -123,6 +122,19 @@ pub(crate) fn compare(
     }
     progress.finish();
     Ok(all)
+}
+
+/// For each of `rows` first pictures the best of its pairs that count at `level`, the first of equal ones.
+pub(crate) fn best_copies(found: Vec<Compared>, rows: usize, level: Level) -> Vec<Option<Compared>> {
+    let mut best: Vec<Option<Compared>> = vec![None; rows];
+    for found in found.into_iter().filter(|found| found.is(level)) {
+        if let Some(best) = best.get_mut(found.row)
+            && best.is_none_or(|best| found.score > best.score)
+        {
+            *best = Some(found);
+        }
+    }
+    best
 }
 
 /// A score in steps that a person reads, below that of an exact copy.

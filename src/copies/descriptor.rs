@@ -1,6 +1,7 @@
 //! What is kept of a picture for the second look: a small JPEG of it, its gray levels seen from afar, its size and a digest of its pixels.
 
 use super::thumb::{BYTES as THUMB, Thumb};
+use crate::error::Error;
 use crate::images::{Alpha, Filter, RgbImage, decode, encode_jpeg, resize};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -69,9 +70,10 @@ impl Descriptor {
     /// The small picture.
     ///
     /// # Errors
-    /// A reason, if the bytes are not those of a picture.
-    pub(super) fn picture(&self) -> Result<RgbImage, String> {
-        decode(&self.jpeg, Alpha::White)
+    /// [`Error::Data`] if the bytes are not those of a picture.
+    pub(super) fn picture(&self) -> crate::Result<RgbImage> {
+        let damaged = |reason| Error::data(format!("a descriptor cannot be read: {reason}"), "");
+        decode(&self.jpeg, Alpha::White).map_err(damaged)
     }
 
     /// The digest of the pixels and the size: equal where two pictures are the same to the pixel.
@@ -88,7 +90,7 @@ impl Descriptor {
     ///
     /// # Errors
     /// As [`Descriptor::picture`].
-    pub(crate) fn originals(&self) -> Result<[Thumb; 4], String> {
+    pub(crate) fn originals(&self) -> crate::Result<[Thumb; 4]> {
         let middle = Thumb::of(&middle(&self.picture()?));
         Ok([self.thumb.clone(), self.thumb.mirrored(), middle.mirrored(), middle])
     }

@@ -24,7 +24,7 @@ mod view;
 pub(crate) const NEAREST: usize = 3;
 
 pub(crate) use checks::sharpness;
-pub(crate) use compare::{Compared, Level, compare};
+pub(crate) use compare::{Compared, Level, best_copies, compare};
 pub(crate) use descriptor::{BYTES as DESCRIPTOR_BYTES, Descriptor};
 pub(crate) use groups::{Group, grouped};
 pub(crate) use moves::{JOURNAL, check_moves, move_files, restore};

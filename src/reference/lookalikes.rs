@@ -3,9 +3,9 @@
 
 use crate::copies::{ALIKE, Descriptor, NEAREST, THUMB_NUMBERS};
 use crate::error::{Error, Result};
-use crate::neighbors::{ExactIndex, NeighborIndex, Neighbors, Search};
-use crate::progress::Silent;
-use ndarray::Array2;
+use crate::neighbors::{ExactIndex, NeighborIndex, Search};
+use crate::progress::{Progress, Silent};
+use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
 
 /// Thumbnails of pictures, to search in.
@@ -24,28 +24,45 @@ impl ThumbIndex {
         Ok(Self { index: ExactIndex::new(matrix(numbers)?.into_shared())?, rows })
     }
 
-    /// Pairs of a picture, by its place, and a row that it may be a copy of; `own` is the row that is the picture itself.
+    /// Pairs of a picture, by its place, and a row that it may be a copy of. `features` `[B, D]` are those of the pictures and of them
+    /// mirrored, `index` has those of the rows; `own` is the row that is the picture itself.
     ///
     /// # Errors
-    /// [`Error::Data`] if a descriptor is damaged.
+    /// [`Error::Data`] if a descriptor is damaged; what the search returns.
     pub(crate) fn pairs(
         &self,
         pictures: &[Descriptor],
+        features: [ArrayView2<f32>; 2],
+        index: &dyn NeighborIndex,
         own: Option<&[Option<u32>]>,
+        progress: &dyn Progress,
     ) -> Result<Vec<(usize, usize)>> {
-        let k = NEAREST.min(self.rows.saturating_sub(usize::from(own.is_some())));
-        if k == 0 || pictures.is_empty() {
+        let is_among = own.is_some_and(|own| own.iter().any(Option::is_some));
+        let search = Search { k: NEAREST.min(self.rows - usize::from(is_among)), skip_zero: false };
+        if search.k == 0 || pictures.is_empty() {
             return Ok(Vec::new());
         }
-        let damaged = |reason: String| Error::data(format!("a descriptor cannot be read: {reason}"), "");
-        let originals =
-            pictures.par_iter().map(Descriptor::originals).collect::<std::result::Result<Vec<_>, _>>();
-        let originals = originals.map_err(damaged)?;
+        let mut pairs = self.alike(pictures, own, search)?;
+        for queries in features {
+            let found = index.search(queries, own, search, progress)?;
+            let near = |row: usize| found.of(row).0.iter().map(move |&other| (row, other as usize));
+            pairs.extend((0..found.len()).flat_map(near));
+        }
+        Ok(pairs)
+    }
+
+    /// Pairs of pictures that look alike from afar.
+    fn alike(
+        &self,
+        pictures: &[Descriptor],
+        own: Option<&[Option<u32>]>,
+        search: Search,
+    ) -> Result<Vec<(usize, usize)>> {
+        let originals = pictures.par_iter().map(Descriptor::originals).collect::<Result<Vec<_>>>()?;
         let each = originals.first().map_or(0, |originals| originals.len());
         let own: Option<Vec<Option<u32>>> =
             own.map(|own| own.iter().flat_map(|&row| std::iter::repeat_n(row, each)).collect());
         let queries = matrix(originals.iter().flatten().map(|thumb| thumb.numbers()).collect())?;
-        let search = Search { k, skip_zero: false };
         let found = self.index.search(queries.view(), own.as_deref(), search, &Silent)?;
         let alike = |query: usize| {
             let (rows, distances) = found.of(query);
@@ -59,9 +76,4 @@ impl ThumbIndex {
 fn matrix(rows: Vec<Vec<f32>>) -> Result<Array2<f32>> {
     let shape = (rows.len(), THUMB_NUMBERS);
     Array2::from_shape_vec(shape, rows.concat()).map_err(|e| Error::data(e.to_string(), ""))
-}
-
-/// Pairs of a query and a row that is near it.
-pub(crate) fn pairs_of(found: &Neighbors) -> impl Iterator<Item = (usize, usize)> {
-    (0..found.len()).flat_map(|query| found.of(query).0.iter().map(move |&other| (query, other as usize)))
 }

@@ -23,7 +23,7 @@ mod store;
 pub(crate) use descriptors::DescriptorFiles;
 pub(crate) use import::{import, row_name};
 pub use index::{IndexOptions, index};
-pub(crate) use lookalikes::{ThumbIndex, pairs_of};
+pub(crate) use lookalikes::ThumbIndex;
 pub(crate) use manifest::Manifest;
 pub(crate) use pictures::Pictures;
 pub use scorer::{DensityBy, Scorer};

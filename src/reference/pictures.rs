@@ -1,12 +1,12 @@
 //! Pictures of a set with what finding copies among them needs: features of each, also mirrored, and descriptors for the second look.
 
 use super::embed::{EmbedOptions, features_of, join, nothing_usable, unlisted};
-use super::lookalikes::{ThumbIndex, pairs_of};
-use crate::copies::{Compared, Descriptor, Group, Level, NEAREST, compare, grouped, sharpness};
+use super::lookalikes::ThumbIndex;
+use crate::copies::{Compared, Descriptor, Group, Level, best_copies, compare, grouped, sharpness};
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::images::{Alpha, ImageSet, Prepared, RgbImage, Skipped, decode};
-use crate::neighbors::{AnyIndex, BuildOptions, NeighborIndex, Search, build};
+use crate::neighbors::{AnyIndex, BuildOptions, build};
 use crate::progress::{Progress, Unreported, check_stop};
 use candle_core::Device;
 use ndarray::{ArcArray2, Array2};
@@ -122,12 +122,9 @@ impl Pictures {
         }
         if let Some((features, mirrored)) = self.features.as_ref().filter(|_| self.len() > 1) {
             let index = index(features, device, progress)?;
-            let search = Search { k: NEAREST.min(self.len() - 1), skip_zero: false };
             let own: Vec<Option<u32>> = (0..self.len()).map(|row| Some(row as u32)).collect();
-            let mut near = self.thumbs()?.pairs(&self.descriptors, Some(&own))?;
-            for queries in [features.view(), mirrored.view()] {
-                near.extend(pairs_of(&index.search(queries, Some(&own), search, progress)?));
-            }
+            let features = [features.view(), mirrored.view()];
+            let near = self.thumbs()?.pairs(&self.descriptors, features, &index, Some(&own), progress)?;
             pairs.extend(near.into_iter().map(|(row, other)| (row.min(other), row.max(other))));
         }
         pairs.sort_unstable();
@@ -164,27 +161,13 @@ impl Pictures {
         }
         if let (Some((features, mirrored)), Some((theirs, _))) = (&self.features, &others.features) {
             let index = index(theirs, device, progress)?;
-            let k = NEAREST.min(others.len() - usize::from(own.iter().any(Option::is_some)));
-            if k > 0 {
-                pairs.extend(others.thumbs()?.pairs(&self.descriptors, Some(&own))?);
-                for queries in [features.view(), mirrored.view()] {
-                    let search = Search { k, skip_zero: false };
-                    pairs.extend(pairs_of(&index.search(queries, Some(&own), search, progress)?));
-                }
-            }
+            let (thumbs, features) = (others.thumbs()?, [features.view(), mirrored.view()]);
+            pairs.extend(thumbs.pairs(&self.descriptors, features, &index, Some(&own), progress)?);
         }
         pairs.sort_unstable();
         pairs.dedup();
-        let mut best: Vec<Option<Compared>> = vec![None; self.len()];
-        for found in compare(&self.descriptors, &others.descriptors, &pairs, progress)? {
-            if let Some(best) = best.get_mut(found.row)
-                && found.is(level)
-                && best.is_none_or(|best| found.score > best.score)
-            {
-                *best = Some(found);
-            }
-        }
-        Ok(best)
+        let compared = compare(&self.descriptors, &others.descriptors, &pairs, progress)?;
+        Ok(best_copies(compared, self.len(), level))
     }
 }
 

@@ -145,19 +145,9 @@ impl Scorer {
         self.index.search(queries, own, Search { k: self.model.k, skip_zero }, progress)
     }
 
-    /// The `k` nearest real images of each query `[Q, D]`, or all where there are fewer, copies included; `own` as in [`Scorer::score`].
-    ///
-    /// # Errors
-    /// As [`Scorer::score`].
-    pub(crate) fn nearest(
-        &self,
-        queries: ArrayView2<f32>,
-        own: Option<&[Option<u32>]>,
-        k: usize,
-        progress: &dyn Progress,
-    ) -> Result<Neighbors> {
-        let others = self.features.nrows() - usize::from(own.is_some());
-        self.index.search(queries, own, Search { k: k.min(others), skip_zero: false }, progress)
+    /// What finds neighbours in [`Scorer::features`].
+    pub(crate) fn index(&self) -> &dyn NeighborIndex {
+        &self.index
     }
 
     /// The pseudo densities `[Q]` of queries `[Q, D]`, as [`Scorer::score`] gives them, and nothing beside them.

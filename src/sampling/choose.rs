@@ -2,7 +2,7 @@
 //! 2006) or with. Each image's place in the order follows from its own weight and random number.
 
 use super::spacing::{Accepted, Copied, Decision, SpacingFilter};
-use crate::candidates::Looked;
+use crate::candidates::{LOOKED_TOGETHER, Looked};
 use crate::density::cumulative_weights;
 use crate::error::Result;
 use crate::random::{Purpose, uniform};
@@ -37,9 +37,6 @@ pub(crate) fn with_replacement(log_weights: &[f64], n: usize, seed: u64) -> Vec<
 
 /// Looks at the pictures of rows of a pool, of which these are the features.
 pub(crate) type Look<'a> = dyn Fn(&[usize], ArrayView2<f32>) -> Result<Vec<Looked>> + 'a;
-
-/// Pictures that are looked at together.
-pub(crate) const LOOKED_TOGETHER: usize = 32;
 
 /// Goes through `order` until `kept` holds `n`, or to its end, and says what became of each row of the pool, and what it is a copy of.
 /// `look` is needed where copies are refused.

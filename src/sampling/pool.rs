@@ -1,11 +1,11 @@
 //! Choosing from images that exist already, by the same weights as a generator's candidates.
 
-use super::choose::{LOOKED_TOGETHER, Look, choose, weighted_order, with_replacement};
+use super::choose::{Look, choose, weighted_order, with_replacement};
 use super::pilot::Pilot;
 use super::remarks::{warn_of_direction, warn_of_weights};
 use super::spacing::{Copied, Decision, RefusedCopies, Spacing, SpacingFilter};
 use super::weights::ImportanceWeights;
-use crate::candidates::{CandidateScores, ReferenceDensity};
+use crate::candidates::{CandidateScores, LOOKED_TOGETHER, ReferenceDensity};
 use crate::density::{Rule, effective_sample_size};
 use crate::error::{Error, Result};
 use crate::neighbors::BuildOptions;
