@@ -9,10 +9,9 @@ use crate::progress::Progress;
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Those images of a set that are candidates.
-#[derive(Clone)]
 pub(crate) struct PoolSource<'a> {
     set: &'a ImageSet,
     /// What the set was opened by, for messages.
@@ -26,6 +25,16 @@ impl<'a> PoolSource<'a> {
     pub(crate) fn new(set: &'a ImageSet, place: impl Into<PathBuf>, paths: &'a [String]) -> Self {
         let numbers = (0..set.len()).map(|number| (set.path(number), number)).collect();
         Self { set, place: place.into(), paths, numbers }
+    }
+
+    /// What the set was opened by.
+    pub(crate) fn place(&self) -> &Path {
+        &self.place
+    }
+
+    /// The names of the candidates.
+    pub(crate) fn paths(&self) -> &'a [String] {
+        self.paths
     }
 
     /// The pictures of some candidates.

@@ -3,31 +3,27 @@
 use super::terminal::Terminal;
 use crate::candidates::{CandidateSource as _, Delivered, PoolSource};
 use crate::error::{Error, Result};
-use crate::images::ImageSet;
 use crate::progress::{Progress as _, Unreported};
 use std::path::{Component, Path, PathBuf};
 
-/// Copies, or links, images of a pool into `dir`, under their own relative paths: those of `paths` that `is_chosen` names by their row.
+/// Copies, or links, images of a pool into `dir`, under their own relative paths: those that `is_chosen` names by their row.
 pub(super) fn deliver(
-    pool: &Path,
+    source: &PoolSource,
     dir: &Path,
-    paths: &[String],
     is_chosen: impl Fn(usize) -> bool,
     link: bool,
     terminal: &Terminal,
 ) -> Result<()> {
     if link {
-        check_link(pool)?;
+        check_link(source.place())?;
     }
-    let set = ImageSet::open(pool, terminal)?;
-    let source = PoolSource::new(&set, pool, paths);
-    for (row, path) in paths.iter().enumerate().filter(|(row, _)| is_chosen(*row)) {
+    for (row, path) in source.paths().iter().enumerate().filter(|(row, _)| is_chosen(*row)) {
         let target = inside(dir, path)?;
         if let Some(parent) = target.parent() {
             std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
         }
         if link {
-            let file = pool.join(path);
+            let file = source.place().join(path);
             // The images of a directory may lie in archives.
             link_to(&std::fs::canonicalize(&file).map_err(Error::io("link", &file))?, &target)?;
         } else {

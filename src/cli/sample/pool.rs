@@ -154,15 +154,15 @@ impl PoolRequest<'_> {
         };
         let features = input.features.into_shared();
         let own = scorer.own_rows(features.view(), &input.paths);
+        let set = pictures.map(|pictures| ImageSet::open(pictures, terminal)).transpose()?;
+        let source = set.as_ref().zip(pictures).map(|(set, place)| PoolSource::new(set, place, &input.paths));
         let refused = self.refusals.copies();
-        let chosen = match pictures.filter(|_| refused.any()) {
-            Some(pictures) => {
+        let chosen = match source.as_ref().filter(|_| refused.any()) {
+            Some(source) => {
                 let extractor = match extractor {
                     Some(extractor) => extractor,
                     None => input::extractor(self.extractor, self.reference, terminal)?,
                 };
-                let set = ImageSet::open(pictures, terminal)?;
-                let source = PoolSource::new(&set, pictures, &input.paths);
                 let second = self.refusals.second_look(&extractor, Some((self.reference, scorer)))?;
                 let look = |rows: &[usize], features: ArrayView2<f32>| {
                     let own: Vec<Option<u32>> = rows.iter().map(|&row| own[row]).collect();
@@ -175,9 +175,9 @@ impl PoolRequest<'_> {
         if let Some(agreement) = chosen.scores.agreement() {
             terminal.say(&format!("predicted and nearest-neighbour densities: Spearman {agreement:.3}"));
         }
-        let files = pictures.is_some();
-        if let Some(pictures) = pictures {
-            deliver(pictures, dir, &input.paths, |row| chosen.copies[row] > 0, self.link, terminal)?;
+        let files = source.is_some();
+        if let Some(source) = &source {
+            deliver(source, dir, |row| chosen.copies[row] > 0, self.link, terminal)?;
             if self.grid {
                 let chosen = input.paths.iter().zip(&chosen.copies).filter(|(_, copies)| **copies > 0);
                 write_sheet(dir, chosen.map(|(path, _)| dir.join(path)))?;

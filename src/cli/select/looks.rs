@@ -1,7 +1,7 @@
 //! The second look at the pictures that `pd select` chooses.
 
 use super::pool::Pool;
-use crate::candidates::{KeptPictures, Looked, PoolSource, SecondLook};
+use crate::candidates::{KeptPictures, LOOKED_TOGETHER, Looked, PoolSource, SecondLook};
 use crate::error::Result;
 use crate::images::ImageSet;
 use crate::sampling::RefusedCopies;
@@ -10,15 +10,12 @@ use ndarray::Axis;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-/// Pictures that are looked at together.
-const TOGETHER: usize = 32;
-
 /// Looks at candidates, each once.
 pub(super) struct Looks<'a> {
     pool: &'a Pool,
     second: &'a SecondLook<'a>,
     refused: RefusedCopies,
-    candidates: PoolSource<'a>,
+    candidates: &'a PoolSource<'a>,
     own: &'a [Option<u32>],
     /// What is known of rows of the pool, candidates and images that are in the set already.
     looked: HashMap<usize, Looked>,
@@ -27,39 +24,38 @@ pub(super) struct Looks<'a> {
 }
 
 impl<'a> Looks<'a> {
-    /// The pictures of the candidates are in `place`, those that are in the set already in `must`. `own` is the row of the reference that
-    /// a candidate itself is.
+    /// `must` holds the pictures that are in the set already. `own` is the row of the reference that a candidate itself is.
     ///
     /// # Errors
     /// If a picture of `must` cannot be read.
     pub(super) fn new(
         pool: &'a Pool,
         (second, refused): (&'a SecondLook<'a>, RefusedCopies),
-        (set, place): (&'a ImageSet, &Path),
+        candidates: &'a PoolSource<'a>,
         must: Option<(&ImageSet, &Path)>,
         own: &'a [Option<u32>],
     ) -> Result<Self> {
-        let candidates = PoolSource::new(set, place, &pool.paths);
         let mut looks =
             Self { pool, second, refused, candidates, own, looked: HashMap::new(), clean: HashSet::new() };
         if let Some((set, place)) = must {
             let source = PoolSource::new(set, place, &pool.must_paths);
             let rows: Vec<usize> = (0..pool.must_paths.len()).collect();
-            for rows in rows.chunks(TOGETHER) {
-                looks.look(&source, rows, pool.paths.len())?;
-            }
+            looks.look(&source, &rows, pool.paths.len())?;
         }
         Ok(looks)
     }
 
     /// Looks at rows of a source, which are the rows of the pool from `first` on.
     fn look(&mut self, source: &PoolSource, rows: &[usize], first: usize) -> Result<()> {
-        let of_pool: Vec<usize> = rows.iter().map(|row| first + row).collect();
-        let features = self.pool.features.select(Axis(0), &of_pool);
-        let own: Vec<Option<u32>> = of_pool.iter().map(|&row| self.own.get(row).copied().flatten()).collect();
-        let pictures = source.pictures(rows, self.second.alpha())?;
-        let found = self.second.look(&pictures, features.view(), Some(&own))?;
-        self.looked.extend(of_pool.into_iter().zip(found));
+        for rows in rows.chunks(LOOKED_TOGETHER) {
+            let of_pool: Vec<usize> = rows.iter().map(|row| first + row).collect();
+            let features = self.pool.features.select(Axis(0), &of_pool);
+            let own: Vec<Option<u32>> =
+                of_pool.iter().map(|&row| self.own.get(row).copied().flatten()).collect();
+            let pictures = source.pictures(rows, self.second.alpha())?;
+            let found = self.second.look(&pictures, features.view(), Some(&own))?;
+            self.looked.extend(of_pool.into_iter().zip(found));
+        }
         Ok(())
     }
 
@@ -69,10 +65,7 @@ impl<'a> Looks<'a> {
     /// If a picture cannot be read.
     pub(super) fn at(&mut self, chosen: &[usize]) -> Result<FoundCopies> {
         let new: Vec<usize> = chosen.iter().copied().filter(|row| !self.looked.contains_key(row)).collect();
-        let candidates = self.candidates.clone();
-        for rows in new.chunks(TOGETHER) {
-            self.look(&candidates, rows, 0)?;
-        }
+        self.look(self.candidates, &new, 0)?;
         let mut found = FoundCopies::default();
         let mut kept = KeptPictures::new(self.refused.level);
         let count = self.pool.paths.len();

@@ -10,13 +10,14 @@ use super::deliver::{FEWER_OF_POOL, check_link, deliver, fewer};
 use super::output::Results;
 use super::refusals::RefusalArgs;
 use super::terminal::Terminal;
+use crate::candidates::PoolSource;
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::formats::is_features_file;
 use crate::formats::table::{Table, Values, write_table};
 use crate::images::ImageSet;
 use crate::neighbors::distance::squared_l2;
-use crate::reference::{DensityBy, Reference, Scorer, is_reference};
+use crate::reference::{DensityBy, Reference, is_reference};
 use crate::runs::{Opened, Record, RunDir, RunIdentity, SUMMARY};
 use crate::selection::{
     Conflicts, CopyPairs, Limits, QualityBy, Selection, SelectionOptions, SetWorth, Shares, TooNear, select,
@@ -25,7 +26,7 @@ use crate::selection::{
 use clap::Args;
 use groups::GroupBy;
 use looks::Looks;
-use pool::{Pool, Scored};
+use pool::{Pool, Real, Scored};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use summary::SelectSummary;
@@ -195,19 +196,22 @@ impl Select {
             }
             select(&pool.features, &scored.quality, &scored.targets, &limits, &options, terminal)
         };
+        let set = pool.has_files.then(|| ImageSet::open(&self.pool, terminal)).transpose()?;
+        let source = set.as_ref().map(|set| PoolSource::new(set, &self.pool, &pool.paths));
         let excluded = scored.excluded(pool);
-        let (selection, refused) = match self.refusals.copies().any() {
-            true => {
+        let (selection, refused) = match source.as_ref().filter(|_| self.refusals.copies().any()) {
+            Some(source) => {
+                let real = reference.zip(scored.real.as_ref());
                 let (selection, refused) =
-                    self.choose_without_copies(excluded, &mut choose, pool, reference, terminal)?;
+                    self.choose_without_copies(excluded, &mut choose, (pool, source), real, terminal)?;
                 (selection, Some(refused))
             }
-            false => (choose(&excluded, &CopyPairs::default())?, None),
+            None => (choose(&excluded, &CopyPairs::default())?, None),
         };
-        if pool.has_files {
+        if let Some(source) = &source {
             let mut is_chosen = vec![false; pool.paths.len()];
             selection.rows.iter().for_each(|&row| is_chosen[row] = true);
-            deliver(&self.pool, dir, &pool.paths, |row| is_chosen[row], self.link, terminal)?;
+            deliver(source, dir, |row| is_chosen[row], self.link, terminal)?;
         }
         write_table(dir.join(TABLE), &table(pool, scored, &selection)?)?;
         let summary = SelectSummary::new(pool, scored, (&selection, refused), &options, terminal)?;
@@ -219,34 +223,27 @@ impl Select {
         let reason = format!("{}; these are in {}", summary.shortage(), self.output.display());
         fewer(selection.rows.len(), reason, FEWER_OF_POOL, self.extractor.strict, terminal)
     }
-}
 
-impl Select {
     /// Chooses with `choose` what is no copy; returns how many copies of real images, and of other candidates, were found on the way.
     fn choose_without_copies(
         &self,
         excluded: Vec<bool>,
         choose: &mut dyn FnMut(&[bool], &CopyPairs) -> Result<Selection>,
-        pool: &Pool,
-        reference: Option<&Reference>,
+        (pool, source): (&Pool, &PoolSource),
+        real: Option<(&Reference, &Real)>,
         terminal: &Terminal,
     ) -> Result<(Selection, (usize, usize))> {
         let request = self.extractor.request(terminal.device());
         let extractor = LoadedExtractor::for_identity(&pool.identity, &request)?;
-        let scorer =
-            reference.map(|reference| Scorer::open(reference, terminal.device(), terminal)).transpose()?;
-        let own = match &scorer {
-            Some(scorer) => scorer.own_rows(pool.candidates().view(), &pool.paths),
-            None => Vec::new(),
-        };
-        let second = self.refusals.second_look(&extractor, reference.zip(scorer.as_ref()))?;
-        let set = ImageSet::open(&self.pool, terminal)?;
+        let own = real.map_or(&[][..], |(_, real)| &real.own);
+        let scorer = real.map(|(reference, real)| (reference, real.density.scorer()));
+        let second = self.refusals.second_look(&extractor, scorer)?;
         let must = match &self.must {
             Some(must) => Some((ImageSet::open(must, terminal)?, must)),
             None => None,
         };
         let must = must.as_ref().map(|(set, place)| (set, place.as_path()));
-        let mut looks = Looks::new(pool, (&second, self.refusals.copies()), (&set, &self.pool), must, &own)?;
+        let mut looks = Looks::new(pool, (&second, self.refusals.copies()), source, must, own)?;
         let allowed = excluded.iter().filter(|excluded| !**excluded).count();
         let (selection, excluded, pairs) =
             select_without_copies(excluded, choose, &mut |rows| looks.at(rows))?;
@@ -280,8 +277,9 @@ fn table(pool: &Pool, scored: &Scored, selection: &Selection) -> Result<Table> {
     let densities = &scored.scores.pseudo_density;
     table.push("pseudo_density", Values::Float(rows.iter().map(|&row| densities[row]).collect()))?;
     table.push("nearest_chosen", Values::OptionalText(rows.iter().map(nearest_chosen).collect()))?;
-    if let Some(real) = &scored.reference_paths {
-        let nearest = |&row: &usize| real.get(scored.scores.nearest[row]? as usize).cloned();
+    if let Some(real) = &scored.real {
+        let paths = real.density.scorer().paths();
+        let nearest = |&row: &usize| paths.get(scored.scores.nearest[row]? as usize).cloned();
         table.push("nearest", Values::OptionalText(rows.iter().map(nearest).collect()))?;
         let distances = &scored.scores.nearest_distance;
         table.push("nearest_distance", Values::Float(rows.iter().map(|&row| distances[row]).collect()))?;

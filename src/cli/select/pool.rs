@@ -38,12 +38,20 @@ pub(super) struct Pool {
     pub identity: Identity,
 }
 
+/// The real images that candidates are measured against.
+pub(super) struct Real {
+    /// What scores against them.
+    pub density: ReferenceDensity,
+    /// The row among them that each candidate itself is, `[M]`.
+    pub own: Vec<Option<u32>>,
+}
+
 /// What single images are worth, and what they are measured against.
 pub(super) struct Scored {
     /// Against the reference, or within the pool, `[M]`.
     pub scores: Scores,
-    /// Names of the real images; `None` without a reference.
-    pub reference_paths: Option<Vec<String>>,
+    /// The real images; `None` without a reference.
+    pub real: Option<Real>,
     /// What each candidate is worth, `[M]`.
     pub quality: Vec<f64>,
     /// What that is.
@@ -149,9 +157,9 @@ impl Pool {
         };
         let spacing = select.refusals.spacing(&reference.nearest_distances()?)?;
         let targets = scorer.shared_features();
-        let reference_paths = Some(scorer.paths().to_vec());
         let CandidateScores { scores, .. } = scores;
-        Ok(Scored { scores, reference_paths, quality, quality_by, targets, spacing })
+        let real = Some(Real { density, own });
+        Ok(Scored { scores, real, quality, quality_by, targets, spacing })
     }
 
     /// Without a reference the pool is measured within itself.
@@ -165,7 +173,7 @@ impl Pool {
             QualityBy::Ratio | QualityBy::None => vec![0.0; features.nrows()],
         };
         let spacing = select.refusals.spacing(&scores.nearest_distance)?;
-        Ok(Scored { scores, reference_paths: None, quality, quality_by, targets: features, spacing })
+        Ok(Scored { scores, real: None, quality, quality_by, targets: features, spacing })
     }
 }
 
@@ -174,7 +182,7 @@ impl Scored {
     pub(super) fn excluded(&self, pool: &Pool) -> Vec<bool> {
         let must = pool.paths.len()..pool.features.nrows();
         let is_in = |row: usize| must.clone().any(|other| pool.features.row(row) == pool.features.row(other));
-        let real = self.reference_paths.is_some();
+        let real = self.real.is_some();
         let distances = self.scores.nearest_distance.iter().enumerate();
         distances.map(|(row, &distance)| (real && distance < self.spacing.novel) || is_in(row)).collect()
     }

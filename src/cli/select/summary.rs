@@ -97,7 +97,7 @@ impl SelectSummary {
             copies_of_chosen: copies.map(|(_, of_chosen)| of_chosen),
             in_groups_with_their_share: count(Reason::Share),
             groups,
-            has_reference: scored.reference_paths.is_some(),
+            has_reference: scored.real.is_some(),
             files: pool.has_files,
             random_sets: RANDOM_SETS,
             figures,
