@@ -1,6 +1,7 @@
-//! The demonstration that the program carries: digits, a generator and a discriminator that this project trained on them.
-//! Commands take files, so it is laid out in the cache on first use, under a name that changes with its content.
+//! The demonstration that the program carries: photographs of garments, digits, and a generator and a discriminator that this project
+//! trained on the digits. Commands take files, so it is laid out in the cache on first use, under a name that changes with its content.
 
+use super::garments::{GARMENTS, write_garments};
 use super::generator_args::GeneratorArgs;
 use super::terminal::Terminal;
 use crate::error::{Error, Result};
@@ -27,6 +28,9 @@ const DIGEST_LENGTH: usize = 16;
 /// Images per forward pass.
 const BATCH: usize = 32;
 
+/// The folder of the photographs.
+const SHOP: &str = "shop";
+
 /// Where the demonstration lies.
 pub(super) struct Bundled {
     root: PathBuf,
@@ -36,10 +40,18 @@ pub(super) struct Bundled {
 const REFERENCE_VERSION: u32 = 2;
 
 impl Bundled {
-    /// Lays it out in the cache, unless it is there, and says so. `missing` are the flags that would have named one's own.
-    pub(super) fn open(what: &str, missing: &str, terminal: &Terminal) -> Result<Self> {
-        terminal
-            .say(&format!("using the demonstration that pd carries ({what}); {missing} to work on your own"));
+    /// Lays the photographs out in the cache, unless they are there, and says so. `missing` are the arguments that would have named one's
+    /// own.
+    pub(super) fn photographs(what: &str, missing: &str, terminal: &Terminal) -> Result<Self> {
+        say(what, missing, terminal);
+        let bundled = Self::place()?;
+        write_garments(&bundled.root.join(SHOP), terminal)?;
+        Ok(bundled)
+    }
+
+    /// As [`Bundled::photographs`], the digits and their generator.
+    pub(super) fn digits(what: &str, missing: &str, terminal: &Terminal) -> Result<Self> {
+        say(what, missing, terminal);
         let bundled = Self::place()?;
         write_digits(&bundled.images())?;
         write_generator(&bundled.generator())?;
@@ -53,7 +65,7 @@ impl Bundled {
         terminal: &Terminal,
     ) -> Result<()> {
         if reference.is_none() && !generator.is_named() {
-            let bundled = Self::open(
+            let bundled = Self::digits(
                 "a generator of digits, and digits as its reference",
                 "name --generator G and --reference REF",
                 terminal,
@@ -67,7 +79,7 @@ impl Bundled {
     /// Where it lies or would lie.
     fn place() -> Result<Self> {
         let parts = GENERATOR.iter().map(|(_, bytes)| sha256(bytes));
-        let digest = sha256(parts.chain([sha256(DIGITS)]).collect::<String>().as_bytes());
+        let digest = sha256(parts.chain([DIGITS, GARMENTS].map(sha256)).collect::<String>().as_bytes());
         let name = format!("demonstration-{}", digest.get(..DIGEST_LENGTH).unwrap_or(&digest));
         Ok(Self { root: Cache::from_env()?.root().join(name) })
     }
@@ -77,6 +89,16 @@ impl Bundled {
         self.root.join("digits.zip")
     }
 
+    /// The catalogue of the shop, 160 photographs of garments.
+    pub(super) fn catalogue(&self) -> PathBuf {
+        self.root.join(SHOP).join("catalogue")
+    }
+
+    /// 120 pictures for the shop, among them copies.
+    pub(super) fn pool(&self) -> PathBuf {
+        self.root.join(SHOP).join("pool")
+    }
+
     /// A generator of digits, with its discriminator.
     pub(super) fn generator(&self) -> PathBuf {
         self.root.join("generator")
@@ -84,22 +106,31 @@ impl Bundled {
 
     /// The indexed reference of the digits; made on first use.
     pub(super) fn reference(&self, terminal: &Terminal) -> Result<PathBuf> {
+        self.reference_of("digits", &self.images(), terminal)
+    }
+
+    /// The indexed reference of the catalogue; made on first use.
+    pub(super) fn catalogue_reference(&self, terminal: &Terminal) -> Result<PathBuf> {
+        self.reference_of("catalogue", &self.catalogue(), terminal)
+    }
+
+    fn reference_of(&self, what: &str, images: &Path, terminal: &Terminal) -> Result<PathBuf> {
         let extractor = LoadedExtractor::load(&ExtractorRequest::default())?;
         // Another version of the extractor, or of what a reference holds, makes another reference.
         let digest = sha256(extractor.identity().describe().as_bytes());
         let weights = extractor.identity().weights_sha256.clone().unwrap_or_default();
         let name = sha256(format!("{digest}{weights}{REFERENCE_VERSION}").as_bytes());
-        let place = self.root.join(format!("reference-{}", name.get(..DIGEST_LENGTH).unwrap_or(&name)));
+        let place = self.root.join(format!("{what}-{}", name.get(..DIGEST_LENGTH).unwrap_or(&name)));
         if is_reference(&place) && Reference::open(&place)?.density().is_ok() {
             return Ok(place);
         }
-        terminal.say("making the reference of the digits (once)");
+        terminal.say(&format!("making the reference of the {what} (once)"));
         let unfinished = tempfile::Builder::new()
             .prefix("reference-")
             .tempdir_in(&self.root)
             .map_err(Error::io("create", &self.root))?;
         let target = unfinished.path().join("reference");
-        let set = ImageSet::open(&self.images(), terminal)?;
+        let set = ImageSet::open(images, terminal)?;
         embed_into(&target, &set, &extractor, EmbedOptions { batch: BATCH, strict: true }, terminal)?;
         index(&mut Reference::open(&target)?, IndexOptions::default(), terminal.device(), terminal)?;
         match fs::rename(&target, &place) {
@@ -111,23 +142,28 @@ impl Bundled {
 
     /// The images that a directory's real side was made of, where that was the demonstration.
     pub(super) fn images_behind(dir: &Path, terminal: &Terminal) -> Option<ImageSet> {
-        let bundled = Self::place().ok().filter(|bundled| bundled.images().is_file())?;
-        let set = ImageSet::open(&bundled.images(), terminal).ok()?;
-        let is_it = match Reference::open(dir) {
-            Ok(reference) => reference.manifest.input_digest == set.digest(),
+        let bundled = Self::place().ok()?;
+        let sets = [bundled.images(), bundled.catalogue()].into_iter().filter(|path| path.exists());
+        let mut sets = sets.filter_map(|path| ImageSet::open(&path, terminal).ok());
+        let input_digest = match Reference::open(dir) {
+            Ok(reference) => reference.manifest.input_digest.clone(),
             Err(_) => {
                 let summary = fs::read(dir.join("summary.json")).ok()?;
                 let summary: serde_json::Value = serde_json::from_slice(&summary).ok()?;
                 let used = summary.get("run")?.get("reference")?.as_str()?;
-                let references =
-                    fs::read_dir(&bundled.root).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
-                references
-                    .filter(|path| is_reference(path))
-                    .any(|path| Reference::open(&path).and_then(|r| r.digest()).is_ok_and(|d| d == used))
+                let places = fs::read_dir(&bundled.root).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+                let mut references =
+                    places.filter(|path| is_reference(path)).filter_map(|path| Reference::open(&path).ok());
+                let reference = references.find(|found| found.digest().is_ok_and(|digest| digest == used))?;
+                reference.manifest.input_digest.clone()
             }
         };
-        is_it.then_some(set)
+        sets.find(|set| set.digest() == input_digest)
     }
+}
+
+fn say(what: &str, missing: &str, terminal: &Terminal) {
+    terminal.say(&format!("using the demonstration that pd carries ({what}); {missing} to work on your own"));
 }
 
 /// Writes the digits, an archive.
@@ -141,7 +177,7 @@ pub(super) fn write_generator(to: &Path) -> Result<()> {
 }
 
 /// Writes a file that is not there as it should be.
-fn write_once(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(super) fn write_once(path: &Path, bytes: &[u8]) -> Result<()> {
     if fs::read(path).is_ok_and(|found| found == bytes) {
         return Ok(());
     }

@@ -16,6 +16,7 @@ mod escape;
 mod eval;
 mod exit;
 mod finetune;
+mod garments;
 mod generator_args;
 mod hints;
 mod index;

@@ -26,7 +26,7 @@ Examples:
   pd score photos/ -o scores.csv
   pd score generated/ --reference ref/ -o scores.parquet")]
 pub(super) struct Score {
-    /// Images: a directory (searched recursively), an archive (.zip, .tar, .tar.gz, .tar.zst) or image file; or a features file (.npy, .npz, .safetensors), or a reference directory [default: the built-in digits]
+    /// Images: a directory (searched recursively), an archive (.zip, .tar, .tar.gz, .tar.zst) or image file; or a features file (.npy, .npz, .safetensors), or a reference directory [default: the built-in demonstration]
     #[arg(value_name = "IMAGES")]
     images: Option<PathBuf>,
     /// Reference directory to score against, instead of scoring the images among themselves
@@ -72,7 +72,9 @@ impl Score {
         }
         let images = match (&self.images, &reference) {
             (Some(images), _) => images.clone(),
-            (None, None) => Bundled::open("digits", "name IMAGES", &terminal)?.images(),
+            (None, None) => {
+                Bundled::photographs("a catalogue of garments", "name IMAGES", &terminal)?.catalogue()
+            }
             (None, Some(_)) => {
                 return Err(Error::usage(
                     "no images were named to score against the reference",

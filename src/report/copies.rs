@@ -52,15 +52,9 @@ pub(super) fn page<'a>(
             (look, grouped(&table, &rows, images)?)
         }
         false => {
-            let others = table.text("other")?;
             let real = if against.is_empty() { images } else { against };
-            let item = |&row: &usize| Item {
-                picture: Shown { role: "copy", path: &paths[row], from: images },
-                others: vec![Shown { role: "of", path: &others[row], from: real }],
-                chosen: false,
-            };
             let look = Look { title: "copies", tools: true, beside: true, ..Look::default() };
-            (look, rows.iter().map(item).collect())
+            (look, beside_their_originals(&table, &rows, images, real)?)
         }
     };
     page.sheet(&Sheet { look, columns, items })?;
@@ -96,6 +90,37 @@ fn of_pairs<'a>(path: &Path, table: &Columns, place: Place<'a>) -> Result<Page<'
     let mut page = Page::new(&format!("{}: {copies} copies", name_of(path)), &[lead, next.into()], place);
     page.section("Copies, each beside its original", "");
     Ok(page)
+}
+
+/// The first copies of a table of `pd dups --against`, each beside what it is a copy of.
+pub(super) fn some_pairs(
+    page: &mut Page,
+    path: &Path,
+    images: &Pictures,
+    against: &Pictures,
+    shown: usize,
+) -> Result<()> {
+    let table = Columns::read(path)?;
+    let rows: Vec<usize> = (0..table.rows().min(shown)).collect();
+    let columns = columns_of(&table, &rows, table.text("path")?, &["other"], &ON_CARDS)?;
+    let items = beside_their_originals(&table, &rows, images, against)?;
+    let look = Look { title: "copies", beside: true, ..Look::default() };
+    page.sheet(&Sheet { look, columns, items })
+}
+
+fn beside_their_originals<'a>(
+    table: &'a Columns,
+    rows: &[usize],
+    images: &'a Pictures,
+    against: &'a Pictures,
+) -> Result<Vec<Item<'a>>> {
+    let (paths, others) = (table.text("path")?, table.text("other")?);
+    let item = |&row: &usize| Item {
+        picture: Shown { role: "copy", path: &paths[row], from: images },
+        others: vec![Shown { role: "of", path: &others[row], from: against }],
+        chosen: false,
+    };
+    Ok(rows.iter().map(item).collect())
 }
 
 /// Puts the kept picture of each group before the others; groups stay in their order.

@@ -3,11 +3,11 @@
 use super::chart::{Series, histogram};
 use super::page::{Page, Place};
 use super::pictures::{Pictures, Thumbnail};
-use super::{perturb, reference, sample};
+use super::{copies, perturb, reference, sample};
 use crate::error::Result;
 use crate::formats::table::Columns;
 use crate::reference::{Reference, files};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Images of a gallery.
 const GALLERY: usize = 40;
@@ -35,6 +35,12 @@ pub(crate) struct Section {
 pub(crate) enum Figure {
     /// A reference and the images that it was made of.
     Reference(PathBuf, PathBuf),
+    /// The most unusual images of a table of `pd score --reference`, each beside the most similar real one.
+    Unusual { scores: PathBuf, images: PathBuf, real: PathBuf },
+    /// The first copies of a table of `pd dups --against`.
+    Copies { table: PathBuf, images: PathBuf, against: PathBuf },
+    /// Pictures of a directory, under a caption.
+    Strip { caption: String, directory: PathBuf, files: Vec<String> },
     /// Images that were kept by `pd sample`, under a caption.
     Gallery(String, PathBuf),
     /// Densities of what several runs of `pd sample` kept, by name.
@@ -43,7 +49,8 @@ pub(crate) enum Figure {
     Pairs(PathBuf),
 }
 
-/// The page as HTML. `lead` are its first paragraphs; `table` is the result of all stages, its first row the column heads.
+/// The page as HTML. `lead` are its first paragraphs; `table` is the result of the stages on digits, its first row the column heads. It
+/// stands before the first of these, which is section `first_of_table`.
 ///
 /// # Errors
 /// As [`super::report`].
@@ -51,19 +58,26 @@ pub(crate) fn demo_page(
     title: &str,
     lead: &[String],
     sections: &[Section],
-    table: &[Vec<String>],
+    (first_of_table, table): (usize, &[Vec<String>]),
     place: Place,
 ) -> Result<String> {
     let mut page = Page::new(title, lead, place);
+    let (before, after) = sections.split_at(first_of_table.min(sections.len()));
+    show_sections(&mut page, before)?;
     if let Some((head, rows)) = table.split_first() {
         page.section(
-            "All stages in one table",
+            "A generator of digits: all stages in one table",
             "Precision: share of the generated images that look like real ones. Recall: share of the real images that have a \
              generated one like them. Frechet distance: how far the whole is from the real images, lower is better. In \
              parentheses what changed.",
         );
         page.table(&head.iter().map(String::as_str).collect::<Vec<_>>(), rows);
     }
+    show_sections(&mut page, after)?;
+    Ok(page.html())
+}
+
+fn show_sections(page: &mut Page, sections: &[Section]) -> Result<()> {
     for section in sections {
         page.section(&section.title, &section.explanation);
         page.commands(&section.commands);
@@ -71,10 +85,10 @@ pub(crate) fn demo_page(
             page.paragraph(result);
         }
         for figure in &section.figures {
-            show(&mut page, figure)?;
+            show(page, figure)?;
         }
     }
-    Ok(page.html())
+    Ok(())
 }
 
 fn show(page: &mut Page, figure: &Figure) -> Result<()> {
@@ -84,18 +98,23 @@ fn show(page: &mut Page, figure: &Figure) -> Result<()> {
             let pictures = Pictures::open(images, page.progress())?;
             page.chart(&reference::distribution(&Reference::open(dir)?, &scores)?);
             page.paragraph("The most unusual:");
-            reference::extremes(page, &scores, &pictures, false, PAIRS)?;
+            reference::extremes(page, &scores, &pictures, &pictures, false, PAIRS)?;
             page.paragraph("The most typical:");
-            reference::extremes(page, &scores, &pictures, true, PAIRS)
+            reference::extremes(page, &scores, &pictures, &pictures, true, PAIRS)
         }
-        Figure::Gallery(caption, dir) => {
-            let pictures = Pictures::open(dir, page.progress())?;
-            let kept = sample::kept_files(dir)?;
-            let shown: Vec<Thumbnail> =
-                kept.iter().take(GALLERY).filter_map(|file| pictures.thumbnail(file, STRIP)).collect();
-            page.strip(caption, &shown);
-            Ok(())
+        Figure::Unusual { scores, images, real } => {
+            let scores = Columns::read(scores)?;
+            let images = Pictures::open(images, page.progress())?;
+            let real = Pictures::open(real, page.progress())?;
+            reference::extremes(page, &scores, &images, &real, false, PAIRS)
         }
+        Figure::Copies { table, images, against } => {
+            let images = Pictures::open(images, page.progress())?;
+            let against = Pictures::open(against, page.progress())?;
+            copies::some_pairs(page, table, &images, &against, PAIRS)
+        }
+        Figure::Strip { caption, directory, files } => strip(page, caption, directory, files),
+        Figure::Gallery(caption, dir) => strip(page, caption, dir, &sample::kept_files(dir)?),
         Figure::Densities(runs) => {
             let read = |(name, dir): &(String, PathBuf)| {
                 let kept = sample::kept_densities(dir)?;
@@ -112,4 +131,12 @@ fn show(page: &mut Page, figure: &Figure) -> Result<()> {
             perturb::pairs(page, dir, &table, PAIRS, false)
         }
     }
+}
+
+fn strip(page: &mut Page, caption: &str, directory: &Path, files: &[String]) -> Result<()> {
+    let pictures = Pictures::open(directory, page.progress())?;
+    let shown: Vec<Thumbnail> =
+        files.iter().take(GALLERY).filter_map(|file| pictures.thumbnail(file, STRIP)).collect();
+    page.strip(caption, &shown);
+    Ok(())
 }

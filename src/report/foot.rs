@@ -1,5 +1,7 @@
 //! The foot of a page: what was run, when and with what.
 
+use super::read_json;
+use crate::runs::VERSION;
 use serde_json::Value;
 use std::path::Path;
 
@@ -17,7 +19,9 @@ impl Foot {
         if let Some(time) = written.and_then(|time| jiff::Timestamp::try_from(time).ok()) {
             facts.push(("finished".into(), time.strftime("%Y-%m-%d %H:%M UTC").to_string()));
         }
-        Self(facts)
+        let version =
+            read_json(record).ok().and_then(|record| Some(record.get(VERSION)?.as_str()?.to_owned()));
+        Self(facts).with_some("version of pd", version)
     }
 
     /// With another fact.

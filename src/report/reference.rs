@@ -188,11 +188,12 @@ pub(super) fn extremes(
     page: &mut Page,
     scores: &Columns,
     pictures: &Pictures,
+    nearest: &Pictures,
     typical: bool,
     shown: usize,
 ) -> Result<()> {
     let mut rows = ordered(&scores.numbers("pseudo_density")?, typical, 0..scores.rows());
     rows.truncate(shown);
     let look = Look { title: "the images at one end", beside: true, ..Look::default() };
-    page.sheet(&scored(scores, &rows, look, (pictures, "image"), (pictures, "most similar"))?)
+    page.sheet(&scored(scores, &rows, look, (pictures, "image"), (nearest, "most similar"))?)
 }

@@ -262,7 +262,10 @@ mod tests {
         assert!(matches!(RunDir::open(&path, &run).unwrap(), Opened::Continue(_)));
         run.write_summary(&path, &json!({"complete": true, "kept": 7})).unwrap();
         let Opened::Finished(record) = RunDir::open(&path, &run).unwrap() else { panic!("not finished") };
-        assert_eq!(record, json!({"complete": true, "kept": 7, "run": {"seed": 1}, "command": "sample"}));
+        let version = env!("CARGO_PKG_VERSION");
+        let found =
+            json!({"complete": true, "kept": 7, "run": {"seed": 1}, "command": "sample", "version": version});
+        assert_eq!(record, found);
         assert_eq!(command_of(&path).as_deref(), Some("sample"));
         run.write_summary(&path, &json!({"complete": false})).unwrap();
         refused(&path, &run, "fewer images");

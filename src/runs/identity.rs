@@ -18,6 +18,8 @@ pub(crate) const MANIFEST: &str = "manifest.json";
 
 /// Where such a file says which command made it.
 pub(crate) const COMMAND: &str = "command";
+/// The version of this program that wrote a summary; runs of different versions may be the same run.
+pub(crate) const VERSION: &str = "version";
 /// Where a summary has the settings of its run.
 const RUN: &str = "run";
 
@@ -111,8 +113,11 @@ impl RunIdentity {
     /// [`Error::Io`]; [`Error::Data`] if it cannot be written as JSON.
     pub fn write_summary(&self, directory: &Path, summary: &impl Serialize) -> Result<()> {
         let mut summary = serde_json::to_value(summary).map_err(|e| Error::data(e.to_string(), ""))?;
-        if let (Record::Summary, Value::Object(summary)) = (self.record, &mut summary) {
-            summary.insert(RUN.into(), self.settings.clone());
+        if let Value::Object(summary) = &mut summary {
+            summary.insert(VERSION.into(), env!("CARGO_PKG_VERSION").into());
+            if self.record == Record::Summary {
+                summary.insert(RUN.into(), self.settings.clone());
+            }
         }
         self.write(directory, SUMMARY, summary)
     }

@@ -15,7 +15,7 @@ pub(crate) use chunks::Chunks;
 pub(crate) use directory::Opened;
 pub use directory::RunDir;
 
-pub(crate) use identity::{COMMAND, MANIFEST, Record, RunIdentity, SUMMARY, command_of};
+pub(crate) use identity::{COMMAND, MANIFEST, Record, RunIdentity, SUMMARY, VERSION, command_of};
 pub(crate) use merge::{Merged, check_whole, files_of, options_of};
 pub(crate) use part::{PARTS, Part, Run, all_parts, chunks_of, finished_or, publish, remove_parts};
 pub(crate) use partial::{PARTIAL, Partial};

@@ -39,18 +39,24 @@ fn bare_commands_run_on_the_demonstration_and_say_so() {
     let work = dir.path().join("work");
     let carried = "using the demonstration that pd carries";
     let named = || contains(carried).and(contains("--generator G")).and(contains("--reference REF"));
-    run(&dir, "score").stdout(contains("1797 images")).stderr(contains(carried).and(contains("name IMAGES")));
+    run(&dir, "score").stdout(contains("160 images")).stderr(contains(carried).and(contains("name IMAGES")));
+    run(&dir, "dups")
+        .stdout(contains("of 120 images"))
+        .stderr(contains(carried).and(contains("name IMAGES")));
+    run(&dir, "select").stdout(contains("24 of 120 images chosen")).stderr(contains("--reference REF"));
     run(&dir, "sample --bias fidelity -n 20").stdout(contains("20 images kept")).stderr(named());
     run(&dir, "perturb --bias diversity --seeds 0-3 --steps 2").stderr(named());
     run(&dir, "sweep -n 128").stderr(named()).stdout(contains("pd sample ").and(contains("cache").not()));
     run(&dir, "finetune --bias diversity --steps 5").stderr(named().and(contains("--data IMAGES")));
-    for made in ["pd-sample", "pd-perturb", "pd-sweep", "pd-finetune"] {
+    for made in ["pd-sample", "pd-select", "pd-perturb", "pd-sweep", "pd-finetune"] {
         run(&dir, &format!("report {made}")).stdout(contains(format!("{made}/report.html")));
     }
-    assert_eq!(entries(&work), ["pd-finetune", "pd-perturb", "pd-sample", "pd-sweep"]);
+    assert_eq!(entries(&work), ["pd-finetune", "pd-perturb", "pd-sample", "pd-select", "pd-sweep"]);
     // The real images beside the samples are those the program carries.
-    let page = fs::read_to_string(work.join("pd-sample/report.html")).unwrap();
-    assert!(!page.contains("\"picture\":null") && page.contains("nearest real"));
+    for made in ["pd-sample", "pd-select"] {
+        let page = fs::read_to_string(work.join(made).join("report.html")).unwrap();
+        assert!(!page.contains("\"picture\":null") && page.contains("nearest real"), "{made}");
+    }
     // No path of this machine gets into a result.
     for file in ["pd-sample/summary.json", "pd-finetune/options.json", "pd-sweep/summary.json"] {
         let text = fs::read_to_string(work.join(file)).unwrap();
@@ -77,6 +83,8 @@ fn half_a_set_of_inputs_is_not_completed_with_digits() {
     refused("perturb --reference ref --bias fidelity", "ref");
     refused("sweep --generator g", "--reference");
     refused("score --reference ref", "ref");
+    refused("dups --against photos", "no pictures were named");
+    refused("select --reference ref -n 5", "no images were named");
     refused("finetune --generator g --steps 5", "g");
 }
 
@@ -86,16 +94,24 @@ fn the_demonstration_tells_its_story_and_its_commands_can_be_copied() {
     let work = dir.path().join("work");
     let story = String::from_utf8(run(&dir, "demo -q").get_output().stdout.clone()).unwrap();
     for title in
-        ["Score the images", "Reweight", "Choose a distinct", "Perturb", "Fine-tune", "All in one table"]
+        ["Which pictures are odd", "Which are copies", "Which 24", "Reweight", "Perturb", "Fine-tune"]
     {
         assert!(story.contains(title), "{title}\n{story}");
     }
     assert!(story.lines().all(|line| line.len() <= 220), "{story}");
     let page = fs::read_to_string(work.join("demo/report.html")).unwrap();
-    assert!(page.len() < 2_000_000 && page.matches("<img").count() > 200, "{}", page.len());
+    assert!(page.len() < 2_500_000 && page.matches("<img").count() > 200, "{}", page.len());
     assert!(!page.contains("\"picture\":null") && !page.contains("http:") && !page.contains("https:"));
+    // All edited copies are found, and none is chosen; some are, at random.
+    assert!(story.contains("24 of 120 images are copies"), "{story}");
+    let taken = |name: &str| {
+        let line = story.lines().find(|line| line.trim_start().starts_with(name)).unwrap();
+        line.split_whitespace().rev().take(3).map(|n| n.parse().unwrap()).collect::<Vec<usize>>()
+    };
+    assert_eq!(taken("chosen by pd select")[1..], [0, 0], "{story}");
+    assert!(taken("drawn at random").iter().sum::<usize>() > 3, "{story}");
     // The table: draws, precision, recall and distance of seven sets.
-    let table: Vec<&str> = story.split("All in one table").nth(1).unwrap().lines().collect();
+    let table: Vec<&str> = story.split("all stages in one table").nth(1).unwrap().lines().collect();
     let plain = table.iter().find(|line| line.contains("as it is")).unwrap();
     assert!(plain.contains("1.0") && plain.contains("0."), "{plain}");
     assert_eq!(table.iter().filter(|line| line.contains("(+") || line.contains("(-")).count(), 6);

@@ -141,7 +141,7 @@ fn what_cannot_be_done_is_said_before_the_work() {
     run(&dir, "dups photos --move photos/copies --extractor tiny")
         .code(2)
         .stderr(contains("choose a directory outside"));
-    run(&dir, "dups").code(2);
+    run(&dir, "dups --delete").code(2);
     run(&dir, "dups --undo photos").code(1);
     fs::write(dir.path().join("f.npy"), "").unwrap();
     run(&dir, "dups f.npy").code(2).stderr(contains("folder"));

@@ -3,6 +3,7 @@
 mod actions;
 mod found;
 
+use super::bundled::Bundled;
 use super::common::{ExtractorArgs, RunArgs};
 use super::network;
 use super::output::{self, Results};
@@ -29,8 +30,8 @@ Examples:
   pd dups photos/ -o dups.csv
   pd dups generated/ --against catalogue/ --move copies/")]
 pub(super) struct Dups {
-    /// Pictures: a directory (searched recursively), .zip, .tar or image file
-    #[arg(value_name = "IMAGES", required_unless_present = "undo")]
+    /// Pictures: a directory (searched recursively), .zip, .tar or image file [default: the built-in demonstration]
+    #[arg(value_name = "IMAGES")]
     images: Option<PathBuf>,
     /// Find the pictures of IMAGES that are copies of pictures in OTHER, instead of copies within IMAGES
     #[arg(long, value_name = "OTHER")]
@@ -89,8 +90,12 @@ impl Dups {
         if let Some(from) = &self.undo {
             return undo(from, &terminal, self.run.json);
         }
-        let Some(images) = &self.images else {
-            return Err(Error::usage("no pictures were named", "pd dups IMAGES"));
+        let images = &match &self.images {
+            Some(images) => images.clone(),
+            None if self.against.is_some() || self.r#move.is_some() || self.delete => {
+                return Err(Error::usage("no pictures were named", "pd dups IMAGES"));
+            }
+            None => Bundled::photographs("a pool of pictures of garments", "name IMAGES", &terminal)?.pool(),
         };
         if let Some(output) = &self.output {
             output::check_table_path(output)?;

@@ -91,7 +91,7 @@ impl Finetune {
     fn prepare<'t>(mut self, ranks: &Ranks, terminal: &'t Terminal) -> Result<Ready<'t>> {
         let bundled = self.settings.names_nothing();
         if bundled {
-            let bundled = Bundled::open(
+            let bundled = Bundled::digits(
                 "a generator and a discriminator of digits, the digits, and their reference",
                 "name --generator G, --discriminator D, --data IMAGES and --reference REF",
                 terminal,

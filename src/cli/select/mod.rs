@@ -5,6 +5,7 @@ mod looks;
 mod pool;
 mod summary;
 
+use super::bundled::Bundled;
 use super::common::{ExtractorArgs, RunArgs};
 use super::deliver::{FEWER_OF_POOL, check_link, deliver, fewer};
 use super::output::Results;
@@ -31,6 +32,8 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use summary::SelectSummary;
 
+/// Images that are chosen of the demonstration's, unless another number is named.
+const OF_DEMONSTRATION: u32 = 24;
 /// The table of the chosen.
 const TABLE: &str = "selected.csv";
 
@@ -49,10 +52,10 @@ Examples:
   pd select generated/ -n 50 --reference ref/ --novel --distinct -o best/
   pd select generated/ --each 4 --groups prompt -o four-for-each-prompt/")]
 pub(super) struct Select {
-    /// Images to choose from: a directory, an archive, what `pd sample` wrote, a reference directory, or a features file
-    pool: PathBuf,
-    /// Number of images to choose; with --groups, over all groups, as evenly as their sizes allow
-    #[arg(long, short, value_name = "N", required_unless_present = "each", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Images to choose from: a directory, an archive, what `pd sample` wrote, a reference directory, or a features file [default: the built-in demonstration]
+    pool: Option<PathBuf>,
+    /// Number of images to choose; with --groups, over all groups, as evenly as their sizes allow [default for the demonstration: 24]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     n: Option<u32>,
     /// Number of images to choose from each group, or all of a group that has fewer
     #[arg(long, value_name = "N", requires = "groups", conflicts_with = "n", value_parser = clap::value_parser!(u32).range(1..))]
@@ -106,14 +109,21 @@ fn diversity(text: &str) -> std::result::Result<f64, String> {
 }
 
 impl Select {
-    pub(super) fn run(self, results: &Results) -> Result<()> {
+    pub(super) fn run(mut self, results: &Results) -> Result<()> {
         let terminal = self.run.start(results)?;
+        let place = match self.pool.take() {
+            Some(pool) => pool,
+            None => self.stand_in(&terminal)?,
+        };
+        if self.n.is_none() && self.each.is_none() {
+            return Err(Error::usage("how many images shall be chosen?", "add -n 50"));
+        }
         let reference = self.reference.as_deref().map(Reference::open).transpose()?;
         if let Some(reference) = &reference {
             reference.density()?;
         }
         if self.link {
-            check_link(&self.pool)?;
+            check_link(&place)?;
         }
         if reference.is_none() && self.quality == Some(QualityBy::Ratio) {
             return Err(Error::usage(
@@ -128,9 +138,9 @@ impl Select {
             ));
         }
         let is_images = |path: &PathBuf| !is_features_file(path) && !is_reference(path);
-        let has_pictures = is_images(&self.pool) && self.must.as_ref().is_none_or(is_images);
+        let has_pictures = is_images(&place) && self.must.as_ref().is_none_or(is_images);
         self.refusals.check(reference.as_ref(), has_pictures)?;
-        let pool = Pool::read(&self, reference.as_ref(), &terminal)?;
+        let pool = Pool::read(&self, &place, reference.as_ref(), &terminal)?;
         let identity = RunIdentity::new("select", Record::Summary, self.settings(&pool, reference.as_ref())?);
         let directory = match RunDir::open(&self.output, &identity)? {
             Opened::Finished(summary) => {
@@ -143,7 +153,24 @@ impl Select {
             Opened::New(directory) | Opened::Continue(directory) => directory,
         };
         let scored = pool.score(&self, reference.as_ref(), &terminal)?;
-        self.choose(directory.path(), &identity, &pool, &scored, reference.as_ref(), &terminal)
+        self.choose(directory.path(), &identity, (&pool, &place), &scored, reference.as_ref(), &terminal)
+    }
+
+    /// Takes the photographs that the program carries where nothing is named, and returns the pool.
+    fn stand_in(&mut self, terminal: &Terminal) -> Result<PathBuf> {
+        if self.reference.is_some() || self.must.is_some() || self.features.is_some() {
+            return Err(Error::usage("no images were named to choose from", "pd select POOL -n 50"));
+        }
+        let bundled = Bundled::photographs(
+            "a pool of pictures of garments, and a catalogue as its reference",
+            "name POOL and --reference REF",
+            terminal,
+        )?;
+        self.reference = Some(bundled.catalogue_reference(terminal)?);
+        if self.n.is_none() && self.each.is_none() {
+            self.n = Some(OF_DEMONSTRATION);
+        }
+        Ok(bundled.pool())
     }
 
     /// What tells this run from others: everything that the result depends on.
@@ -163,7 +190,7 @@ impl Select {
         &self,
         dir: &Path,
         identity: &RunIdentity,
-        pool: &Pool,
+        (pool, place): (&Pool, &Path),
         scored: &Scored,
         reference: Option<&Reference>,
         terminal: &Terminal,
@@ -196,8 +223,8 @@ impl Select {
             }
             select(&pool.features, &scored.quality, &scored.targets, &limits, &options, terminal)
         };
-        let set = pool.has_files.then(|| ImageSet::open(&self.pool, terminal)).transpose()?;
-        let source = set.as_ref().map(|set| PoolSource::new(set, &self.pool, &pool.paths));
+        let set = pool.has_files.then(|| ImageSet::open(place, terminal)).transpose()?;
+        let source = set.as_ref().map(|set| PoolSource::new(set, place, &pool.paths));
         let excluded = scored.excluded(pool);
         let (selection, refused) = match source.as_ref().filter(|_| self.refusals.copies().any()) {
             Some(source) => {

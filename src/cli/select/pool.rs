@@ -63,9 +63,14 @@ pub(super) struct Scored {
 }
 
 impl Pool {
-    /// Reads the pool, the images that must be in the set, and the groups.
-    pub(super) fn read(select: &Select, reference: Option<&Reference>, terminal: &Terminal) -> Result<Self> {
-        let source = select.features.as_deref().unwrap_or(&select.pool);
+    /// Reads the pool in `place`, the images that must be in the set, and the groups.
+    pub(super) fn read(
+        select: &Select,
+        place: &Path,
+        reference: Option<&Reference>,
+        terminal: &Terminal,
+    ) -> Result<Self> {
+        let source = select.features.as_deref().unwrap_or(place);
         let named: Vec<&Path> = [Some(source), select.must.as_deref()].into_iter().flatten().collect();
         input::refuse_unused(&named, &select.extractor)?;
         let read = |path: &Path| {
@@ -76,12 +81,12 @@ impl Pool {
             Ok::<Input, Error>(input)
         };
         let candidates = match &select.features {
-            Some(features) => in_order_of(&select.pool, features, read(features)?, terminal)?,
-            None => read(&select.pool)?,
+            Some(features) => in_order_of(place, features, read(features)?, terminal)?,
+            None => read(place)?,
         };
-        let pool_is_images = !is_features_file(&select.pool) && !is_reference(&select.pool);
+        let pool_is_images = !is_features_file(place) && !is_reference(place);
         let groups = select.groups.as_ref();
-        let groups = groups.map(|by| by.labels(&select.pool, &candidates.paths, terminal)).transpose()?;
+        let groups = groups.map(|by| by.labels(place, &candidates.paths, terminal)).transpose()?;
         let (mut features, mut must_paths) = (candidates.features, Vec::new());
         if let Some(must) = &select.must {
             let must = read(must)?;
