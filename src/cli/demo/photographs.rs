@@ -39,9 +39,9 @@ impl DemoRun {
         for (density, path) in rows.iter().take(SHOWN_LINES) {
             self.terminal.print(&format!("    {density:.3}  {path}\n"))?;
         }
-        self.result(
-            "The most unusual pictures, beside the most similar one of the catalogue, are on the page.",
-        )?;
+        self.section_result(
+            "The most unusual pictures of the pool, each beside the most similar one of the catalogue:",
+        );
         self.figure(Figure::Unusual {
             scores: self.path("shop/scores.csv"),
             images: self.path("shop/pool"),
