@@ -1,7 +1,8 @@
 //! From a latent, a seed or a file to an image and its density: the one way that sampling, perturbing and fine-tuning take.
 //!
 //! A [`CandidateSource`] numbers its candidates, knows a [`CandidateRecord`] of each before its image is made, and delivers images in
-//! any order, as pixels or as files. [`GeneratorSource`] makes them here from a [`LatentSource`]; [`PoolSource`] has them already.
+//! any order, as pixels or as files. [`GeneratorSource`] makes them here from a [`LatentSource`], [`ProgramSource`] has another
+//! program make them; [`PoolSource`] has them already.
 //! What is scored is always the image as it is written, in 8 bits ([`render()`]), so that scoring the files gives the same numbers.
 //! A [`SecondLook`] says whether a candidate is a copy.
 //! A [`DensityScorer`] takes images to features and densities; [`ReferenceDensity`] starts from features and gives gradients.
@@ -13,6 +14,7 @@ mod gradient;
 mod image;
 mod latents;
 mod pool_source;
+mod program;
 mod record;
 mod render;
 mod scorer;
@@ -29,6 +31,7 @@ pub(crate) use gradient::{Evaluation, evaluate, evaluate_with_gradient, image_fe
 pub(crate) use image::CandidateImage;
 pub use latents::{LatentBatch, LatentOrigin, LatentSource};
 pub(crate) use pool_source::PoolSource;
+pub(crate) use program::ProgramSource;
 pub(crate) use record::{CandidateRecord, CandidateScores, candidate_table, read_candidate_table};
 pub(crate) use render::render;
 pub use scorer::DensityScorer;

@@ -6,7 +6,7 @@ use crate::candidates::{LatentOrigin, LatentSource};
 use crate::error::{Error, Result};
 use crate::formats::digest::sha256_of_file;
 use crate::generate::{
-    self, Generator, GeneratorRequest, LatentSpace, NoiseMode, Origin, SamplerRequest, Seeds, Truncation,
+    self, Generator, GeneratorRequest, LatentSpace, NoiseMode, Origin, ProgramInfo, SamplerRequest, Seeds, Truncation,
     read_latents,
 };
 use candle_core::Device;
@@ -166,6 +166,52 @@ impl GeneratorArgs {
         self.latents(generator, default_seeds, CANDIDATE_ROW, device)
     }
 
+    /// As [`Self::latents`], for a program that makes candidates.
+    pub(super) fn latents_of_program(
+        &self,
+        program: &ProgramInfo,
+        default_seeds: &Seeds,
+        device: &Device,
+    ) -> Result<LatentSource> {
+        let dtype = self.request(device).dtype;
+        let origin = match (&self.latents, program.space()) {
+            (Some(path), Some(space)) => {
+                let values = read_latents(path, &space, dtype, &Device::Cpu)?;
+                LatentOrigin::Rows { values, prefix: CANDIDATE_ROW }
+            }
+            (Some(_), None) => {
+                return Err(Error::usage(
+                    format!("{} has not said that it takes latents, and --latents names some", program.name),
+                    "let it say their shape in its answer to {\"hello\": 1}: \"latent\": [4, 64, 64]",
+                ));
+            }
+            (None, _) => LatentOrigin::Seeds(self.seeds.as_ref().unwrap_or(default_seeds).clone()),
+        };
+        Ok(LatentSource { class: self.class, ..LatentSource::new(origin, dtype, &Device::Cpu) })
+    }
+
+    /// As [`Self::describe`], for a program that makes candidates.
+    pub(super) fn describe_program(
+        &self,
+        program: &ProgramInfo,
+        default_seeds: &Seeds,
+    ) -> Result<serde_json::Value> {
+        Ok(serde_json::json!({
+            "program": program,
+            "seeds": self.described_seeds(default_seeds),
+            "latents_sha256": self.latents.as_ref().map(sha256_of_file).transpose()?,
+            "class": self.class,
+        }))
+    }
+
+    /// The seeds of latents, where those are no file's.
+    fn described_seeds(&self, default_seeds: &Seeds) -> Option<String> {
+        match self.latents {
+            Some(_) => None,
+            None => Some(self.seeds.as_ref().unwrap_or(default_seeds).to_string()),
+        }
+    }
+
     /// Whether candidates were named one by one.
     pub(super) fn lists_candidates(&self) -> bool {
         self.seeds.is_some() || self.latents.is_some()
@@ -189,10 +235,7 @@ impl GeneratorArgs {
             "assumed": origin.assumed,
             "weights_sha256": generator.weights()?.digest()?,
             "stages": generator.info().stages,
-            "seeds": match self.latents {
-                Some(_) => None,
-                None => Some(self.seeds.as_ref().unwrap_or(default_seeds).to_string()),
-            },
+            "seeds": self.described_seeds(default_seeds),
             "latents_sha256": self.latents.as_ref().map(sha256_of_file).transpose()?,
             "class": self.class,
             "trunc": self.trunc,

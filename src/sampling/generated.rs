@@ -21,6 +21,9 @@ use std::path::{Path, PathBuf};
 /// What a stop leaves behind.
 const CONTINUES: &str = "finished blocks are kept; the same command continues";
 
+/// Images of an earlier run that are read between two looks at whether to stop.
+const READ_TOGETHER: usize = 32;
+
 /// What the second look at a candidate found, beside its image.
 const LOOKED: &str = "looked.json";
 
@@ -41,6 +44,7 @@ impl<'a> GeneratedCandidates<'a> {
         partial: Partial,
         progress: &'a dyn Progress,
     ) -> Self {
+        source.work_in(&partial.path(""));
         Self { source, scorer, look: None, partial, progress }
     }
 
@@ -67,7 +71,8 @@ impl<'a> GeneratedCandidates<'a> {
         link_or_copy(&self.partial.path(name), to)
     }
 
-    /// Makes and writes the images of a range; `also` takes them as they come, each with its place in the range.
+    /// Makes and writes the images of a range, but for those that an earlier run has written before it was stopped; `also` takes them as
+    /// they come, each with its place in the range.
     fn make(
         &self,
         range: Range<usize>,
@@ -75,15 +80,30 @@ impl<'a> GeneratedCandidates<'a> {
     ) -> Result<()> {
         let continue_or_stop = || check_stop(self.progress, || CONTINUES.into());
         continue_or_stop()?;
-        let (records, partial) = (self.source.records(range.clone())?, &self.partial);
-        let mut take = |placed: Vec<(usize, CandidateImage)>| {
-            placed
-                .par_iter()
-                .try_for_each(|(place, image)| image.write(&partial.path(&records[*place].name)))?;
-            also(placed)?;
-            continue_or_stop()
-        };
-        each_image_once(self.source, range, &mut take, self.progress)
+        let records = self.source.records(range.clone())?;
+        let paths: Vec<PathBuf> = records.iter().map(|record| self.partial.path(&record.name)).collect();
+        let (made, missing): (Vec<usize>, Vec<usize>) =
+            (0..range.len()).partition(|&place| paths[place].is_file());
+        for places in made.chunks(READ_TOGETHER) {
+            let read = |&place: &usize| {
+                let bytes = fs::read(&paths[place]).map_err(Error::io("read", &paths[place]))?;
+                Ok((place, CandidateImage::Encoded(paths[place].clone(), bytes)))
+            };
+            also(places.par_iter().map(read).collect::<Result<_>>()?)?;
+            continue_or_stop()?;
+        }
+        for places in missing.chunk_by(|one, next| one + 1 == *next) {
+            let (Some(&first), Some(&last)) = (places.first(), places.last()) else { continue };
+            let mut take = |placed: Vec<(usize, CandidateImage)>| {
+                let placed: Vec<_> = placed.into_iter().map(|(place, image)| (first + place, image)).collect();
+                placed.par_iter().try_for_each(|(place, image)| image.write(&paths[*place]))?;
+                also(placed)?;
+                continue_or_stop()
+            };
+            let part = range.start + first..range.start + last + 1;
+            each_image_once(self.source, part, &mut take, self.progress)?;
+        }
+        Ok(())
     }
 
     /// Features of a block of candidates, whose images are on disk then; from an earlier run where it was finished.

@@ -1,7 +1,8 @@
 //! What a run will cost, said before it begins.
 
-use crate::candidates::{CandidateSource as _, GeneratorSource};
+use crate::candidates::GeneratorSource;
 use crate::cli::bars::in_words;
+use crate::cli::maker::Source;
 use crate::cli::terminal::Terminal;
 use crate::error::Result;
 use crate::sampling::draw::{BLOCK, DrawOptions};
@@ -11,17 +12,19 @@ use std::time::{Duration, Instant};
 ///
 /// # Errors
 /// What the generator returns.
-pub(super) fn say(source: &GeneratorSource, options: &DrawOptions, terminal: &Terminal) -> Result<()> {
-    let limit = options.limit(source.len());
+pub(super) fn say(source: &Source, options: &DrawOptions, terminal: &Terminal) -> Result<()> {
+    let limit = options.limit(source.candidates().len());
     let pilot = options.pilot.next_multiple_of(BLOCK).min(limit);
     let by_budget = options.n.zip(options.budget).map(|(n, budget)| (n as f64 * budget).ceil() as usize);
     let candidates = by_budget.unwrap_or(pilot).clamp(pilot, limit.max(pilot));
     let kept = options.n.map_or("all that are accepted".to_owned(), |n| n.to_string());
     let mut line =
         format!("to keep {kept}, about {candidates} candidates are made (a pilot of {pilot} first)");
-    let stages = source.generator.info().stages;
-    if stages > 1 {
-        line.push_str(&format!(", each in {stages} denoising steps: {}", duration(source, candidates)?));
+    if let Source::Network(source) = source {
+        let stages = source.generator.info().stages;
+        if stages > 1 {
+            line.push_str(&format!(", each in {stages} denoising steps: {}", duration(source, candidates)?));
+        }
     }
     terminal.say(&line);
     Ok(())

@@ -14,10 +14,12 @@ use super::bias::{BUDGET, BiasArgs};
 use super::bundled::Bundled;
 use super::common::{self, ExtractorArgs, RunArgs};
 use super::generator_args::GeneratorArgs;
+use super::maker::Maker;
 use super::output::Results;
+use super::program_args::ProgramArgs;
 use super::refusals::RefusalArgs;
 use super::terminal::Terminal;
-use crate::candidates::{CandidateSource as _, DensityScorer, GeneratorSource, ReferenceDensity};
+use crate::candidates::{DensityScorer, ReferenceDensity};
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::generate::Seeds;
@@ -43,7 +45,7 @@ Examples:
   pd sample --pool generated/ --reference ref/ -n 100 --novel --distinct")]
 pub(super) struct Sample {
     /// Choose from these images (or features, or a reference) instead of a generator's, each at most once. Their features are kept in the cache, 2 GiB at most
-    #[arg(long, value_name = "IMAGES", conflicts_with_all = ["generator", "budget", "pilot", "max_draws", "seeds", "latents"])]
+    #[arg(long, value_name = "IMAGES", conflicts_with_all = ["generator", "generator_command", "budget", "pilot", "max_draws", "seeds", "latents"])]
     pool: Option<PathBuf>,
     /// Reference directory to score candidates against; not needed if every candidate is kept [default, if no --generator is named either: the built-in demonstration]
     #[arg(long, value_name = "REF")]
@@ -91,6 +93,8 @@ pub(super) struct Sample {
     #[command(flatten)]
     candidates: GeneratorArgs,
     #[command(flatten)]
+    program: ProgramArgs,
+    #[command(flatten)]
     extractor: ExtractorArgs,
     #[command(flatten)]
     run: RunArgs,
@@ -106,7 +110,7 @@ const MAX_DRAWS: u64 = 100;
 impl Sample {
     pub(super) fn run(mut self, results: &Results) -> Result<()> {
         let terminal = self.run.start(results)?;
-        if self.pool.is_none() {
+        if self.pool.is_none() && !self.program.is_named() {
             Bundled::stand_in(&mut self.candidates, &mut self.reference, &terminal)?;
         }
         match &self.pool {
@@ -176,14 +180,14 @@ impl Sample {
                 "say how many are kept (-n 100), or list the candidates: --seeds 0-999",
             ));
         }
-        let (generator, origin) = self.candidates.open(terminal)?;
         let all_seeds = Seeds::consecutive(0, u64::from(u32::MAX))?;
-        let latents = self.candidates.candidate_latents(generator.as_ref(), &all_seeds, terminal.device())?;
         let batch = self.extractor.embed_options().batch;
-        let source = GeneratorSource { generator: generator.as_ref(), latents: &latents, batch };
+        let maker = Maker::open((&self.candidates, &self.program), &all_seeds, batch, terminal)?;
+        let made = maker.source(batch);
+        let source = made.candidates();
         let mut record = self.draw_record(weights.as_ref(), source.len());
         let run = json!({
-            "candidates": self.candidates.describe((generator.as_ref(), &origin), &all_seeds)?,
+            "candidates": maker.describe(&self.candidates, &all_seeds)?,
             "reference": reference.as_ref().map(|r| r.digest()).transpose()?,
             "density": format!("{:?}", self.density).to_lowercase(),
             "options": record,
@@ -206,7 +210,7 @@ impl Sample {
             let request = SampleShard {
                 shard,
                 out: &self.output,
-                source: &source,
+                source,
                 is_listed: self.candidates.lists_candidates(),
                 scorer,
                 look,
@@ -232,7 +236,7 @@ impl Sample {
         let dir = directory.path();
         let partial = Partial::open(dir.join(PARTIAL), &identity.settings)?;
         if scorer.is_some() && !partial.has(0) {
-            cost::say(&source, &options, terminal)?;
+            cost::say(&made, &options, terminal)?;
         }
         if is_ratio && options.pilot < UNBIASED_PILOT {
             terminal.say(&format!(
@@ -240,7 +244,7 @@ impl Sample {
                 options.pilot
             ));
         }
-        let generated = GeneratedCandidates::new(&source, scorer, partial, terminal).looking(look);
+        let generated = GeneratedCandidates::new(source, scorer, partial, terminal).looking(look);
         let (drawn, summary) = writer.draw(&generated, (stats, &options), (dir, &identity), terminal)?;
         generated.finish()?;
         terminal.print(&summary.render(self.run.json)?)?;

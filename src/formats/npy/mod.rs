@@ -8,11 +8,11 @@ mod npz;
 mod rows;
 mod write;
 
-pub(crate) use header::read_header;
+pub(crate) use header::{MAGIC as NPY_MAGIC, read_header};
 pub(crate) use items::RowElement;
 pub(crate) use npz::{read_npz_f64, write_npz_f64};
 pub(crate) use rows::NpyRows;
-pub(crate) use write::NpyWriter;
+pub(crate) use write::{NpyWriter, write_npy_unsynced};
 pub use write::write_npy;
 
 use super::element::{allocate, element_count};

@@ -1,0 +1,48 @@
+//! Arguments that name another program as the generator: for every command that generates.
+
+use super::terminal::Terminal;
+use crate::error::Result;
+use crate::generate::{GeneratorProgram, ProgramCommand};
+use clap::Args;
+use std::time::Duration;
+
+/// How long a program may be without an answer, in seconds: the first includes that a model is loaded.
+const TIMEOUT: u32 = 600;
+
+/// A generator that is another program.
+#[derive(Args)]
+#[command(next_help_heading = "Generator")]
+pub(super) struct ProgramArgs {
+    /// Program that makes the images, such as 'python make.py', instead of --generator. It is started once. For each image it gets a line of JSON on its standard input, with an id, a seed and the path of the output file, and answers with the id on its standard output, in any order; --batch requests are open at once. examples/generators/ has such programs and tells the rest
+    #[arg(
+        long,
+        value_name = "COMMAND",
+        conflicts_with_all = ["generator", "arch", "config", "ddim_steps", "trunc", "noise_mode", "space"]
+    )]
+    generator_command: Option<ProgramCommand>,
+    /// Number of seconds for which the program of --generator-command may be without an answer, loading included
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = TIMEOUT,
+        requires = "generator_command",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    generator_timeout: u32,
+}
+
+impl ProgramArgs {
+    /// Whether a program was named.
+    pub(super) fn is_named(&self) -> bool {
+        self.generator_command.is_some()
+    }
+
+    /// Starts the program, where one was named, and says what it has said of itself.
+    pub(super) fn start(&self, terminal: &Terminal) -> Result<Option<GeneratorProgram>> {
+        let Some(command) = &self.generator_command else { return Ok(None) };
+        let timeout = Duration::from_secs(self.generator_timeout.into());
+        let program = GeneratorProgram::start(command, timeout, terminal)?;
+        terminal.say(&format!("generator {}", program.info()));
+        Ok(Some(program))
+    }
+}
