@@ -31,7 +31,7 @@ pub(crate) use gradient::{Evaluation, evaluate, evaluate_with_gradient, image_fe
 pub(crate) use image::CandidateImage;
 pub use latents::{LatentBatch, LatentOrigin, LatentSource};
 pub(crate) use pool_source::PoolSource;
-pub(crate) use program::ProgramSource;
+pub(crate) use program::{ProgramSource, PromptFile, PromptOrder, Prompts};
 pub(crate) use record::{CandidateRecord, CandidateScores, candidate_table, read_candidate_table};
 pub(crate) use render::render;
 pub use scorer::DensityScorer;

@@ -41,9 +41,9 @@ pub(super) struct GeneratorArgs {
     /// Truncation psi: factor on the distance of a latent from the mean latent [default: 1]
     #[arg(long, value_name = "PSI", allow_negative_numbers = true)]
     trunc: Option<f64>,
-    /// Noise inputs of the generator's layers, if it has any
-    #[arg(long, default_value = "const")]
-    noise_mode: NoiseChoice,
+    /// Noise inputs of the generator's layers, if it has any [default: const]
+    #[arg(long)]
+    noise_mode: Option<NoiseChoice>,
     /// Latent space to work in, such as z or w [default: the generator's input space]
     #[arg(long, value_name = "NAME")]
     space: Option<String>,
@@ -53,9 +53,10 @@ pub(super) struct GeneratorArgs {
 const CANDIDATE_ROW: &str = "row";
 
 /// Noise between the layers of a generator.
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
 enum NoiseChoice {
     /// The noise stored with the weights, the same for all images
+    #[default]
     Const,
     /// No noise
     None,
@@ -82,6 +83,27 @@ impl GeneratorArgs {
             sampler: SamplerRequest { sampler: None, steps: self.ddim_steps.map(|n| n as usize) },
             device: device.clone(),
             ..GeneratorRequest::default()
+        }
+    }
+
+    /// # Errors
+    /// [`Error::Usage`] if something was given that only a network of this process takes.
+    pub(super) fn refuse_for_program(&self) -> Result<()> {
+        let given = [
+            ("--generator", self.generator.is_some()),
+            ("--arch", self.arch.is_some()),
+            ("--config", self.config.is_some()),
+            ("--ddim-steps", self.ddim_steps.is_some()),
+            ("--trunc", self.trunc.is_some()),
+            ("--noise-mode", self.noise_mode.is_some()),
+            ("--space", self.space.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((name, _)) => Err(Error::usage(
+                format!("--generator-command names a program that makes the images, and {name} is of no use to it"),
+                format!("leave {name} out, or --generator-command; the command may have options of its own"),
+            )),
+            None => Ok(()),
         }
     }
 
@@ -137,7 +159,7 @@ impl GeneratorArgs {
             space: self.space.clone(),
             class: self.class,
             truncation: self.trunc.map(|psi| Truncation { psi, cutoff: None }),
-            noise: match self.noise_mode {
+            noise: match self.noise_mode.unwrap_or_default() {
                 NoiseChoice::Const => NoiseMode::Const,
                 NoiseChoice::None => NoiseMode::None,
                 NoiseChoice::Random => NoiseMode::Random,
@@ -194,10 +216,12 @@ impl GeneratorArgs {
     pub(super) fn describe_program(
         &self,
         program: &ProgramInfo,
+        prompts_sha256: Option<String>,
         default_seeds: &Seeds,
     ) -> Result<serde_json::Value> {
         Ok(serde_json::json!({
             "program": program,
+            "prompts_sha256": prompts_sha256,
             "seeds": self.described_seeds(default_seeds),
             "latents_sha256": self.latents.as_ref().map(sha256_of_file).transpose()?,
             "class": self.class,
@@ -228,7 +252,7 @@ impl GeneratorArgs {
         (generator, origin): (&dyn Generator, &Origin),
         default_seeds: &Seeds,
     ) -> Result<serde_json::Value> {
-        let noise = self.noise_mode.to_possible_value().map(|value| value.get_name().to_owned());
+        let noise = self.noise_mode.unwrap_or_default().to_possible_value().map(|value| value.get_name().to_owned());
         Ok(serde_json::json!({
             "family": origin.family,
             "part": origin.part,

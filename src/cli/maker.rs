@@ -3,8 +3,10 @@
 use super::generator_args::GeneratorArgs;
 use super::program_args::ProgramArgs;
 use super::terminal::Terminal;
-use crate::candidates::{CandidateSource, GeneratorSource, LatentSource, ProgramSource};
-use crate::error::Result;
+use crate::candidates::{
+    CandidateSource, GeneratorSource, LatentSource, ProgramSource, PromptFile, PromptOrder, Prompts,
+};
+use crate::error::{Error, Result};
 use crate::generate::{Generator, Origin, Seeds};
 use serde_json::Value;
 
@@ -25,16 +27,21 @@ pub(super) enum Maker {
 
 impl Maker {
     /// Opens what the arguments name. Without seeds or latents of one's own, candidates are those of `default_seeds`. A program has
-    /// `batch` requests open at once.
+    /// `batch` requests open at once, and may be asked for images of prompts.
     pub(super) fn open(
         (network, program): (&GeneratorArgs, &ProgramArgs),
+        prompts: Option<NumberedPrompts>,
         default_seeds: &Seeds,
         batch: usize,
         terminal: &Terminal,
     ) -> Result<Self> {
+        if program.is_named() {
+            network.refuse_for_program()?;
+        }
         if let Some(program) = program.start(terminal)? {
             let latents = network.latents_of_program(program.info(), default_seeds, terminal.device())?;
-            return Ok(Self::Program(Box::new(ProgramSource::new(program, latents, batch)?)));
+            let prompts = prompts.map(|prompts| prompts.with_seeds(latents.len())).transpose()?;
+            return Ok(Self::Program(Box::new(ProgramSource::new(program, latents, prompts, batch)?)));
         }
         let (generator, origin) = network.open(terminal)?;
         let latents = network.candidate_latents(generator.as_ref(), default_seeds, terminal.device())?;
@@ -51,14 +58,59 @@ impl Maker {
         }
     }
 
+    /// How many candidates each prompt has; `None` without prompts.
+    pub(super) fn of_prompts(&self) -> Option<Vec<usize>> {
+        match self {
+            Self::Network { .. } => None,
+            Self::Program(source) => {
+                let count = |&count: &u64| usize::try_from(count).unwrap_or(usize::MAX);
+                source.prompts().map(|prompts| prompts.counts().iter().map(count).collect())
+            }
+        }
+    }
+
     /// What decides results, without a path in it: for a record of the run.
-    pub(super) fn describe(&self, arguments: &GeneratorArgs, default_seeds: &Seeds) -> Result<Value> {
+    pub(super) fn describe(
+        &self,
+        (network, program): (&GeneratorArgs, &ProgramArgs),
+        default_seeds: &Seeds,
+    ) -> Result<Value> {
         match self {
             Self::Network { generator, origin, .. } => {
-                arguments.describe((generator.as_ref(), origin), default_seeds)
+                network.describe((generator.as_ref(), origin), default_seeds)
             }
-            Self::Program(source) => arguments.describe_program(&source.info(), default_seeds),
+            Self::Program(source) => {
+                network.describe_program(&source.info(), program.describe_prompts()?, default_seeds)
+            }
         }
+    }
+}
+
+/// The prompts of a file, with the order in which their candidates are numbered.
+pub(super) struct NumberedPrompts {
+    /// The file.
+    pub file: PromptFile,
+    /// The order.
+    pub order: PromptOrder,
+    /// Most candidates of a prompt.
+    pub most: u64,
+}
+
+impl NumberedPrompts {
+    /// The prompts, each of which gets the first of `seeds` seeds.
+    fn with_seeds(self, seeds: u64) -> Result<Prompts> {
+        if let Some(count) = self.file.largest_count().filter(|&count| count > seeds) {
+            return Err(Error::usage(
+                format!("a prompt is to have {count} candidates, and there are {seeds} seeds or latents"),
+                "list more of them, or none: --seeds may be left out",
+            ));
+        }
+        Ok(self.with_at_most(seeds))
+    }
+
+    /// The prompts, none of which gets more than `seeds` candidates.
+    pub(super) fn with_at_most(self, seeds: u64) -> Prompts {
+        self.file.with_at_most(seeds.min(self.most), self.order)
     }
 }
 

@@ -76,6 +76,7 @@ fn the_generator() {
         write!(out, "\n{line}\n").and_then(|()| out.flush()).unwrap();
     };
     let mut waiting = Vec::new();
+    let mut made = 0;
     loop {
         match requests.recv_timeout(Duration::from_millis(if waiting.is_empty() { 600_000 } else { 5 })) {
             Ok(request) => waiting.push(request),
@@ -114,7 +115,11 @@ fn the_generator() {
                 continue;
             }
             let mut answer = json!({"id": id});
-            let image = picture(&request);
+            made += 1;
+            let image = match is("forgetful") {
+                true => picture(&json!({"seed": made})),
+                false => picture(&request),
+            };
             if is("npy") {
                 let array = ndarray::Array3::from_shape_vec((10, 12, 3), image.into_raw()).unwrap();
                 let own = output.with_extension("npy");
@@ -195,8 +200,8 @@ fn what_a_program_does_wrong_is_said_with_its_request_and_the_same_command_goes_
         ("dies:17", format!("dots ended (exit status: 3) before it answered {request}")),
         ("sleeps:17", format!("dots has not answered {request}")),
         ("error:17", format!("dots could not make {request}: no such style")),
-        ("text:17", format!("dots answered {request}, but its image 000017.png not an image of a known kind")),
-        ("nothing:17", format!("dots answered {request}, but its image 000017.png is not there")),
+        ("text:17", format!("dots answered {request} without an image that can be read: 000017.png: not an image")),
+        ("nothing:17", format!("dots answered {request} without an image that can be read: 000017.png: is not there")),
         ("outside:17", format!("dots put the image of {request} outside its folder: /etc/hostname")),
         ("twice:17", "dots answered request 17 twice".into()),
         ("unknown:17", "dots answered request 4000000, which it was not sent".into()),
@@ -265,8 +270,8 @@ fn latents_and_classes_are_asked_for_where_the_program_takes_them() {
         ("classes", "--class 4", "dots has 4 classes, numbered from 0"),
         ("plain", "--class 1", "dots has not said that it has classes"),
         ("plain", "--latents a/latents.npy", "dots has not said that it takes latents"),
-        ("plain", "--trunc 0.5", "cannot be used with"),
-        ("plain", "--generator g", "cannot be used with"),
+        ("plain", "--trunc 0.5", "--trunc is of no use to it"),
+        ("plain", "--generator g", "--generator is of no use to it"),
         ("plain", "--bias fidelity", "need a reference"),
         ("plain", "--pool a", "cannot be used with"),
     ] {
@@ -283,15 +288,81 @@ fn latents_and_classes_are_asked_for_where_the_program_takes_them() {
     assert!(!dir.path().join("d").exists());
 }
 
+#[test]
+fn the_doctor_says_whether_the_same_request_gives_the_same_image() {
+    let dir = TempDir::new().unwrap();
+    let doctor = |what: &str, more: &[&str]| {
+        with(&dir, what).args(["doctor", "--generator-command", &command()]).args(more).assert()
+    };
+    doctor("backwards", &[]).success().stdout(contains("8 images, one at a time and again 4 at once").and(contains("all is well")));
+    let found = doctor("forgetful", &["--json"]).code(1).stderr(contains("dots does not give the same image for the same request"));
+    let found: Value = serde_json::from_slice(&found.get_output().stdout).unwrap();
+    assert_eq!((found["images"].as_u64(), found["generator"]["name"].as_str()), (Some(8), Some("dots")));
+    assert!(found["differing"]["seed0000.png"].as_u64().unwrap() > 0);
+    fs::write(dir.path().join("p.txt"), "a shoe\na bag\n").unwrap();
+    doctor("plain", &["--prompts", "p.txt"]).success();
+}
+
+#[test]
+fn prompts_share_the_seeds_and_are_drawn_together_or_each_by_itself() {
+    let dir = TempDir::new().unwrap();
+    reference(&dir);
+    fs::write(dir.path().join("p.txt"), "a red shoe\n a \"blue\" bag, new \na hat\n").unwrap();
+    sample(&dir, "plain", "--prompts p.txt -n 7 -o together --batch 2").success();
+    let table = dir.path().join("together/samples.csv");
+    let files = column(&table, "file");
+    assert_eq!(files[..4], ["prompt0000-seed0000.png", "prompt0001-seed0000.png", "prompt0002-seed0000.png", "prompt0000-seed0001.png"]);
+    assert_eq!((files.len(), column(&table, "prompt")[1].as_str()), (7, "a \"blue\" bag, new"));
+    let found = image::open(dir.path().join("together/prompt0001-seed0001.png")).unwrap();
+    assert_eq!(found.to_rgb8(), picture(&json!({"seed": 1, "prompt": "a \"blue\" bag, new"})));
+
+    fs::write(dir.path().join("p.csv"), "prompt,n\na red shoe,150\na bag,40\na hat,90\n").unwrap();
+    let words = "--reference ref --rule power:2 --budget 4 --per prompt -n 6 --distinct --pilot 60 --max-draws 140";
+    sample(&dir, "backwards", &format!("{words} --prompts p.csv -o each")).success();
+    let each = dir.path().join("each/samples.csv");
+    let (prompts, decisions) = (column(&each, "prompt"), column(&each, "decision"));
+    for (prompt, most) in [("a red shoe", 140), ("a bag", 40), ("a hat", 90)] {
+        let own = || (0..prompts.len()).filter(|&i| prompts[i] == prompt);
+        assert_eq!(own().filter(|&i| decisions[i] == "kept").count(), 6, "{prompt}");
+        assert!(own().count() <= most);
+    }
+    // What becomes of a prompt depends on no other.
+    fs::write(dir.path().join("one.csv"), "prompt,n\na red shoe,150\n").unwrap();
+    sample(&dir, "plain", &format!("{words} --prompts one.csv -o one")).success();
+    let rows = |path: &str| fs::read_to_string(dir.path().join(path)).unwrap();
+    let (of_each, of_one) = (rows("each/samples.csv"), rows("one/samples.csv"));
+    assert!(of_one.lines().count() > 6 && of_each.starts_with(&of_one));
+    for index in 0..2 {
+        sample(&dir, "plain", &format!("{words} --prompts p.csv --shard {index}/2 -o parts")).success();
+    }
+    pd(&dir).args(["merge", "parts"]).assert().success();
+    assert!(content(&dir.path().join("each")) == content(&dir.path().join("parts")));
+
+    fs::write(dir.path().join("empty.txt"), "a shoe\n\n").unwrap();
+    fs::write(dir.path().join("none.csv"), "prompt,n\na,0\n").unwrap();
+    for (words, code, said) in [
+        ("--prompts empty.txt", 1, "empty.txt: line 2: the prompt is empty"),
+        ("--prompts none.csv", 1, "none.csv: line 2: n is 0"),
+        ("--prompts p.csv --seeds 0-3", 2, "a prompt is to have 150 candidates, and there are 4 seeds"),
+        ("--prompts p.txt -n all", 2, "no end of candidates"),
+        ("--per prompt", 2, "--prompts"),
+    ] {
+        sample(&dir, "plain", &format!("{words} -o d")).code(code).stderr(contains(said));
+    }
+    let network = ["sample", "--generator", "g", "--prompts", "p.txt", "-o", "d"];
+    pd(&dir).args(network).assert().code(2).stderr(contains("--generator-command"));
+}
+
 #[cfg(unix)]
 mod ended {
     use super::*;
 
     /// Whether a process is there, and no corpse that waits for its parent.
     fn runs(id: &str) -> bool {
-        let state = Command::new("ps").args(["-o", "stat=", "-p", id]).output().unwrap();
-        let state = String::from_utf8(state.stdout).unwrap();
-        !state.trim().is_empty() && !state.trim().starts_with('Z')
+        if let Ok(state) = fs::read_to_string(format!("/proc/{id}/stat")) {
+            return !state.rsplit(')').next().unwrap().trim_start().starts_with('Z');
+        }
+        !cfg!(target_os = "linux") && Command::new("kill").args(["-0", id]).status().unwrap().success()
     }
 
     /// Waits until something is so.

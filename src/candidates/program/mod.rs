@@ -1,6 +1,8 @@
 //! Candidates that another program makes.
 
 mod picture;
+mod prompts;
 mod source;
 
+pub(crate) use prompts::{PromptFile, PromptOrder, Prompts};
 pub(crate) use source::ProgramSource;

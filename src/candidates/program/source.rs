@@ -1,6 +1,7 @@
-//! Candidates that another program makes, of seeds or latents.
+//! Candidates that another program makes, of prompts, seeds and latents.
 
 use super::picture::picture;
+use super::prompts::Prompts;
 use crate::candidates::image::CandidateImage;
 use crate::candidates::latents::{LatentOrigin, LatentSource};
 use crate::candidates::record::CandidateRecord;
@@ -26,6 +27,8 @@ pub(crate) struct ProgramSource {
     program: RefCell<GeneratorProgram>,
     /// Names, keys and classes; latents are made here, for a program that takes any.
     latents: LatentSource,
+    /// Each of them is made with the first seeds or latents.
+    prompts: Option<Prompts>,
     space: Option<LatentSpace>,
     range: Option<[f64; 2]>,
     /// Requests that are open at once.
@@ -37,11 +40,16 @@ pub(crate) struct ProgramSource {
 
 impl ProgramSource {
     /// `most_open` requests are sent before the first is answered. Latents are drawn from seeds where the program has named their shape,
-    /// or come from a file.
+    /// or come from a file. Every prompt gets the first of the seeds or latents, of which there are enough.
     ///
     /// # Errors
     /// [`Error::Usage`] if the program does not take the class or latents.
-    pub(crate) fn new(program: GeneratorProgram, latents: LatentSource, most_open: usize) -> Result<Self> {
+    pub(crate) fn new(
+        program: GeneratorProgram,
+        latents: LatentSource,
+        prompts: Option<Prompts>,
+        most_open: usize,
+    ) -> Result<Self> {
         let info = program.info();
         let (space, range) = (info.space(), info.range);
         if let Some(class) = latents.class
@@ -61,12 +69,26 @@ impl ProgramSource {
         }
         let place = RefCell::new(std::env::temp_dir());
         let program = RefCell::new(program);
-        Ok(Self { program, latents, space, range, most_open: most_open.max(1), place, folder: OnceCell::new() })
+        Ok(Self {
+            program,
+            latents,
+            prompts,
+            space,
+            range,
+            most_open: most_open.max(1),
+            place,
+            folder: OnceCell::new(),
+        })
     }
 
     /// What the program has said of itself.
     pub(crate) fn info(&self) -> ProgramInfo {
         self.program.borrow().info().clone()
+    }
+
+    /// The prompts, where there are any.
+    pub(crate) fn prompts(&self) -> Option<&Prompts> {
+        self.prompts.as_ref()
     }
 
     /// Where images are written to, an absolute path.
@@ -81,16 +103,29 @@ impl ProgramSource {
         std::path::absolute(folder.path()).map_err(Error::io("find", folder.path()))
     }
 
+    /// The seed or latent of each candidate of a range, by its place among these, and its prompt.
+    fn places(&self, range: Range<usize>) -> Vec<(usize, Option<usize>)> {
+        match &self.prompts {
+            None => range.map(|number| (number, None)).collect(),
+            Some(prompts) => {
+                let places = prompts.places(range).into_iter();
+                places.map(|(prompt, place)| (place as usize, Some(prompt))).collect()
+            }
+        }
+    }
+
     /// The latents of a range `[B, …]`, for a program that takes any.
     fn values(&self, range: Range<usize>) -> Result<Option<Tensor>> {
         let Some(space) = &self.space else { return Ok(None) };
-        match &self.latents.origin {
-            LatentOrigin::Rows { values, .. } => Ok(Some(values.narrow(0, range.start, range.len())?)),
+        let value = |place: usize| match &self.latents.origin {
+            LatentOrigin::Rows { values, .. } => Ok(values.narrow(0, place, 1)?),
             LatentOrigin::Seeds(seeds) => {
-                let seeds: Vec<u32> = seeds.at(range).collect();
-                latents_of_seeds(space, &seeds, self.latents.dtype, &self.latents.device).map(Some)
+                let seed: Vec<u32> = seeds.at(place..place + 1).collect();
+                latents_of_seeds(space, &seed, self.latents.dtype, &self.latents.device)
             }
-        }
+        };
+        let values = self.places(range).into_iter().map(|(place, _)| value(place));
+        Ok(Some(Tensor::cat(&values.collect::<Result<Vec<_>>>()?, 0)?))
     }
 
     /// What the program is asked for.
@@ -107,7 +142,7 @@ impl ProgramSource {
         };
         Ok(Request {
             id: number as u64,
-            seed: record.key,
+            seed: record.seed.map_or(record.key, u64::from),
             output: file("png"),
             latent,
             class: record.class,
@@ -133,7 +168,7 @@ impl ProgramSource {
                 Err(reason) => {
                     let name = answered.output.file_name().unwrap_or_default().to_string_lossy().into_owned();
                     let what = answered.request.describe();
-                    let reason = format!("answered {what}, but its image {name} {reason}");
+                    let reason = format!("answered {what} without an image that can be read: {name}: {reason}");
                     failure.get_or_insert_with(|| self.program.borrow().failure(reason));
                 }
             }
@@ -144,11 +179,23 @@ impl ProgramSource {
 
 impl CandidateSource for ProgramSource {
     fn len(&self) -> u64 {
-        self.latents.len()
+        self.prompts.as_ref().map_or_else(|| self.latents.len(), Prompts::len)
     }
 
     fn records(&self, range: Range<usize>) -> Result<Vec<CandidateRecord>> {
-        Ok(self.latents.records(range))
+        let Some(prompts) = &self.prompts else { return Ok(self.latents.records(range)) };
+        let record = |(place, prompt): (usize, Option<usize>)| {
+            let record = self.latents.records(place..place + 1).pop().unwrap_or_default();
+            let prompt = prompt.unwrap_or_default();
+            CandidateRecord {
+                name: format!("prompt{prompt:04}-{}", record.name),
+                // Seeds and rows are below 2^32.
+                key: (prompt as u64) << u32::BITS | record.key,
+                prompt: prompts.text(prompt).cloned(),
+                ..record
+            }
+        };
+        Ok(self.places(range).into_iter().map(record).collect())
     }
 
     fn work_in(&self, directory: &Path) {
