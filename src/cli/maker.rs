@@ -80,7 +80,7 @@ impl Maker {
                 network.describe((generator.as_ref(), origin), default_seeds)
             }
             Self::Program(source) => {
-                network.describe_program(&source.info(), program.describe_prompts()?, default_seeds)
+                network.describe_program(source.info(), program.describe_prompts()?, default_seeds)
             }
         }
     }

@@ -39,6 +39,15 @@ impl ProgramArgs {
         self.generator_command.is_some()
     }
 
+    /// The flags that name the program and its prompts, for commands that are printed.
+    pub(super) fn shown(&self) -> Option<String> {
+        let mut shown = format!("--generator-command {}", self.generator_command.as_ref()?.quoted());
+        if let Some(prompts) = &self.prompts {
+            shown += &format!(" --prompts {}", prompts.display());
+        }
+        Some(shown)
+    }
+
     /// The prompts, where a file of them was named.
     pub(super) fn prompts(&self) -> Result<Option<PromptFile>> {
         self.prompts.as_deref().map(PromptFile::read).transpose()

@@ -2,7 +2,8 @@
 
 use super::draw::{BLOCK, CandidateBlocks};
 use crate::candidates::{
-    CandidateImage, CandidateRecord, CandidateScores, CandidateSource, DensityScorer, Looked, SecondLook,
+    CandidateImage, CandidateRecord, CandidateScores, CandidateSource, DensityScorer, KeptSource, Looked,
+    SecondLook,
     each_image_once, features_of,
 };
 use crate::error::{Error, Result};
@@ -21,15 +22,12 @@ use std::path::{Path, PathBuf};
 /// What a stop leaves behind.
 const CONTINUES: &str = "finished blocks are kept; the same command continues";
 
-/// Images of an earlier run that are read between two looks at whether to stop.
-const READ_TOGETHER: usize = 32;
-
 /// What the second look at a candidate found, beside its image.
 const LOOKED: &str = "looked.json";
 
 /// A source with what scores its images, and where its finished blocks are.
 pub(crate) struct GeneratedCandidates<'a> {
-    source: &'a dyn CandidateSource,
+    source: KeptSource<'a>,
     scorer: Option<&'a DensityScorer>,
     look: Option<&'a SecondLook<'a>>,
     partial: Partial,
@@ -44,7 +42,7 @@ impl<'a> GeneratedCandidates<'a> {
         partial: Partial,
         progress: &'a dyn Progress,
     ) -> Self {
-        source.work_in(&partial.path(""));
+        let source = KeptSource::new(source, partial.path(""));
         Self { source, scorer, look: None, partial, progress }
     }
 
@@ -80,30 +78,11 @@ impl<'a> GeneratedCandidates<'a> {
     ) -> Result<()> {
         let continue_or_stop = || check_stop(self.progress, || CONTINUES.into());
         continue_or_stop()?;
-        let records = self.source.records(range.clone())?;
-        let paths: Vec<PathBuf> = records.iter().map(|record| self.partial.path(&record.name)).collect();
-        let (made, missing): (Vec<usize>, Vec<usize>) =
-            (0..range.len()).partition(|&place| paths[place].is_file());
-        for places in made.chunks(READ_TOGETHER) {
-            let read = |&place: &usize| {
-                let bytes = fs::read(&paths[place]).map_err(Error::io("read", &paths[place]))?;
-                Ok((place, CandidateImage::Encoded(paths[place].clone(), bytes)))
-            };
-            also(places.par_iter().map(read).collect::<Result<_>>()?)?;
-            continue_or_stop()?;
-        }
-        for places in missing.chunk_by(|one, next| one + 1 == *next) {
-            let (Some(&first), Some(&last)) = (places.first(), places.last()) else { continue };
-            let mut take = |placed: Vec<(usize, CandidateImage)>| {
-                let placed: Vec<_> = placed.into_iter().map(|(place, image)| (first + place, image)).collect();
-                placed.par_iter().try_for_each(|(place, image)| image.write(&paths[*place]))?;
-                also(placed)?;
-                continue_or_stop()
-            };
-            let part = range.start + first..range.start + last + 1;
-            each_image_once(self.source, part, &mut take, self.progress)?;
-        }
-        Ok(())
+        let mut take = |placed: Vec<(usize, CandidateImage)>| {
+            also(placed)?;
+            continue_or_stop()
+        };
+        each_image_once(&self.source, range, &mut take, self.progress)
     }
 
     /// Features of a block of candidates, whose images are on disk then; from an earlier run where it was finished.

@@ -304,6 +304,27 @@ fn the_doctor_says_whether_the_same_request_gives_the_same_image() {
 }
 
 #[test]
+fn a_sweep_of_a_program_goes_on_where_it_stopped_and_names_commands_that_work() {
+    let dir = TempDir::new().unwrap();
+    reference(&dir);
+    fs::write(dir.path().join("p.txt"), "a shoe\na bag\n").unwrap();
+    let sweep = |what: &str, out: &str| {
+        let words = format!("--reference ref --prompts p.txt -n 300 --judged 30 --batch 5 -o {out}");
+        let mut run = with(&dir, what);
+        run.args(["sweep", "--generator-command", &command()]).args(words.split_whitespace()).assert()
+    };
+    sweep("plain", "whole").success();
+    sweep("dies:290", "out").code(1).stderr(contains("before it answered request 290 (seed 145, prompt \"a shoe\")"));
+    let said = sweep("backwards", "out").success();
+    assert!(content(&dir.path().join("whole")) == content(&dir.path().join("out")));
+    let said = String::from_utf8(said.get_output().stdout.clone()).unwrap();
+    let line = said.lines().find(|line| line.trim().starts_with("pd sample")).unwrap();
+    let words = shell_words::split(&line.replace("-n 1000", "-n 3")).unwrap();
+    assert!(words.contains(&command()) && words.contains(&"p.txt".to_owned()));
+    with(&dir, "plain").args(&words[1..]).assert().success();
+}
+
+#[test]
 fn prompts_share_the_seeds_and_are_drawn_together_or_each_by_itself() {
     let dir = TempDir::new().unwrap();
     reference(&dir);

@@ -1,5 +1,6 @@
 //! Candidates that another program makes.
 
+mod images;
 mod picture;
 mod prompts;
 mod source;

@@ -1,41 +1,26 @@
 //! Candidates that another program makes, of prompts, seeds and latents.
 
-use super::picture::picture;
+use super::images::{ProgramImages, Wanted};
 use super::prompts::Prompts;
-use crate::candidates::image::CandidateImage;
 use crate::candidates::latents::{LatentOrigin, LatentSource};
 use crate::candidates::record::CandidateRecord;
 use crate::candidates::source::{CandidateSource, Deliver, Delivered};
 use crate::error::{Error, Result};
-use crate::formats::npy::write_npy_unsynced;
-use crate::formats::scratch::scratch_directory;
-use crate::generate::{
-    Answered, GeneratorProgram, LatentSpace, ProgramInfo, Request, latents_of_seeds,
-};
+use crate::generate::{GeneratorProgram, LatentSpace, ProgramInfo, latents_of_seeds};
 use crate::progress::Progress;
 use candle_core::Tensor;
 use ndarray::ArrayD;
-use rayon::prelude::*;
-use std::cell::{OnceCell, RefCell};
-use std::fs;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-use tempfile::TempDir;
+use std::path::Path;
 
 /// A program with the seeds or latents that its candidates are made of.
 pub(crate) struct ProgramSource {
-    program: RefCell<GeneratorProgram>,
+    images: ProgramImages,
     /// Names, keys and classes; latents are made here, for a program that takes any.
     latents: LatentSource,
     /// Each of them is made with the first seeds or latents.
     prompts: Option<Prompts>,
     space: Option<LatentSpace>,
-    range: Option<[f64; 2]>,
-    /// Requests that are open at once.
-    most_open: usize,
-    /// Where the folder is made that images are written to.
-    place: RefCell<PathBuf>,
-    folder: OnceCell<TempDir>,
 }
 
 impl ProgramSource {
@@ -51,56 +36,25 @@ impl ProgramSource {
         most_open: usize,
     ) -> Result<Self> {
         let info = program.info();
-        let (space, range) = (info.space(), info.range);
-        if let Some(class) = latents.class
-            && info.classes.is_none_or(|count| class >= count)
-        {
-            let reason = match info.classes {
-                Some(count) => format!("{} has {count} classes, numbered from 0", info.name),
-                None => format!("{} has not said that it has classes", info.name),
-            };
-            return Err(Error::usage(reason, "its answer to {\"hello\": 1} may hold \"classes\": their number"));
-        }
+        info.check_class(latents.class)?;
+        let space = info.space();
         if space.is_none() && matches!(latents.origin, LatentOrigin::Rows { .. }) {
             return Err(Error::usage(
                 format!("{} has not said that it takes latents", info.name),
                 "its answer to {\"hello\": 1} may hold \"latent\": their shape",
             ));
         }
-        let place = RefCell::new(std::env::temp_dir());
-        let program = RefCell::new(program);
-        Ok(Self {
-            program,
-            latents,
-            prompts,
-            space,
-            range,
-            most_open: most_open.max(1),
-            place,
-            folder: OnceCell::new(),
-        })
+        Ok(Self { images: ProgramImages::new(program, most_open), latents, prompts, space })
     }
 
     /// What the program has said of itself.
-    pub(crate) fn info(&self) -> ProgramInfo {
-        self.program.borrow().info().clone()
+    pub(crate) fn info(&self) -> &ProgramInfo {
+        self.images.info()
     }
 
     /// The prompts, where there are any.
     pub(crate) fn prompts(&self) -> Option<&Prompts> {
         self.prompts.as_ref()
-    }
-
-    /// Where images are written to, an absolute path.
-    fn folder(&self) -> Result<PathBuf> {
-        let folder = match self.folder.get() {
-            Some(folder) => folder,
-            None => {
-                let made = scratch_directory(&self.place.borrow())?;
-                self.folder.get_or_init(|| made)
-            }
-        };
-        std::path::absolute(folder.path()).map_err(Error::io("find", folder.path()))
     }
 
     /// The seed or latent of each candidate of a range, by its place among these, and its prompt.
@@ -114,66 +68,16 @@ impl ProgramSource {
         }
     }
 
-    /// The latents of a range `[B, …]`, for a program that takes any.
-    fn values(&self, range: Range<usize>) -> Result<Option<Tensor>> {
-        let Some(space) = &self.space else { return Ok(None) };
-        let value = |place: usize| match &self.latents.origin {
-            LatentOrigin::Rows { values, .. } => Ok(values.narrow(0, place, 1)?),
-            LatentOrigin::Seeds(seeds) => {
-                let seed: Vec<u32> = seeds.at(place..place + 1).collect();
-                latents_of_seeds(space, &seed, self.latents.dtype, &self.latents.device)
-            }
-        };
-        let values = self.places(range).into_iter().map(|(place, _)| value(place));
-        Ok(Some(Tensor::cat(&values.collect::<Result<Vec<_>>>()?, 0)?))
-    }
-
     /// What the program is asked for.
-    fn request(&self, number: usize, record: &CandidateRecord, folder: &Path) -> Result<Request> {
-        let file = |extension: &str| folder.join(format!("{number:06}.{extension}"));
-        let latent = match self.values(number..number + 1)? {
-            Some(values) => {
-                let shape = values.dims().get(1..).unwrap_or_default().to_vec();
-                let path = file("npy");
-                write_npy_unsynced(&path, &array(&values, shape)?)?;
-                Some(path)
-            }
-            None => None,
-        };
-        Ok(Request {
+    fn wanted(&self, number: usize, record: &CandidateRecord) -> Result<Wanted> {
+        let latent = self.latents(number..number + 1)?;
+        Ok(Wanted {
             id: number as u64,
             seed: record.seed.map_or(record.key, u64::from),
-            output: file("png"),
-            latent,
+            latent: latent.map(|latent| latent.index_axis_move(ndarray::Axis(0), 0)),
             class: record.class,
             prompt: record.prompt.clone(),
         })
-    }
-
-    /// The images of answers, those that are there; and the first error.
-    fn read(&self, answers: Vec<Answered>) -> (Vec<Delivered>, Option<Error>) {
-        let range = self.range;
-        let read = |answered: &Answered| -> Result<CandidateImage, String> {
-            let image = picture(&answered.output, range);
-            // What cannot be removed is so with its folder.
-            let files = [Some(&answered.output), Some(&answered.request.output), answered.request.latent.as_ref()];
-            files.into_iter().flatten().for_each(|path| drop(fs::remove_file(path)));
-            image
-        };
-        let images: Vec<_> = answers.par_iter().map(read).collect();
-        let (mut delivered, mut failure) = (Vec::new(), None);
-        for (answered, image) in answers.into_iter().zip(images) {
-            match image {
-                Ok(image) => delivered.push(Delivered { number: answered.request.id as usize, image }),
-                Err(reason) => {
-                    let name = answered.output.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                    let what = answered.request.describe();
-                    let reason = format!("answered {what} without an image that can be read: {name}: {reason}");
-                    failure.get_or_insert_with(|| self.program.borrow().failure(reason));
-                }
-            }
-        }
-        (delivered, failure)
     }
 }
 
@@ -199,59 +103,37 @@ impl CandidateSource for ProgramSource {
     }
 
     fn work_in(&self, directory: &Path) {
-        directory.clone_into(&mut self.place.borrow_mut());
+        self.images.work_in(directory);
     }
 
     fn images(&self, range: Range<usize>, deliver: &mut Deliver, progress: &dyn Progress) -> Result<()> {
-        let folder = self.folder()?;
         let records = self.records(range.clone())?;
-        let mut waiting = range.zip(&records);
+        let mut wanted = range.zip(&records).map(|(number, record)| self.wanted(number, record));
         let mut done = 0;
-        let fill = |waiting: &mut dyn Iterator<Item = (usize, &CandidateRecord)>| -> Result<usize> {
-            let mut program = self.program.borrow_mut();
-            while program.open() < self.most_open
-                && let Some((number, record)) = waiting.next()
-            {
-                program.ask(self.request(number, record, &folder)?)?;
-            }
-            Ok(program.open())
-        };
-        while fill(&mut waiting)? > 0 {
-            let first = self.program.borrow_mut().answer(progress)?;
-            let (mut answers, mut failure) = (vec![first], None);
-            // Images that came meanwhile go together; the program has something to do until they are scored.
-            while answers.len() < self.most_open {
-                fill(&mut waiting)?;
-                match self.program.borrow_mut().answer_at_hand(progress) {
-                    Ok(Some(answer)) => answers.push(answer),
-                    Ok(None) => break,
-                    Err(error) => {
-                        failure = Some(error);
-                        break;
-                    }
-                }
-            }
-            fill(&mut waiting)?;
-            let (delivered, unreadable) = self.read(answers);
-            done += delivered.len();
-            // What came before something failed is kept.
-            deliver(delivered)?;
-            if let Some(error) = unreadable.or(failure) {
-                return Err(error);
-            }
+        let mut take = |images: Vec<(u64, _)>| {
+            done += images.len();
+            let delivered = images.into_iter().map(|(id, image)| Delivered { number: id as usize, image });
+            deliver(delivered.collect())?;
             progress.under_way(done as f64);
-        }
-        Ok(())
+            Ok(())
+        };
+        self.images.make(&mut wanted, &mut take, progress)
     }
 
     fn latents(&self, range: Range<usize>) -> Result<Option<ArrayD<f32>>> {
-        let values = self.values(range)?;
-        values.map(|values| array(&values, values.dims().to_vec())).transpose()
+        let Some(space) = &self.space else { return Ok(None) };
+        let value = |place: usize| match &self.latents.origin {
+            LatentOrigin::Rows { values, .. } => Ok(values.narrow(0, place, 1)?),
+            LatentOrigin::Seeds(seeds) => {
+                let seed: Vec<u32> = seeds.at(place..place + 1).collect();
+                latents_of_seeds(space, &seed, self.latents.dtype, &self.latents.device)
+            }
+        };
+        let values = self.places(range).into_iter().map(|(place, _)| value(place));
+        let values = Tensor::cat(&values.collect::<Result<Vec<_>>>()?, 0)?;
+        let numbers = values.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        ArrayD::from_shape_vec(values.dims().to_vec(), numbers)
+            .map(Some)
+            .map_err(|e| Error::data(format!("latents do not fit: {e}"), ""))
     }
-}
-
-/// The numbers of a tensor in a shape that has as many.
-fn array(values: &Tensor, shape: Vec<usize>) -> Result<ArrayD<f32>> {
-    let numbers = values.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-    ArrayD::from_shape_vec(shape, numbers).map_err(|e| Error::data(format!("latents do not fit: {e}"), ""))
 }

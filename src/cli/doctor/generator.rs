@@ -48,7 +48,7 @@ pub(super) fn examine(arguments: &ProgramArgs, terminal: &Terminal) -> Result<Op
     let both = once.values().zip(again.values());
     let differences = names.zip(both).filter(|(_, (one, other))| one != other);
     Ok(Some(Findings {
-        generator: source.info(),
+        generator: source.info().clone(),
         images,
         milliseconds_per_image: (seconds * 1e4 / images.max(1) as f64).round() / 10.0,
         differing: differences.map(|(name, (one, other))| (name, difference(one, other))).collect(),

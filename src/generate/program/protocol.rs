@@ -1,6 +1,7 @@
 //! The messages between this process and a program that makes images, each a JSON object on a line of its own.
 
 use super::super::info::LatentSpace;
+use crate::error::Error;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -84,6 +85,18 @@ impl ProgramInfo {
             Some(version) => format!("{} {version}", self.name),
             None => self.name.clone(),
         }
+    }
+
+    /// # Errors
+    /// [`Error::Usage`] if it does not take the class.
+    pub(crate) fn check_class(&self, class: Option<u32>) -> Result<(), Error> {
+        let Some(class) = class else { return Ok(()) };
+        let reason = match self.classes {
+            Some(count) if class < count => return Ok(()),
+            Some(count) => format!("{} has {count} classes, numbered from 0", self.name),
+            None => format!("{} has not said that it has classes", self.name),
+        };
+        Err(Error::usage(reason, "its answer to {\"hello\": 1} may hold \"classes\": their number"))
     }
 
     /// The space of its latents, which are drawn from a standard normal distribution.

@@ -22,6 +22,12 @@ impl ProgramCommand {
         &self.arguments
     }
 
+    /// The command as one word of a shell.
+    pub(crate) fn quoted(&self) -> String {
+        let words = [&self.program].into_iter().chain(&self.arguments);
+        shell_words::quote(&shell_words::join(words)).into_owned()
+    }
+
     /// What the program is called before it has said its name: its file.
     pub(super) fn file_name(&self) -> String {
         let name = Path::new(&self.program).file_name();
@@ -54,6 +60,8 @@ mod tests {
         assert_eq!(command.program(), "/opt/my env/python");
         assert_eq!(command.arguments(), ["make it.py", "--name", "a \"b\"", "$HOME", "*"]);
         assert_eq!(command.file_name(), "python");
+        let again = shell_words::split(&command.quoted()).unwrap().remove(0);
+        assert_eq!(again.parse::<ProgramCommand>().unwrap(), command);
         for wrong in ["", "  ", "'' a", "python 'make.py"] {
             assert!(wrong.parse::<ProgramCommand>().is_err(), "{wrong}");
         }
