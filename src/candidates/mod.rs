@@ -33,7 +33,7 @@ pub(crate) use image::CandidateImage;
 pub(crate) use kept_source::KeptSource;
 pub use latents::{LatentBatch, LatentOrigin, LatentSource};
 pub(crate) use pool_source::PoolSource;
-pub(crate) use program::{ProgramSource, PromptFile, PromptOrder, Prompts};
+pub(crate) use program::{ProgramGenerator, ProgramSource, PromptFile, PromptOrder, Prompts};
 pub(crate) use record::{CandidateRecord, CandidateScores, candidate_table, read_candidate_table};
 pub(crate) use render::render;
 pub use scorer::DensityScorer;

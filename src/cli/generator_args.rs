@@ -212,10 +212,15 @@ impl GeneratorArgs {
         Ok(LatentSource { class: self.class, ..LatentSource::new(origin, dtype, &Device::Cpu) })
     }
 
-    /// As [`Self::describe`], for a program that makes candidates.
+    /// The class of the images.
+    pub(super) fn class(&self) -> Option<u32> {
+        self.class
+    }
+
+    /// As [`Self::describe`], for a program, with what it has said of itself.
     pub(super) fn describe_program(
         &self,
-        program: &ProgramInfo,
+        program: &impl serde::Serialize,
         prompts_sha256: Option<String>,
         default_seeds: &Seeds,
     ) -> Result<serde_json::Value> {

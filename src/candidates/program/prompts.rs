@@ -70,6 +70,14 @@ impl PromptFile {
         self.0.iter().all(|(_, count)| count.is_some())
     }
 
+    /// The prompt, where there is only one.
+    pub(crate) fn only(&self) -> Option<&String> {
+        match self.0.as_slice() {
+            [(prompt, _)] => Some(prompt),
+            _ => None,
+        }
+    }
+
     /// The largest number of candidates that it gives to a prompt; `None` if it gives none.
     pub(crate) fn largest_count(&self) -> Option<u64> {
         self.0.iter().filter_map(|(_, count)| *count).max()
