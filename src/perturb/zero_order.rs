@@ -96,3 +96,51 @@ impl Trials {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::ball::Norm;
+    use super::*;
+    use crate::random::{Purpose, keyed};
+    use candle_core::Device;
+
+    const SLOPES: [[f64; 5]; 2] = [[3.0, -1.0, 0.5, 2.0, -0.5], [-1.0, -1.0, 4.0, 0.3, 1.0]];
+
+    /// The points of so many passes, when the density of each latent has the slopes of its row.
+    fn tried(passes: usize, norm: Norm, bias: Direction) -> Vec<Vec<Vec<f32>>> {
+        let centers = Tensor::zeros((2, 5), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let balls = Balls::new(&centers, 0.5, norm).unwrap();
+        let streams = [7, 9].map(|key| keyed(1, Purpose::PerturbTrial, key)).into();
+        let mut trials = Trials::new(balls, streams, 0.5, bias);
+        let pass = |_| {
+            let points = trials.next().unwrap().to_vec2::<f32>().unwrap();
+            let density = |(point, slopes): (&Vec<f32>, &[f64; 5])| {
+                point.iter().zip(slopes).map(|(&x, slope)| f64::from(x) * slope).sum()
+            };
+            trials.learn(&points.iter().zip(&SLOPES).map(density).collect::<Vec<f64>>());
+            points
+        };
+        (0..passes).map(pass).collect()
+    }
+
+    #[test]
+    fn pairs_are_opposite_and_the_estimate_of_a_linear_density_finds_its_corner() {
+        let points = tried(500, Norm::Linf, Direction::Higher);
+        let opposite = |point: &[Vec<f32>]| point.iter().map(|row| row.iter().map(|x| -x).collect()).collect();
+        assert_eq!(points[1], opposite(&points[0]) as Vec<Vec<f32>>);
+        assert_ne!(points[0][0], points[0][1]);
+        let corner = SLOPES.map(|slopes| slopes.map(|slope| 0.5 * slope.signum() as f32).to_vec());
+        assert_eq!(points[499], corner);
+        assert_eq!(tried(500, Norm::Linf, Direction::Lower)[499], opposite(&corner) as Vec<Vec<f32>>);
+    }
+
+    #[test]
+    fn in_the_euclidean_ball_the_proposal_goes_along_the_gradient() {
+        let point = tried(2000, Norm::L2, Direction::Higher).remove(1999);
+        for (point, slopes) in point.iter().zip(SLOPES) {
+            let dot: f64 = point.iter().zip(slopes).map(|(&x, slope)| f64::from(x) * slope).sum();
+            let norms = 0.5 * slopes.iter().map(|slope| slope * slope).sum::<f64>().sqrt();
+            assert!(dot / norms > 0.98, "{}", dot / norms);
+        }
+    }
+}

@@ -146,8 +146,12 @@ mod tests {
     fn a_run_that_finished_no_chunk_gives_way() {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join("partial");
+        let left = Partial::open(place.clone(), &"one").unwrap().path("seed0000.png");
+        fs::write(&left, "an image of that run").unwrap();
         Partial::open(place.clone(), &"one").unwrap();
+        assert!(left.exists());
         Partial::open(place.clone(), &"two").unwrap().finish(0, &1).unwrap();
+        assert!(!left.exists());
         assert!(Partial::open(place, &"one").is_err());
     }
 

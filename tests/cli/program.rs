@@ -1,6 +1,6 @@
 //! `--generator-command` as a user meets it. The generator is this very program, which tests start again through `pd`.
 
-use crate::support::{column, content, pd};
+use crate::support::{column, content, pd, run};
 use predicates::prelude::*;
 use predicates::str::contains;
 use pseudo_density::internals::formats::npy::{read_npy_array, write_npy};
@@ -320,8 +320,48 @@ fn a_sweep_of_a_program_goes_on_where_it_stopped_and_names_commands_that_work() 
     let said = String::from_utf8(said.get_output().stdout.clone()).unwrap();
     let line = said.lines().find(|line| line.trim().starts_with("pd sample")).unwrap();
     let words = shell_words::split(&line.replace("-n 1000", "-n 3")).unwrap();
-    assert!(words.contains(&command()) && words.contains(&"p.txt".to_owned()));
+    let at = words.iter().position(|word| word == "--generator-command").unwrap();
+    assert_eq!(shell_words::split(&words[at + 1]).unwrap(), shell_words::split(&command()).unwrap());
+    assert!(words.contains(&"p.txt".to_owned()));
     with(&dir, "plain").args(&words[1..]).assert().success();
+}
+
+#[test]
+fn latents_of_a_program_are_moved_without_a_gradient_and_a_stop_changes_nothing() {
+    let dir = TempDir::new().unwrap();
+    reference(&dir);
+    let perturb = |what: &str, words: &str| {
+        let mut run = with(&dir, what);
+        run.args(["perturb", "--generator-command", &command(), "--reference", "ref", "--bias", "fidelity"]);
+        run.args(words.split_whitespace()).assert()
+    };
+    let words = "--search zero-order --passes 9 --seeds 3-8 --eps 0.1,0.3";
+    perturb("latent", &format!("{words} --batch 4 -o whole")).success().stdout(contains("6 images towards fidelity"));
+    let table = dir.path().join("whole/samples.csv");
+    let number = |name: &str| column(&table, name).iter().map(|v| v.parse().unwrap()).collect::<Vec<f64>>();
+    let (before, after) = (number("density_before"), number("density_after"));
+    assert!(before.iter().zip(&after).all(|(before, after)| after >= before) && before != after);
+    let moved = read_npy_array(dir.path().join("whole/latents.npy")).unwrap();
+    assert_eq!(moved.shape(), [12, 2, 3]);
+    perturb("latent dies:60", &format!("{words} --batch 2 -o out")).code(1).stderr(contains("ended (exit status: 3)"));
+    perturb("latent backwards", &format!("{words} --batch 3 -o out")).success();
+    assert!(content(&dir.path().join("whole")) == content(&dir.path().join("out")));
+    for index in 0..2 {
+        perturb("latent", &format!("{words} --shard {index}/2 -o parts")).success();
+    }
+    pd(&dir).args(["merge", "parts"]).assert().success();
+    assert!(content(&dir.path().join("whole")) == content(&dir.path().join("parts")));
+    fs::write(dir.path().join("p.txt"), "a shoe\na bag\n").unwrap();
+    for (what, words, said) in [
+        ("latent", "", "a program gives no gradient"),
+        ("plain", "--search zero-order", "dots has not said that it takes latents, and they are what is moved"),
+        ("latent", "--search zero-order --steps 3", "--steps is of gradient steps"),
+        ("latent", "--search zero-order --trunc 0.5", "--trunc is of no use to it"),
+        ("latent", "--search zero-order --prompts p.txt", "latents are moved for one prompt"),
+    ] {
+        perturb(what, &format!("{words} -o d")).code(2).stderr(contains(said));
+    }
+    run(&dir, "perturb --bias fidelity --passes 5 -o d").code(2).stderr(contains("--search zero-order"));
 }
 
 #[test]
