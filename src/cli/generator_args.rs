@@ -6,8 +6,8 @@ use crate::candidates::{LatentOrigin, LatentSource};
 use crate::error::{Error, Result};
 use crate::formats::digest::sha256_of_file;
 use crate::generate::{
-    self, Generator, GeneratorRequest, LatentSpace, NoiseMode, Origin, ProgramInfo, SamplerRequest, Seeds, Truncation,
-    read_latents,
+    self, Generator, GeneratorRequest, LatentSpace, NoiseMode, Origin, ProgramInfo, SamplerRequest, Seeds,
+    Truncation, read_latents,
 };
 use candle_core::Device;
 use clap::{Args, ValueEnum};
@@ -100,7 +100,9 @@ impl GeneratorArgs {
         ];
         match given.iter().find(|(_, given)| *given) {
             Some((name, _)) => Err(Error::usage(
-                format!("--generator-command names a program that makes the images, and {name} is of no use to it"),
+                format!(
+                    "--generator-command names a program that makes the images, and {name} is of no use to it"
+                ),
                 format!("leave {name} out, or --generator-command; the command may have options of its own"),
             )),
             None => Ok(()),
@@ -257,7 +259,8 @@ impl GeneratorArgs {
         (generator, origin): (&dyn Generator, &Origin),
         default_seeds: &Seeds,
     ) -> Result<serde_json::Value> {
-        let noise = self.noise_mode.unwrap_or_default().to_possible_value().map(|value| value.get_name().to_owned());
+        let noise =
+            self.noise_mode.unwrap_or_default().to_possible_value().map(|value| value.get_name().to_owned());
         Ok(serde_json::json!({
             "family": origin.family,
             "part": origin.part,

@@ -193,7 +193,10 @@ impl Perturb {
         let prompt = match &prompts {
             None => None,
             Some(prompts) => Some(prompts.only().cloned().ok_or_else(|| {
-                Error::usage("latents are moved for one prompt, and --prompts has several", "put one into the file")
+                Error::usage(
+                    "latents are moved for one prompt, and --prompts has several",
+                    "put one into the file",
+                )
             })?),
         };
         let batch = self.extractor.embed_options().batch;

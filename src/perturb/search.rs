@@ -152,7 +152,10 @@ impl Search<'_> {
         self.generator.info().check(&batch.values, &batch.conditions(self.conditions))?;
         let latents = batch.values.to_dtype(DType::F32)?;
         if self.options.passes.is_some() {
-            return Ok(InitialState { unperturbed: self.without_gradients(batch, latents)?, gradients: None });
+            return Ok(InitialState {
+                unperturbed: self.without_gradients(batch, latents)?,
+                gradients: None,
+            });
         }
         let (unperturbed, gradients) = self.with_gradients(batch, latents)?;
         Ok(InitialState { unperturbed, gradients: Some(gradients) })
@@ -174,7 +177,8 @@ impl Search<'_> {
         let balls = self.balls(initial, epsilon)?;
         let mut best = initial.unperturbed.clone();
         let Some(first) = &initial.gradients else {
-            let trials = Trials::new(balls, self.streams(batch, Purpose::PerturbTrial).collect(), epsilon, bias);
+            let trials =
+                Trials::new(balls, self.streams(batch, Purpose::PerturbTrial).collect(), epsilon, bias);
             self.search_without_gradients(batch, trials, &mut best, bias, after_step)?;
             return Ok(best);
         };

@@ -126,12 +126,13 @@ mod tests {
     #[test]
     fn pairs_are_opposite_and_the_estimate_of_a_linear_density_finds_its_corner() {
         let points = tried(500, Norm::Linf, Direction::Higher);
-        let opposite = |point: &[Vec<f32>]| point.iter().map(|row| row.iter().map(|x| -x).collect()).collect();
-        assert_eq!(points[1], opposite(&points[0]) as Vec<Vec<f32>>);
+        let negated = |row: &Vec<f32>| row.iter().map(|x| -x).collect::<Vec<f32>>();
+        let opposite = |point: &[Vec<f32>]| point.iter().map(negated).collect::<Vec<_>>();
+        assert_eq!(points[1], opposite(&points[0]));
         assert_ne!(points[0][0], points[0][1]);
         let corner = SLOPES.map(|slopes| slopes.map(|slope| 0.5 * slope.signum() as f32).to_vec());
         assert_eq!(points[499], corner);
-        assert_eq!(tried(500, Norm::Linf, Direction::Lower)[499], opposite(&corner) as Vec<Vec<f32>>);
+        assert_eq!(tried(500, Norm::Linf, Direction::Lower)[499], opposite(&corner));
     }
 
     #[test]

@@ -3,8 +3,7 @@
 use super::draw::{BLOCK, CandidateBlocks};
 use crate::candidates::{
     CandidateImage, CandidateRecord, CandidateScores, CandidateSource, DensityScorer, KeptSource, Looked,
-    SecondLook,
-    each_image_once, features_of,
+    SecondLook, each_image_once, features_of,
 };
 use crate::error::{Error, Result};
 use crate::formats::atomic::{link_or_copy, write_json};

@@ -41,7 +41,8 @@ fn sample(dir: &TempDir, what: &str, words: &str) -> assert_cmd::assert::Assert 
 fn picture(request: &Value) -> image::RgbImage {
     let latent = request["latent"].as_str().map_or(0.0, |path| read_npy_array(path).unwrap().sum());
     let prompt = request["prompt"].as_str().unwrap_or_default().bytes().map(u64::from).sum::<u64>();
-    let mut state = request["seed"].as_u64().unwrap() * 7919 + request["class"].as_u64().unwrap_or(0) * 104_729 + prompt;
+    let mut state =
+        request["seed"].as_u64().unwrap() * 7919 + request["class"].as_u64().unwrap_or(0) * 104_729 + prompt;
     state = state.wrapping_add((latent * 1000.0) as i64 as u64);
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -83,7 +84,10 @@ fn the_generator() {
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
             Err(_) => std::process::exit(0),
         }
-        if is("backwards") && waiting.len() < 5 && requests.recv_timeout(Duration::ZERO).map(|r| waiting.push(r)).is_ok() {
+        if is("backwards")
+            && waiting.len() < 5
+            && requests.recv_timeout(Duration::ZERO).map(|r| waiting.push(r)).is_ok()
+        {
             continue;
         }
         for request in waiting.drain(..).rev() {
@@ -91,7 +95,9 @@ fn the_generator() {
                 match () {
                     () if is("silent") => {}
                     () if is("nameless") => say("{}".into()),
-                    () if is("latent") => say(json!({"name": "dots", "version": 2, "latent": [2, 3]}).to_string()),
+                    () if is("latent") => {
+                        say(json!({"name": "dots", "version": 2, "latent": [2, 3]}).to_string())
+                    }
                     () if is("classes") => say(json!({"name": "dots", "classes": 4}).to_string()),
                     () => say(json!({"name": "dots", "version": "1.0", "range": [0, 255]}).to_string()),
                 }
@@ -178,7 +184,9 @@ fn neither_batch_nor_order_nor_format_nor_shards_change_a_byte() {
     let made = fs::metadata(dir.path().join("0/samples.csv")).unwrap().modified().unwrap();
     sample(&dir, "plain", &format!("{words} -o 0")).success().stderr(contains("0 is finished already"));
     assert_eq!(fs::metadata(dir.path().join("0/samples.csv")).unwrap().modified().unwrap(), made);
-    sample(&dir, "latent", &format!("{words} -o 0")).code(2).stderr(contains("holds another run: candidates.program."));
+    sample(&dir, "latent", &format!("{words} -o 0"))
+        .code(2)
+        .stderr(contains("holds another run: candidates.program."));
     // Arrays and other formats are written as PNG.
     for what in ["npy", "ppm"] {
         sample(&dir, what, &format!("--seeds 3-9 -o {what}")).success();
@@ -200,8 +208,14 @@ fn what_a_program_does_wrong_is_said_with_its_request_and_the_same_command_goes_
         ("dies:17", format!("dots ended (exit status: 3) before it answered {request}")),
         ("sleeps:17", format!("dots has not answered {request}")),
         ("error:17", format!("dots could not make {request}: no such style")),
-        ("text:17", format!("dots answered {request} without an image that can be read: 000017.png: not an image")),
-        ("nothing:17", format!("dots answered {request} without an image that can be read: 000017.png: is not there")),
+        (
+            "text:17",
+            format!("dots answered {request} without an image that can be read: 000017.png: not an image"),
+        ),
+        (
+            "nothing:17",
+            format!("dots answered {request} without an image that can be read: 000017.png: is not there"),
+        ),
         ("outside:17", format!("dots put the image of {request} outside its folder: /etc/hostname")),
         ("twice:17", "dots answered request 17 twice".into()),
         ("unknown:17", "dots answered request 4000000, which it was not sent".into()),
@@ -209,12 +223,14 @@ fn what_a_program_does_wrong_is_said_with_its_request_and_the_same_command_goes_
         let words_of_run = "--seeds 100-139 --batch 3 --generator-timeout 1 -o out";
         let first = sample(&dir, what, words_of_run).code(1).stderr(contains(words));
         if what == "dies:17" {
-            first.stderr(contains("the last lines of dots:").and(contains("    the memory of the device is full")));
+            first.stderr(
+                contains("the last lines of dots:").and(contains("    the memory of the device is full")),
+            );
         }
         let partial = dir.path().join("out/partial");
-        let kept = fs::read_dir(&partial).unwrap().filter(|entry| {
-            entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with("seed")
-        });
+        let kept = fs::read_dir(&partial)
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with("seed"));
         assert!(kept.count() >= 15, "{what}");
         sample(&dir, "plain", words_of_run).success();
         assert!(whole == content(&dir.path().join("out")), "{what}");
@@ -227,7 +243,9 @@ fn what_a_program_says_is_shown_and_nothing_that_it_writes_is_obeyed() {
     let dir = TempDir::new().unwrap();
     let said = sample(&dir, "garbage", "--seeds 0-19 -o out --batch 4").success();
     let said = String::from_utf8(said.get_output().stderr.clone()).unwrap();
-    for line in ["generator dots 1.0, another program", "dots: loading 3", "dots: [1, 2]", "dots: 17", "dots: step 7"] {
+    for line in
+        ["generator dots 1.0, another program", "dots: loading 3", "dots: [1, 2]", "dots: 17", "dots: step 7"]
+    {
         assert!(said.lines().any(|found| found.starts_with(line)), "{line}");
     }
     assert!(!said.contains('\u{1b}') && said.len() < 100_000);
@@ -294,8 +312,12 @@ fn the_doctor_says_whether_the_same_request_gives_the_same_image() {
     let doctor = |what: &str, more: &[&str]| {
         with(&dir, what).args(["doctor", "--generator-command", &command()]).args(more).assert()
     };
-    doctor("backwards", &[]).success().stdout(contains("8 images, one at a time and again 4 at once").and(contains("all is well")));
-    let found = doctor("forgetful", &["--json"]).code(1).stderr(contains("dots does not give the same image for the same request"));
+    doctor("backwards", &[])
+        .success()
+        .stdout(contains("8 images, one at a time and again 4 at once").and(contains("all is well")));
+    let found = doctor("forgetful", &["--json"])
+        .code(1)
+        .stderr(contains("dots does not give the same image for the same request"));
     let found: Value = serde_json::from_slice(&found.get_output().stdout).unwrap();
     assert_eq!((found["images"].as_u64(), found["generator"]["name"].as_str()), (Some(8), Some("dots")));
     assert!(found["differing"]["seed0000.png"].as_u64().unwrap() > 0);
@@ -314,7 +336,9 @@ fn a_sweep_of_a_program_goes_on_where_it_stopped_and_names_commands_that_work() 
         run.args(["sweep", "--generator-command", &command()]).args(words.split_whitespace()).assert()
     };
     sweep("plain", "whole").success();
-    sweep("dies:290", "out").code(1).stderr(contains("before it answered request 290 (seed 145, prompt \"a shoe\")"));
+    sweep("dies:290", "out")
+        .code(1)
+        .stderr(contains("before it answered request 290 (seed 145, prompt \"a shoe\")"));
     let said = sweep("backwards", "out").success();
     assert!(content(&dir.path().join("whole")) == content(&dir.path().join("out")));
     let said = String::from_utf8(said.get_output().stdout.clone()).unwrap();
@@ -336,14 +360,18 @@ fn latents_of_a_program_are_moved_without_a_gradient_and_a_stop_changes_nothing(
         run.args(words.split_whitespace()).assert()
     };
     let words = "--search zero-order --passes 9 --seeds 3-8 --eps 0.1,0.3";
-    perturb("latent", &format!("{words} --batch 4 -o whole")).success().stdout(contains("6 images towards fidelity"));
+    perturb("latent", &format!("{words} --batch 4 -o whole"))
+        .success()
+        .stdout(contains("6 images towards fidelity"));
     let table = dir.path().join("whole/samples.csv");
     let number = |name: &str| column(&table, name).iter().map(|v| v.parse().unwrap()).collect::<Vec<f64>>();
     let (before, after) = (number("density_before"), number("density_after"));
     assert!(before.iter().zip(&after).all(|(before, after)| after >= before) && before != after);
     let moved = read_npy_array(dir.path().join("whole/latents.npy")).unwrap();
     assert_eq!(moved.shape(), [12, 2, 3]);
-    perturb("latent dies:60", &format!("{words} --batch 2 -o out")).code(1).stderr(contains("ended (exit status: 3)"));
+    perturb("latent dies:60", &format!("{words} --batch 2 -o out"))
+        .code(1)
+        .stderr(contains("ended (exit status: 3)"));
     perturb("latent backwards", &format!("{words} --batch 3 -o out")).success();
     assert!(content(&dir.path().join("whole")) == content(&dir.path().join("out")));
     for index in 0..2 {
@@ -354,7 +382,11 @@ fn latents_of_a_program_are_moved_without_a_gradient_and_a_stop_changes_nothing(
     fs::write(dir.path().join("p.txt"), "a shoe\na bag\n").unwrap();
     for (what, words, said) in [
         ("latent", "", "a program gives no gradient"),
-        ("plain", "--search zero-order", "dots has not said that it takes latents, and they are what is moved"),
+        (
+            "plain",
+            "--search zero-order",
+            "dots has not said that it takes latents, and they are what is moved",
+        ),
         ("latent", "--search zero-order --steps 3", "--steps is of gradient steps"),
         ("latent", "--search zero-order --trunc 0.5", "--trunc is of no use to it"),
         ("latent", "--search zero-order --prompts p.txt", "latents are moved for one prompt"),
@@ -372,13 +404,22 @@ fn prompts_share_the_seeds_and_are_drawn_together_or_each_by_itself() {
     sample(&dir, "plain", "--prompts p.txt -n 7 -o together --batch 2").success();
     let table = dir.path().join("together/samples.csv");
     let files = column(&table, "file");
-    assert_eq!(files[..4], ["prompt0000-seed0000.png", "prompt0001-seed0000.png", "prompt0002-seed0000.png", "prompt0000-seed0001.png"]);
+    assert_eq!(
+        files[..4],
+        [
+            "prompt0000-seed0000.png",
+            "prompt0001-seed0000.png",
+            "prompt0002-seed0000.png",
+            "prompt0000-seed0001.png"
+        ]
+    );
     assert_eq!((files.len(), column(&table, "prompt")[1].as_str()), (7, "a \"blue\" bag, new"));
     let found = image::open(dir.path().join("together/prompt0001-seed0001.png")).unwrap();
     assert_eq!(found.to_rgb8(), picture(&json!({"seed": 1, "prompt": "a \"blue\" bag, new"})));
 
     fs::write(dir.path().join("p.csv"), "prompt,n\na red shoe,150\na bag,40\na hat,90\n").unwrap();
-    let words = "--reference ref --rule power:2 --budget 4 --per prompt -n 6 --distinct --pilot 60 --max-draws 140";
+    let words =
+        "--reference ref --rule power:2 --budget 4 --per prompt -n 6 --distinct --pilot 60 --max-draws 140";
     sample(&dir, "backwards", &format!("{words} --prompts p.csv -o each")).success();
     let each = dir.path().join("each/samples.csv");
     let (prompts, decisions) = (column(&each, "prompt"), column(&each, "decision"));
@@ -459,7 +500,9 @@ mod ended {
             let _ = fs::remove_file(dir.path().join("process"));
             let mut run = run.spawn().unwrap();
             let partial = dir.path().join("out/partial");
-            until("images are made", || number_of_images(&partial) > 10 && dir.path().join("process").exists());
+            until("images are made", || {
+                number_of_images(&partial) > 10 && dir.path().join("process").exists()
+            });
             let program = fs::read_to_string(dir.path().join("process")).unwrap();
             assert!(runs(&program));
             let sent = Command::new("kill").args([&format!("-{signal}"), &run.id().to_string()]).status();

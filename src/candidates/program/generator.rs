@@ -91,8 +91,8 @@ impl Generator for ProgramGenerator<'_> {
         let count = latents.dim(0)?;
         let first = self.asked.fetch_add(count as u64, Ordering::Relaxed);
         let latents = latents.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
-        let mut wanted = (0..count)
-            .map(|row| self.wanted(first + row as u64, &latents.narrow(0, row, 1)?, row, options));
+        let mut wanted =
+            (0..count).map(|row| self.wanted(first + row as u64, &latents.narrow(0, row, 1)?, row, options));
         let mut made: Vec<Option<RgbImage>> = vec![None; count];
         let mut take = |images: Vec<(u64, CandidateImage)>| {
             for (id, image) in images {
@@ -105,7 +105,8 @@ impl Generator for ProgramGenerator<'_> {
         self.images.make(&mut wanted, &mut take, self.progress)?;
         let [_, height, width] = self.info.image_shape.dims();
         let tensor = |image: Option<RgbImage>| {
-            let image = image.filter(|image| (image.height as usize, image.width as usize) == (height, width));
+            let image =
+                image.filter(|image| (image.height as usize, image.width as usize) == (height, width));
             let image = image.ok_or_else(|| {
                 Error::data(format!("the program's images are not all of {width} x {height} pixels"), "")
             })?;

@@ -157,7 +157,8 @@ impl ProgramImages {
                 Err(reason) => {
                     let name = answered.output.file_name().unwrap_or_default().to_string_lossy();
                     let what = answered.request.describe();
-                    let reason = format!("answered {what} without an image that can be read: {name}: {reason}");
+                    let reason =
+                        format!("answered {what} without an image that can be read: {name}: {reason}");
                     failure.get_or_insert_with(|| program.failure(reason));
                 }
             }

@@ -115,7 +115,9 @@ mod tests {
         let png = dir.path().join("a.png");
         write_png(&png, &image).unwrap();
         match picture(&png, None).unwrap() {
-            CandidateImage::Encoded(path, bytes) => assert_eq!((path, bytes), (png.clone(), fs::read(&png).unwrap())),
+            CandidateImage::Encoded(path, bytes) => {
+                assert_eq!((path, bytes), (png.clone(), fs::read(&png).unwrap()))
+            }
             CandidateImage::Pixels(_) => panic!("the file was not kept"),
         }
         // The content tells the format, whatever the name says.

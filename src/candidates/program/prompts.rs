@@ -254,7 +254,8 @@ mod tests {
         let endless = prompts(&[1 << 32; 3], PromptOrder::InTurn);
         assert_eq!(endless.len(), 3 << 32);
         assert_eq!(endless.places(3_000_000_001..3_000_000_003), [(1, 1_000_000_000), (2, 1_000_000_000)]);
-        let capped = PromptFile(vec![("a".into(), Some(9)), ("b".into(), None)]).with_at_most(4, PromptOrder::OneByOne);
+        let capped = PromptFile(vec![("a".into(), Some(9)), ("b".into(), None)])
+            .with_at_most(4, PromptOrder::OneByOne);
         assert_eq!((capped.counts(), capped.len()), ([4, 4].as_slice(), 8));
     }
 

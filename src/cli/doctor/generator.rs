@@ -1,6 +1,8 @@
 //! Whether a program that makes images gives the same one whenever it is asked for it.
 
-use crate::candidates::{CandidateSource as _, Delivered, LatentOrigin, LatentSource, ProgramSource, PromptOrder};
+use crate::candidates::{
+    CandidateSource as _, Delivered, LatentOrigin, LatentSource, ProgramSource, PromptOrder,
+};
 use crate::cli::maker::NumberedPrompts;
 use crate::cli::program_args::ProgramArgs;
 use crate::cli::terminal::Terminal;
@@ -35,8 +37,8 @@ pub(super) fn examine(arguments: &ProgramArgs, terminal: &Terminal) -> Result<Op
     let seeds = LatentOrigin::Seeds(Seeds::consecutive(0, IMAGES as u64)?);
     let latents = LatentSource::new(seeds, DType::F32, &Device::Cpu);
     let order = PromptOrder::InTurn;
-    let prompts = prompts
-        .map(|file| NumberedPrompts { file, order, most: IMAGES as u64 }.with_at_most(latents.len()));
+    let prompts =
+        prompts.map(|file| NumberedPrompts { file, order, most: IMAGES as u64 }.with_at_most(latents.len()));
     let source = ProgramSource::new(program, latents, prompts, AT_ONCE)?;
     let images = usize::try_from(source.len()).map_or(IMAGES, |count| count.min(IMAGES));
     let begun = Instant::now();
@@ -90,7 +92,8 @@ impl Findings {
         };
         line("generator", self.generator.to_string());
         line("time", format!("{} ms for an image", self.milliseconds_per_image));
-        let how = format!("{} images, one at a time and again {AT_ONCE} at once in another order", self.images);
+        let how =
+            format!("{} images, one at a time and again {AT_ONCE} at once in another order", self.images);
         match self.words() {
             None => {
                 line("asked for", format!("{how}: the same"));

@@ -28,12 +28,18 @@ pub(super) fn say(
     let (candidates, mut line) = match groups {
         None => {
             let (candidates, pilot) = of_group(source.candidates().len());
-            (candidates, format!("to keep {kept}, about {candidates} candidates are made (a pilot of {pilot} first)"))
+            (
+                candidates,
+                format!("to keep {kept}, about {candidates} candidates are made (a pilot of {pilot} first)"),
+            )
         }
         Some(groups) => {
             let candidates = groups.iter().map(|&len| of_group(len as u64).0).sum();
             let count = groups.len();
-            (candidates, format!("to keep {kept} for each of {count} prompts, about {candidates} candidates are made"))
+            (
+                candidates,
+                format!("to keep {kept} for each of {count} prompts, about {candidates} candidates are made"),
+            )
         }
     };
     if let Source::Network(source) = source {

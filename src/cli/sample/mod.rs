@@ -270,7 +270,8 @@ impl Sample {
             ));
         }
         let generated = GeneratedCandidates::new(source, scorer, partial, terminal).looking(look);
-        let (drawn, summary) = writer.draw((&generated, groups.as_deref()), (stats, &options), (dir, &identity), terminal)?;
+        let (drawn, summary) =
+            writer.draw((&generated, groups.as_deref()), (stats, &options), (dir, &identity), terminal)?;
         generated.finish()?;
         terminal.print(&summary.render(self.run.json)?)?;
         writer.check_complete(&drawn, source.len(), dir, self.extractor.strict, terminal)

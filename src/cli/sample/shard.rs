@@ -92,7 +92,8 @@ pub(crate) fn merge_sample(out: &Path, parts: &[Part], terminal: &Terminal) -> R
     let options = drawing.options.options()?;
     let identity = RunIdentity::new(SAMPLE, runs::Record::Summary, drawing.run.clone());
     let draws = (drawing.reference.as_ref(), &options);
-    let (drawn, _) = writer.draw((&candidates, drawing.groups.as_deref()), draws, (out, &identity), terminal)?;
+    let (drawn, _) =
+        writer.draw((&candidates, drawing.groups.as_deref()), draws, (out, &identity), terminal)?;
     remove_parts(out)?;
     writer.check_complete(&drawn, candidates.len(), out, false, terminal)?;
     Ok(Merged { rows: drawn.kept().count(), ..merged })

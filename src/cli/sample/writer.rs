@@ -53,9 +53,7 @@ impl SampleWriter {
         let device = terminal.device();
         let drawn = match groups {
             None => draw(candidates, reference, options, device, dir, terminal)?,
-            Some(groups) => {
-                draw_groups(candidates, groups, (reference, options), device, dir, terminal)?
-            }
+            Some(groups) => draw_groups(candidates, groups, (reference, options), device, dir, terminal)?,
         };
         self.write(dir, candidates, &drawn)?;
         let summary = SampleSummary::new(&drawn, self.weights.as_ref().and_then(WeightRecord::rule), dir);

@@ -154,8 +154,7 @@ impl Sweep {
             Source::Network(_) => None,
             Source::Program(_) => Some(KeptSource::new(source, partial.path(""))),
         };
-        let mut blocks =
-            Blocks { partial: &partial, source, kept: kept.as_ref(), spaces: &spaces, next: 0 };
+        let mut blocks = Blocks { partial: &partial, source, kept: kept.as_ref(), spaces: &spaces, next: 0 };
         terminal.start("candidates", n as u64, "images");
         let pool_features = blocks.features(0..n, &terminal)?;
         terminal.finish();

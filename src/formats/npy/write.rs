@@ -35,7 +35,10 @@ pub fn write_npy<T: NpyElement, D: Dimension>(path: impl AsRef<Path>, array: &Ar
 ///
 /// # Errors
 /// [`Error::Io`].
-pub(crate) fn write_npy_unsynced<T: NpyElement, D: Dimension>(path: &Path, array: &ArrayRef<T, D>) -> Result<()> {
+pub(crate) fn write_npy_unsynced<T: NpyElement, D: Dimension>(
+    path: &Path,
+    array: &ArrayRef<T, D>,
+) -> Result<()> {
     let write = |file: File| {
         let mut writer = BufWriter::new(file);
         write_array(&mut writer, array).and_then(|()| writer.flush())
@@ -43,7 +46,10 @@ pub(crate) fn write_npy_unsynced<T: NpyElement, D: Dimension>(path: &Path, array
     File::create(path).and_then(write).map_err(Error::io("write", path))
 }
 
-fn write_array<T: NpyElement, D: Dimension>(writer: &mut impl Write, array: &ArrayRef<T, D>) -> io::Result<()> {
+fn write_array<T: NpyElement, D: Dimension>(
+    writer: &mut impl Write,
+    array: &ArrayRef<T, D>,
+) -> io::Result<()> {
     writer.write_all(&header(T::DESCR, array.shape(), 0))?;
     array.iter().try_for_each(|value| value.write(writer))
 }

@@ -202,7 +202,8 @@ mod unix {
             let parent = std::process::id();
             let die_with_parent = move || {
                 // SAFETY: both are system calls without pointers, which may be made between fork and exec.
-                let (set, now) = unsafe { (libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL), libc::getppid()) };
+                let (set, now) =
+                    unsafe { (libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL), libc::getppid()) };
                 match set {
                     0 if now.cast_unsigned() == parent => Ok(()),
                     // The parent has ended already.

@@ -183,9 +183,7 @@ impl Answer {
         let told: Told = serde_json::from_value(Value::Object(object))
             .map_err(|e| format!("wrote an answer that is not understood: {e}"))?;
         match told.id {
-            Some(id) => {
-                Ok(Self { id, output: told.output, error: told.error.map(|error| plain(&error)) })
-            }
+            Some(id) => Ok(Self { id, output: told.output, error: told.error.map(|error| plain(&error)) }),
             None => Err("wrote an answer without the `id` of a request".into()),
         }
     }

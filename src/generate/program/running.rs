@@ -41,7 +41,11 @@ impl GeneratorProgram {
     ///
     /// # Errors
     /// [`Error::Program`] if it cannot be started, ends, does not answer in time or says what makes no sense; [`Error::Interrupted`].
-    pub(crate) fn start(command: &ProgramCommand, timeout: Duration, progress: &dyn Progress) -> Result<Self> {
+    pub(crate) fn start(
+        command: &ProgramCommand,
+        timeout: Duration,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
         let mut conversation = Conversation::start(command)?;
         conversation.send(GREETING);
         let greeting = || format!("the greeting {GREETING}");
@@ -69,7 +73,10 @@ impl GeneratorProgram {
     /// [`Error::Data`] if the request cannot be written as JSON: a path that is no UTF-8.
     pub(crate) fn ask(&mut self, request: Request) -> Result<()> {
         let line = serde_json::to_string(&request).map_err(|e| {
-            Error::data(format!("{} cannot be written as JSON: {e}", request.describe()), "rename the directory")
+            Error::data(
+                format!("{} cannot be written as JSON: {e}", request.describe()),
+                "rename the directory",
+            )
         })?;
         self.answered.remove(&request.id);
         self.open.insert(request.id, request);
@@ -127,7 +134,9 @@ impl GeneratorProgram {
                 Some(output) => Ok(Answered { request, output }),
                 None => {
                     let (what, asked) = (request.describe(), request.output.display());
-                    let reason = format!("put the image of {what} outside its folder: {output} and not beside {asked}");
+                    let reason = format!(
+                        "put the image of {what} outside its folder: {output} and not beside {asked}"
+                    );
                     Err(self.conversation.failure(reason, Remedy::None))
                 }
             },

@@ -56,7 +56,8 @@ mod tests {
 
     #[test]
     fn words_are_those_of_a_shell_and_nothing_is_expanded() {
-        let command: ProgramCommand = r#"/opt/my\ env/python "make it.py" --name 'a "b"' $HOME *"#.parse().unwrap();
+        let command: ProgramCommand =
+            r#"/opt/my\ env/python "make it.py" --name 'a "b"' $HOME *"#.parse().unwrap();
         assert_eq!(command.program(), "/opt/my env/python");
         assert_eq!(command.arguments(), ["make it.py", "--name", "a \"b\"", "$HOME", "*"]);
         assert_eq!(command.file_name(), "python");
