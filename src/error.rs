@@ -63,6 +63,18 @@ pub enum Error {
         /// What can be done.
         remedy: Remedy,
     },
+    /// Another program, which makes the images, did not do what it was asked to.
+    #[error("{program} {reason}")]
+    Program {
+        /// What it is called.
+        program: String,
+        /// What it did, as the end of a sentence that begins with its name.
+        reason: String,
+        /// The last lines that it wrote beside its answers.
+        said: Vec<String>,
+        /// What can be done.
+        remedy: Remedy,
+    },
     /// The user asked to stop.
     #[error("interrupted")]
     Interrupted {
@@ -111,6 +123,7 @@ impl Error {
             | Error::Data { remedy, .. }
             | Error::Usage { remedy, .. }
             | Error::Incomplete { remedy, .. }
+            | Error::Program { remedy, .. }
             | Error::Interrupted { remedy } => (*remedy != Remedy::None).then_some(remedy),
             Error::Io { .. } | Error::Strict { .. } | Error::Tensor(_) => None,
         }

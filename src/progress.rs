@@ -17,6 +17,10 @@ pub trait Progress: Sync {
     fn finish(&self);
     /// Something that the user should know, in one line.
     fn warn(&self, message: &str);
+    /// Something that another program has said, in one line.
+    fn note(&self, line: &str) {
+        let _ = line;
+    }
     /// Whether work should stop at its next safe point. Once true, it stays true.
     fn stop_requested(&self) -> bool;
 }

@@ -40,6 +40,8 @@ pub(crate) enum Purpose {
     PerturbStart = 0x7001,
     /// The direction of a perturbation's control.
     PerturbControl = 0x7002,
+    /// The directions that a search without gradients tries.
+    PerturbTrial = 0x7003,
 
     /// Which real images a training batch holds.
     RealRows = 0x7401,

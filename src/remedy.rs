@@ -122,6 +122,9 @@ pub enum Remedy {
     /// Another number of denoising steps, such as this one.
     DenoisingSteps(usize),
 
+    /// A program that makes images may be slow: a longer timeout, or fewer requests at once; or it does not write its answers out.
+    LongerProgramTimeout,
+
     /// A smaller strength or a smaller truncation, or the other kind of density.
     SmallerPerturbation,
     /// The published strength, steps and step size.

@@ -1,7 +1,8 @@
 //! From a latent, a seed or a file to an image and its density: the one way that sampling, perturbing and fine-tuning take.
 //!
 //! A [`CandidateSource`] numbers its candidates, knows a [`CandidateRecord`] of each before its image is made, and delivers images in
-//! any order, as pixels or as files. [`GeneratorSource`] makes them here from a [`LatentSource`]; [`PoolSource`] has them already.
+//! any order, as pixels or as files. [`GeneratorSource`] makes them here from a [`LatentSource`], [`ProgramSource`] has another
+//! program make them; [`PoolSource`] has them already.
 //! What is scored is always the image as it is written, in 8 bits ([`render()`]), so that scoring the files gives the same numbers.
 //! A [`SecondLook`] says whether a candidate is a copy.
 //! A [`DensityScorer`] takes images to features and densities; [`ReferenceDensity`] starts from features and gives gradients.
@@ -11,8 +12,10 @@ mod features;
 mod generator_source;
 mod gradient;
 mod image;
+mod kept_source;
 mod latents;
 mod pool_source;
+mod program;
 mod record;
 mod render;
 mod scorer;
@@ -27,8 +30,10 @@ pub(crate) use features::{features_of, join_rows};
 pub use generator_source::GeneratorSource;
 pub(crate) use gradient::{Evaluation, evaluate, evaluate_with_gradient, image_features_with_slope};
 pub(crate) use image::CandidateImage;
+pub(crate) use kept_source::KeptSource;
 pub use latents::{LatentBatch, LatentOrigin, LatentSource};
 pub(crate) use pool_source::PoolSource;
+pub(crate) use program::{ProgramGenerator, ProgramSource, PromptFile, PromptOrder, Prompts};
 pub(crate) use record::{CandidateRecord, CandidateScores, candidate_table, read_candidate_table};
 pub(crate) use render::render;
 pub use scorer::DensityScorer;

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 use ndarray::ArrayD;
 use std::ops::Range;
+use std::path::Path;
 
 /// The image of one candidate, with the candidate's number.
 #[derive(Debug, Clone)]
@@ -38,6 +39,12 @@ pub trait CandidateSource {
     /// # Errors
     /// What making or reading an image returns; what `deliver` returns; [`Error::Interrupted`].
     fn images(&self, range: Range<usize>, deliver: &mut Deliver, progress: &dyn Progress) -> Result<()>;
+
+    /// Puts files that are needed meanwhile into `directory`, which is there and removed at the end; without it, they are where the system
+    /// keeps such files.
+    fn work_in(&self, directory: &Path) {
+        let _ = directory;
+    }
 
     /// The latents of a range, `[B, …]`; `None` for candidates that have none.
     ///

@@ -6,8 +6,8 @@ use crate::candidates::{LatentOrigin, LatentSource};
 use crate::error::{Error, Result};
 use crate::formats::digest::sha256_of_file;
 use crate::generate::{
-    self, Generator, GeneratorRequest, LatentSpace, NoiseMode, Origin, SamplerRequest, Seeds, Truncation,
-    read_latents,
+    self, Generator, GeneratorRequest, LatentSpace, NoiseMode, Origin, ProgramInfo, SamplerRequest, Seeds,
+    Truncation, read_latents,
 };
 use candle_core::Device;
 use clap::{Args, ValueEnum};
@@ -41,9 +41,9 @@ pub(super) struct GeneratorArgs {
     /// Truncation psi: factor on the distance of a latent from the mean latent [default: 1]
     #[arg(long, value_name = "PSI", allow_negative_numbers = true)]
     trunc: Option<f64>,
-    /// Noise inputs of the generator's layers, if it has any
-    #[arg(long, default_value = "const")]
-    noise_mode: NoiseChoice,
+    /// Noise inputs of the generator's layers, if it has any [default: const]
+    #[arg(long)]
+    noise_mode: Option<NoiseChoice>,
     /// Latent space to work in, such as z or w [default: the generator's input space]
     #[arg(long, value_name = "NAME")]
     space: Option<String>,
@@ -53,9 +53,10 @@ pub(super) struct GeneratorArgs {
 const CANDIDATE_ROW: &str = "row";
 
 /// Noise between the layers of a generator.
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
 enum NoiseChoice {
     /// The noise stored with the weights, the same for all images
+    #[default]
     Const,
     /// No noise
     None,
@@ -82,6 +83,29 @@ impl GeneratorArgs {
             sampler: SamplerRequest { sampler: None, steps: self.ddim_steps.map(|n| n as usize) },
             device: device.clone(),
             ..GeneratorRequest::default()
+        }
+    }
+
+    /// # Errors
+    /// [`Error::Usage`] if something was given that only a network of this process takes.
+    pub(super) fn refuse_for_program(&self) -> Result<()> {
+        let given = [
+            ("--generator", self.generator.is_some()),
+            ("--arch", self.arch.is_some()),
+            ("--config", self.config.is_some()),
+            ("--ddim-steps", self.ddim_steps.is_some()),
+            ("--trunc", self.trunc.is_some()),
+            ("--noise-mode", self.noise_mode.is_some()),
+            ("--space", self.space.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((name, _)) => Err(Error::usage(
+                format!(
+                    "--generator-command names a program that makes the images, and {name} is of no use to it"
+                ),
+                format!("leave {name} out, or --generator-command; the command may have options of its own"),
+            )),
+            None => Ok(()),
         }
     }
 
@@ -137,7 +161,7 @@ impl GeneratorArgs {
             space: self.space.clone(),
             class: self.class,
             truncation: self.trunc.map(|psi| Truncation { psi, cutoff: None }),
-            noise: match self.noise_mode {
+            noise: match self.noise_mode.unwrap_or_default() {
                 NoiseChoice::Const => NoiseMode::Const,
                 NoiseChoice::None => NoiseMode::None,
                 NoiseChoice::Random => NoiseMode::Random,
@@ -166,6 +190,59 @@ impl GeneratorArgs {
         self.latents(generator, default_seeds, CANDIDATE_ROW, device)
     }
 
+    /// As [`Self::latents`], for a program that makes candidates.
+    pub(super) fn latents_of_program(
+        &self,
+        program: &ProgramInfo,
+        default_seeds: &Seeds,
+        device: &Device,
+    ) -> Result<LatentSource> {
+        let dtype = self.request(device).dtype;
+        let origin = match (&self.latents, program.space()) {
+            (Some(path), Some(space)) => {
+                let values = read_latents(path, &space, dtype, &Device::Cpu)?;
+                LatentOrigin::Rows { values, prefix: CANDIDATE_ROW }
+            }
+            (Some(_), None) => {
+                return Err(Error::usage(
+                    format!("{} has not said that it takes latents, and --latents names some", program.name),
+                    "let it say their shape in its answer to {\"hello\": 1}: \"latent\": [4, 64, 64]",
+                ));
+            }
+            (None, _) => LatentOrigin::Seeds(self.seeds.as_ref().unwrap_or(default_seeds).clone()),
+        };
+        Ok(LatentSource { class: self.class, ..LatentSource::new(origin, dtype, &Device::Cpu) })
+    }
+
+    /// The class of the images.
+    pub(super) fn class(&self) -> Option<u32> {
+        self.class
+    }
+
+    /// As [`Self::describe`], for a program, with what it has said of itself.
+    pub(super) fn describe_program(
+        &self,
+        program: &impl serde::Serialize,
+        prompts_sha256: Option<String>,
+        default_seeds: &Seeds,
+    ) -> Result<serde_json::Value> {
+        Ok(serde_json::json!({
+            "program": program,
+            "prompts_sha256": prompts_sha256,
+            "seeds": self.described_seeds(default_seeds),
+            "latents_sha256": self.latents.as_ref().map(sha256_of_file).transpose()?,
+            "class": self.class,
+        }))
+    }
+
+    /// The seeds of latents, where those are no file's.
+    fn described_seeds(&self, default_seeds: &Seeds) -> Option<String> {
+        match self.latents {
+            Some(_) => None,
+            None => Some(self.seeds.as_ref().unwrap_or(default_seeds).to_string()),
+        }
+    }
+
     /// Whether candidates were named one by one.
     pub(super) fn lists_candidates(&self) -> bool {
         self.seeds.is_some() || self.latents.is_some()
@@ -182,17 +259,15 @@ impl GeneratorArgs {
         (generator, origin): (&dyn Generator, &Origin),
         default_seeds: &Seeds,
     ) -> Result<serde_json::Value> {
-        let noise = self.noise_mode.to_possible_value().map(|value| value.get_name().to_owned());
+        let noise =
+            self.noise_mode.unwrap_or_default().to_possible_value().map(|value| value.get_name().to_owned());
         Ok(serde_json::json!({
             "family": origin.family,
             "part": origin.part,
             "assumed": origin.assumed,
             "weights_sha256": generator.weights()?.digest()?,
             "stages": generator.info().stages,
-            "seeds": match self.latents {
-                Some(_) => None,
-                None => Some(self.seeds.as_ref().unwrap_or(default_seeds).to_string()),
-            },
+            "seeds": self.described_seeds(default_seeds),
             "latents_sha256": self.latents.as_ref().map(sha256_of_file).transpose()?,
             "class": self.class,
             "trunc": self.trunc,

@@ -86,6 +86,9 @@ pub(super) fn hint(error: &Error) -> Option<String> {
         Remedy::CheckSpace => "are these latents of another generator, or of another --space?".into(),
         Remedy::DropDenoisingSteps => "leave --ddim-steps out".into(),
         Remedy::DenoisingSteps(count) => format!("take a divisor, such as --ddim-steps {count}"),
+        Remedy::LongerProgramTimeout => {
+            "if it is only slow, raise --generator-timeout or lower --batch; it has to write each answer out at once (flush)".into()
+        }
         Remedy::SmallerPerturbation => {
             "a smaller --eps or --trunc keeps its latent where the networks work; --density knn and predictor have different gradients".into()
         }

@@ -4,28 +4,31 @@ use super::bundled::Bundled;
 use super::common::{self, ExtractorArgs, RunArgs};
 use super::generator_args::{GeneratorArgs, named};
 use super::output::Results;
+use super::program_args::ProgramArgs;
+use super::terminal::Terminal;
 use super::{presets, shard};
-use crate::candidates::{DensityScorer, ReferenceDensity};
+use crate::candidates::{DensityScorer, ProgramGenerator, ReferenceDensity};
 use crate::density::Preset;
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
-use crate::generate::Seeds;
+use crate::generate::{Generator, Origin, Seeds};
 use crate::perturb::{
     Direction, EPSILON, Models, Norm, PerturbRun, Report, RunOptions, SearchOptions, perturb_shard, run,
 };
 use crate::reference::{DensityBy, Reference, Scorer};
 use crate::runs::ShardRequest;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::fmt::Write;
 use std::path::PathBuf;
 
-/// Move latents by gradient steps, so that their images become more or less typical
+/// Move latents by gradient steps, or by a search without gradients, so that their images become more or less typical
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   pd perturb --generator g.pth --reference ref/ --bias diversity -o out/
-  pd perturb --generator ddpm/ --reference ref/ --bias fidelity --eps 0.1,0.2")]
+  pd perturb --generator-command 'python make.py' --reference ref/ \\
+    --bias fidelity --search zero-order --passes 50 -o out/")]
 pub(super) struct Perturb {
     /// Reference directory, made by `pd embed` and `pd index` [default, if no --generator is named either: the built-in demonstration]
     #[arg(long, value_name = "REF")]
@@ -44,6 +47,8 @@ pub(super) struct Perturb {
     #[command(flatten)]
     generator: GeneratorArgs,
     #[command(flatten)]
+    program: ProgramArgs,
+    #[command(flatten)]
     extractor: ExtractorArgs,
     #[command(flatten)]
     run: RunArgs,
@@ -56,16 +61,22 @@ struct SearchArgs {
     /// Largest distance eps that a latent may move; several values are tried in one run
     #[arg(long, value_name = "EPS", value_delimiter = ',', default_values_t = [EPSILON])]
     eps: Vec<f64>,
-    /// Number T of gradient steps
-    #[arg(long, value_name = "T", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
-    steps: u32,
-    /// Step size alpha [default: a quarter of --eps]
+    /// How latents are moved: along the gradient, or without it (zero-order), which any generator that takes latents allows
+    #[arg(long, value_name = "gradient|zero-order", default_value = "gradient", hide_possible_values = true)]
+    search: SearchKind,
+    /// Number of images that --search zero-order makes of each latent, for each --eps [default: 50]
+    #[arg(long, value_name = "P", value_parser = clap::value_parser!(u32).range(1..))]
+    passes: Option<u32>,
+    /// Number T of gradient steps [default: 10]
+    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(1..))]
+    steps: Option<u32>,
+    /// Step size alpha of gradient steps [default: a quarter of --eps]
     #[arg(long, value_name = "ALPHA")]
     step_size: Option<f64>,
     /// Norm in which --eps and --step-size are measured
     #[arg(long, default_value = "linf")]
     norm: Norm,
-    /// Start at a random point within --eps instead of at the latent itself
+    /// Start gradient steps at a random point within --eps instead of at the latent itself
     #[arg(long)]
     random_start: bool,
     /// Density whose gradient is followed: that from the nearest real images, or that of the reference's predictor
@@ -82,6 +93,17 @@ struct SearchArgs {
     seed: u64,
 }
 
+/// How latents are moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SearchKind {
+    /// Along the gradient.
+    Gradient,
+    /// Without it.
+    ZeroOrder,
+}
+
+/// Passes of a search without gradients, where none are given.
+const PASSES: u32 = 50;
 /// The latents of a run that names none.
 const DEFAULT_SEEDS: (u32, u64) = (0, 16);
 /// What the images of rows of a file are called by.
@@ -90,21 +112,25 @@ const LATENT_ROW: &str = "latent";
 impl Perturb {
     pub(super) fn run(mut self, results: &Results) -> Result<()> {
         let terminal = self.run.start(results)?;
-        Bundled::stand_in(&mut self.generator, &mut self.reference, &terminal)?;
+        if self.program.is_named() {
+            self.generator.refuse_for_program()?;
+        } else {
+            Bundled::stand_in(&mut self.generator, &mut self.reference, &terminal)?;
+        }
+        let options = self.search.options(self.bias.try_into()?, self.program.is_named())?;
+        options.check()?;
         self.extractor.refuse_key()?;
         let reference = Reference::open(named(self.reference.as_deref())?)?;
         reference.density()?;
         let identity = &reference.manifest.identity;
         let extractor = LoadedExtractor::for_identity(identity, &self.extractor.request(terminal.device()))?;
-        let (generator, origin) = self.generator.open(&terminal)?;
+        let (generator, origin) = self.open(&terminal)?;
         let default_seeds = Seeds::consecutive(DEFAULT_SEEDS.0, DEFAULT_SEEDS.1)?;
         let latents =
             self.generator.latents(generator.as_ref(), &default_seeds, LATENT_ROW, terminal.device())?;
         let count = latents.len();
         let count = usize::try_from(count)
             .map_err(|_| Error::usage(format!("{count} seeds are too many"), "name fewer"))?;
-        let options = self.search.options(self.bias.try_into()?);
-        options.check()?;
         let scorer = Scorer::open(&reference, terminal.device(), &terminal)?;
         let model = scorer.model().clone();
         // Its densities are reported whichever are followed.
@@ -113,7 +139,14 @@ impl Perturb {
         let density = ReferenceDensity::new(scorer, predictor, options.density)?;
         let record = json!({
             "perturb": serde_json::to_value(&options).map_err(|e| Error::data(e.to_string(), ""))?,
-            "generator": self.generator.describe((generator.as_ref(), &origin), &default_seeds)?,
+            "generator": match &origin {
+                Some(origin) => self.generator.describe((generator.as_ref(), origin), &default_seeds)?,
+                None => self.generator.describe_program(
+                    &generator.info().config,
+                    self.program.describe_prompts()?,
+                    &default_seeds,
+                )?,
+            },
             "reference": {
                 "extractor": identity.describe(),
                 "weights_sha256": identity.weights_sha256,
@@ -149,22 +182,77 @@ impl Perturb {
     }
 }
 
+impl Perturb {
+    /// The generator, and where a network was found.
+    fn open<'a>(&self, terminal: &'a Terminal) -> Result<(Box<dyn Generator + 'a>, Option<Origin>)> {
+        let prompts = self.program.prompts()?;
+        let Some(program) = self.program.start(terminal)? else {
+            let (generator, origin) = self.generator.open(terminal)?;
+            return Ok((generator, Some(origin)));
+        };
+        let prompt = match &prompts {
+            None => None,
+            Some(prompts) => Some(prompts.only().cloned().ok_or_else(|| {
+                Error::usage(
+                    "latents are moved for one prompt, and --prompts has several",
+                    "put one into the file",
+                )
+            })?),
+        };
+        let batch = self.extractor.embed_options().batch;
+        let class = self.generator.class();
+        Ok((Box::new(ProgramGenerator::new(program, class, prompt, batch, terminal)?), None))
+    }
+}
+
 impl SearchArgs {
-    fn options(&self, bias: Direction) -> RunOptions {
-        RunOptions {
+    /// What was asked for; a generator that is another program gives no gradient.
+    fn options(&self, bias: Direction, is_program: bool) -> Result<RunOptions> {
+        let of_gradients = [
+            ("--steps", self.steps.is_some()),
+            ("--step-size", self.step_size.is_some()),
+            ("--random-start", self.random_start),
+        ];
+        let passes = match self.search {
+            SearchKind::Gradient if is_program => {
+                return Err(Error::usage(
+                    "a program gives no gradient",
+                    "--search zero-order moves latents without one; --passes says how many images that may take",
+                ));
+            }
+            SearchKind::Gradient if self.passes.is_some() => {
+                return Err(Error::usage(
+                    "--passes is of a search without gradients",
+                    "add --search zero-order, or say --steps",
+                ));
+            }
+            SearchKind::Gradient => None,
+            SearchKind::ZeroOrder => match of_gradients.iter().find(|(_, given)| *given) {
+                Some((name, _)) => {
+                    return Err(Error::usage(
+                        format!("{name} is of gradient steps, and --search zero-order makes none"),
+                        "leave it out; --passes says how many images are made of each latent",
+                    ));
+                }
+                None => Some(self.passes.unwrap_or(PASSES) as usize),
+            },
+        };
+        let defaults = SearchOptions::default();
+        Ok(RunOptions {
             bias,
             epsilons: self.eps.clone(),
             density: self.density,
             search: SearchOptions {
-                steps: self.steps as usize,
+                steps: self.steps.map_or(defaults.steps, |steps| steps as usize),
                 step_size: self.step_size,
                 norm: self.norm,
                 random_start: self.random_start,
                 seed: self.seed,
+                passes,
             },
             control: self.control,
             grid: self.grid.into(),
-        }
+        })
     }
 }
 

@@ -99,6 +99,7 @@ mod unix {
                 }
                 thread::sleep(MOMENT);
             }
+            crate::generate::kill_programs();
             let words =
                 "\nerror: interrupted\n  hint: what is finished is kept; the same command continues\n";
             let _ = std::io::stderr().write_all(words.as_bytes());

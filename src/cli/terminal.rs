@@ -137,6 +137,10 @@ impl Progress for Terminal {
         self.say(&format!("warning: {message}"));
     }
 
+    fn note(&self, line: &str) {
+        self.say(line);
+    }
+
     fn stop_requested(&self) -> bool {
         signals::stop_requested()
     }
@@ -149,6 +153,12 @@ pub(super) fn complain(error: &Error) {
     while let Some(error) = cause {
         text += &format!("  caused by: {}\n", one_line(&error.to_string()));
         cause = error.source();
+    }
+    if let Error::Program { program, said, .. } = error
+        && !said.is_empty()
+    {
+        text += &format!("  the last lines of {}:\n", one_line(program));
+        said.iter().for_each(|line| text += &format!("    {}\n", one_line(line)));
     }
     if let Some(hint) = super::hints::hint(error) {
         text += &format!("  hint: {}\n", one_line(&hint));

@@ -57,6 +57,11 @@ macro_rules! decode {
 }
 
 impl Element {
+    /// Whether values are 0 to 255.
+    pub(crate) fn is_byte(self) -> bool {
+        self == Self::U8
+    }
+
     /// Bytes per element.
     pub(crate) fn size(self) -> usize {
         match self {

@@ -43,6 +43,7 @@ mod mlp_gan;
 mod numpy;
 mod options;
 pub mod pixels;
+mod program;
 mod projected;
 mod registry;
 mod sampler;
@@ -69,6 +70,9 @@ pub(crate) use load::{Origin, load_all, load_with_origin, written_family};
 pub use numpy::RandomState;
 pub use options::{ForwardOptions, Mode};
 pub(crate) use options::{NoiseMode, TrainContext, Truncation};
+pub(crate) use program::{
+    Answered, GeneratorProgram, ProgramCommand, ProgramInfo, Request, kill_all as kill_programs,
+};
 pub(crate) use registry::{FAMILIES, family};
 pub(crate) use sampler::SamplerRequest;
 pub use seeds::Seeds;

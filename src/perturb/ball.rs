@@ -61,16 +61,29 @@ impl Balls {
     /// # Errors
     /// If the shapes differ.
     pub(super) fn step(&self, points: &Tensor, gradients: &Tensor, size: f64) -> Result<Tensor> {
-        let gradients = rows(gradients)?;
-        let direction = match self.norm {
+        let direction = self.direction(&rows(gradients)?)?;
+        self.within(((rows(points)? - &self.centers)? + (direction * size)?)?)
+    }
+
+    /// The points at the distance `size` from the centres, along the directions `[B, L]` or, where it is negative, against them.
+    ///
+    /// # Errors
+    /// What the device returns.
+    pub(super) fn towards(&self, directions: &[Vec<f64>], size: f64) -> Result<Tensor> {
+        let directions = Tensor::from_vec(directions.concat(), self.centers.shape(), self.centers.device())?;
+        self.within((self.direction(&directions)? * size)?)
+    }
+
+    /// What a step of size 1 along these gradients adds to each coordinate.
+    fn direction(&self, gradients: &Tensor) -> Result<Tensor> {
+        Ok(match self.norm {
             Norm::Linf => gradients.sign()?,
             Norm::L2 => {
-                let norm = length(Norm::L2, &gradients)?;
+                let norm = length(Norm::L2, gradients)?;
                 // A gradient of 0 has no direction: its row stays 0, whatever it is divided by.
                 gradients.broadcast_div(&(&norm + norm.eq(0.0)?.to_dtype(DType::F64)?)?)?
             }
-        };
-        self.within(((rows(points)? - &self.centers)? + (direction * size)?)?)
+        })
     }
 
     /// A point of each ball, drawn evenly from it by the row's own stream.
@@ -106,7 +119,7 @@ impl Balls {
     }
 
     /// Coordinates of a latent.
-    fn width(&self) -> usize {
+    pub(super) fn width(&self) -> usize {
         self.centers.dims().last().copied().unwrap_or_default()
     }
 

@@ -74,7 +74,7 @@ struct Strength {
 
 impl Work<'_> {
     fn steps(&self, latents: usize) -> u64 {
-        (latents * self.options.epsilons.len() * self.options.search.steps) as u64
+        (latents * self.options.epsilons.len() * self.options.search.length()) as u64
     }
 
     /// Perturbs a batch, whose first latent is the `first`-th of all, and keeps what is found.

@@ -12,6 +12,7 @@ mod options;
 mod report;
 mod run;
 mod search;
+mod zero_order;
 
 pub use ball::Norm;
 pub use direction::Direction;

@@ -69,7 +69,7 @@ impl RunOptions {
         if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(Error::usage("a strength is asked for twice", Remedy::PublishedPerturbation));
         }
-        if self.search.step_size.is_some_and(|size| !positive(size)) || self.search.steps == 0 {
+        if self.search.step_size.is_some_and(|size| !positive(size)) || self.search.length() == 0 {
             return Err(Error::usage("steps and their size must be above 0", Remedy::PublishedPerturbation));
         }
         Ok(())

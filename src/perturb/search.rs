@@ -1,7 +1,9 @@
-//! Projected gradient descent on a batch of latents: Li et al., TMLR 2024, section 3.3; Madry et al., 2018.
+//! Projected gradient descent on a batch of latents: Li et al., TMLR 2024, section 3.3; Madry et al., 2018. Without gradients:
+//! [`super::zero_order`].
 
 use super::ball::{Balls, Norm};
 use super::direction::Direction;
+use super::zero_order::Trials;
 use crate::candidates::{Density, Evaluation, LatentBatch, evaluate, evaluate_with_gradient};
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
@@ -28,12 +30,22 @@ pub struct SearchOptions {
     pub random_start: bool,
     /// Key of every random draw.
     pub seed: u64,
+    /// Images of each latent that a search without gradients makes, beside the unperturbed one; `None` follows gradients, in `steps`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passes: Option<usize>,
+}
+
+impl SearchOptions {
+    /// What is counted while a latent is perturbed: steps, or passes of the generator.
+    pub(super) fn length(&self) -> usize {
+        self.passes.unwrap_or(self.steps)
+    }
 }
 
 impl Default for SearchOptions {
     /// The published settings (with epsilon 0.1).
     fn default() -> Self {
-        Self { steps: 10, step_size: None, norm: Norm::Linf, random_start: false, seed: 0 }
+        Self { steps: 10, step_size: None, norm: Norm::Linf, random_start: false, seed: 0, passes: None }
     }
 }
 
@@ -99,8 +111,8 @@ impl Candidates {
 pub(super) struct InitialState {
     /// The unperturbed images.
     pub unperturbed: Candidates,
-    /// `[B, …]`
-    gradients: Tensor,
+    /// `[B, …]`; `None` for a search without them.
+    gradients: Option<Tensor>,
 }
 
 impl InitialState {
@@ -111,7 +123,7 @@ impl InitialState {
                 latents: self.unperturbed.latents.narrow(0, 0, count)?,
                 candidates: self.unperturbed.candidates.iter().take(count).cloned().collect(),
             },
-            gradients: self.gradients.narrow(0, 0, count)?,
+            gradients: self.gradients.as_ref().map(|gradients| gradients.narrow(0, 0, count)).transpose()?,
         })
     }
 }
@@ -138,12 +150,19 @@ impl Search<'_> {
     /// first image or gradient that is not finite.
     pub(super) fn initial_state(&self, batch: &LatentBatch) -> Result<InitialState> {
         self.generator.info().check(&batch.values, &batch.conditions(self.conditions))?;
-        let (unperturbed, gradients) = self.with_gradients(batch, batch.values.to_dtype(DType::F32)?)?;
-        Ok(InitialState { unperturbed, gradients })
+        let latents = batch.values.to_dtype(DType::F32)?;
+        if self.options.passes.is_some() {
+            return Ok(InitialState {
+                unperturbed: self.without_gradients(batch, latents)?,
+                gradients: None,
+            });
+        }
+        let (unperturbed, gradients) = self.with_gradients(batch, latents)?;
+        Ok(InitialState { unperturbed, gradients: Some(gradients) })
     }
 
-    /// The best images that `options.steps` steps within `epsilon` of each latent met; the unperturbed one where none was better.
-    /// `after_step` is called after each step.
+    /// The best images that `options.steps` steps within `epsilon` of each latent met, or `options.passes` passes; the unperturbed one
+    /// where none was better. `after_step` is called after each of them.
     ///
     /// # Errors
     /// As [`Search::initial_state`]; what `after_step` returns.
@@ -156,9 +175,15 @@ impl Search<'_> {
         after_step: &dyn Fn() -> Result<()>,
     ) -> Result<Candidates> {
         let balls = self.balls(initial, epsilon)?;
-        let size = bias.sign() * self.options.step_size.unwrap_or(STEP_PART * epsilon);
         let mut best = initial.unperturbed.clone();
-        let (mut at, mut gradients) = (best.latents.clone(), initial.gradients.clone());
+        let Some(first) = &initial.gradients else {
+            let trials =
+                Trials::new(balls, self.streams(batch, Purpose::PerturbTrial).collect(), epsilon, bias);
+            self.search_without_gradients(batch, trials, &mut best, bias, after_step)?;
+            return Ok(best);
+        };
+        let size = bias.sign() * self.options.step_size.unwrap_or(STEP_PART * epsilon);
+        let (mut at, mut gradients) = (best.latents.clone(), first.clone());
         if self.options.random_start {
             at = balls.random_points(self.streams(batch, Purpose::PerturbStart))?;
             let reached;
@@ -177,6 +202,24 @@ impl Search<'_> {
             after_step()?;
         }
         Ok(best)
+    }
+
+    /// Keeps the best of the images that `trials` proposes.
+    fn search_without_gradients(
+        &self,
+        batch: &LatentBatch,
+        mut trials: Trials,
+        best: &mut Candidates,
+        bias: Direction,
+        after_step: &dyn Fn() -> Result<()>,
+    ) -> Result<()> {
+        for _ in 0..self.options.length() {
+            let reached = self.without_gradients(batch, trials.next()?)?;
+            trials.learn(&reached.values());
+            best.keep_better(reached, bias)?;
+            after_step()?;
+        }
+        Ok(())
     }
 
     /// Images in the direction of random signs, as far away as a search may go: the paper's control.

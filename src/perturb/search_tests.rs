@@ -3,7 +3,7 @@
 use super::*;
 use crate::candidates::{LatentOrigin, LatentSource};
 use crate::extract::{Extractor, ExtractorRequest};
-use crate::generate::{GeneratorRequest, Seeds, load};
+use crate::generate::{GeneratorInfo, GeneratorRequest, Seeds, Variables, load};
 use candle_core::Device;
 use ndarray::ArrayView2;
 use std::sync::Arc;
@@ -77,8 +77,10 @@ fn the_best_image_met_is_returned_and_lies_in_the_ball_whatever_the_batch() {
             step_size: Some(0.2),
             ..SearchOptions::default()
         },
+        SearchOptions { passes: Some(7), ..SearchOptions::default() },
+        SearchOptions { passes: Some(5), norm: Norm::L2, ..SearchOptions::default() },
     ];
-    for (options, epsilon) in variants.into_iter().zip([0.1, 0.5]) {
+    for (options, epsilon) in variants.into_iter().zip([0.1, 0.5, 0.1, 0.5]) {
         with_search(&sum(), options, |search| {
             let seeds = [5, 0, 9, 2, 7];
             let perturb = |seeds: &[u32], bias| {
@@ -168,6 +170,44 @@ fn the_control_is_of_the_size_asked_for_and_keyed_by_the_image() {
         assert!(offsets.into_iter().all(|offset| (offset - 0.25).abs() < 1e-6));
         assert_eq!(row(&control(&[4]).1, 0), row(&after, 1));
     });
+}
+
+/// A generator whose images do not say how they came about.
+struct Opaque(Box<dyn Generator>);
+
+impl Generator for Opaque {
+    fn info(&self) -> &GeneratorInfo {
+        self.0.info()
+    }
+
+    fn variables(&self) -> Option<&Variables> {
+        None
+    }
+
+    fn stage(&self, index: usize, state: &Tensor, conditions: &ForwardOptions) -> Result<Tensor> {
+        Ok(self.0.stage(index, state, conditions)?.detach())
+    }
+}
+
+#[test]
+fn a_search_without_gradients_needs_none_and_makes_as_many_images_as_it_may() {
+    let (density, generator) = (sum(), Opaque(generator()));
+    let extractor = LoadedExtractor::load(&ExtractorRequest::default()).unwrap();
+    let search = |passes| Search {
+        generator: &generator,
+        extractor: &extractor,
+        density: &density,
+        conditions: ForwardOptions::default(),
+        options: SearchOptions { passes, ..SearchOptions::default() },
+    };
+    let batch = batch(&generator, &[1, 2, 3]);
+    assert!(matches!(search(None).initial_state(&batch).unwrap_err(), Error::Usage { .. }));
+    let (search, before) = (search(Some(11)), density.asked.load(Ordering::Relaxed));
+    let initial = search.initial_state(&batch).unwrap();
+    let best = search.perturb(&batch, &initial, Direction::Higher, 0.1, &|| Ok(())).unwrap();
+    assert_eq!(density.asked.load(Ordering::Relaxed) - before, 1 + 11);
+    let pairs = initial.unperturbed.values().into_iter().zip(best.values());
+    assert!(pairs.into_iter().all(|(before, after)| after > before));
 }
 
 /// A network that counts how often it is run.

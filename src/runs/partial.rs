@@ -2,7 +2,7 @@
 
 use super::identity::{another_run, differences};
 use crate::error::{Error, Result};
-use crate::formats::atomic::{remove_directory_in_use, write_atomic};
+use crate::formats::atomic::{remove_directory, remove_directory_in_use, write_atomic};
 use crate::formats::scratch::remove_leftovers;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -32,8 +32,10 @@ impl Partial {
         let path = dir.join(RUN);
         match fs::read_to_string(&path) {
             Ok(found) if found == wanted => {}
-            // A run that failed before its first chunk has nothing to lose.
+            // A run that failed before its first chunk has nothing to lose, and leaves nothing to another.
             Ok(_) if !has_records(&dir)? => {
+                remove_directory(&dir)?;
+                fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
                 write_atomic(&path, |out| out.write_all(wanted.as_bytes()))?;
             }
             Ok(found) => {
@@ -144,8 +146,12 @@ mod tests {
     fn a_run_that_finished_no_chunk_gives_way() {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join("partial");
+        let left = Partial::open(place.clone(), &"one").unwrap().path("seed0000.png");
+        fs::write(&left, "an image of that run").unwrap();
         Partial::open(place.clone(), &"one").unwrap();
+        assert!(left.exists());
         Partial::open(place.clone(), &"two").unwrap().finish(0, &1).unwrap();
+        assert!(!left.exists());
         assert!(Partial::open(place, &"one").is_err());
     }
 

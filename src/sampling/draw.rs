@@ -120,6 +120,8 @@ impl DrawOptions {
 /// Candidates with what became of them, in order; all vectors are of one length but those that a run without reference lacks.
 #[derive(Default)]
 pub(crate) struct Drawn {
+    /// Their numbers among all candidates.
+    pub numbers: Vec<usize>,
     /// What is known of them.
     pub records: Vec<CandidateRecord>,
     /// Their scores; empty without a reference.
@@ -304,6 +306,7 @@ impl Run<'_> {
             for (row, CandidateRecord { name, .. }) in range.clone().zip(&records) {
                 self.blocks.keep(row, name, &self.out.join(name))?;
             }
+            drawn.numbers.extend(range.clone());
             drawn.records.extend(records);
             self.progress.advance(range.len() as u64);
         }
@@ -392,6 +395,7 @@ impl Run<'_> {
                 Decision::Kept => self.blocks.keep(row, &record.name, &self.out.join(&record.name))?,
                 _ => self.blocks.discard(row, &record.name)?,
             }
+            drawn.numbers.push(row);
             drawn.records.push(record);
             drawn.weights.push(weights.shown(log_weights[row]));
             drawn.decisions.push(decision);

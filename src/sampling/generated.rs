@@ -2,8 +2,8 @@
 
 use super::draw::{BLOCK, CandidateBlocks};
 use crate::candidates::{
-    CandidateImage, CandidateRecord, CandidateScores, CandidateSource, DensityScorer, Looked, SecondLook,
-    each_image_once, features_of,
+    CandidateImage, CandidateRecord, CandidateScores, CandidateSource, DensityScorer, KeptSource, Looked,
+    SecondLook, each_image_once, features_of,
 };
 use crate::error::{Error, Result};
 use crate::formats::atomic::{link_or_copy, write_json};
@@ -26,7 +26,7 @@ const LOOKED: &str = "looked.json";
 
 /// A source with what scores its images, and where its finished blocks are.
 pub(crate) struct GeneratedCandidates<'a> {
-    source: &'a dyn CandidateSource,
+    source: KeptSource<'a>,
     scorer: Option<&'a DensityScorer>,
     look: Option<&'a SecondLook<'a>>,
     partial: Partial,
@@ -41,6 +41,7 @@ impl<'a> GeneratedCandidates<'a> {
         partial: Partial,
         progress: &'a dyn Progress,
     ) -> Self {
+        let source = KeptSource::new(source, partial.path(""));
         Self { source, scorer, look: None, partial, progress }
     }
 
@@ -67,7 +68,8 @@ impl<'a> GeneratedCandidates<'a> {
         link_or_copy(&self.partial.path(name), to)
     }
 
-    /// Makes and writes the images of a range; `also` takes them as they come, each with its place in the range.
+    /// Makes and writes the images of a range, but for those that an earlier run has written before it was stopped; `also` takes them as
+    /// they come, each with its place in the range.
     fn make(
         &self,
         range: Range<usize>,
@@ -75,15 +77,11 @@ impl<'a> GeneratedCandidates<'a> {
     ) -> Result<()> {
         let continue_or_stop = || check_stop(self.progress, || CONTINUES.into());
         continue_or_stop()?;
-        let (records, partial) = (self.source.records(range.clone())?, &self.partial);
         let mut take = |placed: Vec<(usize, CandidateImage)>| {
-            placed
-                .par_iter()
-                .try_for_each(|(place, image)| image.write(&partial.path(&records[*place].name)))?;
             also(placed)?;
             continue_or_stop()
         };
-        each_image_once(self.source, range, &mut take, self.progress)
+        each_image_once(&self.source, range, &mut take, self.progress)
     }
 
     /// Features of a block of candidates, whose images are on disk then; from an earlier run where it was finished.

@@ -1,7 +1,7 @@
 //! Drawing images by importance weight (Li et al., TMLR 2024, section 3.4, and the ratio rule): from a generator under a budget, or
 //! from a pool of existing images. [`weights::ImportanceWeights`] turns densities into weights, [`acceptance::Acceptance`] weights into
 //! probabilities, [`spacing::SpacingFilter`] keeps the kept apart.
-//! [`draw::draw`] goes through candidates until enough is kept, made by a source ([`GeneratedCandidates`], resumable) or found in the parts of
+//! [`draw::draw`] goes through candidates until enough is kept ([`groups`]: of each prompt), made by a source ([`GeneratedCandidates`], resumable) or found in the parts of
 //! several machines ([`sharded`]); [`pool::choose_from_pool`] takes from what exists.
 
 mod acceptance;
@@ -10,6 +10,7 @@ pub(crate) mod draw;
 #[cfg(test)]
 mod draw_tests;
 mod generated;
+pub(crate) mod groups;
 mod pilot;
 pub(crate) mod pool;
 mod record;

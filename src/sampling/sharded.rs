@@ -52,6 +52,9 @@ pub(crate) struct SampleRun {
     pub reference: Option<ReferenceStats>,
     /// Candidates in all.
     pub candidates: usize,
+    /// Candidates of each group that is drawn from by itself; absent where all are one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Vec<usize>>,
     /// Shape of one latent; `None` for candidates that have none.
     pub latent: Option<Vec<usize>>,
 }

@@ -20,6 +20,7 @@ mod inputs;
 mod onnx;
 mod pages;
 mod perturb;
+mod program;
 mod projected;
 mod reference;
 mod report;

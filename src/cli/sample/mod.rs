@@ -14,10 +14,12 @@ use super::bias::{BUDGET, BiasArgs};
 use super::bundled::Bundled;
 use super::common::{self, ExtractorArgs, RunArgs};
 use super::generator_args::GeneratorArgs;
+use super::maker::{Maker, NumberedPrompts};
 use super::output::Results;
+use super::program_args::ProgramArgs;
 use super::refusals::RefusalArgs;
 use super::terminal::Terminal;
-use crate::candidates::{CandidateSource as _, DensityScorer, GeneratorSource, ReferenceDensity};
+use crate::candidates::{DensityScorer, PromptOrder, ReferenceDensity};
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::generate::Seeds;
@@ -26,7 +28,7 @@ use crate::runs::{Opened, PARTIAL, Partial, Record, RunDir, RunIdentity, ShardRe
 use crate::sampling::draw::DEFAULT_N;
 use crate::sampling::sharded::SAMPLE;
 use crate::sampling::{DrawRecord, GeneratedCandidates, ReferenceStats, WeightRecord};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use pool::PoolRequest;
 use serde_json::json;
 use shard::SampleShard;
@@ -43,7 +45,7 @@ Examples:
   pd sample --pool generated/ --reference ref/ -n 100 --novel --distinct")]
 pub(super) struct Sample {
     /// Choose from these images (or features, or a reference) instead of a generator's, each at most once. Their features are kept in the cache, 2 GiB at most
-    #[arg(long, value_name = "IMAGES", conflicts_with_all = ["generator", "budget", "pilot", "max_draws", "seeds", "latents"])]
+    #[arg(long, value_name = "IMAGES", conflicts_with_all = ["generator", "generator_command", "budget", "pilot", "max_draws", "seeds", "latents"])]
     pool: Option<PathBuf>,
     /// Reference directory to score candidates against; not needed if every candidate is kept [default, if no --generator is named either: the built-in demonstration]
     #[arg(long, value_name = "REF")]
@@ -54,6 +56,9 @@ pub(super) struct Sample {
     /// Number of images to keep, or `all` that the weights, --distinct and --novel let through [default: 64; with --seeds or --latents, all]
     #[arg(long, short, value_name = "N|all")]
     n: Option<Wanted>,
+    /// With --prompts: let -n, --budget, --pilot, --max-draws, the weights and --distinct hold for each prompt by itself, and not for all together
+    #[arg(long, value_name = "prompt", requires = "prompts", hide_possible_values = true)]
+    per: Option<Per>,
     /// Score one shard of the candidates that --seeds or --latents lists: I/N with I from 0, auto/N or auto; `pd merge OUT` then chooses among all
     #[arg(long, value_name = "I/N", value_parser = common::shard, conflicts_with = "pool")]
     shard: Option<ShardRequest>,
@@ -91,9 +96,18 @@ pub(super) struct Sample {
     #[command(flatten)]
     candidates: GeneratorArgs,
     #[command(flatten)]
+    program: ProgramArgs,
+    #[command(flatten)]
     extractor: ExtractorArgs,
     #[command(flatten)]
     run: RunArgs,
+}
+
+/// What is drawn by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Per {
+    /// The candidates of each prompt.
+    Prompt,
 }
 
 /// Candidates of a pilot.
@@ -106,7 +120,7 @@ const MAX_DRAWS: u64 = 100;
 impl Sample {
     pub(super) fn run(mut self, results: &Results) -> Result<()> {
         let terminal = self.run.start(results)?;
-        if self.pool.is_none() {
+        if self.pool.is_none() && !self.program.is_named() {
             Bundled::stand_in(&mut self.candidates, &mut self.reference, &terminal)?;
         }
         match &self.pool {
@@ -170,24 +184,38 @@ impl Sample {
                 "add --bias or --rule",
             ));
         }
-        if self.n == Some(Wanted::All) && !self.candidates.lists_candidates() {
+        let prompts = self.program.prompts()?;
+        let is_listed = self.candidates.lists_candidates()
+            || prompts.as_ref().is_some_and(|prompts| prompts.counts_all());
+        if self.n == Some(Wanted::All) && !is_listed {
             return Err(Error::usage(
                 "a generator has no end of candidates, and all were asked for",
                 "say how many are kept (-n 100), or list the candidates: --seeds 0-999",
             ));
         }
-        let (generator, origin) = self.candidates.open(terminal)?;
         let all_seeds = Seeds::consecutive(0, u64::from(u32::MAX))?;
-        let latents = self.candidates.candidate_latents(generator.as_ref(), &all_seeds, terminal.device())?;
         let batch = self.extractor.embed_options().batch;
-        let source = GeneratorSource { generator: generator.as_ref(), latents: &latents, batch };
-        let mut record = self.draw_record(weights.as_ref(), source.len());
+        let n = self.wanted(is_listed);
+        let (order, most) = match (self.per, n) {
+            (None, _) => (PromptOrder::InTurn, u64::MAX),
+            (Some(Per::Prompt), None) => (PromptOrder::OneByOne, u64::MAX),
+            (Some(Per::Prompt), Some(n)) => (PromptOrder::OneByOne, self.draws_for(n)),
+        };
+        let prompts = prompts.map(|file| NumberedPrompts { file, order, most });
+        let named = (&self.candidates, &self.program);
+        let maker = Maker::open(named, prompts, &all_seeds, batch, terminal)?;
+        let made = maker.source(batch);
+        let source = made.candidates();
+        let groups = maker.of_prompts().filter(|_| self.per.is_some());
+        let largest = groups.as_ref().and_then(|groups| groups.iter().max()).map(|&count| count as u64);
+        let mut record = self.draw_record(weights.as_ref(), n, largest.unwrap_or(source.len()));
         let run = json!({
-            "candidates": self.candidates.describe((generator.as_ref(), &origin), &all_seeds)?,
+            "candidates": maker.describe(named, &all_seeds)?,
             "reference": reference.as_ref().map(|r| r.digest()).transpose()?,
             "density": format!("{:?}", self.density).to_lowercase(),
             "options": record,
             "refused": self.refusals.describe(),
+            "per": self.per.and_then(|per| per.to_possible_value()).map(|per| per.get_name().to_owned()),
         });
         let writer = SampleWriter { weights, n: record.n.map(|n| n as u64), grid: self.grid };
         let scorer = reference.as_ref().map(|reference| self.scorer(reference, terminal)).transpose()?;
@@ -206,8 +234,9 @@ impl Sample {
             let request = SampleShard {
                 shard,
                 out: &self.output,
-                source: &source,
-                is_listed: self.candidates.lists_candidates(),
+                source,
+                groups,
+                is_listed,
                 scorer,
                 look,
                 reference: stats,
@@ -232,7 +261,7 @@ impl Sample {
         let dir = directory.path();
         let partial = Partial::open(dir.join(PARTIAL), &identity.settings)?;
         if scorer.is_some() && !partial.has(0) {
-            cost::say(&source, &options, terminal)?;
+            cost::say(&made, groups.as_deref(), &options, terminal)?;
         }
         if is_ratio && options.pilot < UNBIASED_PILOT {
             terminal.say(&format!(
@@ -240,19 +269,29 @@ impl Sample {
                 options.pilot
             ));
         }
-        let generated = GeneratedCandidates::new(&source, scorer, partial, terminal).looking(look);
-        let (drawn, summary) = writer.draw(&generated, (stats, &options), (dir, &identity), terminal)?;
+        let generated = GeneratedCandidates::new(source, scorer, partial, terminal).looking(look);
+        let (drawn, summary) =
+            writer.draw((&generated, groups.as_deref()), (stats, &options), (dir, &identity), terminal)?;
         generated.finish()?;
         terminal.print(&summary.render(self.run.json)?)?;
         writer.check_complete(&drawn, source.len(), dir, self.extractor.strict, terminal)
     }
 
-    fn draw_record(&self, weights: Option<&WeightRecord>, candidates: u64) -> DrawRecord {
-        let n = match (self.n, self.candidates.lists_candidates()) {
+    /// Images to keep; `None` for all that are let through.
+    fn wanted(&self, is_listed: bool) -> Option<u64> {
+        match (self.n, is_listed) {
             (Some(Wanted::Number(n)), _) => Some(n),
             (None, false) => Some(DEFAULT_N),
             (Some(Wanted::All) | None, _) => None,
-        };
+        }
+    }
+
+    /// Candidates at most, to keep `n`.
+    fn draws_for(&self, n: u64) -> u64 {
+        self.max_draws.unwrap_or(n.saturating_mul(MAX_DRAWS))
+    }
+
+    fn draw_record(&self, weights: Option<&WeightRecord>, n: Option<u64>, candidates: u64) -> DrawRecord {
         let wanted = n.unwrap_or(candidates);
         let budget = weights.and_then(WeightRecord::budget).unwrap_or(BUDGET);
         let draws = if n.is_some() { wanted as f64 * budget } else { wanted as f64 };
@@ -265,7 +304,7 @@ impl Sample {
         DrawRecord {
             n: n.map(|n| n as usize),
             pilot: pilot as usize,
-            max_draws: self.max_draws.unwrap_or(wanted.saturating_mul(MAX_DRAWS)),
+            max_draws: self.draws_for(wanted),
             weights: weights.cloned().unwrap_or_else(WeightRecord::uniform),
             seed: self.seed,
         }

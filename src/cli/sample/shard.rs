@@ -31,6 +31,8 @@ pub(super) struct SampleShard<'a> {
     pub out: &'a Path,
     /// Where candidates come from.
     pub source: &'a dyn CandidateSource,
+    /// Candidates of each group that is drawn from by itself.
+    pub groups: Option<Vec<usize>>,
     /// Whether the candidates are listed, so that their number is known.
     pub is_listed: bool,
     /// What finds their densities.
@@ -63,13 +65,18 @@ impl SampleShard<'_> {
         if let Some(reference) = self.reference {
             options.check(reference)?;
         }
-        let candidates = options.limit(self.source.len());
+        // What may be drawn of each group is settled already.
+        let candidates = match &self.groups {
+            Some(groups) => groups.iter().sum(),
+            None => options.limit(self.source.len()),
+        };
         let latent = match candidates {
             0 => return Err(Error::usage("there are no candidates", "give --seeds")),
             _ => self.source.latents(0..1)?.map(|latents| latents.shape()[1..].to_vec()),
         };
         let reference = self.reference.cloned();
-        let drawing = SampleRun { run: self.run, options: self.record, reference, candidates, latent };
+        let (run, options, groups) = (self.run, self.record, self.groups);
+        let drawing = SampleRun { run, options, reference, candidates, groups, latent };
         let run = Run::new(SAMPLE, &Record { drawing, writer: self.writer })?;
         let work = (self.source, self.scorer, self.look);
         let part = sample_shard(self.out, work, (&run, candidates, shard), terminal)?;
@@ -85,7 +92,8 @@ pub(crate) fn merge_sample(out: &Path, parts: &[Part], terminal: &Terminal) -> R
     let options = drawing.options.options()?;
     let identity = RunIdentity::new(SAMPLE, runs::Record::Summary, drawing.run.clone());
     let draws = (drawing.reference.as_ref(), &options);
-    let (drawn, _) = writer.draw(&candidates, draws, (out, &identity), terminal)?;
+    let (drawn, _) =
+        writer.draw((&candidates, drawing.groups.as_deref()), draws, (out, &identity), terminal)?;
     remove_parts(out)?;
     writer.check_complete(&drawn, candidates.len(), out, false, terminal)?;
     Ok(Merged { rows: drawn.kept().count(), ..merged })

@@ -91,6 +91,10 @@ pub(super) fn table(drawn: &Drawn, reference_paths: &[String]) -> Result<Table> 
     let file = (0..rows).map(|i| kept(i).then(|| drawn.records[i].name.clone())).collect();
     table.push("file", Values::OptionalText(file))?;
     table.push("seed", Values::OptionalInt(drawn.records.iter().map(|r| r.seed.map(i64::from)).collect()))?;
+    if drawn.records.iter().any(|record| record.prompt.is_some()) {
+        let prompts = drawn.records.iter().map(|record| record.prompt.clone()).collect();
+        table.push("prompt", Values::OptionalText(prompts))?;
+    }
     if let Some(scores) = &drawn.scores {
         push_scores(&mut table, scores, reference_paths)?;
     }

@@ -10,6 +10,7 @@ use crate::formats::table::write_table;
 use crate::images::{Alpha, contact_sheet, decode, write_png};
 use crate::runs::RunIdentity;
 use crate::sampling::draw::{CandidateBlocks, DEFAULT_N, DrawOptions, Drawn, draw};
+use crate::sampling::groups::draw_groups;
 use crate::sampling::{Decision, ReferenceStats, WeightRecord};
 use ndarray::{Array2, Axis, concatenate};
 use serde::{Deserialize, Serialize};
@@ -41,15 +42,19 @@ pub(super) fn write_sheet(dir: &Path, files: impl Iterator<Item = PathBuf>) -> R
 }
 
 impl SampleWriter {
-    /// Draws among the candidates, and writes what is kept to `dir`, the summary last.
+    /// Draws among the candidates, or within each of the groups of these sizes, and writes what is kept to `dir`, the summary last.
     pub(super) fn draw(
         &self,
-        candidates: &dyn CandidateBlocks,
+        (candidates, groups): (&dyn CandidateBlocks, Option<&[usize]>),
         (reference, options): (Option<&ReferenceStats>, &DrawOptions),
         (dir, run): (&Path, &RunIdentity),
         terminal: &Terminal,
     ) -> Result<(Drawn, SampleSummary)> {
-        let drawn = draw(candidates, reference, options, terminal.device(), dir, terminal)?;
+        let device = terminal.device();
+        let drawn = match groups {
+            None => draw(candidates, reference, options, device, dir, terminal)?,
+            Some(groups) => draw_groups(candidates, groups, (reference, options), device, dir, terminal)?,
+        };
         self.write(dir, candidates, &drawn)?;
         let summary = SampleSummary::new(&drawn, self.weights.as_ref().and_then(WeightRecord::rule), dir);
         run.write_summary(dir, &summary)?;
@@ -59,7 +64,8 @@ impl SampleWriter {
     /// Tables, latents and the sheet.
     fn write(&self, dir: &Path, candidates: &dyn CandidateBlocks, drawn: &Drawn) -> Result<()> {
         write_table(dir.join("samples.csv"), &table(drawn, &candidates.real_names())?)?;
-        let latents = drawn.kept().map(|row| candidates.latents(row..row + 1)).collect::<Result<Vec<_>>>()?;
+        let latent = |row: usize| candidates.latents(drawn.numbers[row]..drawn.numbers[row] + 1);
+        let latents = drawn.kept().map(latent).collect::<Result<Vec<_>>>()?;
         // Candidates without latents have none to write.
         if let Some(latents) = latents.into_iter().collect::<Option<Vec<_>>>() {
             let views: Vec<_> = latents.iter().map(|latent| latent.view()).collect();

@@ -5,14 +5,16 @@ mod judge;
 use super::bundled::Bundled;
 use super::common::{ExtractorArgs, RunArgs};
 use super::generator_args::{GeneratorArgs, named};
+use super::maker::{Maker, NumberedPrompts, Source};
 use super::output::{self, Results};
+use super::program_args::ProgramArgs;
 use super::terminal::Terminal;
-use crate::candidates::{CandidateSource as _, GeneratorSource, watched_features};
+use crate::candidates::{CandidateSource, GeneratorSource, KeptSource, PromptOrder, watched_features};
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomic;
 use crate::formats::npy::{read_npy, write_npy};
 use crate::formats::table::{Table, Values, write_table};
-use crate::generate::{Generator, Seeds, Truncation};
+use crate::generate::{Seeds, Truncation};
 use crate::neighbors::IndexKind;
 use crate::progress::Progress;
 use crate::reference::Reference;
@@ -67,6 +69,8 @@ pub(super) struct Sweep {
     #[command(flatten)]
     candidates: GeneratorArgs,
     #[command(flatten)]
+    program: ProgramArgs,
+    #[command(flatten)]
     judge: JudgeArgs,
     #[command(flatten)]
     extractor: ExtractorArgs,
@@ -103,9 +107,13 @@ impl Sweep {
     pub(super) fn run(mut self, results: &Results) -> Result<()> {
         let terminal = self.run.start(results)?;
         self.inputs = self.reference.as_ref().map_or_else(String::new, |reference| {
-            format!(" --generator {} --reference {}", self.candidates.shown(), reference.display())
+            let generator =
+                self.program.shown().unwrap_or_else(|| format!("--generator {}", self.candidates.shown()));
+            format!(" {generator} --reference {}", reference.display())
         });
-        Bundled::stand_in(&mut self.candidates, &mut self.reference, &terminal)?;
+        if !self.program.is_named() {
+            Bundled::stand_in(&mut self.candidates, &mut self.reference, &terminal)?;
+        }
         let path = named(self.reference.as_deref())?;
         let reference = Reference::open(path)?;
         let record = reference.density()?.clone();
@@ -113,15 +121,18 @@ impl Sweep {
         let second = self.judge.open(&reference, self.extractor.embed_options(), &terminal)?;
         let second_space = second.as_ref().map(|space| space.extractor.identity().describe());
         spaces.extend(second);
-        let (generator, origin) = self.candidates.open(&terminal)?;
         let all_seeds = Seeds::consecutive(0, u64::from(u32::MAX))?;
-        let latents = self.candidates.candidate_latents(generator.as_ref(), &all_seeds, terminal.device())?;
         let batch = self.extractor.embed_options().batch;
-        let source = GeneratorSource { generator: generator.as_ref(), latents: &latents, batch };
+        let (order, most) = (PromptOrder::InTurn, u64::MAX);
+        let prompts = self.program.prompts()?.map(|file| NumberedPrompts { file, order, most });
+        let named = (&self.candidates, &self.program);
+        let maker = Maker::open(named, prompts, &all_seeds, batch, &terminal)?;
+        let made = maker.source(batch);
+        let source = made.candidates();
         let n = (self.n as usize).min(usize::try_from(source.len()).unwrap_or(usize::MAX));
         let judged = self.judged.map_or((n as f64 / LARGEST_BUDGET) as usize, |n| n as usize);
         let run = json!({
-            "candidates": self.candidates.describe((generator.as_ref(), &origin), &all_seeds)?,
+            "candidates": maker.describe(named, &all_seeds)?,
             "reference": reference.digest()?,
             "second": second_space,
             "n": n,
@@ -138,7 +149,12 @@ impl Sweep {
         };
         let dir = directory.path();
         let partial = Partial::open(dir.join(PARTIAL), &identity.settings)?;
-        let mut blocks = Blocks { partial: &partial, source: &source, spaces: &spaces, next: 0 };
+        // A network makes a block of images sooner than they are written.
+        let kept = match &made {
+            Source::Network(_) => None,
+            Source::Program(_) => Some(KeptSource::new(source, partial.path(""))),
+        };
+        let mut blocks = Blocks { partial: &partial, source, kept: kept.as_ref(), spaces: &spaces, next: 0 };
         terminal.start("candidates", n as u64, "images");
         let pool_features = blocks.features(0..n, &terminal)?;
         terminal.finish();
@@ -164,14 +180,10 @@ impl Sweep {
                 settings.len() - outcomes.len()
             ));
         }
-        if generator.info().truncates {
-            outcomes.extend(self.truncation_curve(
-                generator.as_ref(),
-                &mut blocks,
-                &judges,
-                judged,
-                &terminal,
-            )?);
+        if let Source::Network(network) = &made
+            && network.generator.info().truncates
+        {
+            outcomes.extend(self.truncation_curve(network, &mut blocks, &judges, judged, &terminal)?);
         }
         mark_frontier(&mut outcomes);
         write_table(dir.join("sweep.csv"), &table(&outcomes)?)?;
@@ -198,7 +210,7 @@ impl Sweep {
 
     fn truncation_curve(
         &self,
-        generator: &dyn Generator,
+        network: &GeneratorSource,
         blocks: &mut Blocks,
         judges: &[Space],
         judged: usize,
@@ -208,9 +220,10 @@ impl Sweep {
         terminal.start("truncation", (PSIS.len() * judged) as u64, "images");
         for psi in PSIS {
             let all_seeds = Seeds::consecutive(0, u64::from(u32::MAX))?;
-            let mut latents = self.candidates.candidate_latents(generator, &all_seeds, terminal.device())?;
+            let mut latents =
+                self.candidates.candidate_latents(network.generator, &all_seeds, terminal.device())?;
             latents.truncation = Some(Truncation { psi, cutoff: None });
-            let source = GeneratorSource { latents: &latents, ..*blocks.source };
+            let source = GeneratorSource { latents: &latents, ..*network };
             let mut truncated = Blocks { source: &source, ..*blocks };
             let features = truncated.features(0..judged, terminal)?;
             blocks.next = truncated.next;
@@ -314,7 +327,9 @@ impl Sweep {
 #[derive(Clone, Copy)]
 struct Blocks<'a> {
     partial: &'a Partial,
-    source: &'a GeneratorSource<'a>,
+    source: &'a dyn CandidateSource,
+    /// The same, where images are kept on disk until their block is finished.
+    kept: Option<&'a KeptSource<'a>>,
     spaces: &'a [FeatureSpace],
     /// The number of the next block on disk.
     next: usize,
@@ -335,12 +350,14 @@ impl Blocks<'_> {
                 crate::progress::check_stop(terminal, || {
                     "finished blocks are kept; the same command continues".into()
                 })?;
-                let parts = watched_features(self.source, block.clone(), &extractors, terminal)?;
+                let source = self.kept.map_or(self.source, |kept| kept);
+                let parts = watched_features(source, block.clone(), &extractors, terminal)?;
                 let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
                 let together = ndarray::concatenate(ndarray::Axis(1), &views)
                     .map_err(|e| Error::data(e.to_string(), ""))?;
                 write_npy(&path, &together)?;
                 self.partial.finish(self.next, &block.len())?;
+                self.kept.map_or(Ok(()), |kept| kept.discard(block.clone()))?;
             }
             let together = read_npy(&path)?;
             if together.dim() != (block.len(), widths.iter().sum()) {

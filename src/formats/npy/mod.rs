@@ -8,12 +8,12 @@ mod npz;
 mod rows;
 mod write;
 
-pub(crate) use header::read_header;
+pub(crate) use header::{MAGIC as NPY_MAGIC, read_header};
 pub(crate) use items::RowElement;
 pub(crate) use npz::{read_npz_f64, write_npz_f64};
 pub(crate) use rows::NpyRows;
-pub(crate) use write::NpyWriter;
 pub use write::write_npy;
+pub(crate) use write::{NpyWriter, write_npy_unsynced};
 
 use super::element::{allocate, element_count};
 use crate::error::{Error, Result};

@@ -6,7 +6,8 @@ use super::rows::NpyRows;
 use crate::error::{Error, Result};
 use crate::formats::atomic::AtomicFile;
 use ndarray::{ArrayRef, ArrayView2, Dimension};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::marker::PhantomData;
 use std::path::Path;
 
@@ -26,12 +27,31 @@ const PREFIX_BYTES: usize = 10;
 pub fn write_npy<T: NpyElement, D: Dimension>(path: impl AsRef<Path>, array: &ArrayRef<T, D>) -> Result<()> {
     let path = path.as_ref();
     let mut file = AtomicFile::create(path)?;
-    let writer = file.writer();
-    writer
-        .write_all(&header(T::DESCR, array.shape(), 0))
-        .and_then(|()| array.iter().try_for_each(|value| value.write(writer)))
-        .map_err(Error::io("write", path))?;
+    write_array(file.writer(), array).map_err(Error::io("write", path))?;
     file.commit()
+}
+
+/// As [`write_npy`], for a file that is read at once and then removed: it may be half written when the machine stops.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(crate) fn write_npy_unsynced<T: NpyElement, D: Dimension>(
+    path: &Path,
+    array: &ArrayRef<T, D>,
+) -> Result<()> {
+    let write = |file: File| {
+        let mut writer = BufWriter::new(file);
+        write_array(&mut writer, array).and_then(|()| writer.flush())
+    };
+    File::create(path).and_then(write).map_err(Error::io("write", path))
+}
+
+fn write_array<T: NpyElement, D: Dimension>(
+    writer: &mut impl Write,
+    array: &ArrayRef<T, D>,
+) -> io::Result<()> {
+    writer.write_all(&header(T::DESCR, array.shape(), 0))?;
+    array.iter().try_for_each(|value| value.write(writer))
 }
 
 /// A version 1 header, at least `least` bytes long.

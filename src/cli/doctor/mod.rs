@@ -1,7 +1,11 @@
 //! `pd doctor`: whether everything that `pd` needs is there and works on this machine.
 
+mod generator;
+
 use super::hints::{self, hint};
-use super::output::Results;
+use super::output::{Results, json_text};
+use super::program_args::ProgramArgs;
+use super::terminal::Terminal;
 use crate::device::{self, DeviceChoice};
 use crate::error::{Error, Result};
 use crate::extract::weights::{Cache, CachedWeights, Digest};
@@ -26,17 +30,22 @@ const LITTLE_SPACE: u64 = 1 << 30;
 #[command(after_help = "\
 Exit code 1 if something is broken; the remedy is printed.
 
+With --generator-command only that program is checked: it is asked for a few
+images twice, in another order and several at once, and they have to be the same.
+
 The kernels use the fastest instruction set that the processor has. The
 environment variable PD_SIMD forces one, for every command: avx512, avx2, neon
 or portable. Results stay the same to the bit, only the time changes.
 
 Examples:
   pd doctor
-  pd doctor --json")]
+  pd doctor --generator-command 'python make.py'")]
 pub(super) struct Doctor {
     /// Print the findings as one JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    program: ProgramArgs,
 }
 
 #[derive(Serialize)]
@@ -93,6 +102,10 @@ struct Problem {
 
 impl Doctor {
     pub(super) fn run(self, results: &Results) -> Result<()> {
+        if let Some(findings) = generator::examine(&self.program, &Terminal::new(false, results))? {
+            results.print(&if self.json { json_text(&findings)? } else { findings.text() })?;
+            return findings.check();
+        }
         let report = examine();
         results.print(&if self.json { report.json()? } else { report.text() })?;
         let Some(first) = report.problems.first() else { return Ok(()) };
