@@ -2,7 +2,7 @@
 //! pictures that it may be a copy of; the pictures themselves decide.
 
 use super::features::features_of;
-use crate::copies::{ALIKE, Compared, Descriptor, Level, NEAREST, best_copies, compare};
+use crate::copies::{ALIKE, Compared, Comparer, Descriptor, Level, NEAREST, best_copies};
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::images::{Alpha, RgbImage};
@@ -41,6 +41,7 @@ pub(crate) struct Looked {
 pub(crate) struct SecondLook<'a> {
     extractor: &'a LoadedExtractor,
     level: Level,
+    comparer: RefCell<Comparer>,
     real: Option<Real<'a>>,
 }
 
@@ -68,7 +69,7 @@ impl<'a> SecondLook<'a> {
             }
             None => None,
         };
-        Ok(Self { extractor, level, real })
+        Ok(Self { extractor, level, comparer: RefCell::default(), real })
     }
 
     /// What becomes of transparency in pictures that are looked at.
@@ -97,7 +98,8 @@ impl<'a> SecondLook<'a> {
             Some(Real { scorer, descriptors: files, thumbs }) => {
                 let queries = [features, mirrored.view()];
                 let pairs = thumbs.pairs(&descriptors, queries, scorer.index(), own, &Silent)?;
-                copies_among(&descriptors, pairs, |row| files.borrow_mut().read(row), self.level)?
+                let comparer = &mut self.comparer.borrow_mut();
+                copies_among(&descriptors, pairs, |row| files.borrow_mut().read(row), comparer, self.level)?
             }
             None => vec![None; images.len()],
         };
@@ -113,6 +115,7 @@ fn copies_among(
     ours: &[Descriptor],
     mut pairs: Vec<(usize, usize)>,
     mut theirs: impl FnMut(usize) -> Result<Descriptor>,
+    comparer: &mut Comparer,
     level: Level,
 ) -> Result<Vec<Option<CopyOf>>> {
     pairs.sort_unstable();
@@ -123,7 +126,7 @@ fn copies_among(
     let others = rows.iter().map(|&row| theirs(row)).collect::<Result<Vec<_>>>()?;
     let place = |row: usize| rows.partition_point(|&other| other < row);
     let pairs: Vec<(usize, usize)> = pairs.into_iter().map(|(row, other)| (row, place(other))).collect();
-    let best = best_copies(compare(ours, &others, &pairs, &Silent)?, ours.len(), level);
+    let best = best_copies(comparer.compare(ours, &others, &pairs, &Silent)?, ours.len(), level);
     let copy = |found: Compared| CopyOf { row: rows[found.other], score: found.score };
     Ok(best.into_iter().map(|found| found.map(copy)).collect())
 }
@@ -135,6 +138,7 @@ pub(crate) struct KeptPictures {
     thumbs: Near,
     descriptors: Vec<Descriptor>,
     rows: Vec<usize>,
+    comparer: RefCell<Comparer>,
 }
 
 /// Vectors among which the nearest are looked for, one query at a time.
@@ -164,7 +168,7 @@ impl KeptPictures {
     /// None yet.
     pub(crate) fn new(level: Level) -> Self {
         let (features, thumbs) = (Near::default(), Near::default());
-        Self { level, features, thumbs, descriptors: Vec::new(), rows: Vec::new() }
+        Self { level, features, thumbs, descriptors: Vec::new(), rows: Vec::new(), comparer: RefCell::default() }
     }
 
     /// The kept picture that a candidate with these features `[D]` is a copy of.
@@ -179,7 +183,8 @@ impl KeptPictures {
         }
         let pairs = near.into_iter().map(|kept| (0, kept)).collect();
         let ours = std::slice::from_ref(&looked.descriptor);
-        let found = copies_among(ours, pairs, |kept| Ok(self.descriptors[kept].clone()), self.level)?;
+        let comparer = &mut self.comparer.borrow_mut();
+        let found = copies_among(ours, pairs, |kept| Ok(self.descriptors[kept].clone()), comparer, self.level)?;
         Ok(found[0].map(|copy| CopyOf { row: self.rows[copy.row], ..copy }))
     }
 

@@ -4,7 +4,7 @@ use super::thumb::{BYTES as THUMB, Thumb};
 use crate::error::Error;
 use crate::images::{Alpha, Filter, RgbImage, decode, encode_jpeg, resize};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 /// Bytes of a descriptor in a file, at most.
 pub(crate) const BYTES: usize = 2048;
@@ -16,13 +16,15 @@ const QUALITIES: [u8; 9] = [95, 90, 85, 75, 65, 55, 45, 35, 25];
 const FRAME: f64 = 0.2;
 /// Bytes of the digest.
 const DIGEST: usize = 16;
+/// A digest of the pixels and the size of a picture.
+pub(crate) type Digest = [u8; DIGEST];
 /// Bytes beside the JPEG: digest, width, height, thumbnail, length.
 const HEAD: usize = DIGEST + 4 + 4 + THUMB + 2;
 
 /// A picture in at most [`BYTES`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Descriptor {
-    digest: [u8; DIGEST],
+    digest: Digest,
     width: u32,
     height: u32,
     thumb: Thumb,
@@ -77,7 +79,7 @@ impl Descriptor {
     }
 
     /// The digest of the pixels and the size: equal where two pictures are the same to the pixel.
-    pub(crate) fn pixels(&self) -> [u8; DIGEST] {
+    pub(crate) fn pixels(&self) -> Digest {
         self.digest
     }
 

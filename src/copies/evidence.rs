@@ -49,8 +49,7 @@ pub(super) struct Bands([Vec<f32>; BANDS]);
 impl Bands {
     pub(super) fn of(plane: &Plane) -> Self {
         let [first, second, third] = SMOOTHING.map(|sigma| plane.smoothed(sigma));
-        let minus = |a: &Plane, b: &Plane| a.values.iter().zip(&b.values).map(|(a, b)| a - b).collect();
-        Self([minus(plane, &first), minus(&first, &second), minus(&second, &third), third.values])
+        Self([plane.minus(&first), first.minus(&second), second.minus(&third), third].map(|plane| plane.values))
     }
 }
 

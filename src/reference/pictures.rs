@@ -2,7 +2,7 @@
 
 use super::embed::{EmbedOptions, features_of, join, nothing_usable, unlisted};
 use super::lookalikes::ThumbIndex;
-use crate::copies::{Compared, Descriptor, Group, Level, best_copies, compare, grouped, sharpness};
+use crate::copies::{Compared, Comparer, Descriptor, Group, Level, best_copies, grouped, sharpness};
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::images::{Alpha, ImageSet, Prepared, RgbImage, Skipped, decode};
@@ -129,9 +129,10 @@ impl Pictures {
         }
         pairs.sort_unstable();
         pairs.dedup();
-        let compared = compare(&self.descriptors, &self.descriptors, &pairs, progress)?;
+        let mut comparer = Comparer::default();
+        let compared = comparer.compare(&self.descriptors, &self.descriptors, &pairs, progress)?;
         grouped(&compared, level, |pairs| {
-            compare(&self.descriptors, &self.descriptors, pairs, &Unreported(progress))
+            comparer.compare(&self.descriptors, &self.descriptors, pairs, &Unreported(progress))
         })
     }
 
@@ -166,7 +167,7 @@ impl Pictures {
         }
         pairs.sort_unstable();
         pairs.dedup();
-        let compared = compare(&self.descriptors, &others.descriptors, &pairs, progress)?;
+        let compared = Comparer::default().compare(&self.descriptors, &others.descriptors, &pairs, progress)?;
         Ok(best_copies(compared, self.len(), level))
     }
 }
