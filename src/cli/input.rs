@@ -3,14 +3,15 @@
 use super::common::ExtractorArgs;
 use super::network;
 use super::terminal::Terminal;
+use crate::copies::Descriptor;
 use crate::error::{Error, Result};
 use crate::extract::{Identity, LoadedExtractor, normalize_rows};
 use crate::formats::{is_features_file, read_features};
 use crate::images::{ImageSet, Inputs};
 use crate::neighbors::check_finite;
 use crate::progress::Progress;
-use crate::reference::embed::{Embedded, ImageRow, embed};
-use crate::reference::{Reference, is_reference, row_name};
+use crate::reference::embed::{Embedded, ImageRow, embed, embed_described};
+use crate::reference::{DescriptorFiles, Descriptors as _, Reference, is_reference, row_name};
 use ndarray::Array2;
 use std::path::Path;
 
@@ -24,6 +25,8 @@ pub(super) struct Input {
     pub images: Vec<ImageRow>,
     /// What the features were made with.
     pub identity: Identity,
+    /// Descriptors of the pictures `[N]`; `None` where there are no pictures, or descriptors were not asked for.
+    pub descriptors: Option<Vec<Descriptor>>,
     /// What became of the inputs; `None` where no images were read.
     pub inputs: Option<Inputs>,
 }
@@ -58,6 +61,16 @@ pub(super) fn read(
     read_listed(path, None, args, reference, terminal)
 }
 
+/// As [`read`], with descriptors where there are pictures.
+pub(super) fn read_described(
+    path: &Path,
+    args: &ExtractorArgs,
+    reference: Option<&Reference>,
+    terminal: &Terminal,
+) -> Result<Input> {
+    read_as_asked(path, None, args, reference, true, terminal)
+}
+
 /// As [`read`], where the images are [`list`]ed already.
 pub(super) fn read_listed(
     path: &Path,
@@ -66,16 +79,31 @@ pub(super) fn read_listed(
     reference: Option<&Reference>,
     terminal: &Terminal,
 ) -> Result<Input> {
+    read_as_asked(path, listed, args, reference, false, terminal)
+}
+
+fn read_as_asked(
+    path: &Path,
+    listed: Option<ImageSet>,
+    args: &ExtractorArgs,
+    reference: Option<&Reference>,
+    describe: bool,
+    terminal: &Terminal,
+) -> Result<Input> {
     let input = if is_features_file(path) {
         let normalize = args.normalize.or(reference.map(|r| r.manifest.identity.normalize)).unwrap_or(false);
         let features = read_external(path, args.key.as_deref(), normalize)?;
         let paths = (0..features.nrows()).map(row_name).collect();
         let identity = Identity::external(features.ncols(), normalize);
-        Input { features, paths, images: Vec::new(), identity, inputs: None }
+        Input { features, paths, images: Vec::new(), identity, descriptors: None, inputs: None }
     } else if is_reference(path) {
         let other = Reference::open(path)?;
         let (features, paths) = (other.features()?, other.paths()?);
-        Input { features, paths, images: Vec::new(), identity: other.manifest.identity, inputs: None }
+        let files = if describe { other.descriptors()? } else { None };
+        let read = |mut files: DescriptorFiles| (0..paths.len()).map(|row| files.descriptor(row)).collect();
+        let descriptors: Option<Vec<Descriptor>> = files.map(read).transpose()?;
+        let identity = other.manifest.identity;
+        Input { features, paths, images: Vec::new(), identity, descriptors, inputs: None }
     } else {
         network::check(args, terminal)?;
         let set = listed.map_or_else(|| ImageSet::open(path, terminal), Ok)?;
@@ -83,7 +111,14 @@ pub(super) fn read_listed(
             Some(reference) => extractor(args, reference, terminal)?,
             None => network::for_images(args, &set, None, terminal)?,
         };
-        embedded(&set, &extractor, args, terminal)?
+        match describe {
+            true => of_images(
+                embed_described(&set, &extractor, args.embed_options(), terminal)?,
+                &extractor,
+                true,
+            ),
+            false => embedded(&set, &extractor, args, terminal)?,
+        }
     };
     if let Some(difference) = reference.and_then(|r| r.manifest.identity.difference(&input.identity)) {
         return Err(Error::usage(
@@ -115,9 +150,19 @@ pub(super) fn embedded(
     args: &ExtractorArgs,
     terminal: &Terminal,
 ) -> Result<Input> {
-    let Embedded { features, images, inputs, .. } = embed(set, extractor, args.embed_options(), terminal)?;
-    let paths = images.iter().map(|i| i.path.clone()).collect();
-    Ok(Input { features, paths, images, identity: extractor.identity().clone(), inputs: Some(inputs) })
+    Ok(of_images(embed(set, extractor, args.embed_options(), terminal)?, extractor, false))
+}
+
+fn of_images(embedded: Embedded, extractor: &LoadedExtractor, described: bool) -> Input {
+    let Embedded { features, images, inputs, descriptors } = embedded;
+    Input {
+        features,
+        paths: images.iter().map(|i| i.path.clone()).collect(),
+        images,
+        identity: extractor.identity().clone(),
+        descriptors: described.then_some(descriptors),
+        inputs: Some(inputs),
+    }
 }
 
 /// Features of a file, checked and brought to unit length where asked.

@@ -14,7 +14,7 @@ use crate::formats::is_features_file;
 use crate::images::ImageSet;
 use crate::reference::score::{Scores, score_set, score_set_in_groups};
 use crate::reference::sharded::score_shard;
-use crate::reference::{Reference, Scorer, is_reference};
+use crate::reference::{Reference, Scorer, among, is_reference, of_real};
 use crate::runs::ShardRequest;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -52,7 +52,7 @@ pub(super) struct Score {
     run: RunArgs,
 }
 
-/// Near-duplicates shown in the summary.
+/// Pairs of copies shown in the summary.
 const SHOWN_PAIRS: usize = 3;
 
 impl Score {
@@ -81,7 +81,11 @@ impl Score {
             }
         };
         input::refuse_unused(&[&images], &self.extractor)?;
-        let mut input = input::read(&images, &self.extractor, reference.as_ref(), &terminal)?;
+        let mut input = match self.groups {
+            // Each group has neighbours of its own only.
+            Some(_) => input::read(&images, &self.extractor, reference.as_ref(), &terminal)?,
+            None => input::read_described(&images, &self.extractor, reference.as_ref(), &terminal)?,
+        };
         if let Some(inputs) = &input.inputs {
             terminal.report_skipped(&inputs.skipped);
         }
@@ -101,7 +105,12 @@ impl Score {
                 summary.reference = Some(reference.dir.display().to_string());
                 (summary.k, summary.exponent) = (record.model.k, record.model.exponent);
                 let scorer = Scorer::open(reference, terminal.device(), &terminal)?;
-                let scores = scorer.score_images(features.view(), &input.paths, &terminal)?;
+                let mut scores = scorer.score_images(features.view(), &input.paths, &terminal)?;
+                if let (Some(ours), Some(mut real)) = (&input.descriptors, reference.descriptors()?) {
+                    scores.copy_of =
+                        of_real(&scorer, &mut real, ours, features.view(), &input.paths, &terminal)?;
+                    summary.copies_of_real = Some(scores.copy_of.iter().flatten().count());
+                }
                 (scores, scorer.paths().to_vec())
             }
             (None, Some(grouping)) => {
@@ -115,13 +124,18 @@ impl Score {
                 (found.scores, input.paths.clone())
             }
             (None, None) => {
-                let found = score_set(&features, options, terminal.device(), &terminal)?;
+                let mut found = score_set(&features, options, terminal.device(), &terminal)?;
                 summary.index = Some(found.index_record.describe());
                 summary.exact_duplicates = Some(found.exact_duplicates);
-                summary.near_duplicate_pairs = Some(found.near_duplicates.total);
-                let name = |row: u32| input.paths[row as usize].clone();
-                let pairs = found.near_duplicates.pairs.iter().take(SHOWN_PAIRS);
-                summary.closest_pairs = pairs.map(|p| (name(p.row), name(p.other), p.distance)).collect();
+                if let Some(descriptors) = &mut input.descriptors {
+                    let rows = input.paths.len();
+                    let copies = among(rows, &found.near, descriptors, &mut features.clone(), &terminal)?;
+                    let name = |row: u32| input.paths[row as usize].clone();
+                    let pairs = copies.pairs.iter().take(SHOWN_PAIRS);
+                    summary.copy_pairs = pairs.map(|p| (name(p.row), name(p.other), p.score)).collect();
+                    summary.copies = Some(copies.record);
+                    found.scores.copy_of = copies.of;
+                }
                 summary.intrinsic_dimension = found.intrinsic_dimension;
                 (found.scores, input.paths.clone())
             }

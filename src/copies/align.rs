@@ -103,10 +103,14 @@ impl Kernel for LightFit<'_> {
         let (gain, offset, inverse) = (self.light.gain, self.light.offset, 1.0 / self.light.spread);
         let mut weights = vec![0.0; inside.len()];
         let (mut values, mut wanted, mut weighted) = (weights.clone(), weights.clone(), weights.clone());
-        for ((value, theirs), (wanted, ours)) in values.iter_mut().zip(theirs).zip(wanted.iter_mut().zip(ours)) {
+        for ((value, theirs), (wanted, ours)) in
+            values.iter_mut().zip(theirs).zip(wanted.iter_mut().zip(ours))
+        {
             (*value, *wanted) = (theirs - MIDDLE, ours - MIDDLE);
         }
-        for ((weight, inside), (value, wanted)) in weights.iter_mut().zip(inside).zip(values.iter().zip(&wanted)) {
+        for ((weight, inside), (value, wanted)) in
+            weights.iter_mut().zip(inside).zip(values.iter().zip(&wanted))
+        {
             *weight = inside * Light::weight(inverse, wanted - gain * value - offset);
         }
         for (out, (value, weight)) in weighted.iter_mut().zip(values.iter().zip(&weights)) {
@@ -154,7 +158,13 @@ impl Kernel for StepSums<'_> {
         // What each pixel says of each unknown, and its error, as columns.
         let mut columns: [Vec<f32>; UNKNOWNS + 1] = std::array::from_fn(|_| vec![0.0; seen.len()]);
         let mut weights = vec![0.0; seen.len()];
-                let places = seen.x.as_chunks::<LANES>().0.iter().zip(seen.y.as_chunks::<LANES>().0).zip(seen.inside.as_chunks::<LANES>().0);
+        let places = seen
+            .x
+            .as_chunks::<LANES>()
+            .0
+            .iter()
+            .zip(seen.y.as_chunks::<LANES>().0)
+            .zip(seen.inside.as_chunks::<LANES>().0);
         let levels = seen.ours.as_chunks::<LANES>().0.iter().zip(seen.theirs.as_chunks::<LANES>().0);
         let slopes = seen.right.as_chunks::<LANES>().0.iter().zip(seen.below.as_chunks::<LANES>().0);
         for (block, (((x, y), inside), ((ours, theirs), (right, below)))) in

@@ -14,9 +14,6 @@ use std::collections::{BTreeMap, HashMap};
 const EDITED: f64 = 0.5;
 /// Score from which two pictures look much alike.
 const SIMILAR: f64 = 0.05;
-/// Smaller pictures, by their shorter side in pixels, hold too little to tell an edited copy from another picture (of digits of 28 pixels
-/// three in four were named): they are copies if they are the same to the pixel.
-const SMALLEST: u32 = 32;
 /// Steps of a score between 0 and 1; the last one is left to exact copies.
 const STEPS: f64 = 1e4;
 /// Pairs that are compared together.
@@ -101,24 +98,26 @@ impl Comparer {
             });
             let pictures = pictures.collect::<Result<Vec<_>>>()?;
             self.prepare(pictures.iter().copied().filter(|(first, second)| is_seen(first, second)))?;
-            let found = pictures.par_iter().zip(pairs).with_max_len(1).map(|(&(first, second), &(row, other))| {
-                let unlike = Compared { row, other, score: 0.0, level: None, mirrored: false };
-                if first.pixels() == second.pixels() {
-                    return Ok(Compared { score: 1.0, level: Some(Level::Exact), ..unlike });
-                }
-                if !is_seen(first, second) {
-                    return Ok(unlike);
-                }
-                let in_order = first.pixels() < second.pixels();
-                let evidence = if in_order { self.look(first, second)? } else { self.look(second, first)? };
-                let score = rounded(evidence.score());
-                let level = match score {
-                    score if score >= EDITED => Some(Level::Edited),
-                    score if score >= SIMILAR => Some(Level::Similar),
-                    _ => None,
-                };
-                Ok(Compared { score, level, mirrored: evidence.mirrored, ..unlike })
-            });
+            let found =
+                pictures.par_iter().zip(pairs).with_max_len(1).map(|(&(first, second), &(row, other))| {
+                    let unlike = Compared { row, other, score: 0.0, level: None, mirrored: false };
+                    if first.pixels() == second.pixels() {
+                        return Ok(Compared { score: 1.0, level: Some(Level::Exact), ..unlike });
+                    }
+                    if !is_seen(first, second) {
+                        return Ok(unlike);
+                    }
+                    let in_order = first.pixels() < second.pixels();
+                    let evidence =
+                        if in_order { self.look(first, second)? } else { self.look(second, first)? };
+                    let score = rounded(evidence.score());
+                    let level = match score {
+                        score if score >= EDITED => Some(Level::Edited),
+                        score if score >= SIMILAR => Some(Level::Similar),
+                        _ => None,
+                    };
+                    Ok(Compared { score, level, mirrored: evidence.mirrored, ..unlike })
+                });
             all.extend(found.collect::<Result<Vec<_>>>()?);
             progress.advance(pairs.len() as u64);
         }
@@ -142,7 +141,8 @@ impl Comparer {
     }
 
     fn look(&self, first: &Descriptor, second: &Descriptor) -> Result<Evidence> {
-        let (Some(one), Some(two)) = (self.views.get(&first.pixels()), self.views.get(&second.pixels())) else {
+        let (Some(one), Some(two)) = (self.views.get(&first.pixels()), self.views.get(&second.pixels()))
+        else {
             return Ok(Evidence::default());
         };
         look(one, two, || Ok((colours(&first.picture()?), colours(&second.picture()?))))
@@ -151,7 +151,7 @@ impl Comparer {
 
 /// Whether the pictures decide: they differ, and hold enough to tell.
 fn is_seen(first: &Descriptor, second: &Descriptor) -> bool {
-    first.pixels() != second.pixels() && first.shorter_side().min(second.shorter_side()) >= SMALLEST
+    first.pixels() != second.pixels() && first.is_large() && second.is_large()
 }
 
 /// For each of `rows` first pictures the best of its pairs that count at `level`, the first of equal ones.

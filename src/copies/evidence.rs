@@ -49,7 +49,10 @@ pub(super) struct Bands([Vec<f32>; BANDS]);
 impl Bands {
     pub(super) fn of(plane: &Plane) -> Self {
         let [first, second, third] = SMOOTHING.map(|sigma| plane.smoothed(sigma));
-        Self([plane.minus(&first), first.minus(&second), second.minus(&third), third].map(|plane| plane.values))
+        Self(
+            [plane.minus(&first), first.minus(&second), second.minus(&third), third]
+                .map(|plane| plane.values),
+        )
     }
 }
 

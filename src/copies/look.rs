@@ -97,7 +97,8 @@ pub(super) fn look(
             let moving = side(&guess);
             let mut map = guess.map.at_scale(1.0 / scale);
             if !guess.anchored
-                && let Some(better) = refined(&fixed.luma[at], &moving.luma[at], &map, stage.steps, stage.every)
+                && let Some(better) =
+                    refined(&fixed.luma[at], &moving.luma[at], &map, stage.steps, stage.every)
             {
                 map = better;
                 guess.map = map.at_scale(scale);

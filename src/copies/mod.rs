@@ -27,7 +27,7 @@ pub(crate) const NEAREST: usize = 3;
 
 pub(crate) use checks::sharpness;
 pub(crate) use compare::{Compared, Comparer, Level, best_copies};
-pub(crate) use descriptor::{BYTES as DESCRIPTOR_BYTES, Descriptor};
+pub(crate) use descriptor::{BYTES as DESCRIPTOR_BYTES, Descriptor, Digest};
 pub(crate) use groups::{Group, grouped};
 pub(crate) use moves::{JOURNAL, check_moves, move_files, restore};
 pub(crate) use thumb::{ALIKE, BYTES as THUMB_NUMBERS};

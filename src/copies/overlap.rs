@@ -85,7 +85,9 @@ impl Overlap {
         // What fills up is outside.
         self.inside[self.pixels..].fill(0.0);
         let width = other.width;
-        let pair = |at: usize| other.values.get(at..).and_then(|values| values.first_chunk()).copied().unwrap_or([0.0; 2]);
+        let pair = |at: usize| {
+            other.values.get(at..).and_then(|values| values.first_chunk()).copied().unwrap_or([0.0; 2])
+        };
         let [a, b, c, d] = &mut self.corners;
         let corners = a.iter_mut().zip(b).zip(c.iter_mut().zip(d));
         for (((a, b), (c, d)), &at) in corners.zip(&self.at) {
@@ -114,8 +116,10 @@ impl Kernel for Places<'_> {
         let (last_left, last_top) = ((right - 1.0).max(0.0), (bottom - 1.0).max(0.0));
         let width = other.width as f32;
         let places = overlap.x.as_chunks::<LANES>().0.iter().zip(overlap.y.as_chunks::<LANES>().0);
-        let between = overlap.fx.as_chunks_mut::<LANES>().0.iter_mut().zip(overlap.fy.as_chunks_mut::<LANES>().0);
-        let found = overlap.at.as_chunks_mut::<LANES>().0.iter_mut().zip(overlap.inside.as_chunks_mut::<LANES>().0);
+        let between =
+            overlap.fx.as_chunks_mut::<LANES>().0.iter_mut().zip(overlap.fy.as_chunks_mut::<LANES>().0);
+        let found =
+            overlap.at.as_chunks_mut::<LANES>().0.iter_mut().zip(overlap.inside.as_chunks_mut::<LANES>().0);
         let Transform { a, b, c, d, e, f } = *map;
         for ((x, y), ((fx, fy), (at, inside))) in places.zip(between.zip(found)) {
             // Arrays of their own, so that the compiler sees that nothing overlaps.
@@ -156,7 +160,9 @@ impl Kernel for Between<'_> {
         let corners = a.iter().zip(b.iter()).zip(c.iter().zip(d.iter()));
         let places = fx.iter().zip(fy.iter()).zip(inside.iter());
         let outs = theirs.iter_mut().zip(right.iter_mut()).zip(below.iter_mut());
-        for (((theirs, right), below), (((a, b), (c, d)), ((fx, fy), inside))) in outs.zip(corners.zip(places)) {
+        for (((theirs, right), below), (((a, b), (c, d)), ((fx, fy), inside))) in
+            outs.zip(corners.zip(places))
+        {
             let (upper, lower) = (a + (b - a) * fx, c + (d - c) * fx);
             *theirs = (upper + (lower - upper) * fy) * inside;
             *right = ((b - a) + ((d - c) - (b - a)) * fy) * inside;
@@ -197,7 +203,8 @@ mod tests {
     fn pixels_meet_what_is_between_the_pixels_of_the_other() {
         let plane = |width: usize, height: usize| {
             // A slope: bilinear values are exact.
-            let values = (0..width * height).map(|i| 3.0 * (i % width) as f32 + 5.0 * (i / width) as f32).collect();
+            let values =
+                (0..width * height).map(|i| 3.0 * (i % width) as f32 + 5.0 * (i / width) as f32).collect();
             Plane { width, height, values }
         };
         let (ours, theirs) = (plane(9, 7), plane(6, 5));
@@ -213,7 +220,10 @@ mod tests {
                 let is_inside = i < overlap.pixels() && u >= 0.0 && v >= 0.0 && u <= 5.0 && v <= 4.0;
                 let expected = if is_inside { [1.0, 3.0 * u + 5.0 * v, 3.0, 5.0] } else { [0.0; 4] };
                 let found = [overlap.inside[i], overlap.theirs[i], overlap.right[i], overlap.below[i]];
-                assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-4), "{found:?} {expected:?}");
+                assert!(
+                    found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-4),
+                    "{found:?} {expected:?}"
+                );
                 count += usize::from(is_inside);
             }
             assert_eq!(inside, count);

@@ -168,9 +168,8 @@ impl Gradients {
         let (width, height) = (self.size.width, self.size.height);
         // The first pixel; those beyond the edge are taken to be those of the edge.
         let first = |at: f32| (at - HALF + 0.5).floor() as isize;
-        let place = |first: isize, i: usize, size: usize| {
-            (first + i as isize).clamp(0, size as isize - 1) as usize
-        };
+        let place =
+            |first: isize, i: usize, size: usize| (first + i as isize).clamp(0, size as isize - 1) as usize;
         let (left, top) = (first(x), first(y));
         let columns: [usize; PIXELS] = std::array::from_fn(|i| place(left, i, width));
         for (j, (weights, down)) in window.weights.iter().zip(&window.cells).enumerate() {
@@ -262,8 +261,9 @@ fn turned(dx: f32, dy: f32) -> f32 {
     let (x, y) = (dx.abs(), dy.abs());
     let z = x.min(y) / x.max(y).max(f32::MIN_POSITIVE);
     let s = z * z;
-    let octant =
-        z * (0.999_866 + s * (-0.330_299_5 + s * (0.180_141 + s * (-0.085_133 + s * 0.020_835_1)))) * TO_DIRECTIONS;
+    let octant = z
+        * (0.999_866 + s * (-0.330_299_5 + s * (0.180_141 + s * (-0.085_133 + s * 0.020_835_1))))
+        * TO_DIRECTIONS;
     let quarter = 0.25 * DIRECTIONS as f32;
     let quadrant = if y > x { quarter - octant } else { octant };
     let half = if dx < 0.0 { 2.0 * quarter - quadrant } else { quadrant };

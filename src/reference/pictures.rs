@@ -123,7 +123,7 @@ impl Pictures {
         if let Some((features, mirrored)) = self.features.as_ref().filter(|_| self.len() > 1) {
             let index = index(features, device, progress)?;
             let own: Vec<Option<u32>> = (0..self.len()).map(|row| Some(row as u32)).collect();
-            let features = [features.view(), mirrored.view()];
+            let features = &[features.view(), mirrored.view()];
             let near = self.thumbs()?.pairs(&self.descriptors, features, &index, Some(&own), progress)?;
             pairs.extend(near.into_iter().map(|(row, other)| (row.min(other), row.max(other))));
         }
@@ -162,12 +162,13 @@ impl Pictures {
         }
         if let (Some((features, mirrored)), Some((theirs, _))) = (&self.features, &others.features) {
             let index = index(theirs, device, progress)?;
-            let (thumbs, features) = (others.thumbs()?, [features.view(), mirrored.view()]);
+            let (thumbs, features) = (others.thumbs()?, &[features.view(), mirrored.view()]);
             pairs.extend(thumbs.pairs(&self.descriptors, features, &index, Some(&own), progress)?);
         }
         pairs.sort_unstable();
         pairs.dedup();
-        let compared = Comparer::default().compare(&self.descriptors, &others.descriptors, &pairs, progress)?;
+        let compared =
+            Comparer::default().compare(&self.descriptors, &others.descriptors, &pairs, progress)?;
         Ok(best_copies(compared, self.len(), level))
     }
 }

@@ -2,6 +2,7 @@
 //! A part is made of whole chunks, so that the merged result is that of one run to the byte. Of a set of archives that are
 //! split whole, no process knows all images: each part lists its own, and the merge makes of that what one run knows from the start.
 
+use super::copies::of_real;
 use super::embed::{
     Assembled, EmbedOptions, EmbedRun, Embedded, Embedding, Unit, assemble, chunks_of, finish_chunks,
     finished, gather, nothing_usable, reference_run, unlisted,
@@ -95,14 +96,18 @@ pub(crate) fn score_shard(
     let own = ScoreRun { embed: EmbedRun::new(set, extractor), reference: reference.digest()? };
     let run = Run::new(SCORE, &own)?;
     make(
-        Work { out, set, extractor, options, describe: false, shard, run },
+        Work { out, set, extractor, options, describe: true, shard, run },
         progress,
         |dir, partial, chunks, unlisted| {
-            let Embedded { features, images, inputs, .. } =
+            let Embedded { features, images, inputs, descriptors } =
                 gather(partial, chunks, extractor, unlisted, options)?;
             let paths: Vec<String> = images.into_iter().map(|image| image.path).collect();
             let scorer = Scorer::open(reference, extractor.device(), progress)?;
-            let scores = scorer.score_images(features.view(), &paths, progress)?;
+            let mut scores = scorer.score_images(features.view(), &paths, progress)?;
+            if let Some(mut real) = reference.descriptors()? {
+                scores.copy_of =
+                    of_real(&scorer, &mut real, &descriptors, features.view(), &paths, progress)?;
+            }
             write_table(dir.join(files::SCORES), &scores.table(&paths, scorer.paths())?)?;
             write_skipped(dir, &inputs.skipped)?;
             Ok((paths.len(), inputs.skipped.len()))

@@ -68,6 +68,7 @@ pub(super) fn features(
         paths,
         images: Vec::new(),
         identity: kept.manifest.identity,
+        descriptors: None,
         inputs: Some(inputs),
     }))
 }

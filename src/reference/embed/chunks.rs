@@ -10,7 +10,7 @@ use crate::formats::npy::{NpyWriter, read_npy, write_npy};
 use crate::formats::table::{Table, Values};
 use crate::images::{ImageSet, Inputs, LeftOut, Loaded, Prepared, RgbImage, Skipped, load_some};
 use crate::progress::{Progress, check_stop};
-use crate::reference::descriptors::rows_of;
+use crate::reference::descriptors::{read_rows, rows_of};
 use crate::reference::store::{content_digest, write_csv, write_skipped};
 use crate::remedy::Remedy;
 use crate::runs::{Chunks, Partial};
@@ -265,7 +265,7 @@ pub(in crate::reference) fn assemble(
     Ok(Assembled { images: images.len(), skipped, content })
 }
 
-/// Finished chunks in memory, of a set of which `left_out` was left out.
+/// Finished chunks in memory, with descriptors where they have them, of a set of which `left_out` was left out.
 pub(in crate::reference) fn gather(
     partial: &Partial,
     chunks: Range<usize>,
@@ -274,12 +274,17 @@ pub(in crate::reference) fn gather(
     options: EmbedOptions,
 ) -> Result<Embedded> {
     let mut parts = vec![Array2::zeros((0, extractor.identity().dimension))];
-    let (images, skipped) = each_finished(partial, chunks, unlisted, options, |_, rows| {
+    let mut descriptors = Vec::new();
+    let (images, skipped) = each_finished(partial, chunks, unlisted, options, |chunk, rows| {
         parts.push(rows);
+        let described = descriptors_of(partial, chunk);
+        if described.is_file() {
+            descriptors.extend(read_rows(&described)?);
+        }
         Ok(())
     })?;
     let inputs = Inputs { used: images.len(), skipped, left_out: LeftOut::default() };
-    Ok(Embedded { features: join(&parts)?, images, inputs, ..Embedded::default() })
+    Ok(Embedded { features: join(&parts)?, images, inputs, descriptors })
 }
 
 /// Gives the number and the features of each finished chunk to `sink`; returns the images, and the skipped (first `unlisted`).

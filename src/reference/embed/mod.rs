@@ -75,7 +75,7 @@ pub struct Embedded {
     /// What became of the inputs.
     pub inputs: Inputs,
     /// `[N]`, where they were asked for.
-    pub(in crate::reference) descriptors: Vec<Descriptor>,
+    pub(crate) descriptors: Vec<Descriptor>,
 }
 
 /// The whole set in memory.
@@ -88,15 +88,39 @@ pub fn embed(
     options: EmbedOptions,
     progress: &dyn Progress,
 ) -> Result<Embedded> {
+    embed_all(set, extractor, options, false, progress)
+}
+
+/// As [`embed`], with the descriptors of the pictures.
+///
+/// # Errors
+/// As [`embed`].
+pub(crate) fn embed_described(
+    set: &ImageSet,
+    extractor: &LoadedExtractor,
+    options: EmbedOptions,
+    progress: &dyn Progress,
+) -> Result<Embedded> {
+    embed_all(set, extractor, options, true, progress)
+}
+
+fn embed_all(
+    set: &ImageSet,
+    extractor: &LoadedExtractor,
+    options: EmbedOptions,
+    describe: bool,
+    progress: &dyn Progress,
+) -> Result<Embedded> {
     let mut all = Embedded::default();
     all.inputs.skipped = unlisted(set, options)?;
     all.inputs.left_out = set.left_out().clone();
     let mut parts = Vec::new();
     let chunks: Vec<usize> = (0..chunks_of(set).count()).collect();
     let stop_hint = "nothing is kept; a reference directory keeps features and continues";
-    let work = Embedding { set, extractor, options, describe: false, progress, stop_hint };
+    let work = Embedding { set, extractor, options, describe, progress, stop_hint };
     for_each_chunk(work, &chunks, None, |_, part| {
         parts.push(part.features);
+        all.descriptors.extend(part.descriptors);
         all.images.extend(part.images);
         all.inputs.skipped.extend(part.inputs.skipped);
         Ok(())
