@@ -1,7 +1,9 @@
 //! The summary of scores, for a person or as JSON.
 
+use super::checks;
 use super::escape::one_line;
 use super::output;
+use crate::copies::Limit;
 use crate::density::Quantiles;
 use crate::error::Result;
 use crate::images::{InputCounts, Inputs};
@@ -39,6 +41,9 @@ pub(super) struct Summary {
     /// The surest pairs of copies, with their scores.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub copy_pairs: Vec<(String, String, f64)>,
+    /// What may be wrong with images, where that was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Limit>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intrinsic_dimension: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -175,6 +180,9 @@ impl Summary {
             writeln!(out, "  not scored: {}, {reason}", one_line(name))?;
         }
         self.write_copies(out)?;
+        if !self.checks.is_empty() {
+            out.push_str(&checks::text(&self.checks));
+        }
         if let Some(p) = &self.predictor {
             let number = |value: Option<f64>| value.map_or("-".to_string(), |v| format!("{v:.3}"));
             writeln!(

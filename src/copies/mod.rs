@@ -11,6 +11,7 @@ mod evidence;
 mod groups;
 mod look;
 mod matching;
+mod measures;
 mod moves;
 mod overlap;
 mod pair_sums;
@@ -25,9 +26,10 @@ mod view;
 /// Nearest pictures in features that a picture is compared with, and again those of it mirrored.
 pub(crate) const NEAREST: usize = 3;
 
-pub(crate) use checks::sharpness;
+pub(crate) use checks::{Checked, Flag, Limit};
 pub(crate) use compare::{Compared, Comparer, Level, best_copies};
 pub(crate) use descriptor::{BYTES as DESCRIPTOR_BYTES, Descriptor, Digest};
 pub(crate) use groups::{Group, grouped};
+pub(crate) use measures::Measures;
 pub(crate) use moves::{JOURNAL, check_moves, move_files, restore};
 pub(crate) use thumb::{ALIKE, BYTES as THUMB_NUMBERS};

@@ -69,6 +69,7 @@ pub(super) fn features(
         images: Vec::new(),
         identity: kept.manifest.identity,
         descriptors: None,
+        measures: None,
         inputs: Some(inputs),
     }))
 }
