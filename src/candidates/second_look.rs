@@ -2,13 +2,13 @@
 //! pictures that it may be a copy of; the pictures themselves decide.
 
 use super::features::features_of;
-use crate::copies::{ALIKE, Compared, Descriptor, Level, NEAREST, best_copies, compare};
+use crate::copies::{ALIKE, Comparer, Descriptor, Level, NEAREST};
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::images::{Alpha, RgbImage};
 use crate::neighbors::distance::squared_l2;
 use crate::progress::Silent;
-use crate::reference::{DescriptorFiles, Scorer, ThumbIndex};
+use crate::reference::{DescriptorFiles, Descriptors, Scorer, ThumbIndex, copies_among};
 use ndarray::ArrayView2;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,7 @@ pub(crate) struct Looked {
 pub(crate) struct SecondLook<'a> {
     extractor: &'a LoadedExtractor,
     level: Level,
+    comparer: RefCell<Comparer>,
     real: Option<Real<'a>>,
 }
 
@@ -68,7 +69,7 @@ impl<'a> SecondLook<'a> {
             }
             None => None,
         };
-        Ok(Self { extractor, level, real })
+        Ok(Self { extractor, level, comparer: RefCell::default(), real })
     }
 
     /// What becomes of transparency in pictures that are looked at.
@@ -95,37 +96,26 @@ impl<'a> SecondLook<'a> {
         let descriptors = images.par_iter().map(small).collect::<Result<Vec<_>>>()?;
         let real = match &self.real {
             Some(Real { scorer, descriptors: files, thumbs }) => {
-                let queries = [features, mirrored.view()];
+                let queries = &[features, mirrored.view()];
                 let pairs = thumbs.pairs(&descriptors, queries, scorer.index(), own, &Silent)?;
-                copies_among(&descriptors, pairs, |row| files.borrow_mut().read(row), self.level)?
+                let comparer = &mut self.comparer.borrow_mut();
+                copies_among(
+                    &descriptors,
+                    pairs,
+                    |row| files.borrow_mut().descriptor(row),
+                    comparer,
+                    self.level,
+                )?
             }
             None => vec![None; images.len()],
         };
+        let real =
+            real.into_iter().map(|found| found.map(|found| CopyOf { row: found.other, score: found.score }));
         let looked = mirrored.outer_iter().zip(descriptors).zip(real);
         Ok(looked
             .map(|((mirrored, descriptor), real)| Looked { mirrored: mirrored.to_vec(), descriptor, real })
             .collect())
     }
-}
-
-/// For each of `ours` the best of those `pairs` (of a row of ours and one of theirs) that are copies at `level`.
-fn copies_among(
-    ours: &[Descriptor],
-    mut pairs: Vec<(usize, usize)>,
-    mut theirs: impl FnMut(usize) -> Result<Descriptor>,
-    level: Level,
-) -> Result<Vec<Option<CopyOf>>> {
-    pairs.sort_unstable();
-    pairs.dedup();
-    let mut rows: Vec<usize> = pairs.iter().map(|&(_, other)| other).collect();
-    rows.sort_unstable();
-    rows.dedup();
-    let others = rows.iter().map(|&row| theirs(row)).collect::<Result<Vec<_>>>()?;
-    let place = |row: usize| rows.partition_point(|&other| other < row);
-    let pairs: Vec<(usize, usize)> = pairs.into_iter().map(|(row, other)| (row, place(other))).collect();
-    let best = best_copies(compare(ours, &others, &pairs, &Silent)?, ours.len(), level);
-    let copy = |found: Compared| CopyOf { row: rows[found.other], score: found.score };
-    Ok(best.into_iter().map(|found| found.map(copy)).collect())
 }
 
 /// The pictures that were kept, among which those that come later may have copies.
@@ -135,6 +125,7 @@ pub(crate) struct KeptPictures {
     thumbs: Near,
     descriptors: Vec<Descriptor>,
     rows: Vec<usize>,
+    comparer: RefCell<Comparer>,
 }
 
 /// Vectors among which the nearest are looked for, one query at a time.
@@ -164,7 +155,14 @@ impl KeptPictures {
     /// None yet.
     pub(crate) fn new(level: Level) -> Self {
         let (features, thumbs) = (Near::default(), Near::default());
-        Self { level, features, thumbs, descriptors: Vec::new(), rows: Vec::new() }
+        Self {
+            level,
+            features,
+            thumbs,
+            descriptors: Vec::new(),
+            rows: Vec::new(),
+            comparer: RefCell::default(),
+        }
     }
 
     /// The kept picture that a candidate with these features `[D]` is a copy of.
@@ -179,8 +177,10 @@ impl KeptPictures {
         }
         let pairs = near.into_iter().map(|kept| (0, kept)).collect();
         let ours = std::slice::from_ref(&looked.descriptor);
-        let found = copies_among(ours, pairs, |kept| Ok(self.descriptors[kept].clone()), self.level)?;
-        Ok(found[0].map(|copy| CopyOf { row: self.rows[copy.row], ..copy }))
+        let comparer = &mut self.comparer.borrow_mut();
+        let found =
+            copies_among(ours, pairs, |kept| Ok(self.descriptors[kept].clone()), comparer, self.level)?;
+        Ok(found[0].map(|found| CopyOf { row: self.rows[found.other], score: found.score }))
     }
 
     /// Adds candidate `row`.

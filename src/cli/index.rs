@@ -63,7 +63,7 @@ impl Index {
             most_typical,
             most_unusual,
             exact_duplicates: Some(record.exact_duplicates),
-            near_duplicate_pairs: Some(record.near_duplicate_pairs),
+            copies: record.copies,
             intrinsic_dimension: record.intrinsic_dimension,
             predictor: record.predictor,
             ..Summary::default()

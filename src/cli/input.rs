@@ -3,14 +3,15 @@
 use super::common::ExtractorArgs;
 use super::network;
 use super::terminal::Terminal;
+use crate::copies::{Descriptor, Measures};
 use crate::error::{Error, Result};
 use crate::extract::{Identity, LoadedExtractor, normalize_rows};
 use crate::formats::{is_features_file, read_features};
 use crate::images::{ImageSet, Inputs};
 use crate::neighbors::check_finite;
 use crate::progress::Progress;
-use crate::reference::embed::{Embedded, ImageRow, embed};
-use crate::reference::{Reference, is_reference, row_name};
+use crate::reference::embed::{Describe, Embedded, ImageRow, embed_described};
+use crate::reference::{DescriptorFiles, Descriptors as _, Reference, is_reference, row_name};
 use ndarray::Array2;
 use std::path::Path;
 
@@ -24,6 +25,10 @@ pub(super) struct Input {
     pub images: Vec<ImageRow>,
     /// What the features were made with.
     pub identity: Identity,
+    /// Descriptors of the pictures `[N]`; `None` where there are no pictures, or descriptors were not asked for.
+    pub descriptors: Option<Vec<Descriptor>>,
+    /// Measures of the pictures `[N]`, where they were asked for.
+    pub measures: Option<Vec<Measures>>,
     /// What became of the inputs; `None` where no images were read.
     pub inputs: Option<Inputs>,
 }
@@ -58,6 +63,17 @@ pub(super) fn read(
     read_listed(path, None, args, reference, terminal)
 }
 
+/// As [`read`], with what is asked for of pictures, where there are any.
+pub(super) fn read_described(
+    path: &Path,
+    args: &ExtractorArgs,
+    reference: Option<&Reference>,
+    describe: Describe,
+    terminal: &Terminal,
+) -> Result<Input> {
+    read_as_asked(path, None, args, reference, describe, terminal)
+}
+
 /// As [`read`], where the images are [`list`]ed already.
 pub(super) fn read_listed(
     path: &Path,
@@ -66,16 +82,39 @@ pub(super) fn read_listed(
     reference: Option<&Reference>,
     terminal: &Terminal,
 ) -> Result<Input> {
+    read_as_asked(path, listed, args, reference, Describe::Nothing, terminal)
+}
+
+fn read_as_asked(
+    path: &Path,
+    listed: Option<ImageSet>,
+    args: &ExtractorArgs,
+    reference: Option<&Reference>,
+    describe: Describe,
+    terminal: &Terminal,
+) -> Result<Input> {
     let input = if is_features_file(path) {
         let normalize = args.normalize.or(reference.map(|r| r.manifest.identity.normalize)).unwrap_or(false);
         let features = read_external(path, args.key.as_deref(), normalize)?;
         let paths = (0..features.nrows()).map(row_name).collect();
         let identity = Identity::external(features.ncols(), normalize);
-        Input { features, paths, images: Vec::new(), identity, inputs: None }
+        Input {
+            features,
+            paths,
+            images: Vec::new(),
+            identity,
+            descriptors: None,
+            measures: None,
+            inputs: None,
+        }
     } else if is_reference(path) {
         let other = Reference::open(path)?;
         let (features, paths) = (other.features()?, other.paths()?);
-        Input { features, paths, images: Vec::new(), identity: other.manifest.identity, inputs: None }
+        let files = if describe == Describe::Nothing { None } else { other.descriptors()? };
+        let read = |mut files: DescriptorFiles| (0..paths.len()).map(|row| files.descriptor(row)).collect();
+        let descriptors: Option<Vec<Descriptor>> = files.map(read).transpose()?;
+        let identity = other.manifest.identity;
+        Input { features, paths, images: Vec::new(), identity, descriptors, measures: None, inputs: None }
     } else {
         network::check(args, terminal)?;
         let set = listed.map_or_else(|| ImageSet::open(path, terminal), Ok)?;
@@ -83,7 +122,7 @@ pub(super) fn read_listed(
             Some(reference) => extractor(args, reference, terminal)?,
             None => network::for_images(args, &set, None, terminal)?,
         };
-        embedded(&set, &extractor, args, terminal)?
+        described(&set, &extractor, args, describe, terminal)?
     };
     if let Some(difference) = reference.and_then(|r| r.manifest.identity.difference(&input.identity)) {
         return Err(Error::usage(
@@ -115,9 +154,27 @@ pub(super) fn embedded(
     args: &ExtractorArgs,
     terminal: &Terminal,
 ) -> Result<Input> {
-    let Embedded { features, images, inputs, .. } = embed(set, extractor, args.embed_options(), terminal)?;
-    let paths = images.iter().map(|i| i.path.clone()).collect();
-    Ok(Input { features, paths, images, identity: extractor.identity().clone(), inputs: Some(inputs) })
+    described(set, extractor, args, Describe::Nothing, terminal)
+}
+
+fn described(
+    set: &ImageSet,
+    extractor: &LoadedExtractor,
+    args: &ExtractorArgs,
+    describe: Describe,
+    terminal: &Terminal,
+) -> Result<Input> {
+    let Embedded { features, images, inputs, descriptors, measures } =
+        embed_described(set, extractor, args.embed_options(), describe, terminal)?;
+    Ok(Input {
+        features,
+        paths: images.iter().map(|i| i.path.clone()).collect(),
+        images,
+        identity: extractor.identity().clone(),
+        descriptors: (describe != Describe::Nothing).then_some(descriptors),
+        measures: (describe == Describe::Measures).then_some(measures),
+        inputs: Some(inputs),
+    })
 }
 
 /// Features of a file, checked and brought to unit length where asked.

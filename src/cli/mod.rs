@@ -5,6 +5,7 @@
 mod bars;
 mod bias;
 mod bundled;
+mod checks;
 mod common;
 mod completions;
 mod deliver;

@@ -1,20 +1,23 @@
 //! `pd score`: the pseudo density of each image, within its set or against a reference.
 
 use super::bundled::Bundled;
+use super::checks;
 use super::common::{self, DensityArgs, ExtractorArgs, RunArgs};
 use super::input::{self, Input};
 use super::output::{self, Results};
 use super::shard;
 use super::summary::{Summary, extremes};
 use super::terminal::Terminal;
+use crate::copies::Checked;
 use crate::density::Grouping;
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::formats::is_features_file;
 use crate::images::ImageSet;
+use crate::reference::embed::Describe;
 use crate::reference::score::{Scores, score_set, score_set_in_groups};
 use crate::reference::sharded::score_shard;
-use crate::reference::{Reference, Scorer, is_reference};
+use crate::reference::{Reference, Scorer, among, is_reference, of_real};
 use crate::runs::ShardRequest;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -35,6 +38,9 @@ pub(super) struct Score {
     /// Score each group by itself: `folder`, or a table with the columns path and group
     #[arg(long, value_name = "folder|FILE.csv")]
     groups: Option<Grouping>,
+    /// Say of each picture what may be wrong with it: blurred, dark, bright, low_information, odd_size, odd_aspect, or gray among coloured ones, by limits that these pictures teach; with -o as columns: sharpness, brightness, contrast, entropy, colour, width, height, flags
+    #[arg(long, conflicts_with = "shard")]
+    checks: bool,
     /// Do one shard of the work (needs --reference): I/N with I from 0, auto/N or auto; `pd merge OUT` writes OUT/scores.csv
     #[arg(long, value_name = "I/N", value_parser = common::shard, requires_all = ["images", "reference", "output"])]
     shard: Option<ShardRequest>,
@@ -52,7 +58,7 @@ pub(super) struct Score {
     run: RunArgs,
 }
 
-/// Near-duplicates shown in the summary.
+/// Pairs of copies shown in the summary.
 const SHOWN_PAIRS: usize = 3;
 
 impl Score {
@@ -83,7 +89,20 @@ impl Score {
             }
         };
         input::refuse_unused(&[&images], &self.extractor)?;
-        let mut input = input::read(&images, &self.extractor, reference.as_ref(), &terminal)?;
+        if self.checks && (is_features_file(&images) || is_reference(&images)) {
+            return Err(Error::usage(
+                format!("--checks looks at pictures, and {} holds none", images.display()),
+                "name the folder or the archive of the pictures",
+            ));
+        }
+        let describe = match (self.checks, &self.groups) {
+            (true, _) => Describe::Measures,
+            // Each group has neighbours of its own only.
+            (false, Some(_)) => Describe::Nothing,
+            (false, None) => Describe::Descriptors,
+        };
+        let mut input =
+            input::read_described(&images, &self.extractor, reference.as_ref(), describe, &terminal)?;
         if let Some(inputs) = &input.inputs {
             terminal.report_skipped(&inputs.skipped);
         }
@@ -103,7 +122,12 @@ impl Score {
                 summary.reference = Some(reference.dir.display().to_string());
                 (summary.k, summary.exponent) = (record.model.k, record.model.exponent);
                 let scorer = Scorer::open(reference, terminal.device(), &terminal)?;
-                let scores = scorer.score_images(features.view(), &input.paths, &terminal)?;
+                let mut scores = scorer.score_images(features.view(), &input.paths, &terminal)?;
+                if let (Some(ours), Some(mut real)) = (&input.descriptors, reference.descriptors()?) {
+                    scores.copy_of =
+                        of_real(&scorer, &mut real, ours, features.view(), &input.paths, &terminal)?;
+                    summary.copies_of_real = Some(scores.copy_of.iter().flatten().count());
+                }
                 (scores, scorer.paths().to_vec())
             }
             (None, Some(grouping)) => {
@@ -117,20 +141,27 @@ impl Score {
                 (found.scores, input.paths.clone())
             }
             (None, None) => {
-                let found = score_set(&features, options, terminal.device(), &terminal)?;
+                let mut found = score_set(&features, options, terminal.device(), &terminal)?;
                 summary.index = Some(found.index_record.describe());
                 summary.exact_duplicates = Some(found.exact_duplicates);
-                summary.near_duplicate_pairs = Some(found.near_duplicates.total);
-                let name = |row: u32| input.paths[row as usize].clone();
-                let pairs = found.near_duplicates.pairs.iter().take(SHOWN_PAIRS);
-                summary.closest_pairs = pairs.map(|p| (name(p.row), name(p.other), p.distance)).collect();
+                if let Some(descriptors) = &mut input.descriptors {
+                    let rows = input.paths.len();
+                    let copies = among(rows, &found.near, descriptors, &mut features.clone(), &terminal)?;
+                    let name = |row: u32| input.paths[row as usize].clone();
+                    let pairs = copies.pairs.iter().take(SHOWN_PAIRS);
+                    summary.copy_pairs = pairs.map(|p| (name(p.row), name(p.other), p.score)).collect();
+                    summary.copies = Some(copies.record);
+                    found.scores.copy_of = copies.of;
+                }
                 summary.intrinsic_dimension = found.intrinsic_dimension;
                 (found.scores, input.paths.clone())
             }
         };
+        let checked = input.measures.as_deref().map(Checked::of);
+        summary.checks = checked.as_ref().map_or_else(Vec::new, |checked| checked.limits.clone());
         summary.quantiles = scores.quantiles();
         (summary.most_typical, summary.most_unusual) = extremes(&scores, &input.paths, &reference_paths);
-        self.deliver(&scores, &reference_paths, &input, &summary, &terminal)
+        self.deliver((&scores, checked.as_ref()), &reference_paths, &input, &summary, &terminal)
     }
 
     fn run_shard(
@@ -163,14 +194,18 @@ impl Score {
 
     fn deliver(
         &self,
-        scores: &Scores,
+        (scores, checked): (&Scores, Option<&Checked>),
         reference_paths: &[String],
         input: &Input,
         summary: &Summary,
         terminal: &Terminal,
     ) -> Result<()> {
         if let Some(path) = &self.output {
-            let table = scores.table(&input.paths, reference_paths)?;
+            let mut table = scores.table(&input.paths, reference_paths)?;
+            if let (Some(measures), Some(checked)) = (&input.measures, checked) {
+                let rows: Vec<usize> = (0..input.paths.len()).collect();
+                checks::push_columns(&mut table, measures, checked, &rows)?;
+            }
             output::write_table_for_user(path, table, self.csv_safe)?;
             terminal.say(&format!("wrote {} scores to {}", input.paths.len(), path.display()));
             let skipped = input.inputs.as_ref().map_or(&[][..], |inputs| &inputs.skipped);

@@ -1,10 +1,13 @@
 //! The summary of scores, for a person or as JSON.
 
+use super::checks;
 use super::escape::one_line;
 use super::output;
+use crate::copies::Limit;
 use crate::density::Quantiles;
 use crate::error::Result;
 use crate::images::{InputCounts, Inputs};
+use crate::reference::LookRecord;
 use crate::reference::score::Scores;
 use serde::Serialize;
 use std::fmt::Write;
@@ -29,10 +32,18 @@ pub(super) struct Summary {
     pub most_unusual: Vec<Shown>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exact_duplicates: Option<usize>,
+    /// Copies among the images, where their pictures were looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub near_duplicate_pairs: Option<usize>,
+    pub copies: Option<LookRecord>,
+    /// Images that are copies of real ones, where pictures were looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copies_of_real: Option<usize>,
+    /// The surest pairs of copies, with their scores.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub closest_pairs: Vec<(String, String, f64)>,
+    pub copy_pairs: Vec<(String, String, f64)>,
+    /// What may be wrong with images, where that was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Limit>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intrinsic_dimension: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -105,6 +116,32 @@ impl Summary {
         out
     }
 
+    /// What is known of copies, and how much was looked at to know it.
+    fn write_copies(&self, out: &mut String) -> std::fmt::Result {
+        if let Some(LookRecord { images, looked_at, left, .. }) = self.copies {
+            write!(
+                out,
+                "\n{images} of {} images are copies of another ({looked_at} pairs of pictures looked at",
+                self.images
+            )?;
+            match left {
+                0 => writeln!(out, ")")?,
+                left => writeln!(out, "; {left} more that are less alike were not: pd dups looks at all)")?,
+            }
+            for (path, other, score) in &self.copy_pairs {
+                writeln!(out, "  {score:7.3}  {}  {}", one_line(path), one_line(other))?;
+            }
+        } else if let Some(copies) = self.copies_of_real {
+            writeln!(out, "\n{copies} of {} images are copies of a real one", self.images)?;
+        } else if let Some(same) = self.exact_duplicates.filter(|same| *same > 0) {
+            writeln!(
+                out,
+                "\n{same} images have the same features as another; there are no pictures to tell copies by"
+            )?;
+        }
+        Ok(())
+    }
+
     fn write_text(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out, "{} images, {}", self.images, self.extractor)?;
         write!(out, "K = {}, exponent {}", self.k, self.exponent)?;
@@ -142,16 +179,9 @@ impl Summary {
         for (name, reason) in &self.unscored_groups {
             writeln!(out, "  not scored: {}, {reason}", one_line(name))?;
         }
-        if self.exact_duplicates.unwrap_or(0) + self.near_duplicate_pairs.unwrap_or(0) > 0 {
-            writeln!(
-                out,
-                "\n{} images have an exact copy; {} pairs are near-duplicates",
-                self.exact_duplicates.unwrap_or(0),
-                self.near_duplicate_pairs.unwrap_or(0)
-            )?;
-            for (path, other, distance) in &self.closest_pairs {
-                writeln!(out, "  {distance:7.3}  {}  {}", one_line(path), one_line(other))?;
-            }
+        self.write_copies(out)?;
+        if !self.checks.is_empty() {
+            out.push_str(&checks::text(&self.checks));
         }
         if let Some(p) = &self.predictor {
             let number = |value: Option<f64>| value.map_or("-".to_string(), |v| format!("{v:.3}"));

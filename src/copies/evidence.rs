@@ -23,12 +23,16 @@ const MOST_WEIGHT: f32 = 8.0;
 /// Share of the weight of blocks, the best ones, that is looked at: what is written over a picture hides the others.
 const AGREEING: f32 = 0.65;
 
+/// Blocks with a smaller correlation disagree.
+const UNLIKE: f32 = 0.3;
+
 /// Numbers of [`Evidence`].
-pub(super) const MEASURES: usize = 10;
+pub(super) const MEASURES: usize = 12;
 /// What each measure counts for, and the constant: a logistic regression on planted copies against pictures that are near in features
 /// (`benches/plant_copies.py` plants, `benches/vs_imagehash.py` measures).
-const WEIGHTS: [f32; MEASURES] = [7.9, 2.4, -1.8, 1.3, 3.9, 30.8, 2.0, -38.6, 2.3, 4.9];
-const CONSTANT: f32 = -44.05;
+const WEIGHTS: [f32; MEASURES] =
+    [7.58, -2.45, -1.34, 4.85, -11.55, 28.11, 1.57, -20.57, 2.09, 4.29, -12.39, 9.24];
+const CONSTANT: f32 = -25.0;
 
 /// What speaks for a pair being copies.
 #[derive(Debug, Clone, Default)]
@@ -36,7 +40,7 @@ pub(super) struct Evidence {
     /// In this order: correlation in the fine band; in the base band; logarithm of the lesser variance in the fine band; mean correlation of
     /// the best blocks in the middle band; in the low band; share of the smaller picture that overlaps; logarithm of the corners that agree;
     /// difference between the scales of the axes; share of the larger picture that overlaps; mean correlation of the best blocks in the
-    /// fine band.
+    /// fine band; share of blocks that disagree in the middle band; in the low band.
     pub(super) measures: [f32; MEASURES],
     /// Whether one lies mirrored over the other.
     pub(super) mirrored: bool,
@@ -49,8 +53,10 @@ pub(super) struct Bands([Vec<f32>; BANDS]);
 impl Bands {
     pub(super) fn of(plane: &Plane) -> Self {
         let [first, second, third] = SMOOTHING.map(|sigma| plane.smoothed(sigma));
-        let minus = |a: &Plane, b: &Plane| a.values.iter().zip(&b.values).map(|(a, b)| a - b).collect();
-        Self([minus(plane, &first), minus(&first, &second), minus(&second, &third), third.values])
+        Self(
+            [plane.minus(&first), first.minus(&second), second.minus(&third), third]
+                .map(|plane| plane.values),
+        )
     }
 }
 
@@ -84,19 +90,22 @@ impl Evidence {
             blocks((fixed.width, fixed.height), &mask, (&ours[band], &theirs[band]), NOISE[band].max(1.0))
         };
         let (fine, variance) = whole(FINE);
+        let (middle, low) = (blocks(MIDDLE), blocks(LOW));
         let area = fixed.values.len() as f32;
         let other = moving.values.len() as f32 / map.determinant().max(f32::EPSILON);
         let measures = [
             fine,
             whole(BASE).0,
             (1.0 + variance).ln(),
-            mean_of_best(blocks(MIDDLE)),
-            mean_of_best(blocks(LOW)),
+            mean_of_best(&middle),
+            mean_of_best(&low),
             count as f32 / area.min(other),
             (1.0 + inliers as f32).ln(),
             map.stretch(),
             count as f32 / area.max(other),
-            mean_of_best(blocks(FINE)),
+            mean_of_best(&blocks(FINE)),
+            share_that_disagrees(&middle),
+            share_that_disagrees(&low),
         ];
         Self { measures, mirrored, looked: true }
     }
@@ -135,7 +144,8 @@ fn blocks(
 }
 
 /// The weighted mean of the best blocks, which have [`AGREEING`] of the weight.
-fn mean_of_best(mut blocks: Vec<(f32, f32)>) -> f32 {
+fn mean_of_best(blocks: &[(f32, f32)]) -> f32 {
+    let mut blocks = blocks.to_vec();
     blocks.sort_by(|a, b| b.0.total_cmp(&a.0));
     let wanted = AGREEING * blocks.iter().map(|block| block.1).sum::<f32>();
     if wanted <= f32::EPSILON {
@@ -148,6 +158,14 @@ fn mean_of_best(mut blocks: Vec<(f32, f32)>) -> f32 {
         left -= weight;
     }
     sum / wanted
+}
+
+/// The share of the weight of blocks that are not alike.
+fn share_that_disagrees(blocks: &[(f32, f32)]) -> f32 {
+    let weight = |counts: &dyn Fn(f32) -> bool| -> f32 {
+        blocks.iter().filter(|block| counts(block.0)).map(|block| block.1).sum()
+    };
+    weight(&|correlation| correlation < UNLIKE) / (weight(&|_| true) + f32::EPSILON)
 }
 
 /// Correlation of pairs with noise of variance `noise` in each, and the lesser of the two variances.

@@ -1,7 +1,8 @@
 //! Where the corners of one picture are found again in another, and the maps that many of them agree on.
 
-use super::points::{Point, WIDTH};
+use super::points::{LENGTH, Point, WIDTH};
 use super::transform::{Pair, Transform};
+use crate::ops::simd::{self, Kernel};
 use std::cmp::Reverse;
 
 /// A match counts if the next best place for it, elsewhere, is so much further away in squared distance.
@@ -15,8 +16,6 @@ const MATCHES: usize = 90;
 /// Pixels between where a map puts a corner and where it was found: for a first guess, and for the refined map.
 const LOOSE: f32 = 5.0;
 const TIGHT: f32 = 3.0;
-/// Squared length of a histogram: 512 squared.
-const UNIT: f32 = 512.0 * 512.0;
 
 /// A map that corners agree on.
 #[derive(Debug, Clone)]
@@ -32,27 +31,42 @@ struct Match {
     ratio: f32,
 }
 
-fn product(a: &[i16; WIDTH], b: &[i16; WIDTH]) -> i32 {
-    a.iter().zip(b).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum()
+/// The products of one histogram with each of some points.
+struct Products<'a> {
+    of: &'a [u8; WIDTH],
+    with: &'a [Point],
+    out: &'a mut [i32],
 }
 
-fn apart(p: (f32, f32), q: (f32, f32)) -> f32 {
-    (p.0 - q.0).hypot(p.1 - q.1)
+impl Kernel for Products<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for (out, point) in self.out.iter_mut().zip(self.with) {
+            *out = self.of.iter().zip(&point.histogram).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum();
+        }
+    }
+}
+
+/// Whether two places are less than `limit` apart.
+#[inline(always)]
+fn is_near(p: (f32, f32), q: (f32, f32), limit: f32) -> bool {
+    let (dx, dy) = (p.0 - q.0, p.1 - q.1);
+    dx * dx + dy * dy < limit * limit
 }
 
 fn matches(from: &[Point], to: &[Point]) -> Vec<Match> {
     let mut found = Vec::new();
     let mut products = vec![0; to.len()];
     for point in from {
-        for (product_of, other) in products.iter_mut().zip(to) {
-            *product_of = product(&point.histogram, &other.histogram);
-        }
-        let Some((best, other)) = products.iter().zip(to).max_by_key(|(p, _)| **p) else { continue };
+        simd::run(Products { of: &point.histogram, with: to, out: &mut products });
+        let Some((&best, other)) = products.iter().zip(to).max_by_key(|(p, _)| **p) else { continue };
         let place = (other.x, other.y);
-        let elsewhere = products.iter().zip(to).filter(|(_, o)| apart((o.x, o.y), place) > SAME_PLACE);
+        let distance = |product: i32| (2.0 - 2.0 * product as f32 / (LENGTH * LENGTH)).max(1e-3);
+        let elsewhere = products.iter().zip(to).filter(|(_, o)| !is_near((o.x, o.y), place, SAME_PLACE));
         let second = elsewhere.map(|(p, _)| *p).max().unwrap_or(0);
-        let distance = |product: i32| (2.0 - 2.0 * product as f32 / UNIT).max(1e-3);
-        let ratio = distance(*best) / distance(second);
+        let ratio = distance(best) / distance(second);
         if ratio < RATIO {
             found.push(Match { from: (point.x, point.y), to: place, ratio });
         }
@@ -61,7 +75,7 @@ fn matches(from: &[Point], to: &[Point]) -> Vec<Match> {
     // A corner that is seen at several scales counts once.
     let mut distinct: Vec<Match> = Vec::new();
     for one in found {
-        let known = |other: &Match| apart(one.from, other.from) < 2.0 && apart(one.to, other.to) < 2.0;
+        let known = |other: &Match| is_near(one.from, other.from, 2.0) && is_near(one.to, other.to, 2.0);
         if distinct.len() < MATCHES && !distinct.iter().any(known) {
             distinct.push(one);
         }
@@ -76,14 +90,14 @@ pub(super) fn agreed(from: &[Point], to: &[Point], count: usize) -> Vec<Agreed> 
     let seeds = &matches[..matches.len().min(SEEDS)];
     for (i, one) in seeds.iter().enumerate() {
         for other in &seeds[..i] {
-            if apart(one.from, other.from) < 2.0 * SAME_PLACE {
+            if is_near(one.from, other.from, 2.0 * SAME_PLACE) {
                 continue;
             }
             let Some(guess) = Transform::similarity([one.from, other.from], [one.to, other.to]) else {
                 continue;
             };
             if guess.is_plausible() {
-                guesses.push((inliers(&guess, &matches, LOOSE).len(), guess));
+                guesses.push((matches.iter().filter(|m| fits(&guess, m, LOOSE)).count(), guess));
             }
         }
     }
@@ -101,7 +115,7 @@ pub(super) fn agreed(from: &[Point], to: &[Point], count: usize) -> Vec<Agreed> 
         let found = inliers(&transform, &matches, TIGHT).len();
         let known = kept.iter().any(|other| {
             let corners = [(0.0, 0.0), (127.0, 0.0), (0.0, 127.0), (127.0, 127.0)];
-            corners.iter().all(|&(x, y)| apart(other.transform.apply(x, y), transform.apply(x, y)) < LOOSE)
+            corners.iter().all(|&(x, y)| is_near(other.transform.apply(x, y), transform.apply(x, y), LOOSE))
         });
         if !known {
             kept.push(Agreed { transform, inliers: found });
@@ -112,8 +126,12 @@ pub(super) fn agreed(from: &[Point], to: &[Point], count: usize) -> Vec<Agreed> 
     kept
 }
 
+#[inline(always)]
+fn fits(transform: &Transform, of: &Match, limit: f32) -> bool {
+    is_near(transform.apply(of.from.0, of.from.1), of.to, limit)
+}
+
 /// The pairs of places that a map brings together.
 fn inliers(transform: &Transform, matches: &[Match], limit: f32) -> Vec<Pair> {
-    let fits = |m: &&Match| apart(transform.apply(m.from.0, m.from.1), m.to) < limit;
-    matches.iter().filter(fits).map(|m| (m.from, m.to)).collect()
+    matches.iter().filter(|m| fits(transform, m, limit)).map(|m| (m.from, m.to)).collect()
 }

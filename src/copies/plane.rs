@@ -1,6 +1,7 @@
 //! A channel of a small picture in float32, with what is needed to lay one picture over another: smoothing, halving, sampling.
 
 use super::transform::Transform;
+use crate::ops::simd::{self, Kernel};
 
 /// A channel, `[height, width]`, row by row.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,56 +48,23 @@ impl Plane {
         Some(upper + (lower - upper) * fy)
     }
 
-    /// As [`Plane::sample`], with the slopes along x and y.
-    #[inline]
-    pub(super) fn sample_with_slopes(&self, x: f32, y: f32) -> Option<(f32, f32, f32)> {
-        let (left, top) = (x as usize, y as usize);
-        if !(x >= 0.0 && y >= 0.0 && left + 1 < self.width && top + 1 < self.height) {
-            return None;
-        }
-        let (fx, fy) = (x - left as f32, y - top as f32);
-        let at = top * self.width + left;
-        let [a, b] = *self.values.get(at..at + 2)? else { return None };
-        let [c, d] = *self.values.get(at + self.width..at + self.width + 2)? else { return None };
-        let (upper, lower) = (a + (b - a) * fx, c + (d - c) * fx);
-        let along = (b - a) + ((d - c) - (b - a)) * fy;
-        Some((upper + (lower - upper) * fy, along, lower - upper))
-    }
-
     /// Smoothed by a Gaussian of `sigma` pixels; the outermost pixels are repeated beyond the edge.
     pub(super) fn smoothed(&self, sigma: f32) -> Self {
         let radius = (3.0 * sigma).ceil() as usize;
         let weight = |i: usize| (-0.5 * (i as f32 / sigma).powi(2)).exp();
         let total = weight(0) + 2.0 * (1..=radius).map(weight).sum::<f32>();
-        let taps: Vec<f32> = (0..=radius).map(|i| weight(i) / total).collect();
-        let mut across = Self::filled(self.width, self.height, 0.0);
-        let mut padded = vec![0.0; self.width + 2 * radius];
-        for (row, out) in self.rows().zip(across.values.chunks_exact_mut(self.width)) {
-            let (Some(&first), Some(&last)) = (row.first(), row.last()) else { continue };
-            padded[..radius].fill(first);
-            padded[radius..radius + row.len()].copy_from_slice(row);
-            padded[radius + row.len()..].fill(last);
-            for (i, &tap) in taps.iter().enumerate() {
-                let left = &padded[radius - i..][..row.len()];
-                let right = &padded[radius + i..][..row.len()];
-                if i == 0 {
-                    out.iter_mut().zip(left).for_each(|(o, v)| *o = tap * v);
-                } else {
-                    out.iter_mut().zip(left.iter().zip(right)).for_each(|(o, (l, r))| *o += tap * (l + r));
-                }
-            }
-        }
+        let mut taps: Vec<f32> = (0..=radius).map(|i| weight(i) / total).collect();
+        // A pixel is added twice.
+        taps[0] *= 0.5;
         let mut down = Self::filled(self.width, self.height, 0.0);
-        let rows: Vec<&[f32]> = across.rows().collect();
-        for (y, out) in down.values.chunks_exact_mut(self.width).enumerate() {
-            for (i, &tap) in taps.iter().enumerate() {
-                let above = rows[y.saturating_sub(i)];
-                let below = rows[(y + i).min(rows.len() - 1)];
-                let tap = if i == 0 { 0.5 * tap } else { tap };
-                out.iter_mut().zip(above.iter().zip(below)).for_each(|(o, (a, b))| *o += tap * (a + b));
-            }
-        }
+        simd::run(Smoothing { plane: self, taps: &taps, out: &mut down });
         down
+    }
+
+    /// What remains without another plane of the same size.
+    pub(super) fn minus(&self, other: &Self) -> Self {
+        let values = self.values.iter().zip(&other.values).map(|(one, other)| one - other).collect();
+        Self { values, ..*self }
     }
 
     /// Half as wide and high: means of 2 x 2 pixels.
@@ -151,5 +119,54 @@ impl Plane {
             }
         }
         Self { width, height, values }
+    }
+}
+
+/// Smooths a plane along both axes.
+struct Smoothing<'a> {
+    plane: &'a Plane,
+    /// Weights of half a pixel and of those at each distance from it.
+    taps: &'a [f32],
+    out: &'a mut Plane,
+}
+
+impl Kernel for Smoothing<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { plane, taps, out } = self;
+        let (width, radius) = (plane.width, taps.len() - 1);
+        let mut across = vec![0.0; plane.values.len()];
+        let mut padded = vec![0.0; width + 2 * radius];
+        for (row, out) in plane.values.chunks_exact(width).zip(across.chunks_exact_mut(width)) {
+            padded[..radius].fill(row[0]);
+            padded[radius..radius + width].copy_from_slice(row);
+            padded[radius + width..].fill(row[width - 1]);
+            for (pair, taps) in taps.chunks(2).enumerate() {
+                let around = |i: usize| (&padded[radius - i..][..width], &padded[radius + i..][..width]);
+                add(out, taps, around(2 * pair), around((2 * pair + 1).min(radius)));
+            }
+        }
+        for (y, out) in out.values.chunks_exact_mut(width).enumerate() {
+            for (pair, taps) in taps.chunks(2).enumerate() {
+                let row = |y: usize| &across[y * width..][..width];
+                let around = |i: usize| (row(y.saturating_sub(i)), row((y + i).min(plane.height - 1)));
+                add(out, taps, around(2 * pair), around(2 * pair + 1));
+            }
+        }
+    }
+}
+
+/// Two rows at the same distance from a pixel.
+type Around<'a> = (&'a [f32], &'a [f32]);
+
+/// Adds what is around a pixel at one distance or two, each times its tap: two at a time, so that sums are loaded and stored half as often.
+#[inline(always)]
+fn add(out: &mut [f32], taps: &[f32], first: Around, second: Around) {
+    let (tap, other) = (taps[0], taps.get(1).copied().unwrap_or(0.0));
+    let pairs = first.0.iter().zip(first.1).zip(second.0.iter().zip(second.1));
+    for (out, ((a, b), (c, d))) in out.iter_mut().zip(pairs) {
+        *out += tap * (a + b) + other * (c + d);
     }
 }

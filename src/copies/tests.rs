@@ -1,6 +1,6 @@
 //! The second look on pictures that are made here: edited copies are found, other pictures are not.
 
-use super::{Compared, Descriptor, Level, compare};
+use super::{Compared, Comparer, Descriptor, Level};
 use crate::images::Alpha;
 use crate::images::{Filter, RgbImage, decode, encode_jpeg, resize};
 use crate::progress::Silent;
@@ -48,7 +48,7 @@ fn half(image: &RgbImage) -> RgbImage {
 
 fn found(first: &RgbImage, second: &RgbImage) -> Compared {
     let of = |image| Descriptor::of(image).unwrap();
-    compare(&[of(first)], &[of(second)], &[(0, 0)], &Silent).unwrap()[0]
+    Comparer::default().compare(&[of(first)], &[of(second)], &[(0, 0)], &Silent).unwrap()[0]
 }
 
 /// Each kind of edit, with whether the copy is mirrored.
@@ -111,7 +111,7 @@ fn other_pictures_are_no_copies() {
     let pictures: Vec<RgbImage> = (10..16).map(|seed| picture(seed, 200, 160)).collect();
     let of: Vec<Descriptor> = pictures.iter().map(|image| Descriptor::of(image).unwrap()).collect();
     let pairs: Vec<(usize, usize)> = (0..6).flat_map(|i| (0..i).map(move |j| (i, j))).collect();
-    for found in compare(&of, &of, &pairs, &Silent).unwrap() {
+    for found in Comparer::default().compare(&of, &of, &pairs, &Silent).unwrap() {
         assert_eq!(found.level, None, "{found:?}");
     }
 }

@@ -1,5 +1,5 @@
 //! How typical an image is: mean neighbour distance, pseudo density, and the density predictor trained on it (Li et al., TMLR 2024,
-//! section 3). Beside them importance weights, quantiles and thresholds of a reference, groups, duplicates and intrinsic dimension.
+//! section 3). Beside them importance weights, quantiles and thresholds of a reference, groups and intrinsic dimension.
 //! This module works on features and neighbour lists; it does not know which index found the neighbours.
 //!
 //! # How to read the numbers
@@ -20,10 +20,10 @@
 
 mod correlation;
 mod dimension;
-mod duplicates;
 mod group_labels;
 mod groups;
 mod log_weights;
+mod pair_distance;
 pub(crate) mod predictor;
 mod preset;
 mod pseudo;
@@ -35,12 +35,10 @@ mod threshold;
 
 pub(crate) use correlation::spearman;
 pub(crate) use dimension::IntrinsicDimension;
-pub(crate) use duplicates::{
-    NearDuplicateSearch, NearDuplicates, Pair, median_pair_distance, near_duplicate_threshold,
-};
 pub(crate) use group_labels::{Grouping, parent_folder};
 pub(crate) use groups::score_groups;
 pub(crate) use log_weights::{cumulative_weights, effective_sample_size, log_mean_weight};
+pub(crate) use pair_distance::median_pair_distance;
 pub use predictor::DensityPredictor;
 pub(crate) use predictor::PredictorQuality;
 pub use preset::Preset;

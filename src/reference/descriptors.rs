@@ -1,12 +1,13 @@
 //! The descriptors of a reference's pictures: what tells copies of them when the two pictures are looked at.
 
+use super::copies::Descriptors;
 use super::lookalikes::ThumbIndex;
 use super::manifest::Manifest;
 use crate::copies::{DESCRIPTOR_BYTES, Descriptor};
 use crate::error::{Error, Result};
 use crate::formats::npy::NpyRows;
 use crate::remedy::Remedy;
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView1};
 use std::path::{Path, PathBuf};
 
 /// A row of bytes for each descriptor, `[n, 2048]`.
@@ -16,6 +17,20 @@ pub(super) fn rows_of(descriptors: &[Descriptor]) -> Array2<u8> {
         row.iter_mut().zip(descriptor.to_row()).for_each(|(to, from)| *to = from);
     }
     rows
+}
+
+/// The descriptors of a file.
+///
+/// # Errors
+/// [`Error::Malformed`] if it does not hold descriptors.
+pub(super) fn read_rows(path: &Path) -> Result<Vec<Descriptor>> {
+    let mut file = NpyRows::<u8>::open(path.to_path_buf(), DESCRIPTOR_BYTES)?;
+    let rows = file.read(0..file.rows())?;
+    let of = |row: ArrayView1<u8>| {
+        let damaged = || Error::malformed(path, "holds a damaged descriptor", Remedy::RemakeFeatures);
+        Descriptor::from_row(&row.to_vec()).ok_or_else(damaged)
+    };
+    rows.outer_iter().map(of).collect()
 }
 
 /// Descriptors in files, read one by one.
@@ -46,17 +61,17 @@ impl DescriptorFiles {
     /// The thumbnails of all rows, to search in.
     ///
     /// # Errors
-    /// As [`DescriptorFiles::read`].
+    /// As [`Descriptors::descriptor`].
     pub(crate) fn thumbs(&mut self) -> Result<ThumbIndex> {
         let rows: usize = self.files.iter().map(NpyRows::rows).sum();
-        ThumbIndex::new((0..rows).map(|row| Ok(self.read(row)?.thumb().numbers())).collect::<Result<_>>()?)
+        ThumbIndex::new(
+            (0..rows).map(|row| Ok(self.descriptor(row)?.thumb().numbers())).collect::<Result<_>>()?,
+        )
     }
+}
 
-    /// The descriptor of a row.
-    ///
-    /// # Errors
-    /// [`Error::Malformed`] if it is damaged; [`Error::Data`] if there is no such row.
-    pub(crate) fn read(&mut self, row: usize) -> Result<Descriptor> {
+impl Descriptors for DescriptorFiles {
+    fn descriptor(&mut self, row: usize) -> Result<Descriptor> {
         let mut first = 0;
         for file in &mut self.files {
             if row < first + file.rows() {

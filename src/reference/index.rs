@@ -1,13 +1,14 @@
 //! `pd index`: neighbours, pseudo densities and the predictor of a reference.
 
+use super::copies::{among, copy_table};
 use super::files;
 use super::manifest::DensityRecord;
 use super::score::{ScoreOptions, Scores, SetScores, score_indexed};
 use super::store::{Reference, write_csv};
-use crate::density::{DensityPredictor, Pair, PredictorQuality};
+use crate::density::{DensityPredictor, PredictorQuality};
 use crate::error::{Error, Result};
 use crate::formats::FeatureRows;
-use crate::formats::table::{Table, Values, write_csv_in_pieces};
+use crate::formats::table::write_csv_in_pieces;
 use crate::neighbors::IndexRecord;
 use crate::progress::Progress;
 use crate::runs::RunDir;
@@ -73,12 +74,11 @@ pub(super) fn keep(
 ) -> Result<Indexed> {
     let paths = reference.paths()?;
     let SetScores {
-        scores,
+        mut scores,
         model,
         quantiles,
         exact_duplicates,
-        near_duplicates,
-        median_pair_distance,
+        near,
         intrinsic_dimension,
         mut index_record,
     } = found;
@@ -87,12 +87,22 @@ pub(super) fn keep(
     reference.manifest.density = None;
     reference.manifest.save(&dir)?;
     place_index(&dir, &mut index_record)?;
+    let copies = match reference.descriptors()? {
+        Some(mut descriptors) => Some(among(paths.len(), &near, &mut descriptors, features, progress)?),
+        None => None,
+    };
+    if let Some(copies) = &copies {
+        scores.copy_of.clone_from(&copies.of);
+    }
     let pieces = (0..paths.len()).step_by(TABLE_ROWS).map(|first| {
         let rows = first..(first + TABLE_ROWS).min(paths.len());
         scores.table_of(rows.clone(), &paths[rows], &paths)
     });
     write_csv_in_pieces(&dir.join(files::SCORES), pieces)?;
-    write_csv(&dir.join(files::DUPLICATES), &duplicate_table(&near_duplicates.pairs, &paths)?)?;
+    write_csv(
+        &dir.join(files::DUPLICATES),
+        &copy_table(copies.as_ref().map_or(&[], |copies| &copies.pairs), &paths)?,
+    )?;
     let predictor = if options.predictor {
         train_predictor(
             reference,
@@ -111,8 +121,7 @@ pub(super) fn keep(
         quantiles,
         duplicates: options.score.duplicates,
         exact_duplicates,
-        near_duplicate_pairs: near_duplicates.total,
-        median_pair_distance,
+        copies: copies.map(|copies| copies.record),
         intrinsic_dimension,
         index: index_record,
         seed: options.score.seed,
@@ -150,14 +159,4 @@ fn remove(path: &Path) -> Result<()> {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
         _ => Ok(()),
     }
-}
-
-/// Near-duplicates as (path, other, distance), the closest first.
-fn duplicate_table(pairs: &[Pair], paths: &[String]) -> Result<Table> {
-    let name = |row: u32| paths.get(row as usize).cloned().unwrap_or_default();
-    let mut table = Table::new();
-    table.push("path", Values::Text(pairs.iter().map(|p| name(p.row)).collect()))?;
-    table.push("other", Values::Text(pairs.iter().map(|p| name(p.other)).collect()))?;
-    table.push("distance", Values::Float(pairs.iter().map(|p| p.distance).collect()))?;
-    Ok(table)
 }

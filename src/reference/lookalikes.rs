@@ -24,40 +24,46 @@ impl ThumbIndex {
         Ok(Self { index: ExactIndex::new(matrix(numbers)?.into_shared())?, rows })
     }
 
-    /// Pairs of a picture, by its place, and a row that it may be a copy of. `features` `[B, D]` are those of the pictures and of them
-    /// mirrored, `index` has those of the rows; `own` is the row that is the picture itself.
+    /// Pairs of a picture, by its place, and a row that it may be a copy of. `features` `[B, D]` are those of the pictures and, where
+    /// they are there, of them mirrored, `index` has those of the rows; `own` is the row that is the picture itself.
     ///
     /// # Errors
     /// [`Error::Data`] if a descriptor is damaged; what the search returns.
     pub(crate) fn pairs(
         &self,
         pictures: &[Descriptor],
-        features: [ArrayView2<f32>; 2],
+        features: &[ArrayView2<f32>],
         index: &dyn NeighborIndex,
         own: Option<&[Option<u32>]>,
         progress: &dyn Progress,
     ) -> Result<Vec<(usize, usize)>> {
-        let is_among = own.is_some_and(|own| own.iter().any(Option::is_some));
-        let search = Search { k: NEAREST.min(self.rows - usize::from(is_among)), skip_zero: false };
-        if search.k == 0 || pictures.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut pairs = self.alike(pictures, own, search)?;
+        let mut pairs = self.alike(pictures, own)?;
+        let Some(search) = self.search(pictures, own) else { return Ok(pairs) };
         for queries in features {
-            let found = index.search(queries, own, search, progress)?;
+            let found = index.search(*queries, own, search, progress)?;
             let near = |row: usize| found.of(row).0.iter().map(move |&other| (row, other as usize));
             pairs.extend((0..found.len()).flat_map(near));
         }
         Ok(pairs)
     }
 
-    /// Pairs of pictures that look alike from afar.
-    fn alike(
+    /// How many rows are looked for; `None` where there are none.
+    fn search(&self, pictures: &[Descriptor], own: Option<&[Option<u32>]>) -> Option<Search> {
+        let is_among = own.is_some_and(|own| own.iter().any(Option::is_some));
+        let k = NEAREST.min(self.rows - usize::from(is_among));
+        (k > 0 && !pictures.is_empty()).then_some(Search { k, skip_zero: false })
+    }
+
+    /// Pairs as those of [`ThumbIndex::pairs`], of pictures that look alike from afar.
+    ///
+    /// # Errors
+    /// As [`ThumbIndex::pairs`].
+    pub(super) fn alike(
         &self,
         pictures: &[Descriptor],
         own: Option<&[Option<u32>]>,
-        search: Search,
     ) -> Result<Vec<(usize, usize)>> {
+        let Some(search) = self.search(pictures, own) else { return Ok(Vec::new()) };
         let originals = pictures.par_iter().map(Descriptor::originals).collect::<Result<Vec<_>>>()?;
         let each = originals.first().map_or(0, |originals| originals.len());
         let own: Option<Vec<Option<u32>>> =

@@ -1,5 +1,6 @@
 //! `manifest.json`: what a reference was made with.
 
+use super::copies::LookRecord;
 use super::files;
 use super::score::Duplicates;
 use crate::density::{PredictorQuality, PseudoDensity, Quantiles};
@@ -63,12 +64,11 @@ pub struct DensityRecord {
     pub quantiles: Quantiles,
     /// What was done about copies.
     pub duplicates: Duplicates,
-    /// Images with a copy at distance 0.
+    /// Images whose features are those of another.
     pub exact_duplicates: usize,
-    /// Pairs closer than a quarter of the median pair distance.
-    pub near_duplicate_pairs: usize,
-    /// Median distance of two images.
-    pub median_pair_distance: f64,
+    /// The copies that looking at pictures found; absent where there were no pictures, or an earlier version did not look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copies: Option<LookRecord>,
     /// Levina-Bickel; absent where neighbours are all copies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intrinsic_dimension: Option<f64>,

@@ -2,6 +2,7 @@
 //! [`embed`] makes features (in memory, or on disk and resumable), [`score`] densities, [`Reference`] is all of it on disk.
 //! Every file is standard; the manifest says what it was made with, and anything made otherwise is refused.
 
+mod copies;
 mod descriptors;
 pub(crate) mod embed;
 mod import;
@@ -20,6 +21,7 @@ mod sharded_neighbors;
 pub(crate) mod sharded_sets;
 mod store;
 
+pub(crate) use copies::{Descriptors, LookRecord, among, copies_among, of_real};
 pub(crate) use descriptors::DescriptorFiles;
 pub(crate) use import::{import, row_name};
 pub use index::{IndexOptions, index};

@@ -1,15 +1,18 @@
 //! Pictures of a set with what finding copies among them needs: features of each, also mirrored, and descriptors for the second look.
 
+use super::Reference;
+use super::copies::Descriptors as _;
 use super::embed::{EmbedOptions, features_of, join, nothing_usable, unlisted};
 use super::lookalikes::ThumbIndex;
-use crate::copies::{Compared, Descriptor, Group, Level, best_copies, compare, grouped, sharpness};
+use crate::copies::{Compared, Comparer, Descriptor, Group, Level, Measures, best_copies, grouped};
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::images::{Alpha, ImageSet, Prepared, RgbImage, Skipped, decode};
 use crate::neighbors::{AnyIndex, BuildOptions, build};
 use crate::progress::{Progress, Unreported, check_stop};
+use crate::remedy::Remedy;
 use candle_core::Device;
-use ndarray::{ArcArray2, Array2};
+use ndarray::{ArcArray2, Array2, ArrayView2};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
@@ -21,10 +24,12 @@ pub(crate) struct Pictures {
     pub(crate) descriptors: Vec<Descriptor>,
     /// Bytes of their files.
     pub(crate) bytes: Vec<u64>,
-    /// How sharp they are.
-    pub(crate) sharpness: Vec<f64>,
-    /// Features `[N, D]`, and those of the mirrored pictures; `None` where only exact copies are looked for.
-    pub(crate) features: Option<(ArcArray2<f32>, Array2<f32>)>,
+    /// What was measured of them; empty for those of a reference, which holds no pictures in full.
+    pub(crate) measures: Vec<Measures>,
+    /// Features `[N, D]`; `None` where only exact copies are looked for.
+    pub(crate) features: Option<ArcArray2<f32>>,
+    /// Features of the mirrored pictures `[N, D]`; a reference has none.
+    mirrored: Option<Array2<f32>>,
     /// The inputs that could not be read.
     pub(crate) skipped: Vec<Skipped>,
 }
@@ -44,8 +49,9 @@ impl Pictures {
             paths: Vec::new(),
             descriptors: Vec::new(),
             bytes: Vec::new(),
-            sharpness: Vec::new(),
+            measures: Vec::new(),
             features: None,
+            mirrored: None,
             skipped: unlisted(set, options)?,
         };
         let (mut plain, mut mirrored) = (Vec::<Array2<f32>>::new(), Vec::new());
@@ -72,7 +78,7 @@ impl Pictures {
                         all.paths.push(set.path(i).to_owned());
                         all.descriptors.push(read.descriptor);
                         all.bytes.push(set.size(i));
-                        all.sharpness.push(read.sharpness);
+                        all.measures.push(read.measures);
                     }
                     Err(reason) if options.strict => {
                         return Err(Error::Strict { path: set.path(i).to_owned(), reason });
@@ -87,9 +93,38 @@ impl Pictures {
             return Err(nothing_usable(&all.skipped));
         }
         if extractor.is_some() {
-            all.features = Some((join(&plain)?.into_shared(), join(&mirrored)?));
+            all.features = Some(join(&plain)?.into_shared());
+            all.mirrored = Some(join(&mirrored)?);
         }
         Ok(all)
+    }
+
+    /// Those of a reference, of which nothing is made again.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if it does not hold what is needed of its pictures, or its files are damaged.
+    pub(crate) fn of_reference(reference: &Reference, with_features: bool) -> Result<Self> {
+        let Some(mut files) = reference.descriptors()? else {
+            let reason = "does not hold what is needed of its pictures to look for copies";
+            return Err(Error::malformed(&reference.dir, reason, Remedy::RemakeFeatures));
+        };
+        let paths = reference.paths()?;
+        let descriptors = (0..paths.len()).map(|row| files.descriptor(row)).collect::<Result<_>>()?;
+        Ok(Self {
+            descriptors,
+            bytes: reference.bytes()?,
+            measures: Vec::new(),
+            features: with_features.then(|| reference.features()).transpose()?.map(Array2::into_shared),
+            mirrored: None,
+            skipped: Vec::new(),
+            paths,
+        })
+    }
+
+    /// Features to look for others with: their own, and those of them mirrored where they are there.
+    fn queries(&self) -> Vec<ArrayView2<'_, f32>> {
+        let plain = self.features.iter().map(|features| features.view());
+        plain.chain(self.mirrored.iter().map(|features| features.view())).collect()
     }
 
     /// Their thumbnails, to search in.
@@ -120,18 +155,19 @@ impl Pictures {
                 None => _ = first.insert(descriptor.pixels(), row),
             }
         }
-        if let Some((features, mirrored)) = self.features.as_ref().filter(|_| self.len() > 1) {
+        if let Some(features) = self.features.as_ref().filter(|_| self.len() > 1) {
             let index = index(features, device, progress)?;
             let own: Vec<Option<u32>> = (0..self.len()).map(|row| Some(row as u32)).collect();
-            let features = [features.view(), mirrored.view()];
-            let near = self.thumbs()?.pairs(&self.descriptors, features, &index, Some(&own), progress)?;
+            let thumbs = self.thumbs()?;
+            let near = thumbs.pairs(&self.descriptors, &self.queries(), &index, Some(&own), progress)?;
             pairs.extend(near.into_iter().map(|(row, other)| (row.min(other), row.max(other))));
         }
         pairs.sort_unstable();
         pairs.dedup();
-        let compared = compare(&self.descriptors, &self.descriptors, &pairs, progress)?;
+        let mut comparer = Comparer::default();
+        let compared = comparer.compare(&self.descriptors, &self.descriptors, &pairs, progress)?;
         grouped(&compared, level, |pairs| {
-            compare(&self.descriptors, &self.descriptors, pairs, &Unreported(progress))
+            comparer.compare(&self.descriptors, &self.descriptors, pairs, &Unreported(progress))
         })
     }
 
@@ -159,14 +195,15 @@ impl Pictures {
             own.push(same.iter().find(|&&other| is_itself(row, other)).map(|&other| other as u32));
             pairs.extend(same.iter().find(|&&other| !is_itself(row, other)).map(|&other| (row, other)));
         }
-        if let (Some((features, mirrored)), Some((theirs, _))) = (&self.features, &others.features) {
+        if let (Some(_), Some(theirs)) = (&self.features, &others.features) {
             let index = index(theirs, device, progress)?;
-            let (thumbs, features) = (others.thumbs()?, [features.view(), mirrored.view()]);
-            pairs.extend(thumbs.pairs(&self.descriptors, features, &index, Some(&own), progress)?);
+            let thumbs = others.thumbs()?;
+            pairs.extend(thumbs.pairs(&self.descriptors, &self.queries(), &index, Some(&own), progress)?);
         }
         pairs.sort_unstable();
         pairs.dedup();
-        let compared = compare(&self.descriptors, &others.descriptors, &pairs, progress)?;
+        let compared =
+            Comparer::default().compare(&self.descriptors, &others.descriptors, &pairs, progress)?;
         Ok(best_copies(compared, self.len(), level))
     }
 }
@@ -174,7 +211,7 @@ impl Pictures {
 /// What is read of a picture.
 struct Read {
     descriptor: Descriptor,
-    sharpness: f64,
+    measures: Measures,
     /// The input of the network, plain and mirrored.
     prepared: Option<(Prepared, Prepared)>,
 }
@@ -187,7 +224,7 @@ impl Read {
             let of = |image: &RgbImage| Prepared::of_image(image, extractor.preprocessing());
             (of(&image), of(&image.mirrored()))
         });
-        Ok(Self { descriptor: Descriptor::of(&image)?, sharpness: sharpness(&image), prepared })
+        Ok(Self { descriptor: Descriptor::of(&image)?, measures: Measures::of(&image), prepared })
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) fn score_indexed(
     let of_index =
         BuildOptions { kind: options.index, k: options.k, seed: options.seed, device: device.clone() };
     let (index, record) = neighbors::build(features.clone(), &of_index, progress)?;
-    let mut builder = ScoreBuilder::new(&mut features.clone(), options)?;
+    let mut builder = ScoreBuilder::new(options);
     builder.add(&index.search_self(Search { k: options.k, skip_zero: false }, progress)?);
     let scores = builder.finish(record, |rows, search| {
         let own: Vec<Option<u32>> = rows.iter().map(|&row| Some(row as u32)).collect();

@@ -2,45 +2,32 @@
 //! so that memory holds a few numbers for each row. An unsharded run adds one group, a merge of shards many.
 
 use super::scores::{Duplicates, ScoreOptions, Scores, SetScores};
-use crate::density::{
-    Distribution, IntrinsicDimension, NearDuplicateSearch, PseudoDensity, median_pair_distance,
-    near_duplicate_threshold,
-};
+use crate::copies::NEAREST;
+use crate::density::{Distribution, IntrinsicDimension, PseudoDensity};
 use crate::error::Result;
-use crate::formats::FeatureRows;
 use crate::neighbors::{IndexRecord, Neighbors, Search};
-
-/// Pairs of near-duplicates that are listed, the closest first; all are counted.
-const LISTED_PAIRS: usize = 100_000;
 
 /// What is known of the rows `0..n` whose neighbours have been added.
 pub(super) struct ScoreBuilder {
     options: ScoreOptions,
-    median_pair_distance: f64,
     mean_distances: Vec<f64>,
     nearest: Vec<Option<u32>>,
     nearest_distances: Vec<f64>,
-    near_duplicates: NearDuplicateSearch,
+    near: Vec<u32>,
     dimension: IntrinsicDimension,
 }
 
 impl ScoreBuilder {
-    /// A builder without rows. Only a sample of `features` `[N, D]` is read.
-    ///
-    /// # Errors
-    /// As [`median_pair_distance`].
-    pub(super) fn new(features: &mut dyn FeatureRows, options: ScoreOptions) -> Result<Self> {
-        let median = median_pair_distance(features, options.seed)?;
-        let near_duplicates = NearDuplicateSearch::new(near_duplicate_threshold(median), LISTED_PAIRS);
-        Ok(Self {
+    /// A builder without rows.
+    pub(super) fn new(options: ScoreOptions) -> Self {
+        Self {
             options,
-            median_pair_distance: median,
             mean_distances: Vec::new(),
             nearest: Vec::new(),
             nearest_distances: Vec::new(),
-            near_duplicates,
+            near: Vec::new(),
             dimension: IntrinsicDimension::default(),
-        })
+        }
     }
 
     /// Adds the neighbours of the rows that follow those before: of each row among all others, copies included.
@@ -49,9 +36,9 @@ impl ScoreBuilder {
         for q in 0..neighbors.len() {
             let (rows, distances) = neighbors.of(q);
             self.nearest.push(rows.first().copied());
+            self.near.extend(rows.iter().take(NEAREST));
             self.nearest_distances.push(distances[0]);
         }
-        self.near_duplicates.add(neighbors);
         self.dimension.add(neighbors);
     }
 
@@ -82,13 +69,13 @@ impl ScoreBuilder {
                 mean_knn_distance: self.mean_distances,
                 nearest: self.nearest,
                 nearest_distance: self.nearest_distances,
+                copy_of: Vec::new(),
                 group: Vec::new(),
             },
             quantiles: distribution.quantiles(),
             model,
             exact_duplicates: copied.len(),
-            near_duplicates: self.near_duplicates.finish(),
-            median_pair_distance: self.median_pair_distance,
+            near: self.near,
             intrinsic_dimension: self.dimension.estimate(),
             index_record,
         })

@@ -1,6 +1,6 @@
 //! What scoring a set is asked for, and what it gives: options, scores and their table.
 
-use crate::density::{Distribution, NearDuplicates, PseudoDensity, Quantiles};
+use crate::density::{Distribution, PseudoDensity, Quantiles};
 use crate::error::Result;
 use crate::formats::table::{Table, Values};
 use crate::neighbors::{IndexKind, IndexRecord};
@@ -62,6 +62,8 @@ pub struct Scores {
     pub nearest: Vec<Option<u32>>,
     /// Its distance.
     pub nearest_distance: Vec<f64>,
+    /// The image of the reference that it is a copy of; empty where pictures were not looked at.
+    pub copy_of: Vec<Option<u32>>,
     /// The group an image was scored in; empty without groups.
     pub group: Vec<String>,
 }
@@ -80,6 +82,7 @@ impl Scores {
         self.mean_knn_distance.truncate(n);
         self.nearest.truncate(n);
         self.nearest_distance.truncate(n);
+        self.copy_of.truncate(n);
         self.group.truncate(n);
     }
 
@@ -94,6 +97,7 @@ impl Scores {
             mean_knn_distance: self.mean_knn_distance[rows.clone()].to_vec(),
             nearest: self.nearest[rows.clone()].to_vec(),
             nearest_distance: self.nearest_distance[rows.clone()].to_vec(),
+            copy_of: self.copy_of.get(rows.clone()).map_or_else(Vec::new, <[Option<u32>]>::to_vec),
             group: self.group.get(rows).map_or_else(Vec::new, <[String]>::to_vec),
         }
     }
@@ -105,6 +109,7 @@ impl Scores {
         self.mean_knn_distance.extend(more.mean_knn_distance);
         self.nearest.extend(more.nearest);
         self.nearest_distance.extend(more.nearest_distance);
+        self.copy_of.extend(more.copy_of);
         self.group.extend(more.group);
     }
 
@@ -135,6 +140,10 @@ impl Scores {
             Values::OptionalText(self.nearest[rows.clone()].iter().map(nearest).collect()),
         )?;
         table.push("nearest_distance", floats(&self.nearest_distance))?;
+        if !self.copy_of.is_empty() {
+            let copied = self.copy_of[rows.clone()].iter().map(nearest).collect();
+            table.push("copy_of", Values::OptionalText(copied))?;
+        }
         if !self.group.is_empty() {
             table.push("group", Values::Text(self.group[rows.clone()].to_vec()))?;
         }
@@ -150,12 +159,10 @@ pub struct SetScores {
     pub model: PseudoDensity,
     /// Percentiles of the densities.
     pub quantiles: Quantiles,
-    /// Images with a copy at distance 0.
+    /// Images whose features are those of another.
     pub exact_duplicates: usize,
-    /// Pairs closer than a quarter of the median pair distance.
-    pub near_duplicates: NearDuplicates,
-    /// Median distance of two images.
-    pub median_pair_distance: f64,
+    /// The nearest few rows of each, `[N, n]`: what it may be a copy of.
+    pub near: Vec<u32>,
     /// Levina-Bickel; `None` where all neighbours are copies.
     pub intrinsic_dimension: Option<f64>,
     /// What is to be remembered of the index that found the neighbours.

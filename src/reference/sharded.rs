@@ -2,9 +2,10 @@
 //! A part is made of whole chunks, so that the merged result is that of one run to the byte. Of a set of archives that are
 //! split whole, no process knows all images: each part lists its own, and the merge makes of that what one run knows from the start.
 
+use super::copies::of_real;
 use super::embed::{
-    Assembled, EmbedOptions, EmbedRun, Embedded, Embedding, Unit, assemble, chunks_of, finish_chunks,
-    finished, gather, nothing_usable, reference_run, unlisted,
+    Assembled, Describe, EmbedOptions, EmbedRun, Embedded, Embedding, Unit, assemble, chunks_of,
+    finish_chunks, finished, gather, nothing_usable, reference_run, unlisted,
 };
 use super::files;
 pub(crate) use super::manifest::EMBED;
@@ -65,18 +66,13 @@ pub(crate) fn embed_shard(
         return Err(Error::malformed(out, "is finished: its parts are merged", "nothing is left to do"));
     }
     let run = Run::new(EMBED, &own)?;
-    make(
-        Work { out, set, extractor, options, describe: true, shard, run },
-        progress,
-        |dir, partial, chunks, unlisted| {
-            let Assembled { images, skipped, .. } =
-                assemble(dir, partial, chunks, extractor, unlisted, options)?;
-            if set.part().is_some() {
-                write_listing(dir, set)?;
-            }
-            Ok((images, skipped.len()))
-        },
-    )
+    make(Work { out, set, extractor, options, shard, run }, progress, |dir, partial, chunks, unlisted| {
+        let Assembled { images, skipped, .. } = assemble(dir, partial, chunks, extractor, unlisted, options)?;
+        if set.part().is_some() {
+            write_listing(dir, set)?;
+        }
+        Ok((images, skipped.len()))
+    })
 }
 
 /// Scores of one shard of `set` against `reference`, as a part of `out`. Exact search multiplies matrices on the extractor's device.
@@ -94,20 +90,19 @@ pub(crate) fn score_shard(
 ) -> Result<Part> {
     let own = ScoreRun { embed: EmbedRun::new(set, extractor), reference: reference.digest()? };
     let run = Run::new(SCORE, &own)?;
-    make(
-        Work { out, set, extractor, options, describe: false, shard, run },
-        progress,
-        |dir, partial, chunks, unlisted| {
-            let Embedded { features, images, inputs, .. } =
-                gather(partial, chunks, extractor, unlisted, options)?;
-            let paths: Vec<String> = images.into_iter().map(|image| image.path).collect();
-            let scorer = Scorer::open(reference, extractor.device(), progress)?;
-            let scores = scorer.score_images(features.view(), &paths, progress)?;
-            write_table(dir.join(files::SCORES), &scores.table(&paths, scorer.paths())?)?;
-            write_skipped(dir, &inputs.skipped)?;
-            Ok((paths.len(), inputs.skipped.len()))
-        },
-    )
+    make(Work { out, set, extractor, options, shard, run }, progress, |dir, partial, chunks, unlisted| {
+        let Embedded { features, images, inputs, descriptors, .. } =
+            gather(partial, chunks, extractor, unlisted, options)?;
+        let paths: Vec<String> = images.into_iter().map(|image| image.path).collect();
+        let scorer = Scorer::open(reference, extractor.device(), progress)?;
+        let mut scores = scorer.score_images(features.view(), &paths, progress)?;
+        if let Some(mut real) = reference.descriptors()? {
+            scores.copy_of = of_real(&scorer, &mut real, &descriptors, features.view(), &paths, progress)?;
+        }
+        write_table(dir.join(files::SCORES), &scores.table(&paths, scorer.paths())?)?;
+        write_skipped(dir, &inputs.skipped)?;
+        Ok((paths.len(), inputs.skipped.len()))
+    })
 }
 
 /// One shard of a run.
@@ -116,8 +111,6 @@ struct Work<'a> {
     set: &'a ImageSet,
     extractor: &'a LoadedExtractor,
     options: EmbedOptions,
-    /// Whether descriptors are made too.
-    describe: bool,
     shard: Shard,
     run: Run,
 }
@@ -134,7 +127,7 @@ fn make(work: Work, progress: &dyn Progress, fill: impl Fill) -> Result<Part> {
 }
 
 fn attempt(work: &Work, progress: &dyn Progress, fill: impl Fill) -> Result<Part> {
-    let Work { out, set, extractor, options, describe, shard, run } = work;
+    let Work { out, set, extractor, options, shard, run } = work;
     let unlisted = unlisted(set, *options)?;
     let all = chunks_of(set);
     let (chunks, inputs, unlisted, apart) = match set.part() {
@@ -146,7 +139,8 @@ fn attempt(work: &Work, progress: &dyn Progress, fill: impl Fill) -> Result<Part
     };
     let partial = Partial::open(runs::chunks_of(out, *shard, run), run)?;
     let stop_hint = "finished chunks are kept; the same command continues";
-    let embedding = Embedding { set, extractor, options: *options, describe: *describe, progress, stop_hint };
+    let embedding =
+        Embedding { set, extractor, options: *options, describe: Describe::Descriptors, progress, stop_hint };
     finish_chunks(&partial, embedding, chunks.clone(), None)?;
     let part = runs::publish(out, *shard, run, inputs, |dir| {
         // What lies among images is counted once: with the archives of each shard, or by the first one.

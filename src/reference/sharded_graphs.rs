@@ -161,7 +161,7 @@ pub(super) fn join_graphs(
     device: &Device,
     progress: &dyn Progress,
 ) -> Result<SetScores> {
-    let mut builder = ScoreBuilder::new(features, options)?;
+    let mut builder = ScoreBuilder::new(options);
     merge_found(parts, options.k, features.dim().0, progress, |found| builder.add(found))?;
     let graphs: Vec<(&Path, &Files)> =
         with_rows(parts).map(|part| (part.dir.as_path(), &part.record.files)).collect();

@@ -1,7 +1,9 @@
 //! Features of several sets in one run of parts, for commands that compare sets when all are there.
 //! The images of all sets are one list of chunks; what holds features already goes into the first part as it is.
 
-use super::embed::{EmbedOptions, EmbedRun, Embedding, assemble, chunks_of, finish_chunks, unlisted};
+use super::embed::{
+    Describe, EmbedOptions, EmbedRun, Embedding, assemble, chunks_of, finish_chunks, unlisted,
+};
 use super::files;
 use super::sharded::left_out;
 use super::store::read_skipped;
@@ -116,7 +118,14 @@ pub(crate) fn sets_shard(
         }
         for (_, images, chunks, partial) in &work {
             let stop_hint = "finished chunks are kept; the same command continues";
-            let work = Embedding { set: images, extractor, options, describe: false, progress, stop_hint };
+            let work = Embedding {
+                set: images,
+                extractor,
+                options,
+                describe: Describe::Nothing,
+                progress,
+                stop_hint,
+            };
             finish_chunks(partial, work, chunks.clone(), None)?;
         }
         let covered = images_before(sets, own.start)..images_before(sets, own.end);

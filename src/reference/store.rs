@@ -106,6 +106,16 @@ impl Reference {
         self.column(files::IMAGES, "path")
     }
 
+    /// Bytes of the file of each row.
+    ///
+    /// # Errors
+    /// As [`Reference::paths`].
+    pub(super) fn bytes(&self) -> Result<Vec<u64>> {
+        let path = self.dir.join(files::IMAGES);
+        let wrong = |_| Error::malformed(&path, "holds a size that is no number", Remedy::RemakeReference);
+        self.column(files::IMAGES, "bytes")?.iter().map(|bytes| bytes.parse().map_err(wrong)).collect()
+    }
+
     /// What `pd index` found.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! The page of a reference: its images from the unusual to the typical, and those that may be copies of each other.
+//! The page of a reference: its images from the unusual to the typical, and those that are copies of each other.
 
 use super::chart::{Mark, Series, histogram};
 use super::columns::columns_of;
@@ -11,7 +11,7 @@ use super::sheet::{Item, Look, MOST, Sheet, Shown};
 use super::text::count;
 use crate::error::Result;
 use crate::formats::table::Columns;
-use crate::reference::{Reference, files};
+use crate::reference::{LookRecord, Reference, files};
 
 /// Skipped inputs that are named.
 const NAMED_SKIPPED: usize = 20;
@@ -35,7 +35,7 @@ pub(super) fn page<'a>(reference: &Reference, pictures: &Pictures, place: Place<
             ),
             format!(
                 "What to do next: look through the most unusual images, where mistakes and treasures are found, and through the \
-                 possible copies, which make each other look typical. Take out what does not belong and make the reference \
+                 copies, which make each other look typical. Take out what does not belong and make the reference \
                  again. Then a generator can be steered by it: pd sample --generator G --reference {name} --bias diversity (more \
                  of the unusual) or --bias fidelity (more of the typical)."
             ),
@@ -53,12 +53,11 @@ pub(super) fn page<'a>(reference: &Reference, pictures: &Pictures, place: Place<
              changed. Pictures are shown where a name is the same.",
         );
     }
-    let mut facts = vec![
-        ("images", rows),
-        ("skipped", count(reference.manifest.skipped)),
-        ("with an exact copy", count(record.exact_duplicates)),
-        ("pairs to look at", count(record.near_duplicate_pairs)),
-    ];
+    let mut facts = vec![("images", rows), ("skipped", count(reference.manifest.skipped))];
+    if let Some(look) = record.copies {
+        facts.push(("copies of another", count(look.images)));
+        facts.push(("pairs looked at", count(look.looked_at)));
+    }
     if !reference.manifest.left_out.is_empty() {
         facts.push(("left out", reference.manifest.left_out.describe()));
     }
@@ -111,24 +110,36 @@ pub(super) fn page<'a>(reference: &Reference, pictures: &Pictures, place: Place<
     Ok(page)
 }
 
-/// The pairs that the reference lists as copies of each other, side by side.
+/// The pairs that were looked at and found to be copies, side by side; nothing is said of other pairs.
 fn copies(page: &mut Page, reference: &Reference, pictures: &Pictures) -> Result<()> {
+    let Some(LookRecord { looked_at, left, .. }) = reference.density()?.copies else {
+        page.section(
+            "Copies",
+            "No pictures were looked at, so nothing is known of copies: pd dups IMAGES looks.",
+        );
+        return Ok(());
+    };
     let table = Columns::read(&reference.dir.join(files::DUPLICATES))?;
-    let total = reference.density()?.near_duplicate_pairs;
     let (first, second) = (table.text("path")?, table.text("other")?);
     let rows: Vec<usize> = (0..table.rows().min(MOST)).collect();
-    let explanation = match rows.len() {
-        0 => "No two images are so near that they have to be looked at.".to_owned(),
-        n => format!(
-            "Pairs of images that are very near to each other, the nearest first: {}. Whether they are copies only looking tells; \
-             pd dups looks at the pictures themselves.",
-            match n < total {
-                true => format!("{} of {} pairs", count(n), count(total)),
-                false => format!("{} pair{}", count(n), if n == 1 { "" } else { "s" }),
-            }
+    let looked = match left {
+        0 => format!("{} pairs, near in features or alike from afar, were looked at.", count(looked_at)),
+        left => format!(
+            "The {} pairs that are nearest in features or most alike from afar were looked at; {} more were not, and may hold copies: \
+             pd dups looks at all.",
+            count(looked_at),
+            count(left)
         ),
     };
-    page.section("Possible copies", &explanation);
+    let found = match (rows.len(), table.rows()) {
+        (0, _) => "None of them is one of copies.".to_owned(),
+        (1, _) => "One of them is one of copies.".to_owned(),
+        (shown, all) if shown < all => {
+            format!("{} of them are pairs of copies; the surest {} are shown.", count(all), count(shown))
+        }
+        (_, all) => format!("{} of them are pairs of copies, the surest first.", count(all)),
+    };
+    page.section("Copies", &format!("{looked} {found}"));
     if rows.is_empty() {
         return Ok(());
     }
@@ -138,8 +149,8 @@ fn copies(page: &mut Page, reference: &Reference, pictures: &Pictures) -> Result
         others: vec![shown("the other", &second[row])],
         chosen: false,
     });
-    let look = Look { title: "possible copies", tools: true, beside: true, ..Look::default() };
-    let columns = columns_of(&table, &rows, first, &["other"], &["distance", "score"])?;
+    let look = Look { title: "copies", tools: true, beside: true, ..Look::default() };
+    let columns = columns_of(&table, &rows, first, &["other"], &["score", "distance"])?;
     page.sheet(&Sheet { look, columns, items: items.collect() })
 }
 

@@ -1,6 +1,6 @@
 //! `--novel`, `--distinct` and `--level` as a user meets them: copies are refused where pictures are chosen.
 
-use crate::support::{column, content, picture, run};
+use crate::support::{column, content, picture, rows, run};
 use image::imageops::{flip_horizontal, thumbnail};
 use predicates::prelude::*;
 use predicates::str::contains;
@@ -141,4 +141,74 @@ fn a_damaged_descriptor_is_an_error_that_names_the_reference() {
     run(&dir, words).code(1).stderr(contains("ref").and(contains("damaged")));
     fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
     run(&dir, words).code(1).stderr(contains("descriptors.npy").and(contains("cut short")));
+}
+
+#[test]
+fn scores_and_references_count_copies_that_were_looked_at() {
+    let dir = stage();
+    let place = |name: &str| dir.path().join(name);
+    for (seed, name) in [(3, "turned-03"), (5, "small-05")] {
+        let copy =
+            if seed == 3 { flip_horizontal(&picture(seed)) } else { thumbnail(&picture(seed), 90, 79) };
+        copy.save(place("catalogue").join(format!("{name}.png"))).unwrap();
+    }
+    fs::copy(place("catalogue/c07.png"), place("catalogue/same-07.png")).unwrap();
+    // Within a set, and in a reference made of it: the same.
+    run(&dir, "score catalogue --extractor tiny")
+        .success()
+        .stdout(contains("6 of 17 images are copies of another"));
+    run(&dir, "score catalogue --extractor tiny -o within.csv").success();
+    run(&dir, "embed catalogue -o ref --extractor tiny").success();
+    run(&dir, "index ref").success().stdout(contains("6 of 17 images are copies of another"));
+    assert_eq!(fs::read(place("within.csv")).unwrap(), fs::read(place("ref/scores.csv")).unwrap());
+    let copies = |table: &str| -> Vec<(String, String)> {
+        let (paths, of) = (column(&place(table), "path"), column(&place(table), "copy_of"));
+        paths.into_iter().zip(of).filter(|(_, of)| !of.is_empty()).collect()
+    };
+    let pair = |a: &str, b: &str| (format!("{a}.png"), format!("{b}.png"));
+    let both = |a, b| [pair(a, b), pair(b, a)];
+    let mut expected: Vec<_> = [("c03", "turned-03"), ("c05", "small-05"), ("c07", "same-07")]
+        .into_iter()
+        .flat_map(|(a, b)| both(a, b))
+        .collect();
+    expected.sort();
+    assert_eq!(copies("within.csv"), expected);
+    let listed = rows(&place("ref/duplicates.csv"));
+    assert_eq!(listed.len(), 3);
+    assert_eq!((&listed[0]["path"][..], &listed[0]["other"][..]), ("c07.png", "same-07.png"));
+    assert_eq!((&listed[0]["score"][..], &listed[0]["distance"][..]), ("1", "0"));
+    assert!(listed.iter().all(|row| row["score"].parse::<f64>().unwrap() >= 0.5));
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&fs::read(place("ref/manifest.json")).unwrap()).unwrap();
+    let look = &manifest["density"]["copies"];
+    assert_eq!((&look["images"], &look["pairs"], &look["left"]), (&6.into(), &3.into(), &0.into()));
+    // The page shows what was looked at and found, and vouches for no more.
+    run(&dir, "report ref --images catalogue -o page.html").success();
+    let page = fs::read_to_string(place("page.html")).unwrap();
+    assert!(page.contains(
+        "pairs, near in features or alike from afar, were looked at. 3 of them are pairs of copies"
+    ));
+    // Against the reference: copies of real images, in one run and in shards; a picture of the reference is no copy of itself.
+    run(&dir, "score pool --reference ref -o pool.csv").success();
+    let found = copies("pool.csv");
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(
+        found
+            .iter()
+            .all(|(path, of)| path.starts_with("copy-of-03") && (of == "c03.png" || of == "turned-03.png"))
+    );
+    for shard in ["0/2", "1/2"] {
+        run(&dir, &format!("score pool --reference ref --shard {shard} -o parts")).success();
+    }
+    run(&dir, "merge parts").success();
+    assert_eq!(fs::read(place("parts/scores.csv")).unwrap(), fs::read(place("pool.csv")).unwrap());
+    run(&dir, "score catalogue --reference ref -o own.csv").success();
+    assert_eq!(copies("own.csv"), expected);
+    // Features alone tell nothing of copies: there is no such column.
+    fs::copy(place("ref/features.npy"), place("features.npy")).unwrap();
+    run(&dir, "score features.npy --k 3")
+        .success()
+        .stdout(contains("2 images have the same features as another"));
+    run(&dir, "score features.npy --k 3 -o features.csv").success();
+    assert!(!rows(&place("features.csv"))[0].contains_key("copy_of"));
 }

@@ -151,3 +151,41 @@ fn what_cannot_be_done_is_said_before_the_work() {
     run(&dir, "dups photos --extractor tiny --strict").code(3);
     pd(&dir).args(["dups", "photos", "--keep", "best"]).assert().code(2);
 }
+
+#[test]
+fn a_reference_is_searched_and_searched_in_without_its_pictures() {
+    let dir = TempDir::new().unwrap();
+    let photos = photos(&dir);
+    let table = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+    run(&dir, "embed photos -o ref --extractor tiny").success();
+    run(&dir, "dups photos -o photos.csv --extractor tiny").success();
+    run(&dir, "dups photos --against photos -o itself.csv --extractor tiny").success();
+    // A picture of the reference is no copy of itself.
+    run(&dir, "dups photos --against ref -o against.csv")
+        .success()
+        .stdout(contains("6 of 9 images are copies"));
+    assert_eq!(table("itself.csv"), table("against.csv"));
+    fs::rename(photos, dir.path().join("elsewhere")).unwrap();
+    run(&dir, "dups ref -o ref.csv").success().stdout(contains("3 of 9 images are copies (1 to the pixel)"));
+    assert_eq!(table("photos.csv"), table("ref.csv"));
+    let generated = dir.path().join("generated");
+    fs::create_dir(&generated).unwrap();
+    picture(70).save(generated.join("new.png")).unwrap();
+    image::imageops::flip_horizontal(&picture(4)).save(generated.join("turned.png")).unwrap();
+    run(&dir, "dups generated --against ref -o g.csv").success();
+    let found = rows(&dir.path().join("g.csv"));
+    assert_eq!(found.len(), 1);
+    assert_eq!((&found[0]["path"][..], &found[0]["other"][..]), ("turned.png", "p4.png"));
+    run(&dir, "dups ref --against generated").success().stdout(contains("1 of 9 images are copies"));
+    run(&dir, "dups generated --against ref --extractor resnet18").code(2);
+    for words in ["--move away", "--delete", "--keep oldest", "--keep sharpest"] {
+        run(&dir, &format!("dups ref {words}")).code(2).stderr(contains("no files"));
+    }
+    run(&dir, "dups ref --level exact").success().stdout(contains("1 of 9 images are copies"));
+    // What an earlier version made lacks what is needed.
+    let manifest = dir.path().join("ref/manifest.json");
+    let mut old: serde_json::Value = serde_json::from_slice(&fs::read(&manifest).unwrap()).unwrap();
+    assert!(old.as_object_mut().unwrap().remove("descriptors").is_some());
+    fs::write(&manifest, old.to_string()).unwrap();
+    run(&dir, "dups ref").code(1).stderr(contains("pd embed"));
+}

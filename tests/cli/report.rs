@@ -93,7 +93,7 @@ fn a_reference_has_a_page_with_its_pictures_and_one_without() {
     let dir = stage();
     let bare = page(&dir, "ref", "ref/report.html");
     assert!(bare.contains("--images</span> PHOTOS") && pictures(&bare) == 0 && lacking(&bare) >= 400);
-    for heading in ["How typical", "Possible copies", "All images"] {
+    for heading in ["How typical", "Copies", "All images"] {
         assert!(bare.contains(&format!("<h2>{heading}")), "{heading}");
     }
     let full = page(&dir, "ref --images photos -o page.html", "page.html");

@@ -1,6 +1,6 @@
 //! `pd score` as a user meets it, on the bundled digits and on features.
 
-use crate::support::{content, digits, digits_zip, pd};
+use crate::support::{content, digits, digits_zip, pd, picture, rows, run};
 use crate::tables::assert_same_table;
 use predicates::prelude::*;
 use predicates::str::contains;
@@ -128,4 +128,71 @@ fn too_few_images_and_unknown_names_are_explained() {
     pd(&dir).args(["score", "nowhere"]).assert().code(1).stderr(contains("nowhere"));
     pd(&dir).args(["score", "digits", "-o", "s.xlsx"]).assert().code(2).stderr(contains(".parquet"));
     pd(&dir).args(["index", "digits"]).assert().code(1).stderr(contains("pd embed"));
+}
+
+#[test]
+fn checks_say_what_may_be_wrong_with_a_picture() {
+    let dir = TempDir::new().unwrap();
+    let photos = dir.path().join("photos");
+    fs::create_dir(&photos).unwrap();
+    for seed in 0..24 {
+        picture(seed).save(photos.join(format!("p{seed:02}.png"))).unwrap();
+    }
+    let changed = |change: &dyn Fn(u8) -> u8| {
+        let mut image = picture(99);
+        image.pixels_mut().for_each(|pixel| pixel.0 = pixel.0.map(change));
+        image
+    };
+    let blurred = image::imageops::blur(&picture(98), 9.0);
+    let wide = image::imageops::thumbnail(&picture(97), 160, 40);
+    let odd = [
+        ("bright.png", changed(&|v| 245 + v / 26), "bright"),
+        ("dark.png", changed(&|v| v / 16), "dark"),
+        ("gray.png", image::DynamicImage::from(picture(96)).grayscale().to_rgb8(), "gray"),
+        ("soft.png", blurred, "blurred"),
+        ("tiny.png", image::imageops::thumbnail(&picture(95), 40, 35), "odd_size"),
+        ("wide.png", wide, "odd_aspect"),
+    ];
+    for (name, image, _) in &odd {
+        image.save(photos.join(name)).unwrap();
+    }
+    run(&dir, "score photos --extractor tiny --checks -o s.csv").success();
+    let table = rows(&dir.path().join("s.csv"));
+    let header = fs::read_to_string(dir.path().join("s.csv")).unwrap();
+    assert!(
+        header
+            .lines()
+            .next()
+            .unwrap()
+            .ends_with(",copy_of,sharpness,brightness,contrast,entropy,colour,width,height,flags")
+    );
+    for row in &table {
+        let (path, flags) = (&row["path"], row["flags"].as_str());
+        match odd.iter().find(|(name, _, _)| name == path) {
+            Some((_, _, expected)) => {
+                assert!(flags.split(';').any(|flag| flag == *expected), "{path}: {flags}");
+            }
+            None => assert_eq!(flags, "", "{path}"),
+        }
+    }
+    assert_eq!((&table[24]["width"][..], &table[24]["height"][..]), ("160", "140"));
+    run(&dir, "score photos --extractor tiny --checks")
+        .success()
+        .stdout(contains("limits that this set has taught").and(contains("odd_aspect")));
+    let out =
+        run(&dir, "score photos --extractor tiny --checks --json").success().get_output().stdout.clone();
+    let summary: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    let gray = summary["checks"].as_array().unwrap().iter().find(|check| check["flag"] == "gray").unwrap();
+    assert_eq!((&gray["number"], &gray["images"]), (&"colour".into(), &1.into()));
+    // Groups of copies have them too.
+    picture(99).save(photos.join("same.png")).unwrap();
+    run(&dir, "dups photos --extractor tiny --checks -o d.csv").success().stdout(contains("low_information"));
+    let copies = rows(&dir.path().join("d.csv"));
+    assert!(
+        copies
+            .iter()
+            .any(|row| row["path"] == "same.png" && row["flags"].is_empty() && row["width"] == "160")
+    );
+    fs::write(dir.path().join("f.npy"), "").unwrap();
+    run(&dir, "score f.npy --checks").code(2).stderr(contains("holds none"));
 }

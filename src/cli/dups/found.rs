@@ -2,8 +2,9 @@
 
 use super::Keep;
 use super::actions::MovedFiles;
+use crate::cli::checks;
 use crate::cli::terminal::Terminal;
-use crate::copies::{Compared, Group, Level};
+use crate::copies::{Checked, Compared, Group, Level, Limit, Measures};
 use crate::error::{Error, Result};
 use crate::formats::table::{Table, Values};
 use crate::reference::Pictures;
@@ -19,6 +20,8 @@ const NAMED: usize = 4;
 
 /// A row of the table.
 pub(super) struct Row {
+    /// Its place among the pictures.
+    picture: usize,
     group: Option<usize>,
     path: String,
     keep: bool,
@@ -35,6 +38,8 @@ pub(super) struct Found {
     /// Those that are copies, and the ones of each group that are kept.
     pub(super) rows: Vec<Row>,
     groups: Option<usize>,
+    /// What was measured of all pictures, where checks were asked for.
+    checks: Option<(Vec<Measures>, Checked)>,
 }
 
 #[derive(Serialize)]
@@ -48,6 +53,8 @@ pub(super) struct DupsSummary<'a> {
     exact: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     moved: Option<&'a MovedFiles>,
+    #[serde(skip_serializing_if = "<[Limit]>::is_empty")]
+    checks: &'a [Limit],
 }
 
 impl Found {
@@ -55,9 +62,23 @@ impl Found {
     pub(super) fn against(ours: &Pictures, theirs: &Pictures, copies: &[Option<Compared>]) -> Self {
         let rows = copies.iter().flatten().filter_map(|found| {
             let (path, other) = (ours.paths.get(found.row)?.clone(), theirs.paths.get(found.other)?.clone());
-            Some(Row { group: None, path, keep: false, reason: reason(found), other, score: found.score })
+            Some(Row {
+                picture: found.row,
+                group: None,
+                path,
+                keep: false,
+                reason: reason(found),
+                other,
+                score: found.score,
+            })
         });
-        Self { images: ours.len(), skipped: ours.skipped.len(), rows: rows.collect(), groups: None }
+        Self {
+            images: ours.len(),
+            skipped: ours.skipped.len(),
+            rows: rows.collect(),
+            groups: None,
+            checks: None,
+        }
     }
 
     /// Copies among pictures; one of each group is kept.
@@ -77,6 +98,7 @@ impl Found {
                 let name = |row: usize| pictures.paths.get(row).cloned().unwrap_or_default();
                 let keep_it = Some(row) == kept;
                 rows.push(Row {
+                    picture: row,
                     group: Some(number + 1),
                     path: name(row),
                     keep: keep_it,
@@ -86,7 +108,20 @@ impl Found {
                 });
             }
         }
-        Ok(Self { images: pictures.len(), skipped: pictures.skipped.len(), rows, groups: Some(groups.len()) })
+        Ok(Self {
+            images: pictures.len(),
+            skipped: pictures.skipped.len(),
+            rows,
+            groups: Some(groups.len()),
+            checks: None,
+        })
+    }
+
+    /// With what may be wrong with the pictures.
+    pub(super) fn checked(self, pictures: &Pictures) -> Self {
+        let measures = pictures.measures.clone();
+        let checked = Checked::of(&measures);
+        Self { checks: Some((measures, checked)), ..self }
     }
 
     /// The pictures that are copies and not kept.
@@ -114,10 +149,14 @@ impl Found {
         }
         table.push("other", text(|row| &row.other))?;
         table.push("score", Values::Float(self.rows.iter().map(|row| row.score).collect()))?;
+        if let Some((measures, checked)) = &self.checks {
+            let rows: Vec<usize> = self.rows.iter().map(|row| row.picture).collect();
+            checks::push_columns(&mut table, measures, checked, &rows)?;
+        }
         Ok(table)
     }
 
-    pub(super) fn summary<'a>(&self, level: Level, moved: Option<&'a MovedFiles>) -> DupsSummary<'a> {
+    pub(super) fn summary<'a>(&'a self, level: Level, moved: Option<&'a MovedFiles>) -> DupsSummary<'a> {
         let exact = self.rows.iter().filter(|row| !row.keep && row.reason == Level::Exact.name()).count();
         DupsSummary {
             images: self.images,
@@ -127,6 +166,7 @@ impl Found {
             level: level.name(),
             exact,
             moved,
+            checks: self.checks.as_ref().map_or(&[], |(_, checked)| &checked.limits),
         }
     }
 
@@ -180,6 +220,9 @@ impl Found {
                     text += &format!("  and {} more\n", self.rows.len() - SHOWN);
                 }
             }
+        }
+        if let Some((_, checked)) = &self.checks {
+            text += &checks::text(&checked.limits);
         }
         match moved {
             Some(moved) if moved.dry_run => {
@@ -236,9 +279,9 @@ impl Worth {
                 .iter()
                 .map(|path| Ok((-seconds(&images.join(path))?, 0.0)))
                 .collect::<Result<_>>()?,
-            Keep::Sharpest => pictures.sharpness.iter().map(|&sharpness| (sharpness, 0.0)).collect(),
+            Keep::Sharpest => pictures.measures.iter().map(|of| (of.sharpness, 0.0)).collect(),
             Keep::MostTypical => {
-                let Some((features, _)) = &pictures.features else {
+                let Some(features) = &pictures.features else {
                     return Err(Error::data("the pictures have no features", ""));
                 };
                 let options = ScoreOptions::default().of_few(features.nrows());

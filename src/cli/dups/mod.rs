@@ -2,6 +2,7 @@
 
 mod actions;
 mod found;
+mod side;
 
 use super::bundled::Bundled;
 use super::common::{ExtractorArgs, RunArgs};
@@ -10,30 +11,27 @@ use super::output::{self, Results};
 use super::terminal::Terminal;
 use crate::copies::{Level, restore};
 use crate::error::{Error, Result};
-use crate::extract::LoadedExtractor;
-use crate::formats::is_features_file;
-use crate::images::ImageSet;
-use crate::reference::embed::EmbedOptions;
-use crate::reference::{Pictures, is_reference};
+use crate::reference::is_reference;
 use actions::{Action, refuse_archives};
 use clap::{Args, ValueEnum};
-use found::{Found, is_itself};
+use found::Found;
+use side::{Side, network_of, read};
 use std::path::{Path, PathBuf};
 
 /// Find copies among pictures (recompressed, resized, mirrored, cropped, recoloured), and set aside those not worth keeping
 ///
 /// Each picture is compared with the few that are nearest to it in features. Features are those of efficientnet-lite0 where its weights
-/// are cached, else of tiny; --extractor names another network. Nothing is moved without --move or --delete.
+/// are cached, else of tiny, and with a reference those of its network; --extractor names another. Nothing is moved without --move or --delete.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   pd dups photos/ -o dups.csv
-  pd dups generated/ --against catalogue/ --move copies/")]
+  pd dups generated/ --against ref/ --move copies/")]
 pub(super) struct Dups {
-    /// Pictures: a directory (searched recursively), .zip, .tar or image file [default: the built-in demonstration]
+    /// Pictures: a directory (searched recursively), .zip, .tar or image file; or a reference directory, of whose pictures nothing is made again [default: the built-in demonstration]
     #[arg(value_name = "IMAGES")]
     images: Option<PathBuf>,
-    /// Find the pictures of IMAGES that are copies of pictures in OTHER, instead of copies within IMAGES
+    /// Find the pictures of IMAGES that are copies of pictures in OTHER (pictures, or a reference directory), instead of copies within IMAGES
     #[arg(long, value_name = "OTHER")]
     against: Option<PathBuf>,
     /// What counts as a copy
@@ -48,6 +46,9 @@ pub(super) struct Dups {
     /// Put an apostrophe before names that a spreadsheet would take for a formula; without it names are written as they are
     #[arg(long, requires = "output")]
     csv_safe: bool,
+    /// Say what may be wrong with the pictures of IMAGES: blurred, dark, bright, low_information, odd_size, odd_aspect, or gray among coloured ones, by limits that these pictures teach; with -o as columns: sharpness, brightness, contrast, entropy, colour, width, height, flags
+    #[arg(long)]
+    checks: bool,
     /// Exit with code 1 if there are N copies or more
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     fail_on: Option<u64>,
@@ -85,6 +86,21 @@ enum Keep {
 }
 
 impl Dups {
+    /// # Errors
+    /// [`Error::Usage`] for what needs files, where the pictures are those of a reference.
+    fn refuse_for_references(&self, reference: &Path, moves: bool) -> Result<()> {
+        if !moves && !self.checks && !matches!(self.keep, Keep::Oldest | Keep::Sharpest) {
+            return Ok(());
+        }
+        Err(Error::usage(
+            format!(
+                "{} keeps small pictures and no files, which moving, dating and checking them needs",
+                reference.display()
+            ),
+            "name the folder of its pictures, or leave out --move, --delete, --checks, --keep oldest and --keep sharpest",
+        ))
+    }
+
     pub(super) fn run(self, results: &Results) -> Result<()> {
         let terminal = self.run.start(results)?;
         if let Some(from) = &self.undo {
@@ -101,31 +117,32 @@ impl Dups {
             output::check_table_path(output)?;
         }
         let action = Action::asked(images, self.r#move.as_deref(), self.delete, self.dry_run)?;
-        for path in [Some(images), self.against.as_ref()].into_iter().flatten() {
-            refuse_what_has_no_pictures(path)?;
-        }
         self.extractor.refuse_key()?;
-        if action.is_some() || self.keep == Keep::Oldest {
+        if is_reference(images) {
+            self.refuse_for_references(images, action.is_some())?;
+        } else if action.is_some() || self.keep == Keep::Oldest {
             refuse_archives(images)?;
         }
         network::check(&self.extractor, &terminal)?;
-        let set = ImageSet::open(images, &terminal)?;
+        let side = Side::open(images, &terminal)?;
+        let open = |against| Side::open(against, &terminal).map(|side| (against, side));
+        let other = self.against.as_deref().map(open).transpose()?;
         // Exact copies are found without a network.
-        let extractor = match self.level == Level::Exact && self.keep != Keep::MostTypical {
-            true => None,
-            false => Some(network::for_images(&self.extractor, &set, None, &terminal)?),
+        let with_features = self.level != Level::Exact || self.keep == Keep::MostTypical;
+        let extractor = match with_features {
+            true => network_of(&side, other.as_ref().map(|other| &other.1), &self.extractor, &terminal)?,
+            false => None,
         };
-        let options = self.extractor.embed_options();
-        let ours = read(&set, extractor.as_ref(), options, &terminal)?;
-        let found = match &self.against {
-            Some(against) => {
-                let against_set = ImageSet::open(against, &terminal)?;
-                let theirs = read(&against_set, extractor.as_ref(), options, &terminal)?;
-                let same = |row: usize, other: usize| {
+        let read = |side: &Side| read(side, extractor.as_ref(), with_features, &self.extractor, &terminal);
+        let ours = read(&side)?;
+        let found = match &other {
+            Some((against, other)) => {
+                let theirs = read(other)?;
+                let same = |row: usize, place: usize| {
                     ours.paths
                         .get(row)
-                        .zip(theirs.paths.get(other))
-                        .is_some_and(|(a, b)| is_itself((images, a), (against, b)))
+                        .zip(theirs.paths.get(place))
+                        .is_some_and(|(a, b)| side.is_itself((images, a), other, (against, b)))
                 };
                 let copies = ours.copies_of(&theirs, self.level, same, terminal.device(), &terminal)?;
                 Found::against(&ours, &theirs, &copies)
@@ -135,6 +152,7 @@ impl Dups {
                 Found::groups(&ours, groups, self.keep, images, &terminal)?
             }
         };
+        let found = if self.checks { found.checked(&ours) } else { found };
         if let Some(path) = &self.output {
             output::write_table_for_user(path, found.table()?, self.csv_safe)?;
             terminal.say(&format!("wrote {} rows to {}", found.rows.len(), path.display()));
@@ -160,29 +178,6 @@ impl Dups {
             _ => Ok(()),
         }
     }
-}
-
-fn read(
-    set: &ImageSet,
-    extractor: Option<&LoadedExtractor>,
-    options: EmbedOptions,
-    terminal: &Terminal,
-) -> Result<Pictures> {
-    let pictures = Pictures::read(set, extractor, options, terminal)?;
-    terminal.report_skipped(&pictures.skipped);
-    Ok(pictures)
-}
-
-/// # Errors
-/// If `path` holds features: copies are decided by looking at pictures.
-fn refuse_what_has_no_pictures(path: &Path) -> Result<()> {
-    if is_features_file(path) || is_reference(path) {
-        return Err(Error::usage(
-            format!("{} holds features, and copies are told by the pictures themselves", path.display()),
-            "name the folder or the archive of its pictures",
-        ));
-    }
-    Ok(())
 }
 
 fn undo(from: &Path, terminal: &Terminal, json: bool) -> Result<()> {

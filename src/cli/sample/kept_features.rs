@@ -68,6 +68,8 @@ pub(super) fn features(
         paths,
         images: Vec::new(),
         identity: kept.manifest.identity,
+        descriptors: None,
+        measures: None,
         inputs: Some(inputs),
     }))
 }

@@ -3,14 +3,14 @@
 
 use super::known::Known;
 use super::{EmbedOptions, Embedded, ImageRow, files};
-use crate::copies::{DESCRIPTOR_BYTES, Descriptor};
+use crate::copies::{DESCRIPTOR_BYTES, Descriptor, Measures};
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::formats::npy::{NpyWriter, read_npy, write_npy};
 use crate::formats::table::{Table, Values};
 use crate::images::{ImageSet, Inputs, LeftOut, Loaded, Prepared, RgbImage, Skipped, load_some};
 use crate::progress::{Progress, check_stop};
-use crate::reference::descriptors::rows_of;
+use crate::reference::descriptors::{read_rows, rows_of};
 use crate::reference::store::{content_digest, write_csv, write_skipped};
 use crate::remedy::Remedy;
 use crate::runs::{Chunks, Partial};
@@ -31,11 +31,22 @@ pub(in crate::reference) struct Embedding<'a> {
     pub set: &'a ImageSet,
     pub extractor: &'a LoadedExtractor,
     pub options: EmbedOptions,
-    /// Whether descriptors of the pictures are made too.
-    pub describe: bool,
+    /// What else is made of the pictures.
+    pub describe: Describe,
     pub progress: &'a dyn Progress,
     /// What is kept if the run is stopped.
     pub stop_hint: &'a str,
+}
+
+/// What is made of pictures beside their features.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Describe {
+    /// Nothing.
+    Nothing,
+    /// Descriptors.
+    Descriptors,
+    /// Descriptors, and measures; parts of a run keep no measures.
+    Measures,
 }
 
 /// A chunk as it is kept while a run is not finished.
@@ -76,7 +87,10 @@ fn holds(partial: &Partial, chunk: usize, work: &Embedding, range: Range<usize>)
     }
     let record: Record = partial.read(chunk)?;
     // An earlier version made chunks without descriptors.
-    if work.describe && !record.images.is_empty() && !descriptors_of(partial, chunk).is_file() {
+    if work.describe != Describe::Nothing
+        && !record.images.is_empty()
+        && !descriptors_of(partial, chunk).is_file()
+    {
         return Ok(false);
     }
     if record.modified.len() != range.len() || record.images.len() + record.skipped.len() != range.len() {
@@ -113,7 +127,7 @@ pub(in crate::reference) fn finish_chunks(
     for_each_chunk(work, &missing, known, |chunk, part| {
         if !part.images.is_empty() {
             write_npy(partial.data(chunk), &part.features)?;
-            if work.describe {
+            if work.describe != Describe::Nothing {
                 write_npy(descriptors_of(partial, chunk), &rows_of(&part.descriptors))?;
             }
         }
@@ -154,7 +168,11 @@ pub(super) fn for_each_chunk(
     progress.start("embedding", inputs as u64, "images");
     let fetch = |at: usize| {
         let (_, range, _) = batches.get(at)?;
-        let also = |image: &RgbImage| describe.then(|| Descriptor::of(image)).transpose();
+        let also = |image: &RgbImage| match describe {
+            Describe::Nothing => Ok((None, None)),
+            Describe::Descriptors => Ok((Some(Descriptor::of(image)?), None)),
+            Describe::Measures => Ok((Some(Descriptor::of(image)?), Some(Measures::of(image)))),
+        };
         Some(load_some(set, range.clone(), wanted, extractor.preprocessing(), also))
     };
     let mut next = fetch(0);
@@ -175,7 +193,9 @@ pub(super) fn for_each_chunk(
                 (Some(Ok(Loaded { image: Prepared { width, height, note, .. }, sha256, also })), _) => {
                     let (path, bytes) = (set.path(i).to_string(), set.size(i));
                     part.images.push(ImageRow { path, width, height, note, bytes, sha256 });
-                    part.descriptors.extend(also);
+                    let (descriptor, measures) = also;
+                    part.descriptors.extend(descriptor);
+                    part.measures.extend(measures);
                     rows.push(None);
                 }
                 (Some(Err(Skipped { path, reason })), _) if options.strict => {
@@ -265,7 +285,7 @@ pub(in crate::reference) fn assemble(
     Ok(Assembled { images: images.len(), skipped, content })
 }
 
-/// Finished chunks in memory, of a set of which `left_out` was left out.
+/// Finished chunks in memory, with descriptors where they have them, of a set of which `left_out` was left out.
 pub(in crate::reference) fn gather(
     partial: &Partial,
     chunks: Range<usize>,
@@ -274,12 +294,17 @@ pub(in crate::reference) fn gather(
     options: EmbedOptions,
 ) -> Result<Embedded> {
     let mut parts = vec![Array2::zeros((0, extractor.identity().dimension))];
-    let (images, skipped) = each_finished(partial, chunks, unlisted, options, |_, rows| {
+    let mut descriptors = Vec::new();
+    let (images, skipped) = each_finished(partial, chunks, unlisted, options, |chunk, rows| {
         parts.push(rows);
+        let described = descriptors_of(partial, chunk);
+        if described.is_file() {
+            descriptors.extend(read_rows(&described)?);
+        }
         Ok(())
     })?;
     let inputs = Inputs { used: images.len(), skipped, left_out: LeftOut::default() };
-    Ok(Embedded { features: join(&parts)?, images, inputs, ..Embedded::default() })
+    Ok(Embedded { features: join(&parts)?, images, inputs, descriptors, measures: Vec::new() })
 }
 
 /// Gives the number and the features of each finished chunk to `sink`; returns the images, and the skipped (first `unlisted`).

@@ -10,7 +10,7 @@ use crate::formats::table::Columns;
 use crate::images::{ImageSet, Skipped};
 use crate::progress::{Progress, check_stop};
 use crate::reference::store::{FeatureFiles, read_skipped};
-use crate::reference::{DescriptorFiles, Reference};
+use crate::reference::{DescriptorFiles, Descriptors as _, Reference};
 use ndarray::{Array2, s};
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
@@ -156,7 +156,7 @@ impl Known {
 
     /// The descriptor of the image of a row.
     pub(super) fn descriptor(&mut self, row: usize) -> Result<Descriptor> {
-        self.descriptors.read(row)
+        self.descriptors.descriptor(row)
     }
 
     /// The features of a batch, `[n, D]`: for each of its images the row that is known, or else the next one of `computed`.

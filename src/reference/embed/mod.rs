@@ -7,7 +7,7 @@ mod times;
 use super::files;
 use super::manifest::{EMBED, Manifest};
 use super::store::{Reference, unfinish};
-use crate::copies::Descriptor;
+use crate::copies::{Descriptor, Measures};
 use crate::error::{Error, Result};
 use crate::extract::{Identity, LoadedExtractor};
 use crate::formats::atomic::remove_directory;
@@ -15,6 +15,7 @@ use crate::images::{ImageSet, Inputs, Skipped, load};
 use crate::progress::{Progress, check_stop};
 use crate::remedy::Remedy;
 use crate::runs::{Opened, Partial, Record as RunRecord, RunDir, RunIdentity, remove_parts};
+pub(crate) use chunks::Describe;
 use chunks::for_each_chunk;
 pub(in crate::reference) use chunks::{
     Assembled, Embedding, assemble, chunks_of, features_of, finish_chunks, gather, join,
@@ -75,7 +76,9 @@ pub struct Embedded {
     /// What became of the inputs.
     pub inputs: Inputs,
     /// `[N]`, where they were asked for.
-    pub(in crate::reference) descriptors: Vec<Descriptor>,
+    pub(crate) descriptors: Vec<Descriptor>,
+    /// `[N]`, where they were asked for.
+    pub(crate) measures: Vec<Measures>,
 }
 
 /// The whole set in memory.
@@ -88,15 +91,31 @@ pub fn embed(
     options: EmbedOptions,
     progress: &dyn Progress,
 ) -> Result<Embedded> {
+    embed_described(set, extractor, options, Describe::Nothing, progress)
+}
+
+/// As [`embed`], with what else is asked for of the pictures.
+///
+/// # Errors
+/// As [`embed`].
+pub(crate) fn embed_described(
+    set: &ImageSet,
+    extractor: &LoadedExtractor,
+    options: EmbedOptions,
+    describe: Describe,
+    progress: &dyn Progress,
+) -> Result<Embedded> {
     let mut all = Embedded::default();
     all.inputs.skipped = unlisted(set, options)?;
     all.inputs.left_out = set.left_out().clone();
     let mut parts = Vec::new();
     let chunks: Vec<usize> = (0..chunks_of(set).count()).collect();
     let stop_hint = "nothing is kept; a reference directory keeps features and continues";
-    let work = Embedding { set, extractor, options, describe: false, progress, stop_hint };
+    let work = Embedding { set, extractor, options, describe, progress, stop_hint };
     for_each_chunk(work, &chunks, None, |_, part| {
         parts.push(part.features);
+        all.descriptors.extend(part.descriptors);
+        all.measures.extend(part.measures);
         all.images.extend(part.images);
         all.inputs.skipped.extend(part.inputs.skipped);
         Ok(())
@@ -203,7 +222,14 @@ pub(crate) fn embed_into(
     let partial = Partial::open(dir.join(files::PARTIAL), identity)?;
     let chunks = 0..chunks_of(set).count();
     let stop_hint = format!("finished chunks are kept in {}; the same command continues", dir.display());
-    let work = Embedding { set, extractor, options, describe: true, progress, stop_hint: &stop_hint };
+    let work = Embedding {
+        set,
+        extractor,
+        options,
+        describe: Describe::Descriptors,
+        progress,
+        stop_hint: &stop_hint,
+    };
     finish_chunks(&partial, work, chunks.clone(), known.as_mut())?;
     // From here on the chunks hold all that the old reference has of use.
     Times::forget(dir);
