@@ -496,7 +496,9 @@ mod ended {
             let stuck = 140 - 30 * at;
             run.env(DOES, format!("sleeps:{stuck}")).env(NOTES, dir.path().join("process"));
             run.env("PD_CACHE", dir.path().join("cache")).current_dir(dir.path());
-            run.args(["sample", "--generator-command", &command(), "--seeds", "0-149", "-o", "out", "-q"]);
+            // Started through another program, as environments do, it is not this process's own child.
+            let through = shell_words::join(["sh", "-c", &format!("{}; true", command())]);
+            run.args(["sample", "--generator-command", &through, "--seeds", "0-149", "-o", "out", "-q"]);
             let _ = fs::remove_file(dir.path().join("process"));
             let mut run = run.spawn().unwrap();
             let partial = dir.path().join("out/partial");

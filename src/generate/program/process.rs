@@ -1,7 +1,8 @@
 //! A program as a process: what it is sent, what it writes, and that nothing of it is left when it is no longer needed.
 //!
 //! It leads a process group of its own, with whatever it starts, so that all of it can be ended; a stop that a terminal asks for reaches
-//! this process, which passes it on. Where this process is killed, the program's standard input ends, and on Linux the system kills it.
+//! this process, which passes it on. Where this process is killed, the program's standard input ends, the system kills it (on Linux), and
+//! a watcher kills its group: a program that was started through another one may hang meanwhile.
 
 use super::lines::next_line;
 use super::words::ProgramCommand;
@@ -39,6 +40,8 @@ pub(super) enum Event {
 /// A program that runs.
 pub(super) struct Process {
     child: Child,
+    #[cfg(unix)]
+    _watcher: Option<unix::Watcher>,
     /// Lines for its standard input, which closes when this is dropped.
     requests: Option<Sender<String>>,
     events: Receiver<Event>,
@@ -61,7 +64,10 @@ impl Process {
         unix::in_a_group_that_ends_with_us(&mut start);
         let mut child = start.spawn()?;
         #[cfg(unix)]
-        unix::note(&child);
+        let watcher = {
+            unix::note(&child);
+            unix::Watcher::start(&child)
+        };
         let (send_event, events) = sync_channel(WAITING_LINES);
         let (requests, lines) = channel::<String>();
         if let Some(mut input) = child.stdin.take() {
@@ -80,7 +86,14 @@ impl Process {
         if let Some(error) = child.stderr.take() {
             read(error, Stream::Error, send_event)?;
         }
-        Ok(Self { child, requests: Some(requests), events, open: 2 })
+        Ok(Self {
+            child,
+            #[cfg(unix)]
+            _watcher: watcher,
+            requests: Some(requests),
+            events,
+            open: 2,
+        })
     }
 
     /// Sends a line. Whether it is read does not show here.
@@ -185,7 +198,7 @@ fn named_thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<
 #[cfg(unix)]
 mod unix {
     use std::os::unix::process::CommandExt;
-    use std::process::{Child, Command};
+    use std::process::{Child, Command, Stdio};
     use std::sync::{Mutex, PoisonError};
 
     pub(super) const TERMINATE: i32 = libc::SIGTERM;
@@ -213,6 +226,30 @@ mod unix {
             };
             // SAFETY: the closure makes system calls only: it allocates nothing and takes no lock.
             unsafe { command.pre_exec(die_with_parent) };
+        }
+    }
+
+    /// Waits for the end of a line, and kills a process group.
+    const WATCH: &str = "read -r _; kill -KILL \"-$0\" 2>/dev/null";
+
+    /// A process that kills the group of a program when this process has ended, however it did.
+    pub(super) struct Watcher(Child);
+
+    impl Watcher {
+        /// `None` where there is no shell.
+        pub(super) fn start(program: &Child) -> Option<Self> {
+            let mut watch = Command::new("sh");
+            watch.args(["-c", WATCH]).arg(program.id().to_string()).process_group(0);
+            // It is this process alone that holds the other end.
+            watch.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+            watch.spawn().ok().map(Self)
+        }
+    }
+
+    impl Drop for Watcher {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
         }
     }
 
