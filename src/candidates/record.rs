@@ -160,7 +160,7 @@ pub(crate) fn read_candidate_table(
         mean_knn_distance: table.numbers("mean_knn_distance")?,
         nearest,
         nearest_distance: table.numbers("nearest_distance")?,
-        copy_of: Vec::new(),
+        copy_of: None,
         group: Vec::new(),
     };
     let predicted = table.has(column::PREDICTED).then(|| table.numbers(column::PREDICTED)).transpose()?;
@@ -194,7 +194,7 @@ mod tests {
             mean_knn_distance: vec![2.0, 1.0],
             nearest: vec![Some(1), None],
             nearest_distance: vec![1.5, 0.5],
-            copy_of: Vec::new(),
+            copy_of: None,
             group: Vec::new(),
         };
         let scores = CandidateScores { scores, predicted: Some(vec![0.75, 1.0]) };

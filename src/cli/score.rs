@@ -124,9 +124,9 @@ impl Score {
                 let scorer = Scorer::open(reference, terminal.device(), &terminal)?;
                 let mut scores = scorer.score_images(features.view(), &input.paths, &terminal)?;
                 if let (Some(ours), Some(mut real)) = (&input.descriptors, reference.descriptors()?) {
-                    scores.copy_of =
-                        of_real(&scorer, &mut real, ours, features.view(), &input.paths, &terminal)?;
-                    summary.copies_of_real = Some(scores.copy_of.iter().flatten().count());
+                    let found = of_real(&scorer, &mut real, ours, features.view(), &input.paths, &terminal)?;
+                    summary.copies_of_real = Some(found.iter().flatten().count());
+                    scores.copy_of = Some(found);
                 }
                 (scores, scorer.paths().to_vec())
             }
@@ -151,7 +151,7 @@ impl Score {
                     let pairs = copies.pairs.iter().take(SHOWN_PAIRS);
                     summary.copy_pairs = pairs.map(|p| (name(p.row), name(p.other), p.score)).collect();
                     summary.copies = Some(copies.record);
-                    found.scores.copy_of = copies.of;
+                    found.scores.copy_of = Some(copies.of);
                 }
                 summary.intrinsic_dimension = found.intrinsic_dimension;
                 (found.scores, input.paths.clone())

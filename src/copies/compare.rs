@@ -18,7 +18,7 @@ const SIMILAR: f64 = 0.05;
 const STEPS: f64 = 1e4;
 /// Pairs that are compared together.
 const TOGETHER: usize = 512;
-/// Pictures that are kept prepared, of about 75 kB each.
+/// Pictures that are kept prepared, of about 50 kB each.
 const KEPT: usize = 4096;
 
 /// How much alike two pictures have to be to count as copies; each level holds those before it.

@@ -24,7 +24,7 @@ pub(super) fn rows_of(descriptors: &[Descriptor]) -> Array2<u8> {
 /// # Errors
 /// [`Error::Malformed`] if it does not hold descriptors.
 pub(super) fn read_rows(path: &Path) -> Result<Vec<Descriptor>> {
-    let mut file = NpyRows::<u8>::open(path.to_path_buf(), DESCRIPTOR_BYTES)?;
+    let mut file = NpyRows::<u8>::open(path, DESCRIPTOR_BYTES)?;
     let rows = file.read(0..file.rows())?;
     let of = |row: ArrayView1<u8>| {
         let damaged = || Error::malformed(path, "holds a damaged descriptor", Remedy::RemakeFeatures);

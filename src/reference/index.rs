@@ -91,9 +91,7 @@ pub(super) fn keep(
         Some(mut descriptors) => Some(among(paths.len(), &near, &mut descriptors, features, progress)?),
         None => None,
     };
-    if let Some(copies) = &copies {
-        scores.copy_of.clone_from(&copies.of);
-    }
+    scores.copy_of = copies.as_ref().map(|copies| copies.of.clone());
     let pieces = (0..paths.len()).step_by(TABLE_ROWS).map(|first| {
         let rows = first..(first + TABLE_ROWS).min(paths.len());
         scores.table_of(rows.clone(), &paths[rows], &paths)

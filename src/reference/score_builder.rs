@@ -69,7 +69,7 @@ impl ScoreBuilder {
                 mean_knn_distance: self.mean_distances,
                 nearest: self.nearest,
                 nearest_distance: self.nearest_distances,
-                copy_of: Vec::new(),
+                copy_of: None,
                 group: Vec::new(),
             },
             quantiles: distribution.quantiles(),

@@ -184,7 +184,7 @@ impl Scorer {
             mean_knn_distance,
             nearest: (0..nearest.len()).map(|q| nearest.of(q).0.first().copied()).collect(),
             nearest_distance: (0..nearest.len()).map(|q| nearest.of(q).1[0]).collect(),
-            copy_of: Vec::new(),
+            copy_of: None,
             group: Vec::new(),
         })
     }

@@ -62,8 +62,8 @@ pub struct Scores {
     pub nearest: Vec<Option<u32>>,
     /// Its distance.
     pub nearest_distance: Vec<f64>,
-    /// The image of the reference that it is a copy of; empty where pictures were not looked at.
-    pub copy_of: Vec<Option<u32>>,
+    /// The image of the reference that it is a copy of; `None` where pictures were not looked at.
+    pub copy_of: Option<Vec<Option<u32>>>,
     /// The group an image was scored in; empty without groups.
     pub group: Vec<String>,
 }
@@ -82,7 +82,7 @@ impl Scores {
         self.mean_knn_distance.truncate(n);
         self.nearest.truncate(n);
         self.nearest_distance.truncate(n);
-        self.copy_of.truncate(n);
+        self.copy_of.iter_mut().for_each(|copy_of| copy_of.truncate(n));
         self.group.truncate(n);
     }
 
@@ -97,7 +97,7 @@ impl Scores {
             mean_knn_distance: self.mean_knn_distance[rows.clone()].to_vec(),
             nearest: self.nearest[rows.clone()].to_vec(),
             nearest_distance: self.nearest_distance[rows.clone()].to_vec(),
-            copy_of: self.copy_of.get(rows.clone()).map_or_else(Vec::new, <[Option<u32>]>::to_vec),
+            copy_of: self.copy_of.as_ref().map(|copy_of| copy_of[rows.clone()].to_vec()),
             group: self.group.get(rows).map_or_else(Vec::new, <[String]>::to_vec),
         }
     }
@@ -109,7 +109,9 @@ impl Scores {
         self.mean_knn_distance.extend(more.mean_knn_distance);
         self.nearest.extend(more.nearest);
         self.nearest_distance.extend(more.nearest_distance);
-        self.copy_of.extend(more.copy_of);
+        if let (Some(copy_of), Some(more)) = (&mut self.copy_of, more.copy_of) {
+            copy_of.extend(more);
+        }
         self.group.extend(more.group);
     }
 
@@ -140,8 +142,8 @@ impl Scores {
             Values::OptionalText(self.nearest[rows.clone()].iter().map(nearest).collect()),
         )?;
         table.push("nearest_distance", floats(&self.nearest_distance))?;
-        if !self.copy_of.is_empty() {
-            let copied = self.copy_of[rows.clone()].iter().map(nearest).collect();
+        if let Some(copy_of) = &self.copy_of {
+            let copied = copy_of[rows.clone()].iter().map(nearest).collect();
             table.push("copy_of", Values::OptionalText(copied))?;
         }
         if !self.group.is_empty() {

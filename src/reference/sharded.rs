@@ -97,7 +97,8 @@ pub(crate) fn score_shard(
         let scorer = Scorer::open(reference, extractor.device(), progress)?;
         let mut scores = scorer.score_images(features.view(), &paths, progress)?;
         if let Some(mut real) = reference.descriptors()? {
-            scores.copy_of = of_real(&scorer, &mut real, &descriptors, features.view(), &paths, progress)?;
+            let found = of_real(&scorer, &mut real, &descriptors, features.view(), &paths, progress)?;
+            scores.copy_of = Some(found);
         }
         write_table(dir.join(files::SCORES), &scores.table(&paths, scorer.paths())?)?;
         write_skipped(dir, &inputs.skipped)?;

@@ -29,8 +29,8 @@ pub(super) fn page<'a>(
          Above 1 an image is typical: there are many like it. Below 1 it is unusual: there are few, or none.",
         count(table.rows())
     );
-    let next = "What to do next: look at the most unusual, where mistakes and treasures are found, and at those nearest to another image, \
-                which may be copies. Tick what you want to keep or to drop, and copy or save the list.";
+    let next = "What to do next: look at the most unusual, where mistakes and treasures are found, and at those that are copies of another \
+                image, where the table names it. Tick what you want to keep or to drop, and copy or save the list.";
     let title = format!("{}: {} images scored", name_of(path), count(table.rows()));
     let mut page = Page::new(&title, &[lead, next.into()], place);
     if images.is_empty() {

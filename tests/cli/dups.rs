@@ -177,7 +177,6 @@ fn a_reference_is_searched_and_searched_in_without_its_pictures() {
     assert_eq!(found.len(), 1);
     assert_eq!((&found[0]["path"][..], &found[0]["other"][..]), ("turned.png", "p4.png"));
     run(&dir, "dups ref --against generated").success().stdout(contains("1 of 9 images are copies"));
-    run(&dir, "dups generated --against ref --extractor resnet18").code(2);
     for words in ["--move away", "--delete", "--keep oldest", "--keep sharpest"] {
         run(&dir, &format!("dups ref {words}")).code(2).stderr(contains("no files"));
     }

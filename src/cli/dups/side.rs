@@ -14,9 +14,9 @@ use std::path::Path;
 /// Pictures that copies are looked for among.
 pub(super) enum Side {
     /// To be read.
-    Images(ImageSet),
+    Images(Box<ImageSet>),
     /// As they were read.
-    Reference(Reference),
+    Reference(Box<Reference>),
 }
 
 impl Side {
@@ -30,8 +30,8 @@ impl Side {
             ));
         }
         match is_reference(path) {
-            true => Reference::open(path).map(Self::Reference),
-            false => ImageSet::open(path, terminal).map(Self::Images),
+            true => Reference::open(path).map(|reference| Self::Reference(Box::new(reference))),
+            false => ImageSet::open(path, terminal).map(|images| Self::Images(Box::new(images))),
         }
     }
 
