@@ -60,7 +60,7 @@ pub(super) fn hint(error: &Error) -> Option<String> {
             "correct it, or remove it and give --mean, --std and --fit instead".into()
         }
         Remedy::DifferentiableExtractor => {
-            "use a reference made with a built-in extractor (`pd weights list`), or `pd sample`, which only scores".into()
+            "`pd perturb --search zero-order` needs none; else use a reference made with a built-in extractor (`pd weights list`)".into()
         }
         Remedy::NameArray(arrays) => format!("--key NAME, one of: {}", arrays.join(", ")),
         Remedy::DropArrayName => "leave --key out".into(),

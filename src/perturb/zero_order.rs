@@ -1,5 +1,7 @@
 //! Points that a search without gradients tries: pairs of opposite directions estimate the gradient (Salimans et al., arXiv 1703.03864,
-//! with antithetic pairs), and the estimate says where the best point of the ball should be.
+//! with antithetic pairs), and the estimate says where the best point of the ball should be. The directions are orthogonal to each other
+//! (Choromanski et al., ICML 2018, structured evolution strategies): rows of a Hadamard matrix with random signs, so that as many pairs as a
+//! latent has numbers give the gradient of a linear density exactly.
 
 use super::ball::Balls;
 use super::direction::Direction;
@@ -30,7 +32,9 @@ pub(super) struct Trials {
     radius: f64,
     /// The sum of densities of pairs' first points less their second ones, times their directions; `[B]` of `[L]`.
     estimates: Vec<Vec<f64>>,
-    /// The directions of the pair that is tried: signs, `[B]` of `[L]`.
+    /// Random signs by which the rows of the Hadamard matrix are multiplied, `[B]` of `[L]`.
+    signs: Vec<Vec<f64>>,
+    /// The directions of the pair that is tried, of 1 and -1, `[B]` of `[L]`.
     directions: Vec<Vec<f64>>,
     /// Densities of the first points of the pair.
     there: Vec<f64>,
@@ -47,6 +51,7 @@ impl Trials {
             balls,
             streams,
             radius,
+            signs: zeros.clone(),
             directions: zeros.clone(),
             estimates: zeros,
             there: Vec::new(),
@@ -63,13 +68,28 @@ impl Trials {
     pub(super) fn next(&mut self) -> Result<Tensor> {
         match self.next {
             Next::There => {
-                for (direction, stream) in self.directions.iter_mut().zip(&mut self.streams) {
-                    direction.fill_with(|| if stream.random::<bool>() { 1.0 } else { -1.0 });
-                }
+                self.turn();
                 self.balls.towards(&self.directions, self.radius)
             }
             Next::Opposite => self.balls.towards(&self.directions, -self.radius),
             Next::Proposed => self.balls.towards(&self.estimates, self.sign * self.radius),
+        }
+    }
+
+    /// Takes the next directions.
+    fn turn(&mut self) {
+        let row = self.pairs % self.balls.width().next_power_of_two();
+        if row == 0 {
+            for (signs, stream) in self.signs.iter_mut().zip(&mut self.streams) {
+                signs.fill_with(|| if stream.random::<bool>() { 1.0 } else { -1.0 });
+            }
+        }
+        for (direction, signs) in self.directions.iter_mut().zip(&self.signs) {
+            for (column, (value, sign)) in direction.iter_mut().zip(signs).enumerate() {
+                // Sylvester's matrix has -1 where row and column share an odd number of binary digits.
+                let is_negative = (row & column).count_ones() % 2 == 1;
+                *value = if is_negative { -sign } else { *sign };
+            }
         }
     }
 
@@ -133,6 +153,33 @@ mod tests {
         let corner = SLOPES.map(|slopes| slopes.map(|slope| 0.5 * slope.signum() as f32).to_vec());
         assert_eq!(points[499], corner);
         assert_eq!(tried(500, Norm::Linf, Direction::Lower)[499], opposite(&corner));
+    }
+
+    #[test]
+    fn directions_are_orthogonal_and_as_many_pairs_as_numbers_give_the_gradient_exactly() {
+        let slopes = [0.7f64, -2.0, 0.01, 0.3];
+        let balls = Balls::new(&Tensor::zeros((1, 4), candle_core::DType::F32, &Device::Cpu).unwrap(), 0.5, Norm::L2);
+        let mut trials =
+            Trials::new(balls.unwrap(), vec![keyed(1, Purpose::PerturbTrial, 3)], 0.5, Direction::Higher);
+        let mut directions = Vec::new();
+        for _ in 0..10 {
+            let point = trials.next().unwrap().to_vec2::<f32>().unwrap().remove(0);
+            if trials.next == Next::There {
+                directions.push(point.clone());
+            }
+            trials.learn(&[point.iter().zip(slopes).map(|(&x, slope)| f64::from(x) * slope).sum()]);
+        }
+        assert_eq!((directions.len(), trials.pairs), (4, 4));
+        for (i, one) in directions.iter().enumerate() {
+            for other in &directions[..i] {
+                let dot: f32 = one.iter().zip(other).map(|(x, y)| x * y).sum();
+                assert!(dot.abs() < 1e-6, "{dot}");
+            }
+        }
+        let scale = trials.estimates[0][0] / slopes[0];
+        for (estimate, slope) in trials.estimates[0].iter().zip(slopes) {
+            assert!((estimate / scale - slope).abs() < 1e-6, "{:?}", trials.estimates);
+        }
     }
 
     #[test]
