@@ -336,11 +336,11 @@ fn a_sweep_of_a_program_goes_on_where_it_stopped_and_names_commands_that_work() 
         run.args(["sweep", "--generator-command", &command()]).args(words.split_whitespace()).assert()
     };
     sweep("plain", "whole").success();
-    sweep("dies:290", "out")
+    sweep("dies:290", "stopped")
         .code(1)
         .stderr(contains("before it answered request 290 (seed 145, prompt \"a shoe\")"));
-    let said = sweep("backwards", "out").success();
-    assert!(content(&dir.path().join("whole")) == content(&dir.path().join("out")));
+    let said = sweep("backwards", "stopped").success();
+    assert!(content(&dir.path().join("whole")) == content(&dir.path().join("stopped")));
     let said = String::from_utf8(said.get_output().stdout.clone()).unwrap();
     let line = said.lines().find(|line| line.trim().starts_with("pd sample")).unwrap();
     let words = shell_words::split(&line.replace("-n 1000", "-n 3")).unwrap();
