@@ -158,7 +158,8 @@ mod tests {
     #[test]
     fn directions_are_orthogonal_and_as_many_pairs_as_numbers_give_the_gradient_exactly() {
         let slopes = [0.7f64, -2.0, 0.01, 0.3];
-        let balls = Balls::new(&Tensor::zeros((1, 4), candle_core::DType::F32, &Device::Cpu).unwrap(), 0.5, Norm::L2);
+        let balls =
+            Balls::new(&Tensor::zeros((1, 4), candle_core::DType::F32, &Device::Cpu).unwrap(), 0.5, Norm::L2);
         let mut trials =
             Trials::new(balls.unwrap(), vec![keyed(1, Purpose::PerturbTrial, 3)], 0.5, Direction::Higher);
         let mut directions = Vec::new();
