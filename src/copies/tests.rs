@@ -3,6 +3,7 @@
 use super::{Compared, Comparer, Descriptor, Level};
 use crate::images::Alpha;
 use crate::images::{Filter, RgbImage, decode, encode_jpeg, resize};
+use crate::ops::simd::testing::with_each_isa;
 use crate::progress::Silent;
 use crate::random::{Purpose, uniform};
 
@@ -104,6 +105,16 @@ fn every_kind_of_edited_copy_is_found() {
             assert_eq!(found.mirrored, mirrored, "{kind}");
         }
     }
+}
+
+#[test]
+fn every_instruction_set_gives_the_same_score() {
+    let image = picture(7, 200, 160);
+    let others: Vec<RgbImage> =
+        edits(&image).into_iter().map(|edit| edit.2).chain([picture(8, 200, 160)]).collect();
+    let mut all = Vec::new();
+    with_each_isa(|_| all.push(others.iter().map(|other| found(&image, other).score).collect::<Vec<_>>()));
+    assert!(all.windows(2).all(|two| two[0] == two[1]), "{all:?}");
 }
 
 #[test]
