@@ -112,13 +112,14 @@ const LATENT_ROW: &str = "latent";
 impl Perturb {
     pub(super) fn run(mut self, results: &Results) -> Result<()> {
         let terminal = self.run.start(results)?;
+        // What makes no sense is said before a demonstration is laid out.
+        let options = self.search.options(self.bias.try_into()?, self.program.is_named())?;
+        options.check()?;
         if self.program.is_named() {
             self.generator.refuse_for_program()?;
         } else {
             Bundled::stand_in(&mut self.generator, &mut self.reference, &terminal)?;
         }
-        let options = self.search.options(self.bias.try_into()?, self.program.is_named())?;
-        options.check()?;
         self.extractor.refuse_key()?;
         let reference = Reference::open(named(self.reference.as_deref())?)?;
         reference.density()?;
