@@ -18,9 +18,10 @@ const REPEATS: usize = 12;
 const QUALITY: u8 = 85;
 
 type Picture = image::RgbImage;
+type Change = fn(&Picture) -> Picture;
 
 /// What is done to a picture that remains the same picture, by name.
-const EDITS: [(&str, fn(&Picture) -> Picture); 6] = [
+const EDITS: [(&str, Change); 6] = [
     ("mirrored", imageops::flip_horizontal),
     ("cropped", |picture| {
         let (width, height) = picture.dimensions();
@@ -43,7 +44,7 @@ const EDITS: [(&str, fn(&Picture) -> Picture); 6] = [
 ];
 
 /// What makes a picture useless, by name.
-const FAULTS: [(&str, fn(&Picture) -> Picture); 4] = [
+const FAULTS: [(&str, Change); 4] = [
     ("dark", |picture| imageops::brighten(picture, -190)),
     ("blurred", |picture| imageops::blur(picture, 9.0)),
     ("inverted", |picture| {
@@ -103,7 +104,7 @@ impl Pool<'_> {
         what: &str,
         pictures: &[(String, Vec<u8>)],
         count: usize,
-        changes: &[(&str, fn(&Picture) -> Picture)],
+        changes: &[(&str, Change)],
     ) -> Result<()> {
         let malformed = |reason: String| Error::malformed(self.archive, reason, "");
         let chosen = pictures.iter().step_by((pictures.len() / count).max(1)).take(count);
