@@ -7,13 +7,12 @@ use super::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::extract::weights::Cache;
 use crate::extract::{ExtractorRequest, LoadedExtractor};
-use crate::formats::atomic::write_atomic;
+use crate::formats::atomic::write_unless_there;
 use crate::formats::digest::sha256;
 use crate::images::ImageSet;
 use crate::reference::embed::{EmbedOptions, embed_into};
 use crate::reference::{IndexOptions, Reference, index, is_reference};
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 const DIGITS: &[u8] = include_bytes!("../../examples/digits.zip");
@@ -168,21 +167,10 @@ fn say(what: &str, missing: &str, terminal: &Terminal) {
 
 /// Writes the digits, an archive.
 pub(super) fn write_digits(to: &Path) -> Result<()> {
-    write_once(to, DIGITS)
+    write_unless_there(to, DIGITS)
 }
 
 /// Writes the generator directory.
 pub(super) fn write_generator(to: &Path) -> Result<()> {
-    GENERATOR.iter().try_for_each(|(name, bytes)| write_once(&to.join(name), bytes))
-}
-
-/// Writes a file that is not there as it should be.
-pub(super) fn write_once(path: &Path, bytes: &[u8]) -> Result<()> {
-    if fs::read(path).is_ok_and(|found| found == bytes) {
-        return Ok(());
-    }
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
-    }
-    write_atomic(path, |out| out.write_all(bytes))
+    GENERATOR.iter().try_for_each(|(name, bytes)| write_unless_there(&to.join(name), bytes))
 }

@@ -1,8 +1,8 @@
 //! Photographs that the program carries: a catalogue of garments, and a pool of pictures as a generator that repeats itself might make
 //! them. The names of the pool's files say what each is.
 
-use super::bundled::write_once;
 use crate::error::{Error, Result};
+use crate::formats::atomic::write_unless_there;
 use crate::images::{Alpha, ImageSet, RgbImage, decode, encode_jpeg};
 use crate::progress::Progress;
 use image::imageops;
@@ -64,7 +64,7 @@ const FAULTS: [(&str, Change); 4] = [
 /// Writes `catalogue/`, 160 pictures, and `pool/`, 120 pictures, into `root`; files that are there already are kept.
 pub(super) fn write_garments(root: &Path, progress: &dyn Progress) -> Result<()> {
     let archive = root.join("garments.zip");
-    write_once(&archive, GARMENTS)?;
+    write_unless_there(&archive, GARMENTS)?;
     let set = ImageSet::open(&archive, progress)?;
     let mut catalogue = Vec::new();
     let mut new = Vec::new();
@@ -72,11 +72,11 @@ pub(super) fn write_garments(root: &Path, progress: &dyn Progress) -> Result<()>
         let bytes = set.read(at).map_err(|reason| Error::malformed(&archive, reason, ""))?;
         match set.path(at).split_once('/') {
             Some(("catalogue", name)) => {
-                write_once(&root.join("catalogue").join(name), &bytes)?;
+                write_unless_there(&root.join("catalogue").join(name), &bytes)?;
                 catalogue.push((stem(name).to_owned(), bytes));
             }
             Some((_, name)) => {
-                write_once(&root.join("pool").join(format!("new-{name}")), &bytes)?;
+                write_unless_there(&root.join("pool").join(format!("new-{name}")), &bytes)?;
                 new.push((format!("new-{}", stem(name)), bytes));
             }
             None => {}
@@ -116,7 +116,7 @@ impl Pool<'_> {
             let (width, height) = changed.dimensions();
             let changed = RgbImage { width, height, pixels: changed.into_raw() };
             let path = self.root.join("pool").join(format!("{what}-{name}-{change}.jpg"));
-            write_once(&path, &encode_jpeg(&changed, QUALITY).map_err(malformed)?)?;
+            write_unless_there(&path, &encode_jpeg(&changed, QUALITY).map_err(malformed)?)?;
         }
         Ok(())
     }

@@ -92,6 +92,20 @@ impl Seek for AtomicFile {
     }
 }
 
+/// Writes a file, and the directories it is in, unless it is there with these bytes.
+///
+/// # Errors
+/// As [`write_atomic`].
+pub(crate) fn write_unless_there(path: &Path, bytes: &[u8]) -> Result<()> {
+    if fs::read(path).is_ok_and(|found| found == bytes) {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+    }
+    write_atomic(path, |out| out.write_all(bytes))
+}
+
 /// Writes `path` with `write`; the file appears when `write` returned without an error, else nothing changes.
 ///
 /// # Errors

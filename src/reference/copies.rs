@@ -1,16 +1,17 @@
 //! Which images of a set are copies, found by looking at pictures: of each other, or of real images. Candidates are the nearest in features
 //! and those that look alike from afar; nothing is said of pairs that were not looked at.
 
+use super::descriptors::Descriptors;
 use super::lookalikes::ThumbIndex;
+use super::manifest::LookRecord;
 use super::scorer::Scorer;
 use crate::copies::{Compared, Comparer, Descriptor, Digest, Level, NEAREST, best_copies};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::formats::FeatureRows;
 use crate::formats::table::{Table, Values};
 use crate::neighbors::distance::squared_l2;
 use crate::progress::{Progress, Unreported, check_stop};
 use ndarray::ArrayView2;
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 
 /// Pairs of a set that are looked at, at most: a minute or two on two cores. Those most alike come first.
@@ -19,34 +20,6 @@ const MOST_PAIRS: usize = 50_000;
 const MOST_ALIKE: usize = 100_000;
 /// Images whose thumbnails are looked up together, and pairs whose descriptors are in memory together.
 const TOGETHER: usize = 2048;
-
-/// The descriptors of a set, by row.
-pub(crate) trait Descriptors {
-    /// The descriptor of a row.
-    ///
-    /// # Errors
-    /// [`Error::Malformed`] if it is damaged; [`Error::Data`] if there is no such row.
-    fn descriptor(&mut self, row: usize) -> Result<Descriptor>;
-}
-
-impl Descriptors for Vec<Descriptor> {
-    fn descriptor(&mut self, row: usize) -> Result<Descriptor> {
-        self.get(row).cloned().ok_or_else(|| Error::data(format!("there is no descriptor of row {row}"), ""))
-    }
-}
-
-/// How many pairs of a set were looked at, and what was found.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LookRecord {
-    /// Images that are a copy of another.
-    pub images: usize,
-    /// Pairs of copies.
-    pub pairs: usize,
-    /// Pairs that were looked at: those near in features or alike from afar.
-    pub looked_at: usize,
-    /// Such pairs that were not, because there were too many.
-    pub left: usize,
-}
 
 /// A pair of copies, `row < other`.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,6 +1,5 @@
 //! The descriptors of a reference's pictures: what tells copies of them when the two pictures are looked at.
 
-use super::copies::Descriptors;
 use super::lookalikes::ThumbIndex;
 use super::manifest::Manifest;
 use crate::copies::{DESCRIPTOR_BYTES, Descriptor};
@@ -9,6 +8,21 @@ use crate::formats::npy::NpyRows;
 use crate::remedy::Remedy;
 use ndarray::{Array2, ArrayView1};
 use std::path::{Path, PathBuf};
+
+/// The descriptors of a set, by row.
+pub(crate) trait Descriptors {
+    /// The descriptor of a row.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if it is damaged; [`Error::Data`] if there is no such row.
+    fn descriptor(&mut self, row: usize) -> Result<Descriptor>;
+}
+
+impl Descriptors for Vec<Descriptor> {
+    fn descriptor(&mut self, row: usize) -> Result<Descriptor> {
+        self.get(row).cloned().ok_or_else(|| Error::data(format!("there is no descriptor of row {row}"), ""))
+    }
+}
 
 /// A row of bytes for each descriptor, `[n, 2048]`.
 pub(super) fn rows_of(descriptors: &[Descriptor]) -> Array2<u8> {

@@ -1,6 +1,5 @@
 //! `manifest.json`: what a reference was made with.
 
-use super::copies::LookRecord;
 use super::files;
 use super::score::Duplicates;
 use crate::density::{PredictorQuality, PseudoDensity, Quantiles};
@@ -12,6 +11,19 @@ use crate::neighbors::IndexRecord;
 use crate::remedy::Remedy;
 use serde::{Deserialize, Serialize};
 use std::path::{Component, Path};
+
+/// How many pairs of a set were looked at, and what was found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LookRecord {
+    /// Images that are a copy of another.
+    pub images: usize,
+    /// Pairs of copies.
+    pub pairs: usize,
+    /// Pairs that were looked at: those near in features or alike from afar.
+    pub looked_at: usize,
+    /// Such pairs that were not, because there were too many.
+    pub left: usize,
+}
 
 /// The subcommand that makes references.
 pub(crate) const EMBED: &str = "embed";

@@ -21,12 +21,12 @@ mod sharded_neighbors;
 pub(crate) mod sharded_sets;
 mod store;
 
-pub(crate) use copies::{Descriptors, LookRecord, among, copies_among, of_real};
-pub(crate) use descriptors::DescriptorFiles;
+pub(crate) use copies::{among, copies_among, of_real};
+pub(crate) use descriptors::{DescriptorFiles, Descriptors};
 pub(crate) use import::{import, row_name};
 pub use index::{IndexOptions, index};
 pub(crate) use lookalikes::ThumbIndex;
-pub(crate) use manifest::Manifest;
+pub(crate) use manifest::{LookRecord, Manifest};
 pub(crate) use pictures::Pictures;
 pub use scorer::{DensityBy, Scorer};
 pub use store::Reference;

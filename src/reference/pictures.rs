@@ -1,7 +1,7 @@
 //! Pictures of a set with what finding copies among them needs: features of each, also mirrored, and descriptors for the second look.
 
 use super::Reference;
-use super::copies::Descriptors as _;
+use super::descriptors::Descriptors as _;
 use super::embed::{EmbedOptions, features_of, join, nothing_usable, unlisted};
 use super::lookalikes::ThumbIndex;
 use crate::copies::{Compared, Comparer, Descriptor, Group, Level, Measures, best_copies, grouped};

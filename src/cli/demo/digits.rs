@@ -3,12 +3,10 @@
 use super::{DemoRun, ROOT};
 use crate::cli::bundled::write_digits;
 use crate::error::{Error, Result};
-use crate::formats::atomic::write_atomic;
+use crate::formats::atomic::write_unless_there;
 use crate::images::ImageSet;
 use crate::report::Figure;
 use serde_json::Value;
-use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Fine-tuning settings: towards fidelity those that the generator was trained with, towards diversity the defaults.
@@ -154,18 +152,12 @@ impl DemoRun {
     }
 }
 
-/// Writes every other image to `real/`, which scores, and the others to `held-out/`, which judges; existing files are kept.
+/// Writes every other image to `real/`, which scores, and the others to `held-out/`, which judges.
 fn lay_out(set: &ImageSet, root: &Path) -> Result<()> {
     for i in 0..set.len() {
         let path = root.join(if i % 2 == 0 { "real" } else { "held-out" }).join(set.path(i));
-        if path.is_file() {
-            continue;
-        }
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
-        }
         let bytes = set.read(i).map_err(|reason| Error::malformed(&path, reason, ""))?;
-        write_atomic(&path, |out| out.write_all(&bytes))?;
+        write_unless_there(&path, &bytes)?;
     }
     Ok(())
 }
