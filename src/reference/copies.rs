@@ -45,7 +45,7 @@ pub(crate) struct Copies {
 /// Looks for copies among `rows` images. `near` lists the few nearest in features of each row, `[rows, n]`.
 ///
 /// # Errors
-/// [`Error::Interrupted`]; what reading descriptors or features returns.
+/// [`crate::error::Error::Interrupted`]; what reading descriptors or features returns.
 pub(crate) fn among(
     rows: usize,
     near: &[u32],
