@@ -1,11 +1,11 @@
 //! Candidates that a generator of this process makes of latents.
 
 use super::image::CandidateImage;
-use super::latents::LatentSource;
+use super::latents::{LatentSource, latent_array};
 use super::record::CandidateRecord;
 use super::render::render_watched;
 use super::source::{CandidateSource, Deliver, Delivered};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::generate::Generator;
 use crate::progress::{Progress, check_stop};
 use ndarray::ArrayD;
@@ -55,10 +55,6 @@ impl CandidateSource for GeneratorSource<'_> {
     }
 
     fn latents(&self, range: Range<usize>) -> Result<Option<ArrayD<f32>>> {
-        let latents = self.latents.batch(self.generator, range)?.values;
-        let values = latents.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-        ArrayD::from_shape_vec(latents.dims().to_vec(), values)
-            .map(Some)
-            .map_err(|e| Error::data(format!("latents do not fit: {e}"), ""))
+        latent_array(&self.latents.batch(self.generator, range)?.values).map(Some)
     }
 }

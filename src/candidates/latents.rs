@@ -1,12 +1,23 @@
 //! Where latents come from: seeds, or the rows of a file.
 
 use super::record::CandidateRecord;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::generate::{
     ForwardOptions, Generator, LatentSpace, NoiseMode, Seeds, Truncation, latents_of_seeds,
 };
 use candle_core::{DType, Device, Tensor};
+use ndarray::ArrayD;
 use std::ops::Range;
+
+/// Latents `[B, …]` as an array of float32, whatever their type and wherever they are.
+///
+/// # Errors
+/// What the device returns.
+pub(crate) fn latent_array(latents: &Tensor) -> Result<ArrayD<f32>> {
+    let values = latents.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+    ArrayD::from_shape_vec(latents.dims(), values)
+        .map_err(|e| Error::data(format!("latents do not fit: {e}"), ""))
+}
 
 /// What latents are drawn from or read from.
 #[derive(Debug, Clone)]

@@ -31,6 +31,7 @@ pub use generator_source::GeneratorSource;
 pub(crate) use gradient::{Evaluation, evaluate, evaluate_with_gradient, image_features_with_slope};
 pub(crate) use image::CandidateImage;
 pub(crate) use kept_source::KeptSource;
+pub(crate) use latents::latent_array;
 pub use latents::{LatentBatch, LatentOrigin, LatentSource};
 pub(crate) use pool_source::PoolSource;
 pub(crate) use program::{ProgramGenerator, ProgramSource, PromptFile, PromptOrder, Prompts};

@@ -3,6 +3,7 @@
 
 use super::garments::{GARMENTS, write_garments};
 use super::generator_args::GeneratorArgs;
+use super::program_args::ProgramArgs;
 use super::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::extract::weights::Cache;
@@ -59,11 +60,11 @@ impl Bundled {
 
     /// Takes the place of generator and reference where neither is named.
     pub(super) fn stand_in(
-        generator: &mut GeneratorArgs,
+        (generator, program): (&mut GeneratorArgs, &ProgramArgs),
         reference: &mut Option<PathBuf>,
         terminal: &Terminal,
     ) -> Result<()> {
-        if reference.is_none() && !generator.is_named() {
+        if reference.is_none() && !generator.is_named() && !program.is_named() {
             let bundled = Self::digits(
                 "a generator of digits, and digits as its reference",
                 "name --generator G and --reference REF",

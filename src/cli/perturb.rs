@@ -117,9 +117,8 @@ impl Perturb {
         options.check()?;
         if self.program.is_named() {
             self.generator.refuse_for_program()?;
-        } else {
-            Bundled::stand_in(&mut self.generator, &mut self.reference, &terminal)?;
         }
+        Bundled::stand_in((&mut self.generator, &self.program), &mut self.reference, &terminal)?;
         self.extractor.refuse_key()?;
         let reference = Reference::open(named(self.reference.as_deref())?)?;
         reference.density()?;
@@ -181,9 +180,7 @@ impl Perturb {
             false => text(&report),
         })
     }
-}
 
-impl Perturb {
     /// The generator, and where a network was found.
     fn open<'a>(&self, terminal: &'a Terminal) -> Result<(Box<dyn Generator + 'a>, Option<Origin>)> {
         let prompts = self.program.prompts()?;

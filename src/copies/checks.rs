@@ -2,6 +2,7 @@
 //! all sets: a robust distance from the median, on each side by the spread of that side.
 
 use super::measures::Measures;
+use crate::density::median;
 use serde::Serialize;
 
 /// How many times the spread of its side a number may be away from the median: the usual limit for outliers by the median absolute
@@ -180,22 +181,15 @@ impl Checked {
 
 /// What is usual: from and to. `None` without numbers.
 fn range(numbers: &[f64], matters: f64) -> Option<(f64, f64)> {
-    let middle = median(numbers.to_vec())?;
+    if numbers.is_empty() {
+        return None;
+    }
+    let middle = median(numbers.to_vec());
     let spread = |side: &dyn Fn(f64) -> f64| {
         let apart: Vec<f64> = numbers.iter().map(|&v| side(v)).filter(|&v| v >= 0.0).collect();
-        (TIMES * NORMAL * median(apart).unwrap_or(0.0)).max(matters)
+        (TIMES * NORMAL * median(apart)).max(matters)
     };
     Some((middle - spread(&|v| middle - v), middle + spread(&|v| v - middle)))
-}
-
-fn median(mut numbers: Vec<f64>) -> Option<f64> {
-    numbers.sort_unstable_by(f64::total_cmp);
-    let half = numbers.len() / 2;
-    match numbers.len() % 2 {
-        _ if numbers.is_empty() => None,
-        1 => numbers.get(half).copied(),
-        _ => Some(0.5 * (numbers[half - 1] + numbers[half])),
-    }
 }
 
 #[cfg(test)]

@@ -45,6 +45,6 @@ pub use preset::Preset;
 pub(crate) use preset::{Finetuning, TwoLevelNumbers};
 pub use pseudo::PseudoDensity;
 pub use quantiles::Distribution;
-pub(crate) use quantiles::{Quantiles, quantile_linear};
+pub(crate) use quantiles::{Quantiles, median, quantile_linear};
 pub use rule::{Rule, RuleChoice};
 pub use threshold::Threshold;

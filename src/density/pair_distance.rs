@@ -1,5 +1,6 @@
 //! How far apart two images of a set are on average: the scale of distances in it.
 
+use super::quantiles::median;
 use crate::error::{Error, Result};
 use crate::formats::FeatureRows;
 use crate::random::{Purpose, keyed};
@@ -44,8 +45,7 @@ pub(crate) fn median_pair_distance(features: &mut dyn FeatureRows, seed: u64) ->
     if distances.iter().any(|d| !d.is_finite()) {
         return Err(Error::data("a feature is not finite", ""));
     }
-    distances.sort_unstable_by(f64::total_cmp);
-    Ok(super::quantiles::quantile_linear(&distances, 0.5))
+    Ok(median(distances))
 }
 
 fn distance(a: ArrayView1<f32>, b: ArrayView1<f32>) -> f64 {

@@ -16,6 +16,12 @@ pub(crate) fn quantile_linear(sorted: &[f64], q: f64) -> f64 {
     if share < 0.5 { a + (b - a) * share } else { b - (b - a) * (1.0 - share) }
 }
 
+/// The median, between the two middle values of an even number; NaN without values.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    if values.is_empty() { f64::NAN } else { quantile_linear(&values, 0.5) }
+}
+
 /// The q-quantile (`0 <= q <= 1`) of ascending values as the paper's code takes it: `sorted[int(q * N)]`.
 ///
 /// # Panics

@@ -1,6 +1,6 @@
 //! The spheres around the samples of a set, with the distance to the k-th nearest other sample as radius, and the samples inside them.
 
-use crate::density::quantile_linear;
+use crate::density::median;
 use crate::error::{Error, Result};
 use crate::neighbors::{ExactIndex, NeighborIndex, Neighbors, Search};
 use crate::progress::Progress;
@@ -68,15 +68,8 @@ pub struct Membership {
 
 /// Radii `[N]`, none above their median.
 pub(super) fn clipped_radii(radii: &[f64]) -> Vec<f64> {
-    let median = median(radii);
+    let median = median(radii.to_vec());
     radii.iter().map(|radius| radius.min(median)).collect()
-}
-
-/// The median, between the two middle values of an even number.
-pub(super) fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    if sorted.is_empty() { f64::NAN } else { quantile_linear(&sorted, 0.5) }
 }
 
 impl Manifold {

@@ -3,8 +3,8 @@
 //! (The authors' code gives the square of this.)
 
 use super::comparison::Comparison;
-use super::manifold::median;
 use super::matrix::product_with_transpose;
+use crate::density::median;
 use crate::error::Result;
 use crate::neighbors::distance::squared_l2;
 use crate::progress::{Progress, check_stop};
@@ -22,7 +22,7 @@ pub(crate) fn realism(comparison: &Comparison<'_>) -> Result<Vec<f64>> {
     let manifold = comparison.real.manifold()?;
     let radii = manifold.radii(comparison.options.k)?;
     let generated = comparison.generated.features()?;
-    let median = median(&radii);
+    let median = median(radii.to_vec());
     let kept: Vec<usize> = (0..radii.len()).filter(|row| radii[*row] < median).collect();
     if kept.is_empty() {
         return Ok(vec![f64::NAN; generated.nrows()]);

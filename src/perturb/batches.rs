@@ -5,12 +5,11 @@ use super::finished::{FinishedLatent, FinishedLatents, perturbed_file};
 use super::options::{Models, RunOptions};
 use super::report::SampleRow;
 use super::search::{Candidates, InitialState, Search};
-use crate::candidates::LatentBatch;
+use crate::candidates::{LatentBatch, latent_array};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, check_stop};
 use crate::reference::DensityBy;
 use candle_core::Tensor;
-use ndarray::{ArrayD, IxDyn};
 use std::ops::Range;
 
 /// Perturbs the latents of a range that are not finished yet. How they are cut into batches changes no result.
@@ -96,9 +95,7 @@ impl Work<'_> {
         // The strengths of one latent lie next to each other.
         let latents = Tensor::stack(&of_strengths, 1)?;
         for i in 0..batch.len() {
-            let own = latents.get(i)?;
-            let latents = ArrayD::from_shape_vec(IxDyn(own.dims()), own.flatten_all()?.to_vec1::<f32>()?)
-                .map_err(|e| Error::data(format!("latents cannot be written: {e}"), ""))?;
+            let latents = latent_array(&latents.get(i)?)?;
             let latent = FinishedLatent {
                 original: &initial.unperturbed.candidates[i].image,
                 perturbed: strengths

@@ -2,12 +2,13 @@
 
 use super::images::{ProgramImages, Wanted};
 use crate::candidates::image::CandidateImage;
+use crate::candidates::latents::latent_array;
 use crate::error::{Error, Result};
 use crate::generate::{ForwardOptions, Generator, GeneratorInfo, GeneratorProgram, Variables};
 use crate::images::{Alpha, RgbImage};
 use crate::progress::Progress;
-use candle_core::{DType, Device, Tensor};
-use ndarray::{ArrayD, Axis};
+use candle_core::{Device, Tensor};
+use ndarray::ArrayD;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The family of every program.
@@ -64,14 +65,11 @@ impl<'a> ProgramGenerator<'a> {
 
     /// What an image is made of.
     fn wanted(&self, id: u64, latent: &Tensor, row: usize, options: &ForwardOptions) -> Result<Wanted> {
-        let numbers = latent.flatten_all()?.to_vec1::<f32>()?;
-        let latent = ArrayD::from_shape_vec(latent.dims().to_vec(), numbers)
-            .map_err(|e| Error::data(format!("latents do not fit: {e}"), ""))?;
         let of_row = |values: Option<&[u32]>| values.and_then(|values| values.get(row)).copied();
         Ok(Wanted {
             id,
             seed: options.keys.and_then(|keys| keys.get(row)).copied().unwrap_or_default(),
-            latent: Some(latent.index_axis_move(Axis(0), 0)),
+            latent: Some(latent_array(latent)?),
             class: of_row(options.classes),
             prompt: self.prompt.clone(),
         })
@@ -90,9 +88,8 @@ impl Generator for ProgramGenerator<'_> {
     fn stage(&self, _: usize, latents: &Tensor, options: &ForwardOptions) -> Result<Tensor> {
         let count = latents.dim(0)?;
         let first = self.asked.fetch_add(count as u64, Ordering::Relaxed);
-        let latents = latents.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
         let mut wanted =
-            (0..count).map(|row| self.wanted(first + row as u64, &latents.narrow(0, row, 1)?, row, options));
+            (0..count).map(|row| self.wanted(first + row as u64, &latents.get(row)?, row, options));
         let mut made: Vec<Option<RgbImage>> = vec![None; count];
         let mut take = |images: Vec<(u64, CandidateImage)>| {
             for (id, image) in images {

@@ -20,13 +20,7 @@ const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 /// # Errors
 /// Why there is none, as the end of a sentence whose subject is the file.
 pub(super) fn picture(path: &Path, range: Option<[f64; 2]>) -> Result<CandidateImage, String> {
-    let words = |error: Error| match error {
-        Error::Malformed { reason, .. } => reason,
-        Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => "is not there".into(),
-        Error::Io { source, action, .. } => format!("cannot be {action}: {source}"),
-        error => error.to_string(),
-    };
-    let mut file = open_regular(path).map_err(words)?;
+    let mut file = open_regular(path).map_err(reason)?;
     let length = file.metadata().map_err(|e| e.to_string())?.len();
     if length > MAX_FILE {
         return Err(format!("has {length} bytes, more than the {MAX_FILE} that are read"));
@@ -44,12 +38,18 @@ pub(super) fn picture(path: &Path, range: Option<[f64; 2]>) -> Result<CandidateI
     })
 }
 
+/// Why, without the path: what an error says of a file.
+fn reason(error: Error) -> String {
+    match error {
+        Error::Malformed { reason, .. } => reason,
+        Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => "is not there".into(),
+        Error::Io { source, action, .. } => format!("cannot be {action}: {source}"),
+        error => error.to_string(),
+    }
+}
+
 /// The image that an array holds.
 fn of_array(bytes: &[u8], range: Option<[f64; 2]>, path: &Path) -> Result<RgbImage, String> {
-    let reason = |error: Error| match error {
-        Error::Malformed { reason, .. } | Error::Data { reason, .. } => reason,
-        error => error.to_string(),
-    };
     let (header, _) = read_header(&mut &bytes[..], path).map_err(reason)?;
     let [black, white] = match range {
         Some(range) => range.map(|value| value as f32),

@@ -2,7 +2,7 @@
 
 use super::images::{ProgramImages, Wanted};
 use super::prompts::Prompts;
-use crate::candidates::latents::{LatentOrigin, LatentSource};
+use crate::candidates::latents::{LatentOrigin, LatentSource, latent_array};
 use crate::candidates::record::CandidateRecord;
 use crate::candidates::source::{CandidateSource, Deliver, Delivered};
 use crate::error::{Error, Result};
@@ -130,10 +130,6 @@ impl CandidateSource for ProgramSource {
             }
         };
         let values = self.places(range).into_iter().map(|(place, _)| value(place));
-        let values = Tensor::cat(&values.collect::<Result<Vec<_>>>()?, 0)?;
-        let numbers = values.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-        ArrayD::from_shape_vec(values.dims().to_vec(), numbers)
-            .map(Some)
-            .map_err(|e| Error::data(format!("latents do not fit: {e}"), ""))
+        latent_array(&Tensor::cat(&values.collect::<Result<Vec<_>>>()?, 0)?).map(Some)
     }
 }

@@ -120,8 +120,8 @@ const MAX_DRAWS: u64 = 100;
 impl Sample {
     pub(super) fn run(mut self, results: &Results) -> Result<()> {
         let terminal = self.run.start(results)?;
-        if self.pool.is_none() && !self.program.is_named() {
-            Bundled::stand_in(&mut self.candidates, &mut self.reference, &terminal)?;
+        if self.pool.is_none() {
+            Bundled::stand_in((&mut self.candidates, &self.program), &mut self.reference, &terminal)?;
         }
         match &self.pool {
             Some(pool) => self.run_pool(pool, &terminal),

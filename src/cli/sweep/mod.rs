@@ -111,9 +111,7 @@ impl Sweep {
                 self.program.shown().unwrap_or_else(|| format!("--generator {}", self.candidates.shown()));
             format!(" {generator} --reference {}", reference.display())
         });
-        if !self.program.is_named() {
-            Bundled::stand_in(&mut self.candidates, &mut self.reference, &terminal)?;
-        }
+        Bundled::stand_in((&mut self.candidates, &self.program), &mut self.reference, &terminal)?;
         let path = named(self.reference.as_deref())?;
         let reference = Reference::open(path)?;
         let record = reference.density()?.clone();
