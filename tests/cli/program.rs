@@ -502,11 +502,12 @@ mod ended {
             let _ = fs::remove_file(dir.path().join("process"));
             let mut run = run.spawn().unwrap();
             let partial = dir.path().join("out/partial");
+            let program = || fs::read_to_string(dir.path().join("process")).unwrap_or_default();
+            // The file is there before its line is.
             until("images are made", || {
-                number_of_images(&partial) > 10 && dir.path().join("process").exists()
+                number_of_images(&partial) > 10 && !program().is_empty() && runs(&program())
             });
-            let program = fs::read_to_string(dir.path().join("process")).unwrap();
-            assert!(runs(&program));
+            let program = program();
             let sent = Command::new("kill").args([&format!("-{signal}"), &run.id().to_string()]).status();
             assert!(sent.unwrap().success());
             let status = run.wait().unwrap();
