@@ -1,5 +1,7 @@
 //! What the benchmarks, examples and integration tests of this repository take from the inside. It changes without notice.
 
+pub mod readers;
+
 pub mod candidates {
     pub use crate::candidates::DensityScorer;
 }
@@ -46,7 +48,8 @@ pub mod generate {
 }
 pub mod images {
     pub use crate::images::{
-        Alpha, Color, Filter, Fit, ImageSet, Preprocessing, RgbImage, decode_noted, load, write_png,
+        Alpha, Color, Filter, Fit, ImageSet, Preprocessing, RgbImage, decode_noted, load,
+        set_decoding_memory, write_png,
     };
 }
 pub mod neighbors {

@@ -177,7 +177,7 @@ pub use images::{
     Alpha, Color, Filter, Fit, ImageSet, Inputs, LeftOut, Prepared, Preprocessing, RgbImage, Skipped,
     load as load_images, set_decoding_memory,
 };
-pub use metrics::{Evaluation, EvaluationOptions, EvaluationSet, SetContent, evaluate};
+pub use metrics::{Evaluation, EvaluationOptions, EvaluationSet, GroupedSet, SetContent, Verdict, evaluate};
 pub use neighbors::IndexKind;
 pub use perturb::{Direction, Models, Norm, RunOptions, SearchOptions, run as perturb};
 pub use progress::{Progress, Silent};

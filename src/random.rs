@@ -78,6 +78,8 @@ pub(crate) enum Purpose {
     GeneratedSubset = 0x6d65_7472_6963_7303,
     /// The halves of a set.
     Halves = 0x6d65_7472_6963_7304,
+    /// Generated rows of a part of a set whose Fréchet distance is extrapolated.
+    FrechetPart = 0x6d65_7472_6963_7305,
 }
 
 /// The stream of `item` (a layer, a step, a row, an image's key) for one purpose under a seed.

@@ -19,6 +19,7 @@ mod exit;
 mod finetune;
 mod garments;
 mod generator_args;
+mod group_by;
 mod hints;
 mod index;
 mod input;

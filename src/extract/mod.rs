@@ -12,7 +12,7 @@ mod identity;
 mod inception;
 mod lenet;
 mod loaded;
-mod onnx;
+pub(crate) mod onnx;
 mod parameters;
 mod preprocess;
 mod resnet;

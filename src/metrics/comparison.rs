@@ -1,7 +1,7 @@
 //! Two sets side by side, with everything that several metrics share computed once: neighbours, memberships, statistics.
 //! A [`FeatureSet`] is one of them; that of the real set serves any number of comparisons.
 
-use super::kernel;
+use super::kernel::{self, Kernel};
 use super::manifold::{Boundary, Manifold, Membership, Test, clipped_radii};
 use super::spectrum;
 use super::statistics::{RootedStatistics, Statistics};
@@ -64,7 +64,8 @@ pub struct FeatureSet<'p> {
     rooted: OnceCell<RootedStatistics>,
     index: OnceCell<ExactIndex>,
     manifold: OnceCell<Manifold>,
-    kid_own: OnceCell<f64>,
+    cubic_own: OnceCell<f64>,
+    gaussian_own: OnceCell<f64>,
     spectrum: OnceCell<Vec<f64>>,
 }
 
@@ -105,7 +106,8 @@ impl<'p> FeatureSet<'p> {
             rooted: OnceCell::new(),
             index: OnceCell::new(),
             manifold: OnceCell::new(),
-            kid_own: OnceCell::new(),
+            cubic_own: OnceCell::new(),
+            gaussian_own: OnceCell::new(),
             spectrum: OnceCell::new(),
         }
     }
@@ -193,12 +195,24 @@ impl<'p> FeatureSet<'p> {
         })
     }
 
-    /// The mean of the polynomial kernel over pairs of different rows.
+    /// The mean of the kernel of KID over pairs of different rows.
     ///
     /// # Errors
     /// [`Error::Data`] for fewer than two rows; [`Error::Interrupted`].
-    pub fn kid_own(&self) -> Result<f64> {
-        cached(&self.kid_own, || self.told(kernel::own_pairs(self.features()?, self.progress))).copied()
+    pub(super) fn cubic_own(&self) -> Result<f64> {
+        self.own_kernel(&self.cubic_own, Kernel::Cubic)
+    }
+
+    /// The mean of the kernel of CMMD over pairs of different rows.
+    ///
+    /// # Errors
+    /// As [`FeatureSet::cubic_own`].
+    pub(super) fn gaussian_own(&self) -> Result<f64> {
+        self.own_kernel(&self.gaussian_own, Kernel::CMMD)
+    }
+
+    fn own_kernel(&self, cell: &OnceCell<f64>, kernel: Kernel) -> Result<f64> {
+        cached(cell, || self.told(kernel::own_pairs(self.features()?, kernel, self.progress))).copied()
     }
 
     /// Eigenvalues of the second moment of the rows at unit length (the cosine kernel's, but for zeros).

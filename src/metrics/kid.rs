@@ -2,19 +2,18 @@
 //! `(x.y / D + 1)^3`. KID where the features are those of the 2015 Inception network.
 //! `kid` takes all pairs; `kid-subsets` averages over random subsets as torch-fidelity does, a noisier estimate of the same value.
 
-use super::comparison::Comparison;
-use super::kernel::{cross_means, own_pairs, weighted_pairs};
+use super::kernel::{Kernel, cross_means, discrepancy_of_resampled, own_pairs};
 use super::matrix::tree_sum;
 use super::metric::{Better, Measured, Metric, Needs};
-use super::resampling::{Draws, without_replacement};
+use super::resampling::without_replacement;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::random::Purpose;
 use crate::remedy::Remedy;
 use ndarray::{ArrayView2, Axis};
 
-/// Bootstrap samples that share a pass over all pairs: they take 8 bytes each for every row.
-const TOGETHER: usize = 256;
+/// What the distance is called in spaces other than Inception's.
+pub(crate) const KD: &str = "kd";
 
 /// The registry's entry of the estimate from all pairs.
 pub(crate) const METRIC: Metric = Metric {
@@ -27,11 +26,15 @@ pub(crate) const METRIC: Metric = Metric {
     alone: false,
     compute: |comparison| {
         let (real, generated) = (comparison.real.features()?, comparison.generated.features()?);
-        let cross = cross_means(real, generated, comparison.progress)?;
-        let own = comparison.real.kid_own()? + comparison.generated.kid_own()?;
+        let cross = cross_means(real, generated, Kernel::Cubic, comparison.progress)?;
+        let own = comparison.real.cubic_own()? + comparison.generated.cubic_own()?;
         Ok(Measured::value(own - 2.0 * tree_sum(&cross) / cross.len() as f64))
     },
-    replicates: Some(replicates),
+    replicates: Some(|comparison, draws| {
+        let (real, generated) = (comparison.real.features()?, comparison.generated.features()?);
+        let real_own = comparison.real.cubic_own()?;
+        discrepancy_of_resampled(real, real_own, generated, draws, Kernel::Cubic, comparison.progress)
+    }),
     caution: |_| None,
 };
 
@@ -78,9 +81,9 @@ pub(crate) fn kernel_distance(
     generated: ArrayView2<f32>,
     progress: &dyn Progress,
 ) -> Result<f64> {
-    let cross = cross_means(real, generated, progress)?;
-    Ok(own_pairs(real, progress)? + own_pairs(generated, progress)?
-        - 2.0 * tree_sum(&cross) / cross.len() as f64)
+    let cross = cross_means(real, generated, Kernel::Cubic, progress)?;
+    let own = own_pairs(real, Kernel::Cubic, progress)? + own_pairs(generated, Kernel::Cubic, progress)?;
+    Ok(own - 2.0 * tree_sum(&cross) / cross.len() as f64)
 }
 
 /// Mean and population deviation of [`kernel_distance`] over subsets, each given by its rows on both sides.
@@ -105,32 +108,6 @@ pub(crate) fn over_subsets(
     let mean = values.iter().sum::<f64>() / count;
     let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
     Ok((mean, variance.sqrt()))
-}
-
-/// The distance of resampled generated sets to the same real one. A row's pairs with its own copies are left out, so that the
-/// estimate stays unbiased.
-fn replicates(comparison: &Comparison<'_>, draws: &Draws) -> Result<Vec<f64>> {
-    let (real, generated) = (comparison.real.features()?, comparison.generated.features()?);
-    let rows = generated.nrows();
-    let cross = cross_means(real, generated, comparison.progress)?;
-    let real_own = comparison.real.kid_own()?;
-    let mut samples = draws.multiplicities(rows);
-    let mut values = Vec::with_capacity(draws.count);
-    loop {
-        let times: Vec<Vec<u32>> = samples.by_ref().take(TOGETHER).collect();
-        if times.is_empty() {
-            return Ok(values);
-        }
-        let weights: Vec<f32> =
-            (0..rows).flat_map(|row| times.iter().map(move |times| times[row] as f32)).collect();
-        let own = weighted_pairs(generated, &weights, times.len(), comparison.progress)?;
-        values.extend(times.iter().zip(own).map(|(times, own)| {
-            let total = rows as f64;
-            let pairs = total * total - times.iter().map(|t| f64::from(*t).powi(2)).sum::<f64>();
-            let crossed = times.iter().zip(&cross).map(|(t, mean)| f64::from(*t) * mean).sum::<f64>() / total;
-            real_own + own / pairs - 2.0 * crossed
-        }));
-    }
 }
 
 #[cfg(test)]
@@ -172,7 +149,7 @@ mod tests {
     #[test]
     fn one_row_and_other_widths_are_refused() {
         let x = Fixture::load().features("real_2000");
-        assert!(own_pairs(x.slice(s![..1, ..]), &Silent).is_err());
+        assert!(own_pairs(x.slice(s![..1, ..]), Kernel::Cubic, &Silent).is_err());
         assert!(distance(x.view(), x.slice(s![.., ..3])).is_err());
     }
 }

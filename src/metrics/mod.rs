@@ -4,9 +4,11 @@
 //! All sums are float64 in fixed trees, counts are exact, and memory grows with rows, never with pairs.
 
 mod authenticity;
+mod cmmd;
 mod comparison;
 mod evaluation;
 pub(crate) mod frechet;
+mod frechet_infinity;
 mod kernel;
 pub(crate) mod kid;
 mod manifold;
@@ -28,8 +30,11 @@ pub(crate) mod vendi;
 pub(crate) use authenticity::authenticity;
 pub(crate) use comparison::{Comparison, FeatureSet, Options};
 pub(crate) use evaluation::{EvaluatedSet, Evaluator, check_same};
-pub use evaluation::{Evaluation, EvaluationOptions, EvaluationSet, SetContent, evaluate};
+pub use evaluation::{
+    Evaluation, EvaluationOptions, EvaluationSet, GroupedSet, SetContent, Verdict, evaluate,
+};
 pub(crate) use frechet::FID;
+pub(crate) use kid::KD;
 pub(crate) use manifold::Boundary;
 pub(crate) use metric::{Better, Estimate, Metric};
 pub(crate) use registry::{METRICS, estimate, metric};

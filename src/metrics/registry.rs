@@ -3,20 +3,24 @@
 use super::comparison::Comparison;
 use super::metric::{Estimate, Metric};
 use super::resampling::{Draws, interval};
-use super::{authenticity, frechet, kid, prdc, rke, vendi};
+use super::{authenticity, cmmd, frechet, frechet_infinity, kid, prdc, rke, vendi};
 use crate::error::{Error, Result};
 
 /// Every metric. To add one, add its file and a line here.
 pub(crate) const METRICS: &[&Metric] = &[
     &frechet::METRIC,
+    &frechet_infinity::METRIC,
     &kid::METRIC,
     &kid::SUBSETS,
+    &cmmd::METRIC,
     &prdc::precision::METRIC,
     &prdc::recall::METRIC,
     &prdc::density::METRIC,
     &prdc::coverage::METRIC,
     &prdc::clipped::DENSITY,
     &prdc::clipped::COVERAGE,
+    &prdc::probabilistic::PRECISION,
+    &prdc::probabilistic::RECALL,
     &vendi::METRIC,
     &rke::METRIC,
     &authenticity::METRIC,

@@ -6,7 +6,7 @@ mod any_index;
 mod balls;
 pub(crate) mod distance;
 mod exact;
-mod hnsw;
+pub(crate) mod hnsw;
 mod in_blocks;
 mod index_files;
 mod kind;

@@ -6,7 +6,7 @@ use predicates::prelude::*;
 use predicates::str::contains;
 use pseudo_density::internals::formats::npy::write_npy;
 use pseudo_density::internals::formats::read_features;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 use tempfile::TempDir;
 
@@ -93,7 +93,8 @@ fn several_sets_stand_in_one_table_that_states_its_conventions() {
 fn the_same_command_gives_the_same_bytes_at_any_thread_count() {
     let dir = features(300);
     let args = ["--bootstrap", "20", "--self-check", "--metrics"];
-    let all = "fd,kid,kid-subsets,precision,recall,density,coverage,clipped-density,clipped-coverage,vendi,rke,authenticity";
+    let all = "fd,fd-infinity,kid,kid-subsets,cmmd,precision,recall,density,coverage,clipped-density,clipped-coverage,\
+               p-precision,p-recall,vendi,rke,authenticity";
     let mut outputs = Vec::new();
     for threads in ["1", "2"] {
         pd(&dir)
@@ -117,6 +118,29 @@ fn the_same_command_gives_the_same_bytes_at_any_thread_count() {
     );
     assert_eq!(found["self_check"]["n"], 150);
     assert!(row["kid_subsets_std"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn with_intervals_it_says_which_differences_are_larger_than_chance() {
+    let dir = features(300);
+    let run = |args: &[&str]| {
+        pd(&dir)
+            .args(["eval", "--real", "real.npy", "--generated", "real.npy", "fake.npy", "--bootstrap", "30"])
+            .args(["--metrics", "kd,precision,vendi"])
+            .args(args)
+            .assert()
+            .success()
+    };
+    run(&[]).stdout(contains("fake.npy against real.npy: worse in kid"));
+    run(&["-o", "out.json"]);
+    let found: Value = serde_json::from_slice(&fs::read(dir.path().join("out.json")).unwrap()).unwrap();
+    assert_eq!(found["verdicts"][0]["worse"][0], "kid");
+    run(&["-o", "out.tex"]);
+    let table = fs::read_to_string(dir.path().join("out.tex")).unwrap();
+    assert!(table.contains("\\midrule\nreal.npy & generated & 300 & "), "{table}");
+    run(&["-o", "out.md"]);
+    let table = fs::read_to_string(dir.path().join("out.md")).unwrap();
+    assert!(table.lines().nth(3).unwrap().starts_with("| fake.npy | generated | 300 | "), "{table}");
 }
 
 #[test]
@@ -243,7 +267,7 @@ fn input_that_cannot_be_compared_is_refused_by_name() {
         .args(["--metrics", "is"])
         .assert()
         .code(2)
-        .stderr(contains("possible values: fd, kid"));
+        .stderr(contains("possible values: fd, fd-infinity, kid"));
     pd(&dir).arg("eval").args(BOTH).args(["-o", "x.xlsx"]).assert().code(2).stderr(contains("known: .csv"));
     pd(&dir)
         .arg("eval")
@@ -260,4 +284,34 @@ fn input_that_cannot_be_compared_is_refused_by_name() {
         .success()
         .stderr(contains("is the FID only with --extractor inception-fid"))
         .stdout(contains(" fid").not());
+}
+
+#[test]
+fn groups_are_compared_on_their_own_beside_the_whole() {
+    let dir = features(300);
+    let table = |rows: std::ops::Range<usize>, of: &dyn Fn(usize) -> &'static str| {
+        rows.map(|row| format!("row:{row},{}\n", of(row))).collect::<String>()
+    };
+    let groups = format!("path,group\n{}", table(0..300, &|row| if row < 200 { "shoes" } else { "hats" }));
+    fs::write(dir.path().join("groups.csv"), groups).unwrap();
+    let run = |args: &[&str]| {
+        let mut command = pd(&dir);
+        command.arg("eval").args(BOTH).args(["--metrics", "precision,p-recall,fd", "--groups", "groups.csv"]);
+        command.args(args).assert()
+    };
+    run(&[]).success().stdout(contains("\n  hats (100 real)").and(contains("\n  shoes (200 real)")));
+    run(&["-o", "out.json"]).success();
+    let found: Value = serde_json::from_slice(&fs::read(dir.path().join("out.json")).unwrap()).unwrap();
+    let groups = &found["generated"][0]["groups"];
+    assert_eq!(
+        (&groups[0]["group"], &groups[0]["n"], &groups[0]["n_real"]),
+        (&json!("hats"), &json!(100), &json!(100))
+    );
+    assert!(groups[1]["precision"].as_f64().is_some());
+    run(&["-o", "out.csv"]).success();
+    let lines = fs::read_to_string(dir.path().join("out.csv")).unwrap();
+    assert!(lines.starts_with("path,set,n,group,n_real,precision") && lines.lines().count() == 4, "{lines}");
+    run(&["--shard", "0/2", "-o", "parts"]).code(2).stderr(contains("cannot be used with"));
+    fs::write(dir.path().join("groups.csv"), "path,group\nrow:0,shoes\n").unwrap();
+    run(&[]).code(1).stderr(contains("299 of 300 images have no group"));
 }

@@ -1,16 +1,17 @@
 //! The arguments of `pd eval`, and the sets and options that they name.
 
 use crate::cli::common::{self, ExtractorArgs, RunArgs};
+use crate::cli::group_by::GroupBy;
 use crate::cli::{input, output};
 use crate::error::{Error, Result};
 use crate::formats::is_features_file;
 use crate::images::ImageSet;
-use crate::metrics::{Boundary, EvaluationOptions, FID, METRICS, Options};
+use crate::metrics::{Boundary, EvaluationOptions, FID, KD, METRICS, Options};
 use crate::reference::is_reference;
 use crate::runs::ShardRequest;
 use candle_core::Device;
 use clap::Args;
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use std::path::{Path, PathBuf};
 
 /// Compare generated sets with a real one: FID, KID, precision, recall, density, coverage, ...
@@ -26,13 +27,13 @@ pub(crate) struct Eval {
     /// Generated sets to compare: images, features files or reference directories
     #[arg(long, value_name = "Y", num_args = 1.., required = true)]
     pub generated: Vec<PathBuf>,
-    /// Metrics to compute; fid is another name for fd [default: all but kid-subsets]
+    /// Metrics to compute; without this option all of them but those on request
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = metric_names())]
     pub metrics: Vec<String>,
     /// Do one shard of the work: I/N with I from 0, auto/N or auto; `pd merge OUT` writes OUT/eval.json and OUT/eval.csv
     #[arg(long, value_name = "I/N", value_parser = common::shard, requires = "output", conflicts_with_all = ["per_sample", "save_stats"])]
     pub shard: Option<ShardRequest>,
-    /// Write a row per generated set to FILE (.csv, .jsonl, .parquet; .json: the whole summary) instead of printing it; with --shard, a directory
+    /// Write a row per generated set to FILE (.csv, .jsonl, .parquet; .tex, .md: rounded, for a paper; .json: the whole summary) instead of printing it; with --shard, a directory
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Write a row per generated image to FILE: its realism, its rarity, and the real image nearest to it
@@ -53,7 +54,12 @@ pub(crate) struct Eval {
 }
 
 fn metric_names() -> PossibleValuesParser {
-    PossibleValuesParser::new(METRICS.iter().map(|metric| metric.name).chain([FID]))
+    let named = METRICS.iter().map(|metric| {
+        let when = if metric.by_default { "" } else { " (on request)" };
+        PossibleValue::new(metric.name).help(format!("{}{when}", metric.about))
+    });
+    let others = [(FID, "another name of fd"), (KD, "another name of kid")];
+    PossibleValuesParser::new(named.chain(others.map(|(name, help)| PossibleValue::new(name).help(help))))
 }
 
 /// Extension of files of statistics.
@@ -81,6 +87,9 @@ pub(crate) struct MetricArgs {
     /// Also compare one random half of the real set with the other half, which shows the best values possible at that size
     #[arg(long)]
     pub self_check: bool,
+    /// Also compare each group on its own, by the metrics that its images suffice for: folder, prompt, or a table FILE.csv with the columns path and group
+    #[arg(long, value_name = "BY", conflicts_with = "shard")]
+    pub groups: Option<GroupBy>,
     /// Compute 95 % intervals from B bootstrap samples
     #[arg(long, value_name = "B", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     bootstrap: Option<u32>,

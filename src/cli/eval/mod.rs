@@ -83,7 +83,7 @@ impl Eval {
             && let Some(statistics) = Statistics::load(path)?
         {
             self.refuse_statistics(path)?;
-            return Ok(EvaluationSet { name, content: SetContent::Statistics(statistics) });
+            return Ok(EvaluationSet::new(name, SetContent::Statistics(statistics)));
         }
         let input = input::read_listed(path, listed, &self.extractor, reference, terminal);
         let input = input.map_err(|error| error.about(&name))?;
@@ -91,9 +91,11 @@ impl Eval {
             report_inputs(&name, found, inputs, terminal);
         }
         terminal.warn_of_one_colour(input.images.iter().map(|image| image.note.as_str()));
+        let groups = self.how.groups.as_ref();
+        let groups = groups.map(|by| by.labels(path, &input.paths, terminal)).transpose()?;
         let features = input.features.into_shared();
         let content = SetContent::Features { features, paths: input.paths, identity: input.identity };
-        Ok(EvaluationSet { name, content })
+        Ok(EvaluationSet { groups, ..EvaluationSet::new(name, content) })
     }
 
     /// # Errors
@@ -103,6 +105,8 @@ impl Eval {
             "--per-sample needs images or features on both sides"
         } else if self.how.self_check && path == self.real {
             "--self-check needs the real images or features"
+        } else if self.how.groups.is_some() {
+            "--groups needs images or features on both sides"
         } else {
             return Ok(());
         };

@@ -121,7 +121,7 @@ pub(crate) fn merge_eval(out: &Path, parts: &[Part], terminal: &Terminal) -> Res
                 None => return Err(Error::malformed(&path, "holds no statistics", "run shard 0 again")),
             },
         };
-        Ok(EvaluationSet { name, content })
+        Ok(EvaluationSet::new(name, content))
     });
     let real = sets.next().ok_or_else(|| Error::data("there is no set to compare with", ""))??;
     let evaluation = evaluate(real, &mut sets, &options, terminal)?;

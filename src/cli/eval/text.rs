@@ -2,8 +2,9 @@
 
 use crate::cli::terminal::Terminal;
 use crate::extract::Identity;
+use crate::formats::table::significant;
 use crate::metrics::frechet::{FID, FID_EXTRACTOR, METRIC};
-use crate::metrics::{Better, Estimate, EvaluatedSet, Evaluation};
+use crate::metrics::{Better, Estimate, EvaluatedSet, Evaluation, Verdict};
 use crate::progress::Progress;
 use serde_json::{Map, Value};
 use std::fmt::Write;
@@ -52,6 +53,9 @@ fn write_text(evaluation: &Evaluation, out: &mut String) -> std::fmt::Result {
     }
     if let Some(count) = evaluation.options.bootstrap {
         writeln!(out, "\n[ ]: central 95 % of {count} resampled sets")?;
+        for verdict in evaluation.verdicts() {
+            writeln!(out, "{}", verdict_text(&verdict, evaluation))?;
+        }
     }
     writeln!(out)?;
     for metric in &evaluation.metrics {
@@ -64,6 +68,21 @@ fn write_text(evaluation: &Evaluation, out: &mut String) -> std::fmt::Result {
         writeln!(out, "{way} {name}: {}", metric.about)?;
     }
     writeln!(out, "(+ higher is better, - lower is better)")
+}
+
+/// In one line, with the names that results give the columns.
+fn verdict_text(verdict: &Verdict, evaluation: &Evaluation) -> String {
+    let parts = [
+        ("better in", &verdict.better),
+        ("worse in", &verdict.worse),
+        ("different in", &verdict.different),
+        ("no difference beyond the intervals in", &verdict.same),
+    ];
+    let named = parts.into_iter().filter(|(_, columns)| !columns.is_empty()).map(|(what, columns)| {
+        let names: Vec<_> = columns.iter().map(|column| evaluation.column_name(column)).collect();
+        format!("{what} {}", names.join(", "))
+    });
+    format!("{} against {}: {}", verdict.set, verdict.than, named.collect::<Vec<_>>().join("; "))
 }
 
 /// The table, a line for each set.
@@ -91,6 +110,9 @@ fn aligned(evaluation: &Evaluation) -> Vec<String> {
     };
     for set in evaluation.generated.iter().chain(&evaluation.self_check) {
         add(&set.name, set);
+        for group in evaluation.groups_of(set) {
+            add(&format!("  {} ({} real)", group.group, group.real_rows), &group.set);
+        }
     }
     if !evaluation.real.estimates.is_empty() {
         add(&format!("{} (real)", evaluation.real.name), &evaluation.real);
@@ -109,12 +131,5 @@ fn aligned(evaluation: &Evaluation) -> Vec<String> {
 
 /// A value with four significant digits.
 fn number(value: f64) -> String {
-    match value.abs() {
-        _ if !value.is_finite() => "-".into(),
-        size if size >= 1e6 => format!("{value:.3e}"),
-        size if size >= 100.0 => format!("{value:.1}"),
-        size if size >= 10.0 => format!("{value:.2}"),
-        size if size >= 0.01 || size == 0.0 => format!("{value:.4}"),
-        _ => format!("{value:.3e}"),
-    }
+    if value.is_finite() { significant(value) } else { "-".into() }
 }

@@ -1,6 +1,5 @@
 //! `pd select`: the images of a pool that are best together.
 
-mod groups;
 mod looks;
 mod pool;
 mod summary;
@@ -8,6 +7,7 @@ mod summary;
 use super::bundled::Bundled;
 use super::common::{ExtractorArgs, RunArgs};
 use super::deliver::{FEWER_OF_POOL, check_link, deliver, fewer};
+use super::group_by::GroupBy;
 use super::output::Results;
 use super::refusals::RefusalArgs;
 use super::terminal::Terminal;
@@ -25,7 +25,6 @@ use crate::selection::{
     select_without_copies,
 };
 use clap::Args;
-use groups::GroupBy;
 use looks::Looks;
 use pool::{Pool, Real, Scored};
 use serde_json::json;

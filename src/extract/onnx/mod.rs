@@ -6,7 +6,7 @@
 //! made to exhaust it can, so files from strangers belong under a memory limit (`ulimit -v`, a container).
 
 mod config;
-mod outline;
+pub(crate) mod outline;
 mod ports;
 #[cfg(test)]
 mod tests;

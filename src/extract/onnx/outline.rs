@@ -12,7 +12,7 @@ const ENDLESS: [&[u8]; 2] = [b"Loop", b"Scan"];
 
 /// What is known of a file after the look.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Outline {
+pub(crate) struct Outline {
     /// Names of the constants of the outermost graph; older files list them among the inputs too.
     pub constants: HashSet<String>,
     /// Numbers that all constants together have, as they declare.
@@ -70,7 +70,7 @@ const NUMBERS_PER_BYTE: u64 = 2;
 
 /// # Errors
 /// Why the file is not one that is handed on to the runtime.
-pub(super) fn check(bytes: &[u8]) -> Result<Outline, String> {
+pub(crate) fn check(bytes: &[u8]) -> Result<Outline, String> {
     if bytes.is_empty() {
         return Err("it is empty".into());
     }

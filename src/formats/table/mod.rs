@@ -6,11 +6,13 @@ mod columns;
 mod concat;
 mod csv;
 mod json;
+mod paper;
 mod parquet;
 
 pub(crate) use columns::Columns;
 pub(crate) use concat::concat_csv;
 pub(crate) use csv::write_csv_in_pieces;
+pub(crate) use paper::significant;
 
 use super::atomic::AtomicFile;
 use crate::error::{Error, Result};
@@ -132,8 +134,8 @@ pub(crate) trait TableFormat: Sync {
 }
 
 /// The known formats.
-pub(crate) const FORMATS: [&dyn TableFormat; 4] =
-    [&csv::Csv, &json::JsonLines, &json::Json, &parquet::Parquet];
+pub(crate) const FORMATS: [&dyn TableFormat; 6] =
+    [&csv::Csv, &json::JsonLines, &json::Json, &parquet::Parquet, &paper::Latex, &paper::Markdown];
 
 /// The format of this name (an extension without the dot, in any case).
 ///

@@ -1,19 +1,25 @@
 //! The comparison of generated sets with a real one, from features to the table of results: `pd eval` as a library.
 
+mod by_group;
+mod evaluated_set;
 mod options;
 mod outcome;
 mod sample_scores;
 mod sets;
+mod verdict;
 
+pub(crate) use evaluated_set::EvaluatedSet;
+pub use evaluated_set::GroupedSet;
 pub use options::EvaluationOptions;
-pub(crate) use outcome::EvaluatedSet;
 pub use outcome::Evaluation;
 pub(super) use sample_scores::SampleScores;
 pub(crate) use sets::check_same;
 pub use sets::{EvaluationSet, SetContent};
+pub use verdict::Verdict;
 
 use super::comparison::{Comparison, FeatureSet};
 use super::frechet::{self, is_fid};
+use super::kid;
 use super::metric::{Metric, Needs};
 use super::registry::{METRICS, estimate, metric};
 use super::resampling::halves;
@@ -21,6 +27,7 @@ use super::statistics::Statistics;
 use crate::error::{Error, Result};
 use crate::extract::Identity;
 use crate::progress::Progress;
+use by_group::{Groups, compare_groups};
 use ndarray::Axis;
 
 /// The name that results give a self-check.
@@ -52,6 +59,7 @@ pub(crate) struct Evaluator<'p> {
     named: Vec<&'static Metric>,
     real: EvaluationSet,
     real_features: FeatureSet<'p>,
+    real_groups: Option<Groups<'p>>,
     identity: Option<Identity>,
     evaluation: Evaluation,
 }
@@ -78,6 +86,7 @@ impl<'p> Evaluator<'p> {
         let evaluation = Evaluation {
             real: EvaluatedSet { name: real.name.clone(), rows: real_features.rows(), estimates: Vec::new() },
             generated: Vec::new(),
+            groups: Vec::new(),
             self_check: None,
             metrics: Vec::new(),
             identity: None,
@@ -87,7 +96,8 @@ impl<'p> Evaluator<'p> {
             options: options.clone(),
         };
         let identity = real.identity().cloned();
-        Ok(Self { options, progress, named, real, real_features, identity, evaluation })
+        let real_groups = Groups::of(&real, &options.parameters, progress)?;
+        Ok(Self { options, progress, named, real, real_features, real_groups, identity, evaluation })
     }
 
     /// Mean and covariance of the real set.
@@ -119,6 +129,17 @@ impl<'p> Evaluator<'p> {
         let estimates = estimate(&comparison, &metrics, self.options.draws())?;
         if let Some(samples) = &mut self.evaluation.samples {
             samples.add(set, &self.real, &comparison)?;
+        }
+        if let (Some(real), Some(generated)) =
+            (&self.real_groups, Groups::of(set, parameters, self.progress)?)
+        {
+            let (groups, unmatched) =
+                compare_groups(real, &generated, &set.name, &metrics, self.options, self.progress)?;
+            if let Some(unmatched) = unmatched {
+                self.progress.warn(&unmatched);
+                self.evaluation.warnings.push(unmatched);
+            }
+            self.evaluation.groups.extend(groups);
         }
         self.evaluation.metrics = metrics;
         self.evaluation.generated.push(EvaluatedSet {
@@ -177,11 +198,15 @@ impl<'p> Evaluator<'p> {
     }
 }
 
-/// The metrics of these names, each once; `fid` is the Fréchet distance, whatever it may be called in the end.
+/// The metrics of these names, each once. `fid` is the Fréchet distance and `kd` the kernel distance, in whatever space they are.
 fn named(names: &[String]) -> Result<Vec<&'static Metric>> {
     let mut chosen: Vec<&'static Metric> = Vec::new();
     for name in names {
-        let metric = if name == frechet::FID { &frechet::METRIC } else { metric(name)? };
+        let metric = match name.as_str() {
+            frechet::FID => &frechet::METRIC,
+            kid::KD => &kid::METRIC,
+            name => metric(name)?,
+        };
         if chosen.iter().all(|other| other.name != metric.name) {
             chosen.push(metric);
         }

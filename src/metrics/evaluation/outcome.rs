@@ -1,7 +1,9 @@
 //! The result of an evaluation, as values, as JSON and as a table.
 
+use super::evaluated_set::{EvaluatedSet, GroupedSet};
 use super::options::EvaluationOptions;
 use super::sample_scores::SampleScores;
+use super::verdict::Verdict;
 use crate::error::Result;
 use crate::extract::Identity;
 use crate::formats::table::{Table, Values};
@@ -9,30 +11,14 @@ use crate::metrics::frechet;
 use crate::metrics::metric::{Estimate, Metric};
 use serde_json::{Map, Value, json};
 
-/// A set with the values of its metrics.
-#[derive(Debug, Clone, PartialEq)]
-pub struct EvaluatedSet {
-    /// What it is called.
-    pub name: String,
-    /// How many rows it has, where that is known.
-    pub rows: Option<usize>,
-    /// The values.
-    pub estimates: Vec<Estimate>,
-}
-
-impl EvaluatedSet {
-    /// The value of a column of a metric.
-    pub fn estimate(&self, column: &str) -> Option<&Estimate> {
-        self.estimates.iter().find(|estimate| estimate.column == column)
-    }
-}
-
 /// The result of an evaluation.
 pub struct Evaluation {
     /// The real set, with the metrics that describe a set alone.
     pub real: EvaluatedSet,
     /// The generated sets.
     pub generated: Vec<EvaluatedSet>,
+    /// The groups of each generated set, in the order of names, if groups were asked for.
+    pub groups: Vec<GroupedSet>,
     /// One half of the real set against the other, if that was asked for.
     pub self_check: Option<EvaluatedSet>,
     /// The metrics that were computed.
@@ -55,6 +41,13 @@ impl Evaluation {
         if self.is_fid && column == frechet::METRIC.name { frechet::FID } else { column }
     }
 
+    /// Each generated set but the first against the first, where there are intervals.
+    pub fn verdicts(&self) -> Vec<Verdict> {
+        let Some((first, others)) = self.generated.split_first() else { return Vec::new() };
+        let all = others.iter().map(|set| Verdict::of(set, first, &self.metrics));
+        all.filter(Verdict::says_something).collect()
+    }
+
     fn fields(&self, set: &EvaluatedSet) -> Value {
         let mut fields = Map::new();
         fields.insert("path".into(), json!(set.name));
@@ -73,10 +66,33 @@ impl Evaluation {
         Value::Object(fields)
     }
 
+    /// The groups of a generated set.
+    pub fn groups_of(&self, set: &EvaluatedSet) -> impl Iterator<Item = &GroupedSet> {
+        self.groups.iter().filter(|group| group.set.name == set.name)
+    }
+
+    fn fields_of_group(&self, group: &GroupedSet) -> Value {
+        let mut fields = self.fields(&group.set);
+        fields["group"] = json!(group.group);
+        fields["n_real"] = json!(group.real_rows);
+        if let Some(fields) = fields.as_object_mut() {
+            fields.remove("path");
+        }
+        fields
+    }
+
     /// Everything but [`Evaluation::samples`], as a JSON object.
     pub fn json(&self) -> Value {
         let parameters = &self.options.parameters;
-        let rows: Vec<Value> = self.generated.iter().map(|set| self.fields(set)).collect();
+        let with_groups = |set: &EvaluatedSet| {
+            let mut fields = self.fields(set);
+            let groups: Vec<Value> = self.groups_of(set).map(|group| self.fields_of_group(group)).collect();
+            if !groups.is_empty() {
+                fields["groups"] = Value::Array(groups);
+            }
+            fields
+        };
+        let rows: Vec<Value> = self.generated.iter().map(with_groups).collect();
         let mut object = json!({
             "real": self.fields(&self.real),
             "generated": rows,
@@ -91,29 +107,43 @@ impl Evaluation {
         if let Some(set) = &self.self_check {
             object["self_check"] = self.fields(set);
         }
+        let verdicts = self.verdicts();
+        if !verdicts.is_empty() {
+            object["verdicts"] = json!(verdicts);
+        }
         if let Some(count) = self.options.bootstrap {
             object["bootstrap"] = json!(count);
         }
         object
     }
 
-    /// A row for each generated set, then one for the self-check.
+    /// A row for each generated set, one for each of its groups, then one for the self-check.
     ///
     /// # Errors
     /// If the columns differ in length.
     pub fn table(&self) -> Result<Table> {
-        let generated = self.generated.iter().map(|set| ("generated", set));
-        let rows: Vec<(&str, &EvaluatedSet)> =
-            generated.chain(self.self_check.iter().map(|set| ("self_check", set))).collect();
+        let mut rows: Vec<(&str, &EvaluatedSet, Option<&GroupedSet>)> = Vec::new();
+        for set in &self.generated {
+            rows.push(("generated", set, None));
+            rows.extend(self.groups_of(set).map(|group| ("group", &group.set, Some(group))));
+        }
+        rows.extend(self.self_check.iter().map(|set| ("self_check", set, None)));
         let mut table = Table::new();
-        table.push("path", Values::Text(rows.iter().map(|(_, set)| set.name.clone()).collect()))?;
-        table.push("set", Values::Text(rows.iter().map(|(kind, _)| (*kind).to_owned()).collect()))?;
-        let counts = rows.iter().map(|(_, set)| set.rows.map(|n| n as i64)).collect();
+        table.push("path", Values::Text(rows.iter().map(|(_, set, _)| set.name.clone()).collect()))?;
+        table.push("set", Values::Text(rows.iter().map(|(kind, ..)| (*kind).to_owned()).collect()))?;
+        let counts = rows.iter().map(|(_, set, _)| set.rows.map(|n| n as i64)).collect();
         table.push("n", Values::OptionalInt(counts))?;
+        if !self.groups.is_empty() {
+            let groups = || rows.iter().map(|(.., group)| *group);
+            let names = groups().map(|group| group.map(|group| group.group.clone())).collect();
+            table.push("group", Values::OptionalText(names))?;
+            let counts = groups().map(|group| group.map(|group| group.real_rows as i64)).collect();
+            table.push("n_real", Values::OptionalInt(counts))?;
+        }
         for column in self.metrics.iter().flat_map(|metric| metric.columns) {
             let of = |value: &dyn Fn(&Estimate) -> f64| {
                 Values::Float(
-                    rows.iter().map(|(_, set)| set.estimate(column).map_or(f64::NAN, value)).collect(),
+                    rows.iter().map(|(_, set, _)| set.estimate(column).map_or(f64::NAN, value)).collect(),
                 )
             };
             table.push(self.column_name(column), of(&|estimate| estimate.value))?;

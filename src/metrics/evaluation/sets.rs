@@ -14,6 +14,8 @@ pub struct EvaluationSet {
     pub name: String,
     /// What is known of it.
     pub content: SetContent,
+    /// The group of each image, `[N]`, where groups are compared too.
+    pub groups: Option<Vec<String>>,
 }
 
 /// What is known of a set.
@@ -32,11 +34,16 @@ pub enum SetContent {
 }
 
 impl EvaluationSet {
+    /// A set that is compared as a whole.
+    pub fn new(name: impl Into<String>, content: SetContent) -> Self {
+        Self { name: name.into(), content, groups: None }
+    }
+
     /// A set of features `[N, D]` that another program made.
     pub fn of_features(name: &str, features: ArcArray2<f32>) -> Self {
         let paths = (0..features.nrows()).map(row_name).collect();
         let identity = Identity::external(features.ncols(), false);
-        Self { name: name.to_owned(), content: SetContent::Features { features, paths, identity } }
+        Self::new(name, SetContent::Features { features, paths, identity })
     }
 
     /// What the features were made with, where that is known.

@@ -10,13 +10,13 @@ fn set(side: &str, rows: usize, extractor: &str) -> EvaluationSet {
     let identity = Identity { extractor: extractor.into(), ..Identity::external(features.ncols(), false) };
     let paths = (0..rows).map(|row| format!("{row}.png")).collect();
     let content = SetContent::Features { features: features.into_shared(), paths, identity };
-    EvaluationSet { name: side.into(), content }
+    EvaluationSet::new(side, content)
 }
 
 fn statistics(side: &str, rows: usize) -> EvaluationSet {
     let features = Fixture::load().features(side);
     let content = SetContent::Statistics(Statistics::of(features.slice(s![..rows, ..]), &Silent).unwrap());
-    EvaluationSet { name: side.into(), content }
+    EvaluationSet::new(side, content)
 }
 
 fn metrics(names: &[&str]) -> EvaluationOptions {

@@ -28,17 +28,17 @@ impl Distance<f32> for RowDistance {
 
 /// Links between nodes, which are numbered by row.
 #[derive(Debug, PartialEq)]
-pub(super) struct Graph {
+pub(crate) struct Graph {
     /// The row of each node, ascending.
-    pub rows: Vec<u32>,
+    pub(super) rows: Vec<u32>,
     /// The highest layer of each node.
-    pub levels: Vec<u8>,
+    pub(super) levels: Vec<u8>,
     /// Where a walk starts.
-    pub entry: u32,
+    pub(super) entry: u32,
     /// Links on the lowest layer.
-    pub lowest: Links<u32>,
+    pub(super) lowest: Links<u32>,
     /// Links on the layers above, as (layer, node), those of a node in the order of layers.
-    pub upper: Links<(u8, u32)>,
+    pub(super) upper: Links<(u8, u32)>,
 }
 
 /// The links of each of `n` nodes in one list: compressed sparse rows.

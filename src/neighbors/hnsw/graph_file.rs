@@ -65,7 +65,7 @@ fn write_to(graph: &Graph, header: &[u8], out: &mut impl Write) -> io::Result<()
 ///
 /// # Errors
 /// [`Error::Malformed`] if the file is damaged or holds the graph of other rows; [`Error::Io`].
-pub(super) fn read(rows: Vec<u32>, source: impl Read + Seek, path: &Path) -> Result<Graph> {
+pub(crate) fn read(rows: Vec<u32>, source: impl Read + Seek, path: &Path) -> Result<Graph> {
     let graph = SafetensorsReader::new(source, path).and_then(|file| arrays(rows, file));
     graph.and_then(|graph| graph.map_err(|reason| unusable(path, reason))).map_err(|error| match error {
         // The remedy is that of an index, and not that of any file.

@@ -3,7 +3,7 @@
 
 mod files;
 mod graph;
-mod graph_file;
+pub(crate) mod graph_file;
 mod index;
 mod old_dump;
 mod parameters;

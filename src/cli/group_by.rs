@@ -1,4 +1,4 @@
-//! `--groups`: which group each image of the pool belongs to.
+//! `--groups`: which group each image of a set belongs to.
 
 use crate::cli::terminal::Terminal;
 use crate::density::Grouping;
@@ -16,9 +16,9 @@ const PROMPT: &str = "prompt";
 /// The table that `pd sample` writes.
 const SAMPLES: &str = "samples.csv";
 
-/// How the images of a pool are put into groups.
+/// How the images of a set are put into groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum GroupBy {
+pub(crate) enum GroupBy {
     /// By the prompt that each was made from.
     Prompt,
     /// By folder, or as a table says.
@@ -34,32 +34,32 @@ impl FromStr for GroupBy {
 }
 
 impl GroupBy {
-    /// The group of each of `paths`, images of `pool`.
+    /// The group of each of `paths`, images of `place`.
     ///
     /// # Errors
     /// As [`Grouping::labels`]; [`Error::Malformed`] if an image has no prompt.
-    pub(super) fn labels(&self, pool: &Path, paths: &[String], terminal: &Terminal) -> Result<Vec<String>> {
+    pub(crate) fn labels(&self, place: &Path, paths: &[String], terminal: &Terminal) -> Result<Vec<String>> {
         match self {
-            Self::Prompt => prompts(pool, paths, terminal),
+            Self::Prompt => prompts(place, paths, terminal),
             Self::Other(grouping) => grouping.labels(paths),
         }
     }
 }
 
-fn prompts(pool: &Path, paths: &[String], terminal: &Terminal) -> Result<Vec<String>> {
-    let listed = of_samples(pool)?;
-    let set = ImageSet::open(pool, terminal)?;
+fn prompts(place: &Path, paths: &[String], terminal: &Terminal) -> Result<Vec<String>> {
+    let listed = of_samples(place)?;
+    let set = ImageSet::open(place, terminal)?;
     let numbers: HashMap<&str, usize> = (0..set.len()).map(|number| (set.path(number), number)).collect();
     let prompt = |path: &String| {
         let in_table = || listed.get(path.as_str()).cloned();
-        in_table().or_else(|| prompt_of(&set, *numbers.get(path.as_str())?, pool))
+        in_table().or_else(|| prompt_of(&set, *numbers.get(path.as_str())?, place))
     };
     let found: Vec<Option<String>> = paths.par_iter().map(prompt).collect();
     let mut without = paths.iter().zip(&found).filter(|(_, prompt)| prompt.is_none());
     if let Some((first, _)) = without.next() {
         let count = 1 + without.count();
         return Err(Error::malformed(
-            pool,
+            place,
             format!("{count} of {} images have no prompt, the first is {first}", paths.len()),
             "looked into the PNG text `parameters` and `prompt`, the .txt and .json file beside each image, and samples.csv; or \
              give a table: --groups FILE.csv with the columns path and group",
@@ -69,8 +69,8 @@ fn prompts(pool: &Path, paths: &[String], terminal: &Terminal) -> Result<Vec<Str
 }
 
 /// Prompts by file, where `pd sample` wrote them down.
-fn of_samples(pool: &Path) -> Result<HashMap<String, String>> {
-    let path = pool.join(SAMPLES);
+fn of_samples(place: &Path) -> Result<HashMap<String, String>> {
+    let path = place.join(SAMPLES);
     if !path.is_file() {
         return Ok(HashMap::new());
     }

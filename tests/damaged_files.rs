@@ -1,76 +1,55 @@
-//! Whatever a pickle says, reading it ends, in an error or in values, without a panic and without memory beyond its own size: opcodes at
-//! random, and damaged pickles of the kinds that checkpoints hold.
+//! Whatever a file says, reading it ends, in an error or in values, without a panic and without memory that its size does not explain:
+//! the inputs that fuzzing has kept (`tests/fuzz/`), opcodes at random, and damaged pickles of the kinds that checkpoints hold.
 
+#[path = "support/memory.rs"]
+mod memory;
 #[path = "support/pickle.rs"]
 mod pickle;
+#[path = "support/read.rs"]
+mod read;
 
+use memory::{Counting, peak};
 use pickle::{dict, text};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use pseudo_density::internals::formats::pickle::parse;
-use pseudo_density::internals::formats::torch::{describe_module, module_names, read_module, write_torch};
-use pseudo_density::internals::formats::{HostTensor, StateDict, TensorData, read_state_dict};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-use std::io::{Read, Write};
+use pseudo_density::internals::formats::torch::{read_module, write_torch};
+use pseudo_density::internals::formats::{HostTensor, StateDict, TensorData};
+use pseudo_density::internals::readers::{READERS, Reader};
+use read::{BOUND, memory_to_read};
+use std::fs::File;
+use std::io::{Cursor, Read, Write};
 use std::path::{Path, PathBuf};
-
-/// The system's allocator, which knows what each thread has taken and the most it ever had.
-struct Counting;
-
-thread_local! {
-    static HELD: Cell<usize> = const { Cell::new(0) };
-    static MOST: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: every request goes to the system's allocator as it is.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let _ = HELD.try_with(|held| {
-            held.set(held.get().wrapping_add(layout.size()));
-            let _ = MOST.try_with(|most| most.set(most.get().max(held.get())));
-        });
-        // SAFETY: the caller vouches for the layout.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        // Memory may be given back by another thread than took it.
-        let _ = HELD.try_with(|held| held.set(held.get().saturating_sub(layout.size())));
-        // SAFETY: the caller vouches that `place` came from `alloc` with this layout, that is from the system's allocator.
-        unsafe { System.dealloc(place, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// The most memory that `work` held at once.
-fn peak(work: impl FnOnce()) -> usize {
-    let before = HELD.get();
-    MOST.set(before);
-    work();
-    MOST.get().saturating_sub(before)
+/// Memory that a pickle of a few kilobytes may take, whatever it says.
+const PICKLE_BOUND: usize = 32 << 20;
+
+fn reader(kind: &str) -> &'static Reader {
+    READERS.iter().find(|reader| reader.kind == kind).unwrap()
 }
 
-/// Memory that a pickle of a few kilobytes may take, whatever it says.
-const BOUND: usize = 32 << 20;
-
-/// Everything that reads pickles, on a file of these bytes as they are and as the pickle of a checkpoint.
-fn read_every_way(bytes: &[u8], directory: &Path) {
-    if let Ok((pickle, read)) = parse(bytes) {
-        assert!(read <= bytes.len());
-        pickle.describe(pickle.root());
+#[test]
+fn every_input_that_fuzzing_kept_is_read_or_refused() {
+    for reader in READERS {
+        let kept = Path::new("tests/fuzz/corpus").join(format!("{}.zip", reader.kind));
+        let mut kept = zip::ZipArchive::new(File::open(&kept).unwrap()).unwrap();
+        assert!(!kept.is_empty(), "{}", reader.kind);
+        for i in 0..kept.len() {
+            let mut bytes = Vec::new();
+            kept.by_index(i).unwrap().read_to_end(&mut bytes).unwrap();
+            let taken = memory_to_read(reader, &bytes);
+            assert!(taken < BOUND, "{} {i}: {taken} bytes for a file of {}", reader.kind, bytes.len());
+        }
     }
-    let bare = directory.join("network.pkl");
-    std::fs::write(&bare, bytes).unwrap();
-    let _ = module_names(&bare);
-    let _ = describe_module(&bare, &["G_ema", "G"]);
-    let _ = read_module(&bare, &["G_ema", "D"]);
-    let _ = read_state_dict(&bare);
-    let zipped = directory.join("model.pt");
-    let mut zip = zip::ZipWriter::new(std::fs::File::create(&zipped).unwrap());
+}
+
+/// The most memory that reading this pickle takes, as a file and as the pickle of a checkpoint.
+fn memory_to_read_pickle(bytes: &[u8]) -> usize {
+    let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     for (name, content) in
         [("archive/data.pkl", bytes), ("archive/data/0", &[0; 64]), ("archive/data/1", &[1; 64])]
@@ -78,8 +57,8 @@ fn read_every_way(bytes: &[u8], directory: &Path) {
         zip.start_file(name, stored).unwrap();
         zip.write_all(content).unwrap();
     }
-    zip.finish().unwrap();
-    let _ = read_state_dict(&zipped);
+    let zipped = zip.finish().unwrap().into_inner();
+    memory_to_read(reader("pickle"), bytes).max(memory_to_read(reader("torch-zip"), &zipped))
 }
 
 /// A state dict as torch pickles it.
@@ -191,7 +170,7 @@ fn opcode() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// Counterexamples; cargo runs tests in the project's root.
-const KEPT: FileFailurePersistence = FileFailurePersistence::Direct("proptest-regressions/pickle_fuzz.txt");
+const KEPT: FileFailurePersistence = FileFailurePersistence::Direct("proptest-regressions/damaged_files.txt");
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: Some(Box::new(KEPT)), ..ProptestConfig::with_cases(600) })]
@@ -200,9 +179,8 @@ proptest! {
     fn damaged_pickles_are_read_or_refused(seed in 0usize..3, changes in vec(damage(), 1..6)) {
         let mut bytes = seeds().swap_remove(seed);
         changes.into_iter().for_each(|change| change.apply(&mut bytes));
-        let directory = tempfile::tempdir().unwrap();
-        let taken = peak(|| read_every_way(&bytes, directory.path()));
-        prop_assert!(taken < BOUND, "{taken} bytes for a pickle of {}", bytes.len());
+        let taken = memory_to_read_pickle(&bytes);
+        prop_assert!(taken < PICKLE_BOUND, "{taken} bytes for a pickle of {}", bytes.len());
     }
 
     #[test]
@@ -210,9 +188,8 @@ proptest! {
         let mut bytes = vec![0x80, protocol];
         bytes.extend(opcodes.concat());
         bytes.push(b'.');
-        let directory = tempfile::tempdir().unwrap();
-        let taken = peak(|| read_every_way(&bytes, directory.path()));
-        prop_assert!(taken < BOUND, "{taken} bytes for a pickle of {}", bytes.len());
+        let taken = memory_to_read_pickle(&bytes);
+        prop_assert!(taken < PICKLE_BOUND, "{taken} bytes for a pickle of {}", bytes.len());
     }
 }
 

@@ -1,0 +1,115 @@
+//! FD-infinity (Chong and Forsyth 2020, arXiv 1911.07023): the Fréchet distance that sets without end would have. The distance of a set of
+//! `n` images is too large by about a constant times `1 / n`; a line through the distances of parts of several sizes against `1 / n`
+//! meets 0 at the distance without that bias. As in the authors' program, parts of the generated set are compared with the whole real set,
+//! and 15 sizes are spaced evenly from a tenth of the set (5 000 of 50 000) to all of it.
+
+use super::frechet::frechet_distance;
+use super::metric::{Better, Measured, Metric, Needs};
+use super::resampling::without_replacement;
+use super::statistics::Statistics;
+use crate::error::{Error, Result};
+use crate::progress::check_stop;
+use crate::random::Purpose;
+
+/// Sizes whose distance is taken.
+const SIZES: usize = 15;
+/// The smallest part is the set over this.
+const SMALLEST_PART: usize = 10;
+/// A covariance needs so many rows.
+const LEAST_ROWS: usize = 2;
+
+/// The registry's entry.
+pub(crate) const METRIC: Metric = Metric {
+    name: "fd-infinity",
+    columns: &["fd_infinity"],
+    about: "Frechet distance extrapolated to endless sets, free of the bias by the generated set's size; lower is better",
+    better: Better::Lower,
+    needs: Needs::Features,
+    by_default: false,
+    alone: false,
+    compute: |comparison| {
+        let features = comparison.generated.features()?;
+        let (real, seed) = (comparison.real.rooted()?, comparison.options.seed);
+        let mut points = Vec::with_capacity(SIZES);
+        for (item, size) in sizes(features.nrows())?.into_iter().enumerate() {
+            check_stop(comparison.progress, String::new)?;
+            let rows = without_replacement(features.nrows(), size, seed, Purpose::FrechetPart, item as u64);
+            let statistics = Statistics::of_rows(features, &rows, comparison.progress)?;
+            points.push((1.0 / size as f64, frechet_distance(real, &statistics)?));
+        }
+        Ok(Measured::value(intercept(&points)))
+    },
+    replicates: None,
+    caution: |comparison| {
+        let smallest = comparison.generated.rows()? / SMALLEST_PART;
+        let width = comparison.generated.width();
+        (smallest < width).then(|| {
+            format!(
+                "the smallest part that FD-infinity is extrapolated from has {smallest} rows for {width} columns: \
+                 the distance of so few is no line in 1/n"
+            )
+        })
+    },
+};
+
+/// The sizes of the parts of a set of `rows`, ascending.
+///
+/// # Errors
+/// [`Error::Data`] for a set too small to be cut.
+fn sizes(rows: usize) -> Result<Vec<usize>> {
+    let smallest = rows / SMALLEST_PART;
+    if smallest < LEAST_ROWS {
+        let needed = LEAST_ROWS * SMALLEST_PART;
+        return Err(Error::data(format!("FD-infinity needs at least {needed} rows, there are {rows}"), ""));
+    }
+    let step = (rows - smallest) as f64 / (SIZES - 1) as f64;
+    Ok((0..SIZES).map(|i| (smallest as f64 + step * i as f64) as usize).collect())
+}
+
+/// Where the line of least squares through points `(x, y)` meets x = 0.
+fn intercept(points: &[(f64, f64)]) -> f64 {
+    let count = points.len() as f64;
+    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
+    let (x, y) = (mean(|point| point.0), mean(|point| point.1));
+    let covariance: f64 = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum();
+    let variance: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
+    y - x * covariance / variance
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::comparison::{Comparison, Options};
+    use super::super::frechet;
+    use super::super::test_support::{Fixture, set};
+    use super::*;
+    use crate::progress::Silent;
+    use ndarray::s;
+
+    #[test]
+    fn the_sizes_are_those_of_numpy_linspace() {
+        // numpy.linspace(5000, 50000, 15).astype("int32")
+        let expected = [
+            5000, 8214, 11428, 14642, 17857, 21071, 24285, 27500, 30714, 33928, 37142, 40357, 43571, 46785,
+            50000,
+        ];
+        assert_eq!(sizes(50_000).unwrap(), expected);
+        assert!(sizes(19).is_err());
+    }
+
+    #[test]
+    fn a_line_is_met_exactly() {
+        let points: Vec<_> = [100.0, 200.0, 350.0, 900.0].map(|n: f64| (1.0 / n, 3.5 + 40.0 / n)).into();
+        assert!((intercept(&points) - 3.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn halves_of_one_set_are_nearer_than_by_the_plain_distance() {
+        let features = Fixture::load().features("real_2000");
+        let options = Options::default();
+        let real = set(features.slice(s![..1000, ..]).to_owned(), &options);
+        let other = set(features.slice(s![1000.., ..]).to_owned(), &options);
+        let comparison = Comparison::new(&real, &other, &options, &Silent).unwrap();
+        let value = |metric: &Metric| (metric.compute)(&comparison).unwrap().values[0];
+        assert!(value(&METRIC).abs() < value(&frechet::METRIC));
+    }
+}
