@@ -137,7 +137,7 @@ def texts():
     put("onnx", "gemm", bytes([1 << 3, 8]) + field(7, graph))
     image, sizes = [1, 4, 4], {"z_dim": 4, "w_dim": 4, "c_dim": 0, "img_channels": 3}
     mapping = {"num_layers": 2, "lr_multiplier": 0.01, "w_avg_beta": 0.998}
-    projected = {"img_resolution": 8, "img_channels": 3, "c_dim": 0, "num_classes": 0}
+    projected = {"img_resolution": 8, "img_channels": 3, "c_dim": 0, "num_classes": 1}
     unet = json.loads((TESTS / "fixtures/generators/diffusers-ddpm/pipeline/unet/config.json").read_text())
     scheduler = (TESTS / "fixtures/generators/diffusers-ddpm/pipeline/scheduler/scheduler_config.json").read_text()
     for name, generator, discriminator in [
