@@ -24,6 +24,8 @@ fi
 flags="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
     -Cllvm-args=-sanitizer-coverage-trace-compares"
+# The versions that are shipped; cargo adds its own of what only fuzzing needs.
+cp "$here/../../Cargo.lock" "$here/Cargo.lock"
 RUSTFLAGS=$(echo $flags) cargo build -q --release --manifest-path "$here/Cargo.toml" --target "$host" --target-dir "$work/build"
 fuzz=$work/build/$host/release/fuzz
 
