@@ -80,6 +80,8 @@ pub(crate) enum Purpose {
     Halves = 0x6d65_7472_6963_7304,
     /// Generated rows of a part of a set whose Fréchet distance is extrapolated.
     FrechetPart = 0x6d65_7472_6963_7305,
+    /// The order of the generated rows before the Inception score cuts them into parts.
+    InceptionSplits = 0x6d65_7472_6963_7306,
 }
 
 /// The stream of `item` (a layer, a step, a row, an image's key) for one purpose under a seed.

@@ -7,12 +7,15 @@
 use super::{Extractor, Parameters, squash};
 use crate::error::Result;
 use crate::images::{Filter, Preprocessing};
-use crate::ops::activation::Activation::Relu;
+use crate::ops::activation::Activation::{Identity, Relu};
 use crate::ops::conv::{Conv2d, ConvConfig, Padding, PaddingRule};
+use crate::ops::linear::Linear;
 use crate::ops::pool::{average_pool2d, global_average_pool, max_pool2d};
 use candle_core::Tensor;
 
 pub(super) const DIMENSION: usize = 2048;
+/// The classes of 2015's ImageNet, and some that are never used.
+pub(super) const CLASSES: usize = 1008;
 const SIDE: u32 = 299;
 const NORM_EPS: f64 = 1e-3;
 
@@ -84,6 +87,11 @@ enum Block {
     Forked { single: Conv2d, forks: Vec<(Vec<Conv2d>, [Conv2d; 2])>, pooled: Conv2d, pool: Pool },
 }
 
+struct Logits {
+    network: Inception,
+    classes: Linear,
+}
+
 struct Inception {
     stem: Vec<Vec<Conv2d>>,
     blocks: Vec<Block>,
@@ -138,6 +146,18 @@ fn forked(module: &Parameters, ins: usize, pool: Pool) -> Result<Block> {
 }
 
 pub(super) fn build(parameters: &Parameters) -> Result<Box<dyn Extractor>> {
+    Ok(Box::new(network(parameters)?))
+}
+
+/// The scores of the classes without their bias, as the programs that compute the Inception score take them.
+pub(super) fn build_logits(parameters: &Parameters) -> Result<Box<dyn Extractor>> {
+    let weight = parameters.get("fc.weight", &[CLASSES, DIMENSION])?;
+    let bias = Tensor::zeros(CLASSES, weight.dtype(), weight.device())?;
+    let classes = parameters.linear_of(weight, bias, Identity)?;
+    Ok(Box::new(Logits { network: network(parameters)?, classes }))
+}
+
+fn network(parameters: &Parameters) -> Result<Inception> {
     let stem = |name: &str, channels, kernel: usize, stride, padding| {
         conv(parameters, name, channels, (kernel, kernel), stride, padding)
     };
@@ -175,7 +195,7 @@ pub(super) fn build(parameters: &Parameters) -> Result<Box<dyn Extractor>> {
         forked(&parameters.at("Mixed_7b"), 1280, Pool::Average)?,
         forked(&parameters.at("Mixed_7c"), 2048, Pool::Max)?,
     ];
-    Ok(Box::new(Inception { stem, blocks }))
+    Ok(Inception { stem, blocks })
 }
 
 fn run(chain: &[Conv2d], x: &Tensor) -> candle_core::Result<Tensor> {
@@ -239,5 +259,15 @@ impl Extractor for Inception {
             x = block.forward(&x)?;
         }
         Ok(global_average_pool(&x)?)
+    }
+}
+
+impl Extractor for Logits {
+    fn dimension(&self) -> usize {
+        CLASSES
+    }
+
+    fn forward(&self, images: &Tensor) -> Result<Tensor> {
+        Ok(self.classes.forward(&self.network.forward(images)?)?)
     }
 }

@@ -174,6 +174,13 @@ pub(crate) const ARCHITECTURES: &[Architecture] = &[
         vision_transformer::build_dinov2_b14,
     ),
     published(
+        "dinov2-l14",
+        "DINOv2 ViT-L/14, the space of FD-DINOv2",
+        vision_transformer::DIMENSION_LARGE,
+        vision_transformer::preprocessing_dinov2,
+        vision_transformer::build_dinov2_l14,
+    ),
+    published(
         "vgg16",
         "VGG-16 fc2 (ImageNet), of improved precision and recall",
         vgg::DIMENSION,
@@ -186,6 +193,13 @@ pub(crate) const ARCHITECTURES: &[Architecture] = &[
         inception::DIMENSION,
         inception::preprocessing,
         inception::build,
+    ),
+    published(
+        "inception-logits",
+        "the class scores of inception-fid, of the Inception score",
+        inception::CLASSES,
+        inception::preprocessing,
+        inception::build_logits,
     ),
 ];
 

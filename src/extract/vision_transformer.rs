@@ -1,4 +1,4 @@
-//! Vision transformers (Dosovitskiy et al., 2020, <https://arxiv.org/abs/2010.11929>): ViT-B/16, and DINOv2 S/14 and B/14
+//! Vision transformers (Dosovitskiy et al., 2020, <https://arxiv.org/abs/2010.11929>): ViT-B/16, and DINOv2 S/14, B/14 and L/14
 //! (Oquab et al., 2023, <https://arxiv.org/abs/2304.07193>) at 224 pixels. Features: the class token after the final norm.
 //!
 //! Names are timm's, which DINOv2's own files share, or torchvision's. Tokens lie side by side, `[B, C, T]`.
@@ -16,9 +16,12 @@ use candle_core::{DType, Tensor};
 
 pub(super) const DIMENSION_BASE: usize = 768;
 pub(super) const DIMENSION_SMALL: usize = 384;
+pub(super) const DIMENSION_LARGE: usize = 1024;
 /// Pixels of a side of the input.
 const SIDE: usize = 224;
+/// Blocks of the sizes S and B, and of L.
 const DEPTH: usize = 12;
+const DEPTH_LARGE: usize = 24;
 /// Channels of one head, in every published size.
 const HEAD_WIDTH: usize = 64;
 /// Hidden channels of the MLP relative to the width.
@@ -36,15 +39,19 @@ pub(super) fn preprocessing_dinov2() -> Preprocessing {
 }
 
 pub(super) fn build_vit_b16(parameters: &Parameters) -> Result<Box<dyn Extractor>> {
-    build(parameters, DIMENSION_BASE, 16, false)
+    build(parameters, (DIMENSION_BASE, DEPTH), 16, false)
 }
 
 pub(super) fn build_dinov2_s14(parameters: &Parameters) -> Result<Box<dyn Extractor>> {
-    build(parameters, DIMENSION_SMALL, 14, true)
+    build(parameters, (DIMENSION_SMALL, DEPTH), 14, true)
 }
 
 pub(super) fn build_dinov2_b14(parameters: &Parameters) -> Result<Box<dyn Extractor>> {
-    build(parameters, DIMENSION_BASE, 14, true)
+    build(parameters, (DIMENSION_BASE, DEPTH), 14, true)
+}
+
+pub(super) fn build_dinov2_l14(parameters: &Parameters) -> Result<Box<dyn Extractor>> {
+    build(parameters, (DIMENSION_LARGE, DEPTH_LARGE), 14, true)
 }
 
 /// How a file names its tensors. The joint projection is given by its weight and bias, the others by module.
@@ -109,7 +116,12 @@ struct VisionTransformer {
     width: usize,
 }
 
-fn build(parameters: &Parameters, width: usize, patch: usize, scaled: bool) -> Result<Box<dyn Extractor>> {
+fn build(
+    parameters: &Parameters,
+    (width, depth): (usize, usize),
+    patch: usize,
+    scaled: bool,
+) -> Result<Box<dyn Extractor>> {
     let torchvision = !parameters.contains(TIMM.class) && parameters.contains(TORCHVISION.class);
     let names = if torchvision { TORCHVISION } else { TIMM };
     let config = ConvConfig { stride: patch, ..ConvConfig::padded(0) };
@@ -118,8 +130,8 @@ fn build(parameters: &Parameters, width: usize, patch: usize, scaled: bool) -> R
     let class = parameters.get(names.class, &[1, 1, width])?.reshape((1, width, 1))?;
     let class = parameters.placed((class + positions.narrow(2, 0, 1)?)?)?;
     let positions = parameters.placed(positions.narrow(2, 1, (SIDE / patch).pow(2))?.contiguous()?)?;
-    let mut blocks = Vec::with_capacity(DEPTH);
-    for i in 0..DEPTH {
+    let mut blocks = Vec::with_capacity(depth);
+    for i in 0..depth {
         let module = parameters.at(format!("{}{i}", names.block));
         let mlp = match torchvision && module.contains(&format!("{}.weight", TORCHVISION_MLP.0)) {
             true => TORCHVISION_MLP,

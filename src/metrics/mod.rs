@@ -9,6 +9,7 @@ mod comparison;
 mod evaluation;
 pub(crate) mod frechet;
 mod frechet_infinity;
+mod inception_score;
 mod kernel;
 pub(crate) mod kid;
 mod manifold;

@@ -3,7 +3,7 @@
 use super::comparison::Comparison;
 use super::metric::{Estimate, Metric};
 use super::resampling::{Draws, interval};
-use super::{authenticity, cmmd, frechet, frechet_infinity, kid, prdc, rke, vendi};
+use super::{authenticity, cmmd, frechet, frechet_infinity, inception_score, kid, prdc, rke, vendi};
 use crate::error::{Error, Result};
 
 /// Every metric. To add one, add its file and a line here.
@@ -24,6 +24,7 @@ pub(crate) const METRICS: &[&Metric] = &[
     &vendi::METRIC,
     &rke::METRIC,
     &authenticity::METRIC,
+    &inception_score::METRIC,
 ];
 
 /// The metric of this name.

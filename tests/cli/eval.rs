@@ -1,6 +1,6 @@
 //! `pd eval` as a user meets it, on feature files and on images.
 
-use crate::support::{digits_zip, pd, project};
+use crate::support::{digits, digits_zip, pd, project};
 use ndarray::{Array2, s};
 use predicates::prelude::*;
 use predicates::str::contains;
@@ -284,6 +284,21 @@ fn input_that_cannot_be_compared_is_refused_by_name() {
         .success()
         .stderr(contains("is the FID only with --extractor inception-fid"))
         .stdout(contains(" fid").not());
+}
+
+#[test]
+fn the_inception_score_is_of_class_scores_alone() {
+    let dir = features(300);
+    let found = pd(&dir).arg("eval").args(BOTH).args(["--metrics", "inception-score", "--json"]).assert();
+    let found: Value = serde_json::from_slice(&found.success().get_output().stdout).unwrap();
+    assert!(found["generated"][0]["inception_score"].as_f64().unwrap() > 1.0);
+    assert!(found["real"]["inception_score"].as_f64().unwrap() > 1.0);
+    digits(&dir, 2);
+    pd(&dir)
+        .args(["eval", "--real", "digits", "--generated", "digits", "--metrics", "inception-score"])
+        .assert()
+        .code(2)
+        .stderr(contains("`tiny` gives features").and(contains("--extractor inception-logits")));
 }
 
 #[test]

