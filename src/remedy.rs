@@ -123,6 +123,16 @@ pub enum Remedy {
     DropDenoisingSteps,
     /// Another number of denoising steps, such as this one.
     DenoisingSteps(usize),
+    /// What an input of an ONNX generator takes has to be said; these are the inputs.
+    NameGeneratorInput(String),
+    /// The output of an ONNX generator that is the image has to be said; these are the outputs.
+    NameGeneratorOutput(String),
+    /// The values of black and white of an ONNX generator have to be said.
+    GiveGeneratorRange,
+    /// Options of ONNX generators were given without such a file.
+    NameOnnxGeneratorOrDropItsOptions,
+    /// Latents can be moved without a gradient.
+    SearchWithoutGradient,
 
     /// A program that makes images may be slow: a longer timeout, or fewer requests at once; or it does not write its answers out.
     LongerProgramTimeout,

@@ -47,7 +47,10 @@ impl<'a> PoolSource<'a> {
     }
 
     /// The file of a candidate.
-    fn image(&self, row: usize) -> Result<CandidateImage> {
+    ///
+    /// # Errors
+    /// As [`PoolSource::pictures`].
+    pub(crate) fn image(&self, row: usize) -> Result<CandidateImage> {
         let path = self.paths.get(row).map_or("", String::as_str);
         let place = self.place.join(path);
         let bytes = match self.numbers.get(path) {

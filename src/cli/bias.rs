@@ -31,6 +31,15 @@ pub(super) struct BiasArgs {
 }
 
 impl BiasArgs {
+    /// What was typed for a command with defaults of its own, where `rule` is settled.
+    pub(super) fn settled(
+        (bias, rule): (Option<Preset>, RuleChoice),
+        (threshold, weight): (Option<Threshold>, Option<f64>),
+        dimension: Option<f64>,
+    ) -> Self {
+        Self { bias, rule: Some(rule), threshold, weight, dimension }
+    }
+
     /// Whether images are weighed at all.
     pub(super) fn weighs(&self) -> bool {
         self.choice().is_some()

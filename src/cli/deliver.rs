@@ -3,6 +3,7 @@
 use super::terminal::Terminal;
 use crate::candidates::{CandidateSource as _, Delivered, PoolSource};
 use crate::error::{Error, Result};
+use crate::formats::atomic::link_to;
 use crate::progress::{Progress as _, Unreported};
 use std::path::{Component, Path, PathBuf};
 
@@ -69,19 +70,6 @@ pub(super) fn check_link(pool: &Path) -> Result<()> {
             "leave --link out",
         )),
     }
-}
-
-#[cfg(unix)]
-fn link_to(source: &Path, target: &Path) -> Result<()> {
-    match std::os::unix::fs::symlink(source, target) {
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        other => other.map_err(Error::io("link", target)),
-    }
-}
-
-#[cfg(not(unix))]
-fn link_to(source: &Path, target: &Path) -> Result<()> {
-    std::fs::hard_link(source, target).map_err(Error::io("link", target))
 }
 
 /// `dir/path`, unless the path (which an archive may have made up) leads out of it.

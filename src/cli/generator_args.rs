@@ -2,12 +2,13 @@
 
 use super::similar;
 use super::terminal::Terminal;
+use super::trial::try_onnx_generator;
 use crate::candidates::{LatentOrigin, LatentSource};
 use crate::error::{Error, Result};
 use crate::formats::digest::sha256_of_file;
 use crate::generate::{
-    self, Generator, GeneratorRequest, LatentSpace, NoiseMode, Origin, ProgramInfo, SamplerRequest, Seeds,
-    Truncation, read_latents,
+    self, Generator, GeneratorRequest, LatentSpace, NoiseMode, OnnxGeneratorRequest, OnnxInput, Origin,
+    ProgramInfo, SamplerRequest, Seeds, Truncation, ValueRange, read_latents,
 };
 use candle_core::Device;
 use clap::{Args, ValueEnum};
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 #[derive(Args)]
 #[command(next_help_heading = "Generator")]
 pub(super) struct GeneratorArgs {
-    /// Generator directory (config.json and safetensors), diffusers pipeline, or weights file
+    /// Generator directory (config.json and safetensors), diffusers pipeline, weights file, or .onnx file
     #[arg(long, value_name = "G")]
     generator: Option<PathBuf>,
     /// Architecture of the generator, if its file does not name it
@@ -47,6 +48,15 @@ pub(super) struct GeneratorArgs {
     /// Latent space to work in, such as z or w [default: the generator's input space]
     #[arg(long, value_name = "NAME")]
     space: Option<String>,
+    /// What an input of an .onnx file takes: NAME=latent, NAME=class, or NAME=0.7 for a number that is the same for all images; may be repeated [default: the latent and the class are found by shape and name]
+    #[arg(long, value_name = "NAME=WHAT")]
+    generator_input: Vec<OnnxInput>,
+    /// Output of an .onnx file that is the image [default: its only output, or the only one that may be an image]
+    #[arg(long, value_name = "NAME")]
+    generator_output: Option<String>,
+    /// Values of black and white in the images of an .onnx file, such as -1,1 or 0,255 [default: found by making a few, and printed]
+    #[arg(long, value_name = "BLACK,WHITE", allow_hyphen_values = true)]
+    generator_range: Option<ValueRange>,
 }
 
 /// What the images of rows of a file are called by where they are candidates.
@@ -81,6 +91,12 @@ impl GeneratorArgs {
             arch: self.arch.clone(),
             config: self.config.clone(),
             sampler: SamplerRequest { sampler: None, steps: self.ddim_steps.map(|n| n as usize) },
+            onnx: OnnxGeneratorRequest {
+                inputs: self.generator_input.clone(),
+                output: self.generator_output.clone(),
+                range: self.generator_range,
+            },
+            trial: Some(try_onnx_generator),
             device: device.clone(),
             ..GeneratorRequest::default()
         }
@@ -97,6 +113,9 @@ impl GeneratorArgs {
             ("--trunc", self.trunc.is_some()),
             ("--noise-mode", self.noise_mode.is_some()),
             ("--space", self.space.is_some()),
+            ("--generator-input", !self.generator_input.is_empty()),
+            ("--generator-output", self.generator_output.is_some()),
+            ("--generator-range", self.generator_range.is_some()),
         ];
         match given.iter().find(|(_, given)| *given) {
             Some((name, _)) => Err(Error::usage(
@@ -248,9 +267,21 @@ impl GeneratorArgs {
         self.seeds.is_some() || self.latents.is_some()
     }
 
-    /// Where the generator is, for commands that are printed.
+    /// The flags that name the generator and what it is told, for commands that are printed.
     pub(super) fn shown(&self) -> String {
-        self.generator.as_ref().map_or("G".into(), |path| path.display().to_string())
+        let path = |path: &PathBuf| path.display().to_string();
+        let named = [
+            ("--generator", Some(self.generator.as_ref().map_or("G".into(), path))),
+            ("--arch", self.arch.clone()),
+            ("--config", self.config.as_ref().map(path)),
+            ("--class", self.class.map(|class| class.to_string())),
+            ("--ddim-steps", self.ddim_steps.map(|steps| steps.to_string())),
+            ("--generator-output", self.generator_output.clone()),
+            ("--generator-range", self.generator_range.map(|range| range.to_string())),
+        ];
+        let inputs = self.generator_input.iter().map(|input| ("--generator-input", Some(input.to_string())));
+        let flags = named.into_iter().chain(inputs).filter_map(|(flag, value)| Some(format!("{flag} {}", value?)));
+        flags.collect::<Vec<_>>().join(" ")
     }
 
     /// What of these arguments decides results, without a path in it: for a record of the run. `default_seeds` as in [`Self::latents`].
@@ -261,11 +292,17 @@ impl GeneratorArgs {
     ) -> Result<serde_json::Value> {
         let noise =
             self.noise_mode.unwrap_or_default().to_possible_value().map(|value| value.get_name().to_owned());
+        // A network without weights to show says in its sizes which it is.
+        let (weights, network) = match generator.variables() {
+            Some(weights) => (Some(weights.digest()?), None),
+            None => (None, Some(generator.info().config.clone())),
+        };
         Ok(serde_json::json!({
             "family": origin.family,
             "part": origin.part,
             "assumed": origin.assumed,
-            "weights_sha256": generator.weights()?.digest()?,
+            "weights_sha256": weights,
+            "network": network,
             "stages": generator.info().stages,
             "seeds": self.described_seeds(default_seeds),
             "latents_sha256": self.latents.as_ref().map(sha256_of_file).transpose()?,

@@ -87,6 +87,21 @@ pub(super) fn hint(error: &Error) -> Option<String> {
         Remedy::CheckSpace => "are these latents of another generator, or of another --space?".into(),
         Remedy::DropDenoisingSteps => "leave --ddim-steps out".into(),
         Remedy::DenoisingSteps(count) => format!("take a divisor, such as --ddim-steps {count}"),
+        Remedy::NameGeneratorInput(inputs) => format!(
+            "say it with --generator-input NAME=latent, NAME=class or NAME=NUMBER; the inputs are {inputs}"
+        ),
+        Remedy::NameGeneratorOutput(outputs) => {
+            format!("name it with --generator-output; the outputs are {outputs}")
+        }
+        Remedy::GiveGeneratorRange => {
+            "say it with --generator-range BLACK,WHITE, such as -1,1 or 0,255".into()
+        }
+        Remedy::NameOnnxGeneratorOrDropItsOptions => {
+            "--generator-input, --generator-output and --generator-range are for ONNX files: leave them out, or name a file: --generator FILE.onnx".into()
+        }
+        Remedy::SearchWithoutGradient => {
+            "--search zero-order moves latents without one; --passes says how many images that may take".into()
+        }
         Remedy::LongerProgramTimeout => {
             "if it is only slow, raise --generator-timeout or lower --batch; it has to write each answer out at once (flush)".into()
         }

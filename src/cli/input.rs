@@ -6,13 +6,15 @@ use super::terminal::Terminal;
 use crate::copies::{Descriptor, Measures};
 use crate::error::{Error, Result};
 use crate::extract::{Identity, LoadedExtractor, normalize_rows};
+use crate::formats::digest::sha256;
 use crate::formats::{is_features_file, read_features};
 use crate::images::{ImageSet, Inputs};
 use crate::neighbors::check_finite;
 use crate::progress::Progress;
 use crate::reference::embed::{Describe, Embedded, ImageRow, embed_described};
 use crate::reference::{DescriptorFiles, Descriptors as _, Reference, is_reference, row_name};
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView2, Axis};
+use rayon::prelude::*;
 use std::path::Path;
 
 /// Features and what they belong to.
@@ -31,6 +33,19 @@ pub(super) struct Input {
     pub measures: Option<Vec<Measures>>,
     /// What became of the inputs; `None` where no images were read.
     pub inputs: Option<Inputs>,
+}
+
+/// Rows whose digest is made at once.
+const DIGESTED_TOGETHER: usize = 1024;
+
+/// What tells features `[N, D]` from others: digests of blocks of rows.
+pub(super) fn digests(features: ArrayView2<f32>) -> Vec<String> {
+    let of_rows = |rows: ArrayView2<f32>| {
+        let bytes: Vec<u8> = rows.iter().flat_map(|value| value.to_le_bytes()).collect();
+        sha256(&bytes)
+    };
+    let parts: Vec<ArrayView2<f32>> = features.axis_chunks_iter(Axis(0), DIGESTED_TOGETHER).collect();
+    parts.into_par_iter().map(of_rows).collect()
 }
 
 /// # Errors

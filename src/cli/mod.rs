@@ -33,6 +33,7 @@ mod presets;
 mod program_args;
 mod refusals;
 mod report;
+mod resample;
 mod sample;
 mod score;
 mod select;
@@ -89,6 +90,7 @@ enum Command {
     Eval(eval::Eval),
     Sample(Box<sample::Sample>),
     Select(Box<select::Select>),
+    Resample(Box<resample::Resample>),
     Sweep(Box<sweep::Sweep>),
     Finetune(Box<finetune::Finetune>),
     Dups(Box<dups::Dups>),
@@ -122,6 +124,7 @@ impl Cli {
             Command::Eval(eval) => eval.run(results),
             Command::Sample(sample) => sample.run(results),
             Command::Select(select) => select.run(results),
+            Command::Resample(resample) => resample.run(results),
             Command::Sweep(sweep) => sweep.run(results),
             Command::Finetune(finetune) => finetune.run(results),
             Command::Dups(dups) => dups.run(results),

@@ -15,6 +15,7 @@ use crate::generate::{Generator, Origin, Seeds};
 use crate::perturb::{
     Direction, EPSILON, Models, Norm, PerturbRun, Report, RunOptions, SearchOptions, perturb_shard, run,
 };
+use crate::remedy::Remedy;
 use crate::reference::{DensityBy, Reference, Scorer};
 use crate::runs::ShardRequest;
 use clap::{Args, ValueEnum};
@@ -186,6 +187,10 @@ impl Perturb {
         let prompts = self.program.prompts()?;
         let Some(program) = self.program.start(terminal)? else {
             let (generator, origin) = self.generator.open(terminal)?;
+            if self.search.search == SearchKind::Gradient && generator.variables().is_none() {
+                let reason = format!("a generator of the kind {} gives no gradient", origin.family);
+                return Err(Error::usage(reason, Remedy::SearchWithoutGradient));
+            }
             return Ok((generator, Some(origin)));
         };
         let prompt = match &prompts {
@@ -213,10 +218,7 @@ impl SearchArgs {
         ];
         let passes = match self.search {
             SearchKind::Gradient if is_program => {
-                return Err(Error::usage(
-                    "a program gives no gradient",
-                    "--search zero-order moves latents without one; --passes says how many images that may take",
-                ));
+                return Err(Error::usage("a program gives no gradient", Remedy::SearchWithoutGradient));
             }
             SearchKind::Gradient if self.passes.is_some() => {
                 return Err(Error::usage(

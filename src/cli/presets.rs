@@ -19,6 +19,26 @@ pub(super) fn of_sampling() -> impl TypedValueParser<Value = Preset> {
     })
 }
 
+/// Presets of `pd resample`.
+pub(super) fn of_resampling() -> impl TypedValueParser<Value = Preset> {
+    parser(|preset| {
+        let meaning = preset.meaning();
+        let rule = meaning.sampling?;
+        let about = match preset {
+            Preset::Fidelity => "Typical photographs come more often",
+            Preset::Diversity => "Rare photographs come more often",
+            Preset::Match => "What the generator makes too rarely comes more often",
+            Preset::None => return None,
+        };
+        Some(match meaning.two_level_sampling {
+            Some(TwoLevelNumbers { weight, percentile }) => {
+                format!("{about}: weight {weight} above the {percentile}th percentile; with --pool {rule}")
+            }
+            None => format!("{about}: {rule}, with --pool"),
+        })
+    })
+}
+
 /// Presets of `pd finetune`.
 pub(super) fn of_finetuning() -> impl TypedValueParser<Value = Preset> {
     parser(|preset| {

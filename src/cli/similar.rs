@@ -1,7 +1,8 @@
 //! "Did you mean": names that are typed, and the known one that is most like them.
 
 use crate::density::RuleChoice;
-use crate::extract::{ARCHITECTURES, is_onnx};
+use crate::extract::ARCHITECTURES;
+use crate::formats::onnx::is_onnx;
 use crate::generate::FAMILIES;
 use std::path::Path;
 

@@ -5,6 +5,7 @@
 use super::signals::stop_requested;
 use crate::error::{Error, Result};
 use crate::extract::{ExtractorRequest, LoadedExtractor, OnnxRequest};
+use crate::generate::{self, GeneratorRequest, OnnxGeneratorRequest, OnnxInput};
 use clap::Args;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,23 +36,62 @@ pub(super) struct OnnxTrial {
     /// Its feature output
     #[arg(long, value_name = "NAME")]
     onnx_output: Option<String>,
+    /// It makes images
+    #[arg(long)]
+    generator: bool,
+    /// What its inputs take
+    #[arg(long, value_name = "NAME=WHAT")]
+    generator_input: Vec<OnnxInput>,
+    /// Its image output
+    #[arg(long, value_name = "NAME")]
+    generator_output: Option<String>,
 }
+
+/// A range that need not be found: one image is enough to try a file.
+const ANY_RANGE: &str = "-1,1";
 
 impl OnnxTrial {
     pub(super) fn run(self) -> Result<()> {
+        if self.generator {
+            let (inputs, output) = (self.generator_input, self.generator_output);
+            let mut request = GeneratorRequest::default();
+            request.onnx = OnnxGeneratorRequest { inputs, output, range: Some(ANY_RANGE.parse()?) };
+            return generate::load(self.file, &request).map(drop);
+        }
         let onnx = OnnxRequest { input: self.onnx_input, output: self.onnx_output, ..OnnxRequest::default() };
         LoadedExtractor::load(&ExtractorRequest { weights: Some(self.file), onnx, ..Default::default() })
             .map(drop)
     }
 }
 
-/// Loads a file in another process.
+/// Loads an extractor's file in another process.
+///
+/// # Errors
+/// As [`try_file`].
+pub(super) fn try_onnx(file: &Path, request: &OnnxRequest) -> Result<()> {
+    let named = [("--onnx-input", &request.input), ("--onnx-output", &request.output)];
+    let flag = |(flag, value): (&str, &Option<String>)| value.as_ref().map(|value| format!("{flag}={value}"));
+    try_file(file, &named.into_iter().filter_map(flag).collect::<Vec<_>>())
+}
+
+/// Loads a generator's file in another process.
+///
+/// # Errors
+/// As [`try_file`].
+pub(super) fn try_onnx_generator(file: &Path, request: &OnnxGeneratorRequest) -> Result<()> {
+    let mut flags = vec!["--generator".to_owned()];
+    flags.extend(request.inputs.iter().map(|input| format!("--generator-input={input}")));
+    flags.extend(request.output.iter().map(|output| format!("--generator-output={output}")));
+    try_file(file, &flags)
+}
+
+/// Loads a file in another process, which gets `flags`.
 ///
 /// # Errors
 /// [`Error::Malformed`] if that process was ended by the system, or did not come to an end; [`Error::Interrupted`] on request. What is
 /// wrong with the file in any other way is for this process to find.
 #[cfg(unix)]
-pub(super) fn try_onnx(file: &Path, request: &OnnxRequest) -> Result<()> {
+fn try_file(file: &Path, flags: &[String]) -> Result<()> {
     let Ok(program) = std::env::current_exe() else { return Ok(()) };
     let size = fs::metadata(file).map_err(Error::io("open", file))?.len();
     let memory = MEMORY.saturating_add(PER_BYTE.saturating_mul(size));
@@ -59,12 +99,7 @@ pub(super) fn try_onnx(file: &Path, request: &OnnxRequest) -> Result<()> {
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -c 0; ulimit -v \"$1\" && shift && exec \"$@\"", "sh"]);
     command.arg((memory >> 10).to_string()).arg(program).arg(NAME);
-    for (flag, value) in [("--onnx-input", &request.input), ("--onnx-output", &request.output)] {
-        if let Some(value) = value {
-            command.arg(format!("{flag}={value}"));
-        }
-    }
-    command.arg("--").arg(file).env("RAYON_NUM_THREADS", "1");
+    command.args(flags).arg("--").arg(file).env("RAYON_NUM_THREADS", "1");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let Ok(mut child) = command.spawn() else { return Ok(()) };
     let started = Instant::now();
@@ -89,7 +124,7 @@ pub(super) fn try_onnx(file: &Path, request: &OnnxRequest) -> Result<()> {
 
 /// Elsewhere a process cannot be limited from outside.
 #[cfg(not(unix))]
-pub(super) fn try_onnx(_: &Path, _: &OnnxRequest) -> Result<()> {
+fn try_file(_: &Path, _: &[String]) -> Result<()> {
     Ok(())
 }
 

@@ -32,6 +32,7 @@ mod rule;
 #[cfg(test)]
 pub(crate) mod test_support;
 mod threshold;
+mod truncation;
 
 pub(crate) use correlation::spearman;
 pub(crate) use dimension::IntrinsicDimension;
@@ -48,3 +49,4 @@ pub use quantiles::Distribution;
 pub(crate) use quantiles::{Quantiles, median, quantile_linear};
 pub use rule::{Rule, RuleChoice};
 pub use threshold::Threshold;
+pub(crate) use truncation::Truncation;

@@ -1,12 +1,13 @@
 //! An extractor ready for use: network, preprocessing, and where it is computed.
 
 use super::identity::{EXTERNAL, Identity};
-use super::onnx::{self, ONNX, OnnxFile, OnnxPorts, OnnxRequest, is_onnx};
+use super::onnx::{self, ONNX, OnnxFile, OnnxPorts, OnnxRequest};
 use super::weights::Found;
 use super::{Architecture, Extractor, FileParameters, Parameters, architecture, weights};
 use crate::device::Precision;
 use crate::error::{Error, Result};
 use crate::formats::digest::{sha256, sha256_of_file};
+use crate::formats::onnx::is_onnx;
 use crate::images::{Alpha, Fit, Prepared, Preprocessing};
 use crate::remedy::Remedy;
 use candle_core::{DType, Device, Tensor};

@@ -30,7 +30,7 @@ pub(crate) use gradient::{FeatureGradient, without_gradient};
 pub(crate) use identity::Identity;
 pub(crate) use loaded::normalize_rows;
 pub use loaded::{ExtractorRequest, LoadedExtractor};
-pub(crate) use onnx::{OnnxRequest, is_onnx};
+pub(crate) use onnx::OnnxRequest;
 pub(crate) use parameters::FileParameters;
 pub use parameters::{ParameterSource, Parameters};
 pub(crate) use preprocess::preprocess;

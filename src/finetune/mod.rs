@@ -41,5 +41,4 @@ pub use sheet::Sheet;
 pub use state::finetune_run;
 pub(crate) use state::snapshot_name;
 pub use trainer::{Scalars, Trainer};
-pub(crate) use weighted_rows::Truncation;
 pub use weighted_rows::WeightedRows;

@@ -145,6 +145,22 @@ pub(crate) fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
     write_atomic(to, |out| io::copy(&mut source, out).map(drop))
 }
 
+/// Makes `target` a symbolic link to a file, or another name of it where the system has no such links for everybody. What has the name
+/// already stays.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(crate) fn link_to(source: &Path, target: &Path) -> Result<()> {
+    #[cfg(unix)]
+    let linked = std::os::unix::fs::symlink(source, target);
+    #[cfg(not(unix))]
+    let linked = fs::hard_link(source, target);
+    match linked {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other.map_err(Error::io("link", target)),
+    }
+}
+
 /// Removes a directory that may not be there.
 ///
 /// # Errors

@@ -10,6 +10,7 @@ pub(crate) mod features;
 pub(crate) mod integers;
 pub(crate) mod json;
 pub(crate) mod npy;
+pub(crate) mod onnx;
 pub(crate) mod pickle;
 pub(crate) mod regular;
 pub(crate) mod rows;

@@ -7,12 +7,14 @@ use super::directory::{
 };
 use super::family::{BuildDiscriminator, DirectoryLayout, Family, Role};
 use super::info::GeneratorInfo;
+use super::onnx::{self, OnnxGeneratorRequest};
 use super::registry::{FAMILIES, family, family_names, find};
 use super::sampler::SamplerRequest;
 use super::traits::{Discriminator, Generator};
 use super::variables::Builder;
 use crate::error::{Error, Result};
 use crate::formats::json::read_json;
+use crate::formats::onnx::is_onnx;
 use crate::formats::regular::open_regular;
 use crate::formats::weights_file::read_network;
 use crate::formats::{PartOf, StateDict, Wanted, torch};
@@ -39,6 +41,10 @@ pub struct GeneratorRequest {
     pub network: Network,
     /// For diffusion models.
     pub sampler: SamplerRequest,
+    /// What only an ONNX file needs.
+    pub(crate) onnx: OnnxGeneratorRequest,
+    /// What has to succeed before an ONNX file is loaded: its runtime takes as much memory as the file says.
+    pub(crate) trial: Option<fn(&Path, &OnnxGeneratorRequest) -> Result<()>>,
     /// Type of the network's numbers; float64 is for checks.
     pub dtype: DType,
     /// Where it is computed.
@@ -59,13 +65,15 @@ impl Default for GeneratorRequest {
             config: None,
             network: Network::default(),
             sampler: SamplerRequest::default(),
+            onnx: OnnxGeneratorRequest::default(),
+            trial: None,
             dtype: DType::F32,
             device: Device::Cpu,
         }
     }
 }
 
-/// A generator: a directory with `config.json`, or a weights file.
+/// A generator: a directory with `config.json`, a weights file, or an ONNX file, which runs on the processor wherever others would.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Usage`] if the family is unknown or cannot be told from the names of the tensors;
@@ -114,12 +122,47 @@ pub(crate) fn load_with_origin(
     request: &GeneratorRequest,
 ) -> Result<(Box<dyn Generator>, Origin)> {
     let path = path.as_ref();
+    if is_onnx(path) {
+        let generator = open_onnx(path, request)?;
+        let origin = Origin::new(&[], generator.info());
+        return Ok((generator, origin));
+    }
+    if request.onnx != OnnxGeneratorRequest::default() {
+        return Err(Error::usage(
+            "inputs, output or values of an ONNX generator were given, but no such file",
+            Remedy::NameOnnxGeneratorOrDropItsOptions,
+        ));
+    }
     let Source { family, config, weights } = open(path, request, Role::Generator)?;
     let parts = weights.parts().to_vec();
     let builder = Builder::from_weights(weights, request.dtype, &request.device);
     let generator = checked((family.generator)(&config, builder, &request.sampler)?, path, request)?;
     let origin = Origin::new(&parts, generator.info());
     Ok((generator, origin))
+}
+
+/// For what needs the weights of a generator.
+///
+/// # Errors
+/// [`Error::Usage`] for an ONNX file.
+pub(crate) fn refuse_onnx(path: &Path) -> Result<()> {
+    if !is_onnx(path) {
+        return Ok(());
+    }
+    let reason = format!("{} is an ONNX file, which has no weights to train or to convert", path.display());
+    Err(Error::usage(reason, "name the checkpoint that it was exported from"))
+}
+
+/// The generator of an ONNX file.
+fn open_onnx(path: &Path, request: &GeneratorRequest) -> Result<Box<dyn Generator>> {
+    if request.arch.is_some() || request.config.is_some() {
+        let reason = format!("{} is an ONNX file, which holds the whole network", path.display());
+        return Err(Error::usage(reason, Remedy::DropArchitectureAndConfiguration));
+    }
+    if let Some(trial) = request.trial {
+        trial(path, &request.onnx)?;
+    }
+    checked(onnx::open(path, &request.onnx)?, path, request)
 }
 
 /// A discriminator, as [`load`].
@@ -162,6 +205,7 @@ impl Networks {
 /// As [`load`].
 pub(crate) fn load_all(path: impl AsRef<Path>, request: &GeneratorRequest) -> Result<Networks> {
     let path = path.as_ref();
+    refuse_onnx(path)?;
     let of = |network| GeneratorRequest { network, ..request.clone() };
     let (generator, discriminator) = if path.is_dir() {
         (path.join(GENERATOR).is_file() && path.join(EMA).is_file(), path.join(DISCRIMINATOR).is_file())

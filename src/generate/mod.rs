@@ -41,6 +41,7 @@ mod layers;
 mod load;
 mod mlp_gan;
 mod numpy;
+mod onnx;
 mod options;
 pub mod pixels;
 mod program;
@@ -66,8 +67,9 @@ pub use info::{GeneratorInfo, ImageShape, LatentSpace};
 pub use latents::latents_of_seeds;
 pub(crate) use latents::read_latents;
 pub use load::{GeneratorRequest, initialise, initialise_discriminator, load, load_discriminator};
-pub(crate) use load::{Origin, load_all, load_with_origin, written_family};
+pub(crate) use load::{Origin, load_all, load_with_origin, refuse_onnx, written_family};
 pub use numpy::RandomState;
+pub(crate) use onnx::{OnnxGeneratorRequest, OnnxInput, ValueRange};
 pub use options::{ForwardOptions, Mode};
 pub(crate) use options::{NoiseMode, TrainContext, Truncation};
 pub(crate) use program::{

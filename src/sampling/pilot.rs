@@ -70,7 +70,7 @@ impl Pilot {
     ///
     /// # Errors
     /// If the features do not fit.
-    pub(super) fn densities(&self, features: ArrayView2<f32>, progress: &dyn Progress) -> Result<Vec<f64>> {
+    pub(crate) fn densities(&self, features: ArrayView2<f32>, progress: &dyn Progress) -> Result<Vec<f64>> {
         let search = Search { k: self.model.k, skip_zero: false };
         let found = self.index.search(features, None, search, progress)?;
         Ok(found.mean_distances().iter().map(|&d| self.model.density(d)).collect())

@@ -1,4 +1,6 @@
-//! The best N images together: a set that maximises the mean quality of its images plus L times how varied they are.
+//! The best N images together, and training sets whose images come as often as their weights say.
+//!
+//! The best N are a set that maximises the mean quality of its images plus L times how varied they are.
 //!
 //! ```text
 //! mean over the chosen x of quality(x) / sd(quality)  +  L * worth(chosen)
@@ -17,12 +19,15 @@ mod kinds;
 mod limits;
 mod nearest_two;
 mod quality;
+mod repeats;
+mod resample;
 mod select;
 mod shares;
 mod spread;
 mod swaps;
 #[cfg(test)]
 mod tests;
+mod training_set;
 mod without_copies;
 mod worth;
 
@@ -30,6 +35,9 @@ pub(crate) use figures::{Figures, SetMeasures};
 pub use kinds::SetWorth;
 pub use limits::{Conflicts, Limits, Reason, TooNear};
 pub(crate) use quality::{QualityBy, log_densities, log_ratios};
+pub(crate) use repeats::{MOST_REPEATS, PROMISED, RepeatLevel, Repeats};
+pub(crate) use resample::{ResampleOptions, Resampled, resample};
 pub use select::{Selection, SelectionOptions, select};
 pub use shares::Shares;
 pub(crate) use without_copies::{CopyPairs, FoundCopies, select_without_copies};
+pub(crate) use training_set::{CaptionCounts, SetName, SetOptions, TrainerFormat, WrittenSet, is_taken, write_training_set};

@@ -214,4 +214,9 @@ fn a_model_that_asks_for_more_memory_than_there_is_is_a_message() {
         .stderr(contains("bomb.onnx: makes its runtime fail, or take more than"));
     assert!(!Path::new(&dir.path().join("bomb.onnx-ref")).exists());
     embed("small.onnx", 5).success();
+    // As a generator it goes through the same trial.
+    run(&dir, "sample --generator bomb.onnx -n 2 -o images")
+        .code(1)
+        .stderr(contains("bomb.onnx: makes its runtime fail, or take more than"));
+    assert!(!dir.path().join("images").exists());
 }

@@ -12,7 +12,7 @@ use crate::finetune::{
 use crate::formats::digest::sha256;
 use crate::generate::{
     Discriminator, GanLoss, Generator, GeneratorRequest, Network, SamplerRequest, Training, Variables,
-    family, initialise, initialise_discriminator, load_discriminator, load_with_origin,
+    family, initialise, initialise_discriminator, load_discriminator, load_with_origin, refuse_onnx,
 };
 use crate::images::{Fit, ImageSet, Inputs};
 use crate::reference::Reference;
@@ -273,6 +273,7 @@ fn generators(
         Some(config) => initialise(config, seed, &request(network)),
         None => {
             let path = required(&settings.generator, "--generator (or --init)")?;
+            refuse_onnx(&path)?;
             let (generator, origin) = load_with_origin(path, &request(network))?;
             let note = format!("generator {origin}");
             if !notes.contains(&note) {

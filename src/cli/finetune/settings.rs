@@ -24,8 +24,6 @@ pub(super) mod default {
     pub(crate) const EMA_KIMG: f64 = 10.0;
     pub(crate) const EMA_RAMPUP_FROM_NOTHING: f64 = 0.05;
     pub(crate) const MAX_REJECTION: u32 = 100;
-    pub(crate) const CLIP: f64 = 100.0;
-    pub(crate) const MIN_ESS: f64 = 0.3;
     pub(crate) const SNAP: u64 = 500;
     pub(crate) const LOG_EVERY: u64 = 10;
     pub(crate) const SHEET: u32 = 8;

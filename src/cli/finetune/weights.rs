@@ -3,9 +3,9 @@
 use super::settings::{Settings, Sides, default};
 use crate::candidates::DensityScorer;
 use crate::cli::terminal::Terminal;
-use crate::density::{Finetuning, Preset, Rule, RuleChoice, Threshold};
+use crate::density::{Finetuning, Preset, Rule, RuleChoice, Threshold, Truncation};
 use crate::error::{Error, Result};
-use crate::finetune::{Rejection, Truncation};
+use crate::finetune::Rejection;
 use crate::reference::{DensityBy, Reference};
 
 /// How both sides are weighted.
@@ -126,8 +126,8 @@ fn power(settings: &mut Settings, b: f64, sides: Sides) -> Result<Weights> {
         "power:B weights the real side by a power of the density",
     )?;
     let truncation = Truncation {
-        clip: *settings.clip.get_or_insert(default::CLIP),
-        min_ess: *settings.min_ess.get_or_insert(default::MIN_ESS),
+        clip: *settings.clip.get_or_insert(Truncation::DEFAULT.clip),
+        min_ess: *settings.min_ess.get_or_insert(Truncation::DEFAULT.min_ess),
     };
     Ok(Weights { real: Some(Rule::Power { b }), truncation: Some(truncation), rejection: None })
 }

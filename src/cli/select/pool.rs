@@ -14,13 +14,9 @@ use crate::reference::score::{ScoreOptions, Scores, score_set};
 use crate::reference::{Reference, is_reference};
 use crate::sampling::Spacing;
 use crate::selection::{QualityBy, log_densities, log_ratios};
-use ndarray::{ArcArray2, Array2, ArrayView2, Axis, concatenate, s};
-use rayon::prelude::*;
+use ndarray::{ArcArray2, Array2, Axis, concatenate, s};
 use std::collections::HashMap;
 use std::path::Path;
-
-/// Rows whose digest is made at once.
-const DIGESTED_TOGETHER: usize = 1024;
 
 /// The candidates and the images that are in the set already.
 pub(super) struct Pool {
@@ -122,13 +118,7 @@ impl Pool {
 
     /// Of names, groups and features.
     pub(super) fn digest(&self) -> String {
-        let of_rows = |rows: ArrayView2<f32>| {
-            let bytes: Vec<u8> = rows.iter().flat_map(|value| value.to_le_bytes()).collect();
-            sha256(&bytes)
-        };
-        let parts: Vec<ArrayView2<f32>> =
-            self.features.axis_chunks_iter(Axis(0), DIGESTED_TOGETHER).collect();
-        let features: Vec<String> = parts.into_par_iter().map(of_rows).collect();
+        let features = input::digests(self.features.view());
         sha256(format!("{:?}", (features, &self.paths, &self.must_paths, &self.groups)).as_bytes())
     }
 

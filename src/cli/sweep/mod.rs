@@ -107,8 +107,7 @@ impl Sweep {
     pub(super) fn run(mut self, results: &Results) -> Result<()> {
         let terminal = self.run.start(results)?;
         self.inputs = self.reference.as_ref().map_or_else(String::new, |reference| {
-            let generator =
-                self.program.shown().unwrap_or_else(|| format!("--generator {}", self.candidates.shown()));
+            let generator = self.program.shown().unwrap_or_else(|| self.candidates.shown());
             format!(" {generator} --reference {}", reference.display())
         });
         Bundled::stand_in((&mut self.candidates, &self.program), &mut self.reference, &terminal)?;

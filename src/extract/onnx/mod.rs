@@ -1,37 +1,27 @@
 //! Networks in ONNX files, run on the processor by `rten`: any with an image input and a feature output.
 //! Each image is a run of its own on one thread, several images at once: no feature depends on the batch or on the
 //! number of threads. There is no gradient. Preprocessing comes from flags, from a file beside the model, or is a default.
-//!
-//! A damaged file is refused without a crash. But an ONNX file is a program, whose operators ask for memory as they run: one
-//! made to exhaust it can, so files from strangers belong under a memory limit (`ulimit -v`, a container).
 
 mod config;
-pub(crate) mod outline;
 mod ports;
 #[cfg(test)]
 mod tests;
 
 use super::{Extractor, IMAGENET_MEAN, IMAGENET_STD, squash};
 use crate::error::{Error, Result};
-use crate::formats::digest::sha256;
-use crate::formats::regular::open_regular;
+use crate::formats::onnx::{OnnxModel, listed, not_a_model, pools, shape_of};
 use crate::images::{Color, Preprocessing};
 use crate::remedy::Remedy;
 use candle_core::{DType, Tensor};
 use ports::{ImageInput, Layout, Side};
 use rayon::prelude::*;
-use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value};
+use rten::{NodeId, ThreadPool, Value};
 use serde::{Deserialize, Serialize};
-use std::io::Read;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
 /// The name of every extractor that is an ONNX file; its digest says which.
 pub(super) const ONNX: &str = "onnx";
-
-/// Largest file that is read: what a protocol buffer can hold.
-const MAX_MODEL_BYTES: u64 = (1 << 31) - 1;
 
 /// Input side where neither the model nor a file beside it says.
 const DEFAULT_SIDE: u32 = 224;
@@ -59,11 +49,6 @@ pub struct OnnxPorts {
     pub output: String,
 }
 
-/// Whether a file name is that of an ONNX model.
-pub(crate) fn is_onnx(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"))
-}
-
 /// An ONNX file ready for use.
 pub(super) struct OnnxFile {
     pub network: OnnxNetwork,
@@ -80,11 +65,8 @@ pub(super) struct OnnxFile {
 /// [`Error::Io`]; [`Error::Malformed`] if it is no model that can be run, or a file beside it is wrong;
 /// [`Error::Usage`] with the names to choose from where input or output are not clear.
 pub(super) fn open(path: &Path, request: &OnnxRequest, known: Option<&Preprocessing>) -> Result<OnnxFile> {
-    let bytes = read(path)?;
-    let sha256 = sha256(&bytes);
-    let outline = outline::check(&bytes).map_err(|reason| not_a_model(path, &reason))?;
-    let model = load(path, bytes, true)?;
-    let input = ports::image_input(path, &model, &outline, request.input.as_deref())?;
+    let model = OnnxModel::open(path)?;
+    let input = ports::image_input(path, &model, request.input.as_deref())?;
     let (mut preprocessing, mut remark) = match known {
         Some(known) => (known.clone(), None),
         None => preprocessing(path, &input, request)?,
@@ -101,18 +83,16 @@ pub(super) fn open(path: &Path, request: &OnnxRequest, known: Option<&Preprocess
         ports::Output::Declared(id, name) => (model, id, name),
         // Optimisation drops tensors inside the network.
         ports::Output::Inside(name) => {
-            let again = read(path)?;
-            if self::sha256(&again) != sha256 {
-                return Err(not_a_model(path, &"it changed while it was read"));
-            }
-            let model = load(path, again, false)?;
+            let model = model.unoptimised()?;
             let id = ports::inside(path, &model, &name)?;
             (model, id, name)
         }
     };
     // Node numbers change with optimisation.
-    let input_id = model.node_id(&input.name).map_err(|e| not_a_model(path, &e))?;
-    let threads = rayon::current_num_threads().max(1);
+    let Some(input_id) = model.find(&input.name) else {
+        return Err(not_a_model(path, &format!("it has no input `{}`", input.name)));
+    };
+    let sha256 = model.sha256.clone();
     let mut network = OnnxNetwork {
         model,
         input: input_id,
@@ -122,43 +102,11 @@ pub(super) fn open(path: &Path, request: &OnnxRequest, known: Option<&Preprocess
         height: preprocessing.height as usize,
         width: preprocessing.width as usize,
         dimension: 0,
-        pools: (0..threads).map(|_| Arc::new(ThreadPool::with_num_threads(1))).collect(),
+        pools: pools(),
     };
     network.dimension = network.try_out(path, &output_name)?;
     let ports = OnnxPorts { input: input.name, output: output_name };
     Ok(OnnxFile { network, preprocessing, ports, sha256, remark })
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    let file = open_regular(path)?;
-    let mut bytes = Vec::new();
-    file.take(MAX_MODEL_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
-    if bytes.len() as u64 > MAX_MODEL_BYTES {
-        return Err(not_a_model(path, &"it is larger than 2 GiB"));
-    }
-    Ok(bytes)
-}
-
-fn load(path: &Path, bytes: Vec<u8>, optimize: bool) -> Result<Model> {
-    let mut options = ModelOptions::with_all_ops();
-    options.enable_optimization(optimize).prepack_weights(true);
-    caught(|| options.load(bytes)).map_err(|reason| not_a_model(path, &reason))
-}
-
-/// A panic of the runtime on a damaged model is a reason like any other.
-fn caught<T, E: std::fmt::Display>(work: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(result) => result.map_err(|e| e.to_string()),
-        Err(_) => Err("the runtime failed on it".into()),
-    }
-}
-
-fn not_a_model(path: &Path, reason: &dyn std::fmt::Display) -> Error {
-    Error::malformed(
-        path,
-        format!("cannot be used as an ONNX model: {reason}"),
-        "export it again as one file with float32 weights (no external data), an image input [1 or N, 3, H, W] and standard operators",
-    )
 }
 
 /// What a file beside the model says, else the defaults; and what was assumed.
@@ -201,7 +149,7 @@ fn overrule(values: &mut Vec<f32>, given: Option<&[f32]>) {
 
 /// A network of an ONNX file.
 pub(super) struct OnnxNetwork {
-    model: Model,
+    model: OnnxModel,
     input: NodeId,
     output: NodeId,
     layout: Layout,
@@ -226,9 +174,7 @@ impl OnnxNetwork {
             }
         };
         let input = input.map_err(|e| e.to_string())?;
-        let options = RunOptions::default().with_thread_pool(Some(pool.clone()));
-        let run = || self.model.run(vec![(self.input, input.into())], &[self.output], Some(options));
-        caught(run)?.pop().ok_or_else(|| "it gave nothing".to_string())
+        self.model.run(vec![(self.input, input)], self.output, pool)
     }
 
     /// The width of the features, by running the network on an image of zeros.
@@ -238,12 +184,12 @@ impl OnnxNetwork {
             Some(pool) => self.run(&image, pool).map_err(|reason| not_a_model(path, &reason))?,
             None => return Err(not_a_model(path, &"no thread could be started")),
         };
-        let shape = ports::shape_of(&value);
+        let shape = shape_of(&value);
         match shape.as_deref().and_then(ports::feature_width) {
             Some(width) => Ok(width),
             None => {
                 let shape = shape.map_or("no float32 tensor".to_string(), |shape| format!("{shape:?}"));
-                let outputs = ports::listed(&self.model, self.model.output_ids());
+                let outputs = listed(&self.model.outputs());
                 Err(Error::usage(
                     format!(
                         "{}: output `{output}` is {shape}, which is no feature vector of one image",

@@ -1,11 +1,10 @@
 //! The input and the output of an ONNX model that are used: found where there is only one, else named by the user.
 
-use super::not_a_model;
-use super::outline::Outline;
 use crate::error::{Error, Result};
+use crate::formats::onnx::{OnnxModel, OnnxNumbers, OnnxPort, listed, not_a_model};
 use crate::images::Preprocessing;
 use crate::remedy::Remedy;
-use rten::{DataType, Dimension, Model, NodeId, Value, ValueType};
+use rten::{Dimension, NodeId};
 use std::path::Path;
 
 /// Where the channels of an image are.
@@ -55,25 +54,18 @@ impl ImageInput {
 ///
 /// # Errors
 /// [`Error::Usage`] naming those there are.
-pub(super) fn image_input(
-    path: &Path,
-    model: &Model,
-    outline: &Outline,
-    wanted: Option<&str>,
-) -> Result<ImageInput> {
-    let name = |id: &NodeId| model.node_info(*id).and_then(|node| node.name()).unwrap_or_default();
-    let inputs: Vec<NodeId> =
-        model.input_ids().iter().copied().filter(|id| !outline.constants.contains(name(id))).collect();
+pub(super) fn image_input(path: &Path, model: &OnnxModel, wanted: Option<&str>) -> Result<ImageInput> {
+    let inputs = model.inputs();
     let choice = |reason: &str| {
-        Error::usage(format!("{}: {reason}", path.display()), Remedy::NameOnnxInput(listed(model, &inputs)))
+        Error::usage(format!("{}: {reason}", path.display()), Remedy::NameOnnxInput(listed(&inputs)))
     };
     if let Some(wanted) = wanted {
-        let Some(id) = inputs.iter().find(|id| name(id) == wanted) else {
+        let Some(port) = inputs.iter().find(|port| port.name == wanted) else {
             return Err(choice(&format!("there is no input `{wanted}`")));
         };
-        return understand(model, *id).map_err(|reason| choice(&format!("input `{wanted}` {reason}")));
+        return understand(port).map_err(|reason| choice(&format!("input `{wanted}` {reason}")));
     }
-    let understood: Vec<_> = inputs.iter().map(|id| understand(model, *id)).collect();
+    let understood: Vec<_> = inputs.iter().map(understand).collect();
     let mut images: Vec<_> = understood.iter().filter_map(|input| input.as_ref().ok()).collect();
     match (images.pop(), images.is_empty()) {
         (Some(only), true) => Ok(only.clone()),
@@ -86,14 +78,15 @@ pub(super) fn image_input(
     }
 }
 
-fn understand(model: &Model, id: NodeId) -> Result<ImageInput, String> {
-    let node = model.node_info(id).ok_or("does not exist")?;
-    let name = node.name().ok_or("has no name")?.to_string();
-    match node.dtype() {
-        None | Some(ValueType::Tensor(DataType::Float)) => {}
-        Some(_) => return Err("does not take float32".into()),
+fn understand(port: &OnnxPort) -> Result<ImageInput, String> {
+    if port.name.is_empty() {
+        return Err("has no name".into());
     }
-    let shape = node.shape().ok_or("does not say its shape")?;
+    let name = port.name.clone();
+    if !matches!(port.numbers, None | Some(OnnxNumbers::Float)) {
+        return Err("does not take float32".into());
+    }
+    let shape = port.shape.clone().ok_or("does not say its shape")?;
     let Ok([batch, a, b, c]) = <[Dimension; 4]>::try_from(shape) else {
         return Err("is not [N, C, H, W]".into());
     };
@@ -138,19 +131,17 @@ pub(super) enum Output {
 ///
 /// # Errors
 /// [`Error::Usage`] naming those there are, if there are several and none is chosen.
-pub(super) fn output(path: &Path, model: &Model, wanted: Option<&str>) -> Result<Output> {
-    let name =
-        |id: &NodeId| model.node_info(*id).and_then(|node| node.name()).unwrap_or_default().to_string();
-    let outputs = model.output_ids();
-    match (wanted, outputs) {
-        (Some(wanted), _) => Ok(match outputs.iter().find(|id| name(id) == wanted) {
-            Some(id) => Output::Declared(*id, wanted.into()),
+pub(super) fn output(path: &Path, model: &OnnxModel, wanted: Option<&str>) -> Result<Output> {
+    let outputs = model.outputs();
+    match (wanted, outputs.as_slice()) {
+        (Some(wanted), _) => Ok(match outputs.iter().find(|port| port.name == wanted) {
+            Some(port) => Output::Declared(port.id, wanted.into()),
             None => Output::Inside(wanted.into()),
         }),
-        (None, [only]) => Ok(Output::Declared(*only, name(only))),
+        (None, [only]) => Ok(Output::Declared(only.id, only.name.clone())),
         (None, []) => Err(not_a_model(path, &"it has no output")),
         (None, several) => Err(Error::usage(
-            format!("{} has {} outputs: {}", path.display(), several.len(), listed(model, several)),
+            format!("{} has {} outputs: {}", path.display(), several.len(), listed(several)),
             Remedy::NameOnnxOutput,
         )),
     }
@@ -160,46 +151,13 @@ pub(super) fn output(path: &Path, model: &Model, wanted: Option<&str>) -> Result
 ///
 /// # Errors
 /// [`Error::Usage`] with the outputs if there is none of this name.
-pub(super) fn inside(path: &Path, model: &Model, name: &str) -> Result<NodeId> {
-    model.find_node(name).ok_or_else(|| {
-        let outputs = listed(model, model.output_ids());
+pub(super) fn inside(path: &Path, model: &OnnxModel, name: &str) -> Result<NodeId> {
+    model.find(name).ok_or_else(|| {
         Error::usage(
             format!("{}: there is no output `{name}`, nor a tensor inside of that name", path.display()),
-            format!("outputs are {outputs}"),
+            format!("outputs are {}", listed(&model.outputs())),
         )
     })
-}
-
-/// Names and shapes, for a person.
-pub(super) fn listed(model: &Model, ids: &[NodeId]) -> String {
-    let one = |id: &NodeId| {
-        let node = model.node_info(*id);
-        let name = node.as_ref().and_then(|node| node.name()).unwrap_or("?");
-        let dimension = |d: &Dimension| match d {
-            Dimension::Fixed(size) => size.to_string(),
-            Dimension::Symbolic(name) => name.clone(),
-        };
-        match node.as_ref().and_then(|node| node.shape()) {
-            Some(shape) => {
-                let shape: Vec<String> = shape.iter().map(dimension).collect();
-                format!("{name} [{}]", shape.join(", "))
-            }
-            None => name.to_string(),
-        }
-    };
-    if ids.is_empty() { "none".into() } else { ids.iter().map(one).collect::<Vec<_>>().join(", ") }
-}
-
-/// The shape of a float32 tensor of one to four dimensions.
-pub(super) fn shape_of(value: &Value) -> Option<Vec<usize>> {
-    let copy = || value.clone();
-    copy()
-        .into_shape_vec::<f32, 2>()
-        .map(|(shape, _)| shape.to_vec())
-        .or_else(|_| copy().into_shape_vec::<f32, 4>().map(|(shape, _)| shape.to_vec()))
-        .or_else(|_| copy().into_shape_vec::<f32, 3>().map(|(shape, _)| shape.to_vec()))
-        .or_else(|_| copy().into_shape_vec::<f32, 1>().map(|(shape, _)| shape.to_vec()))
-        .ok()
 }
 
 /// D of `[D]`, `[1, D]` or `[1, D, 1, 1]`.
