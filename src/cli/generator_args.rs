@@ -280,7 +280,8 @@ impl GeneratorArgs {
             ("--generator-range", self.generator_range.map(|range| range.to_string())),
         ];
         let inputs = self.generator_input.iter().map(|input| ("--generator-input", Some(input.to_string())));
-        let flags = named.into_iter().chain(inputs).filter_map(|(flag, value)| Some(format!("{flag} {}", value?)));
+        let flags =
+            named.into_iter().chain(inputs).filter_map(|(flag, value)| Some(format!("{flag} {}", value?)));
         flags.collect::<Vec<_>>().join(" ")
     }
 

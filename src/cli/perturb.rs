@@ -15,8 +15,8 @@ use crate::generate::{Generator, Origin, Seeds};
 use crate::perturb::{
     Direction, EPSILON, Models, Norm, PerturbRun, Report, RunOptions, SearchOptions, perturb_shard, run,
 };
-use crate::remedy::Remedy;
 use crate::reference::{DensityBy, Reference, Scorer};
+use crate::remedy::Remedy;
 use crate::runs::ShardRequest;
 use clap::{Args, ValueEnum};
 use serde_json::json;

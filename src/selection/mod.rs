@@ -35,9 +35,11 @@ pub(crate) use figures::{Figures, SetMeasures};
 pub use kinds::SetWorth;
 pub use limits::{Conflicts, Limits, Reason, TooNear};
 pub(crate) use quality::{QualityBy, log_densities, log_ratios};
-pub(crate) use repeats::{MOST_REPEATS, PROMISED, RepeatLevel, Repeats};
+pub(crate) use repeats::{MOST_REPEATS, PROMISED, RepeatLevel};
 pub(crate) use resample::{ResampleOptions, Resampled, resample};
 pub use select::{Selection, SelectionOptions, select};
 pub use shares::Shares;
+pub(crate) use training_set::{
+    CaptionCounts, SetName, SetOptions, TrainerFormat, WrittenSet, write_training_set,
+};
 pub(crate) use without_copies::{CopyPairs, FoundCopies, select_without_copies};
-pub(crate) use training_set::{CaptionCounts, SetName, SetOptions, TrainerFormat, WrittenSet, is_taken, write_training_set};

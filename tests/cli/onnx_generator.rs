@@ -24,7 +24,7 @@ fn images_are_sampled_with_the_range_that_was_found_and_the_same_at_any_batch() 
     let dir = stage();
     run(&dir, "sample --generator gan.onnx --reference ref --bias diversity -n 12 --pilot 40 -o out")
         .success()
-        .stderr(contains("generator onnx: latents from `z` [6]; images from `images`; values -1 (black) to 1 (white), as 16 images"));
+        .stderr(contains("generator onnx: latents from `z` [6]; images from `images`; values -1 (black) to 1 (white), as found in 16 images"));
     let words = "sample --generator gan.onnx --reference ref --bias diversity -n 12 --pilot 40 -o again";
     run(&dir, &format!("{words} --batch 5 --threads 1")).success();
     let whole = content(&dir.path().join("out"));
@@ -32,11 +32,11 @@ fn images_are_sampled_with_the_range_that_was_found_and_the_same_at_any_batch() 
     assert!(whole.contains_key("latents.npy"));
     // Seed 0 of the same network by ONNX Runtime.
     run(&dir, "sample --generator gan.onnx --seeds 0-2 -o seeds").success();
-    let expected: Value = serde_json::from_slice(
-        &fs::read(project("tests/fixtures/onnx/expected_generators.json")).unwrap(),
-    )
-    .unwrap();
-    for (image, expected) in pixels(&dir.path().join("seeds")).iter().zip(expected["gan"].as_array().unwrap()) {
+    let expected: Value =
+        serde_json::from_slice(&fs::read(project("tests/fixtures/onnx/expected_generators.json")).unwrap())
+            .unwrap();
+    for (image, expected) in pixels(&dir.path().join("seeds")).iter().zip(expected["gan"].as_array().unwrap())
+    {
         let values: Vec<f64> = expected.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
         for (at, &byte) in image.iter().enumerate() {
             let exact = (values[(at % 3) * 64 + at / 3] + 1.0) * 127.5;
@@ -63,7 +63,9 @@ fn classes_and_further_inputs_are_named() {
         .stderr(contains("nothing says what its input `psi` takes").and(contains("--generator-input")));
     sample("--generator one_hot.onnx --class 1 --generator-input psi=0.5 -o psi").success();
     sample("--generator gan.onnx --generator-input z=psi -o no").code(2).stderr(contains("NAME=latent"));
-    sample("--generator gan.onnx --generator-output z2 -o no").code(2).stderr(contains("images [N, 3, 8, 8]"));
+    sample("--generator gan.onnx --generator-output z2 -o no")
+        .code(2)
+        .stderr(contains("images [N, 3, 8, 8]"));
     sample("--generator real --generator-range 0,1 -o no").code(2).stderr(contains("--generator FILE.onnx"));
     sample("--generator gan.onnx --arch dcgan -o no").code(2).stderr(contains("leave --arch"));
     assert!(!dir.path().join("no").exists());
@@ -76,13 +78,14 @@ fn classes_and_further_inputs_are_named() {
 fn latents_are_moved_without_a_gradient_and_rules_are_compared() {
     let dir = stage();
     let perturb = "perturb --generator gan.onnx --reference ref --bias fidelity --seeds 0-3 --eps 0.5";
-    run(&dir, &format!("{perturb} -o no")).code(2).stderr(contains("gives no gradient").and(contains("zero-order")));
+    run(&dir, &format!("{perturb} -o no"))
+        .code(2)
+        .stderr(contains("gives no gradient").and(contains("zero-order")));
     assert!(!dir.path().join("no").exists());
     run(&dir, &format!("{perturb} --search zero-order --passes 12 -o moved")).success();
     let table = dir.path().join("moved/samples.csv");
-    let numbers = |name: &str| -> Vec<f64> {
-        column(&table, name).iter().map(|cell| cell.parse().unwrap()).collect()
-    };
+    let numbers =
+        |name: &str| -> Vec<f64> { column(&table, name).iter().map(|cell| cell.parse().unwrap()).collect() };
     let (before, after) = (numbers("density_before"), numbers("density_after"));
     assert!(before.iter().zip(&after).all(|(before, after)| after >= before));
     assert!(after.iter().sum::<f64>() > before.iter().sum::<f64>());

@@ -60,7 +60,8 @@ fn kohya_gets_a_folder_for_each_level_with_captions_and_frequencies_as_the_weigh
     for subset in &found {
         let images = files(&set.join(&subset["image_dir"]));
         for image in images.iter().filter(|path| path.extension().unwrap() == "png") {
-            *times.entry(fs::read(image).unwrap()).or_default() += subset["num_repeats"].parse::<u64>().unwrap();
+            *times.entry(fs::read(image).unwrap()).or_default() +=
+                subset["num_repeats"].parse::<u64>().unwrap();
         }
     }
     let table = rows(&set.join("weights.csv"));
@@ -151,7 +152,12 @@ fn what_cannot_be_is_said_with_what_can() {
         ("--for csv", 2, "which photographs", "--pool GENERATED"),
         ("--for csv --bias match", 2, "no generated images", "--pool"),
         ("--for csv --rule ratio:2", 2, "--rule ratio:2", "--pool"),
-        ("--for csv --rule power:2 --pool digits", 2, "does not look at generated images", "leave --pool out"),
+        (
+            "--for csv --rule power:2 --pool digits",
+            2,
+            "does not look at generated images",
+            "leave --pool out",
+        ),
         ("--for csv --bias fidelity --clip 3", 2, "--clip", "leave it out"),
         ("--for csv --bias fidelity --name x", 2, "--name", "leave it out"),
         ("--for imagefolder --bias fidelity --root /x", 2, "--root", "leave it out"),

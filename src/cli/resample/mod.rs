@@ -104,7 +104,8 @@ impl Resample {
         let dimension = reference.density()?.intrinsic_dimension;
         let (rule, truncation) = self.weights.rule(choice, dimension)?;
         output::check_directory_path(&self.output)?;
-        let sources: Vec<&Path> = [Some(self.photos.as_path()), self.pool.as_deref()].into_iter().flatten().collect();
+        let sources: Vec<&Path> =
+            [Some(self.photos.as_path()), self.pool.as_deref()].into_iter().flatten().collect();
         input::refuse_unused(&sources, &self.extractor)?;
         let set = input::list(&self.photos, &terminal)?;
         if options.format.extensions().is_some() && set.is_none() {
@@ -147,11 +148,8 @@ impl Resample {
         };
         let density = ReferenceDensity::open(&reference, DensityBy::Knn, terminal.device(), &terminal)?;
         let scorer = density.scorer();
-        let weighing = ResampleOptions {
-            rule: rule.resolve(scorer.distribution()),
-            truncation,
-            most: self.repeats,
-        };
+        let weighing =
+            ResampleOptions { rule: rule.resolve(scorer.distribution()), truncation, most: self.repeats };
         let own = scorer.own_rows(photos.features.view(), &photos.paths);
         let pool = pool.map(|pool| pool.features.into_shared());
         let found = resample(photos.features.view(), &own, &density, pool, &weighing, &terminal)?;
@@ -201,7 +199,12 @@ impl Resample {
     }
 
     /// Features and names of the photographs: those of the reference where it was made of just these.
-    fn photographs(&self, set: Option<&ImageSet>, reference: &Reference, terminal: &Terminal) -> Result<Input> {
+    fn photographs(
+        &self,
+        set: Option<&ImageSet>,
+        reference: &Reference,
+        terminal: &Terminal,
+    ) -> Result<Input> {
         let Some(set) = set.filter(|set| set.digest() == reference.manifest.input_digest) else {
             return self.read(&self.photos, reference, terminal);
         };

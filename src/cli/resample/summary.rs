@@ -3,7 +3,9 @@
 use crate::cli::output;
 use crate::error::Result;
 use crate::images::InputCounts;
-use crate::selection::{CaptionCounts, PROMISED, RepeatLevel, Resampled, SetOptions, TrainerFormat, WrittenSet};
+use crate::selection::{
+    CaptionCounts, PROMISED, RepeatLevel, Resampled, SetOptions, TrainerFormat, WrittenSet,
+};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::path::Path;
@@ -150,8 +152,8 @@ impl ResampleSummary {
             TrainerFormat::ImageFolder => writeln!(out, "\ntorchvision.datasets.ImageFolder(\"{place}\")"),
             TrainerFormat::Kohya => writeln!(
                 out,
-                "\nin {place}: --dataset_config dataset.toml --resolution 1024,1024\n\
-                 or from anywhere: --train_data_dir {place} --caption_extension .txt"
+                "\nwith the trainer started in {place}: --dataset_config dataset.toml --resolution WIDTH,HEIGHT\n\
+                 or anywhere: --train_data_dir {place} --caption_extension .txt --resolution WIDTH,HEIGHT"
             ),
         }
     }

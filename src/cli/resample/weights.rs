@@ -72,7 +72,9 @@ impl WeightArgs {
                     _ => format!("--rule {choice}"),
                 };
                 Err(Error::usage(
-                    format!("{asked} compares the photographs with what the generator makes, and no generated images were named"),
+                    format!(
+                        "{asked} compares the photographs with what the generator makes, and no generated images were named"
+                    ),
                     "name a folder of them with --pool, or take --bias fidelity or diversity, or --rule power:B",
                 ))
             }
@@ -93,21 +95,22 @@ impl WeightArgs {
         let numbers = (self.threshold, self.weight);
         let settled = BiasArgs::settled((self.bias, choice), numbers, self.dimension);
         let record = settled.weights(None, intrinsic_dimension)?;
-        let rule = record.and_then(|record| record.rule()).ok_or_else(|| Error::usage("no rule was given", ""))?;
+        let rule =
+            record.and_then(|record| record.rule()).ok_or_else(|| Error::usage("no rule was given", ""))?;
         let cut = [("--clip", self.clip), ("--min-ess", self.min_ess)];
         let given = cut.iter().find(|(_, given)| given.is_some());
         match (choice, given) {
             (RuleChoice::TwoLevel, Some((name, _))) => Err(Error::usage(
-                format!("{name} cuts the weights of power:B and ratio:B; the two-level rule has just those that were asked for"),
+                format!(
+                    "{name} cuts the weights of power:B and ratio:B; the two-level rule has just those that were asked for"
+                ),
                 "leave it out",
             )),
             (RuleChoice::TwoLevel, None) => Ok((rule, None)),
             (RuleChoice::Power(_) | RuleChoice::Ratio(_), _) => {
                 let Truncation { clip, min_ess } = Truncation::DEFAULT;
-                let truncation = Truncation {
-                    clip: self.clip.unwrap_or(clip),
-                    min_ess: self.min_ess.unwrap_or(min_ess),
-                };
+                let truncation =
+                    Truncation { clip: self.clip.unwrap_or(clip), min_ess: self.min_ess.unwrap_or(min_ess) };
                 Ok((rule, Some(truncation)))
             }
         }

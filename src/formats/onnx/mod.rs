@@ -68,7 +68,8 @@ impl OnnxModel {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let bytes = read(path)?;
         let sha256 = sha256(&bytes);
-        let Outline { constants, .. } = outline::check(&bytes).map_err(|reason| not_a_model(path, &reason))?;
+        let Outline { constants, .. } =
+            outline::check(&bytes).map_err(|reason| not_a_model(path, &reason))?;
         Ok(Self { path: path.into(), model: load(path, bytes, true)?, sha256, constants })
     }
 
@@ -167,7 +168,7 @@ pub(crate) fn not_a_model(path: &Path, reason: &dyn Display) -> Error {
     Error::malformed(
         path,
         format!("cannot be used as an ONNX model: {reason}"),
-        "export it again as one file with float32 weights (no external data) and standard operators, for one image at a time or a batch of any size",
+        "export it again as one file (no external data), with float32 weights and output and standard operators, for one image at a time or a batch of any size",
     )
 }
 

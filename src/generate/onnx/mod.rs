@@ -17,7 +17,7 @@ use crate::remedy::Remedy;
 use candle_core::{DType, Device, Tensor};
 use ports::{Class, ClassForm, Constant, Latent, Ports};
 use rayon::prelude::*;
-pub use request::{OnnxGeneratorRequest, OnnxInput, Takes, ValueRange};
+pub(crate) use request::{OnnxGeneratorRequest, OnnxInput, ValueRange};
 use rten::{NodeId, ThreadPool, Value};
 use serde_json::json;
 use std::path::Path;
@@ -60,7 +60,6 @@ struct Made {
     /// Without a batch: `[C, H, W]` or `[H, W, C]`.
     shape: [usize; 3],
     numbers: Vec<f32>,
-    bytes: bool,
 }
 
 /// Reads the model, settles its inputs and output, and makes a few images to know their size and range.
@@ -83,7 +82,7 @@ pub(super) fn open(path: &Path, request: &OnnxGeneratorRequest) -> Result<Box<dy
         constants,
         output: output.id,
         layout: Layout::ChannelsFirst,
-        range: ValueRange::BYTES,
+        range: ValueRange::SIGNED,
         info,
         pools: pools(),
     };
@@ -96,7 +95,10 @@ pub(super) fn open(path: &Path, request: &OnnxGeneratorRequest) -> Result<Box<dy
         (true, _) => (Layout::ChannelsFirst, [a, b, c]),
         (false, true) => (Layout::ChannelsLast, [c, a, b]),
         (false, false) => {
-            let reason = format!("its output `{}` is {:?}, where an image has 1 or 3 channels", output.name, made.shape);
+            let reason = format!(
+                "its output `{}` is {:?}, where an image has 1 or 3 channels",
+                output.name, made.shape
+            );
             return Err(failed(reason));
         }
     };
@@ -116,7 +118,6 @@ pub(super) fn open(path: &Path, request: &OnnxGeneratorRequest) -> Result<Box<dy
     assumed.push(format!("images from `{}`", output.name));
     let (range, found) = match request.range {
         Some(range) => (range, "as was said".to_owned()),
-        None if made.bytes => (ValueRange::BYTES, "as bytes have".to_owned()),
         None => {
             let (lowest, highest) = generator.extremes(&latent_of).map_err(failed)?;
             let range = ValueRange::of_values(lowest, highest).ok_or_else(|| {
@@ -128,7 +129,7 @@ pub(super) fn open(path: &Path, request: &OnnxGeneratorRequest) -> Result<Box<dy
                     Remedy::GiveGeneratorRange,
                 )
             })?;
-            (range, format!("as {TRIED} images between {lowest:.3} and {highest:.3} let suppose"))
+            (range, format!("as found in {TRIED} images from {lowest:.3} to {highest:.3}"))
         }
     };
     generator.range = range;
@@ -157,17 +158,10 @@ impl OnnxGenerator {
             inputs.push(constant.value()?);
         }
         let value = self.model.run(inputs, self.output, pool)?;
-        let made = match value.clone().into_shape_vec::<f32, 4>() {
-            Ok((shape, numbers)) => Some((shape, numbers, false)),
-            Err(_) => value.into_shape_vec::<u8, 4>().ok().map(|(shape, bytes)| {
-                (shape, bytes.into_iter().map(f32::from).collect(), true)
-            }),
-        };
-        let image = made.and_then(|(shape, numbers, bytes)| match shape {
-            [1, a, b, c] => Some(Made { shape: [a, b, c], numbers, bytes }),
-            _ => None,
-        });
-        image.ok_or_else(|| "its output is no image of shape [1, C, H, W] or [1, H, W, C], of float32 or bytes".into())
+        match value.into_shape_vec::<f32, 4>() {
+            Ok(([1, a, b, c], numbers)) => Ok(Made { shape: [a, b, c], numbers }),
+            _ => Err("its output is no image of shape [1, C, H, W] or [1, H, W, C] of float32".into()),
+        }
     }
 
     /// How many classes there are, where they are numbers: the runtime refuses those beyond them.

@@ -132,7 +132,8 @@ pub(super) fn settle(path: &Path, model: &OnnxModel, request: &OnnxGeneratorRequ
             }
         }
     };
-    let shape = latent_shape(latent).map_err(|reason| unclear(format!("input `{}` {reason}", latent.name)))?;
+    let shape =
+        latent_shape(latent).map_err(|reason| unclear(format!("input `{}` {reason}", latent.name)))?;
     let latent = Latent { id: latent.id, name: latent.name.clone(), shape };
     let class = class.map(|port| understand_class(port).map_err(&unclear)).transpose()?;
     let mut constants = Vec::new();

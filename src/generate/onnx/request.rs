@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 /// What a user says; everything left out is found in the file.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct OnnxGeneratorRequest {
+pub(crate) struct OnnxGeneratorRequest {
     /// What inputs take, by their names.
     pub inputs: Vec<OnnxInput>,
     /// Name of the image output; needed where several outputs may be images.
@@ -17,7 +17,7 @@ pub struct OnnxGeneratorRequest {
 
 /// An input by its name, and what it takes.
 #[derive(Debug, Clone, PartialEq)]
-pub struct OnnxInput {
+pub(crate) struct OnnxInput {
     /// Its name.
     pub name: String,
     /// What it takes.
@@ -26,7 +26,7 @@ pub struct OnnxInput {
 
 /// What an input takes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Takes {
+pub(crate) enum Takes {
     /// The latent.
     Latent,
     /// The class: its number, or zeros with a one at its place.
@@ -37,7 +37,7 @@ pub enum Takes {
 
 /// The values of black and white.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ValueRange {
+pub(crate) struct ValueRange {
     /// Black.
     pub black: f32,
     /// White.
@@ -58,9 +58,9 @@ impl FromStr for OnnxInput {
         let takes = match takes {
             "latent" => Takes::Latent,
             "class" => Takes::Class,
-            number => {
-                Takes::Number(number.parse().ok().filter(|number: &f32| number.is_finite()).ok_or_else(wrong)?)
-            }
+            number => Takes::Number(
+                number.parse().ok().filter(|number: &f32| number.is_finite()).ok_or_else(wrong)?,
+            ),
         };
         Ok(Self { name: name.into(), takes })
     }
@@ -86,7 +86,10 @@ impl FromStr for ValueRange {
             (range.black != range.white).then_some(range)
         });
         range.ok_or_else(|| {
-            Error::usage(format!("`{text}` is no range of values"), "the values of black and white, such as -1,1 or 0,255")
+            Error::usage(
+                format!("`{text}` is no range of values"),
+                "the values of black and white, such as -1,1 or 0,255",
+            )
         })
     }
 }
@@ -98,11 +101,12 @@ impl fmt::Display for ValueRange {
 }
 
 impl ValueRange {
-    /// The usual ranges, widest last.
-    const SIGNED: Self = Self { black: -1.0, white: 1.0 };
+    /// Of networks that end with a hyperbolic tangent.
+    pub(super) const SIGNED: Self = Self { black: -1.0, white: 1.0 };
+    /// Of networks that end with a sigmoid.
     const UNIT: Self = Self { black: 0.0, white: 1.0 };
     /// Of bytes.
-    pub(super) const BYTES: Self = Self { black: 0.0, white: 255.0 };
+    const BYTES: Self = Self { black: 0.0, white: 255.0 };
 
     /// The usual range that values between `lowest` and `highest` are most probably of; `None` if they are of none.
     pub(super) fn of_values(lowest: f32, highest: f32) -> Option<Self> {
@@ -112,9 +116,9 @@ impl ValueRange {
             let beyond = OVERSHOOT * (range.white - range.black);
             lowest >= range.black - beyond && highest <= range.white + beyond
         };
-        // Values of 0 to 255 and of 0 to 1 have no dark pixel below 0 worth the name.
-        let dark = -0.02;
-        match lowest < dark {
+        // So far below 0 only dark pixels are, of a range that begins at -1.
+        const DARK: f32 = -0.02;
+        match lowest < DARK {
             true => Some(Self::SIGNED).filter(fits),
             false => [Self::UNIT, Self::BYTES].into_iter().find(fits),
         }
@@ -122,7 +126,11 @@ impl ValueRange {
 
     /// A value of this range in -1..=1.
     pub(super) fn signed(self, value: f32) -> f32 {
-        if self == Self::SIGNED { value } else { 2.0 * (value - self.black) / (self.white - self.black) - 1.0 }
+        if self == Self::SIGNED {
+            value
+        } else {
+            2.0 * (value - self.black) / (self.white - self.black) - 1.0
+        }
     }
 }
 

@@ -68,7 +68,10 @@ fn classes_by_number_are_counted_and_channels_may_be_last() {
 #[test]
 fn classes_of_zeros_with_a_one_numbers_and_bytes_are_understood() {
     let error = loaded("one_hot.onnx", &[], None).err().unwrap();
-    assert!(error.to_string().contains("`psi`") && error.hint().unwrap().contains("NameGeneratorInput"), "{error}");
+    assert!(
+        error.to_string().contains("`psi`") && error.hint().unwrap().contains("NameGeneratorInput"),
+        "{error}"
+    );
     let generator = loaded("one_hot.onnx", &["psi=0.5"], None).unwrap();
     let info = generator.info();
     assert_eq!((info.image_shape.dims(), info.class_count), ([1, 8, 8], 4));

@@ -40,9 +40,8 @@ pub(super) fn beside(image: &Path) -> Caption {
         return Caption::None;
     }
     let mut text = Vec::new();
-    let read = open_regular(&path).and_then(|file| {
-        file.take(MOST_BYTES + 1).read_to_end(&mut text).map_err(Error::io("read", &path))
-    });
+    let read = open_regular(&path)
+        .and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut text).map_err(Error::io("read", &path)));
     let unusable = |reason: &str| Caption::Unusable(reason.into());
     match read {
         Err(Error::Malformed { reason, .. }) => unusable(&reason),

@@ -9,8 +9,7 @@ use crate::progress::Progress;
 use std::path::Path;
 
 /// Extensions of the files that `ImageFolder` takes for images (torchvision.datasets.folder.IMG_EXTENSIONS).
-pub(super) const EXTENSIONS: [&str; 9] =
-    ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp"];
+pub(super) const EXTENSIONS: [&str; 9] = ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp"];
 
 /// As [`super::write_training_set`].
 pub(super) fn write(

@@ -67,7 +67,10 @@ pub(super) fn write(
         Ok(())
     })?;
     if let Some(first) = unusable {
-        progress.warn(&format!("{} captions cannot be used and are left out, the first: {first}", counts.unusable));
+        progress.warn(&format!(
+            "{} captions cannot be used and are left out, the first: {first}",
+            counts.unusable
+        ));
     }
     let levels: BTreeSet<u32> = repeats.iter().copied().collect();
     let text = config(&levels, options)?;

@@ -6,7 +6,7 @@ mod kohya;
 mod names;
 
 pub(crate) use captions::CaptionCounts;
-pub(crate) use names::{SetName, is_taken};
+pub(crate) use names::SetName;
 
 use crate::candidates::{CandidateImage, PoolSource};
 use crate::error::{Error, Result};

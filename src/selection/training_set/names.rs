@@ -20,8 +20,10 @@ impl FromStr for SetName {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let wrong = |c: char| c.is_control() || matches!(c, '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|');
-        let is_plain = !text.contains(wrong) && text.trim() == text && !text.starts_with('.') && !text.ends_with('.');
+        let wrong =
+            |c: char| c.is_control() || matches!(c, '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|');
+        let is_plain =
+            !text.contains(wrong) && text.trim() == text && !text.starts_with('.') && !text.ends_with('.');
         match !text.is_empty() && text.len() <= MOST_BYTES && is_plain {
             true => Ok(Self(text.into())),
             false => Err(Error::usage(
@@ -53,7 +55,7 @@ impl fmt::Display for SetName {
 }
 
 /// Whether a trainer takes a file of this name for an image, by its extension.
-pub(crate) fn is_taken(path: &str, extensions: &[&str]) -> bool {
+pub(super) fn is_taken(path: &str, extensions: &[&str]) -> bool {
     extension(path).is_some_and(|own| extensions.contains(&own.as_str()))
 }
 
