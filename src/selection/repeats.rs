@@ -2,8 +2,8 @@
 //! often as its weight says.
 //!
 //! The images of one number of repeats are a level. Each image gets its weight, scaled so that the largest weight becomes a number M of
-//! repeats, rounded to the nearest whole number and at least 1. The smallest M whose frequencies are near enough to the weights is taken:
-//! a longer set is a longer epoch.
+//! repeats, rounded to the nearest whole number and at least 1. A level whose frequency is too far from what its weights say is joined with
+//! the next one. The smallest M whose frequencies are near enough to the weights is taken: a longer set is a longer epoch.
 
 use crate::density::effective_sample_size;
 use rayon::prelude::*;
@@ -22,6 +22,8 @@ const ROUNDS_UP: f64 = 1.5;
 const NEVER_ONE: f64 = 2.0;
 /// Numbers of repeats that are tried at once.
 const TRIED_TOGETHER: usize = 64;
+/// Levels among which some are joined, at most: more of them need no joining.
+const MOST_JOINED: usize = 200;
 /// Factor between the numbers of repeats that are tried beyond those that were allowed.
 const STEP: f64 = 1.05;
 
@@ -87,7 +89,7 @@ impl Repeats {
 
     /// The largest error of a level, in parts of its share.
     pub(crate) fn largest_error(&self) -> f64 {
-        self.levels.iter().map(|level| level.error().abs()).fold(0.0, f64::max)
+        largest_error(&self.levels)
     }
 
     /// Images of the set, each as often as it is there.
@@ -193,19 +195,65 @@ impl Sorted {
         (levels, misplaced)
     }
 
+    /// Repeats in rising order with their levels, where the largest weight has about `most`.
+    fn best(&self, most: u32) -> (Vec<u32>, Vec<RepeatLevel>, f64) {
+        let plain = self.rounded(most);
+        let (levels, misplaced) = self.levels(&plain);
+        if largest_error(&levels) > PROMISED && levels.len() <= MOST_JOINED {
+            let joined = joined(levels.clone());
+            let repeats: Vec<u32> =
+                joined.iter().flat_map(|level| vec![level.repeats; level.images]).collect();
+            let (levels, misplaced) = self.levels(&repeats);
+            if largest_error(&levels) <= PROMISED && misplaced <= PROMISED {
+                return (repeats, levels, misplaced);
+            }
+        }
+        (plain, levels, misplaced)
+    }
+
     fn fit(&self, most: u32) -> Fit {
-        let (levels, misplaced) = self.levels(&self.rounded(most));
-        let largest_error = levels.iter().map(|level| level.error().abs()).fold(0.0, f64::max);
-        Fit { most, largest_error, misplaced }
+        let (_, levels, misplaced) = self.best(most);
+        Fit { most, largest_error: largest_error(&levels), misplaced }
     }
 
     fn repeats(&self, most: u32) -> Repeats {
-        let sorted = self.rounded(most);
-        let (levels, misplaced) = self.levels(&sorted);
+        let (sorted, levels, misplaced) = self.best(most);
         let mut of_images = vec![1; sorted.len()];
         self.rows.iter().zip(sorted).for_each(|(&row, repeats)| of_images[row] = repeats);
         Repeats { of_images, levels, misplaced }
     }
+}
+
+fn largest_error(levels: &[RepeatLevel]) -> f64 {
+    levels.iter().map(|level| level.error().abs()).fold(0.0, f64::max)
+}
+
+/// Joins the level of the largest error with the one whose repeats are nearest, until no error is above [`PROMISED`]. A joined level gets the
+/// repeats that its weights say. Shares are not kept up to date.
+fn joined(mut levels: Vec<RepeatLevel>) -> Vec<RepeatLevel> {
+    // Repeats for each part of all draws.
+    let scale: f64 = levels.iter().map(|level| f64::from(level.repeats) * level.images as f64).sum();
+    while levels.len() > 1 {
+        let total: f64 = levels.iter().map(|level| f64::from(level.repeats) * level.images as f64).sum();
+        let error = |level: &RepeatLevel| {
+            (f64::from(level.repeats) * level.images as f64 / total / level.wanted - 1.0).abs()
+        };
+        let errors = levels.iter().map(error).enumerate();
+        let Some((worst, error)) = errors.max_by(|a, b| a.1.total_cmp(&b.1)) else { break };
+        if error <= PROMISED {
+            break;
+        }
+        let apart = |at: usize| levels[at + 1].repeats - levels[at].repeats;
+        let is_with_before = worst + 1 == levels.len() || worst > 0 && apart(worst - 1) <= apart(worst);
+        let at = if is_with_before { worst - 1 } else { worst };
+        let after = levels.remove(at + 1);
+        let level = &mut levels[at];
+        level.images += after.images;
+        level.wanted += after.wanted;
+        let repeats = (level.wanted * scale / level.images as f64).round() as u32;
+        level.repeats = repeats.clamp(level.repeats, after.repeats);
+    }
+    levels
 }
 
 #[cfg(test)]
@@ -268,6 +316,16 @@ mod tests {
         let found = Repeats::of(&logs(&weights), 100);
         assert!(found.keep_promise(), "{} {}", found.largest_error(), found.misplaced);
         assert_eq!(*found.of_images.last().unwrap(), 1);
+    }
+
+    #[test]
+    fn few_images_between_the_levels_join_one_of_them_instead_of_asking_for_more_repeats() {
+        // Even weights, and a lonely one half-way between two numbers of repeats.
+        let mut weights: Vec<f64> = (0..300).map(|i| 1.0 + f64::from(i % 10) / 9.0).collect();
+        weights.extend([0.31, 7.4]);
+        let found = Repeats::of(&logs(&weights), 40);
+        assert!(found.keep_promise(), "{} {}", found.largest_error(), found.misplaced);
+        assert!(found.of_images[301] < 25 && found.levels.len() < 12, "{:?}", found.levels);
     }
 
     proptest! {

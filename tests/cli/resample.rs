@@ -83,6 +83,8 @@ fn kohya_gets_a_folder_for_each_level_with_captions_and_frequencies_as_the_weigh
     run(&dir, &format!("{words} again --threads 1 --batch 7")).success();
     assert_eq!(content(&dir.path().join("again")), content(&set));
     run(&dir, &format!("{words} set --repeats 40")).code(2).stderr(contains("another run"));
+    fs::write(captioned[1].with_extension("txt"), "another").unwrap();
+    run(&dir, &format!("{words} set")).code(2).stderr(contains("captions is"));
 }
 
 #[test]

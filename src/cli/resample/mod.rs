@@ -19,8 +19,8 @@ use crate::reference::{DensityBy, Reference, read_skipped};
 use crate::runs::{Opened, Record, RunDir, RunIdentity, SUMMARY};
 use crate::sampling::WeightRecord;
 use crate::selection::{
-    MOST_REPEATS, ResampleOptions, Resampled, SetName, SetOptions, TrainerFormat, WrittenSet, resample,
-    write_training_set,
+    MOST_REPEATS, ResampleOptions, Resampled, SetName, SetOptions, TrainerFormat, WrittenSet,
+    captions_digest, resample, write_training_set,
 };
 use clap::Args;
 use serde_json::json;
@@ -116,12 +116,22 @@ impl Resample {
         }
         let photos = self.photographs(set.as_ref(), &reference, &terminal)?;
         let pool = self.pool.as_deref().map(|pool| self.read(pool, &reference, &terminal)).transpose()?;
+        let captions = match (&set, options.format) {
+            (Some(set), TrainerFormat::Kohya) => {
+                if !self.photos.is_dir() && set.left_out().other > 0 {
+                    terminal.warn("captions in an archive are not read: unpack it where it has any");
+                }
+                Some(captions_digest(&self.photos, &photos.paths))
+            }
+            _ => None,
+        };
         let truncated = truncation.map(|cut| json!({ "clip": cut.clip, "min_ess": cut.min_ess }));
         let identity = RunIdentity::new(
             "resample",
             Record::Summary,
             json!({
                 "photos": digest(&photos),
+                "captions": captions,
                 "network": photos.identity.describe(),
                 "reference": reference.digest()?,
                 "pool": pool.as_ref().map(|pool| sha256(input::digests(pool.features.view()).concat().as_bytes())),
@@ -171,7 +181,7 @@ impl Resample {
         let summary = ResampleSummary::new(&found, &written, &options, described, inputs.map(Inputs::counts));
         identity.write_summary(dir, &summary)?;
         if found.repeats.levels.len() == 1 {
-            terminal.say("warning: all photographs come equally often: nothing is steered");
+            terminal.warn("all photographs come equally often: nothing is steered");
         }
         terminal.print(&summary.render(&self.output, &name, self.run.json)?)
     }

@@ -17,6 +17,8 @@ pub(crate) struct Outline {
     pub constants: HashSet<String>,
     /// Numbers that all constants together have, as they declare.
     numbers: u64,
+    /// Whether there are constants whose numbers are in another file.
+    external: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -64,6 +66,9 @@ impl Message {
 const OP_TYPE: u64 = 4;
 const TENSOR_LENGTH: u64 = 1;
 const TENSOR_NAME: u64 = 8;
+const DATA_LOCATION: u64 = 14;
+/// The location of data that is in another file.
+const EXTERNAL: u64 = 1;
 
 /// Numbers of four bits are the smallest.
 const NUMBERS_PER_BYTE: u64 = 2;
@@ -76,6 +81,9 @@ pub(crate) fn check(bytes: &[u8]) -> Result<Outline, String> {
     }
     let mut outline = Outline::default();
     look(bytes, Message::Model, 0, &mut outline)?;
+    if outline.external {
+        return Err("its weights are in another file, as PyTorch's exporter does unless it is told `external_data=False`".into());
+    }
     if outline.numbers > (bytes.len() as u64).saturating_mul(NUMBERS_PER_BYTE) {
         return Err(format!(
             "its constants declare {} numbers, more than its {} bytes can hold",
@@ -102,6 +110,8 @@ fn look(mut bytes: &[u8], message: Message, depth: usize, outline: &mut Outline)
                 if is_length(number) {
                     numbers = numbers.saturating_mul(value);
                 }
+                outline.external |=
+                    message == Message::Tensor && number == DATA_LOCATION && value == EXTERNAL;
                 continue;
             }
             1 => 8,
@@ -205,6 +215,13 @@ mod tests {
         }
         let shared = [field(5, &apart(&[9, 9])), field(5, &apart(&[9, 9]))].concat();
         assert!(check(&field(7, &shared)).unwrap_err().contains("declare 162 numbers"));
+    }
+
+    #[test]
+    fn weights_in_another_file_are_told_from_damage() {
+        let tensor = |location: u8| field(7, &field(5, &[1 << 3, 100, DATA_LOCATION as u8 * 8, location]));
+        assert!(check(&tensor(1)).unwrap_err().contains("external_data=False"));
+        assert!(check(&tensor(0)).unwrap_err().contains("more than its"));
     }
 
     #[test]

@@ -66,7 +66,7 @@ fn classes_by_number_are_counted_and_channels_may_be_last() {
 }
 
 #[test]
-fn classes_of_zeros_with_a_one_numbers_and_bytes_are_understood() {
+fn classes_of_zeros_with_a_one_further_numbers_and_values_to_255_are_understood() {
     let error = loaded("one_hot.onnx", &[], None).err().unwrap();
     assert!(
         error.to_string().contains("`psi`") && error.hint().unwrap().contains("NameGeneratorInput"),

@@ -1,6 +1,7 @@
 //! Captions: a text file beside the image, with its name.
 
 use crate::error::Error;
+use crate::formats::digest::sha256;
 use crate::formats::regular::open_regular;
 use serde::{Deserialize, Serialize};
 use std::io::Read;
@@ -30,6 +31,16 @@ pub(super) enum Caption {
     Text(Vec<u8>),
     /// Why it cannot be used.
     Unusable(String),
+}
+
+/// What tells the captions of images `paths` of a directory from others.
+pub(crate) fn captions_digest(place: &Path, paths: &[String]) -> String {
+    let of_image = |path: &String| match beside(&place.join(path)) {
+        Caption::None => String::new(),
+        Caption::Text(text) => sha256(&text),
+        Caption::Unusable(reason) => reason,
+    };
+    sha256(paths.iter().map(of_image).collect::<Vec<_>>().join("\n").as_bytes())
 }
 
 /// The caption of an image file.

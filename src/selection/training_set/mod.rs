@@ -5,7 +5,7 @@ mod image_folder;
 mod kohya;
 mod names;
 
-pub(crate) use captions::CaptionCounts;
+pub(crate) use captions::{CaptionCounts, captions_digest};
 pub(crate) use names::SetName;
 
 use crate::candidates::{CandidateImage, PoolSource};
