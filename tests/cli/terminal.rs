@@ -28,6 +28,7 @@ fn every_help_fits_eighty_columns_and_ends_with_two_examples() {
         "merge",
         "sample",
         "select",
+        "resample",
         "sweep",
         "perturb",
         "finetune",

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::formats::digest::sha256;
 use crate::formats::table::{Table, Values};
 use crate::images::{ImageSet, Inputs};
+use crate::progress::Progress as _;
 use crate::reference::{DensityBy, Reference, read_skipped};
 use crate::runs::{Opened, Record, RunDir, RunIdentity, SUMMARY};
 use crate::sampling::WeightRecord;
