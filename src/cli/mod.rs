@@ -86,7 +86,7 @@ enum Command {
     Embed(embed::Embed),
     Index(index::Index),
     Merge(merge::Merge),
-    Perturb(perturb::Perturb),
+    Perturb(Box<perturb::Perturb>),
     Eval(eval::Eval),
     Sample(Box<sample::Sample>),
     Select(Box<select::Select>),

@@ -54,8 +54,8 @@ impl OnnxTrial {
     pub(super) fn run(self) -> Result<()> {
         if self.generator {
             let (inputs, output) = (self.generator_input, self.generator_output);
-            let mut request = GeneratorRequest::default();
-            request.onnx = OnnxGeneratorRequest { inputs, output, range: Some(ANY_RANGE.parse()?) };
+            let onnx = OnnxGeneratorRequest { inputs, output, range: Some(ANY_RANGE.parse()?) };
+            let request = GeneratorRequest { onnx, ..GeneratorRequest::default() };
             return generate::load(self.file, &request).map(drop);
         }
         let onnx = OnnxRequest { input: self.onnx_input, output: self.onnx_output, ..OnnxRequest::default() };
