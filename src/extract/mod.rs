@@ -12,7 +12,7 @@ mod identity;
 mod inception;
 mod lenet;
 mod loaded;
-pub(crate) mod onnx;
+mod onnx;
 mod parameters;
 mod preprocess;
 mod resnet;

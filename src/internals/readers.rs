@@ -1,7 +1,7 @@
 //! Every reader of a file that a user hands over, by name. Fuzzing and the tests of damaged files reach all of them through one table.
 
 use crate::density::Grouping;
-use crate::extract::onnx::outline;
+use crate::formats::onnx::outline;
 use crate::formats::table::Columns;
 use crate::formats::torch::{describe_module, module_names, read_module};
 use crate::formats::{pickle, read_features, read_state_dict, safetensors};
