@@ -199,7 +199,7 @@ fn pictures_and_captions_that_the_trainer_would_not_read_are_converted_or_left_o
     let photos = dir.path().join("photos");
     fs::create_dir_all(&photos).unwrap();
     let picture = image::open(&image).unwrap();
-    picture.save(photos.join("a.gif")).unwrap();
+    picture.save(photos.join("a.pgm")).unwrap();
     picture.save(photos.join("b.PNG")).unwrap();
     fs::write(photos.join("=b.png"), fs::read(&image).unwrap()).unwrap();
     fs::write(photos.join("c.jpg"), "no picture").unwrap();
@@ -211,7 +211,7 @@ fn pictures_and_captions_that_the_trainer_would_not_read_are_converted_or_left_o
         .stderr(contains("skipped c.jpg").and(contains("b.txt is not UTF-8")));
     let set = dir.path().join("set");
     let table = rows(&set.join("weights.csv"));
-    let converted = table.iter().find(|row| row["path"] == "a.gif").unwrap();
+    let converted = table.iter().find(|row| row["path"] == "a.pgm").unwrap();
     let written = image::open(set.join(&converted["file"])).unwrap().to_rgb8();
     assert_eq!(written, picture.to_rgb8());
     assert_eq!(fs::read_to_string(set.join(&converted["file"]).with_extension("txt")).unwrap(), "a four");
