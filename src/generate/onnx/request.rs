@@ -49,10 +49,9 @@ impl FromStr for OnnxInput {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = || {
-            Error::usage(
-                format!("`{text}` does not say what an input takes"),
-                "NAME=latent, NAME=class or NAME=0.7",
-            )
+            // The command line shows the reason alone.
+            let known = "NAME=latent, NAME=class or NAME=0.7";
+            Error::usage(format!("`{text}` does not say what an input takes: {known}"), "")
         };
         let (name, takes) = text.rsplit_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(wrong)?;
         let takes = match takes {
@@ -86,10 +85,8 @@ impl FromStr for ValueRange {
             (range.black != range.white).then_some(range)
         });
         range.ok_or_else(|| {
-            Error::usage(
-                format!("`{text}` is no range of values"),
-                "the values of black and white, such as -1,1 or 0,255",
-            )
+            let known = "the values of black and white, such as -1,1 or 0,255";
+            Error::usage(format!("`{text}` is no range of values: {known}"), "")
         })
     }
 }
