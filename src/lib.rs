@@ -164,29 +164,34 @@ pub use candidates::{
     features_of_candidates,
 };
 pub use density::{DensityPredictor, Distribution, Preset, PseudoDensity, Rule, RuleChoice, Threshold};
+pub use copies::{Descriptor, Level};
 pub use device::DeviceChoice;
 pub use error::{Error, Result};
-pub use extract::{Extractor, ExtractorRequest, LoadedExtractor};
+pub use extract::{ChosenBy, ChosenExtractor, Extractor, ExtractorRequest, Identity, LoadedExtractor};
 pub use formats::npy::{read_npy, write_npy};
 pub use formats::read_features;
+pub use formats::table::{Column, Table, Values, write_table};
 pub use generate::{
     ForwardOptions, Generator, GeneratorInfo, GeneratorRequest, LatentSpace, Seeds, Variables, initialise,
     latents_of_seeds, load as load_generator, pixels,
 };
 pub use images::{
-    Alpha, Color, Filter, Fit, ImageSet, Inputs, LeftOut, Prepared, Preprocessing, RgbImage, Skipped,
-    load as load_images, set_decoding_memory,
+    Alpha, Color, Filter, Fit, ImageSet, Inputs, LeftOut, Picture, PictureSource, Prepared, Preprocessing,
+    RgbImage, Skipped, load as load_images, set_decoding_memory,
 };
 pub use metrics::{Evaluation, EvaluationOptions, EvaluationSet, GroupedSet, SetContent, Verdict, evaluate};
 pub use neighbors::IndexKind;
 pub use perturb::{Direction, Models, Norm, RunOptions, SearchOptions, run as perturb};
 pub use progress::{Progress, Silent};
-pub use reference::embed::{EmbedOptions, Embedded, embed};
+pub use reference::embed::{Describe, EmbedOptions, Embedded, embed, embed_described};
 pub use reference::score::{Duplicates, ScoreOptions, Scores, SetScores, score_set};
-pub use reference::{DensityBy, IndexOptions, Reference, Scorer, index};
+pub use reference::{
+    CopyRow, CopyRows, DensityBy, IndexOptions, Keep, Pictures, Reference, Scorer, index, score_pictures,
+};
 pub use remedy::Remedy;
-pub use sampling::Spacing;
+pub use sampling::{DEFAULT_BUDGET, Spacing, WeighedImages, weigh};
 pub use sampling::pool::{Chosen, PoolOptions, choose_from_pool};
 pub use selection::{
-    Conflicts, Limits, Reason, Selection, SelectionOptions, SetWorth, Shares, TooNear, select,
+    Conflicts, Limits, Qualities, QualityBy, Reason, Selection, SelectionOptions, SetWorth, Shares, TooNear,
+    select,
 };

@@ -20,6 +20,10 @@ pub enum Remedy {
     CollapseDuplicates,
     /// The density predictor cannot be had; the density by nearest neighbours can.
     NearestNeighbourDensity,
+    /// The exponent m of the ratio rule has to be given, or a rule that needs none.
+    GiveDimension,
+    /// The quality of an image as its density, which needs no intrinsic dimension.
+    QualityByDensity,
     /// A threshold as a percentile of the reference.
     PercentileThreshold,
     /// A larger pilot, or the power rule, which needs none.

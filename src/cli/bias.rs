@@ -3,11 +3,8 @@
 use super::{presets, similar};
 use crate::density::{Preset, Rule, RuleChoice, Threshold};
 use crate::error::{Error, Result};
-use crate::sampling::WeightRecord;
+use crate::sampling::{DEFAULT_BUDGET, WeightRecord};
 use clap::Args;
-
-/// Draws for each kept image on average, where weights have no acceptance of their own.
-pub(super) const BUDGET: f64 = 4.0;
 
 /// How images are weighed.
 #[derive(Args)]
@@ -66,19 +63,11 @@ impl BiasArgs {
         let rule = match choice {
             RuleChoice::TwoLevel => self.two_level()?,
             RuleChoice::Power(b) => Rule::Power { b },
-            RuleChoice::Ratio(b) => {
-                let dimension = self.dimension.or(intrinsic_dimension).ok_or_else(|| {
-                    Error::data(
-                        "the reference has no intrinsic dimension: all neighbours are copies",
-                        "give one with --dimension, or use --rule power:B",
-                    )
-                })?;
-                Rule::Ratio { b, dimension }
-            }
+            RuleChoice::Ratio(b) => Rule::ratio(b, self.dimension.or(intrinsic_dimension))?,
         };
         let budget = match choice {
             RuleChoice::TwoLevel => budget,
-            RuleChoice::Power(_) | RuleChoice::Ratio(_) => Some(budget.unwrap_or(BUDGET)),
+            RuleChoice::Power(_) | RuleChoice::Ratio(_) => Some(budget.unwrap_or(DEFAULT_BUDGET)),
         };
         Ok(Some(WeightRecord::new(rule, budget, intrinsic_dimension)))
     }

@@ -2,10 +2,13 @@
 
 use crate::error::Error;
 
+/// What was typed cannot be carried out.
+pub(super) const WRONG_USAGE: u8 = 2;
+
 /// 1 failed, 2 wrong usage, 3 strict and not everything could be used, 130 interrupted.
 pub(super) fn exit_code(error: &Error) -> u8 {
     match error {
-        Error::Usage { .. } => 2,
+        Error::Usage { .. } => WRONG_USAGE,
         Error::Strict { .. } | Error::Incomplete { .. } => 3,
         Error::Interrupted { .. } => 130,
         _ => 1,

@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::remedy::Remedy;
 
 /// The hint for an error; `None` where nothing is known.
-pub(super) fn hint(error: &Error) -> Option<String> {
+pub fn hint(error: &Error) -> Option<String> {
     Some(match error.remedy()? {
         Remedy::None => return None,
         Remedy::Advice(words) => words.clone(),
@@ -16,6 +16,8 @@ pub(super) fn hint(error: &Error) -> Option<String> {
             "check the images and the extractor's weights; with copies, use --duplicates collapse or a higher --k".into()
         }
         Remedy::NearestNeighbourDensity => "use --density knn, which needs no predictor".into(),
+        Remedy::GiveDimension => "give one with --dimension, or use --rule power:B".into(),
+        Remedy::QualityByDensity => "use --quality density".into(),
         Remedy::PercentileThreshold => "give a percentile instead (--threshold p80)".into(),
         Remedy::LargerPilot => "use a larger --pilot or pool, or --rule power:B".into(),
         Remedy::SmallerNovelty => "lower --novel".into(),

@@ -139,11 +139,8 @@ fn read_as_asked(
         };
         described(&set, &extractor, args, describe, terminal)?
     };
-    if let Some(difference) = reference.and_then(|r| r.manifest.identity.difference(&input.identity)) {
-        return Err(Error::usage(
-            format!("{} does not fit the reference: {difference}", path.display()),
-            "both sides have to be made with the same extractor, weights and preprocessing",
-        ));
+    if let Some(reference) = reference {
+        reference.check_identity(&path.display().to_string(), &input.identity)?;
     }
     Ok(input)
 }

@@ -30,6 +30,7 @@ mod network;
 mod output;
 mod perturb;
 mod presets;
+mod program;
 mod program_args;
 mod refusals;
 mod report;
@@ -44,31 +45,49 @@ mod summary;
 mod sweep;
 mod terminal;
 mod trial;
+mod version;
 mod weights;
 
+pub use hints::hint;
 pub use memory::keep_freed_memory;
+pub use program::is_started_by;
+pub use trial::try_onnx;
 
 use crate::error::Result;
 use crate::ops::simd;
 use clap::{Parser, Subcommand};
 use output::Results;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// `pd`: parse, dispatch, print the error chain, exit code.
 pub fn main() -> ExitCode {
+    ExitCode::from(run(std::env::args_os()))
+}
+
+/// `pd` with these arguments, of which the first is the program's name. Returns the exit code.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     keep_freed_memory();
-    match Cli::parse().run() {
-        Ok(()) => ExitCode::SUCCESS,
+    let outcome = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli.run(),
+        Err(answer) => {
+            // Help that was asked for is an answer of this kind too. Whoever reads it may have seen enough.
+            let _ = answer.print();
+            return if answer.use_stderr() { exit::WRONG_USAGE } else { 0 };
+        }
+    };
+    match outcome {
+        Ok(()) => 0,
         Err(error) => {
             terminal::complain(&error);
-            ExitCode::from(exit::exit_code(&error))
+            exit::exit_code(&error)
         }
     }
 }
 
 /// Measure how typical each image is (pseudo density).
 #[derive(Parser)]
-#[command(name = "pd", version, max_term_width = 80, after_help = AFTER_HELP)]
+#[command(name = "pd", version, long_version = version::long(), max_term_width = 80, after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -15,9 +15,9 @@ use crate::extract::LoadedExtractor;
 use crate::formats::is_features_file;
 use crate::images::ImageSet;
 use crate::reference::embed::Describe;
-use crate::reference::score::{Scores, score_set, score_set_in_groups};
+use crate::reference::score::{Scores, score_set_in_groups};
 use crate::reference::sharded::score_shard;
-use crate::reference::{Reference, Scorer, among, is_reference, of_real};
+use crate::reference::{Reference, Scorer, is_reference, score_looking};
 use crate::runs::ShardRequest;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -122,12 +122,10 @@ impl Score {
                 summary.reference = Some(reference.dir.display().to_string());
                 (summary.k, summary.exponent) = (record.model.k, record.model.exponent);
                 let scorer = Scorer::open(reference, terminal.device(), &terminal)?;
-                let mut scores = scorer.score_images(features.view(), &input.paths, &terminal)?;
-                if let (Some(ours), Some(mut real)) = (&input.descriptors, reference.descriptors()?) {
-                    let found = of_real(&scorer, &mut real, ours, features.view(), &input.paths, &terminal)?;
-                    summary.copies_of_real = Some(found.iter().flatten().count());
-                    scores.copy_of = Some(found);
-                }
+                let ours = input.descriptors.as_deref();
+                let scores =
+                    scorer.score_pictures(reference, features.view(), &input.paths, ours, &terminal)?;
+                summary.copies_of_real = scores.copy_of.as_ref().map(|found| found.iter().flatten().count());
                 (scores, scorer.paths().to_vec())
             }
             (None, Some(grouping)) => {
@@ -141,17 +139,15 @@ impl Score {
                 (found.scores, input.paths.clone())
             }
             (None, None) => {
-                let mut found = score_set(&features, options, terminal.device(), &terminal)?;
+                let (device, descriptors) = (terminal.device(), input.descriptors.as_deref());
+                let (found, copies) = score_looking(&features, descriptors, options, device, &terminal)?;
                 summary.index = Some(found.index_record.describe());
                 summary.exact_duplicates = Some(found.exact_duplicates);
-                if let Some(descriptors) = &mut input.descriptors {
-                    let rows = input.paths.len();
-                    let copies = among(rows, &found.near, descriptors, &mut features.clone(), &terminal)?;
+                if let Some(copies) = copies {
                     let name = |row: u32| input.paths[row as usize].clone();
                     let pairs = copies.pairs.iter().take(SHOWN_PAIRS);
                     summary.copy_pairs = pairs.map(|p| (name(p.row), name(p.other), p.score)).collect();
                     summary.copies = Some(copies.record);
-                    found.scores.copy_of = Some(copies.of);
                 }
                 summary.intrinsic_dimension = found.intrinsic_dimension;
                 (found.scores, input.paths.clone())

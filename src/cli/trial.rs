@@ -2,6 +2,7 @@
 //! too much memory is ended by the system without a word. So `pd` starts itself once more, in a process that may take only so much, and
 //! what happens to that one becomes a message.
 
+use super::program;
 use super::signals::stop_requested;
 use crate::error::{Error, Result};
 use crate::extract::{ExtractorRequest, LoadedExtractor, OnnxRequest};
@@ -68,7 +69,7 @@ impl OnnxTrial {
 ///
 /// # Errors
 /// As [`try_file`].
-pub(super) fn try_onnx(file: &Path, request: &OnnxRequest) -> Result<()> {
+pub fn try_onnx(file: &Path, request: &OnnxRequest) -> Result<()> {
     let named = [("--onnx-input", &request.input), ("--onnx-output", &request.output)];
     let flag = |(flag, value): (&str, &Option<String>)| value.as_ref().map(|value| format!("{flag}={value}"));
     try_file(file, &named.into_iter().filter_map(flag).collect::<Vec<_>>())
@@ -92,13 +93,13 @@ pub(super) fn try_onnx_generator(file: &Path, request: &OnnxGeneratorRequest) ->
 /// wrong with the file in any other way is for this process to find.
 #[cfg(unix)]
 fn try_file(file: &Path, flags: &[String]) -> Result<()> {
-    let Ok(program) = std::env::current_exe() else { return Ok(()) };
+    let Some(program) = program::command() else { return Ok(()) };
     let size = fs::metadata(file).map_err(Error::io("open", file))?.len();
     let memory = MEMORY.saturating_add(PER_BYTE.saturating_mul(size));
     // A shell can limit a process before it begins. The file is an argument, and never part of a script.
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -c 0; ulimit -v \"$1\" && shift && exec \"$@\"", "sh"]);
-    command.arg((memory >> 10).to_string()).arg(program).arg(NAME);
+    command.arg((memory >> 10).to_string()).args(program).arg(NAME);
     command.args(flags).arg("--").arg(file).env("RAYON_NUM_THREADS", "1");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let Ok(mut child) = command.spawn() else { return Ok(()) };

@@ -25,7 +25,7 @@ const KEPT: usize = 4096;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Level {
+pub enum Level {
     /// The same pixels, whatever the file.
     Exact,
     /// The same picture, of at least 32 pixels a side: compressed, resized, mirrored, cropped, framed, recoloured, blurred or written over.
@@ -36,8 +36,11 @@ pub(crate) enum Level {
 }
 
 impl Level {
+    /// All of them.
+    pub const ALL: [Level; 3] = [Level::Exact, Level::Edited, Level::Similar];
+
     /// The name, as it is typed and stored.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Level::Exact => "exact",
             Level::Edited => "edited",

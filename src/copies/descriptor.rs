@@ -26,7 +26,7 @@ const HEAD: usize = DIGEST + 4 + 4 + THUMB + 2;
 
 /// A picture in at most [`BYTES`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Descriptor {
+pub struct Descriptor {
     digest: Digest,
     width: u32,
     height: u32,

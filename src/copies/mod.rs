@@ -27,8 +27,10 @@ mod view;
 pub(crate) const NEAREST: usize = 3;
 
 pub(crate) use checks::{Checked, Flag, Limit};
-pub(crate) use compare::{Compared, Comparer, Level, best_copies};
-pub(crate) use descriptor::{BYTES as DESCRIPTOR_BYTES, Descriptor, Digest};
+pub use compare::Level;
+pub(crate) use compare::{Compared, Comparer, best_copies};
+pub use descriptor::Descriptor;
+pub(crate) use descriptor::{BYTES as DESCRIPTOR_BYTES, Digest};
 pub(crate) use groups::{Group, grouped};
 pub(crate) use measures::Measures;
 pub(crate) use moves::{JOURNAL, check_moves, move_files, restore};

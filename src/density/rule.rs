@@ -46,6 +46,16 @@ impl<T> Rule<T> {
         }
     }
 
+    /// The ratio rule with this B and the intrinsic dimension of the reference as its m.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if the reference has no intrinsic dimension.
+    pub fn ratio(b: f64, dimension: Option<f64>) -> Result<Self> {
+        let missing = "the reference has no intrinsic dimension: all neighbours are copies";
+        let dimension = dimension.ok_or_else(|| Error::data(missing, Remedy::GiveDimension))?;
+        Ok(Rule::Ratio { b, dimension })
+    }
+
     /// Whether the weight also depends on the density among the generated images.
     pub fn needs_generated_density(&self) -> bool {
         matches!(self, Rule::Ratio { .. })

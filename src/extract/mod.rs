@@ -5,6 +5,7 @@
 //! other images it is little better than raw pixels. For photographs, `efficientnet-lite0` is the one to take. Networks agree with
 //! torchvision and timm to a relative error of 1e-5; resizing gives Pillow's bytes and JPEG decoding libjpeg-turbo's pixels.
 
+mod choice;
 mod cifar_resnet;
 mod efficientnet_lite;
 mod gradient;
@@ -25,9 +26,11 @@ mod vgg;
 mod vision_transformer;
 pub(crate) mod weights;
 
+pub(crate) use choice::FOR_PHOTOGRAPHS;
+pub use choice::{ChosenBy, ChosenExtractor};
 pub(crate) use efficientnet_lite::LitePyramid;
 pub(crate) use gradient::{FeatureGradient, without_gradient};
-pub(crate) use identity::Identity;
+pub use identity::Identity;
 pub(crate) use loaded::normalize_rows;
 pub use loaded::{ExtractorRequest, LoadedExtractor};
 pub(crate) use onnx::OnnxRequest;

@@ -130,6 +130,13 @@ impl ImageSet {
             progress.warn(&format!("{not_utf8} names are not UTF-8: their other bytes are shown as \\xNN"));
         }
         unreadable.sort();
+        let found = Vec::new();
+        ImageSet::in_order(Listing { container, found, unreadable, left_out, archives }, entries)
+    }
+
+    /// The set of these entries, in this order; of the listing all but what it found.
+    pub(super) fn in_order(listing: Listing, entries: Vec<Entry>) -> ImageSet {
+        let Listing { container, unreadable, left_out, archives, .. } = listing;
         let sections = archives.as_ref().map(|archives| archives.ends(&entries));
         ImageSet {
             container,

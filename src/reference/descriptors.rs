@@ -20,6 +20,12 @@ pub(crate) trait Descriptors {
 
 impl Descriptors for Vec<Descriptor> {
     fn descriptor(&mut self, row: usize) -> Result<Descriptor> {
+        self.as_slice().descriptor(row)
+    }
+}
+
+impl Descriptors for &[Descriptor] {
+    fn descriptor(&mut self, row: usize) -> Result<Descriptor> {
         self.get(row).cloned().ok_or_else(|| Error::data(format!("there is no descriptor of row {row}"), ""))
     }
 }

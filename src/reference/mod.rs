@@ -3,6 +3,8 @@
 //! Every file is standard; the manifest says what it was made with, and anything made otherwise is refused.
 
 mod copies;
+mod copy_rows;
+mod create;
 mod descriptors;
 pub(crate) mod embed;
 mod import;
@@ -12,6 +14,7 @@ mod manifest;
 mod pictures;
 pub(crate) mod score;
 mod score_builder;
+mod score_pictures;
 mod scorer;
 mod scores;
 pub(crate) mod sharded;
@@ -21,13 +24,16 @@ mod sharded_neighbors;
 pub(crate) mod sharded_sets;
 mod store;
 
-pub(crate) use copies::{among, copies_among, of_real};
+pub(crate) use copies::copies_among;
+pub use copy_rows::{CopyRow, CopyRows, Keep};
 pub(crate) use descriptors::{DescriptorFiles, Descriptors};
 pub(crate) use import::{import, row_name};
 pub use index::{IndexOptions, index};
 pub(crate) use lookalikes::ThumbIndex;
 pub(crate) use manifest::{LookRecord, Manifest};
-pub(crate) use pictures::Pictures;
+pub use pictures::Pictures;
+pub(crate) use score_pictures::score_looking;
+pub use score_pictures::score_pictures;
 pub use scorer::{DensityBy, Scorer};
 pub use store::Reference;
 pub(crate) use store::{content_digest, is_reference, read_skipped};

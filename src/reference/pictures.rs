@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use std::collections::BTreeMap;
 
 /// Pictures that could be read, in the order of their set; all vectors are of one length.
-pub(crate) struct Pictures {
+pub struct Pictures {
     /// As the set names them.
     pub(crate) paths: Vec<String>,
     /// For the second look.
@@ -31,7 +31,7 @@ pub(crate) struct Pictures {
     /// Features of the mirrored pictures `[N, D]`; a reference has none.
     mirrored: Option<Array2<f32>>,
     /// The inputs that could not be read.
-    pub(crate) skipped: Vec<Skipped>,
+    pub skipped: Vec<Skipped>,
 }
 
 impl Pictures {
@@ -39,7 +39,7 @@ impl Pictures {
     ///
     /// # Errors
     /// [`Error::Strict`] as asked; [`Error::Data`] if no picture could be used; [`Error::Interrupted`]; what the network returns.
-    pub(crate) fn read(
+    pub fn read(
         set: &ImageSet,
         extractor: Option<&LoadedExtractor>,
         options: EmbedOptions,
@@ -103,7 +103,7 @@ impl Pictures {
     ///
     /// # Errors
     /// [`Error::Malformed`] if it does not hold what is needed of its pictures, or its files are damaged.
-    pub(crate) fn of_reference(reference: &Reference, with_features: bool) -> Result<Self> {
+    pub fn of_reference(reference: &Reference, with_features: bool) -> Result<Self> {
         let Some(mut files) = reference.descriptors()? else {
             let reason = "does not hold what is needed of its pictures to look for copies";
             return Err(Error::malformed(&reference.dir, reason, Remedy::RemakeFeatures));

@@ -104,7 +104,7 @@ impl Scorer {
     }
 
     /// Features of the reference, `[N, D]`, shared.
-    pub(crate) fn shared_features(&self) -> ArcArray2<f32> {
+    pub fn shared_features(&self) -> ArcArray2<f32> {
         self.features.clone()
     }
 

@@ -19,6 +19,7 @@ mod remarks;
 pub(crate) mod sharded;
 mod spacing;
 pub(crate) mod sweep;
+mod weigh;
 mod weights;
 
 pub(crate) use generated::GeneratedCandidates;
@@ -27,3 +28,4 @@ pub(crate) use record::{DrawRecord, WeightRecord};
 pub(crate) use reference_stats::ReferenceStats;
 pub use spacing::Spacing;
 pub(crate) use spacing::{Copied, Decision, RefusedCopies};
+pub use weigh::{DEFAULT_BUDGET, WeighedImages, weigh};

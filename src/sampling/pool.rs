@@ -1,14 +1,12 @@
 //! Choosing from images that exist already, by the same weights as a generator's candidates.
 
 use super::choose::{Look, choose, weighted_order, with_replacement};
-use super::pilot::Pilot;
 use super::remarks::{warn_of_direction, warn_of_weights};
 use super::spacing::{Copied, Decision, RefusedCopies, Spacing, SpacingFilter};
-use super::weights::ImportanceWeights;
+use super::weigh::{WeighedImages, weigh};
 use crate::candidates::{CandidateScores, LOOKED_TOGETHER, ReferenceDensity};
-use crate::density::{Rule, effective_sample_size};
+use crate::density::Rule;
 use crate::error::{Error, Result};
-use crate::neighbors::BuildOptions;
 use crate::progress::{Progress, check_stop};
 use crate::remedy::Remedy;
 use ndarray::{ArcArray2, Axis};
@@ -82,19 +80,9 @@ pub(crate) fn choose_refusing(
     progress: &dyn Progress,
 ) -> Result<Chosen> {
     let rows = features.nrows();
-    let scorer = density.scorer();
-    if let Some(rule) = options.rule {
-        rule.check(scorer.distribution().bounds())?;
-    }
-    let scores = density.scores(features.view(), Some(own), progress)?;
-    let device = scorer.device().clone();
-    let index = BuildOptions { seed: options.seed, device, ..BuildOptions::default() };
-    let pilot = Pilot::for_rule(options.rule, || features.clone(), scorer.model(), &index, progress)?;
-    let generated_density = pilot.as_ref().map_or(&[][..], Pilot::own);
     // Weights order the draws from a pool: there is no budget.
-    let (importance, log_weights) =
-        ImportanceWeights::new(options.rule, None, scores.densities(), generated_density)?;
-    let weights = log_weights.iter().map(|&w| importance.shown(w)).collect();
+    let WeighedImages { scores, log_weights, weights, effective_sample_size, .. } =
+        weigh(features.clone(), own, density, options.rule, None, options.seed, progress)?;
     let mut copies = vec![0; rows];
     let (decisions, copy_of) = if options.replace {
         let mut allowed: Vec<usize> =
@@ -134,7 +122,6 @@ pub(crate) fn choose_refusing(
         (decisions, copy_of)
     };
     let copy_of = if look.is_some() { copy_of } else { Vec::new() };
-    let effective_sample_size = effective_sample_size(&log_weights);
     if options.rule.is_some() {
         warn_of_weights(&log_weights, effective_sample_size, progress);
     }

@@ -34,7 +34,7 @@ mod worth;
 pub(crate) use figures::{Figures, SetMeasures};
 pub use kinds::SetWorth;
 pub use limits::{Conflicts, Limits, Reason, TooNear};
-pub(crate) use quality::{QualityBy, log_densities, log_ratios};
+pub use quality::{Qualities, QualityBy};
 pub(crate) use repeats::{MOST_REPEATS, PROMISED, RepeatLevel};
 pub(crate) use resample::{ResampleOptions, Resampled, resample};
 pub use select::{Selection, SelectionOptions, select};

@@ -8,6 +8,7 @@ use super::Cli;
 use super::bundled::write_generator;
 use super::finetune::allow_second_order;
 use super::output::Results;
+use super::program;
 use super::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomic;
@@ -77,13 +78,12 @@ impl DemoRun {
         }
         let terminal = Terminal::new(quiet, results);
         write_generator(&root.join("generator"))?;
-        let program = std::env::current_exe().unwrap_or_else(|_| "pd".into());
         terminal.print(&format!(
             "pd gives every image a number that says how typical it is, finds copies, chooses, and steers an image generator.\n\
              Stages 1 to 3 are about photographs, the others about a generator of digits. Everything is in {};\n\
              `pd` in the commands is {}.\n",
             root.display(),
-            program.display()
+            program::shown()
         ))?;
         let head = ["", "draws", "precision", "recall", "Frechet distance"];
         Ok(Self {

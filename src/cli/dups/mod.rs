@@ -11,9 +11,9 @@ use super::output::{self, Results};
 use super::terminal::Terminal;
 use crate::copies::{Level, restore};
 use crate::error::{Error, Result};
-use crate::reference::is_reference;
+use crate::reference::{CopyRows, Keep, is_reference};
 use actions::{Action, refuse_archives};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use found::Found;
 use side::{Side, network_of, read};
 use std::path::{Path, PathBuf};
@@ -68,21 +68,6 @@ pub(super) struct Dups {
     extractor: ExtractorArgs,
     #[command(flatten)]
     run: RunArgs,
-}
-
-/// Which picture of a group is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Keep {
-    /// The one with the most pixels; of those the largest file
-    Largest,
-    /// The first in the order of paths
-    First,
-    /// The one whose file was changed longest ago (directories only)
-    Oldest,
-    /// The one with the most detail
-    Sharpest,
-    /// The one with the highest pseudo density in the whole set
-    MostTypical,
 }
 
 impl Dups {
@@ -144,18 +129,18 @@ impl Dups {
                         .zip(theirs.paths.get(place))
                         .is_some_and(|(a, b)| side.is_itself((images, a), other, (against, b)))
                 };
-                let copies = ours.copies_of(&theirs, self.level, same, terminal.device(), &terminal)?;
-                Found::against(&ours, &theirs, &copies)
+                CopyRows::against(&ours, &theirs, self.level, same, terminal.device(), &terminal)?
             }
             None => {
-                let groups = ours.groups(self.level, terminal.device(), &terminal)?;
-                Found::groups(&ours, groups, self.keep, images, &terminal)?
+                let kept = (self.keep, Some(images.as_path()));
+                CopyRows::among(&ours, self.level, kept, terminal.device(), &terminal)?
             }
         };
+        let found = Found::new(&ours, found);
         let found = if self.checks { found.checked(&ours) } else { found };
         if let Some(path) = &self.output {
             output::write_table_for_user(path, found.table()?, self.csv_safe)?;
-            terminal.say(&format!("wrote {} rows to {}", found.rows.len(), path.display()));
+            terminal.say(&format!("wrote {} rows to {}", found.rows().len(), path.display()));
             if let Some(beside) = output::write_skipped_beside(path, &ours.skipped, self.csv_safe)? {
                 terminal.say(&format!("wrote {} skipped inputs to {}", ours.skipped.len(), beside.display()));
             }

@@ -10,7 +10,7 @@ mod writer;
 
 pub(super) use shard::merge_sample;
 
-use super::bias::{BUDGET, BiasArgs};
+use super::bias::BiasArgs;
 use super::bundled::Bundled;
 use super::common::{self, ExtractorArgs, RunArgs};
 use super::generator_args::GeneratorArgs;
@@ -27,7 +27,7 @@ use crate::reference::{DensityBy, Reference};
 use crate::runs::{Opened, PARTIAL, Partial, Record, RunDir, RunIdentity, ShardRequest};
 use crate::sampling::draw::DEFAULT_N;
 use crate::sampling::sharded::SAMPLE;
-use crate::sampling::{DrawRecord, GeneratedCandidates, ReferenceStats, WeightRecord};
+use crate::sampling::{DEFAULT_BUDGET, DrawRecord, GeneratedCandidates, ReferenceStats, WeightRecord};
 use clap::{Args, ValueEnum};
 use pool::PoolRequest;
 use serde_json::json;
@@ -293,7 +293,7 @@ impl Sample {
 
     fn draw_record(&self, weights: Option<&WeightRecord>, n: Option<u64>, candidates: u64) -> DrawRecord {
         let wanted = n.unwrap_or(candidates);
-        let budget = weights.and_then(WeightRecord::budget).unwrap_or(BUDGET);
+        let budget = weights.and_then(WeightRecord::budget).unwrap_or(DEFAULT_BUDGET);
         let draws = if n.is_some() { wanted as f64 * budget } else { wanted as f64 };
         let pilot = match (self.pilot, weights) {
             (Some(pilot), _) => pilot,

@@ -10,10 +10,10 @@ use crate::formats::digest::sha256;
 use crate::formats::is_features_file;
 use crate::images::ImageSet;
 use crate::neighbors::standard_layout;
-use crate::reference::score::{ScoreOptions, Scores, score_set};
+use crate::reference::score::Scores;
 use crate::reference::{Reference, is_reference};
 use crate::sampling::Spacing;
-use crate::selection::{QualityBy, log_densities, log_ratios};
+use crate::selection::{Qualities, QualityBy};
 use ndarray::{ArcArray2, Array2, Axis, concatenate, s};
 use std::collections::HashMap;
 use std::path::Path;
@@ -134,39 +134,20 @@ impl Pool {
         let density = ReferenceDensity::open(reference, select.density, terminal.device(), terminal)?;
         let scorer = density.scorer();
         let own = scorer.own_rows(features.view(), &self.paths);
-        let scores = density.scores(features.view(), Some(&own), terminal)?;
-        let enough = features.nrows() > scorer.model().k;
-        let quality_by = select.quality.unwrap_or(if enough { QualityBy::Ratio } else { QualityBy::Density });
-        let quality = match quality_by {
-            QualityBy::Density => log_densities(scores.densities())?,
-            QualityBy::Ratio => {
-                let dimension = reference.density()?.intrinsic_dimension.ok_or_else(|| {
-                    Error::data(
-                        "the reference has no intrinsic dimension: all neighbours are copies",
-                        "use --quality density",
-                    )
-                })?;
-                log_ratios(&features, &scores, &density, dimension, select.seed, terminal)?
-            }
-            QualityBy::None => vec![0.0; features.nrows()],
-        };
+        let real = (&density, reference.density()?.intrinsic_dimension);
+        let judged = Qualities::against(&features, &own, real, select.quality, select.seed, terminal)?;
         let spacing = select.refusals.spacing(&reference.nearest_distances()?)?;
         let targets = scorer.shared_features();
-        let CandidateScores { scores, .. } = scores;
+        let Qualities { scores: CandidateScores { scores, .. }, quality, by: quality_by } = judged;
         let real = Some(Real { density, own });
         Ok(Scored { scores, real, quality, quality_by, targets, spacing })
     }
 
     /// Without a reference the pool is measured within itself.
     fn score_within(&self, select: &Select, features: ArcArray2<f32>, terminal: &Terminal) -> Result<Scored> {
-        let quality_by = select.quality.unwrap_or(QualityBy::Density);
-        let options = ScoreOptions { seed: select.seed, ..ScoreOptions::default() }.of_few(features.nrows());
-        let scores = score_set(&features, options, terminal.device(), terminal)?.scores;
-        let quality = match quality_by {
-            QualityBy::Density => log_densities(&scores.pseudo_density)?,
-            // There is nothing to compare the pool with.
-            QualityBy::Ratio | QualityBy::None => vec![0.0; features.nrows()],
-        };
+        let judged =
+            Qualities::within(&features, select.quality, select.seed, terminal.device(), terminal)?;
+        let Qualities { scores: CandidateScores { scores, .. }, quality, by: quality_by } = judged;
         let spacing = select.refusals.spacing(&scores.nearest_distance)?;
         Ok(Scored { scores, real: None, quality, quality_by, targets: features, spacing })
     }

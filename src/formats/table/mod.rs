@@ -169,7 +169,7 @@ pub(crate) fn format_of(path: impl AsRef<Path>) -> Result<&'static dyn TableForm
 ///
 /// # Errors
 /// As [`format_named`]; [`Error::Io`].
-pub(crate) fn write_table(path: impl AsRef<Path>, table: &Table) -> Result<()> {
+pub fn write_table(path: impl AsRef<Path>, table: &Table) -> Result<()> {
     let path = path.as_ref();
     let format = format_of(path)?;
     let mut file = AtomicFile::create(path)?;

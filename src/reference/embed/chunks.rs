@@ -40,7 +40,7 @@ pub(in crate::reference) struct Embedding<'a> {
 
 /// What is made of pictures beside their features.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Describe {
+pub enum Describe {
     /// Nothing.
     Nothing,
     /// Descriptors.

@@ -15,7 +15,7 @@ use crate::images::{ImageSet, Inputs, Skipped, load};
 use crate::progress::{Progress, check_stop};
 use crate::remedy::Remedy;
 use crate::runs::{Opened, Partial, Record as RunRecord, RunDir, RunIdentity, remove_parts};
-pub(crate) use chunks::Describe;
+pub use chunks::Describe;
 use chunks::for_each_chunk;
 pub(in crate::reference) use chunks::{
     Assembled, Embedding, assemble, chunks_of, features_of, finish_chunks, gather, join,
@@ -75,8 +75,8 @@ pub struct Embedded {
     pub images: Vec<ImageRow>,
     /// What became of the inputs.
     pub inputs: Inputs,
-    /// `[N]`, where they were asked for.
-    pub(crate) descriptors: Vec<Descriptor>,
+    /// What finding copies needs of each picture, `[N]`, where it was asked for.
+    pub descriptors: Vec<Descriptor>,
     /// `[N]`, where they were asked for.
     pub(crate) measures: Vec<Measures>,
 }
@@ -98,7 +98,7 @@ pub fn embed(
 ///
 /// # Errors
 /// As [`embed`].
-pub(crate) fn embed_described(
+pub fn embed_described(
     set: &ImageSet,
     extractor: &LoadedExtractor,
     options: EmbedOptions,

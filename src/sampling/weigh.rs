@@ -1,0 +1,64 @@
+//! Importance weights of images that exist already.
+
+use super::pilot::Pilot;
+use super::weights::ImportanceWeights;
+use crate::candidates::{CandidateScores, ReferenceDensity};
+use crate::density::{Rule, effective_sample_size};
+use crate::error::Result;
+use crate::neighbors::BuildOptions;
+use crate::progress::Progress;
+use ndarray::ArcArray2;
+
+/// Draws for each kept image on average, where weights have no acceptance of their own.
+pub const DEFAULT_BUDGET: f64 = 4.0;
+
+/// Images with their importance weights.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct WeighedImages {
+    /// Scores against the reference.
+    pub scores: CandidateScores,
+    /// Logarithms of the weights, `[M]`, up to a constant of the rule.
+    pub log_weights: Vec<f64>,
+    /// Weights, `[M]`: w or 1 for the two-level rule, else 1 on average over these images.
+    pub weights: Vec<f64>,
+    /// The probability of accepting each image, `[M]`.
+    pub acceptance: Vec<f64>,
+    /// `(sum w)^2 / sum w^2`: as many images that all weigh the same would be worth as much.
+    pub effective_sample_size: f64,
+}
+
+/// Weighs images with features `[M, D]` by `rule` (Li et al., TMLR 2024, section 3.4, and the ratio rule, for which the images are their
+/// own pilot); without a rule all weigh the same. `own[i]` is the row of the reference that is image `i` itself. The probabilities of
+/// acceptance are 1 / `budget` on average; without a budget the two-level rule has those of the paper, and the others accept all.
+///
+/// # Errors
+/// As [`Rule::check`]; [`crate::Error::Data`] if features do not fit the reference, or there are not more images than neighbours.
+pub fn weigh(
+    features: ArcArray2<f32>,
+    own: &[Option<u32>],
+    density: &ReferenceDensity,
+    rule: Option<Rule>,
+    budget: Option<f64>,
+    seed: u64,
+    progress: &dyn Progress,
+) -> Result<WeighedImages> {
+    let scorer = density.scorer();
+    if let Some(rule) = rule {
+        rule.check(scorer.distribution().bounds())?;
+    }
+    let scores = density.scores(features.view(), Some(own), progress)?;
+    let index = BuildOptions { seed, device: scorer.device().clone(), ..BuildOptions::default() };
+    let pilot = Pilot::for_rule(rule, || features.clone(), scorer.model(), &index, progress)?;
+    let generated_density = pilot.as_ref().map_or(&[][..], Pilot::own);
+    let (importance, log_weights) =
+        ImportanceWeights::new(rule, budget, scores.densities(), generated_density)?;
+    let with_density = log_weights.iter().zip(scores.densities());
+    Ok(WeighedImages {
+        weights: log_weights.iter().map(|&w| importance.shown(w)).collect(),
+        acceptance: with_density.map(|(&w, &rho)| importance.probability(w, rho)).collect(),
+        effective_sample_size: effective_sample_size(&log_weights),
+        log_weights,
+        scores,
+    })
+}
