@@ -186,7 +186,8 @@ pub use progress::{Progress, Silent};
 pub use reference::embed::{Describe, EmbedOptions, Embedded, embed, embed_described};
 pub use reference::score::{Duplicates, ScoreOptions, Scores, SetScores, score_set};
 pub use reference::{
-    CopyRow, CopyRows, DensityBy, IndexOptions, Keep, Pictures, Reference, Scorer, index, score_pictures,
+    CopyRow, CopyRows, DensityBy, IndexOptions, Keep, Pictures, Reference, Scorer, index, row_name,
+    score_pictures,
 };
 pub use remedy::Remedy;
 pub use sampling::{DEFAULT_BUDGET, Spacing, WeighedImages, weigh};

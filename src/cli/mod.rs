@@ -50,7 +50,9 @@ mod weights;
 
 pub use hints::hint;
 pub use memory::keep_freed_memory;
+pub use network::why;
 pub use program::is_started_by;
+pub use terminal::hide_panics_that_are_reasons;
 pub use trial::try_onnx;
 
 use crate::error::Result;

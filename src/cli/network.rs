@@ -30,7 +30,7 @@ pub(super) fn for_images(
 }
 
 /// Why a network was taken that was not asked for.
-pub(super) fn why(by: ChosenBy) -> Option<String> {
+pub fn why(by: ChosenBy) -> Option<String> {
     match by {
         ChosenBy::Request => None,
         ChosenBy::Photographs => Some(format!(

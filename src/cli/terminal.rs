@@ -172,7 +172,7 @@ fn tell(text: &str) {
 }
 
 /// Leaves out the messages of panics that the library turns into errors.
-pub(super) fn hide_panics_that_are_reasons() {
+pub fn hide_panics_that_are_reasons() {
     let hook = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
         if !panics::is_a_reason() {

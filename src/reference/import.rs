@@ -16,7 +16,7 @@ use ndarray::Array2;
 use std::path::Path;
 
 /// The name of a row that has no path.
-pub(crate) fn row_name(row: usize) -> String {
+pub fn row_name(row: usize) -> String {
     format!("row:{row}")
 }
 
