@@ -30,6 +30,7 @@ def score(
     features: _Rows,
     k: int = 10,
     *,
+    paths: Optional[Sequence[str]] = None,
     exponent: float = 1.0,
     duplicates: str = "keep",
     index: str = "auto",

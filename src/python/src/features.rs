@@ -1,5 +1,6 @@
 //! Features of images, with what they belong to.
 
+use crate::arguments::wrong;
 use crate::arrays::{self, read_only};
 use crate::reference::Reference;
 use ndarray::ArcArray2;
@@ -51,6 +52,16 @@ impl Rows {
             descriptors: Vec::new(),
             skipped: Vec::new(),
         }))
+    }
+
+    /// The same with other names.
+    pub(crate) fn named(&self, paths: Vec<String>) -> PyResult<Self> {
+        if paths.len() != self.paths.len() {
+            let reason = format!("names for {} rows are needed", self.paths.len());
+            return Err(wrong("paths", &format!("{} names", paths.len()), &reason));
+        }
+        let (features, identity) = (self.features.clone(), self.identity.clone());
+        Ok(Self { features, paths, identity, descriptors: self.descriptors.clone(), skipped: self.skipped.clone() })
     }
 
     /// What looking for copies needs; `None` where it is not there.

@@ -133,18 +133,19 @@ impl Scores {
 
 /// Pseudo density of each image among the others of its set, leave-one-out (Li et al., TMLR 2024, section 3.1).
 ///
-/// `features`: what `embed` gives, or an array `[N, D]` that becomes float32. `k`: nearest neighbours K. `exponent`: n of the raw density
+/// `features`: what `embed` gives, or an array `[N, D]` that becomes float32. `paths`: names of the rows, `row:0` and so on where None. `k`: nearest neighbours K. `exponent`: n of the raw density
 /// `(1 / d_K)^n`. `duplicates`: `keep`, the published formula, or `collapse`, by which copies do not make each other typical. `index`:
 /// `auto`, `exact` or `hnsw`. `seed`: of the samples that an approximate index is judged by. `device`: where exact search
 /// multiplies matrices. `progress`: called as `progress(step, done, total)`.
 ///
 /// Raises `ValueError` for too few images, values that are not finite, or features that are all alike.
 #[pyfunction]
-#[pyo3(signature = (features, k=10, *, exponent=1.0, duplicates="keep", index="auto", seed=0, device="auto", progress=None))]
+#[pyo3(signature = (features, k=10, *, paths=None, exponent=1.0, duplicates="keep", index="auto", seed=0, device="auto", progress=None))]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn score(
     features: &Bound<'_, PyAny>,
     k: usize,
+    paths: Option<Vec<String>>,
     exponent: f64,
     duplicates: &str,
     index: &str,
@@ -156,6 +157,10 @@ pub(crate) fn score(
     let options = options(k, exponent, duplicates, index, seed)?;
     let device = self::device(py, device)?;
     let rows = Rows::of("features", features)?;
+    let rows = match paths {
+        Some(paths) => Arc::new(rows.named(paths)?),
+        None => rows,
+    };
     let found = run(py, progress, |progress| {
         score_pictures(&rows.features, &rows.descriptors, options, &device, progress)
     })?;

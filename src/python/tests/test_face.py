@@ -48,6 +48,7 @@ class Errors(InFolder):
         cases = {
             "finite": lambda: pseudo_density.score(with_hole),
             "shape": lambda: pseudo_density.score(rows[0]),
+            "names for 50 rows": lambda: pseudo_density.score(rows, paths=["a"]),
             "duplicates": lambda: pseudo_density.score(rows, duplicates="drop"),
             "not a rule": lambda: pseudo_density.weights(rows, rows, "three-level"),
             "needs threshold": lambda: pseudo_density.weights(rows, rows, "two-level"),
@@ -159,6 +160,8 @@ class Types(InFolder):
         self.assertEqual((len(table), table.columns[:2]), (60, ["path", "pseudo_density"]))
         np.testing.assert_array_equal(table["pseudo_density"], scores.pseudo_density)
         self.assertEqual(table["nearest"][0], f"row:{scores.nearest[0]}")
+        named = pseudo_density.score(features(60), paths=[f"{i}.png" for i in range(60)]).table()
+        self.assertEqual((named["path"][1], named["nearest"][0]), ("1.png", f"{scores.nearest[0]}.png"))
         with self.assertRaises(KeyError):
             table["rho"]
         for module, method in (("pandas", "to_pandas"), ("pyarrow", "to_arrow")):
