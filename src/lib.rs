@@ -6,8 +6,9 @@
 //! | to | use |
 //! |---|---|
 //! | turn images into features | [`ImageSet`], [`LoadedExtractor`], [`embed`]; your own network: [`Extractor`] |
-//! | score a set, or images against a reference | [`score_set`], [`Reference`], [`Scorer`] |
-//! | choose images by importance weight | [`Rule`], [`choose_from_pool`] |
+//! | score a set, or images against a reference | [`score_set`], [`score_pictures`], [`Reference`], [`Scorer`] |
+//! | find copies among pictures | [`Pictures`], [`CopyRows`] |
+//! | weigh images, and choose by the weights | [`Rule`], [`weigh`], [`choose_from_pool`] |
 //! | choose the images that are best together | [`select`], [`SetWorth`] |
 //! | make images, and move them by gradient steps | [`load_generator`], [`Generator`], [`perturb()`] |
 //! | compare generated sets with real ones | [`evaluate`] |
@@ -112,7 +113,7 @@
 //!
 //! | module | subject |
 //! |---|---|
-//! | `cli` | the command line |
+//! | `cli` | the command line; the Python face is a crate of its own, in `src/python` |
 //! | `sampling`, `selection`, `perturb`, `finetune`, `metrics`, `report` | what is done with densities |
 //! | `candidates` | from a latent, a seed or a file to an image and its density |
 //! | `reference`, `generate` | the reference directory; generators and discriminators |

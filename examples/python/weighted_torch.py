@@ -16,6 +16,7 @@ options.add_argument("photos", help="a folder of real pictures")
 options.add_argument("generator", help="a generator as torch.jit.save wrote it: latents [B, D] to pictures [B, 3, H, W], -1 to 1")
 options.add_argument("--latent", type=int, required=True, help="D")
 options.add_argument("--seeds", default="0-1999", help="which pictures it makes [default: 0-1999]")
+options.add_argument("--extractor", default="tiny", help="network of the features: `pd weights list` shows all [default: tiny]")
 options.add_argument("--rule", default="ratio:0", help="the rule of the weights [default: ratio:0, towards the real pictures]")
 options = options.parse_args()
 
@@ -27,8 +28,8 @@ with torch.no_grad():
 
 # [N, H, W, 3] of uint8, as they would be saved.
 seen = ((pictures.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-real = pseudo_density.embed(options.photos)
-generated = pseudo_density.embed(seen)
+real = pseudo_density.embed(options.photos, extractor=options.extractor)
+generated = pseudo_density.embed(seen, extractor=options.extractor)
 weights = pseudo_density.weights(real, generated, rule=options.rule)
 print(f"{len(weights)} pictures, worth {weights.effective_sample_size:.0f} that all weigh the same")
 

@@ -4,7 +4,7 @@ use super::common::ExtractorArgs;
 use super::network;
 use super::terminal::Terminal;
 use crate::copies::{Descriptor, Measures};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::extract::{Identity, LoadedExtractor, normalize_rows};
 use crate::formats::digest::sha256;
 use crate::formats::{is_features_file, read_features};

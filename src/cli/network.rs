@@ -1,6 +1,7 @@
 //! The network that makes features of images, and what is said of it.
 
-use super::common::{ExtractorArgs, fetch_command};
+use super::common::ExtractorArgs;
+use super::hints::fetch_command;
 use super::terminal::Terminal;
 use crate::error::Result;
 use crate::extract::{ChosenBy, ChosenExtractor, FOR_PHOTOGRAPHS, LoadedExtractor};

@@ -62,3 +62,39 @@ pub fn weigh(
         scores,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Silent;
+    use crate::reference::score::ScoreOptions;
+    use crate::reference::{DensityBy, Scorer};
+    use candle_core::Device;
+    use ndarray::Array2;
+
+    #[test]
+    fn images_are_accepted_one_in_the_budget_on_average_and_the_weights_are_the_formula() {
+        let rows = |n: usize, spread: f32| {
+            Array2::from_shape_fn((n, 3), |(i, j)| spread * ((i * 37 + j * 11) as f32).sin()).into_shared()
+        };
+        let (real, generated) = (rows(120, 1.0), rows(90, 0.6));
+        let (scorer, _) =
+            Scorer::of_features(real, ScoreOptions::default(), &Device::Cpu, &Silent).unwrap();
+        let density = ReferenceDensity::new(scorer, None, DensityBy::Knn).unwrap();
+        let own = vec![None; 90];
+        let weighed =
+            |rule, budget| weigh(generated.clone(), &own, &density, rule, budget, 0, &Silent).unwrap();
+        let found = weighed(Some(Rule::Power { b: 2.0 }), Some(3.0));
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+        assert!((mean(&found.acceptance) - 1.0 / 3.0).abs() < 1e-9);
+        assert!((mean(&found.weights) - 1.0).abs() < 1e-9);
+        for (weight, rho) in found.log_weights.iter().zip(&found.scores.scores.pseudo_density) {
+            assert!((weight - 2.0 * rho.ln()).abs() < 1e-12);
+        }
+        let ratio = weighed(Some(Rule::Ratio { b: 0.0, dimension: 3.0 }), None);
+        assert_eq!(ratio.acceptance, [1.0; 90]);
+        assert!(ratio.effective_sample_size < 90.0);
+        let uniform = weighed(None, None);
+        assert_eq!((uniform.weights, uniform.effective_sample_size), (vec![1.0; 90], 90.0));
+    }
+}

@@ -166,3 +166,19 @@ fn what_a_dead_process_left_beside_a_table_goes() {
     pd(&dir).arg("score").arg(digits_zip()).args(["-q", "-o", "s.csv"]).assert().success();
     assert!(!left.exists() && dir.path().join(".s.csv.AbCdEf.tmp").exists());
 }
+
+#[test]
+fn the_version_tells_two_builds_of_it_apart() {
+    let dir = TempDir::new().unwrap();
+    let said = |flag: &str| {
+        let out = pd(&dir).arg(flag).env("PD_SIMD", "portable").output().unwrap();
+        String::from_utf8(out.stdout).unwrap()
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(said("-V"), format!("pd {version}\n"));
+    let long = said("--version");
+    let lines: Vec<&str> = long.lines().collect();
+    assert_eq!(lines[0], format!("pd {version}"));
+    assert!(lines[1].starts_with("commit: ") && lines[2].starts_with("optional features: "), "{long}");
+    assert_eq!(lines[3], "instruction set: portable");
+}

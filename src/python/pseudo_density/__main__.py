@@ -12,7 +12,10 @@ def main() -> int:
     # The command has handlers of its own, after which Python's would raise an exception that nobody waits for.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
-    return _native.run_command(["pd", *sys.argv[1:]], [sys.executable, os.path.abspath(__file__)])
+    script = os.path.abspath(sys.argv[0])
+    is_program = os.path.basename(script) == "pd" and os.access(script, os.X_OK)
+    program = [script] if is_program else [sys.executable, os.path.abspath(__file__)]
+    return _native.run_command(["pd", *sys.argv[1:]], program)
 
 
 if __name__ == "__main__":

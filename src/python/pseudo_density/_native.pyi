@@ -180,6 +180,16 @@ class Reference:
         device: str = "auto",
         progress: _Progress = None,
     ) -> Scores: ...
+    def embed(
+        self,
+        images: _Images,
+        *,
+        weights: Optional[_Path] = None,
+        batch: Optional[int] = None,
+        strict: bool = False,
+        device: str = "auto",
+        progress: _Progress = None,
+    ) -> Features: ...
     def density(self, features: _Rows) -> _Floats: ...
     def predictor(self, features: _Rows) -> _Floats: ...
     @property

@@ -1,6 +1,6 @@
 //! Arrays of numpy, and whatever numpy makes an array of.
 
-use ndarray::{ArcArray2, ArrayView2};
+use ndarray::ArcArray2;
 use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray2};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -40,9 +40,4 @@ pub(crate) fn column<'py, T: numpy::Element + Copy>(py: Python<'py>, values: &[T
 /// Rows of a set, -1 where there is none.
 pub(crate) fn row_numbers<'py>(py: Python<'py>, rows: &[Option<u32>]) -> Bound<'py, PyArray1<i64>> {
     PyArray1::from_iter(py, rows.iter().map(|row| row.map_or(-1, i64::from)))
-}
-
-/// A matrix that belongs to Python.
-pub(crate) fn matrix<'py>(py: Python<'py>, rows: ArrayView2<'_, f32>) -> Bound<'py, PyArray2<f32>> {
-    PyArray2::from_array(py, &rows)
 }

@@ -2,6 +2,7 @@
 
 use crate::arguments::device;
 use crate::call::run;
+use crate::command::say_how_it_is_started;
 use crate::features::{Features, Rows};
 use crate::images::Images;
 use pseudo_density::{
@@ -28,6 +29,7 @@ impl Network {
         strict: bool,
         device_name: &str,
     ) -> PyResult<Self> {
+        say_how_it_is_started(py)?;
         let mut request = ExtractorRequest::default();
         request.name = extractor;
         request.weights = weights;

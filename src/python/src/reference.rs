@@ -55,6 +55,13 @@ impl Opened {
         Ok(read)
     }
 
+    /// Features of images by the network that the reference was made with.
+    fn embed(&self, network: &Network, images: Images, progress: &dyn Progress) -> Result<Rows> {
+        let set = images.open(progress)?;
+        let extractor = network.same_as(&self.reference.manifest.identity)?;
+        network.rows(&set, &extractor, progress)
+    }
+
     /// Checks features that are to be measured against the reference. Of an array it is not known what made it.
     pub(crate) fn check(&self, name: &str, rows: &Rows) -> Result<()> {
         match &rows.identity {
@@ -184,6 +191,26 @@ impl Reference {
         Ok(Self::of(Opened::new(reference, network.device().clone())))
     }
 
+    /// Features of images, made as those of the reference were. The arguments are those of `embed`.
+    ///
+    /// Raises `ValueError` if the reference is of features of another program, and as `embed`.
+    #[pyo3(signature = (images, *, weights=None, batch=None, strict=false, device="auto", progress=None))]
+    fn embed(
+        &self,
+        images: &Bound<'_, PyAny>,
+        weights: Option<PathBuf>,
+        batch: Option<usize>,
+        strict: bool,
+        device: &str,
+        progress: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Features> {
+        let py = images.py();
+        let network = Network::new(py, (None, weights), None, batch, strict, device)?;
+        let (images, opened) = (Images::of(images)?, &self.opened);
+        let rows = run(py, progress, |progress| opened.embed(&network, images, progress))?;
+        Ok(Features(Arc::new(rows)))
+    }
+
     /// Scores images against the reference: images as for `embed`, of which features are made as the reference's were, or features.
     ///
     /// An image of the reference itself is no neighbour of itself: one of the same name with the same features.
@@ -205,11 +232,7 @@ impl Reference {
         let (found, rows, names) = run(py, progress, |progress| {
             let rows = match queries {
                 Queries::Rows(rows) => rows,
-                Queries::Images(images) => {
-                    let set = images.open(progress)?;
-                    let extractor = network.same_as(&opened.reference.manifest.identity)?;
-                    Arc::new(network.rows(&set, &extractor, progress)?)
-                }
+                Queries::Images(images) => Arc::new(opened.embed(&network, images, progress)?),
             };
             opened.check("features", &rows)?;
             let (density, features) = (opened.density(progress)?, rows.features.view());
