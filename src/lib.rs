@@ -164,8 +164,8 @@ pub use candidates::{
     DensityScorer, GeneratorSource, LatentBatch, LatentOrigin, LatentSource, ReferenceDensity,
     features_of_candidates,
 };
-pub use density::{DensityPredictor, Distribution, Preset, PseudoDensity, Rule, RuleChoice, Threshold};
 pub use copies::{Descriptor, Level};
+pub use density::{DensityPredictor, Distribution, Preset, PseudoDensity, Rule, RuleChoice, Threshold};
 pub use device::DeviceChoice;
 pub use error::{Error, Result};
 pub use extract::{ChosenBy, ChosenExtractor, Extractor, ExtractorRequest, Identity, LoadedExtractor};
@@ -191,8 +191,8 @@ pub use reference::{
     score_pictures,
 };
 pub use remedy::Remedy;
-pub use sampling::{DEFAULT_BUDGET, Spacing, WeighedImages, weigh};
 pub use sampling::pool::{Chosen, PoolOptions, choose_from_pool};
+pub use sampling::{DEFAULT_BUDGET, Spacing, WeighedImages, weigh};
 pub use selection::{
     Conflicts, Limits, Qualities, QualityBy, Reason, Selection, SelectionOptions, SetWorth, Shares, TooNear,
     select,

@@ -30,8 +30,7 @@ pub enum Keep {
 
 impl Keep {
     /// All of them.
-    pub const ALL: [Keep; 5] =
-        [Keep::Largest, Keep::First, Keep::Oldest, Keep::Sharpest, Keep::MostTypical];
+    pub const ALL: [Keep; 5] = [Keep::Largest, Keep::First, Keep::Oldest, Keep::Sharpest, Keep::MostTypical];
 
     /// The name, as it is typed and written.
     pub fn name(self) -> &'static str {
@@ -88,7 +87,8 @@ impl CopyRows {
     ) -> Result<Self> {
         let groups = pictures.groups(level, device, progress)?;
         let worth = Worth::new(pictures, keep, folder, device, progress)?;
-        let rows = (1..).zip(&groups).flat_map(|(number, group)| of_group(number, group, keep, &worth, pictures));
+        let rows =
+            (1..).zip(&groups).flat_map(|(number, group)| of_group(number, group, keep, &worth, pictures));
         Ok(Self { rows: rows.collect(), groups: Some(groups.len()) })
     }
 

@@ -78,8 +78,7 @@ mod tests {
             Array2::from_shape_fn((n, 3), |(i, j)| spread * ((i * 37 + j * 11) as f32).sin()).into_shared()
         };
         let (real, generated) = (rows(120, 1.0), rows(90, 0.6));
-        let (scorer, _) =
-            Scorer::of_features(real, ScoreOptions::default(), &Device::Cpu, &Silent).unwrap();
+        let (scorer, _) = Scorer::of_features(real, ScoreOptions::default(), &Device::Cpu, &Silent).unwrap();
         let density = ReferenceDensity::new(scorer, None, DensityBy::Knn).unwrap();
         let own = vec![None; 90];
         let weighed =

@@ -145,8 +145,7 @@ impl Pool {
 
     /// Without a reference the pool is measured within itself.
     fn score_within(&self, select: &Select, features: ArcArray2<f32>, terminal: &Terminal) -> Result<Scored> {
-        let judged =
-            Qualities::within(&features, select.quality, select.seed, terminal.device(), terminal)?;
+        let judged = Qualities::within(&features, select.quality, select.seed, terminal.device(), terminal)?;
         let Qualities { scores: CandidateScores { scores, .. }, quality, by: quality_by } = judged;
         let spacing = select.refusals.spacing(&scores.nearest_distance)?;
         Ok(Scored { scores, real: None, quality, quality_by, targets: features, spacing })

@@ -12,7 +12,12 @@ pub(crate) fn named<T: DeserializeOwned>(name: &str, text: &str) -> PyResult<T> 
 }
 
 /// One of several values by their names.
-pub(crate) fn one_of<T: Copy>(name: &str, text: &str, all: &[T], name_of: fn(T) -> &'static str) -> PyResult<T> {
+pub(crate) fn one_of<T: Copy>(
+    name: &str,
+    text: &str,
+    all: &[T],
+    name_of: fn(T) -> &'static str,
+) -> PyResult<T> {
     let known = || all.iter().map(|&value| name_of(value)).collect::<Vec<_>>().join(", ");
     let found = all.iter().copied().find(|&value| name_of(value) == text);
     found.ok_or_else(|| wrong(name, text, &format!("known are {}", known())))

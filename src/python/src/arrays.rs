@@ -18,7 +18,9 @@ pub(crate) fn features(name: &str, object: &Bound<'_, PyAny>) -> PyResult<ArcArr
     let array = as_array(object, Some("float32"))?;
     let array: PyReadonlyArray2<'_, f32> = array.extract().map_err(|_| {
         let shape = array.getattr("shape").map_or_else(|_| "?".into(), |shape| shape.to_string());
-        PyValueError::new_err(format!("{name} has to be an array of features [N, D], and is of shape {shape}"))
+        PyValueError::new_err(format!(
+            "{name} has to be an array of features [N, D], and is of shape {shape}"
+        ))
     })?;
     Ok(array.as_array().as_standard_layout().into_owned().into_shared())
 }
@@ -33,7 +35,10 @@ pub(crate) fn read_only<'py>(rows: &ArcArray2<f32>, owner: Bound<'py, PyAny>) ->
 }
 
 /// A column of numbers.
-pub(crate) fn column<'py, T: numpy::Element + Copy>(py: Python<'py>, values: &[T]) -> Bound<'py, PyArray1<T>> {
+pub(crate) fn column<'py, T: numpy::Element + Copy>(
+    py: Python<'py>,
+    values: &[T],
+) -> Bound<'py, PyArray1<T>> {
     PyArray1::from_slice(py, values)
 }
 

@@ -165,7 +165,9 @@ pub(crate) fn run<T: Send>(
             }
             py.detach(|| thread::park_timeout(POLL));
         }
-        working.join().map_err(|_| PyRuntimeError::new_err("pseudo_density failed inside; its message is on stderr"))
+        working
+            .join()
+            .map_err(|_| PyRuntimeError::new_err("pseudo_density failed inside; its message is on stderr"))
     });
     match (raised, outcome?) {
         (Some(error), _) => Err(error),

@@ -61,7 +61,13 @@ impl Rows {
             return Err(wrong("paths", &format!("{} names", paths.len()), &reason));
         }
         let (features, identity) = (self.features.clone(), self.identity.clone());
-        Ok(Self { features, paths, identity, descriptors: self.descriptors.clone(), skipped: self.skipped.clone() })
+        Ok(Self {
+            features,
+            paths,
+            identity,
+            descriptors: self.descriptors.clone(),
+            skipped: self.skipped.clone(),
+        })
     }
 
     /// What looking for copies needs; `None` where it is not there.
@@ -143,6 +149,9 @@ impl Features {
 
     fn __repr__(&self) -> String {
         let (rows, width) = self.0.features.dim();
-        format!("Features({rows} x {width}, {})", self.extractor().unwrap_or_else(|| "unknown extractor".into()))
+        format!(
+            "Features({rows} x {width}, {})",
+            self.extractor().unwrap_or_else(|| "unknown extractor".into())
+        )
     }
 }

@@ -66,7 +66,9 @@ impl Images {
 
     fn of_sequence(object: &Bound<'_, PyAny>) -> PyResult<Self> {
         let count = object.len().map_err(|_| {
-            PyTypeError::new_err("images have to be a path, a list of paths, an array [N, H, W, 3], or a sequence of pictures")
+            PyTypeError::new_err(
+                "images have to be a path, a list of paths, an array [N, H, W, 3], or a sequence of pictures",
+            )
         })?;
         if count > 0 && object.get_item(0)?.extract::<PathBuf>().is_ok() {
             let paths = (0..count).map(|i| object.get_item(i)?.extract::<PathBuf>());
@@ -87,7 +89,9 @@ impl Images {
         match self {
             Self::Path(path) => ImageSet::open(&path, progress),
             Self::Files(paths) => ImageSet::of_files(paths),
-            Self::Pictures(count, source) => ImageSet::of_pictures((0..count).map(row_name).collect(), source),
+            Self::Pictures(count, source) => {
+                ImageSet::of_pictures((0..count).map(row_name).collect(), source)
+            }
         }
     }
 }
@@ -111,7 +115,10 @@ fn of_element(element: &Bound<'_, PyAny>) -> std::result::Result<Picture, String
 }
 
 /// A picture of Pillow without a palette, in RGB.
-fn rgb_of_pillow<'py>(picture: &Bound<'py, PyAny>, mode: &str) -> std::result::Result<Bound<'py, PyAny>, String> {
+fn rgb_of_pillow<'py>(
+    picture: &Bound<'py, PyAny>,
+    mode: &str,
+) -> std::result::Result<Bound<'py, PyAny>, String> {
     let reason = |error: PyErr| error.to_string();
     let info = picture.getattr("info").and_then(|info| info.contains("transparency"));
     if TRANSPARENT.contains(&mode) || info.unwrap_or(false) {

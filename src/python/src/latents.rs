@@ -14,7 +14,10 @@ use pyo3::prelude::*;
 ///
 /// Raises `ValueError` for seeds that are not between 0 and 2^32 - 1.
 #[pyfunction]
-pub(crate) fn latents<'py>(seeds: &Bound<'py, PyAny>, dim: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn latents<'py>(
+    seeds: &Bound<'py, PyAny>,
+    dim: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
     let py = seeds.py();
     let seeds: Vec<u32> = match (seeds.extract::<String>(), seeds.extract::<u32>()) {
         (Ok(text), _) => text.parse::<Seeds>().map_err(|error| raise(py, &error))?.iter().collect(),
@@ -23,7 +26,9 @@ pub(crate) fn latents<'py>(seeds: &Bound<'py, PyAny>, dim: &Bound<'py, PyAny>) -
     };
     let shape: Vec<usize> = match dim.extract::<usize>() {
         Ok(dimension) => vec![dimension],
-        Err(_) => dim.extract().map_err(|_| PyTypeError::new_err("dim has to be a number or a tuple of numbers"))?,
+        Err(_) => {
+            dim.extract().map_err(|_| PyTypeError::new_err("dim has to be a number or a tuple of numbers"))?
+        }
     };
     let drawn = py.detach(|| {
         let drawn = latents_of_seeds(&LatentSpace::normal("z", &shape), &seeds, DType::F32, &Device::Cpu)?;

@@ -109,7 +109,8 @@ impl Queries {
             object.getattr("ndim").is_ok_and(|ndim| ndim.eq(2).unwrap_or(false))
                 && kind.is_ok_and(|kind| kind == "f")
         };
-        match object.cast::<Features>().is_ok() || object.cast::<Reference>().is_ok() || is_array_of_numbers() {
+        match object.cast::<Features>().is_ok() || object.cast::<Reference>().is_ok() || is_array_of_numbers()
+        {
             true => Rows::of("features", object).map(Self::Rows),
             false => Images::of(object).map(Self::Images),
         }
@@ -317,7 +318,12 @@ impl Reference {
     }
 
     fn __repr__(&self) -> String {
-        format!("Reference({}, {} images, {})", self.opened.reference.dir.display(), self.__len__(), self.extractor())
+        format!(
+            "Reference({}, {} images, {})",
+            self.opened.reference.dir.display(),
+            self.__len__(),
+            self.extractor()
+        )
     }
 }
 

@@ -12,7 +12,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// How densities are computed, as the arguments of a function say.
-pub(crate) fn options(k: usize, exponent: f64, duplicates: &str, index: &str, seed: u64) -> PyResult<ScoreOptions> {
+pub(crate) fn options(
+    k: usize,
+    exponent: f64,
+    duplicates: &str,
+    index: &str,
+    seed: u64,
+) -> PyResult<ScoreOptions> {
     let mut options = ScoreOptions::default();
     options.k = k;
     options.exponent = exponent;
@@ -42,7 +48,12 @@ pub(crate) enum Names {
 
 impl Scores {
     /// Scores of rows.
-    pub(crate) fn new(found: Found, of: Arc<Rows>, reference: Names, intrinsic_dimension: Option<f64>) -> Self {
+    pub(crate) fn new(
+        found: Found,
+        of: Arc<Rows>,
+        reference: Names,
+        intrinsic_dimension: Option<f64>,
+    ) -> Self {
         Self { found, of, reference, intrinsic_dimension }
     }
 }

@@ -8,8 +8,8 @@ use crate::reference::Reference;
 use crate::table::Table;
 use numpy::PyArray1;
 use pseudo_density::{
-    Conflicts, Limits, Qualities, QualityBy, Result, Selection as Chosen, SelectionOptions, SetWorth, Spacing,
-    TooNear, Values, select as choose,
+    Conflicts, Limits, Qualities, QualityBy, Result, Selection as Chosen, SelectionOptions, SetWorth,
+    Spacing, TooNear, Values, select as choose,
 };
 use pyo3::prelude::*;
 use std::sync::Arc;
@@ -129,7 +129,11 @@ pub(crate) fn select(
     let rows = Rows::of("pool", pool)?;
     if reference.is_none() && (novel.is_some() || by == Some(QualityBy::Ratio)) {
         let name = if novel.is_some() { "novel" } else { "quality" };
-        return Err(crate::arguments::wrong(name, quality.unwrap_or("…"), "needs a reference of real images"));
+        return Err(crate::arguments::wrong(
+            name,
+            quality.unwrap_or("…"),
+            "needs a reference of real images",
+        ));
     }
     let reference = reference.map(|reference| reference.get().opened.clone());
     let (chosen, judged) = run(py, progress, |progress| {

@@ -55,7 +55,11 @@ impl Weights {
     }
 
     fn __repr__(&self) -> String {
-        format!("Weights({} images, worth {:.0} unweighted ones)", self.0.weights.len(), self.0.effective_sample_size)
+        format!(
+            "Weights({} images, worth {:.0} unweighted ones)",
+            self.0.weights.len(),
+            self.0.effective_sample_size
+        )
     }
 }
 
