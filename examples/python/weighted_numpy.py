@@ -22,8 +22,8 @@ def disks(count, kinds, seed):
 
 
 # What is real has all sizes alike; the generator makes too many small disks.
-real = pseudo_density.embed(disks(600, [1 / 3, 1 / 3, 1 / 3], seed=0))
-generated = pseudo_density.embed(disks(1200, [0.6, 0.3, 0.1], seed=1))
+real = pseudo_density.embed(disks(500, [1 / 3, 1 / 3, 1 / 3], seed=0))
+generated = pseudo_density.embed(disks(1600, [0.6, 0.3, 0.1], seed=1))
 held_out = pseudo_density.embed(disks(600, [1 / 3, 1 / 3, 1 / 3], seed=2))
 
 weights = pseudo_density.weights(real, generated, rule="ratio:0")

@@ -1,5 +1,6 @@
 //! Latents of seeds, as the community draws them.
 
+use crate::arguments::wrong;
 use crate::errors::raise;
 use candle_core::{DType, Device};
 use numpy::{PyArray1, PyArrayMethods};
@@ -19,10 +20,13 @@ pub(crate) fn latents<'py>(
     dim: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = seeds.py();
-    let seeds: Vec<u32> = match (seeds.extract::<String>(), seeds.extract::<u32>()) {
+    let number = |seed: &Bound<'_, PyAny>| {
+        seed.extract::<u32>().map_err(|_| wrong("seeds", &seed.to_string(), "seeds go from 0 to 4294967295"))
+    };
+    let seeds: Vec<u32> = match (seeds.extract::<String>(), seeds.try_iter()) {
         (Ok(text), _) => text.parse::<Seeds>().map_err(|error| raise(py, &error))?.iter().collect(),
-        (_, Ok(seed)) => vec![seed],
-        _ => seeds.try_iter()?.map(|seed| seed?.extract()).collect::<PyResult<_>>()?,
+        (_, Ok(several)) => several.map(|seed| number(&seed?)).collect::<PyResult<_>>()?,
+        _ => vec![number(seeds)?],
     };
     let shape: Vec<usize> = match dim.extract::<usize>() {
         Ok(dimension) => vec![dimension],

@@ -184,8 +184,9 @@ class Numbers(InFolder):
             expected = np.concatenate([draw(seed, 12) for seed in listed])
             np.testing.assert_array_equal(pseudo_density.latents(seeds, 12), expected)
         np.testing.assert_array_equal(pseudo_density.latents(5, (2, 3)), draw(5, 2, 3))
-        with self.assertRaises((ValueError, OverflowError)):
-            pseudo_density.latents(-1, 4)
+        for wrong in (-1, [3, 2**32], 1.5):
+            with self.assertRaisesRegex(ValueError, "from 0 to 4294967295"):
+                pseudo_density.latents(wrong, 4)
         with self.assertRaisesRegex(ValueError, "list of seeds"):
             pseudo_density.latents("one", 4)
 
