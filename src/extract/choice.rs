@@ -69,3 +69,38 @@ fn are_photographs(set: &ImageSet) -> bool {
     sides.sort_unstable();
     sides.get(sides.len() / 2).is_some_and(|&median| median >= PHOTOGRAPH_SIDE)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::images::{Picture, RgbImage};
+
+    fn set(sides: Vec<u32>) -> ImageSet {
+        let names = (0..sides.len()).map(|i| i.to_string()).collect();
+        let picture = move |i: usize| {
+            let (width, height) = (sides[i], 2 * sides[i]);
+            let pixels = (0..width * height * 3).map(|value| (value % 251) as u8).collect();
+            Ok(Picture::Pixels(RgbImage { width, height, pixels }))
+        };
+        ImageSet::of_pictures(names, Box::new(picture)).unwrap()
+    }
+
+    #[test]
+    fn images_are_photographs_if_most_of_them_are_large() {
+        assert!(are_photographs(&set(vec![PHOTOGRAPH_SIDE, 20, 300])));
+        assert!(!are_photographs(&set(vec![PHOTOGRAPH_SIDE - 1, 20, 300])));
+    }
+
+    #[test]
+    fn what_is_asked_for_or_known_is_taken_whatever_the_images_are() {
+        let photographs = set(vec![200; 3]);
+        let asked = ExtractorRequest { name: Some("tiny".into()), ..ExtractorRequest::default() };
+        for (request, known) in [(asked, None), (ExtractorRequest::default(), Some("tiny"))] {
+            let chosen = ChosenExtractor::for_images(&request, &photographs, known).unwrap();
+            assert_eq!(chosen.by, ChosenBy::Request);
+            assert_eq!(chosen.extractor.identity().extractor, "tiny");
+        }
+        let small = ChosenExtractor::for_images(&ExtractorRequest::default(), &set(vec![30]), None).unwrap();
+        assert_eq!(small.by, ChosenBy::Request);
+    }
+}

@@ -81,7 +81,7 @@ impl Rows {
             return EvaluationSet::of_features(name, self.features.clone());
         };
         let (features, paths) = (self.features.clone(), self.paths.clone());
-        EvaluationSet { name: name.to_owned(), content: SetContent::Features { features, paths, identity } }
+        EvaluationSet::new(name, SetContent::Features { features, paths, identity })
     }
 }
 
