@@ -33,8 +33,8 @@ random = np.random.RandomState(3)
 count = len(generated) // 4
 drawn = random.choice(len(generated), count, replace=False, p=weights.weight / weights.weight.sum())
 plain = random.choice(len(generated), count, replace=False)
-sets = {"drawn at random": generated.array[plain], "drawn by weight": generated.array[drawn]}
-found = pseudo_density.evaluate(held_out.array, sets, ["fd", "precision", "recall"])
+sets = {"drawn at random": generated.take(plain), "drawn by weight": generated.take(drawn)}
+found = pseudo_density.evaluate(held_out, sets, ["fd", "precision", "recall"])
 for row in found.to_dict()["generated"]:
     values = "  ".join(f"{name} {row[name]:.3f}" for name in ("fd", "precision", "recall"))
     print(f"{row['path']:>16}: {values}")

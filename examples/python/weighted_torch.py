@@ -36,5 +36,5 @@ print(f"{len(weights)} pictures, worth {weights.effective_sample_size:.0f} that 
 sampler = WeightedRandomSampler(weights.weight, num_samples=len(weights) // 4, replacement=False)
 loader = DataLoader(TensorDataset(pictures, torch.arange(len(pictures))), batch_size=32, sampler=sampler)
 drawn = np.concatenate([rows.numpy() for _, rows in loader])
-sets = {"all": generated.array, "drawn by weight": generated.array[drawn]}
-print(pseudo_density.evaluate(real.array, sets, ["fd", "precision", "recall"]).table.to_dict())
+sets = {"all": generated, "drawn by weight": generated.take(drawn)}
+print(pseudo_density.evaluate(real, sets, ["fd", "precision", "recall"]).table.to_dict())

@@ -123,17 +123,21 @@ pub(crate) fn evaluate(
     options.self_check = self_check;
     options.bootstrap = bootstrap;
     options.per_sample = per_sample;
-    let real = Rows::of("real", real)?.evaluation_set("real");
-    let mut sets: Vec<EvaluationSet> = Vec::new();
+    let mut all = vec![("real".to_owned(), Rows::of("real", real)?)];
     match generated.cast::<PyDict>() {
         Ok(named) => {
             for (name, set) in named {
                 let name: String = name.extract()?;
-                sets.push(Rows::of(&name, &set)?.evaluation_set(&name));
+                let rows = Rows::of(&name, &set)?;
+                all.push((name, rows));
             }
         }
-        Err(_) => sets.push(Rows::of(GENERATED, generated)?.evaluation_set(GENERATED)),
+        Err(_) => all.push((GENERATED.to_owned(), Rows::of(GENERATED, generated)?)),
     }
+    let known = all.iter().find_map(|(_, rows)| rows.identity.as_ref());
+    let mut sets: Vec<EvaluationSet> =
+        all.iter().map(|(name, rows)| rows.evaluation_set(name, known)).collect();
+    let real = sets.remove(0);
     run(py, progress, |progress| {
         let found = compare(real, sets.into_iter().map(Ok), &options, progress)?;
         let first = found.generated.first().map_or(&[][..], |set| &set.estimates);

@@ -3,9 +3,10 @@
 use crate::arguments::wrong;
 use crate::arrays::{self, read_only};
 use crate::reference::Reference;
-use ndarray::ArcArray2;
+use ndarray::{ArcArray2, Axis};
 use numpy::PyArray2;
 use pseudo_density::{Descriptor, Embedded, EvaluationSet, Identity, SetContent, Skipped, row_name};
+use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -75,13 +76,29 @@ impl Rows {
         Some(self.descriptors.as_slice()).filter(|descriptors| !descriptors.is_empty())
     }
 
-    /// As a set that is compared with others.
-    pub(crate) fn evaluation_set(&self, name: &str) -> EvaluationSet {
-        let Some(identity) = self.identity.clone() else {
+    /// As a set that is compared with others. Of an array it is not known what made it: it is taken for what `others` are, where it is as
+    /// wide.
+    pub(crate) fn evaluation_set(&self, name: &str, others: Option<&Identity>) -> EvaluationSet {
+        let others = others.filter(|others| others.dimension == self.features.ncols());
+        let Some(identity) = self.identity.as_ref().or(others).cloned() else {
             return EvaluationSet::of_features(name, self.features.clone());
         };
         let (features, paths) = (self.features.clone(), self.paths.clone());
         EvaluationSet::new(name, SetContent::Features { features, paths, identity })
+    }
+
+    /// Some of the rows, in this order.
+    fn take(&self, rows: &[usize]) -> Self {
+        Self {
+            features: self.features.select(Axis(0), rows).into_shared(),
+            paths: rows.iter().map(|&row| self.paths[row].clone()).collect(),
+            identity: self.identity.clone(),
+            descriptors: match self.descriptors.is_empty() {
+                true => Vec::new(),
+                false => rows.iter().map(|&row| self.descriptors[row].clone()).collect(),
+            },
+            skipped: Vec::new(),
+        }
     }
 }
 
@@ -121,6 +138,16 @@ impl Features {
     #[getter]
     fn shape(&self) -> (usize, usize) {
         self.0.features.dim()
+    }
+
+    /// Some of the images: those of these row numbers, in this order.
+    ///
+    /// Raises `IndexError` for a row that is not there.
+    fn take(&self, rows: Vec<usize>) -> PyResult<Self> {
+        match rows.iter().find(|&&row| row >= self.__len__()) {
+            Some(row) => Err(PyIndexError::new_err(format!("row {row} of {}", self.__len__()))),
+            None => Ok(Self(Arc::new(self.0.take(&rows)))),
+        }
     }
 
     /// Writes the features to a file `.npy`, which the command line reads too.

@@ -1,7 +1,7 @@
 //! A reference directory: real images that others are measured against.
 
 use crate::arguments::device;
-use crate::arrays::{column, read_only};
+use crate::arrays::{as_array, column, read_only};
 use crate::call::run;
 use crate::embed::{Network, tell};
 use crate::errors::raise;
@@ -104,11 +104,11 @@ impl Queries {
     /// Features, or images of which features have to be made.
     fn of(object: &Bound<'_, PyAny>) -> PyResult<Self> {
         let is_array_of_numbers = || {
-            let dtype = object.getattr("dtype").and_then(|dtype| dtype.getattr("kind"));
-            let kind = dtype.and_then(|kind| kind.extract::<String>());
-            object.getattr("ndim").is_ok_and(|ndim| ndim.eq(2).unwrap_or(false))
-                && kind.is_ok_and(|kind| kind == "f")
+            let array = as_array(object, None)?;
+            let kind: String = array.getattr("dtype")?.getattr("kind")?.extract()?;
+            PyResult::Ok(kind == "f" && array.getattr("ndim")?.extract::<usize>()? == 2)
         };
+        let is_array = object.hasattr("__array__")? && is_array_of_numbers()?;
         match object.cast::<Features>().is_ok() || object.cast::<Reference>().is_ok() || is_array_of_numbers()
         {
             true => Rows::of("features", object).map(Self::Rows),

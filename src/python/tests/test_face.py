@@ -150,6 +150,11 @@ class Types(InFolder):
         self.assertTrue(np.shares_memory(array, found.array))
         self.assertFalse(array.flags.writeable)
         self.assertEqual((array.shape, array.dtype, found.shape), ((5, found.shape[1]), np.float32, array.shape))
+        some = found.take(np.array([3, 1]))
+        np.testing.assert_array_equal(some.array, array[[3, 1]])
+        self.assertEqual((some.paths, some.extractor), (["row:3", "row:1"], found.extractor))
+        with self.assertRaises(IndexError):
+            found.take([5])
         kept = array[2].copy()
         del found
         np.testing.assert_array_equal(array[2], kept)

@@ -134,6 +134,9 @@ class Numbers(InFolder):
             del our_set["path"], their_set["path"]
             self.assertEqual(our_set, their_set)
         self.assertEqual(found["precision"], theirs["generated"][0]["precision"])
+        of_images = pseudo_density.embed(pictures(40, seed=3))
+        of_array = pseudo_density.evaluate(of_images, np.array(of_images.array[:20]), ["recall"])
+        self.assertEqual(of_array.values, pseudo_density.evaluate(of_images, of_images.take(range(20)), ["recall"]).values)
         one = pseudo_density.evaluate(np.load(self.folder / "real.npy"), sets["b"], ["recall", "fd"])
         self.assertEqual(one.values, {name: theirs["generated"][1][name] for name in ("recall", "fd")})
 
