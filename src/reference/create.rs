@@ -12,7 +12,7 @@ use std::path::Path;
 
 impl Reference {
     /// Embeds images into the reference directory `dir`, as `pd embed` does: what an earlier run finished is not computed again, and where
-    /// `dir` holds a finished reference of these images it is brought up to date. Densities are for [`super::index`] to add.
+    /// `dir` holds a finished reference of these images it is brought up to date. Densities are for [`super::index()`] to add.
     ///
     /// # Errors
     /// [`Error::Usage`] if `dir` holds something else; [`Error::Strict`] as asked; [`Error::Data`] if no image could be used;
