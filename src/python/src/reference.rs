@@ -109,8 +109,7 @@ impl Queries {
             PyResult::Ok(kind == "f" && array.getattr("ndim")?.extract::<usize>()? == 2)
         };
         let is_array = object.hasattr("__array__")? && is_array_of_numbers()?;
-        match object.cast::<Features>().is_ok() || object.cast::<Reference>().is_ok() || is_array_of_numbers()
-        {
+        match is_array || object.cast::<Features>().is_ok() || object.cast::<Reference>().is_ok() {
             true => Rows::of("features", object).map(Self::Rows),
             false => Images::of(object).map(Self::Images),
         }
