@@ -157,8 +157,8 @@ pub(crate) fn select(
         let spacing = Spacing::of_percentiles(distinct, novel, &real)?;
         let near = TooNear::new(features, spacing.distinct);
         let is_known = |distance: &f64| reference.is_some() && *distance < spacing.novel;
-        let mut limits = Limits::default();
-        limits.excluded = judged.scores.scores.nearest_distance.iter().map(is_known).collect();
+        let excluded = judged.scores.scores.nearest_distance.iter().map(is_known).collect();
+        let mut limits = Limits { excluded, ..Limits::default() };
         if spacing.distinct > 0.0 {
             limits.conflicts.push(&near as &dyn Conflicts);
         }
