@@ -57,6 +57,21 @@ pub(super) fn refuse_unused(paths: &[&Path], args: &ExtractorArgs) -> Result<()>
     if paths.iter().any(is_features_file) { Ok(()) } else { args.refuse_key() }
 }
 
+impl Input {
+    /// Features alone.
+    pub(super) fn of_features(features: Array2<f32>, paths: Vec<String>, identity: Identity) -> Self {
+        Self {
+            features,
+            paths,
+            images: Vec::new(),
+            identity,
+            descriptors: None,
+            measures: None,
+            inputs: None,
+        }
+    }
+}
+
 /// The images of `path`, without reading them; `None` if it holds features.
 ///
 /// # Errors
@@ -113,15 +128,7 @@ fn read_as_asked(
         let features = read_external(path, args.key.as_deref(), normalize)?;
         let paths = (0..features.nrows()).map(row_name).collect();
         let identity = Identity::external(features.ncols(), normalize);
-        Input {
-            features,
-            paths,
-            images: Vec::new(),
-            identity,
-            descriptors: None,
-            measures: None,
-            inputs: None,
-        }
+        Input::of_features(features, paths, identity)
     } else if is_reference(path) {
         let other = Reference::open(path)?;
         let (features, paths) = (other.features()?, other.paths()?);
@@ -129,7 +136,7 @@ fn read_as_asked(
         let read = |mut files: DescriptorFiles| (0..paths.len()).map(|row| files.descriptor(row)).collect();
         let descriptors: Option<Vec<Descriptor>> = files.map(read).transpose()?;
         let identity = other.manifest.identity;
-        Input { features, paths, images: Vec::new(), identity, descriptors, measures: None, inputs: None }
+        Input { descriptors, ..Input::of_features(features, paths, identity) }
     } else {
         network::check(args, terminal)?;
         let set = listed.map_or_else(|| ImageSet::open(path, terminal), Ok)?;

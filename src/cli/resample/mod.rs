@@ -228,15 +228,7 @@ impl Resample {
         terminal.say("the reference was made of these photographs: their features are taken from it");
         terminal.report_inputs(&inputs);
         let identity = reference.manifest.identity.clone();
-        Ok(Input {
-            features,
-            paths,
-            images: Vec::new(),
-            identity,
-            descriptors: None,
-            measures: None,
-            inputs: Some(inputs),
-        })
+        Ok(Input { inputs: Some(inputs), ..Input::of_features(features, paths, identity) })
     }
 
     fn read(&self, path: &Path, reference: &Reference, terminal: &Terminal) -> Result<Input> {

@@ -2,7 +2,7 @@
 
 use crate::arguments::{device, named};
 use crate::call::run;
-use crate::features::Rows;
+use crate::given::rows_of;
 use crate::table::Table;
 use pseudo_density::{EvaluationOptions, EvaluationSet, evaluate as compare};
 use pyo3::exceptions::PyKeyError;
@@ -123,16 +123,16 @@ pub(crate) fn evaluate(
     options.self_check = self_check;
     options.bootstrap = bootstrap;
     options.per_sample = per_sample;
-    let mut all = vec![("real".to_owned(), Rows::of("real", real)?)];
+    let mut all = vec![("real".to_owned(), rows_of("real", real)?)];
     match generated.cast::<PyDict>() {
         Ok(named) => {
             for (name, set) in named {
                 let name: String = name.extract()?;
-                let rows = Rows::of(&name, &set)?;
+                let rows = rows_of(&name, &set)?;
                 all.push((name, rows));
             }
         }
-        Err(_) => all.push((GENERATED.to_owned(), Rows::of(GENERATED, generated)?)),
+        Err(_) => all.push((GENERATED.to_owned(), rows_of(GENERATED, generated)?)),
     }
     let known = all.iter().find_map(|(_, rows)| rows.identity.as_ref());
     let mut sets: Vec<EvaluationSet> =

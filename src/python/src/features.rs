@@ -1,8 +1,7 @@
 //! Features of images, with what they belong to.
 
 use crate::arguments::wrong;
-use crate::arrays::{self, read_only};
-use crate::reference::Reference;
+use crate::arrays::read_only;
 use ndarray::{ArcArray2, Axis};
 use numpy::PyArray2;
 use pseudo_density::{Descriptor, Embedded, EvaluationSet, Identity, SetContent, Skipped, row_name};
@@ -26,6 +25,17 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
+    /// Features of which it is not known what made them.
+    pub(crate) fn of_array(features: ArcArray2<f32>) -> Self {
+        Self {
+            paths: (0..features.nrows()).map(row_name).collect(),
+            features,
+            identity: None,
+            descriptors: Vec::new(),
+            skipped: Vec::new(),
+        }
+    }
+
     /// Features that were made here.
     pub(crate) fn of_images(embedded: Embedded, identity: Identity) -> Self {
         Self {
@@ -35,24 +45,6 @@ impl Rows {
             descriptors: embedded.descriptors,
             skipped: embedded.inputs.skipped,
         }
-    }
-
-    /// The argument `name`: [`Features`], a [`Reference`], or an array `[N, D]`.
-    pub(crate) fn of(name: &str, object: &Bound<'_, PyAny>) -> PyResult<Arc<Self>> {
-        if let Ok(features) = object.cast::<Features>() {
-            return Ok(features.get().0.clone());
-        }
-        if let Ok(reference) = object.cast::<Reference>() {
-            return reference.get().rows(object.py());
-        }
-        let features = arrays::features(name, object)?;
-        Ok(Arc::new(Self {
-            paths: (0..features.nrows()).map(row_name).collect(),
-            features,
-            identity: None,
-            descriptors: Vec::new(),
-            skipped: Vec::new(),
-        }))
     }
 
     /// The same with other names.

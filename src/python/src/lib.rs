@@ -12,8 +12,10 @@ mod embed;
 mod errors;
 mod evaluate;
 mod features;
+mod given;
 mod images;
 mod latents;
+mod opened;
 mod reference;
 mod score;
 mod select;
@@ -42,7 +44,7 @@ mod _native {
     #[pymodule_export]
     use crate::latents::latents;
     #[pymodule_export]
-    use crate::reference::Reference;
+    use crate::opened::Reference;
     #[pymodule_export]
     use crate::score::{Scores, score};
     #[pymodule_export]

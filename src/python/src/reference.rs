@@ -1,120 +1,20 @@
-//! A reference directory: real images that others are measured against.
+//! What Python sees of a reference directory: real images that others are measured against.
 
 use crate::arguments::device;
-use crate::arrays::{as_array, column, read_only};
+use crate::arrays::{column, read_only};
 use crate::call::run;
 use crate::embed::{Network, tell};
 use crate::errors::raise;
 use crate::features::{Features, Rows};
+use crate::given::{Queries, rows_of};
 use crate::images::Images;
+use crate::opened::{Opened, Reference};
 use crate::score::{Names, Scores, options};
-use candle_core::Device;
 use numpy::{PyArray1, PyArray2};
-use pseudo_density::{
-    DensityBy, Error, IndexOptions, Progress, ReferenceDensity, Remedy, Result, Scorer, write_npy,
-};
+use pseudo_density::{Error, IndexOptions, Remedy, Result, write_npy};
 use pyo3::prelude::*;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-
-/// A reference directory, as `pd embed` and `pd index` make it: features of real images, their neighbours, their pseudo densities and the
-/// density predictor.
-#[pyclass(frozen, module = "pseudo_density")]
-pub(crate) struct Reference {
-    pub(crate) opened: Arc<Opened>,
-    /// Its features, once they were asked for.
-    rows: OnceLock<Arc<Rows>>,
-}
-
-/// A reference with what scores against it.
-pub(crate) struct Opened {
-    pub(crate) reference: pseudo_density::Reference,
-    device: Device,
-    density: Mutex<Option<Arc<ReferenceDensity>>>,
-}
-
-impl Opened {
-    fn new(reference: pseudo_density::Reference, device: Device) -> Self {
-        Self { reference, device, density: Mutex::default() }
-    }
-
-    /// What scores against the reference; it is read when it is first needed.
-    pub(crate) fn density(&self, progress: &dyn Progress) -> Result<Arc<ReferenceDensity>> {
-        let mut density = self.density.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(density) = &*density {
-            return Ok(density.clone());
-        }
-        let reference = &self.reference;
-        let predictor = match reference.density()?.predictor {
-            Some(_) => Some(reference.predictor()?),
-            None => None,
-        };
-        let scorer = Scorer::open(reference, &self.device, progress)?;
-        let read = Arc::new(ReferenceDensity::new(scorer, predictor, DensityBy::Knn)?);
-        *density = Some(read.clone());
-        Ok(read)
-    }
-
-    /// Features of images by the network that the reference was made with.
-    fn embed(&self, network: &Network, images: Images, progress: &dyn Progress) -> Result<Rows> {
-        let set = images.open(progress)?;
-        let extractor = network.same_as(&self.reference.manifest.identity)?;
-        network.rows(&set, &extractor, progress)
-    }
-
-    /// Checks features that are to be measured against the reference. Of an array it is not known what made it.
-    pub(crate) fn check(&self, name: &str, rows: &Rows) -> Result<()> {
-        match &rows.identity {
-            Some(identity) => self.reference.check_identity(name, identity),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Reference {
-    fn of(opened: Opened) -> Self {
-        Self { opened: Arc::new(opened), rows: OnceLock::new() }
-    }
-
-    /// Its features with their names.
-    pub(crate) fn rows(&self, py: Python<'_>) -> PyResult<Arc<Rows>> {
-        if let Some(rows) = self.rows.get() {
-            return Ok(rows.clone());
-        }
-        let density = run(py, None, |progress| self.opened.density(progress))?;
-        let scorer = density.scorer();
-        let rows = Rows {
-            features: scorer.shared_features(),
-            paths: scorer.paths().to_vec(),
-            identity: Some(self.opened.reference.manifest.identity.clone()),
-            descriptors: Vec::new(),
-            skipped: Vec::new(),
-        };
-        Ok(self.rows.get_or_init(|| Arc::new(rows)).clone())
-    }
-}
-
-/// What is measured against a reference.
-enum Queries {
-    Images(Images),
-    Rows(Arc<Rows>),
-}
-
-impl Queries {
-    /// Features, or images of which features have to be made.
-    fn of(object: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let is_array_of_numbers = || {
-            let array = as_array(object, None)?;
-            let kind: String = array.getattr("dtype")?.getattr("kind")?.extract()?;
-            PyResult::Ok(kind == "f" && array.getattr("ndim")?.extract::<usize>()? == 2)
-        };
-        let is_array = object.hasattr("__array__")? && is_array_of_numbers()?;
-        match is_array || object.cast::<Features>().is_ok() || object.cast::<Reference>().is_ok() {
-            true => Rows::of("features", object).map(Self::Rows),
-            false => Images::of(object).map(Self::Images),
-        }
-    }
-}
+use std::sync::Arc;
 
 #[pymethods]
 impl Reference {
@@ -246,7 +146,7 @@ impl Reference {
 
     /// Pseudo densities of features `[N, D]` against the reference (Li et al., TMLR 2024, section 3.1), float64 `[N]`.
     fn density<'py>(&self, features: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<f64>>> {
-        let (py, opened, rows) = (features.py(), &self.opened, Rows::of("features", features)?);
+        let (py, opened, rows) = (features.py(), &self.opened, rows_of("features", features)?);
         let found = run(py, None, |progress| {
             opened.check("features", &rows)?;
             opened.density(progress)?.pseudo_densities(rows.features.view())
@@ -258,7 +158,7 @@ impl Reference {
     ///
     /// Raises `ValueError` if the reference has no predictor.
     fn predictor<'py>(&self, features: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<f64>>> {
-        let (py, opened, rows) = (features.py(), &self.opened, Rows::of("features", features)?);
+        let (py, opened, rows) = (features.py(), &self.opened, rows_of("features", features)?);
         let found = run(py, None, |progress| {
             opened.check("features", &rows)?;
             let found = opened.density(progress)?.predicted(rows.features.view())?;

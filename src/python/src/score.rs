@@ -4,6 +4,7 @@ use crate::arguments::{device, named};
 use crate::arrays::{column, row_numbers};
 use crate::call::run;
 use crate::features::Rows;
+use crate::given::rows_of;
 use crate::table::Table;
 use numpy::PyArray1;
 use pseudo_density::{ScoreOptions, Scores as Found, score_pictures};
@@ -167,7 +168,7 @@ pub(crate) fn score(
     let py = features.py();
     let options = options(k, exponent, duplicates, index, seed)?;
     let device = self::device(py, device)?;
-    let rows = Rows::of("features", features)?;
+    let rows = rows_of("features", features)?;
     let rows = match paths {
         Some(paths) => Arc::new(rows.named(paths)?),
         None => rows,

@@ -4,7 +4,8 @@ use crate::arguments::{device, named};
 use crate::arrays::column;
 use crate::call::run;
 use crate::features::Rows;
-use crate::reference::Reference;
+use crate::given::rows_of;
+use crate::opened::Reference;
 use crate::table::Table;
 use numpy::PyArray1;
 use pseudo_density::{
@@ -126,7 +127,7 @@ pub(crate) fn select(
     let set: SetWorth = named("set", set)?;
     let diversity = diversity.unwrap_or(set.default_diversity());
     let device = self::device(py, device)?;
-    let rows = Rows::of("pool", pool)?;
+    let rows = rows_of("pool", pool)?;
     if reference.is_none() && (novel.is_some() || by == Some(QualityBy::Ratio)) {
         let name = if novel.is_some() { "novel" } else { "quality" };
         return Err(crate::arguments::wrong(

@@ -4,8 +4,8 @@ use crate::arguments::{device, wrong};
 use crate::arrays::column;
 use crate::call::run;
 use crate::errors::raise;
-use crate::features::Rows;
-use crate::reference::Reference;
+use crate::given::rows_of;
+use crate::opened::Reference;
 use numpy::PyArray1;
 use pseudo_density::{
     DEFAULT_BUDGET, DensityBy, Error, ReferenceDensity, Rule, RuleChoice, ScoreOptions, Scorer, Threshold,
@@ -110,9 +110,9 @@ pub(crate) fn weights(
     };
     let real = match reference {
         Some(_) => None,
-        None => Some(Rows::of("real", real)?),
+        None => Some(rows_of("real", real)?),
     };
-    let generated = Rows::of("generated", generated)?;
+    let generated = rows_of("generated", generated)?;
     let weighed = run(py, progress, |progress| {
         let (density, found) = match (reference, real) {
             (Some(reference), _) => {
