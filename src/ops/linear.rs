@@ -1,7 +1,8 @@
 //! Fully connected layers: a 1 x 1 convolution whose pixels are the rows, so that they never depend on each other.
 
 use super::activation::Activation;
-use super::conv::{Conv2d, ConvConfig, conv2d};
+use super::conv::{Conv2d, ConvConfig};
+use super::product::product;
 use candle_core::{Result, Tensor};
 
 /// `activation(x * weight^T + bias)` with frozen weights; differentiable with respect to `x`.
@@ -53,11 +54,7 @@ impl Linear {
 /// # Errors
 /// If the shapes do not fit each other.
 pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let ((rows, ins), outs) = (x.dims2()?, weight.dim(0)?);
-    let weight = weight.reshape((outs, ins, 1, 1))?;
-    // As in `Linear::forward`: the rows are pixels of one image, not an image each.
-    let pixels = x.t()?.contiguous()?.reshape((1, ins, 1, rows))?;
-    let y = conv2d(&pixels, &weight, ConvConfig::padded(0))?.reshape((outs, rows))?.t()?;
+    let y = product(x, weight)?;
     match bias {
         Some(bias) => y.broadcast_add(bias),
         None => Ok(y),
@@ -67,7 +64,7 @@ pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{Device, Var};
+    use candle_core::Device;
 
     #[test]
     fn rows_are_products_with_the_weights() {
@@ -76,28 +73,5 @@ mod tests {
         let layer = Linear::new(&weight, Some(bias), Activation::Relu).unwrap();
         let x = Tensor::new(&[[1f32, 1.0], [0.0, 2.0]], &Device::Cpu).unwrap();
         assert_eq!(layer.forward(&x).unwrap().to_vec2::<f32>().unwrap(), [[3.5, 7.0, 0.0], [4.5, 8.0, 2.0]]);
-    }
-
-    #[test]
-    fn a_trained_layer_has_the_value_and_the_gradients_of_candles_product() {
-        let var = |shape: (usize, usize), seed: usize| {
-            let values = (0..shape.0 * shape.1).map(|i| ((i * 37 + seed) % 23) as f32 / 11.0 - 1.0).collect();
-            Var::from_vec(values, shape, &Device::Cpu).unwrap()
-        };
-        for rows in [1, 5] {
-            let (x, weight, bias) = (var((rows, 7), 1), var((3, 7), 2), var((1, 3), 3));
-            let found = linear(&x, &weight, Some(&bias.flatten_all().unwrap())).unwrap();
-            let expected = x.matmul(&weight.t().unwrap()).unwrap().broadcast_add(bias.as_tensor()).unwrap();
-            let close = |a: &Tensor, b: &Tensor| {
-                let difference = (a - b).unwrap().abs().unwrap().max_all().unwrap();
-                assert!(difference.to_scalar::<f32>().unwrap() < 1e-5);
-            };
-            close(&found, &expected);
-            let gradients = |y: &Tensor| y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
-            let (found, expected) = (gradients(&found), gradients(&expected));
-            for var in [&x, &weight, &bias] {
-                close(found.get(var).unwrap(), expected.get(var).unwrap());
-            }
-        }
     }
 }

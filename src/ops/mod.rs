@@ -23,6 +23,7 @@ pub(crate) mod leaky_relu;
 pub(crate) mod linear;
 pub(crate) mod modulate;
 pub(crate) mod pool;
+mod product;
 pub(crate) mod resize;
 pub(crate) mod simd;
 #[cfg(test)]

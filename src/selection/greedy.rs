@@ -67,17 +67,12 @@ pub(super) fn greedy(
 ) -> Result<Vec<(u32, f64)>> {
     let mut chosen = Vec::with_capacity(n);
     let mut candidates = Candidates { bounds: BinaryHeap::new(), objective, progress };
+    progress.start("comparing candidates", rows.len() as u64, "images");
     candidates.look_at(rows.to_vec(), 0, worth)?;
-    while chosen.len() < n {
-        let Some(best) = candidates.best(chosen.len(), worth, state)? else { break };
-        chosen.push((best.row, best.gain));
-        worth.add(best.row)?;
-        state.admit(best.row)?;
-        if !worth.gains_only_fall() {
-            let rows = candidates.bounds.drain().map(|bound| bound.row).collect();
-            candidates.look_at(rows, chosen.len(), worth)?;
-        }
-    }
+    progress.finish();
+    progress.start("choosing", n as u64, "images");
+    candidates.choose(n, &mut chosen, worth, state)?;
+    progress.finish();
     Ok(chosen)
 }
 
@@ -89,6 +84,29 @@ struct Candidates<'a> {
 }
 
 impl Candidates<'_> {
+    /// Adds the best one after the other to the set and to `chosen`, with what each adds, until there are `n` or none may be added.
+    fn choose(
+        &mut self,
+        n: usize,
+        chosen: &mut Vec<(u32, f64)>,
+        worth: &mut dyn Worth,
+        state: &mut LimitState,
+    ) -> Result<()> {
+        while chosen.len() < n
+            && let Some(best) = self.best(chosen.len(), worth, state)?
+        {
+            chosen.push((best.row, best.gain));
+            worth.add(best.row)?;
+            state.admit(best.row)?;
+            self.progress.advance(1);
+            if !worth.gains_only_fall() {
+                let rows = self.bounds.drain().map(|bound| bound.row).collect();
+                self.look_at(rows, chosen.len(), worth)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Finds what each of `rows` adds to a set of `step` images.
     fn look_at(&mut self, mut rows: Vec<u32>, step: usize, worth: &dyn Worth) -> Result<()> {
         // In the order of rows, so that what is read lies together.

@@ -78,15 +78,10 @@ pub fn select(
     }
     let all: Vec<u32> =
         (0..candidates as u32).filter(|&row| state.check(row, None) != Err(Reason::Excluded)).collect();
-    progress.start("choosing", all.len() as u64, "images");
-    let chosen = greedy(&all, n, &objective, worth, &mut state, progress);
-    progress.finish();
+    let chosen = greedy(&all, n, &objective, worth, &mut state, progress)?;
     let mut members = fixed.clone();
-    members.extend(chosen?.into_iter().map(|(row, _)| row));
-    progress.start("swapping", 0, "images");
-    let swaps = swap(&all, &mut members, fixed.len(), &objective, worth, &mut state, progress);
-    progress.finish();
-    let swaps = swaps?;
+    members.extend(chosen.into_iter().map(|(row, _)| row));
+    let swaps = swap(&all, &mut members, fixed.len(), &objective, worth, &mut state, progress)?;
     let (value, left) = (worth.value(), left(&members, candidates, &state));
 
     // The order in which the best of the set come first.

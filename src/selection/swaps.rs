@@ -35,7 +35,10 @@ pub(super) fn swap(
     progress: &dyn Progress,
 ) -> Result<usize> {
     let groups: Vec<&[u32]> = rows.chunks(COLUMNS).collect();
-    let (mut swaps, mut without, mut at) = (0, 0, 0);
+    let start_round =
+        |round| progress.start(&format!("swapping, round {round}"), rows.len() as u64, "images");
+    let (mut swaps, mut without, mut at, mut round) = (0, 0, 0, 1);
+    start_round(round);
     while without < groups.len() && members.len() > fixed {
         check_stop(progress, String::new)?;
         let value = |members: &[u32], worth: &dyn Worth| {
@@ -55,15 +58,22 @@ pub(super) fn swap(
                 without = 0;
                 // A gain that was only rounding must not be sought for ever.
                 if value(members, worth) <= before {
-                    return Ok(swaps);
+                    break;
                 }
             }
             None => {
                 without += 1;
+                progress.advance(groups[at].len() as u64);
                 at = (at + 1) % groups.len();
+                if at == 0 && without < groups.len() {
+                    progress.finish();
+                    round += 1;
+                    start_round(round);
+                }
             }
         }
     }
+    progress.finish();
     Ok(swaps)
 }
 

@@ -5,10 +5,11 @@ use super::worth::Worth;
 use super::*;
 use crate::error::Error;
 use crate::neighbors::distance::squared_l2;
-use crate::progress::Silent;
 use crate::progress::test_support::StopsAfter;
+use crate::progress::{Progress, Silent};
 use ndarray::{ArcArray2, Array2};
 use proptest::prelude::*;
+use std::sync::Mutex;
 
 const KINDS: [SetWorth; 3] = [SetWorth::Facility, SetWorth::Spread, SetWorth::Rke];
 
@@ -321,5 +322,42 @@ proptest! {
                 prop_assert!(other <= found.objective + 2e-3, "{other} {}", found.objective);
             }
         }
+    }
+}
+
+/// The steps that were reported: the name, the units in all and the units that are done, and whether it is over.
+#[derive(Default)]
+struct Steps(Mutex<Vec<(String, u64, u64, bool)>>);
+
+impl Progress for Steps {
+    fn start(&self, step: &str, total: u64, _: &'static str) {
+        self.0.lock().unwrap().push((step.into(), total, 0, false));
+    }
+    fn advance(&self, done: u64) {
+        self.0.lock().unwrap().last_mut().unwrap().2 += done;
+    }
+    fn finish(&self) {
+        self.0.lock().unwrap().last_mut().unwrap().3 = true;
+    }
+    fn warn(&self, _: &str) {}
+    fn stop_requested(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn each_part_of_a_choice_reports_how_far_it_is() {
+    let features = features(300, 4, 1);
+    let steps = Steps::default();
+    let options = SelectionOptions { n: 9, set: SetWorth::Facility, diversity: 1.0, seed: 0 };
+    select(&features, &quality(300, 2), &features, &Limits::default(), &options, &steps).unwrap();
+    let steps = steps.0.into_inner().unwrap();
+    let names: Vec<&str> = steps.iter().map(|(name, ..)| name.as_str()).collect();
+    assert_eq!(names[..3], ["comparing candidates", "choosing", "swapping, round 1"]);
+    assert!(steps.iter().all(|(.., over)| *over));
+    let last = steps.len() - 1;
+    for (at, (name, total, done, _)) in steps.iter().enumerate() {
+        assert_eq!(*total, if name == "choosing" { 9 } else { 300 });
+        assert!(done == total || at == last && done <= total, "{name}: {done} of {total}");
     }
 }

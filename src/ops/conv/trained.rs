@@ -9,6 +9,7 @@ use super::weights::Weights;
 use super::{ConvConfig, Padding, Shape, composed, shape_of, weight_grad};
 use crate::ops::activation::Activation;
 use crate::ops::host::{floats, init_with};
+use crate::ops::product::product;
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape as Dims, Tensor, bail};
 
 /// `x` `[B, C, H, W]` with `weight` `[O, C, kh, kw]`, or `[C, 1, kh, kw]` of as many groups, both differentiable; `config.activation` is
@@ -32,12 +33,8 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, config: ConvConfig) -> Result<Tensor>
         return composed::map(&shape, Kind::Output, x, weight);
     }
     if shape.whole() && shape.batch > 1 {
-        // A product: as pixels of one image, all rows share each panel of weights, and gradients have no empty lanes.
-        let pixels = x.reshape((shape.batch, shape.depth()))?.t()?.contiguous()?;
-        let pixels = pixels.reshape((1, shape.depth(), 1, shape.batch))?;
-        let weight = weight.reshape((shape.out_channels, shape.depth(), 1, 1))?;
-        let y = conv2d(&pixels, &weight, ConvConfig::padded(0))?;
-        let y = y.reshape((shape.out_channels, shape.batch))?.t()?.contiguous()?;
+        let x = x.reshape((shape.batch, shape.depth()))?;
+        let y = product(&x, &weight.reshape((shape.out_channels, shape.depth()))?)?;
         return y.reshape((shape.batch, shape.out_channels, 1, 1));
     }
     x.contiguous()?.apply_op2(&weight.contiguous()?, Map { shape, kind: Kind::Output })
