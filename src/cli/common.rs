@@ -4,6 +4,7 @@ use super::hints::hint;
 use super::output::Results;
 use super::similar;
 use super::terminal::Terminal;
+use super::threads;
 use super::trial::try_onnx;
 use crate::device::{DeviceChoice, Precision};
 use crate::error::{Error, Result};
@@ -51,11 +52,7 @@ impl RunArgs {
 
     /// Sets up the threads, the terminal and the device.
     pub(super) fn start(&self, results: &Results) -> Result<Terminal> {
-        if let Some(threads) = self.threads {
-            rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global().map_err(|e| {
-                Error::usage(format!("cannot start {threads} threads: {e}"), "use fewer --threads")
-            })?;
-        }
+        threads::set_up(self.threads)?;
         if let Some(memory) = self.memory {
             set_decoding_memory(memory);
         }

@@ -44,6 +44,7 @@ mod similar;
 mod summary;
 mod sweep;
 mod terminal;
+mod threads;
 mod trial;
 mod version;
 mod weights;
