@@ -99,7 +99,7 @@ def main():
 
         def sample(n, seed):
             out = folder / f"sample{n}-{seed}"
-            run_pd("sample", "--pool", pool, "--reference", reference, "--bias", "match", "--distinct", "10", "-n", n, "--seed", seed, "-o", out)
+            run_pd("sample", "--pool", pool, "--reference", reference, "--bias", "match", "--distinct", "10", "--level", "similar", "-n", n, "--seed", seed, "-o", out)
             return read(out / "samples.csv", lambda row: row["decision"] == "kept")
 
         print("| N | set | recall | coverage | Vendi | smallest distance | mean density |")
@@ -110,7 +110,7 @@ def main():
                 "random": [rng.permutation(len(names))[:n] for _ in range(RANDOM_SETS)],
                 "highest density": [np.argsort(-own, kind="stable")[:n]],
                 "k-means medoids": [medoids(features, n)],
-                "`pd sample --bias match --distinct 10`": [sample(n, seed) for seed in range(5)],
+                "`pd sample --bias match --distinct 10 --level similar`": [sample(n, seed) for seed in range(5)],
                 "`pd select`": [select(n, *extra)],
                 "`pd select --quality density`": [select(n, "--quality", "density", *extra)],
                 "`pd select --set spread`": [select(n, "--set", "spread", *extra)],
