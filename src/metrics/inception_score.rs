@@ -5,7 +5,7 @@
 use super::metric::{Better, Measured, Metric, Needs};
 use super::resampling::without_replacement;
 use crate::error::{Error, Result};
-use crate::extract::{ARCHITECTURES, Identity};
+use crate::extract::ARCHITECTURES;
 use crate::random::Purpose;
 use ndarray::{ArrayView1, ArrayView2};
 
@@ -14,9 +14,9 @@ const SPLITS: usize = 10;
 /// The extractor whose features are class scores.
 pub(super) const LOGITS: &str = "inception-logits";
 
-/// Whether features made like this may be class scores: those of other programs and of ONNX files may.
-pub(super) fn may_be_class_scores(identity: &Identity) -> bool {
-    identity.extractor == LOGITS || ARCHITECTURES.iter().all(|network| network.name != identity.extractor)
+/// Whether what this extractor makes is known to be no class scores: that of other programs and of ONNX files may be.
+pub(super) fn gives_features(extractor: &str) -> bool {
+    extractor != LOGITS && ARCHITECTURES.iter().any(|network| network.name == extractor)
 }
 
 /// The registry's entry.
@@ -25,7 +25,7 @@ pub(crate) const METRIC: Metric = Metric {
     columns: &["inception_score", "inception_score_std"],
     about: "how certain and how varied the classes are, mean and deviation over 10 parts; needs --extractor inception-logits; higher is better",
     better: Better::Higher,
-    needs: Needs::Features,
+    needs: Needs::ClassScores,
     by_default: false,
     alone: true,
     compute: |comparison| {

@@ -30,7 +30,9 @@ pub(crate) mod vendi;
 
 pub(crate) use authenticity::authenticity;
 pub(crate) use comparison::{Comparison, FeatureSet, Options};
-pub(crate) use evaluation::{EvaluatedSet, Evaluator, check_same};
+pub(crate) use evaluation::{
+    EvaluatedSet, Evaluator, SpaceResults, check_metrics, check_same, metrics_by_space,
+};
 pub use evaluation::{
     Evaluation, EvaluationOptions, EvaluationSet, GroupedSet, SetContent, Verdict, evaluate,
 };

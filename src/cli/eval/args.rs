@@ -1,13 +1,14 @@
 //! The arguments of `pd eval`, and the sets and options that they name.
 
+use super::spaces::SpaceArgs;
 use crate::cli::common::{self, ExtractorArgs, RunArgs};
 use crate::cli::group_by::GroupBy;
 use crate::cli::{input, output};
 use crate::error::{Error, Result};
 use crate::formats::is_features_file;
 use crate::images::ImageSet;
-use crate::metrics::{Boundary, EvaluationOptions, FID, KD, METRICS, Options};
-use crate::reference::is_reference;
+use crate::metrics::{Boundary, EvaluationOptions, FID, KD, METRICS, Options, check_metrics};
+use crate::reference::{Reference, is_reference};
 use crate::runs::ShardRequest;
 use candle_core::Device;
 use clap::Args;
@@ -49,6 +50,8 @@ pub(crate) struct Eval {
     pub how: MetricArgs,
     #[command(flatten)]
     pub extractor: ExtractorArgs,
+    #[command(flatten)]
+    pub spaces: SpaceArgs,
     #[command(flatten)]
     pub run: RunArgs,
 }
@@ -155,7 +158,21 @@ impl Eval {
                 "give images, or features of one extractor, on both sides",
             ));
         }
-        Ok(())
+        self.check_metrics(all().any(|path| is_images(&path)))
+    }
+
+    /// # Errors
+    /// If a metric is asked for that the extractor of the images cannot serve.
+    fn check_metrics(&self, images: bool) -> Result<()> {
+        if self.spaces.are_given() || !images {
+            return Ok(());
+        }
+        let made = is_reference(&self.real).then(|| Reference::open(&self.real)).transpose()?;
+        match (made, self.extractor.network()) {
+            (Some(reference), _) => check_metrics(&self.metrics, &reference.manifest.identity.extractor),
+            (None, Some(name)) => check_metrics(&self.metrics, name),
+            (None, None) => Ok(()),
+        }
     }
 
     /// The real set, then the generated ones.
