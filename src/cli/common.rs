@@ -128,6 +128,7 @@ impl ExtractorArgs {
             },
             device: device.clone(),
             precision: self.dtype,
+            protocol: None,
             trial: Some(try_onnx),
         }
     }

@@ -32,13 +32,23 @@ pub enum Filter {
     /// The two nearest pixels per axis whatever the scale, in float and never rounded to 8 bits: PyTorch's
     /// `interpolate(mode="bilinear", align_corners=False)`, which aliases when it shrinks.
     Interpolate,
+    /// As [`Filter::Interpolate`], with the first pixels of both sizes at the same place instead of their first edges: `resize_bilinear`
+    /// of TensorFlow 1, which the Inception network of 2015 was made with.
+    #[serde(rename = "interpolate-tf1")]
+    InterpolateTf1,
+    /// [`Filter::Bicubic`] in float, never rounded to 8 bits: PyTorch's `interpolate(mode="bicubic", antialias=True)`.
+    #[serde(rename = "bicubic-float")]
+    BicubicFloat,
+    /// [`Filter::BicubicFloat`], kept within the range of the colours: clean-fid's.
+    #[serde(rename = "bicubic-clipped")]
+    BicubicClipped,
 }
 
 impl Filter {
     fn support(self) -> f64 {
         match self {
-            Filter::Bilinear | Filter::Interpolate => 1.0,
-            Filter::Bicubic => 2.0,
+            Filter::Bilinear | Filter::Interpolate | Filter::InterpolateTf1 => 1.0,
+            Filter::Bicubic | Filter::BicubicFloat | Filter::BicubicClipped => 2.0,
             Filter::Lanczos => 3.0,
         }
     }
@@ -47,13 +57,36 @@ impl Filter {
         const A: f64 = -0.5;
         let distance = x.abs();
         match self {
-            Filter::Bilinear | Filter::Interpolate if distance < 1.0 => 1.0 - distance,
-            Filter::Bicubic if distance < 1.0 => {
+            Filter::Bilinear | Filter::Interpolate | Filter::InterpolateTf1 => (1.0 - distance).max(0.0),
+            Filter::Bicubic | Filter::BicubicFloat | Filter::BicubicClipped if distance < 1.0 => {
                 ((A + 2.0) * distance - (A + 3.0)) * distance * distance + 1.0
             }
-            Filter::Bicubic if distance < 2.0 => (((distance - 5.0) * distance + 8.0) * distance - 4.0) * A,
+            Filter::Bicubic | Filter::BicubicFloat | Filter::BicubicClipped if distance < 2.0 => {
+                (((distance - 5.0) * distance + 8.0) * distance - 4.0) * A
+            }
             Filter::Lanczos if (-3.0..3.0).contains(&x) => sinc(x) * sinc(x / 3.0),
             _ => 0.0,
+        }
+    }
+
+    /// Whether it widens with the scale, so that shrinking averages.
+    fn antialiases(self) -> bool {
+        !matches!(self, Filter::Interpolate | Filter::InterpolateTf1)
+    }
+
+    /// Whether values stay real numbers.
+    pub(super) fn is_float(self) -> bool {
+        match self {
+            Filter::Bilinear | Filter::Bicubic | Filter::Lanczos => false,
+            Filter::Interpolate | Filter::InterpolateTf1 | Filter::BicubicFloat | Filter::BicubicClipped => true,
+        }
+    }
+
+    /// Where the middle of output position `at` lies in the input, in which the first pixel reaches from 0 to 1.
+    fn centre(self, at: f64, scale: f64) -> f64 {
+        match self {
+            Filter::InterpolateTf1 => at * scale + 0.5,
+            _ => (at + 0.5) * scale,
         }
     }
 
@@ -64,6 +97,9 @@ impl Filter {
             Filter::Bicubic => "bicubic",
             Filter::Lanczos => "lanczos",
             Filter::Interpolate => "interpolate",
+            Filter::InterpolateTf1 => "interpolate-tf1",
+            Filter::BicubicFloat => "bicubic-float",
+            Filter::BicubicClipped => "bicubic-clipped",
         }
     }
 }
@@ -141,7 +177,8 @@ pub(super) fn resize_window_exact(
                     let line: i64 = taps.map(|(&v, &wx)| i64::from(v) * i64::from(wx)).sum();
                     sum += line as f64 * f64::from(*wy);
                 }
-                out.push((sum * unit) as f32);
+                let value = (sum * unit) as f32;
+                out.push(if filter == Filter::BicubicClipped { value.clamp(0.0, 1.0) } else { value });
             }
         }
     }
@@ -165,7 +202,7 @@ impl Weights {
     fn new(filter: Filter, input: u32, output: u64, start: u64, count: u32) -> Weights {
         let copied_from = (u64::from(input) == output).then_some(start as usize);
         let scale = f64::from(input) / output as f64;
-        let filter_scale = if filter == Filter::Interpolate { 1.0 } else { scale.max(1.0) };
+        let filter_scale = if filter.antialiases() { scale.max(1.0) } else { 1.0 };
         let support = filter.support() * filter_scale;
         let taps = ((support.ceil() * 2.0 + 1.0) as usize).min(input as usize);
         let input = input as usize;
@@ -173,7 +210,7 @@ impl Weights {
         let mut weights = vec![0; count as usize * taps];
         let mut unrounded = Vec::with_capacity(taps);
         for (i, row) in weights.chunks_exact_mut(taps).enumerate() {
-            let centre = ((start + i as u64) as f64 + 0.5) * scale;
+            let centre = filter.centre((start + i as u64) as f64, scale);
             let from = ((centre - support + 0.5).max(0.0) as usize).min(input - 1);
             let to = ((centre + support + 0.5) as usize).clamp(from + 1, (from + taps).min(input));
             unrounded.clear();

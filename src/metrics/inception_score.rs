@@ -6,6 +6,7 @@ use super::metric::{Better, Measured, Metric, Needs};
 use super::resampling::without_replacement;
 use crate::error::{Error, Result};
 use crate::extract::ARCHITECTURES;
+use crate::generate::RandomState;
 use crate::random::Purpose;
 use ndarray::{ArrayView1, ArrayView2};
 
@@ -29,26 +30,33 @@ pub(crate) const METRIC: Metric = Metric {
     by_default: false,
     alone: true,
     compute: |comparison| {
-        let (mean, deviation) = inception_score(comparison.generated.features()?, comparison.options.seed)?;
+        let logits = comparison.generated.features()?;
+        let rows = logits.nrows();
+        let order = match comparison.options.numpy_seed {
+            Some(seed) => RandomState::new(seed).permutation(rows as u32),
+            None => {
+                without_replacement(rows, rows, comparison.options.seed, Purpose::InceptionSplits, 0)
+            }
+        };
+        let (mean, deviation) = inception_score(logits, &order)?;
         Ok(Measured { values: vec![mean, deviation], mean: None })
     },
     replicates: None,
     caution: |_| None,
 };
 
-/// Mean and population deviation over the parts of `logits` `[N, classes]`.
+/// Mean and population deviation over the parts of `logits` `[N, classes]`, its rows in this order.
 ///
 /// # Errors
 /// [`Error::Data`] for fewer rows than parts.
-fn inception_score(logits: ArrayView2<f32>, seed: u64) -> Result<(f64, f64)> {
-    let rows = logits.nrows();
+fn inception_score(logits: ArrayView2<f32>, order: &[u32]) -> Result<(f64, f64)> {
+    let rows = order.len();
     if rows < SPLITS {
         return Err(Error::data(
             format!("the Inception score needs at least {SPLITS} rows, there are {rows}"),
             "add images",
         ));
     }
-    let order = without_replacement(rows, rows, seed, Purpose::InceptionSplits, 0);
     let part = |i: usize| score(logits, &order[i * rows / SPLITS..(i + 1) * rows / SPLITS]);
     let scores: Vec<f64> = (0..SPLITS).map(part).collect();
     let mean = scores.iter().sum::<f64>() / SPLITS as f64;
@@ -90,12 +98,13 @@ mod tests {
         // Far apart, the probabilities are 1 and 0: with every class equally often the score is the number of classes.
         let certain =
             Array2::from_shape_fn((4000, 4), |(row, class)| if row % 4 == class { 50.0 } else { 0.0 });
-        let (mean, deviation) = inception_score(certain.view(), 0).unwrap();
+        let order = |rows: u32| RandomState::new(0).permutation(rows);
+        let (mean, deviation) = inception_score(certain.view(), &order(4000)).unwrap();
         assert!((mean - 4.0).abs() < 0.02 && deviation < 0.02, "{mean} {deviation}");
         let equal = Array2::from_shape_fn((50, 3), |(_, class)| class as f32);
-        let (mean, deviation) = inception_score(equal.view(), 0).unwrap();
+        let (mean, deviation) = inception_score(equal.view(), &order(50)).unwrap();
         assert!((mean - 1.0).abs() < 1e-12 && deviation < 1e-12);
-        assert!(inception_score(equal.slice(ndarray::s![..9, ..]), 0).is_err());
+        assert!(inception_score(equal.view(), &order(9)).is_err());
     }
 
     #[test]

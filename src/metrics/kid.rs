@@ -2,11 +2,13 @@
 //! `(x.y / D + 1)^3`. KID where the features are those of the 2015 Inception network.
 //! `kid` takes all pairs; `kid-subsets` averages over random subsets as torch-fidelity does, a noisier estimate of the same value.
 
+use super::comparison::Options;
 use super::kernel::{Kernel, cross_means, discrepancy_of_resampled, own_pairs};
 use super::matrix::tree_sum;
 use super::metric::{Better, Measured, Metric, Needs};
 use super::resampling::without_replacement;
 use crate::error::{Error, Result};
+use crate::generate::RandomState;
 use crate::progress::Progress;
 use crate::random::Purpose;
 use crate::remedy::Remedy;
@@ -58,19 +60,35 @@ pub(crate) const SUBSETS: Metric = Metric {
                 Remedy::SmallerSubsets(smaller),
             ));
         }
-        let rows = |rows, purpose, item| without_replacement(rows, size, options.seed, purpose, item);
-        let subsets: Vec<(Vec<u32>, Vec<u32>)> = (0..count as u64)
-            .map(|item| {
-                let real = rows(real.nrows(), Purpose::RealSubset, item);
-                (real, rows(generated.nrows(), Purpose::GeneratedSubset, item))
-            })
-            .collect();
+        let subsets = subsets((real.nrows(), generated.nrows()), options);
         let (mean, deviation) = over_subsets(real, generated, &subsets, comparison.progress)?;
         Ok(Measured { values: vec![mean, deviation], mean: None })
     },
     replicates: None,
     caution: |_| None,
 };
+
+/// The rows of each subset on both sides.
+fn subsets((real, generated): (usize, usize), options: &Options) -> Vec<(Vec<u32>, Vec<u32>)> {
+    let size = options.kid_subset_size;
+    let Some(seed) = options.numpy_seed else {
+        let rows = |rows, purpose, item| without_replacement(rows, size, options.seed, purpose, item);
+        let subset = |item| (rows(real, Purpose::RealSubset, item), rows(generated, Purpose::GeneratedSubset, item));
+        return (0..options.kid_subsets as u64).map(subset).collect();
+    };
+    let mut random = RandomState::new(seed);
+    let mut rows = |rows: usize| {
+        let mut all = random.permutation(rows as u32);
+        all.truncate(size);
+        all
+    };
+    let mut subset = |_| {
+        // The first input of torch-fidelity, by its own examples, is the generated set.
+        let generated = rows(generated);
+        (rows(real), generated)
+    };
+    (0..options.kid_subsets).map(&mut subset).collect()
+}
 
 /// The unbiased estimate from all pairs of `real` `[N, D]` and `generated` `[M, D]`.
 ///

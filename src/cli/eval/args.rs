@@ -114,6 +114,7 @@ impl Eval {
                 kid_subsets: how.kid_subsets as usize,
                 kid_subset_size: how.kid_subset_size as usize,
                 seed: how.seed,
+                numpy_seed: None,
                 device: device.clone(),
             },
             self_check: how.self_check,
@@ -127,6 +128,7 @@ impl Eval {
     /// # Errors
     /// For a missing input, an output of an unknown format, or inputs that cannot be compared.
     pub(crate) fn check_paths(&self) -> Result<()> {
+        self.spaces.check()?;
         let output = self.output.as_ref().filter(|_| self.shard.is_none());
         for path in [output, self.per_sample.as_ref()].into_iter().flatten() {
             output::check_table_path(path)?;

@@ -38,8 +38,11 @@ pub(super) fn text(evaluation: &Evaluation) -> String {
 
 /// The results of several spaces for a person.
 pub(super) fn text_of_spaces(results: &SpaceResults) -> String {
-    let evaluations: Vec<&Evaluation> = results.0.iter().map(|(_, evaluation)| evaluation).collect();
-    let mut out = evaluations.first().map_or_else(String::new, |first| head(first).join("\n") + "\n");
+    let evaluations: Vec<&Evaluation> = results.spaces.iter().map(|(_, evaluation)| evaluation).collect();
+    let mut out = results.preset.map_or_else(String::new, |name| format!("preset: {name}\n"));
+    if let Some(first) = evaluations.first() {
+        let _ = writeln!(out, "{}", head(first).join("\n"));
+    }
     for evaluation in &evaluations {
         let _ = writeln!(out, "\n{}\n{}", extractor(evaluation), values(evaluation).trim_end());
     }

@@ -17,7 +17,7 @@ pub use outcome::Evaluation;
 pub(super) use sample_scores::SampleScores;
 pub(crate) use sets::check_same;
 pub use sets::{EvaluationSet, SetContent};
-pub(crate) use spaces::{SpaceResults, check_metrics, metrics_by_space};
+pub(crate) use spaces::{SpaceResults, check_metrics, metrics_by_space, metrics_of_statistics};
 pub use verdict::Verdict;
 
 use super::comparison::{Comparison, FeatureSet};

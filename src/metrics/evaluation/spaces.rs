@@ -3,10 +3,11 @@
 use super::outcome::Evaluation;
 use super::table::table_of;
 use crate::error::{Error, Result};
+use crate::extract::Identity;
 use crate::formats::table::Table;
 use crate::metrics::inception_score::{LOGITS, METRIC as INCEPTION_SCORE, gives_features};
-use crate::metrics::metric::Needs;
-use crate::metrics::registry::named;
+use crate::metrics::metric::{Metric, Needs};
+use crate::metrics::registry::{METRICS, named};
 use crate::remedy::Remedy;
 use serde_json::{Value, json};
 
@@ -58,8 +59,23 @@ pub(crate) fn metrics_by_space(metrics: &[String], extractors: &[&str]) -> Resul
     Ok(all)
 }
 
-/// The results of the same sets in several spaces, by the name of each.
-pub(crate) struct SpaceResults(pub(crate) Vec<(String, Evaluation)>);
+/// Of the metrics of a space, those that mean and covariance suffice for.
+///
+/// # Errors
+/// [`Error::Usage`] for an unknown metric.
+pub(crate) fn metrics_of_statistics(metrics: &[String]) -> Result<Vec<String>> {
+    let chosen = if metrics.is_empty() { METRICS.to_vec() } else { named(metrics)? };
+    let serves = |metric: &&&Metric| metric.needs == Needs::Statistics;
+    Ok(chosen.iter().filter(serves).map(|metric| metric.name.to_owned()).collect())
+}
+
+/// The results of the same sets in several spaces.
+pub(crate) struct SpaceResults {
+    /// By the name of each space.
+    pub(crate) spaces: Vec<(String, Evaluation)>,
+    /// The protocol that settled them, where it is one.
+    pub(crate) preset: Option<&'static str>,
+}
 
 impl SpaceResults {
     /// As [`Evaluation::table`], a space below the other.
@@ -67,18 +83,24 @@ impl SpaceResults {
     /// # Errors
     /// If the columns differ in length.
     pub(crate) fn table(&self) -> Result<Table> {
-        let results: Vec<_> = self.0.iter().map(|(name, result)| (Some(name.as_str()), result)).collect();
+        let results: Vec<_> =
+            self.spaces.iter().map(|(name, result)| (Some(name.as_str()), result)).collect();
         table_of(&results)
     }
 
-    /// `spaces`: what [`Evaluation::json`] has for each, with its name.
+    /// `spaces`: what [`Evaluation::json`] has for each, with its name and how its features were made.
     pub(crate) fn json(&self) -> Value {
         let space = |(name, result): &(String, Evaluation)| {
             let mut object = result.json();
             object["space"] = json!(name);
+            object["features"] = json!(result.identity.as_ref().map(Identity::describe));
             object
         };
-        json!({ "spaces": self.0.iter().map(space).collect::<Vec<_>>() })
+        let mut object = json!({ "spaces": self.spaces.iter().map(space).collect::<Vec<_>>() });
+        if let Some(preset) = self.preset {
+            object["preset"] = json!(preset);
+        }
+        object
     }
 }
 

@@ -31,7 +31,7 @@ pub(in crate::reference) struct Embedding<'a> {
     pub set: &'a ImageSet,
     pub extractor: &'a LoadedExtractor,
     /// Others that see the same pictures; parts of a run keep none of their features.
-    pub others: &'a [LoadedExtractor],
+    pub others: &'a [&'a LoadedExtractor],
     pub options: EmbedOptions,
     /// What else is made of the pictures.
     pub describe: Describe,
@@ -204,7 +204,7 @@ pub(super) fn for_each_chunk(
         let places: Vec<Option<&Prepared>> =
             images.iter().map(|image| Some(&image.as_ref()?.as_ref().ok()?.image)).collect();
         let in_others = || -> Result<Vec<_>> {
-            let in_other = |(i, other): (usize, &LoadedExtractor)| {
+            let in_other = |(i, other): (usize, &&LoadedExtractor)| {
                 let places: Vec<_> = images.iter().map(|image| prepared_for(image, i)).collect();
                 features_of(other, &places)
             };

@@ -117,7 +117,7 @@ pub fn embed_described(
 /// As [`embed`]; [`Error::Usage`] if there is no network.
 pub(crate) fn embed_in_spaces(
     set: &ImageSet,
-    extractors: &[LoadedExtractor],
+    extractors: &[&LoadedExtractor],
     options: EmbedOptions,
     progress: &dyn Progress,
 ) -> Result<Embedded> {
@@ -129,7 +129,7 @@ pub(crate) fn embed_in_spaces(
 
 fn embed_together(
     set: &ImageSet,
-    (extractor, others): (&LoadedExtractor, &[LoadedExtractor]),
+    (extractor, others): (&LoadedExtractor, &[&LoadedExtractor]),
     options: EmbedOptions,
     describe: Describe,
     progress: &dyn Progress,
