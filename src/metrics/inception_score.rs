@@ -34,9 +34,7 @@ pub(crate) const METRIC: Metric = Metric {
         let rows = logits.nrows();
         let order = match comparison.options.numpy_seed {
             Some(seed) => RandomState::new(seed).permutation(rows as u32),
-            None => {
-                without_replacement(rows, rows, comparison.options.seed, Purpose::InceptionSplits, 0)
-            }
+            None => without_replacement(rows, rows, comparison.options.seed, Purpose::InceptionSplits, 0),
         };
         let (mean, deviation) = inception_score(logits, &order)?;
         Ok(Measured { values: vec![mean, deviation], mean: None })
@@ -90,7 +88,10 @@ fn log_softmax(logits: ArrayView1<f32>) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::comparison::{Comparison, Options};
+    use super::super::test_support::{Fixture, assert_close, set};
     use super::*;
+    use crate::progress::Silent;
     use ndarray::Array2;
 
     #[test]
@@ -105,6 +106,16 @@ mod tests {
         let (mean, deviation) = inception_score(equal.view(), &order(50)).unwrap();
         assert!((mean - 1.0).abs() < 1e-12 && deviation < 1e-12);
         assert!(inception_score(equal.view(), &order(9)).is_err());
+    }
+
+    /// torch-fidelity 0.4.0's `isc_features_to_metric` of these in float64.
+    #[test]
+    fn with_numpys_draws_it_is_the_value_of_torch_fidelity() {
+        let options = Options { numpy_seed: Some(2020), ..Options::default() };
+        let logits = set(Fixture::load().features("fake_2000"), &options);
+        let comparison = Comparison::new(&logits, &logits, &options, &Silent).unwrap();
+        let found = (METRIC.compute)(&comparison).unwrap().values;
+        assert_close(&found, &[1.558_164_549_109_971_8, 0.024_941_994_569_534_08], 1e-9);
     }
 
     #[test]

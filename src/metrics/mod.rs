@@ -38,7 +38,7 @@ pub use evaluation::{
     Evaluation, EvaluationOptions, EvaluationSet, GroupedSet, SetContent, Verdict, evaluate,
 };
 pub(crate) use frechet::FID;
-pub(crate) use kid::KD;
+pub(crate) use kid::{KD, SUBSETS as KID_SUBSETS};
 pub(crate) use manifold::Boundary;
 pub(crate) use metric::{Better, Estimate, Metric};
 pub(crate) use presets::{PROTOCOLS, Protocol, protocol};

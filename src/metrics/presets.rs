@@ -1,7 +1,7 @@
 //! What programs and papers compute: resizing, network, metrics and parameters of each, as a table of values.
 //!
-//! All but pytorch-fid and dgm-eval read images with the centre of the first pixel at the same place before and after resizing
-//! (TensorFlow 1, `interpolate-tf1`), or resize on their own (clean-fid); colours then are `(x - 128) / 128` instead of `2 x - 1`.
+//! The Inception network of 2015 resizes as TensorFlow 1 does (`interpolate-tf1`) and takes colours as `(x - 128) / 128`. pytorch-fid
+//! has its weights with PyTorch's resizing and `2 x - 1` in their place, clean-fid with a resizing of its own.
 
 use super::comparison::Options;
 use super::manifold::Boundary;

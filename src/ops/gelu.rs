@@ -214,7 +214,7 @@ mod tests {
             assert!(largest(&fast, &expected) < 1e-6 && largest(&plain, &expected) < 1e-12, "{form:?}");
             let found = fast.sqr().unwrap().backward().unwrap();
             let expected = plain.sqr().unwrap().backward().unwrap();
-            assert!(largest(found.get(&x).unwrap(), expected.get(&wide).unwrap()) < 3e-6, "{form:?}");
+            assert!(largest(found.get(&x).unwrap(), expected.get(&wide).unwrap()) < 4e-6, "{form:?}");
             let far = Tensor::new(&[-3000f32, -60.0, 60.0, 3000.0, f32::NAN], &Device::Cpu).unwrap();
             let far = form.of(&far).unwrap().to_vec1::<f32>().unwrap();
             assert!(far[0].abs() < 1e-30 && far[1].abs() < 1e-30 && far[4].is_nan(), "{far:?}");

@@ -11,8 +11,8 @@ use crate::extract::{ExtractorRequest, LoadedExtractor};
 use crate::formats::is_features_file;
 use crate::images::{ImageSet, promised_format};
 use crate::metrics::{
-    EvaluationOptions, EvaluationSet, Evaluator, PROTOCOLS, Protocol, SetContent, SpaceResults, Statistics,
-    metrics_by_space, metrics_of_statistics, protocol,
+    EvaluationOptions, EvaluationSet, Evaluator, KID_SUBSETS, PROTOCOLS, Protocol, SetContent, SpaceResults,
+    Statistics, metrics_by_space, metrics_of_statistics, protocol,
 };
 use crate::progress::Progress;
 use crate::reference::embed::embed_in_spaces;
@@ -55,8 +55,8 @@ const ALONE: [&str; 11] = [
 ];
 
 /// Options that a protocol settles.
-const SETTLED: [&str; 9] =
-    ["spaces", "fit", "alpha", "k", "k_density", "boundary", "kid_subsets", "kid_subset_size", "seed"];
+const SETTLED: [&str; 8] =
+    ["spaces", "fit", "alpha", "k", "k_density", "boundary", "kid_subsets", "kid_subset_size"];
 
 fn protocols() -> impl TypedValueParser<Value = &'static Protocol> {
     let value = |protocol: &Protocol| PossibleValue::new(protocol.name).help(protocol.about);
@@ -151,11 +151,11 @@ pub(super) fn run_in_spaces(args: &Eval, terminal: &Terminal) -> Result<()> {
     if let Some(protocol) = args.spaces.preset {
         let generated = &sets[sets.len().saturating_sub(args.generated.len())..];
         generated.iter().for_each(|(path, set)| warn_of_others(protocol, path, set, terminal));
+        sets.iter().try_for_each(|(path, set)| check_subsets(&spaces, path, set))?;
     }
     let mut inputs = Map::new();
     let mut sets = sets.iter();
-    let mut read =
-        || sets.next().map(|(path, set)| embed(args, (path, set), &spaces, &mut inputs, terminal));
+    let mut read = || sets.next().map(|(path, set)| embed(args, (path, set), &spaces, &mut inputs, terminal));
     let real = match statistics {
         Some(statistics) => {
             let name = args.real.display().to_string();
@@ -165,8 +165,9 @@ pub(super) fn run_in_spaces(args: &Eval, terminal: &Terminal) -> Result<()> {
         None => read().transpose()?.unwrap_or_default(),
     };
     let evaluators = real.into_iter().zip(&spaces);
-    let mut evaluators: Vec<Evaluator<'_>> =
-        evaluators.map(|(set, space)| Evaluator::new(set, &space.options, terminal)).collect::<Result<_>>()?;
+    let mut evaluators: Vec<Evaluator<'_>> = evaluators
+        .map(|(set, space)| Evaluator::new(set, &space.options, terminal))
+        .collect::<Result<_>>()?;
     while let Some(generated) = read() {
         for (evaluator, set) in evaluators.iter_mut().zip(&generated?) {
             evaluator.compare(set)?;
@@ -235,13 +236,34 @@ fn spaces(args: &Eval, statistics: Option<&Statistics>, terminal: &Terminal) -> 
         let (file, width) = (args.real.display(), statistics.width());
         if spaces.is_empty() {
             return Err(Error::usage(
-                format!("{file} has the mean and covariance of {width} columns, and no space has a distance of such"),
+                format!(
+                    "{file} has the mean and covariance of {width} columns, and no space has a distance of such"
+                ),
                 "name the space that it was made in, or real images",
             ));
         }
         terminal.say(&format!("{file} is mean and covariance: the Frechet distance alone is computed"));
     }
     Ok(spaces)
+}
+
+/// # Errors
+/// If a protocol draws larger subsets than the set is.
+fn check_subsets(spaces: &[Space], path: &Path, set: &ImageSet) -> Result<()> {
+    let subsets = KID_SUBSETS.name;
+    let draws = |space: &&Space| space.options.metrics.iter().any(|name| name == subsets);
+    let Some(space) = spaces.iter().find(draws) else { return Ok(()) };
+    let (size, count) = (space.options.parameters.kid_subset_size, set.len());
+    if count >= size {
+        return Ok(());
+    }
+    let others: Vec<&str> =
+        spaces.iter().flat_map(|space| &space.options.metrics).map(String::as_str).collect();
+    let others: Vec<&str> = others.into_iter().filter(|name| *name != subsets).collect();
+    Err(Error::usage(
+        format!("{subsets} is of subsets of {size} images, and {} has {count}", path.display()),
+        format!("take more images, or the other metrics of the preset: --metrics {}", others.join(",")),
+    ))
 }
 
 /// Says what of a generated set is not as in the protocol.
