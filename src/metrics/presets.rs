@@ -9,6 +9,9 @@ use super::registry::named;
 use crate::error::{Error, Result};
 use crate::images::{Alpha, Filter, Fit, Preprocessing};
 
+/// Changes what is done to an image before a network.
+type Preparation = fn(&mut Preprocessing);
+
 /// A protocol of evaluation.
 pub(crate) struct Protocol {
     /// The name that it is asked for by.
@@ -16,7 +19,7 @@ pub(crate) struct Protocol {
     /// What it reproduces, in one line.
     pub(crate) about: &'static str,
     /// Extractors, and what is done to an image before each in the place of its own preprocessing.
-    pub(crate) spaces: &'static [(&'static str, fn(&mut Preprocessing))],
+    pub(crate) spaces: &'static [(&'static str, Preparation)],
     /// Metrics, each in the spaces that it is for.
     pub(crate) metrics: &'static [&'static str],
     /// Neighbours of precision and recall, and of density and coverage.
