@@ -94,7 +94,7 @@ fn in_several_spaces_every_value_is_that_of_the_space_alone() {
         assert_eq!(space["generated"], alone["generated"], "{name}");
         assert_eq!(space["real"], alone["real"]);
         let groups = space["generated"][0]["groups"].as_array().unwrap();
-        assert!(groups.len() == 10 && groups[0]["precision"].is_number(), "{groups:?}");
+        assert!(groups.len() == 10 && groups[0]["kid"].is_number(), "{groups:?}");
         assert_eq!(found["inputs"], alone["inputs"]);
     }
     assert_eq!(found["inputs"]["b"]["skipped"], 1);
@@ -143,7 +143,7 @@ fn spaces_are_refused_where_they_cannot_be_computed() {
         "which none of the spaces gives",
     );
     refused(&["--metrics", "inception-score"], "`tiny` gives features");
-    pd(&dir).args(SETS).args(["--spaces", "tiny,lenet5"]).assert().code(1).stderr(contains("lenet5"));
+    pd(&dir).args(SETS).args(["--spaces", "tiny,lenet5"]).assert().code(2).stderr(contains("lenet5"));
 }
 
 #[test]
