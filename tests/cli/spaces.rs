@@ -143,7 +143,12 @@ fn spaces_are_refused_where_they_cannot_be_computed() {
         "which none of the spaces gives",
     );
     refused(&["--metrics", "inception-score"], "`tiny` gives features");
-    pd(&dir).args(SETS).args(["--spaces", "tiny,lenet5"]).assert().code(2).stderr(contains("lenet5"));
+    pd(&dir)
+        .args(SETS)
+        .args(["--spaces", "tiny,lenet5"])
+        .assert()
+        .code(2)
+        .stderr(contains("--weights-of lenet5=FILE"));
 }
 
 #[test]

@@ -220,7 +220,11 @@ fn spaces(args: &Eval, statistics: Option<&Statistics>, terminal: &Terminal) -> 
                 continue;
             }
         }
-        let extractor = LoadedExtractor::load(request)?;
+        let extractor = LoadedExtractor::load(request).inspect_err(|_| {
+            if request.weights.is_none() {
+                terminal.say(&format!("weights of a space are named with --weights-of {name}=FILE"));
+            }
+        })?;
         let dimension = extractor.identity().dimension;
         if statistics.is_some_and(|statistics| statistics.width() != dimension) {
             continue;
