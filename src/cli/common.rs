@@ -8,7 +8,8 @@ use super::threads;
 use super::trial::try_onnx;
 use crate::device::{DeviceChoice, Precision};
 use crate::error::{Error, Result};
-use crate::extract::{ExtractorRequest, OnnxRequest};
+use crate::extract::{ARCHITECTURES, ExtractorRequest, OnnxRequest};
+use crate::formats::onnx::is_onnx;
 use crate::images::{Alpha, Fit, set_decoding_memory};
 use crate::neighbors::IndexKind;
 use crate::reference::embed::{DEFAULT_BATCH, EmbedOptions};
@@ -16,7 +17,7 @@ use crate::reference::score::{Duplicates, ScoreOptions};
 use crate::runs::ShardRequest;
 use candle_core::Device;
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// How a command runs; nothing here changes a result but for the rounding of another device.
 #[derive(Args)]
@@ -127,7 +128,18 @@ impl ExtractorArgs {
             },
             device: device.clone(),
             precision: self.dtype,
+            protocol: None,
             trial: Some(try_onnx),
+        }
+    }
+
+    /// The built-in network that is asked for, or that images get where none is; `None` for an ONNX file.
+    pub(super) fn network(&self) -> Option<&str> {
+        let file = |path: &PathBuf| is_onnx(path);
+        match &self.extractor {
+            None if self.weights.as_ref().is_some_and(file) => None,
+            None => Some(ARCHITECTURES[0].name),
+            Some(name) => (!is_onnx(Path::new(name))).then_some(name),
         }
     }
 

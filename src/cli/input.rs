@@ -183,7 +183,7 @@ fn described(
     describe: Describe,
     terminal: &Terminal,
 ) -> Result<Input> {
-    let Embedded { features, images, inputs, descriptors, measures } =
+    let Embedded { features, images, inputs, descriptors, measures, .. } =
         embed_described(set, extractor, args.embed_options(), describe, terminal)?;
     Ok(Input {
         features,

@@ -35,6 +35,8 @@ pub struct ExtractorRequest {
     pub device: Device,
     /// The numbers it computes with; float32 if not given.
     pub precision: Option<Precision>,
+    /// What another program does to images before a built-in network, in the place of what is published with it.
+    pub protocol: Option<fn(&mut Preprocessing)>,
     /// What has to succeed before an ONNX file is loaded that was not loaded before: its runtime takes as much memory as the file says.
     pub trial: Option<fn(&Path, &OnnxRequest) -> Result<()>>,
 }
@@ -51,6 +53,7 @@ impl Default for ExtractorRequest {
             onnx: OnnxRequest::default(),
             device: Device::Cpu,
             precision: None,
+            protocol: None,
             trial: None,
         }
     }
@@ -172,6 +175,7 @@ impl LoadedExtractor {
             onnx: request.onnx.clone(),
             device: request.device.clone(),
             precision: request.precision.or(identity.precision),
+            protocol: request.protocol,
             trial: request.trial,
         };
         let wanted = identity.weights_sha256.as_deref().unwrap_or_default();
@@ -253,6 +257,9 @@ impl LoadedExtractor {
         let (device, dtype) = (request.device.clone(), precision.unwrap_or_default().dtype());
         let network = (architecture.build)(&Parameters::new(parameters).on(&device, dtype))?;
         let mut preprocessing = (architecture.preprocessing)();
+        if let Some(protocol) = request.protocol {
+            protocol(&mut preprocessing);
+        }
         if let Some(fit) = request.fit {
             preprocessing.fit = fit;
         }

@@ -3,10 +3,12 @@
 //!
 //! `tiny`, the default, is embedded in the program. This project trained it on small photographs (CIFAR-10), digits and garments; on
 //! other images it is little better than raw pixels. For photographs, `efficientnet-lite0` is the one to take. Networks agree with
-//! torchvision and timm to a relative error of 1e-5; resizing gives Pillow's bytes and JPEG decoding libjpeg-turbo's pixels.
+//! torchvision, timm, open_clip and transformers to a relative error of 1e-5; resizing gives Pillow's bytes and JPEG decoding libjpeg-turbo's pixels.
 
 mod choice;
 mod cifar_resnet;
+mod clip;
+mod convnext;
 mod efficientnet_lite;
 mod gradient;
 mod identity;
@@ -19,9 +21,11 @@ mod preprocess;
 mod resnet;
 #[cfg(test)]
 mod rule;
+mod siglip;
 #[cfg(test)]
 mod tests;
 pub mod tiny;
+mod transformer;
 mod vgg;
 mod vision_transformer;
 pub(crate) mod weights;
@@ -182,6 +186,34 @@ pub(crate) const ARCHITECTURES: &[Architecture] = &[
         vision_transformer::DIMENSION_LARGE,
         vision_transformer::preprocessing_dinov2,
         vision_transformer::build_dinov2_l14,
+    ),
+    published(
+        "clip-l14",
+        "CLIP ViT-L/14 of OpenAI, its image embedding",
+        clip::DIMENSION,
+        clip::preprocessing,
+        clip::build,
+    ),
+    published(
+        "clip-l14-336",
+        "CLIP ViT-L/14 of OpenAI at 336 pixels, the space of CMMD",
+        clip::DIMENSION,
+        clip::preprocessing_336,
+        clip::build_336,
+    ),
+    published(
+        "siglip2-b16",
+        "SigLIP 2 ViT-B/16, its pooled output",
+        siglip::DIMENSION,
+        siglip::preprocessing,
+        siglip::build,
+    ),
+    published(
+        "convnext-t",
+        "ConvNeXt-T (ImageNet, timm)",
+        convnext::DIMENSION,
+        convnext::preprocessing,
+        convnext::build,
     ),
     published(
         "vgg16",

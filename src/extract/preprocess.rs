@@ -107,16 +107,17 @@ mod tests {
 
     #[test]
     fn files_are_not_rounded_where_the_network_resizes_in_float() {
-        for fit in [Fit::Squash, Fit::Crop, Fit::Pad] {
-            let preprocessing =
-                Preprocessing { filter: Filter::Interpolate, fit, ..squash(37, &[0.5; 3], &[0.5; 3]) };
+        let filters = [Filter::Interpolate, Filter::InterpolateTf1, Filter::BicubicFloat];
+        let fits = [Fit::Squash, Fit::Crop, Fit::Pad];
+        for (fit, filter) in fits.into_iter().flat_map(|fit| filters.map(|filter| (fit, filter))) {
+            let preprocessing = Preprocessing { filter, fit, ..squash(37, &[0.5; 3], &[0.5; 3]) };
             let image = smooth(90, 51);
             let mut expected = vec![0.0; preprocessing.values()];
             preprocessing.normalise(&preprocessing.apply(&image), &mut expected);
             let found = preprocess(&preprocessing, &tensor(&image)).unwrap();
             let found: Vec<f32> = found.flatten_all().unwrap().to_vec1().unwrap();
             for (a, b) in found.iter().zip(&expected) {
-                assert!((a - b).abs() < 2e-6, "{fit:?}: {a} and {b}");
+                assert!((a - b).abs() < 2e-6, "{fit:?} {filter:?}: {a} and {b}");
             }
         }
     }

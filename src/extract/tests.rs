@@ -140,6 +140,78 @@ fn inception_fid_agrees_with_pytorch_fid_at_any_size_in_features_and_gradient() 
     gradient_agrees("inception-fid", &x, &features, expected, 3e-2);
 }
 
+/// A small network agrees in the features of four images of `side` pixels and in the gradient of two.
+fn small_agrees(
+    name: &str,
+    network: &dyn Extractor,
+    dtype: DType,
+    side: usize,
+    (features, gradient): (&Tensor, &Tensor),
+) {
+    let found = on_cpu(&network.forward(&placed(&images(4, side, side), dtype)).unwrap());
+    assert_eq!(found.dims()[1], network.dimension());
+    let error = relative(&found, features);
+    println!("{name}: features differ by {error:.1e}");
+    assert!(error < 1e-5, "{name}: features differ by {error:e}");
+    let x = Var::from_tensor(&placed(&images(2, side, side), dtype)).unwrap();
+    gradient_agrees(name, &x, &network.forward(&x).unwrap(), gradient, 1e-5);
+}
+
+const SMALL_CLIP: clip::Size = clip::Size { side: 56, patch: 14, width: 128, depth: 3, embedding: 96 };
+const SMALL_SIGLIP: siglip::Size = siglip::Size { side: 64, patch: 16, width: 128, depth: 3 };
+
+/// The rule's weights under the names of one library alone.
+struct Only {
+    prefixes: &'static [&'static str],
+}
+
+impl ParameterSource for Only {
+    fn contains(&self, name: &str) -> bool {
+        self.prefixes.iter().any(|prefix| name.starts_with(prefix))
+    }
+
+    fn get(&self, name: &str, dims: &[usize]) -> Result<Tensor> {
+        assert!(self.contains(name), "{name}");
+        Rule { gain: 1.0 }.get(name, dims)
+    }
+}
+
+#[test]
+fn clip_agrees_with_open_clip_in_features_and_gradient_and_with_transformers() {
+    let expected = fixture("clip_small");
+    for dtype in [DType::F32, DType::F64] {
+        let source = Only { prefixes: &["visual."] };
+        let parameters = Parameters::new(&source).on(&device(), dtype);
+        let network = clip::build_sized(&parameters, SMALL_CLIP).unwrap();
+        let wanted = (&expected["openai"], &expected["openai.grad_strided"]);
+        small_agrees("clip", network.as_ref(), dtype, 56, wanted);
+    }
+    let source = Only { prefixes: &["vision_model.", "visual_projection."] };
+    let network = clip::build_sized(&Parameters::new(&source), SMALL_CLIP).unwrap();
+    let found = network.forward(&images(4, 56, 56)).unwrap();
+    let error = relative(&found, &expected["transformers"]);
+    assert!(error < 1e-5, "{error:e}");
+    let error = network.forward(&images(1, 56, 70)).unwrap_err();
+    assert!(error.to_string().contains("56 x 56, not 56 x 70"), "{error}");
+}
+
+#[test]
+fn siglip_agrees_with_transformers_in_features_and_gradient() {
+    let expected = fixture("siglip_small");
+    for dtype in [DType::F32, DType::F64] {
+        let source = Only { prefixes: &["vision_model."] };
+        let parameters = Parameters::new(&source).on(&device(), dtype);
+        let network = siglip::build_sized(&parameters, SMALL_SIGLIP).unwrap();
+        let wanted = (&expected["pooled"], &expected["grad_strided"]);
+        small_agrees("siglip", network.as_ref(), dtype, 64, wanted);
+    }
+}
+
+#[test]
+fn convnext_t_agrees_with_timm_in_features_and_gradient() {
+    agrees("convnext-t", ("convnext_tiny", "pooled"), 1.0, 4, Some(1e-5));
+}
+
 #[test]
 fn images_that_a_network_cannot_take_are_errors() {
     let network = built("dinov2-s14", 1.0);

@@ -3,16 +3,15 @@
 //!
 //! Names are timm's, which DINOv2's own files share, or torchvision's. Tokens lie side by side, `[B, C, T]`.
 
+use super::transformer::{Block, BlockConfig, BlockNames, Joint, check_side, norm, run};
 use super::{Extractor, IMAGENET_MEAN, IMAGENET_STD, Parameters, center_crop, squash};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::images::{AxisMap, Filter, Preprocessing};
-use crate::ops::activation::Activation::{Gelu, Identity};
-use crate::ops::attention::attention;
 use crate::ops::conv::{Conv2d, ConvConfig};
+use crate::ops::gelu::Gelu;
 use crate::ops::layer_norm::LayerNorm;
-use crate::ops::linear::Linear;
 use crate::ops::resize::separable;
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 pub(super) const DIMENSION_BASE: usize = 768;
 pub(super) const DIMENSION_SMALL: usize = 384;
@@ -22,10 +21,6 @@ const SIDE: usize = 224;
 /// Blocks of the sizes S and B, and of L.
 const DEPTH: usize = 12;
 const DEPTH_LARGE: usize = 24;
-/// Channels of one head, in every published size.
-const HEAD_WIDTH: usize = 64;
-/// Hidden channels of the MLP relative to the width.
-const MLP_RATIO: usize = 4;
 const NORM_EPS: f64 = 1e-6;
 
 /// The paper's preprocessing for pseudo density, which is not that of the network's own evaluation.
@@ -54,17 +49,13 @@ pub(super) fn build_dinov2_l14(parameters: &Parameters) -> Result<Box<dyn Extrac
     build(parameters, (DIMENSION_LARGE, DEPTH_LARGE), 14, true)
 }
 
-/// How a file names its tensors. The joint projection is given by its weight and bias, the others by module.
+/// How a file names its tensors.
 struct Names {
     class: &'static str,
     positions: &'static str,
     patches: &'static str,
     block: &'static str,
-    norm1: &'static str,
-    joint: (&'static str, &'static str),
-    project: &'static str,
-    norm2: &'static str,
-    mlp: (&'static str, &'static str),
+    inside: BlockNames,
     norm: &'static str,
 }
 
@@ -73,11 +64,13 @@ const TIMM: Names = Names {
     positions: "pos_embed",
     patches: "patch_embed.proj",
     block: "blocks.",
-    norm1: "norm1",
-    joint: ("attn.qkv.weight", "attn.qkv.bias"),
-    project: "attn.proj",
-    norm2: "norm2",
-    mlp: ("mlp.fc1", "mlp.fc2"),
+    inside: BlockNames {
+        norm1: "norm1",
+        joint: Joint::Together("attn.qkv.weight", "attn.qkv.bias"),
+        project: "attn.proj",
+        norm2: "norm2",
+        mlp: ("mlp.fc1", "mlp.fc2"),
+    },
     norm: "norm",
 };
 
@@ -86,24 +79,21 @@ const TORCHVISION: Names = Names {
     positions: "encoder.pos_embedding",
     patches: "conv_proj",
     block: "encoder.layers.encoder_layer_",
-    norm1: "ln_1",
-    joint: ("self_attention.in_proj_weight", "self_attention.in_proj_bias"),
-    project: "self_attention.out_proj",
-    norm2: "ln_2",
-    mlp: ("mlp.linear_1", "mlp.linear_2"),
+    inside: BlockNames {
+        norm1: "ln_1",
+        joint: Joint::Together("self_attention.in_proj_weight", "self_attention.in_proj_bias"),
+        project: "self_attention.out_proj",
+        norm2: "ln_2",
+        mlp: ("mlp.linear_1", "mlp.linear_2"),
+    },
     norm: "encoder.ln",
 };
 
 /// What torchvision calls the layers of the MLP since 0.15; its files kept the older names.
 const TORCHVISION_MLP: (&str, &str) = ("mlp.0", "mlp.3");
 
-struct Block {
-    norm1: LayerNorm,
-    joint: Linear,
-    project: Linear,
-    norm2: LayerNorm,
-    mlp: (Linear, Linear),
-}
+/// What scales both branches of a block of DINOv2.
+const SCALES: (&str, &str) = ("ls1.gamma", "ls2.gamma");
 
 struct VisionTransformer {
     patches: Conv2d,
@@ -130,50 +120,18 @@ fn build(
     let class = parameters.get(names.class, &[1, 1, width])?.reshape((1, width, 1))?;
     let class = parameters.placed((class + positions.narrow(2, 0, 1)?)?)?;
     let positions = parameters.placed(positions.narrow(2, 1, (SIDE / patch).pow(2))?.contiguous()?)?;
-    let mut blocks = Vec::with_capacity(depth);
-    for i in 0..depth {
+    let config = BlockConfig { width, eps: NORM_EPS, gelu: Gelu::Exact, scales: scaled.then_some(SCALES) };
+    let block = |i: usize| {
         let module = parameters.at(format!("{}{i}", names.block));
         let mlp = match torchvision && module.contains(&format!("{}.weight", TORCHVISION_MLP.0)) {
             true => TORCHVISION_MLP,
-            false => names.mlp,
+            false => names.inside.mlp,
         };
-        let scale = |name: &str| scaled.then(|| module.at(name).get("gamma", &[width])).transpose();
-        let hidden = MLP_RATIO * width;
-        blocks.push(Block {
-            norm1: norm(&module, names.norm1, width)?,
-            joint: module.linear_of(
-                module.get(names.joint.0, &[3 * width, width])?,
-                module.get(names.joint.1, &[3 * width])?,
-                Identity,
-            )?,
-            project: scaled_linear(&module.at(names.project), [width, width], scale("ls1")?)?,
-            norm2: norm(&module, names.norm2, width)?,
-            mlp: (
-                module.linear(mlp.0, hidden, width, Gelu)?,
-                scaled_linear(&module.at(mlp.1), [width, hidden], scale("ls2")?)?,
-            ),
-        });
-    }
-    let norm = norm(parameters, names.norm, width)?;
+        Block::new(&module, &BlockNames { mlp, ..names.inside }, config)
+    };
+    let blocks = (0..depth).map(block).collect::<Result<_>>()?;
+    let norm = norm(parameters, names.norm, width, NORM_EPS)?;
     Ok(Box::new(VisionTransformer { patches, class, positions, blocks, norm, width }))
-}
-
-fn norm(parameters: &Parameters, name: &str, width: usize) -> Result<LayerNorm> {
-    let module = parameters.at(name);
-    let vector = |name: &str| parameters.placed(module.get(name, &[width])?);
-    Ok(LayerNorm::new(vector("weight")?, vector("bias")?, NORM_EPS)?)
-}
-
-/// `scale * (W x + b)` as one layer, folded in float64.
-fn scaled_linear(module: &Parameters, dims: [usize; 2], scale: Option<Tensor>) -> Result<Linear> {
-    let (mut weight, mut bias) = (module.get("weight", &dims)?, module.get("bias", &dims[..1])?);
-    if let Some(scale) = scale {
-        let wide = |t: &Tensor| t.to_dtype(DType::F64);
-        let scale = wide(&scale)?;
-        weight = wide(&weight)?.broadcast_mul(&scale.reshape(((), 1))?)?.to_dtype(DType::F32)?;
-        bias = (wide(&bias)? * scale)?.to_dtype(DType::F32)?;
-    }
-    module.linear_of(weight, bias, Identity)
 }
 
 /// Position embeddings as `[1, C, 1 + side * side]`. Those of another image size are resized as timm does
@@ -196,40 +154,19 @@ fn positions(parameters: &Parameters, name: &str, width: usize, side: usize) -> 
     Ok(Tensor::cat(&[&all.narrow(2, 0, 1)?.contiguous()?, &grid], 2)?)
 }
 
-impl Block {
-    /// `x` `[B, C, T]` to the first `queries` tokens of the next.
-    fn forward(&self, x: &Tensor, queries: usize) -> candle_core::Result<Tensor> {
-        let heads = x.dim(1)? / HEAD_WIDTH;
-        let y = attention(&self.joint.tokens(&self.norm1.forward(x)?)?, heads, queries)?;
-        let x = self.project.tokens_add(&y, &x.narrow(2, 0, queries)?)?;
-        let y = self.mlp.0.tokens(&self.norm2.forward(&x)?)?;
-        self.mlp.1.tokens_add(&y, &x)
-    }
-}
-
 impl Extractor for VisionTransformer {
     fn dimension(&self) -> usize {
         self.width
     }
 
     fn forward(&self, images: &Tensor) -> Result<Tensor> {
-        let (batch, _, height, width) = images.dims4()?;
-        if height != SIDE || width != SIDE {
-            return Err(Error::usage(
-                format!("a vision transformer takes images of {SIDE} x {SIDE}, not {height} x {width}"),
-                "its position embeddings are of that size",
-            ));
-        }
+        check_side(images, SIDE)?;
         let x = self.patches.forward(images)?.flatten_from(2)?;
         let like = |t: &Tensor| t.to_dtype(x.dtype());
-        let class = like(&self.class)?.broadcast_as((batch, self.width, 1))?;
-        let mut x = Tensor::cat(&[class, x.broadcast_add(&like(&self.positions)?)?], 2)?;
-        for (i, block) in self.blocks.iter().enumerate() {
-            // Of the last block's output only the class token is looked at.
-            let queries = if i + 1 == self.blocks.len() { 1 } else { x.dim(2)? };
-            x = block.forward(&x, queries)?;
-        }
-        Ok(self.norm.forward(&x)?.squeeze(2)?)
+        let class = like(&self.class)?.broadcast_as((x.dim(0)?, self.width, 1))?;
+        let x = Tensor::cat(&[class, x.broadcast_add(&like(&self.positions)?)?], 2)?;
+        // Only the class token is looked at.
+        Ok(self.norm.forward(&run(&self.blocks, x, 1)?)?.squeeze(2)?)
     }
 }
 

@@ -79,11 +79,37 @@ impl RandomState {
     pub fn randn(&mut self) -> impl Iterator<Item = f64> {
         std::iter::from_fn(|| Some(self.normal()))
     }
+
+    /// `permutation(count)`, of which `choice(count, size, replace=False)` takes the first.
+    pub fn permutation(&mut self, count: u32) -> Vec<u32> {
+        let mut all: Vec<u32> = (0..count).collect();
+        for last in (1..count).rev() {
+            // The bits that it takes, drawn until they are no larger.
+            let mask = u32::MAX >> last.leading_zeros();
+            let other = loop {
+                let drawn = self.word() & mask;
+                if drawn <= last {
+                    break drawn;
+                }
+            };
+            all.swap(last as usize, other as usize);
+        }
+        all
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // Printed by numpy 2: `r = RandomState(2020); r.permutation(10), r.choice(1000, 4, replace=False), r.permutation(1)`.
+    #[test]
+    fn permutations_are_those_of_numpy() {
+        let mut random = RandomState::new(2020);
+        assert_eq!(random.permutation(10), [2, 4, 9, 1, 5, 7, 6, 3, 8, 0]);
+        assert_eq!(random.permutation(1000)[..4], [358, 763, 430, 530]);
+        assert_eq!((random.permutation(1), random.permutation(0)), (vec![0], vec![]));
+    }
 
     // Printed by numpy 2: `numpy.random.RandomState(seed).randn(n)`.
     #[test]

@@ -47,6 +47,7 @@ pub use given::{Picture, PictureSource};
 pub(crate) use inputs::InputCounts;
 pub use inputs::{Inputs, LeftOut};
 pub(crate) use jpeg::encode_jpeg;
+pub(crate) use names::promised_format;
 pub(crate) use preprocess::Pixels;
 pub use preprocess::{Color, Fit, Preprocessing};
 pub(crate) use prompts::prompt_of;

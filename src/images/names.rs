@@ -117,7 +117,7 @@ fn extension_of(name: &[u8]) -> Option<&[u8]> {
 }
 
 /// The format of a name's extension (`jpeg`, `png`, …), letter case ignored; `None` if it is not that of an image.
-pub(super) fn promised_format(name: &[u8]) -> Option<&'static str> {
+pub(crate) fn promised_format(name: &[u8]) -> Option<&'static str> {
     let extension = extension_of(name)?;
     EXTENSIONS
         .iter()

@@ -1,6 +1,6 @@
 //! From an image of any size to the numbers that a network takes.
 //! Geometry and colours are done in 8 bits as Pillow, torchvision and timm do them; only the last step, and
-//! [`Filter::Interpolate`], is in float32.
+//! filters that are for it, is in float32.
 //! The whole description is one value, which is printed and stored with every reference.
 
 use super::alpha::Alpha;
@@ -65,7 +65,7 @@ const MIN_CROP_RATIO: f64 = 0.05;
 pub enum Pixels {
     /// 0..=255, as Pillow leaves them.
     Bytes(Vec<u8>),
-    /// 0..=1, of [`Filter::Interpolate`].
+    /// 0..=1, of filters that do not round; bicubic ones may be beyond.
     Unrounded(Vec<f32>),
 }
 
@@ -167,7 +167,7 @@ impl Preprocessing {
         };
         let (size, channels) = ((image.width, image.height), self.channels());
         let (new_size, window) = self.placed(size);
-        if self.filter == Filter::Interpolate {
+        if self.filter.is_float() {
             let values = resize_window_exact(pixels, size, channels, new_size, window, self.filter);
             return Pixels::Unrounded(self.padded(values, window, 1.0));
         }

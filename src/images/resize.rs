@@ -32,13 +32,23 @@ pub enum Filter {
     /// The two nearest pixels per axis whatever the scale, in float and never rounded to 8 bits: PyTorch's
     /// `interpolate(mode="bilinear", align_corners=False)`, which aliases when it shrinks.
     Interpolate,
+    /// As [`Filter::Interpolate`], with the first pixels of both sizes at the same place instead of their first edges: `resize_bilinear`
+    /// of TensorFlow 1, which the Inception network of 2015 was made with.
+    #[serde(rename = "interpolate-tf1")]
+    InterpolateTf1,
+    /// [`Filter::Bicubic`] in float, never rounded to 8 bits: PyTorch's `interpolate(mode="bicubic", antialias=True)`.
+    #[serde(rename = "bicubic-float")]
+    BicubicFloat,
+    /// [`Filter::BicubicFloat`], kept within the range of the colours: clean-fid's.
+    #[serde(rename = "bicubic-clipped")]
+    BicubicClipped,
 }
 
 impl Filter {
     fn support(self) -> f64 {
         match self {
-            Filter::Bilinear | Filter::Interpolate => 1.0,
-            Filter::Bicubic => 2.0,
+            Filter::Bilinear | Filter::Interpolate | Filter::InterpolateTf1 => 1.0,
+            Filter::Bicubic | Filter::BicubicFloat | Filter::BicubicClipped => 2.0,
             Filter::Lanczos => 3.0,
         }
     }
@@ -47,13 +57,38 @@ impl Filter {
         const A: f64 = -0.5;
         let distance = x.abs();
         match self {
-            Filter::Bilinear | Filter::Interpolate if distance < 1.0 => 1.0 - distance,
-            Filter::Bicubic if distance < 1.0 => {
+            Filter::Bilinear | Filter::Interpolate | Filter::InterpolateTf1 => (1.0 - distance).max(0.0),
+            Filter::Bicubic | Filter::BicubicFloat | Filter::BicubicClipped if distance < 1.0 => {
                 ((A + 2.0) * distance - (A + 3.0)) * distance * distance + 1.0
             }
-            Filter::Bicubic if distance < 2.0 => (((distance - 5.0) * distance + 8.0) * distance - 4.0) * A,
+            Filter::Bicubic | Filter::BicubicFloat | Filter::BicubicClipped if distance < 2.0 => {
+                (((distance - 5.0) * distance + 8.0) * distance - 4.0) * A
+            }
             Filter::Lanczos if (-3.0..3.0).contains(&x) => sinc(x) * sinc(x / 3.0),
             _ => 0.0,
+        }
+    }
+
+    /// Whether it widens with the scale, so that shrinking averages.
+    fn antialiases(self) -> bool {
+        !matches!(self, Filter::Interpolate | Filter::InterpolateTf1)
+    }
+
+    /// Whether values stay real numbers.
+    pub(super) fn is_float(self) -> bool {
+        match self {
+            Filter::Bilinear | Filter::Bicubic | Filter::Lanczos => false,
+            Filter::Interpolate | Filter::InterpolateTf1 | Filter::BicubicFloat | Filter::BicubicClipped => {
+                true
+            }
+        }
+    }
+
+    /// Where the middle of output position `at` lies in the input, in which the first pixel reaches from 0 to 1.
+    fn centre(self, at: f64, scale: f64) -> f64 {
+        match self {
+            Filter::InterpolateTf1 => at * scale + 0.5,
+            _ => (at + 0.5) * scale,
         }
     }
 
@@ -64,6 +99,9 @@ impl Filter {
             Filter::Bicubic => "bicubic",
             Filter::Lanczos => "lanczos",
             Filter::Interpolate => "interpolate",
+            Filter::InterpolateTf1 => "interpolate-tf1",
+            Filter::BicubicFloat => "bicubic-float",
+            Filter::BicubicClipped => "bicubic-clipped",
         }
     }
 }
@@ -126,22 +164,22 @@ pub(super) fn resize_window_exact(
     window: Window,
     filter: Filter,
 ) -> Vec<f32> {
+    const UNIT: f64 = 1.0 / 255.0;
     let row = size.0 as usize * channels;
     let across = Weights::new(filter, size.0, new_size.0, window.left, window.width);
     let down = Weights::new(filter, size.1, new_size.1, window.top, window.height);
-    let unit = 1.0 / (255.0 * f64::from(1 << PRECISION_BITS) * f64::from(1 << PRECISION_BITS));
     let mut out = Vec::with_capacity(down.len() * across.len() * channels);
-    for (top, by_row) in down.iter() {
-        for (left, by_column) in across.iter() {
+    for (top, by_row) in down.iter_real() {
+        for (left, by_column) in across.iter_real() {
             for channel in 0..channels {
                 let mut sum = 0.0;
                 for (y, wy) in by_row.iter().enumerate() {
                     let first = (top + y) * row + left * channels + channel;
                     let taps = pixels[first..].iter().step_by(channels).zip(by_column);
-                    let line: i64 = taps.map(|(&v, &wx)| i64::from(v) * i64::from(wx)).sum();
-                    sum += line as f64 * f64::from(*wy);
+                    sum += taps.map(|(&v, &wx)| f64::from(v) * wx).sum::<f64>() * wy;
                 }
-                out.push((sum * unit) as f32);
+                let value = (sum * UNIT) as f32;
+                out.push(if filter == Filter::BicubicClipped { value.clamp(0.0, 1.0) } else { value });
             }
         }
     }
@@ -154,6 +192,8 @@ struct Weights {
     first: Vec<usize>,
     /// Weights of each output position, as many as `taps`, in units of `2^-PRECISION_BITS`.
     weights: Vec<i32>,
+    /// The same before they are rounded; of [`Filter::Interpolate`] after it, which features were always made with.
+    real: Vec<f64>,
     /// Input positions per output position, zero weights included; all lie inside the input.
     taps: usize,
     /// Where the outputs lie in the input, if the size is kept and there is nothing to compute.
@@ -165,28 +205,33 @@ impl Weights {
     fn new(filter: Filter, input: u32, output: u64, start: u64, count: u32) -> Weights {
         let copied_from = (u64::from(input) == output).then_some(start as usize);
         let scale = f64::from(input) / output as f64;
-        let filter_scale = if filter == Filter::Interpolate { 1.0 } else { scale.max(1.0) };
+        let filter_scale = if filter.antialiases() { scale.max(1.0) } else { 1.0 };
         let support = filter.support() * filter_scale;
         let taps = ((support.ceil() * 2.0 + 1.0) as usize).min(input as usize);
         let input = input as usize;
         let mut first = Vec::with_capacity(count as usize);
         let mut weights = vec![0; count as usize * taps];
+        let mut real = vec![0.0; count as usize * taps];
         let mut unrounded = Vec::with_capacity(taps);
-        for (i, row) in weights.chunks_exact_mut(taps).enumerate() {
-            let centre = ((start + i as u64) as f64 + 0.5) * scale;
+        let rows = weights.chunks_exact_mut(taps).zip(real.chunks_exact_mut(taps));
+        for (i, (row, real)) in rows.enumerate() {
+            let centre = filter.centre((start + i as u64) as f64, scale);
             let from = ((centre - support + 0.5).max(0.0) as usize).min(input - 1);
             let to = ((centre + support + 0.5) as usize).clamp(from + 1, (from + taps).min(input));
             unrounded.clear();
             unrounded.extend((from..to).map(|x| filter.at((x as f64 - centre + 0.5) * (1.0 / filter_scale))));
             let sum: f64 = unrounded.iter().sum();
             let begin = from.min(input - taps);
-            for (slot, weight) in row.iter_mut().skip(from - begin).zip(&unrounded) {
+            let slots = row.iter_mut().zip(real).skip(from - begin);
+            for ((slot, real), weight) in slots.zip(&unrounded) {
                 let weight = if sum != 0.0 { weight / sum } else { *weight };
                 *slot = (weight * f64::from(1 << PRECISION_BITS)).round() as i32;
+                let rounded = f64::from(*slot) / f64::from(1 << PRECISION_BITS);
+                *real = if filter == Filter::Interpolate { rounded } else { weight };
             }
             first.push(begin);
         }
-        Weights { first, weights, taps, copied_from }
+        Weights { first, weights, real, taps, copied_from }
     }
 
     fn len(&self) -> usize {
@@ -202,6 +247,10 @@ impl Weights {
             (Some(&low), Some(&high)) => low..high + self.taps,
             _ => 0..0,
         }
+    }
+
+    fn iter_real(&self) -> impl Iterator<Item = (usize, &[f64])> {
+        self.first.iter().copied().zip(self.real.chunks_exact(self.taps))
     }
 
     fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> {
@@ -380,6 +429,53 @@ mod tests {
 
     fn noise(len: usize) -> Vec<u8> {
         (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+    }
+
+    /// What each output position of one axis takes, by the definition of the filter in float64.
+    fn by_definition(filter: Filter, values: &[u8], outputs: usize) -> Vec<f64> {
+        let scale = values.len() as f64 / outputs as f64;
+        let value = |at: usize| f64::from(values[at.min(values.len() - 1)]) / 255.0;
+        let cubic = |x: f64| match x.abs() {
+            x if x < 1.0 => 1.5 * x.powi(3) - 2.5 * x * x + 1.0,
+            x if x < 2.0 => -0.5 * x.powi(3) + 2.5 * x * x - 4.0 * x + 2.0,
+            _ => 0.0,
+        };
+        let output = |i: usize| match filter {
+            // TensorFlow 1's `resize_bilinear`: lower and upper pixel, and how far it is between them.
+            Filter::InterpolateTf1 => {
+                let at = i as f64 * scale;
+                let low = at.floor() as usize;
+                value(low) + (value(low + 1) - value(low)) * at.fract()
+            }
+            _ => {
+                let centre = (i as f64 + 0.5) * scale - 0.5;
+                let weights: Vec<f64> =
+                    (0..values.len()).map(|at| cubic((at as f64 - centre) / scale.max(1.0))).collect();
+                let sum: f64 = weights.iter().sum();
+                let all = weights.iter().enumerate().map(|(at, weight)| weight / sum * value(at)).sum();
+                if filter == Filter::BicubicClipped { f64::clamp(all, 0.0, 1.0) } else { all }
+            }
+        };
+        (0..outputs).map(output).collect()
+    }
+
+    #[test]
+    fn filters_in_float_are_those_of_their_definitions() {
+        let values: Vec<u8> = noise(90).into_iter().map(|v| if v < 128 { 0 } else { 255 }).collect();
+        for filter in [Filter::InterpolateTf1, Filter::BicubicFloat, Filter::BicubicClipped] {
+            let mut beyond = false;
+            for (inputs, outputs) in [(90, 37), (37, 90), (5, 64), (64, 64), (1, 7)] {
+                let window = Window { left: 0, top: 0, width: outputs, height: 1 };
+                let row = &values[..inputs as usize];
+                let found = resize_window_exact(row, (inputs, 1), 1, (outputs.into(), 1), window, filter);
+                let expected = by_definition(filter, row, outputs as usize);
+                for (found, expected) in found.iter().zip(&expected) {
+                    assert!((f64::from(*found) - expected).abs() < 1e-6, "{filter:?} {inputs} to {outputs}");
+                }
+                beyond |= found.iter().any(|value| !(0.0..=1.0).contains(value));
+            }
+            assert_eq!(beyond, filter == Filter::BicubicFloat, "{filter:?}");
+        }
     }
 
     proptest! {

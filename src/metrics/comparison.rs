@@ -29,6 +29,10 @@ pub struct Options {
     pub kid_subset_size: usize,
     /// Random seed.
     pub seed: u64,
+    /// A seed of `numpy.random.RandomState` that the parts of `inception-score` and the subsets of `kid-subsets` are drawn by, in the place
+    /// of `seed`: as torch-fidelity draws them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numpy_seed: Option<u32>,
     /// Where exact search multiplies matrices; the metrics are the same on any device.
     #[serde(skip, default = "cpu")]
     pub device: Device,
@@ -48,6 +52,7 @@ impl Default for Options {
             kid_subsets: 100,
             kid_subset_size: 1000,
             seed: 0,
+            numpy_seed: None,
             device: Device::Cpu,
         }
     }

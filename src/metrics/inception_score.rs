@@ -5,7 +5,8 @@
 use super::metric::{Better, Measured, Metric, Needs};
 use super::resampling::without_replacement;
 use crate::error::{Error, Result};
-use crate::extract::{ARCHITECTURES, Identity};
+use crate::extract::ARCHITECTURES;
+use crate::generate::RandomState;
 use crate::random::Purpose;
 use ndarray::{ArrayView1, ArrayView2};
 
@@ -14,9 +15,9 @@ const SPLITS: usize = 10;
 /// The extractor whose features are class scores.
 pub(super) const LOGITS: &str = "inception-logits";
 
-/// Whether features made like this may be class scores: those of other programs and of ONNX files may.
-pub(super) fn may_be_class_scores(identity: &Identity) -> bool {
-    identity.extractor == LOGITS || ARCHITECTURES.iter().all(|network| network.name != identity.extractor)
+/// Whether what this extractor makes is known to be no class scores: that of other programs and of ONNX files may be.
+pub(super) fn gives_features(extractor: &str) -> bool {
+    extractor != LOGITS && ARCHITECTURES.iter().any(|network| network.name == extractor)
 }
 
 /// The registry's entry.
@@ -25,30 +26,35 @@ pub(crate) const METRIC: Metric = Metric {
     columns: &["inception_score", "inception_score_std"],
     about: "how certain and how varied the classes are, mean and deviation over 10 parts; needs --extractor inception-logits; higher is better",
     better: Better::Higher,
-    needs: Needs::Features,
+    needs: Needs::ClassScores,
     by_default: false,
     alone: true,
     compute: |comparison| {
-        let (mean, deviation) = inception_score(comparison.generated.features()?, comparison.options.seed)?;
+        let logits = comparison.generated.features()?;
+        let rows = logits.nrows();
+        let order = match comparison.options.numpy_seed {
+            Some(seed) => RandomState::new(seed).permutation(rows as u32),
+            None => without_replacement(rows, rows, comparison.options.seed, Purpose::InceptionSplits, 0),
+        };
+        let (mean, deviation) = inception_score(logits, &order)?;
         Ok(Measured { values: vec![mean, deviation], mean: None })
     },
     replicates: None,
     caution: |_| None,
 };
 
-/// Mean and population deviation over the parts of `logits` `[N, classes]`.
+/// Mean and population deviation over the parts of `logits` `[N, classes]`, its rows in this order.
 ///
 /// # Errors
 /// [`Error::Data`] for fewer rows than parts.
-fn inception_score(logits: ArrayView2<f32>, seed: u64) -> Result<(f64, f64)> {
-    let rows = logits.nrows();
+fn inception_score(logits: ArrayView2<f32>, order: &[u32]) -> Result<(f64, f64)> {
+    let rows = order.len();
     if rows < SPLITS {
         return Err(Error::data(
             format!("the Inception score needs at least {SPLITS} rows, there are {rows}"),
             "add images",
         ));
     }
-    let order = without_replacement(rows, rows, seed, Purpose::InceptionSplits, 0);
     let part = |i: usize| score(logits, &order[i * rows / SPLITS..(i + 1) * rows / SPLITS]);
     let scores: Vec<f64> = (0..SPLITS).map(part).collect();
     let mean = scores.iter().sum::<f64>() / SPLITS as f64;
@@ -82,7 +88,10 @@ fn log_softmax(logits: ArrayView1<f32>) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::comparison::{Comparison, Options};
+    use super::super::test_support::{Fixture, assert_close, set};
     use super::*;
+    use crate::progress::Silent;
     use ndarray::Array2;
 
     #[test]
@@ -90,12 +99,23 @@ mod tests {
         // Far apart, the probabilities are 1 and 0: with every class equally often the score is the number of classes.
         let certain =
             Array2::from_shape_fn((4000, 4), |(row, class)| if row % 4 == class { 50.0 } else { 0.0 });
-        let (mean, deviation) = inception_score(certain.view(), 0).unwrap();
+        let order = |rows: u32| RandomState::new(0).permutation(rows);
+        let (mean, deviation) = inception_score(certain.view(), &order(4000)).unwrap();
         assert!((mean - 4.0).abs() < 0.02 && deviation < 0.02, "{mean} {deviation}");
         let equal = Array2::from_shape_fn((50, 3), |(_, class)| class as f32);
-        let (mean, deviation) = inception_score(equal.view(), 0).unwrap();
+        let (mean, deviation) = inception_score(equal.view(), &order(50)).unwrap();
         assert!((mean - 1.0).abs() < 1e-12 && deviation < 1e-12);
-        assert!(inception_score(equal.slice(ndarray::s![..9, ..]), 0).is_err());
+        assert!(inception_score(equal.view(), &order(9)).is_err());
+    }
+
+    /// torch-fidelity 0.4.0's `isc_features_to_metric` of these in float64.
+    #[test]
+    fn with_numpys_draws_it_is_the_value_of_torch_fidelity() {
+        let options = Options { numpy_seed: Some(2020), ..Options::default() };
+        let logits = set(Fixture::load().features("fake_2000"), &options);
+        let comparison = Comparison::new(&logits, &logits, &options, &Silent).unwrap();
+        let found = (METRIC.compute)(&comparison).unwrap().values;
+        assert_close(&found, &[1.558_164_549_109_971_8, 0.024_941_994_569_534_08], 1e-9);
     }
 
     #[test]

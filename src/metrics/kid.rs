@@ -2,11 +2,13 @@
 //! `(x.y / D + 1)^3`. KID where the features are those of the 2015 Inception network.
 //! `kid` takes all pairs; `kid-subsets` averages over random subsets as torch-fidelity does, a noisier estimate of the same value.
 
+use super::comparison::Options;
 use super::kernel::{Kernel, cross_means, discrepancy_of_resampled, own_pairs};
 use super::matrix::tree_sum;
 use super::metric::{Better, Measured, Metric, Needs};
 use super::resampling::without_replacement;
 use crate::error::{Error, Result};
+use crate::generate::RandomState;
 use crate::progress::Progress;
 use crate::random::Purpose;
 use crate::remedy::Remedy;
@@ -58,19 +60,36 @@ pub(crate) const SUBSETS: Metric = Metric {
                 Remedy::SmallerSubsets(smaller),
             ));
         }
-        let rows = |rows, purpose, item| without_replacement(rows, size, options.seed, purpose, item);
-        let subsets: Vec<(Vec<u32>, Vec<u32>)> = (0..count as u64)
-            .map(|item| {
-                let real = rows(real.nrows(), Purpose::RealSubset, item);
-                (real, rows(generated.nrows(), Purpose::GeneratedSubset, item))
-            })
-            .collect();
+        let subsets = subsets((real.nrows(), generated.nrows()), options);
         let (mean, deviation) = over_subsets(real, generated, &subsets, comparison.progress)?;
         Ok(Measured { values: vec![mean, deviation], mean: None })
     },
     replicates: None,
     caution: |_| None,
 };
+
+/// The rows of each subset on both sides.
+fn subsets((real, generated): (usize, usize), options: &Options) -> Vec<(Vec<u32>, Vec<u32>)> {
+    let size = options.kid_subset_size;
+    let Some(seed) = options.numpy_seed else {
+        let rows = |rows, purpose, item| without_replacement(rows, size, options.seed, purpose, item);
+        let subset =
+            |item| (rows(real, Purpose::RealSubset, item), rows(generated, Purpose::GeneratedSubset, item));
+        return (0..options.kid_subsets as u64).map(subset).collect();
+    };
+    let mut random = RandomState::new(seed);
+    let mut rows = |rows: usize| {
+        let mut all = random.permutation(rows as u32);
+        all.truncate(size);
+        all
+    };
+    let mut subset = |_| {
+        // The first input of torch-fidelity, by its own examples, is the generated set.
+        let generated = rows(generated);
+        (rows(real), generated)
+    };
+    (0..options.kid_subsets).map(&mut subset).collect()
+}
 
 /// The unbiased estimate from all pairs of `real` `[N, D]` and `generated` `[M, D]`.
 ///
@@ -112,7 +131,8 @@ pub(crate) fn over_subsets(
 
 #[cfg(test)]
 mod tests {
-    use super::super::test_support::{Fixture, assert_close};
+    use super::super::comparison::Comparison;
+    use super::super::test_support::{Fixture, assert_close, set};
     use super::*;
     use crate::progress::Silent;
     use ndarray::s;
@@ -144,6 +164,18 @@ mod tests {
             fixture.number(&["edge", "constant", "kid_to_constant_column_set"]),
         ];
         assert_close(&found, &expected, 1e-6);
+    }
+
+    /// torch-fidelity 0.4.0's `kid_features_to_metric(fake, real, kid_subsets=5, kid_subset_size=1000, rng_seed=2020)` of these in float64.
+    #[test]
+    fn with_numpys_draws_it_is_the_value_of_torch_fidelity() {
+        let fixture = Fixture::load();
+        let options = Options { kid_subsets: 5, numpy_seed: Some(2020), ..Options::default() };
+        let side = |name: &str| set(fixture.features(name), &options);
+        let (real, fake) = (side("real_2000"), side("fake_2000"));
+        let comparison = Comparison::new(&real, &fake, &options, &Silent).unwrap();
+        let found = (SUBSETS.compute)(&comparison).unwrap().values;
+        assert_close(&found, &[0.002_018_638_611_941_625_5, 0.002_490_100_302_183_56], 1e-9);
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub enum Needs {
     Statistics,
     /// The features themselves.
     Features,
+    /// The scores of classes in the place of features.
+    ClassScores,
 }
 
 /// An entry of the registry.

@@ -16,6 +16,7 @@ mod manifold;
 mod matrix;
 mod metric;
 pub(crate) mod prdc;
+mod presets;
 pub(crate) mod rarity;
 pub(crate) mod realism;
 mod registry;
@@ -30,14 +31,17 @@ pub(crate) mod vendi;
 
 pub(crate) use authenticity::authenticity;
 pub(crate) use comparison::{Comparison, FeatureSet, Options};
-pub(crate) use evaluation::{EvaluatedSet, Evaluator, check_same};
+pub(crate) use evaluation::{
+    EvaluatedSet, Evaluator, SpaceResults, check_metrics, check_same, metrics_by_space, metrics_of_statistics,
+};
 pub use evaluation::{
     Evaluation, EvaluationOptions, EvaluationSet, GroupedSet, SetContent, Verdict, evaluate,
 };
 pub(crate) use frechet::FID;
-pub(crate) use kid::KD;
+pub(crate) use kid::{KD, SUBSETS as KID_SUBSETS};
 pub(crate) use manifold::Boundary;
 pub(crate) use metric::{Better, Estimate, Metric};
+pub(crate) use presets::{PROTOCOLS, Protocol, protocol};
 pub(crate) use registry::{METRICS, estimate, metric};
 pub(crate) use resampling::halves;
 pub(crate) use statistics::{RootedStatistics, Statistics};

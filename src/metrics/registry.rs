@@ -38,6 +38,25 @@ pub(crate) fn metric(name: &str) -> Result<&'static Metric> {
     })
 }
 
+/// The metrics of these names, each once. `fid` is the Fréchet distance and `kd` the kernel distance, in whatever space they are.
+///
+/// # Errors
+/// As [`metric`].
+pub(super) fn named(names: &[String]) -> Result<Vec<&'static Metric>> {
+    let mut chosen: Vec<&'static Metric> = Vec::new();
+    for name in names {
+        let metric = match name.as_str() {
+            frechet::FID => &frechet::METRIC,
+            kid::KD => &kid::METRIC,
+            name => metric(name)?,
+        };
+        if chosen.iter().all(|other| other.name != metric.name) {
+            chosen.push(metric);
+        }
+    }
+    Ok(chosen)
+}
+
 /// The values of `metrics` for one pair of sets, with intervals where `draws` are given.
 ///
 /// An interval shows how much a value moves when the rows that it averages are drawn again with all else as it is: generated rows

@@ -55,6 +55,53 @@ pub(super) fn gelu_slope(x: f32) -> f32 {
     (x * INVERSE_SQRT_TAU).mul_add(exp(-0.5 * x * x), cumulative)
 }
 
+/// `1 / (1 + e^-x)`, and what it lacks to 1, which is exact where it is small.
+#[inline(always)]
+fn logistic(x: f32) -> (f32, f32) {
+    let inverse = exp(-x);
+    let value = 1.0 / (1.0 + inverse);
+    (value, inverse * value)
+}
+
+/// What the error function of GELU is replaced by where it is approximated by `tanh`: `sqrt(2 / pi) * (x + 0.044715 x^3)`.
+pub(super) const TANH_GELU: (f64, f64) = (0.797_884_560_802_865_4, 0.044_715);
+/// The factor of [`quick_gelu`].
+pub(super) const QUICK_GELU: f64 = 1.702;
+
+/// Twice the argument of `tanh` by [`TANH_GELU`], and its derivative.
+#[inline(always)]
+fn tanh_argument(x: f32) -> (f32, f32) {
+    let (scale, cubic) = (2.0 * TANH_GELU.0 as f32, TANH_GELU.1 as f32);
+    (scale * x * (cubic * x).mul_add(x, 1.0), scale * (3.0 * cubic * x).mul_add(x, 1.0))
+}
+
+/// GELU by `tanh`: `x / 2 * (1 + tanh(u)) = x * logistic(2 u)`, `u` by [`TANH_GELU`].
+#[inline(always)]
+pub(super) fn tanh_gelu(x: f32) -> f32 {
+    x * logistic(tanh_argument(x).0).0
+}
+
+/// The derivative of [`tanh_gelu`].
+#[inline(always)]
+pub(super) fn tanh_gelu_slope(x: f32) -> f32 {
+    let (argument, slope) = tanh_argument(x);
+    let (gate, rest) = logistic(argument);
+    (x * slope * rest).mul_add(gate, gate)
+}
+
+/// `x * logistic(1.702 x)`, what OpenAI's CLIP has for GELU.
+#[inline(always)]
+pub(super) fn quick_gelu(x: f32) -> f32 {
+    x * logistic(QUICK_GELU as f32 * x).0
+}
+
+/// The derivative of [`quick_gelu`].
+#[inline(always)]
+pub(super) fn quick_gelu_slope(x: f32) -> f32 {
+    let (gate, rest) = logistic(QUICK_GELU as f32 * x);
+    (x * QUICK_GELU as f32 * rest).mul_add(gate, gate)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

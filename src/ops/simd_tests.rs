@@ -90,7 +90,9 @@ fn linear_layers_and_attention() {
 #[test]
 fn activations() {
     // Over the whole range of the exponential, and its ends.
-    check(&[&[50_001]], |t| gelu::gelu(&(&t[0] * 20.0)?));
+    for form in [gelu::Gelu::Exact, gelu::Gelu::Tanh, gelu::Gelu::Quick] {
+        check(&[&[50_001]], |t| form.of(&(&t[0] * 20.0)?));
+    }
     check(&[&[2, 3, 7, 9]], |t| leaky_relu::leaky_relu(&t[0], 0.2));
 }
 

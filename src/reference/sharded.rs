@@ -140,8 +140,15 @@ fn attempt(work: &Work, progress: &dyn Progress, fill: impl Fill) -> Result<Part
     };
     let partial = Partial::open(runs::chunks_of(out, *shard, run), run)?;
     let stop_hint = "finished chunks are kept; the same command continues";
-    let embedding =
-        Embedding { set, extractor, options: *options, describe: Describe::Descriptors, progress, stop_hint };
+    let embedding = Embedding {
+        set,
+        extractor,
+        others: &[],
+        options: *options,
+        describe: Describe::Descriptors,
+        progress,
+        stop_hint,
+    };
     finish_chunks(&partial, embedding, chunks.clone(), None)?;
     let part = runs::publish(out, *shard, run, inputs, |dir| {
         // What lies among images is counted once: with the archives of each shard, or by the first one.

@@ -121,6 +121,7 @@ pub(crate) fn sets_shard(
             let work = Embedding {
                 set: images,
                 extractor,
+                others: &[],
                 options,
                 describe: Describe::Nothing,
                 progress,

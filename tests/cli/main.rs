@@ -31,6 +31,7 @@ mod score;
 mod select;
 mod shards;
 mod slurm;
+mod spaces;
 mod stylegan;
 mod terminal;
 mod weights;

@@ -1,13 +1,14 @@
 //! The arguments of `pd eval`, and the sets and options that they name.
 
+use super::spaces::SpaceArgs;
 use crate::cli::common::{self, ExtractorArgs, RunArgs};
 use crate::cli::group_by::GroupBy;
 use crate::cli::{input, output};
 use crate::error::{Error, Result};
 use crate::formats::is_features_file;
 use crate::images::ImageSet;
-use crate::metrics::{Boundary, EvaluationOptions, FID, KD, METRICS, Options};
-use crate::reference::is_reference;
+use crate::metrics::{Boundary, EvaluationOptions, FID, KD, METRICS, Options, check_metrics};
+use crate::reference::{Reference, is_reference};
 use crate::runs::ShardRequest;
 use candle_core::Device;
 use clap::Args;
@@ -49,6 +50,8 @@ pub(crate) struct Eval {
     pub how: MetricArgs,
     #[command(flatten)]
     pub extractor: ExtractorArgs,
+    #[command(flatten)]
+    pub spaces: SpaceArgs,
     #[command(flatten)]
     pub run: RunArgs,
 }
@@ -111,6 +114,7 @@ impl Eval {
                 kid_subsets: how.kid_subsets as usize,
                 kid_subset_size: how.kid_subset_size as usize,
                 seed: how.seed,
+                numpy_seed: None,
                 device: device.clone(),
             },
             self_check: how.self_check,
@@ -124,6 +128,7 @@ impl Eval {
     /// # Errors
     /// For a missing input, an output of an unknown format, or inputs that cannot be compared.
     pub(crate) fn check_paths(&self) -> Result<()> {
+        self.spaces.check()?;
         let output = self.output.as_ref().filter(|_| self.shard.is_none());
         for path in [output, self.per_sample.as_ref()].into_iter().flatten() {
             output::check_table_path(path)?;
@@ -155,7 +160,21 @@ impl Eval {
                 "give images, or features of one extractor, on both sides",
             ));
         }
-        Ok(())
+        self.check_metrics(all().any(|path| is_images(&path)))
+    }
+
+    /// # Errors
+    /// If a metric is asked for that the extractor of the images cannot serve.
+    fn check_metrics(&self, images: bool) -> Result<()> {
+        if self.spaces.are_given() || !images {
+            return Ok(());
+        }
+        let made = is_reference(&self.real).then(|| Reference::open(&self.real)).transpose()?;
+        match (made, self.extractor.network()) {
+            (Some(reference), _) => check_metrics(&self.metrics, &reference.manifest.identity.extractor),
+            (None, Some(name)) => check_metrics(&self.metrics, name),
+            (None, None) => Ok(()),
+        }
     }
 
     /// The real set, then the generated ones.

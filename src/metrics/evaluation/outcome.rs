@@ -3,12 +3,13 @@
 use super::evaluated_set::{EvaluatedSet, GroupedSet};
 use super::options::EvaluationOptions;
 use super::sample_scores::SampleScores;
+use super::table::table_of;
 use super::verdict::Verdict;
 use crate::error::Result;
 use crate::extract::Identity;
-use crate::formats::table::{Table, Values};
+use crate::formats::table::Table;
 use crate::metrics::frechet;
-use crate::metrics::metric::{Estimate, Metric};
+use crate::metrics::metric::Metric;
 use serde_json::{Map, Value, json};
 
 /// The result of an evaluation.
@@ -122,38 +123,6 @@ impl Evaluation {
     /// # Errors
     /// If the columns differ in length.
     pub fn table(&self) -> Result<Table> {
-        let mut rows: Vec<(&str, &EvaluatedSet, Option<&GroupedSet>)> = Vec::new();
-        for set in &self.generated {
-            rows.push(("generated", set, None));
-            rows.extend(self.groups_of(set).map(|group| ("group", &group.set, Some(group))));
-        }
-        rows.extend(self.self_check.iter().map(|set| ("self_check", set, None)));
-        let mut table = Table::new();
-        table.push("path", Values::Text(rows.iter().map(|(_, set, _)| set.name.clone()).collect()))?;
-        table.push("set", Values::Text(rows.iter().map(|(kind, ..)| (*kind).to_owned()).collect()))?;
-        let counts = rows.iter().map(|(_, set, _)| set.rows.map(|n| n as i64)).collect();
-        table.push("n", Values::OptionalInt(counts))?;
-        if !self.groups.is_empty() {
-            let groups = || rows.iter().map(|(.., group)| *group);
-            let names = groups().map(|group| group.map(|group| group.group.clone())).collect();
-            table.push("group", Values::OptionalText(names))?;
-            let counts = groups().map(|group| group.map(|group| group.real_rows as i64)).collect();
-            table.push("n_real", Values::OptionalInt(counts))?;
-        }
-        for column in self.metrics.iter().flat_map(|metric| metric.columns) {
-            let of = |value: &dyn Fn(&Estimate) -> f64| {
-                Values::Float(
-                    rows.iter().map(|(_, set, _)| set.estimate(column).map_or(f64::NAN, value)).collect(),
-                )
-            };
-            table.push(self.column_name(column), of(&|estimate| estimate.value))?;
-            if self.options.bootstrap.is_some() {
-                for (at, end) in ["low", "high"].into_iter().enumerate() {
-                    let bound = |estimate: &Estimate| estimate.interval.map_or(f64::NAN, |bounds| bounds[at]);
-                    table.push(format!("{}_{end}", self.column_name(column)), of(&bound))?;
-                }
-            }
-        }
-        Ok(table)
+        table_of(&[(None, self)])
     }
 }

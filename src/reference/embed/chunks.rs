@@ -30,6 +30,8 @@ pub(in crate::reference) fn chunks_of(set: &ImageSet) -> Chunks {
 pub(in crate::reference) struct Embedding<'a> {
     pub set: &'a ImageSet,
     pub extractor: &'a LoadedExtractor,
+    /// Others that see the same pictures; parts of a run keep none of their features.
+    pub others: &'a [&'a LoadedExtractor],
     pub options: EmbedOptions,
     /// What else is made of the pictures.
     pub describe: Describe,
@@ -136,6 +138,22 @@ pub(in crate::reference) fn finish_chunks(
     })
 }
 
+/// What is made of a picture beside what the network takes.
+struct Also {
+    descriptor: Option<Descriptor>,
+    measures: Option<Measures>,
+    /// What the other networks take.
+    prepared: Vec<Prepared>,
+}
+
+/// A picture of a batch; `None` where it is known.
+type Fetched = Option<std::result::Result<Loaded<Also>, Skipped>>;
+
+/// What another network takes of a picture that could be used.
+fn prepared_for(image: &Fetched, other: usize) -> Option<&Prepared> {
+    image.as_ref()?.as_ref().ok()?.also.prepared.get(other)
+}
+
 /// Batches of the given chunks in order; `sink` gets each chunk as it is finished.
 pub(super) fn for_each_chunk(
     work: Embedding,
@@ -143,7 +161,7 @@ pub(super) fn for_each_chunk(
     mut known: Option<&mut Known>,
     mut sink: impl FnMut(usize, Embedded) -> Result<()>,
 ) -> Result<()> {
-    let Embedding { set, extractor, options, describe, progress, stop_hint } = work;
+    let Embedding { set, extractor, others, options, describe, progress, stop_hint } = work;
     let step = options.batch.max(1);
     let all = chunks_of(set);
     let inputs: usize = chunks.iter().map(|&chunk| all.range(chunk).len()).sum();
@@ -168,24 +186,39 @@ pub(super) fn for_each_chunk(
     progress.start("embedding", inputs as u64, "images");
     let fetch = |at: usize| {
         let (_, range, _) = batches.get(at)?;
-        let also = |image: &RgbImage| match describe {
-            Describe::Nothing => Ok((None, None)),
-            Describe::Descriptors => Ok((Some(Descriptor::of(image)?), None)),
-            Describe::Measures => Ok((Some(Descriptor::of(image)?), Some(Measures::of(image)))),
+        let also = |image: &RgbImage| {
+            let descriptor = (describe != Describe::Nothing).then(|| Descriptor::of(image)).transpose()?;
+            let measures = (describe == Describe::Measures).then(|| Measures::of(image));
+            let prepared = others.iter().map(|other| Prepared::of_image(image, other.preprocessing()));
+            Ok(Also { descriptor, measures, prepared: prepared.collect() })
         };
         Some(load_some(set, range.clone(), wanted, extractor.preprocessing(), also))
     };
     let mut next = fetch(0);
     let mut part = Embedded::default();
     let mut features = Vec::new();
+    let mut of_others = vec![Vec::new(); others.len()];
     for (at, (chunk, range, last)) in batches.iter().enumerate() {
         check_stop(progress, || stop_hint.to_string())?;
         let images = next.take().unwrap_or_default();
         let places: Vec<Option<&Prepared>> =
             images.iter().map(|image| Some(&image.as_ref()?.as_ref().ok()?.image)).collect();
-        let (computed, prefetched) = rayon::join(|| features_of(extractor, &places), || fetch(at + 1));
+        let in_others = || -> Result<Vec<_>> {
+            let in_other = |(i, other): (usize, &&LoadedExtractor)| {
+                let places: Vec<_> = images.iter().map(|image| prepared_for(image, i)).collect();
+                features_of(other, &places)
+            };
+            others.iter().enumerate().map(in_other).collect()
+        };
+        let (computed, prefetched) = rayon::join(
+            || Ok::<_, Error>((features_of(extractor, &places)?, in_others()?)),
+            || fetch(at + 1),
+        );
         next = prefetched;
-        let computed = computed?;
+        let (computed, in_others) = computed?;
+        for (all, features) in of_others.iter_mut().zip(in_others) {
+            all.extend(features);
+        }
         let first = part.images.len();
         let mut rows: Vec<Option<usize>> = Vec::new();
         for (i, image) in range.clone().zip(images) {
@@ -193,9 +226,8 @@ pub(super) fn for_each_chunk(
                 (Some(Ok(Loaded { image: Prepared { width, height, note, .. }, sha256, also })), _) => {
                     let (path, bytes) = (set.path(i).to_string(), set.size(i));
                     part.images.push(ImageRow { path, width, height, note, bytes, sha256 });
-                    let (descriptor, measures) = also;
-                    part.descriptors.extend(descriptor);
-                    part.measures.extend(measures);
+                    part.descriptors.extend(also.descriptor);
+                    part.measures.extend(also.measures);
                     rows.push(None);
                 }
                 (Some(Err(Skipped { path, reason })), _) if options.strict => {
@@ -221,6 +253,8 @@ pub(super) fn for_each_chunk(
         progress.advance(range.len() as u64);
         if *last {
             part.features = join(&std::mem::take(&mut features))?;
+            part.others =
+                of_others.iter_mut().map(|of_one| join(&std::mem::take(of_one))).collect::<Result<_>>()?;
             sink(*chunk, std::mem::take(&mut part))?;
         }
     }
@@ -304,7 +338,7 @@ pub(in crate::reference) fn gather(
         Ok(())
     })?;
     let inputs = Inputs { used: images.len(), skipped, left_out: LeftOut::default() };
-    Ok(Embedded { features: join(&parts)?, images, inputs, descriptors, measures: Vec::new() })
+    Ok(Embedded { features: join(&parts)?, images, inputs, descriptors, ..Embedded::default() })
 }
 
 /// Gives the number and the features of each finished chunk to `sink`; returns the images, and the skipped (first `unlisted`).

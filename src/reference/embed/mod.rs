@@ -79,6 +79,8 @@ pub struct Embedded {
     pub descriptors: Vec<Descriptor>,
     /// `[N]`, where they were asked for.
     pub(crate) measures: Vec<Measures>,
+    /// Features of the same images by other networks, `[N, D]` each, where there are others.
+    pub(crate) others: Vec<Array2<f32>>,
 }
 
 /// The whole set in memory.
@@ -105,15 +107,47 @@ pub fn embed_described(
     describe: Describe,
     progress: &dyn Progress,
 ) -> Result<Embedded> {
+    embed_together(set, (extractor, &[]), options, describe, progress)
+}
+
+/// As [`embed`] for several networks, each image read and decoded once; [`Embedded::others`] has the features of all but the first. What
+/// transparent pixels are replaced by is settled by the first.
+///
+/// # Errors
+/// As [`embed`]; [`Error::Usage`] if there is no network.
+pub(crate) fn embed_in_spaces(
+    set: &ImageSet,
+    extractors: &[&LoadedExtractor],
+    options: EmbedOptions,
+    progress: &dyn Progress,
+) -> Result<Embedded> {
+    let Some((first, others)) = extractors.split_first() else {
+        return Err(Error::usage("there is no network to embed images with", ""));
+    };
+    embed_together(set, (first, others), options, Describe::Nothing, progress)
+}
+
+fn embed_together(
+    set: &ImageSet,
+    (extractor, others): (&LoadedExtractor, &[&LoadedExtractor]),
+    options: EmbedOptions,
+    describe: Describe,
+    progress: &dyn Progress,
+) -> Result<Embedded> {
     let mut all = Embedded::default();
     all.inputs.skipped = unlisted(set, options)?;
     all.inputs.left_out = set.left_out().clone();
     let mut parts = Vec::new();
+    let mut parts_of_others = vec![Vec::new(); others.len()];
     let chunks: Vec<usize> = (0..chunks_of(set).count()).collect();
     let stop_hint = "nothing is kept; a reference directory keeps features and continues";
-    let work = Embedding { set, extractor, options, describe, progress, stop_hint };
+    let work = Embedding { set, extractor, others, options, describe, progress, stop_hint };
     for_each_chunk(work, &chunks, None, |_, part| {
-        parts.push(part.features);
+        // A chunk of which nothing could be used has no width either.
+        if !part.images.is_empty() {
+            parts.push(part.features);
+            parts_of_others.iter_mut().zip(part.others).for_each(|(all, features)| all.push(features));
+        }
         all.descriptors.extend(part.descriptors);
         all.measures.extend(part.measures);
         all.images.extend(part.images);
@@ -121,6 +155,7 @@ pub fn embed_described(
         Ok(())
     })?;
     all.features = join(&parts)?;
+    all.others = parts_of_others.iter().map(|parts| join(parts)).collect::<Result<_>>()?;
     all.inputs.used = all.images.len();
     if all.images.is_empty() {
         return Err(nothing_usable(&all.inputs.skipped));
@@ -225,6 +260,7 @@ pub(crate) fn embed_into(
     let work = Embedding {
         set,
         extractor,
+        others: &[],
         options,
         describe: Describe::Descriptors,
         progress,

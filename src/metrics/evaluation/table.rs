@@ -1,0 +1,83 @@
+//! Results as a table: of one feature space, or of several below each other.
+
+use super::evaluated_set::{EvaluatedSet, GroupedSet};
+use super::outcome::Evaluation;
+use crate::error::Result;
+use crate::formats::table::{Table, Values};
+use crate::metrics::metric::Estimate;
+
+struct Row<'a> {
+    space: Option<&'a str>,
+    kind: &'static str,
+    set: &'a EvaluatedSet,
+    group: Option<&'a GroupedSet>,
+}
+
+/// For each space a row for each generated set, one for each of its groups, then one for the self-check. The name of a space is in a
+/// column of its own, where it has one; the Frechet distance is then called so in all.
+///
+/// # Errors
+/// If the columns differ in length.
+pub(super) fn table_of(results: &[(Option<&str>, &Evaluation)]) -> Result<Table> {
+    let mut rows: Vec<Row<'_>> = Vec::new();
+    for &(space, evaluation) in results {
+        for set in &evaluation.generated {
+            rows.push(Row { space, kind: "generated", set, group: None });
+            let groups = evaluation.groups_of(set);
+            rows.extend(groups.map(|group| Row {
+                space,
+                kind: "group",
+                set: &group.set,
+                group: Some(group),
+            }));
+        }
+        let check = evaluation.self_check.iter();
+        rows.extend(check.map(|set| Row { space, kind: "self_check", set, group: None }));
+    }
+    let text = |of: &dyn Fn(&Row<'_>) -> String| Values::Text(rows.iter().map(of).collect());
+    let mut table = Table::new();
+    if results.iter().any(|(space, _)| space.is_some()) {
+        table.push("space", text(&|row| row.space.unwrap_or_default().to_owned()))?;
+    }
+    table.push("path", text(&|row| row.set.name.clone()))?;
+    table.push("set", text(&|row| row.kind.to_owned()))?;
+    let counts = rows.iter().map(|row| row.set.rows.map(|n| n as i64)).collect();
+    table.push("n", Values::OptionalInt(counts))?;
+    if results.iter().any(|(_, evaluation)| !evaluation.groups.is_empty()) {
+        let groups = || rows.iter().map(|row| row.group);
+        let names = groups().map(|group| group.map(|group| group.group.clone())).collect();
+        table.push("group", Values::OptionalText(names))?;
+        let counts = groups().map(|group| group.map(|group| group.real_rows as i64)).collect();
+        table.push("n_real", Values::OptionalInt(counts))?;
+    }
+    for column in columns_of(results) {
+        let name = match results {
+            [(None, evaluation)] => evaluation.column_name(column),
+            _ => column,
+        };
+        let of = |value: &dyn Fn(&Estimate) -> f64| {
+            Values::Float(rows.iter().map(|row| row.set.estimate(column).map_or(f64::NAN, value)).collect())
+        };
+        table.push(name, of(&|estimate| estimate.value))?;
+        if results.iter().any(|(_, evaluation)| evaluation.options.bootstrap.is_some()) {
+            for (at, end) in ["low", "high"].into_iter().enumerate() {
+                let bound = |estimate: &Estimate| estimate.interval.map_or(f64::NAN, |bounds| bounds[at]);
+                table.push(format!("{name}_{end}"), of(&bound))?;
+            }
+        }
+    }
+    Ok(table)
+}
+
+/// Columns of all metrics, each once.
+fn columns_of(results: &[(Option<&str>, &Evaluation)]) -> Vec<&'static str> {
+    let mut columns = Vec::new();
+    for metric in results.iter().flat_map(|(_, evaluation)| &evaluation.metrics) {
+        for column in metric.columns {
+            if !columns.contains(column) {
+                columns.push(*column);
+            }
+        }
+    }
+    columns
+}

@@ -1,0 +1,203 @@
+//! `pd eval` in several feature spaces, and by the protocols of others.
+
+use crate::support::{digits, pd};
+use candle_core::{Device, Tensor};
+use ndarray::Array2;
+use predicates::prelude::*;
+use predicates::str::contains;
+use pseudo_density::internals::extract::{ParameterSource, Parameters, architecture};
+use pseudo_density::internals::formats::npy::write_npy;
+use pseudo_density::internals::formats::safetensors::write_safetensors;
+use pseudo_density::internals::formats::{HostTensor, StateDict, TensorData};
+use serde_json::Value;
+use std::cell::RefCell;
+use std::fs;
+use tempfile::TempDir;
+
+/// Keeps what a network asks for, which it gives by a rule.
+struct Recorder(RefCell<StateDict>);
+
+impl ParameterSource for Recorder {
+    fn contains(&self, _: &str) -> bool {
+        false
+    }
+
+    fn get(&self, name: &str, dims: &[usize]) -> pseudo_density::Result<Tensor> {
+        let count: usize = dims.iter().product();
+        let spread = (6.0 / dims[1..].iter().product::<usize>() as f32).sqrt();
+        let mut state = name.bytes().fold(7u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
+        let values: Vec<f32> = (0..count)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let uniform = (state >> 8) as f32 / (1 << 23) as f32 - 1.0;
+                match dims.len() {
+                    1 if name.ends_with("weight") || name.ends_with("var") => 1.0 + 0.1 * uniform.abs(),
+                    1 => 0.1 * uniform,
+                    _ => spread * uniform,
+                }
+            })
+            .collect();
+        let tensor = HostTensor { shape: dims.to_vec(), data: TensorData::F32(values.clone()) };
+        self.0.borrow_mut().insert(name, tensor);
+        Ok(Tensor::from_vec(values, dims, &Device::Cpu)?)
+    }
+}
+
+/// A weights file of a network, with weights that mean nothing.
+fn weights(dir: &TempDir, name: &str) {
+    let recorder = Recorder(RefCell::new(StateDict::new("weights")));
+    (architecture(name).unwrap().build)(&Parameters::new(&recorder)).unwrap();
+    write_safetensors(dir.path().join(format!("{name}.safetensors")), &recorder.0.borrow()).unwrap();
+}
+
+/// Two sets of digits, `a/CLASS/…` and `b/CLASS/…`, one of them with a damaged file.
+fn two_sets(dir: &TempDir) {
+    for entry in fs::read_dir(digits(dir, 6)).unwrap() {
+        let class = entry.unwrap();
+        let mut files: Vec<_> = fs::read_dir(class.path()).unwrap().map(|file| file.unwrap()).collect();
+        files.sort_by_key(|file| file.file_name());
+        for (i, file) in files.iter().enumerate() {
+            let to = dir.path().join(if i % 2 == 0 { "a" } else { "b" }).join(class.file_name());
+            fs::create_dir_all(&to).unwrap();
+            fs::rename(file.path(), to.join(file.file_name())).unwrap();
+        }
+    }
+    fs::write(dir.path().join("b/0/broken.png"), "no image").unwrap();
+}
+
+const SETS: [&str; 5] = ["eval", "--real", "a", "--generated", "b"];
+
+fn json(dir: &TempDir, args: &[&str]) -> Value {
+    let out = pd(dir).args(SETS).args(args).args(["--json", "--quiet"]).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    serde_json::from_slice(&out.stdout).unwrap()
+}
+
+#[test]
+fn in_several_spaces_every_value_is_that_of_the_space_alone() {
+    let dir = TempDir::new().unwrap();
+    two_sets(&dir);
+    weights(&dir, "lenet5");
+    let spaces = ["--spaces", "tiny,lenet5", "--weights-of", "lenet5=lenet5.safetensors"];
+    let chosen =
+        ["--metrics", "fd,kid,precision,vendi", "--groups", "folder", "--k", "2", "--k-density", "2"];
+    let found = json(&dir, &[&spaces[..], &chosen].concat());
+    let alone = [
+        json(&dir, &[&["--extractor", "tiny"][..], &chosen].concat()),
+        json(&dir, &[&["--extractor", "lenet5", "--weights", "lenet5.safetensors"][..], &chosen].concat()),
+    ];
+    for (space, (name, alone)) in
+        found["spaces"].as_array().unwrap().iter().zip(["tiny", "lenet5"].iter().zip(alone))
+    {
+        assert_eq!((&space["space"], &space["extractor"]), (&(*name).into(), &(*name).into()));
+        assert!(space["features"].as_str().unwrap().contains("-d), "), "{space}");
+        assert_eq!(space["generated"], alone["generated"], "{name}");
+        assert_eq!(space["real"], alone["real"]);
+        let groups = space["generated"][0]["groups"].as_array().unwrap();
+        assert!(groups.len() == 10 && groups[0]["kid"].is_number(), "{groups:?}");
+        assert_eq!(found["inputs"], alone["inputs"]);
+    }
+    assert_eq!(found["inputs"]["b"]["skipped"], 1);
+    let run = |args: &[&str]| pd(&dir).args(SETS).args(spaces).args(["--metrics", "fd"]).args(args).assert();
+    run(&[]).success().stdout(
+        contains("extractor: tiny").and(contains("extractor: lenet5 (84-d)")).and(contains("- fd:").count(1)),
+    );
+    run(&["-o", "out.csv"]).success();
+    let table = fs::read_to_string(dir.path().join("out.csv")).unwrap();
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines[0], "space,path,set,n,fd");
+    assert!(lines.len() == 3 && lines[2].starts_with("lenet5,b,generated,30,"), "{table}");
+    run(&["--threads", "1", "-o", "one.json"]).success();
+    run(&["--batch", "7", "-o", "two.json"]).success();
+    let bytes = |name: &str| fs::read(dir.path().join(name)).unwrap();
+    assert_eq!(bytes("one.json"), bytes("two.json"));
+}
+
+#[test]
+fn spaces_are_refused_where_they_cannot_be_computed() {
+    let dir = TempDir::new().unwrap();
+    two_sets(&dir);
+    write_npy(dir.path().join("x.npy"), &Array2::<f32>::eye(8)).unwrap();
+    let refused = |args: &[&str], because: &str| {
+        pd(&dir)
+            .args(SETS)
+            .args(args)
+            .assert()
+            .code(2)
+            .stderr(contains(because).and(contains("a: 30").not()));
+    };
+    refused(&["x.npy", "--spaces", "tiny,lenet5"], "x.npy holds features");
+    pd(&dir)
+        .args(["eval", "--real", "x.npy", "--generated", "x.npy", "--spaces", "tiny,lenet5"])
+        .assert()
+        .code(2)
+        .stderr(contains("--spaces embeds images, and x.npy holds features already"));
+    refused(&["--spaces", "tiny,lenet5", "--shard", "0/2", "-o", "out"], "cannot be used with");
+    refused(&["--spaces", "tiny,lenet5", "--per-sample", "x.csv"], "cannot be used with");
+    refused(&["--spaces", "tiny,no-such"], "Known are");
+    refused(&["--spaces", "tiny,tiny"], "named twice");
+    refused(&["--spaces", "tiny", "--weights-of", "vgg16=x.pth"], "none of the spaces");
+    refused(&["--weights-of", "vgg16=x.pth"], "is for --spaces and --preset");
+    refused(
+        &["--spaces", "tiny,lenet5", "--metrics", "fd,inception-score"],
+        "which none of the spaces gives",
+    );
+    refused(&["--metrics", "inception-score"], "`tiny` gives features");
+    pd(&dir)
+        .args(SETS)
+        .args(["--spaces", "tiny,lenet5"])
+        .assert()
+        .code(2)
+        .stderr(contains("--weights-of lenet5=FILE"));
+}
+
+#[test]
+fn a_preset_settles_resizing_metrics_and_parameters_and_says_so() {
+    let dir = TempDir::new().unwrap();
+    two_sets(&dir);
+    // Of the same layers, and one more.
+    weights(&dir, "inception-logits");
+    for folder in ["a", "b"] {
+        for class in 2..10 {
+            fs::remove_dir_all(dir.path().join(folder).join(class.to_string())).unwrap();
+        }
+    }
+    let weights = ["--weights-of", "inception-fid=inception-logits.safetensors"];
+    let found = json(&dir, &[&["--preset", "adm", "--metrics", "precision,recall"][..], &weights].concat());
+    assert_eq!(found["preset"], "adm");
+    let space = &found["spaces"][0];
+    let features = space["features"].as_str().unwrap();
+    assert!(features.contains("interpolate-tf1") && features.contains("transparency dropped"), "{features}");
+    let row = &space["generated"][0];
+    assert!(row["precision"].is_number() && row["recall"].is_number() && row["fid"].is_null(), "{row}");
+    assert_eq!((&space["k"], &space["boundary"]), (&3.into(), &"included".into()));
+    // A statistics file, as those that are published with ADM.
+    let wide = Array2::from_shape_fn((8, 2048), |(row, column)| ((row * 31 + column * 17) % 23) as f32);
+    write_npy(dir.path().join("wide.npy"), &wide).unwrap();
+    pd(&dir)
+        .args(["eval", "--real", "wide.npy", "--generated", "wide.npy", "--metrics", "precision"])
+        .args(["--save-stats", "stats.npz"])
+        .assert()
+        .success();
+    pd(&dir)
+        .args(["eval", "--real", "stats.npz", "--generated", "b", "--preset", "adm"])
+        .args(weights)
+        .assert()
+        .success()
+        .stdout(contains("preset: adm\n").and(contains(" fid")).and(contains("recall").not()))
+        .stderr(
+            contains("the Frechet distance alone")
+                .and(contains("b has 7 images; published values are of 50000")),
+        );
+    let refused = |args: &[&str], because: &str| {
+        pd(&dir).args(SETS).args(args).assert().code(2).stderr(contains(because));
+    };
+    refused(&["--preset", "adm", "--k", "5"], "cannot be used with");
+    refused(&["--preset", "adm", "--spaces", "tiny"], "cannot be used with");
+    refused(&["--preset", "adm", "--fit", "crop"], "cannot be used with");
+    refused(&["--preset", "pytorch-fid", "--metrics", "vendi"], "has no vendi");
+    refused(&["--preset", "pytorch"], "pytorch-fid");
+    let file = "inception-logits=inception-logits.safetensors";
+    let both = [&weights[..], &["--weights-of", file, "--preset", "torch-fidelity"]].concat();
+    refused(&both, "kid-subsets is of subsets of 1000 images, and a has 6");
+}
