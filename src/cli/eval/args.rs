@@ -2,6 +2,7 @@
 
 use crate::cli::common::{self, ExtractorArgs, RunArgs};
 use crate::cli::group_by::GroupBy;
+use crate::cli::tables::TableArgs;
 use crate::cli::{input, output};
 use crate::error::{Error, Result};
 use crate::formats::is_features_file;
@@ -39,9 +40,8 @@ pub(crate) struct Eval {
     /// Write a row per generated image to FILE: its realism, its rarity, and the real image nearest to it
     #[arg(long, value_name = "FILE")]
     pub per_sample: Option<PathBuf>,
-    /// Put an apostrophe before names that a spreadsheet would take for a formula; without it names are written as they are
-    #[arg(long, conflicts_with = "shard")]
-    pub csv_safe: bool,
+    #[command(flatten)]
+    pub tables: TableArgs,
     /// Write mean and covariance of the real set to FILE.npz, as pytorch-fid reads them
     #[arg(long, value_name = "FILE.npz")]
     pub save_stats: Option<PathBuf>,

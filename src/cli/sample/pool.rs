@@ -1,6 +1,6 @@
 //! `pd sample --pool`: choosing from images that exist already.
 
-use super::kept_features;
+use super::{TABLE, kept_features};
 use super::summary::{Refused, push_copies, push_scores, write_quantiles};
 use super::wanted::Wanted;
 use super::writer::write_sheet;
@@ -184,7 +184,7 @@ impl PoolRequest<'_> {
             }
         }
         write_table(
-            dir.join("samples.csv"),
+            dir.join(TABLE),
             &table(&input.paths, &chosen, files, self.replace, scorer.paths())?,
         )?;
         let inputs = input.inputs.as_ref().map(Inputs::counts);
