@@ -5,7 +5,7 @@
 use super::alpha::{Alpha, resolve};
 use super::budget::{self, Memory};
 use super::kind::{Format, Kind, kind_of, unread};
-use super::rgb::{MAX_PIXELS, RGB_BYTES_PER_PIXEL, RgbImage, check_pixels};
+use super::rgb::{MAX_PIXELS, MAX_SIDE, RGB_BYTES_PER_PIXEL, RgbImage, check_pixels};
 use super::{jpeg, orientation, png, tiff};
 use crate::panics;
 use image::metadata::Orientation;
@@ -14,6 +14,11 @@ use std::io::Cursor;
 
 /// Most memory of one decoder in bytes: four for each pixel of the largest image.
 const MAX_ALLOCATION: u64 = 4 * MAX_PIXELS;
+
+/// Most bytes of the colour profile of a PNG: it is unfolded as soon as the file is opened, in every thread at once, and not used here.
+const MAX_PROFILE: u64 = 8 << 20;
+/// One row of the widest image is counted with the profile.
+const _: () = assert!(MAX_PROFILE > 8 * MAX_SIDE as u64);
 
 /// How often a decoder keeps the pixels as they are stored: in a canvas of its own, and in what it returns.
 const COPIES: u64 = 2;
@@ -104,7 +109,7 @@ fn decode_other(
 ) -> Result<(RgbImage, Orientation, String, Memory), String> {
     let words = |e: image::ImageError| e.to_string();
     let mut limits = Limits::default();
-    limits.max_alloc = Some(MAX_ALLOCATION);
+    limits.max_alloc = Some(if kind == ImageFormat::Png { MAX_PROFILE } else { MAX_ALLOCATION });
     let mut reader = ImageReader::with_format(Cursor::new(bytes), kind);
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(words)?;

@@ -14,7 +14,7 @@ use crate::candidates::{PoolSource, ReferenceDensity};
 use crate::density::{Rule, RuleChoice};
 use crate::error::{Error, Result};
 use crate::formats::digest::sha256;
-use crate::formats::table::{Table, Values};
+use crate::formats::table::{Table, Values, write_table};
 use crate::images::{ImageSet, Inputs};
 use crate::progress::Progress as _;
 use crate::reference::{DensityBy, Reference, read_skipped};

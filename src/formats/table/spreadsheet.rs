@@ -41,7 +41,7 @@ impl TableReader {
         let mut file = File::open(path)?;
         // It may be a pipe, where nothing can be read twice.
         let mut head = Vec::new();
-        file.by_ref().take(MARK.len() as u64).read_to_end(&mut head)?;
+        Read::by_ref(&mut file).take(MARK.len() as u64).read_to_end(&mut head)?;
         let is_safe = head == MARK;
         if is_safe {
             head.clear();
