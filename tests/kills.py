@@ -31,6 +31,9 @@ STEPS = ("openat", "mkdir", "rename", "renameat2", "link", "linkat", "symlink", 
 TIME = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?")
 # Seconds that a process may live on after SIGTERM.
 PATIENCE = 10
+# Where in the directory of a trial the program keeps what no result depends on: only what is left over there counts.
+CACHE = "cache"
+TEMPORARY = re.compile(r"\.pd\.tmp$|\.lock$")
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -47,11 +50,11 @@ CASES = [
     Case("embed-again", "embed digits -o ref", "embed digits -o ref", "@change digits"),
     Case("index", "index ref --k 5", "embed digits -o ref"),
     Case("score", "score digits --k 5 -o scores.csv"),
-    Case("sample", "sample --generator GENERATOR --reference ref --bias match -n 8 --pilot 40 --grid -o out", *REFERENCE),
+    Case("sample", "sample --generator generator --reference ref --bias match -n 8 --pilot 40 --grid -o out", *REFERENCE),
     Case("sample-pool", "sample --pool pool --reference ref --bias match -n 20 --grid --distinct -o out", *REFERENCE),
-    Case("perturb", "perturb --generator GENERATOR --reference ref --bias diversity --seeds 0-3 --steps 2 -o out", *REFERENCE),
-    Case("sweep", "sweep --generator GENERATOR --reference ref -n 128 -o out", *REFERENCE),
-    Case("finetune", "finetune --generator GENERATOR --data digits --reference ref --bias fidelity --steps 6 --snapshot-every 2 -o out",
+    Case("perturb", "perturb --generator generator --reference ref --bias diversity --seeds 0-3 --steps 2 -o out", *REFERENCE),
+    Case("sweep", "sweep --generator generator --reference ref -n 128 -o out", *REFERENCE),
+    Case("finetune", "finetune --generator generator --data digits --reference ref --bias fidelity --steps 6 --snapshot-every 2 -o out",
          *REFERENCE),
     Case("select", "select pool -n 12 --reference ref --novel --distinct -o out", *REFERENCE),
     Case("resample", "resample pool --reference ref --bias diversity --for kohya -o out", *REFERENCE),
@@ -64,7 +67,7 @@ CASES = [
     Case("merge-embed", "merge ref", "embed digits -o ref --shard 0/2", "embed digits -o ref --shard 1/2"),
     Case("merge-index", "merge ref", "embed digits -o ref", "index ref --k 5 --shard 0/2", "index ref --k 5 --shard 1/2"),
     Case("merge-sample", "merge out", *REFERENCE,
-         *(f"sample --generator GENERATOR --reference ref --bias match -n 8 --pilot 40 --seeds 0-255 --shard {i}/2 -o out" for i in range(2))),
+         *(f"sample --generator generator --reference ref --bias match -n 8 --pilot 40 --seeds 0-255 --shard {i}/2 -o out" for i in range(2))),
     Case("merge-eval", "merge parts", *(f"eval --real digits --generated pool --shard {i}/2 -o parts" for i in range(2))),
 ]
 
@@ -99,6 +102,9 @@ def content(place):
     found = {}
     for where, folders, names in os.walk(place):
         where_from = os.path.relpath(where, place)
+        if where_from.split(os.sep)[0] == CACHE:
+            found.update((os.path.join(where_from, name), "left over") for name in folders + names if TEMPORARY.search(name))
+            continue
         if not folders and not names:
             found[where_from + "/"] = "empty"
         for name in names:
@@ -117,18 +123,13 @@ def content(place):
 class Runner:
     def __init__(self, pd, work, seed):
         self.pd, self.work, self.random = os.path.abspath(pd), work, random.Random(seed)
-        self.cache = os.path.join(work, "cache")
+        self.generator = os.path.join(work, "generator")
 
-    def words(self, command):
-        generator = next(os.path.join(self.cache, name, "generator") for name in sorted(os.listdir(self.cache))
-                         if name.startswith("demonstration-"))
-        return [self.pd] + [generator if word == "GENERATOR" else word for word in command.split()]
-
-    def start(self, command, place, before=(), **more):
-        environment = dict(os.environ, PD_CACHE=self.cache)
-        words = [*before, *self.words(command)]
-        return subprocess.Popen(words, cwd=place, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT, **more)
+    def start(self, command, place, before=()):
+        # What is kept in the cache of a trial spares no other one its work.
+        environment = dict(os.environ, PD_CACHE=os.path.join(place, CACHE))
+        return subprocess.Popen([*before, self.pd, *command.split()], cwd=place, env=environment, stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     def run(self, command, place, before=()):
         process = self.start(command, place, before)
@@ -136,12 +137,13 @@ class Runner:
         return process.returncode, text
 
     def lay_out(self):
-        """The demonstration's generator, in a cache of our own."""
-        os.makedirs(self.cache)
+        """The demonstration's generator."""
         place = os.path.join(self.work, "first")
         os.makedirs(place)
-        environment = dict(os.environ, PD_CACHE=self.cache)
-        subprocess.run([self.pd, "sample", "-n", "1", "-q"], cwd=place, env=environment, check=True, stdout=subprocess.DEVNULL)
+        self.run("sample -n 1 -q", place)
+        cache = os.path.join(place, CACHE)
+        demonstration = next(name for name in os.listdir(cache) if name.startswith("demonstration-"))
+        shutil.copytree(os.path.join(cache, demonstration, "generator"), self.generator)
 
     def fresh(self, start, name):
         place = os.path.join(self.work, name)
@@ -153,6 +155,7 @@ class Runner:
         start = os.path.join(self.work, case.name, "start")
         os.makedirs(start)
         pictures(start)
+        shutil.copytree(self.generator, os.path.join(start, "generator"))
         for command in case.before:
             if command.startswith("@change "):
                 change(os.path.join(start, command.split()[1]))

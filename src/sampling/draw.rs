@@ -3,7 +3,7 @@
 
 use super::pilot::Pilot;
 use super::reference_stats::ReferenceStats;
-use super::remarks::{warn_of_direction, warn_of_weights};
+use super::remarks::{warn_of_direction, warn_of_reference, warn_of_weights};
 use super::spacing::{Accepted, Copied, Decision, SpacingFilter};
 use super::weights::ImportanceWeights;
 use crate::candidates::{CandidateRecord, CandidateScores, LOOKED_TOGETHER, Looked, join_rows};
@@ -245,6 +245,7 @@ impl Run<'_> {
         let rho = candidates.densities();
         let (weights, mut log_weights) = ImportanceWeights::new(rule, budget, rho, own)?;
         let report = self.report(&weights, &log_weights, rho, candidates.agreement());
+        warn_of_reference(rho, reference.bounds[0], self.progress);
         warn_of_weights(&log_weights, report.effective_sample_size, self.progress);
 
         let mut kept = SpacingFilter::new(reference.spacing, reference.copies);

@@ -133,7 +133,7 @@ impl PoolRequest<'_> {
             Wanted::Number(n) => usize::try_from(n).unwrap_or(usize::MAX),
             Wanted::All => input.paths.len(),
         };
-        let share = n as f64 / input.paths.len() as f64;
+        let share = n.min(input.paths.len()) as f64 / input.paths.len() as f64;
         if !self.replace && share > LARGE_SHARE && self.weights.is_some() {
             terminal.say(&format!(
                 "warning: {} of {} images is {:.0} % of the pool: weights change little where most is taken",
@@ -195,12 +195,14 @@ impl PoolRequest<'_> {
         if summary.kept >= wanted {
             return Ok(());
         }
-        let reason = format!(
-            "{wanted} images were asked for, the pool of {} gave {} ({})",
-            summary.pool,
-            summary.kept,
-            summary.refused.reasons().join(", ")
+        let mut reason = format!(
+            "{wanted} images were asked for, the pool of {} gave {}",
+            summary.pool, summary.kept
         );
+        let refused = summary.refused.reasons();
+        if !refused.is_empty() {
+            reason.push_str(&format!(" ({})", refused.join(", ")));
+        }
         fewer(summary.kept, reason, FEWER_OF_POOL, self.extractor.strict, terminal)
     }
 
