@@ -114,6 +114,8 @@ def content(place):
                 continue
             with open(path, "rb") as file:
                 data = file.read()
+            # Where a file was moved from is written down, and each trial is in a directory of its own.
+            data = data.replace(os.fsencode(os.path.realpath(place)), b"")
             if name.endswith(".html"):
                 data = TIME.sub(b"", data)
             found[os.path.join(where_from, name)] = hashlib.sha256(data).hexdigest()
@@ -149,6 +151,13 @@ class Runner:
         place = os.path.join(self.work, name)
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(start, place, symlinks=True)
+        # Files are put back where they were, wherever their journal lies.
+        journal = os.path.join(place, "copies", "moved.jsonl")
+        if os.path.exists(journal):
+            with open(journal) as file:
+                text = file.read()
+            with open(journal, "w") as file:
+                file.write(text.replace(os.path.realpath(start), os.path.realpath(place)))
         return place
 
     def case(self, case, moments, steps):

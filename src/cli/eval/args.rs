@@ -13,6 +13,7 @@ use crate::runs::ShardRequest;
 use candle_core::Device;
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Compare generated sets with a real one: FID, KID, precision, recall, density, coverage, ...
@@ -138,8 +139,8 @@ impl Eval {
         }
         let all = || self.paths();
         if let Some(missing) = all().find(|path| !ImageSet::is_named_by(path)) {
-            let missing_file = std::io::Error::from(std::io::ErrorKind::NotFound);
-            return Err(Error::io("open", missing)(missing_file));
+            let reason = std::fs::metadata(missing).err();
+            return Err(Error::io("open", missing)(reason.unwrap_or_else(|| ErrorKind::NotFound.into())));
         }
         let paths: Vec<&Path> = all().collect();
         input::refuse_unused(&paths, &self.extractor)?;
