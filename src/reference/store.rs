@@ -202,8 +202,10 @@ impl Reference {
         let wrong = |reason: String| Error::malformed(&path, reason, Remedy::RemakeReference);
         let mut reader = TableReader::open(&path).map_err(|e| wrong(e.to_string()))?;
         let headings = reader.headings().map_err(|e| wrong(e.to_string()))?;
-        let at =
-            headings.iter().position(|h| h == name).ok_or_else(|| wrong(format!("has no column `{name}`")))?;
+        let at = headings
+            .iter()
+            .position(|h| h == name)
+            .ok_or_else(|| wrong(format!("has no column `{name}`")))?;
         let mut values = Vec::new();
         let mut record = StringRecord::new();
         while reader.read(&mut record).map_err(|e| wrong(e.to_string()))? {

@@ -1,9 +1,9 @@
 //! `pd sample --pool`: choosing from images that exist already.
 
-use super::{TABLE, kept_features};
 use super::summary::{Refused, push_copies, push_scores, write_quantiles};
 use super::wanted::Wanted;
 use super::writer::write_sheet;
+use super::{TABLE, kept_features};
 use crate::candidates::{PoolSource, ReferenceDensity};
 use crate::cli::common::ExtractorArgs;
 use crate::cli::deliver::{FEWER_OF_POOL, deliver, fewer};
@@ -183,10 +183,7 @@ impl PoolRequest<'_> {
                 write_sheet(dir, chosen.map(|(path, _)| dir.join(path)))?;
             }
         }
-        write_table(
-            dir.join(TABLE),
-            &table(&input.paths, &chosen, files, self.replace, scorer.paths())?,
-        )?;
+        write_table(dir.join(TABLE), &table(&input.paths, &chosen, files, self.replace, scorer.paths())?)?;
         let inputs = input.inputs.as_ref().map(Inputs::counts);
         let summary = summarise(&chosen, rule.map(|rule| rule.choice()), files, inputs);
         identity.write_summary(dir, &summary)?;
@@ -195,10 +192,8 @@ impl PoolRequest<'_> {
         if summary.kept >= wanted {
             return Ok(());
         }
-        let mut reason = format!(
-            "{wanted} images were asked for, the pool of {} gave {}",
-            summary.pool, summary.kept
-        );
+        let mut reason =
+            format!("{wanted} images were asked for, the pool of {} gave {}", summary.pool, summary.kept);
         let refused = summary.refused.reasons();
         if !refused.is_empty() {
             reason.push_str(&format!(" ({})", refused.join(", ")));

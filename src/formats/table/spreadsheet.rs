@@ -144,7 +144,9 @@ impl Write for Hashed {
 fn unreadable(path: &Path, error: ::csv::Error) -> Error {
     match error.into_kind() {
         ::csv::ErrorKind::Io(source) => Error::io("read", path)(source),
-        kind => Error::malformed(path, format!("is no table: {kind:?}"), "run the command that made it again"),
+        kind => {
+            Error::malformed(path, format!("is no table: {kind:?}"), "run the command that made it again")
+        }
     }
 }
 

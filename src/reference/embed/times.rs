@@ -55,6 +55,7 @@ impl Times {
 /// Where they are kept: by the digest of the table of images, so that a copied or moved reference has them too.
 fn place(dir: &Path) -> Option<PathBuf> {
     let table = dir.join(files::IMAGES);
-    let digest = if is_safe(&table).ok()? { sha256_as_written(&table) } else { sha256_of_file(table) }.ok()?;
+    let digest =
+        if is_safe(&table).ok()? { sha256_as_written(&table) } else { sha256_of_file(table) }.ok()?;
     Some(Cache::from_env().ok()?.root().join(FOLDER).join(digest))
 }
