@@ -61,6 +61,11 @@ pub(super) fn not_json(error: serde_json::Error) -> Error {
 /// Checks before the work that a table can be written there.
 pub(super) fn check_table_path(path: &Path) -> Result<()> {
     format_of(path)?;
+    check_file_path(path)
+}
+
+/// Checks before the work that a file can be written there, and removes what a process that was killed has left of one.
+pub(super) fn check_file_path(path: &Path) -> Result<()> {
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !parent.is_dir() {
         return Err(Error::usage(

@@ -137,6 +137,9 @@ impl Eval {
                 "that is the format that is written",
             ));
         }
+        if let Some(path) = &self.save_stats {
+            output::check_file_path(path)?;
+        }
         let all = || self.paths();
         if let Some(missing) = all().find(|path| !ImageSet::is_named_by(path)) {
             let reason = std::fs::metadata(missing).err();
