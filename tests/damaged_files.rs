@@ -47,6 +47,42 @@ fn every_input_that_fuzzing_kept_is_read_or_refused() {
     }
 }
 
+/// A PNG of one pixel with a colour profile of 256 MB, and GIFs of a small canvas with a frame of 256 MB, the first or the second one.
+#[test]
+fn what_stands_in_a_picture_beside_its_pixels_takes_no_memory() {
+    let chunk = |name: &[u8], data: &[u8]| {
+        let mut crc = flate2::Crc::new();
+        crc.update(name);
+        crc.update(data);
+        [&(data.len() as u32).to_be_bytes(), name, data, &crc.sum().to_be_bytes()].concat()
+    };
+    let packed = |write: &dyn Fn(&mut flate2::write::ZlibEncoder<Vec<u8>>)| {
+        let mut out = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+        write(&mut out);
+        out.finish().unwrap()
+    };
+    let profile = packed(&|out| (0..256).for_each(|_| out.write_all(&[0; 1 << 20]).unwrap()));
+    let png = [
+        b"\x89PNG\r\n\x1a\n".to_vec(),
+        chunk(b"IHDR", b"\0\0\0\x01\0\0\0\x01\x08\0\0\0\0"),
+        chunk(b"iCCP", &[&b"x\0\0"[..], &profile].concat()),
+        chunk(b"IDAT", &packed(&|out| out.write_all(&[0, 7]).unwrap())),
+        chunk(b"IEND", b""),
+    ];
+    let gif = |sides: &[u16]| {
+        let mut bytes = b"GIF89a\x02\0\x02\0\x80\0\0\0\0\0\xff\xff\xff".to_vec();
+        for side in sides {
+            let side = side.to_le_bytes();
+            bytes.extend([&b",\0\0\0\0"[..], &side, &side, b"\0\x02\x02\x44\x01\0"].concat());
+        }
+        [&bytes[..], b";"].concat()
+    };
+    for (kind, bytes) in [("png", png.concat()), ("gif", gif(&[8000])), ("gif", gif(&[1, 8000]))] {
+        let taken = memory_to_read(reader(kind), &bytes);
+        assert!(taken < BOUND, "{kind}: {taken} bytes for a file of {}", bytes.len());
+    }
+}
+
 /// The most memory that reading this pickle takes, as a file and as the pickle of a checkpoint.
 fn memory_to_read_pickle(bytes: &[u8]) -> usize {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));

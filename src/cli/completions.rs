@@ -4,6 +4,7 @@ use super::Cli;
 use super::output::Results;
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomic;
+use crate::formats::scratch::remove_leftovers;
 use clap::{Args, Command, CommandFactory};
 use clap_complete::Shell;
 use std::fs;
@@ -47,6 +48,7 @@ pub(super) struct Man {
 impl Man {
     pub(super) fn run(self, results: &Results) -> Result<()> {
         fs::create_dir_all(&self.directory).map_err(Error::io("create", &self.directory))?;
+        remove_leftovers(&self.directory);
         let mut command = Cli::command().disable_help_subcommand(true);
         command.build();
         let pages = write_pages(&command, &self.directory)?;

@@ -2,6 +2,7 @@
 
 use super::common::{self, ExtractorArgs, RunArgs};
 use super::output::{self, Results};
+use super::tables::TableArgs;
 use super::{input, network, shard};
 use crate::error::Result;
 use crate::formats::is_features_file;
@@ -34,6 +35,8 @@ pub(super) struct Embed {
     #[arg(long, value_name = "I/N", value_parser = common::shard)]
     shard: Option<ShardRequest>,
     #[command(flatten)]
+    tables: TableArgs,
+    #[command(flatten)]
     extractor: ExtractorArgs,
     #[command(flatten)]
     run: RunArgs,
@@ -41,6 +44,11 @@ pub(super) struct Embed {
 
 impl Embed {
     pub(super) fn run(self, results: &Results) -> Result<()> {
+        self.tables.check(self.shard.is_some(), true)?;
+        self.tables.of_run(&self.output, &[files::IMAGES, files::SKIPPED], self.carry_out(results))
+    }
+
+    fn carry_out(&self, results: &Results) -> Result<()> {
         let terminal = self.run.start(results)?;
         output::check_directory_path(&self.output)?;
         let outcome = if is_features_file(&self.images) {

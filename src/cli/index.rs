@@ -4,10 +4,11 @@ use super::common::{self, DensityArgs, RunArgs};
 use super::output::Results;
 use super::shard;
 use super::summary::{Summary, extremes};
+use super::tables::TableArgs;
 use crate::error::Result;
 use crate::images::Inputs;
 use crate::reference::sharded_index::index_shard;
-use crate::reference::{IndexOptions, Reference, index, read_skipped};
+use crate::reference::{IndexOptions, Reference, files, index, read_skipped};
 use crate::runs::ShardRequest;
 use clap::Args;
 use std::path::PathBuf;
@@ -32,11 +33,19 @@ pub(super) struct Index {
     #[arg(long)]
     no_predictor: bool,
     #[command(flatten)]
+    tables: TableArgs,
+    #[command(flatten)]
     run: RunArgs,
 }
 
 impl Index {
     pub(super) fn run(self, results: &Results) -> Result<()> {
+        self.tables.check(self.shard.is_some(), true)?;
+        let tables = [files::IMAGES, files::SKIPPED, files::SCORES, files::DUPLICATES];
+        self.tables.of_run(&self.reference, &tables, self.carry_out(results))
+    }
+
+    fn carry_out(&self, results: &Results) -> Result<()> {
         let terminal = self.run.start(results)?;
         let mut reference = Reference::open(&self.reference)?;
         let options = IndexOptions { score: self.density.options(), predictor: !self.no_predictor };

@@ -4,10 +4,12 @@ use super::common::RunArgs;
 use super::eval::{EVAL, merge_eval};
 use super::output::Results;
 use super::sample::merge_sample;
+use super::tables::TableArgs;
 use super::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::perturb::{PERTURB, merge_perturbed};
-use crate::reference::sharded::{EMBED, SCORE, merge_embedded, merge_scores};
+use crate::reference::files;
+use crate::reference::sharded::{EMBED, SCORE, SCORES_SKIPPED, merge_embedded, merge_scores};
 use crate::reference::sharded_index::{self, INDEX, merge_indexed};
 use crate::runs::{Merged, PARTS, RunDir, all_parts, remove_parts};
 use crate::sampling::sharded::SAMPLE;
@@ -29,14 +31,30 @@ pub(super) struct Merge {
     #[arg(long)]
     in_place: bool,
     #[command(flatten)]
+    tables: TableArgs,
+    #[command(flatten)]
     run: RunArgs,
 }
 
+/// Tables with names that a merge writes.
+const TABLES: [&str; 7] = [
+    files::IMAGES,
+    files::SKIPPED,
+    files::SCORES,
+    files::DUPLICATES,
+    SCORES_SKIPPED,
+    "eval.csv",
+    "samples.csv",
+];
 /// Files that say a run is complete.
 const RESULTS: [&str; 4] = ["manifest.json", "scores.csv", "eval.csv", "summary.json"];
 
 impl Merge {
     pub(super) fn run(self, results: &Results) -> Result<()> {
+        self.tables.of_run(&self.out, &TABLES, self.carry_out(results))
+    }
+
+    fn carry_out(&self, results: &Results) -> Result<()> {
         let terminal = self.run.start(results)?;
         // The shards themselves lock nothing: several processes make them at once.
         let _directory = self.out.is_dir().then(|| RunDir::locked(&self.out)).transpose()?;

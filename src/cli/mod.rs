@@ -43,6 +43,7 @@ mod signals;
 mod similar;
 mod summary;
 mod sweep;
+mod tables;
 mod terminal;
 mod threads;
 mod trial;

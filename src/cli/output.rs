@@ -1,6 +1,7 @@
 //! What goes to stdout, and tables that go to files.
 
 use super::escape::lines;
+use super::tables::TableArgs;
 use crate::error::{Error, Result};
 use crate::formats::scratch::remove_leftovers;
 use crate::formats::table::{Table, Values, format_of, write_table};
@@ -60,6 +61,11 @@ pub(super) fn not_json(error: serde_json::Error) -> Error {
 /// Checks before the work that a table can be written there.
 pub(super) fn check_table_path(path: &Path) -> Result<()> {
     format_of(path)?;
+    check_file_path(path)
+}
+
+/// Checks before the work that a file can be written there, and removes what a process that was killed has left of one.
+pub(super) fn check_file_path(path: &Path) -> Result<()> {
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !parent.is_dir() {
         return Err(Error::usage(
@@ -86,10 +92,10 @@ fn check_writable(dir: &Path) -> Result<()> {
     tempfile::tempfile_in(dir).map(drop).map_err(Error::io("write into", dir))
 }
 
-/// Writes a table; `csv_safe` makes texts in a `.csv` harmless for spreadsheets.
-pub(super) fn write_table_for_user(path: &Path, table: Table, csv_safe: bool) -> Result<()> {
-    let csv_safe = csv_safe && format_of(path)?.extension() == "csv";
-    write_table(path, &if csv_safe { table.safe_for_spreadsheets() } else { table })
+/// Writes a table, as the arguments say.
+pub(super) fn write_table_for_user(path: &Path, table: &Table, args: TableArgs) -> Result<()> {
+    write_table(path, table)?;
+    args.of_file(path)
 }
 
 /// Writes what was skipped beside a table: `scores.csv` gets `scores.skipped.csv`. `None` if nothing was; what an earlier run wrote
@@ -97,7 +103,7 @@ pub(super) fn write_table_for_user(path: &Path, table: Table, csv_safe: bool) ->
 pub(super) fn write_skipped_beside(
     path: &Path,
     skipped: &[Skipped],
-    csv_safe: bool,
+    args: TableArgs,
 ) -> Result<Option<PathBuf>> {
     let mut name = path.file_stem().unwrap_or_default().to_os_string();
     name.push(".skipped.csv");
@@ -111,6 +117,6 @@ pub(super) fn write_skipped_beside(
     let mut table = Table::new();
     table.push("path", Values::Text(skipped.iter().map(|s| s.path.clone()).collect()))?;
     table.push("reason", Values::Text(skipped.iter().map(|s| s.reason.clone()).collect()))?;
-    write_table_for_user(&beside, table, csv_safe)?;
+    write_table_for_user(&beside, &table, args)?;
     Ok(Some(beside))
 }

@@ -2,7 +2,7 @@
 
 use super::bundled::Bundled;
 use super::common::RunArgs;
-use super::output::Results;
+use super::output::{self, Results};
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomic;
 use crate::reference::Reference;
@@ -59,6 +59,7 @@ impl Report {
                 "that is the format that is written",
             ));
         }
+        output::check_file_path(&output)?;
         let images = match &self.images {
             Some(path) => Pictures::open(path, &terminal)?,
             None if subject.is_table() => images_beside(&self.path, &terminal)?,

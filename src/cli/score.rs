@@ -7,6 +7,7 @@ use super::input::{self, Input};
 use super::output::{self, Results};
 use super::shard;
 use super::summary::{Summary, extremes};
+use super::tables::TableArgs;
 use super::terminal::Terminal;
 use crate::copies::Checked;
 use crate::density::Grouping;
@@ -47,9 +48,8 @@ pub(super) struct Score {
     /// Write a row per image to FILE (.csv, .jsonl, .json, .parquet) instead of printing a summary; with --shard, a directory
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Put an apostrophe before names that a spreadsheet would take for a formula; without it names are written as they are
-    #[arg(long, requires = "output", conflicts_with = "shard")]
-    csv_safe: bool,
+    #[command(flatten)]
+    tables: TableArgs,
     #[command(flatten)]
     density: DensityArgs,
     #[command(flatten)]
@@ -64,6 +64,7 @@ const SHOWN_PAIRS: usize = 3;
 impl Score {
     pub(super) fn run(self, results: &Results) -> Result<()> {
         let terminal = self.run.start(results)?;
+        self.tables.check(self.shard.is_some(), self.output.is_some())?;
         if let (Some(shard), Some(images), Some(reference), Some(out)) =
             (self.shard, &self.images, &self.reference, &self.output)
         {
@@ -202,10 +203,10 @@ impl Score {
                 let rows: Vec<usize> = (0..input.paths.len()).collect();
                 checks::push_columns(&mut table, measures, checked, &rows)?;
             }
-            output::write_table_for_user(path, table, self.csv_safe)?;
+            output::write_table_for_user(path, &table, self.tables)?;
             terminal.say(&format!("wrote {} scores to {}", input.paths.len(), path.display()));
             let skipped = input.inputs.as_ref().map_or(&[][..], |inputs| &inputs.skipped);
-            if let Some(beside) = output::write_skipped_beside(path, skipped, self.csv_safe)? {
+            if let Some(beside) = output::write_skipped_beside(path, skipped, self.tables)? {
                 terminal.say(&format!("wrote {} skipped inputs to {}", skipped.len(), beside.display()));
             }
         }

@@ -1,9 +1,11 @@
 //! Moving files aside, with a journal from which they are put back. Nothing is ever written over.
 
 use crate::error::{Error, Result};
+use crate::formats::digest::sha256_of_file;
+use crate::formats::scratch::{remove_leftovers, scratch_file};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{ErrorKind, Write};
 use std::path::{Component, Path, PathBuf};
 
 /// The journal, in the directory that files are moved to.
@@ -43,6 +45,7 @@ pub(crate) fn check_moves(root: &Path, paths: &[String], to: &Path) -> Result<()
             "choose a directory outside",
         ));
     }
+    let known = Journal::read(to)?.moved;
     for path in paths {
         if !is_below(Path::new(path)) || fs::symlink_metadata(root.join(path)).is_err() {
             return Err(Error::usage(
@@ -50,7 +53,9 @@ pub(crate) fn check_moves(root: &Path, paths: &[String], to: &Path) -> Result<()
                 "rename it first",
             ));
         }
-        if fs::symlink_metadata(to.join(path)).is_ok() {
+        let begun = || known.iter().any(|moved| moved.root == root && moved.path == Path::new(path));
+        let moved = to.join(path);
+        if fs::symlink_metadata(&moved).is_ok() && !(begun() && same_content(&root.join(path), &moved)) {
             return Err(Error::usage(
                 format!("{} exists already", to.join(path).display()),
                 "choose another directory, or put back what was moved there",
@@ -69,17 +74,68 @@ pub(crate) fn move_files(root: &Path, paths: &[String], to: &Path) -> Result<()>
     check_moves(root, paths, to)?;
     let root = root.canonicalize().map_err(Error::io("open", root))?;
     fs::create_dir_all(to).map_err(Error::io("create", to))?;
+    let Journal { moved: known, bytes, lacks_end } = Journal::read(to)?;
     let journal = to.join(JOURNAL);
     let mut file =
         OpenOptions::new().create(true).append(true).open(&journal).map_err(Error::io("write", &journal))?;
+    // A line that was cut off is of a file that was not moved.
+    file.set_len(bytes)
+        .and_then(|()| if lacks_end { file.write_all(b"\n") } else { Ok(()) })
+        .map_err(Error::io("write", &journal))?;
     for path in paths {
-        let line = Moved { root: root.clone(), path: path.into() };
-        let line = serde_json::to_string(&line).map_err(|e| Error::data(e.to_string(), ""))?;
-        let written = file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data());
-        written.map_err(Error::io("write", &journal))?;
+        let moved = Moved { root: root.clone(), path: path.into() };
+        if !known.contains(&moved) {
+            let line = serde_json::to_string(&moved).map_err(|e| Error::data(e.to_string(), ""))?;
+            let written = file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data());
+            written.map_err(Error::io("write", &journal))?;
+        }
         relocate(&root.join(path), &to.join(path))?;
     }
     Ok(())
+}
+
+/// What the journal of a directory says.
+#[derive(Default)]
+struct Journal {
+    moved: Vec<Moved>,
+    /// Bytes of its whole lines: the last one may have been cut off when the machine stopped.
+    bytes: u64,
+    /// Whether the last one lacks its line break.
+    lacks_end: bool,
+}
+
+impl Journal {
+    /// That of the directory `to`, which may have none.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if it is damaged; [`Error::Io`].
+    fn read(to: &Path) -> Result<Self> {
+        let path = to.join(JOURNAL);
+        let text = match fs::read(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Self::default()),
+            text => text.map_err(Error::io("read", &path))?,
+        };
+        let mut journal = Self::default();
+        for (number, line) in text.split_inclusive(|&byte| byte == b'\n').enumerate() {
+            let is_ended = line.ends_with(b"\n");
+            match serde_json::from_slice::<Moved>(line) {
+                Ok(moved) if is_below(&moved.path) && moved.root.is_absolute() => {
+                    journal.moved.push(moved);
+                    journal.bytes += line.len() as u64;
+                    journal.lacks_end = !is_ended;
+                }
+                Err(_) if !is_ended && line.starts_with(b"{") => break,
+                _ => {
+                    return Err(Error::malformed(
+                        &path,
+                        format!("line {} says of no file where it was", number + 1),
+                        "move the files back by hand",
+                    ));
+                }
+            }
+        }
+        Ok(journal)
+    }
 }
 
 /// Puts back what the journal of `from` says was moved there, and removes the journal and the directories that are then empty.
@@ -88,29 +144,21 @@ pub(crate) fn move_files(root: &Path, paths: &[String], to: &Path) -> Result<()>
 /// [`Error::Malformed`] if the journal is damaged: nothing is moved then; [`Error::Io`] if there is none.
 pub(crate) fn restore(from: &Path) -> Result<Restored> {
     let journal = from.join(JOURNAL);
-    let lines = BufReader::new(File::open(&journal).map_err(Error::io("open", &journal))?).lines();
-    let mut moved: Vec<Moved> = Vec::new();
-    for (number, line) in lines.enumerate() {
-        let line = line.map_err(Error::io("read", &journal))?;
-        let entry = serde_json::from_str(&line)
-            .ok()
-            .filter(|entry: &Moved| is_below(&entry.path) && entry.root.is_absolute());
-        moved.push(entry.ok_or_else(|| {
-            Error::malformed(
-                &journal,
-                format!("line {} says of no file where it was", number + 1),
-                "move the files back by hand",
-            )
-        })?);
+    // All files were back, and only the empty directory was left.
+    if !journal.exists() && fs::remove_dir(from).is_ok() {
+        return Ok(Restored::default());
     }
+    File::open(&journal).map_err(Error::io("open", &journal))?;
+    let moved = Journal::read(from)?.moved;
     let mut restored = Restored::default();
     for Moved { root, path } in moved.iter().rev() {
         let (here, there) = (from.join(path), root.join(path));
         // A line without its file: the move did not happen, or was taken back before.
         if fs::symlink_metadata(&here).is_err() {
+            remove_empty(from, path);
             continue;
         }
-        if fs::symlink_metadata(&there).is_ok() {
+        if fs::symlink_metadata(&there).is_ok() && !same_content(&here, &there) {
             restored.left.push((here, format!("{} exists", there.display())));
             continue;
         }
@@ -118,10 +166,7 @@ pub(crate) fn restore(from: &Path) -> Result<Restored> {
             Ok(()) => restored.files += 1,
             Err(error) => restored.left.push((here, error.to_string())),
         }
-        for parent in path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
-            // Fails where something is still in it, which is right.
-            let _ = fs::remove_dir(from.join(parent));
-        }
+        remove_empty(from, path);
     }
     if restored.left.is_empty() {
         fs::remove_file(&journal).map_err(Error::io("remove", &journal))?;
@@ -145,16 +190,37 @@ fn existing_part(path: &Path) -> Result<PathBuf> {
     })
 }
 
-/// Renames a file, or copies and removes it where the file system is another.
-fn relocate(from: &Path, to: &Path) -> Result<()> {
-    if let Some(parent) = to.parent() {
-        fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+/// Removes the directories above a path in `from` that nothing is in any more.
+fn remove_empty(from: &Path, path: &Path) {
+    for parent in path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
+        // Fails where something is still in it, which is right.
+        let _ = fs::remove_dir(from.join(parent));
     }
+}
+
+/// Whether two files are there and have the same bytes: one that was copied, and not yet removed where it was.
+fn same_content(one: &Path, other: &Path) -> bool {
+    sha256_of_file(one).ok().zip(sha256_of_file(other).ok()).is_some_and(|(one, other)| one == other)
+}
+
+/// Renames a file, or copies and removes it where the file system is another. What has the name already is the same file.
+fn relocate(from: &Path, to: &Path) -> Result<()> {
+    let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
     if fs::rename(from, to).is_ok() {
         return Ok(());
     }
-    fs::copy(from, to).map_err(Error::io("write", to))?;
+    copy_whole(from, parent, to)?;
     fs::remove_file(from).map_err(Error::io("remove", from))
+}
+
+/// Copies a file into the directory `parent`, where it appears when it is whole.
+fn copy_whole(from: &Path, parent: &Path, to: &Path) -> Result<()> {
+    remove_leftovers(parent);
+    let copied = scratch_file(parent, to.file_name().unwrap_or_default()).map_err(Error::io("write", to))?;
+    fs::copy(from, copied.path()).map_err(Error::io("write", to))?;
+    copied.as_file().sync_all().map_err(Error::io("write", to))?;
+    copied.persist(to).map(drop).map_err(|e| Error::io("write", to)(e.error))
 }
 
 #[cfg(test)]
@@ -214,6 +280,35 @@ mod tests {
         fs::write(to.join(JOURNAL), journal).unwrap();
         assert_eq!(restore(&to).unwrap().files, 1);
         assert!(root.join("y.png").exists() && root.join("a/x.png").exists());
+    }
+
+    #[test]
+    fn a_move_that_was_cut_off_is_continued_to_the_same_journal() {
+        let (dir, root) = files();
+        let to = dir.path().join("out");
+        let paths = ["a/x.png".into(), "y.png".into()];
+        move_files(&root, &paths, &to).unwrap();
+        let journal = text(&to.join(JOURNAL));
+        for cut in 0..=journal.len() {
+            restore(&to).unwrap();
+            fs::create_dir_all(&to).unwrap();
+            fs::write(to.join(JOURNAL), &journal[..cut]).unwrap();
+            let whole = journal[..cut].matches('\n').count();
+            // To another file system a file is copied before it is removed.
+            if whole > 0 {
+                copy_whole(&root.join("a/x.png"), &to, &to.join("copied")).unwrap();
+                fs::create_dir_all(to.join("a")).unwrap();
+                fs::rename(to.join("copied"), to.join("a/x.png")).unwrap();
+            }
+            move_files(&root, &paths, &to).unwrap();
+            assert_eq!(text(&to.join(JOURNAL)), journal, "{cut}");
+            assert!(!root.join("y.png").exists() && !root.join("a/x.png").exists());
+        }
+        // Putting back was cut off before its last step.
+        restore(&to).unwrap();
+        fs::create_dir(&to).unwrap();
+        assert_eq!(restore(&to).unwrap(), Restored::default());
+        assert!(!to.exists() && restore(&to).is_err());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Which group each image belongs to: its folder, or what a table says.
 
 use crate::error::{Error, Result};
+use crate::formats::table::TableReader;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -68,17 +69,16 @@ fn read_table(file: &Path) -> Result<HashMap<String, String>> {
         csv::ErrorKind::Io(source) => Error::Io { action: "read", path: file.to_path_buf(), source },
         kind => malformed(describe(&kind)),
     };
-    let mut reader = csv::Reader::from_path(file).map_err(damaged)?;
-    let headers = reader.headers().map_err(damaged)?;
+    let mut reader = TableReader::open(file).map_err(damaged)?;
+    let headers = reader.headings().map_err(damaged)?;
     let column = |name: &str| {
-        // Spreadsheets put a byte order mark before the first name.
-        let position = headers.iter().position(|header| header.trim_start_matches('\u{feff}').trim() == name);
+        let position = headers.iter().position(|header| header.trim() == name);
         position.ok_or_else(|| malformed(format!("there is no column `{name}`")))
     };
     let (path_column, group_column) = (column("path")?, column("group")?);
     let mut table = HashMap::new();
     let mut record = csv::StringRecord::new();
-    while reader.read_record(&mut record).map_err(damaged)? {
+    while reader.read(&mut record).map_err(damaged)? {
         let line = record.position().map_or(0, csv::Position::line);
         let (Some(path), Some(group)) = (record.get(path_column), record.get(group_column)) else {
             return Err(malformed(format!("line {line} has too few columns")));

@@ -5,8 +5,8 @@
 use super::alpha::{Alpha, resolve};
 use super::budget::{self, Memory};
 use super::kind::{Format, Kind, kind_of, unread};
-use super::rgb::{MAX_PIXELS, RGB_BYTES_PER_PIXEL, RgbImage, check_pixels};
-use super::{jpeg, orientation, png, tiff};
+use super::rgb::{MAX_PIXELS, MAX_SIDE, RGB_BYTES_PER_PIXEL, RgbImage, check_pixels};
+use super::{gif, jpeg, orientation, png, tiff};
 use crate::panics;
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
@@ -14,6 +14,16 @@ use std::io::Cursor;
 
 /// Most memory of one decoder in bytes: four for each pixel of the largest image.
 const MAX_ALLOCATION: u64 = 4 * MAX_PIXELS;
+
+/// Most bytes that the decoder of PNG files may take beside pixels and what stands in the file: the colour profile, which is unfolded as
+/// soon as the file is opened, in every thread at once, and not used here; and a row.
+const MAX_PROFILE: u64 = 8 << 20;
+const _: () = assert!(MAX_PROFILE > 8 * MAX_SIDE);
+/// How often it counts a chunk of the file: as it is read, in a vector that grows, and as what it holds.
+const CHUNK_COPIES: u64 = 4;
+
+/// Colours and opacity.
+const GIF_BYTES_PER_PIXEL: u64 = 4;
 
 /// How often a decoder keeps the pixels as they are stored: in a canvas of its own, and in what it returns.
 const COPIES: u64 = 2;
@@ -104,7 +114,10 @@ fn decode_other(
 ) -> Result<(RgbImage, Orientation, String, Memory), String> {
     let words = |e: image::ImageError| e.to_string();
     let mut limits = Limits::default();
-    limits.max_alloc = Some(MAX_ALLOCATION);
+    limits.max_alloc = Some(match kind {
+        ImageFormat::Png => MAX_PROFILE + CHUNK_COPIES * bytes.len() as u64,
+        _ => MAX_ALLOCATION,
+    });
     let mut reader = ImageReader::with_format(Cursor::new(bytes), kind);
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(words)?;
@@ -114,7 +127,12 @@ fn decode_other(
         return Err(format!("{width} x {height} pixels of this depth are more than {MAX_ALLOCATION} bytes"));
     }
     let pixels = u64::from(width) * u64::from(height);
-    let memory = budget::hold(COPIES * decoder.total_bytes() + RGB_BYTES_PER_PIXEL * pixels)?;
+    let mut stored = decoder.total_bytes();
+    if let Some((width, height)) = gif::frames(bytes).next().filter(|_| kind == ImageFormat::Gif) {
+        // A frame may be larger than the canvas.
+        stored = stored.max(GIF_BYTES_PER_PIXEL * u64::from(width) * u64::from(height));
+    }
+    let memory = budget::hold(COPIES * stored + RGB_BYTES_PER_PIXEL * pixels)?;
     let depth = match decoder.color_type() {
         ColorType::L8 | ColorType::La8 | ColorType::Rgb8 | ColorType::Rgba8 => "",
         ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16 => "16-bit",
@@ -180,15 +198,11 @@ fn is_one_colour(pixels: &[u8]) -> bool {
 }
 
 fn is_animated(bytes: &[u8], kind: ImageFormat) -> bool {
-    use image::AnimationDecoder;
-    use image::codecs::{gif::GifDecoder, png::PngDecoder, webp::WebPDecoder};
-    let bytes = Cursor::new(bytes);
+    use image::codecs::webp::WebPDecoder;
     match kind {
-        ImageFormat::Gif => {
-            GifDecoder::new(bytes).is_ok_and(|d| matches!(d.into_frames().nth(1), Some(Ok(_))))
-        }
-        ImageFormat::Png => PngDecoder::new(bytes).is_ok_and(|d| d.is_apng().unwrap_or(false)),
-        ImageFormat::WebP => WebPDecoder::new(bytes).is_ok_and(|d| d.has_animation()),
+        ImageFormat::Gif => gif::frames(bytes).nth(1).is_some(),
+        ImageFormat::Png => png::is_animated(bytes),
+        ImageFormat::WebP => WebPDecoder::new(Cursor::new(bytes)).is_ok_and(|d| d.has_animation()),
         _ => false,
     }
 }

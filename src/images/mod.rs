@@ -9,6 +9,7 @@ mod budget;
 mod container;
 mod decode;
 mod dir;
+mod gif;
 mod given;
 mod glyphs;
 mod inputs;

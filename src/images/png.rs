@@ -69,6 +69,11 @@ pub(super) fn repaired(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(repaired)
 }
 
+/// Whether a file says, before its pixels, that it is animated.
+pub(super) fn is_animated(bytes: &[u8]) -> bool {
+    chunks(bytes).take_while(|chunk| chunk.name != *b"IDAT").any(|chunk| chunk.name == *b"acTL")
+}
+
 /// The orientation in Exif data that ImageMagick wrote as a text, in hexadecimal digits.
 pub(super) fn text_orientation(bytes: &[u8]) -> Option<Orientation> {
     const KEYWORD: &[u8] = b"Raw profile type exif\0";

@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 /// The command whose parts are scores against a reference.
 pub(crate) const SCORE: &str = "score";
 /// What was skipped, beside merged scores.
-const SCORES_SKIPPED: &str = "scores.skipped.csv";
+pub(crate) const SCORES_SKIPPED: &str = "scores.skipped.csv";
 /// Where in a part of whole archives stands what could not even be listed: one run has all of that before all else.
 const UNLISTED: &str = "unlisted";
 /// The inputs of a part of whole archives.

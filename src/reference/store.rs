@@ -8,10 +8,11 @@ use crate::error::{Error, Result};
 use crate::formats::FeatureRows;
 use crate::formats::digest::{hex, sha256, sha256_of_file};
 use crate::formats::npy::{NpyRows, read_npy};
-use crate::formats::table::{Table, Values, write_table};
+use crate::formats::table::{Table, TableReader, Values, write_table};
 use crate::images::Skipped;
 use crate::neighbors;
 use crate::remedy::Remedy;
+use csv::StringRecord;
 use ndarray::{Array2, Axis, concatenate, s};
 use sha2::{Digest, Sha256};
 use std::fs;
@@ -199,13 +200,15 @@ impl Reference {
     fn column(&self, file: &str, name: &str) -> Result<Vec<String>> {
         let path = self.dir.join(file);
         let wrong = |reason: String| Error::malformed(&path, reason, Remedy::RemakeReference);
-        let mut reader = csv::Reader::from_path(&path).map_err(|e| wrong(e.to_string()))?;
-        let headers = reader.headers().map_err(|e| wrong(e.to_string()))?;
-        let at =
-            headers.iter().position(|h| h == name).ok_or_else(|| wrong(format!("has no column `{name}`")))?;
+        let mut reader = TableReader::open(&path).map_err(|e| wrong(e.to_string()))?;
+        let headings = reader.headings().map_err(|e| wrong(e.to_string()))?;
+        let at = headings
+            .iter()
+            .position(|h| h == name)
+            .ok_or_else(|| wrong(format!("has no column `{name}`")))?;
         let mut values = Vec::new();
-        for record in reader.into_records() {
-            let record = record.map_err(|e| wrong(e.to_string()))?;
+        let mut record = StringRecord::new();
+        while reader.read(&mut record).map_err(|e| wrong(e.to_string()))? {
             values.push(record.get(at).unwrap_or_default().to_string());
         }
         if values.len() != self.manifest.rows {
@@ -264,8 +267,9 @@ pub(crate) fn read_skipped(dir: &Path) -> Result<Vec<Skipped>> {
     let path = dir.join(files::SKIPPED);
     let wrong = |e: csv::Error| Error::malformed(&path, e.to_string(), "");
     let mut skipped = Vec::new();
-    for record in csv::Reader::from_path(&path).map_err(wrong)?.into_records() {
-        let record = record.map_err(wrong)?;
+    let mut reader = TableReader::open(&path).map_err(wrong)?;
+    let mut record = StringRecord::new();
+    while reader.read(&mut record).map_err(wrong)? {
         let cell = |i: usize| record.get(i).unwrap_or_default().to_string();
         skipped.push(Skipped { path: cell(0), reason: cell(1) });
     }

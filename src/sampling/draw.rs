@@ -3,7 +3,7 @@
 
 use super::pilot::Pilot;
 use super::reference_stats::ReferenceStats;
-use super::remarks::{warn_of_direction, warn_of_weights};
+use super::remarks::{warn_of_direction, warn_of_reference, warn_of_weights};
 use super::spacing::{Accepted, Copied, Decision, SpacingFilter};
 use super::weights::ImportanceWeights;
 use crate::candidates::{CandidateRecord, CandidateScores, LOOKED_TOGETHER, Looked, join_rows};
@@ -195,6 +195,11 @@ pub(crate) fn draw(
     }
 }
 
+/// Where the block that begins with a candidate, or the rest of one, ends.
+fn block_end(start: usize) -> usize {
+    (start / BLOCK + 1) * BLOCK
+}
+
 /// Candidates after the pilot that the images that are still wanted will take.
 fn expected_more(wanted: usize, kept: usize, acceptance: f64) -> usize {
     (wanted.saturating_sub(kept) as f64 / acceptance.max(f64::MIN_POSITIVE)).ceil() as usize
@@ -214,7 +219,8 @@ impl Run<'_> {
         let mut drawn = Drawn::default();
         let mut made = 0;
         while made < pilot {
-            let range = made..(made + BLOCK).min(limit);
+            // Candidates may cost minutes: none is made for the pilot that does not belong to it.
+            let range = made..block_end(made).min(pilot);
             let (block, judged) = self.blocks.block(range.clone())?;
             match &mut candidates {
                 Some(all) => all.extend(judged),
@@ -232,19 +238,15 @@ impl Run<'_> {
         drop(features);
 
         let DrawOptions { rule, budget, seed, .. } = *self.options;
-        let of_pilot = || first.slice(ndarray::s![..pilot, ..]).to_owned().into_shared();
+        let of_pilot = || first.clone().into_shared();
         let index = BuildOptions { seed, device: self.device.clone(), ..BuildOptions::default() };
         let generated = Pilot::for_rule(rule, of_pilot, &reference.model, &index, self.progress)?;
         let own = generated.as_ref().map_or(&[][..], Pilot::own);
-        let rho = &candidates.densities()[..pilot];
+        let rho = candidates.densities();
         let (weights, mut log_weights) = ImportanceWeights::new(rule, budget, rho, own)?;
         let report = self.report(&weights, &log_weights, rho, candidates.agreement());
+        warn_of_reference(rho, reference.bounds[0], self.progress);
         warn_of_weights(&log_weights, report.effective_sample_size, self.progress);
-        let mut generated_density = match &generated {
-            Some(generated) => generated.densities(first.slice(ndarray::s![pilot.., ..]), self.progress)?,
-            None => Vec::new(),
-        };
-        log_weights.extend(weights.log_weights(&candidates.densities()[pilot..], &generated_density)?);
 
         let mut kept = SpacingFilter::new(reference.spacing, reference.copies);
         let wanted = self.options.n.unwrap_or(usize::MAX);
@@ -271,10 +273,10 @@ impl Run<'_> {
                 self.progress.start("drawing", more as u64, "images");
                 drawing = true;
             }
-            let range = range.end..(range.end + BLOCK).min(limit);
+            let range = range.end..block_end(range.end).min(limit);
             let judged;
             (block, judged) = self.blocks.block(range)?;
-            generated_density = match &generated {
+            let generated_density = match &generated {
                 Some(pilot) => pilot.densities(block.view(), &Unreported(self.progress))?,
                 None => Vec::new(),
             };

@@ -86,8 +86,8 @@ impl<'a> GeneratedCandidates<'a> {
 
     /// Features of a block of candidates, whose images are on disk then; from an earlier run where it was finished.
     fn features(&self, range: Range<usize>, scorer: &DensityScorer) -> Result<Array2<f32>> {
-        let index = range.start / BLOCK;
-        if self.partial.has(index) {
+        let index = index_of(&range);
+        if self.partial.has(index) && self.partial.read::<usize>(index)? == range.len() {
             return read_npy(self.partial.data(index));
         }
         let extractor = &scorer.extractor;
@@ -108,6 +108,13 @@ impl<'a> GeneratedCandidates<'a> {
     }
 }
 
+/// The number under which a block is kept on disk. The rest of the block that the pilot has ended in stands beyond all others.
+fn index_of(range: &Range<usize>) -> usize {
+    const RESTS: usize = 1 << 30;
+    let block = range.start / BLOCK;
+    if range.start.is_multiple_of(BLOCK) { block } else { RESTS + block }
+}
+
 impl CandidateBlocks for GeneratedCandidates<'_> {
     fn len(&self) -> u64 {
         self.source.len()
@@ -121,7 +128,7 @@ impl CandidateBlocks for GeneratedCandidates<'_> {
         if let Some(scorer) = self.scorer {
             return self.features(range, scorer).map(drop);
         }
-        let index = range.start / BLOCK;
+        let index = index_of(&range);
         if !self.partial.has(index) {
             self.make(range.clone(), &mut |_| Ok(()))?;
             self.partial.finish(index, &range.len())?;

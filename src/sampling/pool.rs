@@ -1,7 +1,7 @@
 //! Choosing from images that exist already, by the same weights as a generator's candidates.
 
 use super::choose::{Look, choose, weighted_order, with_replacement};
-use super::remarks::{warn_of_direction, warn_of_weights};
+use super::remarks::{warn_of_direction, warn_of_reference, warn_of_weights};
 use super::spacing::{Copied, Decision, RefusedCopies, Spacing, SpacingFilter};
 use super::weigh::{WeighedImages, weigh};
 use crate::candidates::{CandidateScores, LOOKED_TOGETHER, ReferenceDensity};
@@ -123,6 +123,8 @@ pub(crate) fn choose_refusing(
     };
     let copy_of = if look.is_some() { copy_of } else { Vec::new() };
     if options.rule.is_some() {
+        let [lowest, _] = density.scorer().distribution().bounds();
+        warn_of_reference(scores.densities(), lowest, progress);
         warn_of_weights(&log_weights, effective_sample_size, progress);
     }
     if !options.replace {

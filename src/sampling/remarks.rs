@@ -36,6 +36,17 @@ pub(super) fn warn_of_weights(log_weights: &[f64], effective: f64, progress: &dy
     }
 }
 
+/// Warns where most candidates have lower densities than every real image: `lowest` is the lowest density of these.
+pub(super) fn warn_of_reference(densities: &[f64], lowest: f64, progress: &dyn Progress) {
+    let below = densities.iter().filter(|density| **density < lowest).count();
+    if below > densities.len() / 2 {
+        progress.warn(&format!(
+            "{below} of {} candidates are less typical than every image of the reference: it is likely to be of other pictures than these",
+            densities.len()
+        ));
+    }
+}
+
 /// Warns where the kept have a lower density than the candidates although the rule asks for a higher one, or the other way round.
 pub(super) fn warn_of_direction(
     rule: Option<Rule>,
@@ -94,6 +105,14 @@ mod tests {
         assert!(of(&spread, 7.0).contains("worth 7 of 500 images"));
         assert_eq!(of(&spread, 250.0), "");
         assert_eq!(of(&[0.0, 5.0, 1.0], 2.0), "");
+    }
+
+    #[test]
+    fn candidates_that_lie_beyond_all_real_images_are_said() {
+        let densities: Vec<f64> = (0..100).map(f64::from).collect();
+        assert!(heard(|heard| warn_of_reference(&densities, 60.0, heard)).contains("60 of 100 candidates"));
+        assert_eq!(heard(|heard| warn_of_reference(&densities, 40.0, heard)), "");
+        assert_eq!(heard(|heard| warn_of_reference(&[], 40.0, heard)), "");
     }
 
     #[test]

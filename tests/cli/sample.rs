@@ -228,13 +228,13 @@ fn what_a_run_costs_and_what_was_read_is_said_before_it_begins() {
     let dir = stage();
     let args = ["sample", "--generator", "g", "--reference", "ref", "--bias", "match", "-n", "20", "-o", "a"];
     pd(&dir).args(args).assert().success().stderr(
-        contains("to keep 20, about 384 candidates are made (a pilot of 384 first)")
+        contains("to keep 20, about 300 candidates are made (a pilot of 300 first)")
             .and(contains("a pilot of 300 candidates leans a little towards fidelity"))
             .and(contains("generator mlp-gan: ReLU between the layers")),
     );
     let summary = fs::read(dir.path().join("a/summary.json")).unwrap();
     let summary: serde_json::Value = serde_json::from_slice(&summary).unwrap();
-    assert_eq!(summary["draws"], 384);
+    assert_eq!(summary["draws"], 300);
     assert_eq!(summary["run"]["options"]["pilot"], 300);
     assert!(summary["run"]["candidates"]["assumed"][0].as_str().unwrap().contains("ReLU"));
     pd(&dir)

@@ -106,6 +106,52 @@ fn names_that_are_formulas_stay_as_they_are_unless_a_spreadsheet_is_to_read_them
     run(&dir, "score --help").success().stdout(contains("--csv-safe").and(contains("formula")));
 }
 
+#[test]
+fn tables_of_every_directory_can_be_made_safe_and_are_read_back_as_they_were() {
+    let dir = TempDir::new().unwrap();
+    let images = digits(&dir, 3);
+    let (formula, other) = ("=1+1.png", "'-a.png");
+    for (name, folder) in [(formula, "0"), (other, "1")] {
+        let picture = images.join(folder).read_dir().unwrap().next().unwrap().unwrap().path();
+        fs::rename(picture, images.join(name)).unwrap();
+    }
+    fs::write(images.join("@broken.png"), "x").unwrap();
+    let safe = |place: &str| {
+        let path = dir.path().join(place);
+        assert!(fs::read(&path).unwrap().starts_with(b"\xef\xbb\xbf"), "{place}");
+        let paths = crate::support::column(&path, "path");
+        let masked = [format!("'{formula}"), format!("'{other}")];
+        assert!(masked.iter().all(|name| paths.contains(name)), "{place}: {paths:?}");
+        let cells = crate::support::rows(&path).into_iter().flat_map(|row| row.into_values());
+        assert!(cells.into_iter().all(|cell| !cell.starts_with(['=', '@'])), "{place}");
+    };
+    run(&dir, "embed digits -o ref --csv-safe").success();
+    run(&dir, "index ref --k 2 --csv-safe").success();
+    safe("ref/images.csv");
+    safe("ref/scores.csv");
+    assert_eq!(crate::support::column(&dir.path().join("ref/skipped.csv"), "path"), ["'@broken.png"]);
+    run(&dir, "embed digits -o ref").success().stdout(contains("Nothing to do: 30"));
+
+    run(&dir, "sample --pool digits --reference ref -n all -o kept").success();
+    let names = crate::support::column(&dir.path().join("kept/samples.csv"), "path");
+    assert!(names.iter().any(|name| name == formula) && names.iter().any(|name| name == other));
+    run(&dir, "sample --pool digits --reference ref -n all -o kept --csv-safe")
+        .success()
+        .stderr(contains("finished already"));
+    safe("kept/samples.csv");
+    run(&dir, "select digits --features ref -n 30 -o best --csv-safe").success();
+    safe("best/selected.csv");
+    run(&dir, "report ref --images digits").success();
+    let page = fs::read_to_string(dir.path().join("ref/report.html")).unwrap();
+    assert!(page.contains(formula) && !page.contains(&format!("'{formula}")));
+
+    run(&dir, "score digits --k 2 --csv-safe").code(2).stderr(contains("-o FILE.csv"));
+    run(&dir, "embed digits -o parts --shard 0/1 --csv-safe").code(2).stderr(contains("pd merge"));
+    run(&dir, "embed digits -o parts --shard 0/1").success();
+    run(&dir, "merge parts --csv-safe").success();
+    safe("parts/images.csv");
+}
+
 /// The file is a pipe that nobody writes into: reading it never ends, and never asks whether to stop.
 #[cfg(unix)]
 #[test]

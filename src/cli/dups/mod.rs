@@ -8,6 +8,7 @@ use super::bundled::Bundled;
 use super::common::{ExtractorArgs, RunArgs};
 use super::network;
 use super::output::{self, Results};
+use super::tables::TableArgs;
 use super::terminal::Terminal;
 use crate::copies::{Level, restore};
 use crate::error::{Error, Result};
@@ -43,9 +44,6 @@ pub(super) struct Dups {
     /// Write a row for each copy to FILE (.csv, .jsonl, .json, .parquet): group, path, keep, reason, other, score; with --against: path, other, score (0 to 1)
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Put an apostrophe before names that a spreadsheet would take for a formula; without it names are written as they are
-    #[arg(long, requires = "output")]
-    csv_safe: bool,
     /// Say what may be wrong with the pictures of IMAGES: blurred, dark, bright, low_information, odd_size, odd_aspect, or gray among coloured ones, by limits that these pictures teach; with -o as columns: sharpness, brightness, contrast, entropy, colour, width, height, flags
     #[arg(long)]
     checks: bool,
@@ -64,6 +62,8 @@ pub(super) struct Dups {
     /// Put back what --move or --delete moved to DIR
     #[arg(long, value_name = "DIR", conflicts_with_all = ["images", "against", "output", "fail_on", "move", "delete", "dry_run"])]
     undo: Option<PathBuf>,
+    #[command(flatten)]
+    tables: TableArgs,
     #[command(flatten)]
     extractor: ExtractorArgs,
     #[command(flatten)]
@@ -88,6 +88,7 @@ impl Dups {
 
     pub(super) fn run(self, results: &Results) -> Result<()> {
         let terminal = self.run.start(results)?;
+        self.tables.check(false, self.output.is_some())?;
         if let Some(from) = &self.undo {
             return undo(from, &terminal, self.run.json);
         }
@@ -139,9 +140,9 @@ impl Dups {
         let found = Found::new(&ours, found);
         let found = if self.checks { found.checked(&ours) } else { found };
         if let Some(path) = &self.output {
-            output::write_table_for_user(path, found.table()?, self.csv_safe)?;
+            output::write_table_for_user(path, &found.table()?, self.tables)?;
             terminal.say(&format!("wrote {} rows to {}", found.rows().len(), path.display()));
-            if let Some(beside) = output::write_skipped_beside(path, &ours.skipped, self.csv_safe)? {
+            if let Some(beside) = output::write_skipped_beside(path, &ours.skipped, self.tables)? {
                 terminal.say(&format!("wrote {} skipped inputs to {}", ours.skipped.len(), beside.display()));
             }
         }

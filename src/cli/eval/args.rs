@@ -3,6 +3,7 @@
 use super::spaces::SpaceArgs;
 use crate::cli::common::{self, ExtractorArgs, RunArgs};
 use crate::cli::group_by::GroupBy;
+use crate::cli::tables::TableArgs;
 use crate::cli::{input, output};
 use crate::error::{Error, Result};
 use crate::formats::is_features_file;
@@ -13,6 +14,7 @@ use crate::runs::ShardRequest;
 use candle_core::Device;
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Compare generated sets with a real one: FID, KID, precision, recall, density, coverage, ...
@@ -40,9 +42,8 @@ pub(crate) struct Eval {
     /// Write a row per generated image to FILE: its realism, its rarity, and the real image nearest to it
     #[arg(long, value_name = "FILE")]
     pub per_sample: Option<PathBuf>,
-    /// Put an apostrophe before names that a spreadsheet would take for a formula; without it names are written as they are
-    #[arg(long, conflicts_with = "shard")]
-    pub csv_safe: bool,
+    #[command(flatten)]
+    pub tables: TableArgs,
     /// Write mean and covariance of the real set to FILE.npz, as pytorch-fid reads them
     #[arg(long, value_name = "FILE.npz")]
     pub save_stats: Option<PathBuf>,
@@ -141,10 +142,13 @@ impl Eval {
                 "that is the format that is written",
             ));
         }
+        if let Some(path) = &self.save_stats {
+            output::check_file_path(path)?;
+        }
         let all = || self.paths();
         if let Some(missing) = all().find(|path| !ImageSet::is_named_by(path)) {
-            let missing_file = std::io::Error::from(std::io::ErrorKind::NotFound);
-            return Err(Error::io("open", missing)(missing_file));
+            let reason = std::fs::metadata(missing).err();
+            return Err(Error::io("open", missing)(reason.unwrap_or_else(|| ErrorKind::NotFound.into())));
         }
         let paths: Vec<&Path> = all().collect();
         input::refuse_unused(&paths, &self.extractor)?;

@@ -36,6 +36,7 @@ impl Eval {
     pub(super) fn run(self, results: &Results) -> Result<()> {
         let terminal = self.run.start(results)?;
         self.check_paths()?;
+        self.tables.check(self.shard.is_some(), self.output.is_some() || self.per_sample.is_some())?;
         if let (Some(shard), Some(out)) = (self.shard, &self.output) {
             return run_shard(&self, shard, out, &terminal);
         }
@@ -68,7 +69,7 @@ impl Eval {
         let evaluation = evaluator.finish()?;
         warn_if_no_fid(&evaluation, &terminal);
         if let (Some(path), Some(samples)) = (&self.per_sample, &evaluation.samples) {
-            output::write_table_for_user(path, samples.table()?, self.csv_safe)?;
+            output::write_table_for_user(path, &samples.table()?, self.tables)?;
             terminal.say(&format!("wrote {} rows to {}", samples.path.len(), path.display()));
         }
         let json = json_of(evaluation.json(), inputs);
@@ -132,7 +133,7 @@ fn deliver(
         if format_of(path)?.extension() == "json" {
             write_atomic(path, |out| out.write_all(json.as_bytes()))?;
         } else {
-            output::write_table_for_user(path, table()?, args.csv_safe)?;
+            output::write_table_for_user(path, &table()?, args.tables)?;
         }
         terminal.say(&format!("wrote {} sets to {}", args.generated.len(), path.display()));
     }

@@ -8,12 +8,13 @@ use super::deliver::check_link;
 use super::generator_args::named;
 use super::input::{self, Input};
 use super::output::{self, Results};
+use super::tables::TableArgs;
 use super::terminal::Terminal;
 use crate::candidates::{PoolSource, ReferenceDensity};
 use crate::density::{Rule, RuleChoice};
 use crate::error::{Error, Result};
 use crate::formats::digest::sha256;
-use crate::formats::table::{Table, Values};
+use crate::formats::table::{Table, Values, write_table};
 use crate::images::{ImageSet, Inputs};
 use crate::progress::Progress as _;
 use crate::reference::{DensityBy, Reference, read_skipped};
@@ -35,6 +36,8 @@ const REPEATS: u32 = 100;
 const NAME: &str = "photo";
 /// The table of all photographs.
 const TABLE: &str = "weights.csv";
+/// What was skipped, beside it.
+const SKIPPED: &str = "weights.skipped.csv";
 
 /// Make a training set whose photographs come as often as their weights say: for any trainer
 ///
@@ -46,7 +49,7 @@ const TABLE: &str = "weights.csv";
 With --for csv, in PyTorch:
   import csv, torch
   from PIL import Image
-  rows = list(csv.DictReader(open('set/weights.csv', encoding='utf-8')))
+  rows = list(csv.DictReader(open('set/weights.csv', encoding='utf-8-sig')))
   weights = [float(row['weight']) for row in rows]
   sampler = torch.utils.data.WeightedRandomSampler(weights, len(rows))
   class Photos(torch.utils.data.Dataset):
@@ -85,9 +88,8 @@ pub(super) struct Resample {
     /// Link files instead of copying them
     #[arg(long)]
     link: bool,
-    /// Make weights.csv harmless for spreadsheets: texts that look like formulas get an apostrophe in front
-    #[arg(long)]
-    csv_safe: bool,
+    #[command(flatten)]
+    tables: TableArgs,
     #[command(flatten)]
     weights: WeightArgs,
     #[command(flatten)]
@@ -98,6 +100,10 @@ pub(super) struct Resample {
 
 impl Resample {
     pub(super) fn run(self, results: &Results) -> Result<()> {
+        self.tables.of_run(&self.output, &[TABLE, SKIPPED], self.carry_out(results))
+    }
+
+    fn carry_out(&self, results: &Results) -> Result<()> {
         let terminal = self.run.start(results)?;
         let choice = self.weights.choice(self.pool.is_some())?;
         let options = self.set_options()?;
@@ -143,7 +149,6 @@ impl Resample {
                 "name": options.name,
                 "root": options.root,
                 "link": options.link,
-                "csv_safe": self.csv_safe,
             }),
         );
         let name = options.name.to_string();
@@ -173,10 +178,10 @@ impl Resample {
             None => WrittenSet { files: vec![None; photos.paths.len()], ..WrittenSet::default() },
         };
         let path = dir.join(TABLE);
-        output::write_table_for_user(&path, table(&photos.paths, &found, &written)?, self.csv_safe)?;
+        write_table(&path, &table(&photos.paths, &found, &written)?)?;
         let inputs = photos.inputs.as_ref();
         if let Some(inputs) = inputs {
-            output::write_skipped_beside(&path, &inputs.skipped, self.csv_safe)?;
+            output::write_skipped_beside(&path, &inputs.skipped, self.tables)?;
         }
         let described = (described(choice, &weighing), self.repeats);
         let summary = ResampleSummary::new(&found, &written, &options, described, inputs.map(Inputs::counts));

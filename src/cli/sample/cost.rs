@@ -5,7 +5,7 @@ use crate::cli::bars::in_words;
 use crate::cli::maker::Source;
 use crate::cli::terminal::Terminal;
 use crate::error::Result;
-use crate::sampling::draw::{BLOCK, DrawOptions};
+use crate::sampling::draw::DrawOptions;
 use std::time::{Duration, Instant};
 
 /// Says how many candidates will be made, of all groups that are drawn from by themselves, and for a generator of many steps how long that takes, by the time of one of them.
@@ -20,7 +20,7 @@ pub(super) fn say(
 ) -> Result<()> {
     let of_group = |len: u64| {
         let limit = options.limit(len);
-        let pilot = options.pilot.next_multiple_of(BLOCK).min(limit);
+        let pilot = options.pilot.min(limit);
         let by_budget = options.n.zip(options.budget).map(|(n, budget)| (n as f64 * budget).ceil() as usize);
         (by_budget.unwrap_or(pilot).clamp(pilot, limit.max(pilot)), pilot)
     };

@@ -18,6 +18,7 @@ use super::maker::{Maker, NumberedPrompts};
 use super::output::Results;
 use super::program_args::ProgramArgs;
 use super::refusals::RefusalArgs;
+use super::tables::TableArgs;
 use super::terminal::Terminal;
 use crate::candidates::{DensityScorer, PromptOrder, ReferenceDensity};
 use crate::error::{Error, Result};
@@ -98,6 +99,8 @@ pub(super) struct Sample {
     #[command(flatten)]
     program: ProgramArgs,
     #[command(flatten)]
+    tables: TableArgs,
+    #[command(flatten)]
     extractor: ExtractorArgs,
     #[command(flatten)]
     run: RunArgs,
@@ -110,6 +113,8 @@ enum Per {
     Prompt,
 }
 
+/// The table of the candidates.
+const TABLE: &str = "samples.csv";
 /// Candidates of a pilot.
 const PILOT: std::ops::RangeInclusive<f64> = 300.0..=10_000.0;
 /// Smaller pilots lean towards fidelity: densities among few generated images are those of wider surroundings.
@@ -118,7 +123,13 @@ const UNBIASED_PILOT: usize = 1000;
 const MAX_DRAWS: u64 = 100;
 
 impl Sample {
-    pub(super) fn run(mut self, results: &Results) -> Result<()> {
+    pub(super) fn run(self, results: &Results) -> Result<()> {
+        let (args, output) = (self.tables, self.output.clone());
+        args.of_run(&output, &[TABLE], self.carry_out(results))
+    }
+
+    fn carry_out(mut self, results: &Results) -> Result<()> {
+        self.tables.check(self.shard.is_some(), true)?;
         let terminal = self.run.start(results)?;
         if self.pool.is_none() {
             Bundled::stand_in((&mut self.candidates, &self.program), &mut self.reference, &terminal)?;

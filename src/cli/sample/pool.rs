@@ -1,9 +1,9 @@
 //! `pd sample --pool`: choosing from images that exist already.
 
-use super::kept_features;
 use super::summary::{Refused, push_copies, push_scores, write_quantiles};
 use super::wanted::Wanted;
 use super::writer::write_sheet;
+use super::{TABLE, kept_features};
 use crate::candidates::{PoolSource, ReferenceDensity};
 use crate::cli::common::ExtractorArgs;
 use crate::cli::deliver::{FEWER_OF_POOL, deliver, fewer};
@@ -133,7 +133,7 @@ impl PoolRequest<'_> {
             Wanted::Number(n) => usize::try_from(n).unwrap_or(usize::MAX),
             Wanted::All => input.paths.len(),
         };
-        let share = n as f64 / input.paths.len() as f64;
+        let share = n.min(input.paths.len()) as f64 / input.paths.len() as f64;
         if !self.replace && share > LARGE_SHARE && self.weights.is_some() {
             terminal.say(&format!(
                 "warning: {} of {} images is {:.0} % of the pool: weights change little where most is taken",
@@ -183,10 +183,7 @@ impl PoolRequest<'_> {
                 write_sheet(dir, chosen.map(|(path, _)| dir.join(path)))?;
             }
         }
-        write_table(
-            dir.join("samples.csv"),
-            &table(&input.paths, &chosen, files, self.replace, scorer.paths())?,
-        )?;
+        write_table(dir.join(TABLE), &table(&input.paths, &chosen, files, self.replace, scorer.paths())?)?;
         let inputs = input.inputs.as_ref().map(Inputs::counts);
         let summary = summarise(&chosen, rule.map(|rule| rule.choice()), files, inputs);
         identity.write_summary(dir, &summary)?;
@@ -195,12 +192,12 @@ impl PoolRequest<'_> {
         if summary.kept >= wanted {
             return Ok(());
         }
-        let reason = format!(
-            "{wanted} images were asked for, the pool of {} gave {} ({})",
-            summary.pool,
-            summary.kept,
-            summary.refused.reasons().join(", ")
-        );
+        let mut reason =
+            format!("{wanted} images were asked for, the pool of {} gave {}", summary.pool, summary.kept);
+        let refused = summary.refused.reasons();
+        if !refused.is_empty() {
+            reason.push_str(&format!(" ({})", refused.join(", ")));
+        }
         fewer(summary.kept, reason, FEWER_OF_POOL, self.extractor.strict, terminal)
     }
 

@@ -1,6 +1,7 @@
 //! How a run of `pd sample`, or a merge of its shards, ends: what is kept is drawn, and written with tables, latents, the contact sheet and
 //! the summary.
 
+use super::TABLE;
 use super::summary::{Refused, SampleSummary, table};
 use crate::cli::deliver::fewer;
 use crate::cli::terminal::Terminal;
@@ -63,7 +64,7 @@ impl SampleWriter {
 
     /// Tables, latents and the sheet.
     fn write(&self, dir: &Path, candidates: &dyn CandidateBlocks, drawn: &Drawn) -> Result<()> {
-        write_table(dir.join("samples.csv"), &table(drawn, &candidates.real_names())?)?;
+        write_table(dir.join(TABLE), &table(drawn, &candidates.real_names())?)?;
         let latent = |row: usize| candidates.latents(drawn.numbers[row]..drawn.numbers[row] + 1);
         let latents = drawn.kept().map(latent).collect::<Result<Vec<_>>>()?;
         // Candidates without latents have none to write.

@@ -10,6 +10,7 @@ use super::deliver::{FEWER_OF_POOL, check_link, deliver, fewer};
 use super::group_by::GroupBy;
 use super::output::Results;
 use super::refusals::RefusalArgs;
+use super::tables::TableArgs;
 use super::terminal::Terminal;
 use crate::candidates::PoolSource;
 use crate::error::{Error, Result};
@@ -95,6 +96,8 @@ pub(super) struct Select {
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     #[command(flatten)]
+    tables: TableArgs,
+    #[command(flatten)]
     extractor: ExtractorArgs,
     #[command(flatten)]
     run: RunArgs,
@@ -108,7 +111,12 @@ fn diversity(text: &str) -> std::result::Result<f64, String> {
 }
 
 impl Select {
-    pub(super) fn run(mut self, results: &Results) -> Result<()> {
+    pub(super) fn run(self, results: &Results) -> Result<()> {
+        let (args, output) = (self.tables, self.output.clone());
+        args.of_run(&output, &[TABLE], self.carry_out(results))
+    }
+
+    fn carry_out(mut self, results: &Results) -> Result<()> {
         let terminal = self.run.start(results)?;
         let place = match self.pool.take() {
             Some(pool) => pool,

@@ -8,6 +8,7 @@ use super::generator_args::{GeneratorArgs, named};
 use super::maker::{Maker, NumberedPrompts, Source};
 use super::output::{self, Results};
 use super::program_args::ProgramArgs;
+use super::tables::TableArgs;
 use super::terminal::Terminal;
 use crate::candidates::{CandidateSource, GeneratorSource, KeptSource, PromptOrder, watched_features};
 use crate::error::{Error, Result};
@@ -73,6 +74,8 @@ pub(super) struct Sweep {
     #[command(flatten)]
     judge: JudgeArgs,
     #[command(flatten)]
+    tables: TableArgs,
+    #[command(flatten)]
     extractor: ExtractorArgs,
     #[command(flatten)]
     run: RunArgs,
@@ -82,6 +85,8 @@ pub(super) struct Sweep {
 const PSIS: [f64; 5] = [0.5, 0.6, 0.7, 0.8, 0.9];
 /// Candidates that are kept on disk together.
 const BLOCK: usize = 256;
+/// The table of the settings.
+const TABLE: &str = "sweep.csv";
 
 #[derive(Serialize)]
 struct SweepSummary {
@@ -104,7 +109,12 @@ struct Best {
 }
 
 impl Sweep {
-    pub(super) fn run(mut self, results: &Results) -> Result<()> {
+    pub(super) fn run(self, results: &Results) -> Result<()> {
+        let (args, output) = (self.tables, self.output.clone());
+        args.of_run(&output, &[TABLE], self.carry_out(results))
+    }
+
+    fn carry_out(mut self, results: &Results) -> Result<()> {
         let terminal = self.run.start(results)?;
         self.inputs = self.reference.as_ref().map_or_else(String::new, |reference| {
             let generator = self.program.shown().unwrap_or_else(|| self.candidates.shown());
@@ -183,7 +193,7 @@ impl Sweep {
             outcomes.extend(self.truncation_curve(network, &mut blocks, &judges, judged, &terminal)?);
         }
         mark_frontier(&mut outcomes);
-        write_table(dir.join("sweep.csv"), &table(&outcomes)?)?;
+        write_table(dir.join(TABLE), &table(&outcomes)?)?;
         let plot = frontier_plot("what each rule and strength gives", &points(&outcomes));
         write_atomic(dir.join("sweep.svg"), |out| out.write_all(plot.as_bytes()))?;
         let summary = SweepSummary {

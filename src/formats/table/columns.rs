@@ -1,5 +1,6 @@
 //! Tables read back: the `.csv` files of a directory, column by column.
 
+use super::spreadsheet::TableReader;
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -18,11 +19,11 @@ impl Columns {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let wrong =
             |e: csv::Error| Error::malformed(path, e.to_string(), "run the command that made it again");
-        let mut reader = csv::Reader::from_path(path).map_err(wrong)?;
-        let names: Vec<String> = reader.headers().map_err(wrong)?.iter().map(str::to_owned).collect();
+        let mut reader = TableReader::open(path).map_err(wrong)?;
+        let names: Vec<String> = reader.headings().map_err(wrong)?.iter().map(str::to_owned).collect();
         let mut cells = vec![Vec::new(); names.len()];
-        for record in reader.into_records() {
-            let record = record.map_err(wrong)?;
+        let mut record = csv::StringRecord::new();
+        while reader.read(&mut record).map_err(wrong)? {
             for (column, cell) in cells.iter_mut().zip(&record) {
                 column.push(cell.to_owned());
             }

@@ -43,7 +43,7 @@ pub(crate) fn write_csv_in_pieces(path: &Path, pieces: impl Iterator<Item = Resu
     file.commit()
 }
 
-fn writer<W: Write>(out: W) -> Writer<W> {
+pub(super) fn writer<W: Write>(out: W) -> Writer<W> {
     WriterBuilder::new().terminator(Terminator::Any(b'\n')).from_writer(out)
 }
 

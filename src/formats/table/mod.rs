@@ -8,11 +8,13 @@ mod csv;
 mod json;
 mod paper;
 mod parquet;
+mod spreadsheet;
 
 pub(crate) use columns::Columns;
 pub(crate) use concat::concat_csv;
 pub(crate) use csv::write_csv_in_pieces;
 pub(crate) use paper::significant;
+pub(crate) use spreadsheet::{TableReader, is_safe, make_safe, sha256_as_written};
 
 use super::atomic::AtomicFile;
 use crate::error::{Error, Result};
@@ -94,31 +96,9 @@ impl Table {
         &self.columns
     }
 
-    /// The same table for a spreadsheet: a text that it would take for a formula gets an apostrophe in front.
-    pub fn safe_for_spreadsheets(mut self) -> Self {
-        for column in &mut self.columns {
-            match &mut column.values {
-                Values::Text(cells) => cells.iter_mut().for_each(defuse),
-                Values::OptionalText(cells) => cells.iter_mut().flatten().for_each(defuse),
-                _ => {}
-            }
-        }
-        self
-    }
-
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.columns.first().map_or(0, |column| column.values.len())
-    }
-}
-
-/// Keeps a text from being a formula. Tabs and line breaks in front are passed over by spreadsheets.
-fn defuse(text: &mut String) {
-    let first = text.trim_start_matches(|c: char| c.is_whitespace() || c.is_control()).chars().next();
-    let leads = text.chars().next().is_some_and(|c| matches!(c, '\t' | '\r' | '\n'));
-    // The wide forms are taken for the narrow ones by programs of East Asia.
-    if leads || matches!(first, Some('=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠')) {
-        text.insert(0, '\'');
     }
 }
 

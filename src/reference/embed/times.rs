@@ -5,6 +5,7 @@ use super::files;
 use crate::extract::weights::Cache;
 use crate::formats::atomic::write_atomic;
 use crate::formats::digest::sha256_of_file;
+use crate::formats::table::{is_safe, sha256_as_written};
 use crate::images::ImageSet;
 use std::collections::HashMap;
 use std::fs;
@@ -53,6 +54,8 @@ impl Times {
 
 /// Where they are kept: by the digest of the table of images, so that a copied or moved reference has them too.
 fn place(dir: &Path) -> Option<PathBuf> {
-    let digest = sha256_of_file(dir.join(files::IMAGES)).ok()?;
+    let table = dir.join(files::IMAGES);
+    let digest =
+        if is_safe(&table).ok()? { sha256_as_written(&table) } else { sha256_of_file(table) }.ok()?;
     Some(Cache::from_env().ok()?.root().join(FOLDER).join(digest))
 }
