@@ -5,7 +5,8 @@ use super::evaluate::{DISTANCE, Evaluator};
 use super::log::Log;
 use super::sheet::Sheet;
 use super::state::{
-    BEST, keep_last_snapshots, last_snapshot, load_state, save_snapshot, save_state, snapshot_name,
+    BEST, keep_last_snapshots, last_snapshot, load_state, remove_other_states, save_snapshot, save_state,
+    snapshot_name,
 };
 use super::trainer::{Scalars, Trainer};
 use crate::error::{Error, Result};
@@ -75,6 +76,7 @@ pub fn run(
     let ranks = Ranks::clone(trainer.ranks());
     let resumed = load_state(directory, trainer)?;
     let start = agreed_start(resumed, ranks.as_ref())?;
+    remove_other_states(directory, start)?;
     let batch = trainer.batch();
     let mut log = Log::open(directory.path(), resumed)?;
     let sheet_of = |step: u64, trainer: &dyn Trainer| {

@@ -62,12 +62,18 @@ pub(super) fn save_state(run: &RunDir, step: u64, trainer: &mut dyn Trainer) -> 
         })?;
         write_json(directory.join(STATE_RECORD), &StateRecord { step, optimizer_steps })
     })?;
-    for (older, path) in states_of(run)? {
-        if older != step {
-            remove_directory(&path)?;
-        }
-    }
-    Ok(())
+    remove_other_states(run, step)
+}
+
+/// Removes all states but that of `step`: older ones, and what is left of one whose removal was cut off.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(super) fn remove_other_states(run: &RunDir, step: u64) -> Result<()> {
+    states_of(run)?
+        .into_iter()
+        .filter(|(other, _)| *other != step)
+        .try_for_each(|(_, path)| remove_directory(&path))
 }
 
 /// Brings the trainer to the latest state, if there is one, and says how many steps were made.
@@ -164,6 +170,17 @@ mod tests {
             fs::create_dir_all(run.path().join(STATE).join(name)).unwrap();
         }
         assert_eq!(states_of(&run).unwrap().into_keys().collect::<Vec<_>>(), [20]);
+    }
+
+    #[test]
+    fn a_state_whose_removal_was_cut_off_goes_with_the_next() {
+        let place = tempfile::tempdir().unwrap();
+        let run = RunDir::locked(place.path()).unwrap();
+        for step in [20, 40] {
+            fs::create_dir_all(run.path().join(STATE).join(state_name(step))).unwrap();
+        }
+        remove_other_states(&run, 40).unwrap();
+        assert_eq!(states_of(&run).unwrap().into_keys().collect::<Vec<_>>(), [40]);
     }
 
     #[test]

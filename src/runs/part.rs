@@ -173,18 +173,41 @@ pub(crate) fn finished_or(
     run: &Run,
     make: impl FnOnce() -> Result<Part>,
 ) -> Result<Part> {
-    if let Some(part) = finished_part(out, shard, run)? {
-        return Ok(part);
-    }
-    let parts = out.join(PARTS);
-    fs::create_dir_all(&parts).map_err(Error::io("create", &parts))?;
-    match make() {
-        // Another process of the same run may have finished this part, and with it removed the chunks that both work on.
-        Err(error @ (Error::Io { .. } | Error::Malformed { .. })) => {
-            finished_part(out, shard, run)?.ok_or(error)
+    let part = match finished_part(out, shard, run)? {
+        Some(part) => part,
+        None => {
+            let parts = out.join(PARTS);
+            fs::create_dir_all(&parts).map_err(Error::io("create", &parts))?;
+            match make() {
+                // Another process of the same run may have finished this part, and with it removed what both work on.
+                Err(error @ (Error::Io { .. } | Error::Malformed { .. })) => {
+                    finished_part(out, shard, run)?.ok_or(error)?
+                }
+                result => result?,
+            }
         }
-        result => result,
+    };
+    remove_attempts(out, shard, run)?;
+    Ok(part)
+}
+
+/// Removes what attempts at a finished part left: those that were cut off, and those that others may still be working on.
+fn remove_attempts(out: &Path, shard: Shard, run: &Run) -> Result<()> {
+    remove_directory_in_use(&chunks_of(out, shard, run))?;
+    let parts = out.join(PARTS);
+    let entries = match fs::read_dir(&parts) {
+        // All was merged meanwhile.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(Error::io("read", &parts))?,
+    };
+    let building = format!("{BUILDING}{}-", shard.name());
+    for entry in entries {
+        let entry = entry.map_err(Error::io("read", &parts))?;
+        if entry.file_name().to_string_lossy().contains(&building) {
+            remove_directory_in_use(&entry.path())?;
+        }
     }
+    Ok(())
 }
 
 /// Where the finished chunks of an unfinished part are kept: two runs do not share them, two writers of one run may.
@@ -397,6 +420,32 @@ mod tests {
         let run = Run::new("embed", &json!({"weights": "bb"})).unwrap();
         assert!(finished_part(out.path(), shard(1), &run).is_err());
         assert!(finished_part(out.path(), shard(2), &run).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_was_cut_off_goes_once_the_part_is_finished_and_what_others_work_on_stays() {
+        let out = tempfile::tempdir().unwrap();
+        let run = Run::new("embed", &json!(1)).unwrap();
+        let leave = |shard: Shard| {
+            fs::create_dir_all(out.path().join(PARTS)).unwrap();
+            for dir in
+                [chunks_of(out.path(), shard, &run), building(&out.path().join(PARTS), shard).unwrap().keep()]
+            {
+                fs::create_dir_all(&dir).unwrap();
+                fs::write(dir.join("half"), "x").unwrap();
+            }
+        };
+        for finished_before in [false, true] {
+            leave(shard(1));
+            if !finished_before {
+                leave(shard(2));
+            }
+            let make = || write(out.path(), shard(1), json!(1), "x");
+            finished_or(out.path(), shard(1), &run, make).unwrap();
+            let left = names(out.path());
+            assert_eq!(left.len(), 3, "{left:?}");
+            assert!(left.iter().all(|name| name == "00001-of-00003" || name.contains("00002-of-00003")));
+        }
     }
 
     #[test]
