@@ -4,7 +4,8 @@
 //! The whole description is one value, which is printed and stored with every reference.
 
 use super::alpha::Alpha;
-use super::resize::{AxisMap, Filter, Window, resize_window, resize_window_exact};
+use super::filter::Filter;
+use super::resize::{AxisMap, Window, resize_window, resize_window_exact};
 use super::rgb::RgbImage;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};

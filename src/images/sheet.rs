@@ -1,7 +1,8 @@
 //! Sheets: many images on white, side by side, plain or with labels.
 
+use super::filter::Filter;
 use super::glyphs;
-use super::resize::{Filter, resize};
+use super::resize::resize;
 use super::rgb::RgbImage;
 
 /// Pixels around and between the images of a contact sheet.

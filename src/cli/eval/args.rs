@@ -1,6 +1,6 @@
 //! The arguments of `pd eval`, and the sets and options that they name.
 
-use super::spaces::SpaceArgs;
+use super::space_args::SpaceArgs;
 use crate::cli::common::{self, ExtractorArgs, RunArgs};
 use crate::cli::group_by::GroupBy;
 use crate::cli::tables::TableArgs;

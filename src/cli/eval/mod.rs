@@ -2,6 +2,7 @@
 
 mod args;
 mod shard;
+mod space_args;
 mod spaces;
 mod text;
 

@@ -3,11 +3,8 @@
 use super::evaluated_set::{EvaluatedSet, GroupedSet};
 use super::options::EvaluationOptions;
 use super::sample_scores::SampleScores;
-use super::table::table_of;
 use super::verdict::Verdict;
-use crate::error::Result;
 use crate::extract::Identity;
-use crate::formats::table::Table;
 use crate::metrics::frechet;
 use crate::metrics::metric::Metric;
 use serde_json::{Map, Value, json};
@@ -116,13 +113,5 @@ impl Evaluation {
             object["bootstrap"] = json!(count);
         }
         object
-    }
-
-    /// A row for each generated set, one for each of its groups, then one for the self-check.
-    ///
-    /// # Errors
-    /// If the columns differ in length.
-    pub fn table(&self) -> Result<Table> {
-        table_of(&[(None, self)])
     }
 }

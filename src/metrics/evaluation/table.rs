@@ -6,6 +6,16 @@ use crate::error::Result;
 use crate::formats::table::{Table, Values};
 use crate::metrics::metric::Estimate;
 
+impl Evaluation {
+    /// A row for each generated set, one for each of its groups, then one for the self-check.
+    ///
+    /// # Errors
+    /// If the columns differ in length.
+    pub fn table(&self) -> Result<Table> {
+        table_of(&[(None, self)])
+    }
+}
+
 struct Row<'a> {
     space: Option<&'a str>,
     kind: &'static str,

@@ -1,0 +1,117 @@
+//! The arguments `--spaces`, `--preset` and `--weights-of`.
+
+use crate::cli::common::ExtractorArgs;
+use crate::cli::similar;
+use crate::error::{Error, Result};
+use crate::extract::ExtractorRequest;
+use crate::metrics::{PROTOCOLS, Protocol, protocol};
+use candle_core::Device;
+use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use std::path::PathBuf;
+
+/// The feature spaces, where there is more than one or a protocol names them.
+#[derive(Args)]
+#[command(next_help_heading = "Feature spaces")]
+pub(crate) struct SpaceArgs {
+    /// Compare images in several feature spaces: names of --extractor, each image being decoded once for all
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',', value_parser = similar::extractor, conflicts_with_all = ALONE)]
+    spaces: Vec<String>,
+    /// Compare images as a program or paper does: its resizing, networks, metrics and their parameters; --metrics may take some of them
+    #[arg(long, value_name = "NAME", value_parser = protocols(), conflicts_with_all = ALONE, conflicts_with_all = SETTLED)]
+    pub(super) preset: Option<&'static Protocol>,
+    /// Weights file of one of the spaces; may be repeated [default: embedded, or from the cache]
+    #[arg(long, value_name = "NAME=FILE", value_parser = named_file, conflicts_with_all = ["extractor", "weights"])]
+    weights_of: Vec<(String, PathBuf)>,
+}
+
+/// Options that go with one space only.
+const ALONE: [&str; 11] = [
+    "extractor",
+    "weights",
+    "onnx_input",
+    "onnx_output",
+    "mean",
+    "std",
+    "key",
+    "normalize",
+    "shard",
+    "per_sample",
+    "save_stats",
+];
+
+/// Options that a protocol settles.
+const SETTLED: [&str; 8] =
+    ["spaces", "fit", "alpha", "k", "k_density", "boundary", "kid_subsets", "kid_subset_size"];
+
+fn protocols() -> impl TypedValueParser<Value = &'static Protocol> {
+    let value = |protocol: &Protocol| PossibleValue::new(protocol.name).help(protocol.about);
+    PossibleValuesParser::new(PROTOCOLS.iter().map(value)).try_map(|name| protocol(&name))
+}
+
+fn named_file(text: &str) -> std::result::Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, file)) if !file.is_empty() => Ok((similar::extractor(name)?, file.into())),
+        _ => Err("must be NAME=FILE, such as clip-l14=open_clip_model.safetensors".into()),
+    }
+}
+
+impl SpaceArgs {
+    /// Whether any are asked for.
+    pub(crate) fn are_given(&self) -> bool {
+        !self.spaces.is_empty() || self.preset.is_some()
+    }
+
+    /// # Errors
+    /// [`Error::Usage`] for weights of spaces that nothing asks for.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.weights_of.first() {
+            Some((name, _)) if !self.are_given() => Err(Error::usage(
+                format!("--weights-of {name}=… is for --spaces and --preset"),
+                "for one extractor use --extractor and --weights",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// What each space is asked for, by its name.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if one is named twice, or weights are given for another.
+    pub(super) fn requests(
+        &self,
+        how: &ExtractorArgs,
+        device: &Device,
+    ) -> Result<Vec<(String, ExtractorRequest)>> {
+        let requests: Vec<(String, ExtractorRequest)> = match self.preset {
+            Some(protocol) => {
+                let space = |&(name, prepare): &(&str, _)| {
+                    (name.to_owned(), ExtractorRequest { protocol: Some(prepare), ..how.request(device) })
+                };
+                protocol.spaces.iter().map(space).collect()
+            }
+            None => self.spaces.iter().map(|name| (name.clone(), how.request(device))).collect(),
+        };
+        for (i, (name, _)) in requests.iter().enumerate() {
+            if requests[..i].iter().any(|(other, _)| other == name) {
+                return Err(Error::usage(format!("the space {name} is named twice"), "name it once"));
+            }
+        }
+        if let Some((name, _)) =
+            self.weights_of.iter().find(|(of, _)| requests.iter().all(|(name, _)| name != of))
+        {
+            let known: Vec<&str> = requests.iter().map(|(name, _)| name.as_str()).collect();
+            return Err(Error::usage(
+                format!("weights are given for {name}, which is none of the spaces"),
+                format!("the spaces are {}", known.join(", ")),
+            ));
+        }
+        let complete = |(name, request): (String, ExtractorRequest)| {
+            let weights = self.weights_of.iter().rev().find(|(of, _)| *of == name);
+            let weights = weights.map(|(_, file)| file.clone());
+            let request = ExtractorRequest { name: Some(name.clone()), weights, ..request };
+            (name, request)
+        };
+        Ok(requests.into_iter().map(complete).collect())
+    }
+}
