@@ -3,7 +3,7 @@
 use super::common::RunArgs;
 use super::eval::{EVAL, merge_eval};
 use super::output::Results;
-use super::sample::merge_sample;
+use super::sample::{self, merge_sample};
 use super::tables::TableArgs;
 use super::terminal::Terminal;
 use crate::error::{Error, Result};
@@ -44,7 +44,7 @@ const TABLES: [&str; 7] = [
     files::DUPLICATES,
     SCORES_SKIPPED,
     "eval.csv",
-    "samples.csv",
+    sample::TABLE,
 ];
 /// Files that say a run is complete.
 const RESULTS: [&str; 4] = ["manifest.json", "scores.csv", "eval.csv", "summary.json"];

@@ -3,7 +3,9 @@
 //!
 //! Names are OpenAI's, which open_clip shares, or those of transformers. Text towers in the same file are not looked at.
 
-use super::transformer::{Block, BlockConfig, BlockNames, Joint, check_side, norm, run};
+use super::transformer::{
+    Block, BlockConfig, BlockNames, ClassAndPlaces, Joint, Size, TRANSFORMERS_BLOCK, check_side, norm, run,
+};
 use super::{Extractor, Parameters, center_crop};
 use crate::error::Result;
 use crate::images::{Filter, Preprocessing};
@@ -21,22 +23,7 @@ const NORM_EPS: f64 = 1e-5;
 const MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 const STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 
-/// The size of a network.
-#[derive(Clone, Copy)]
-pub(super) struct Size {
-    /// Pixels of a side of the image.
-    pub(super) side: usize,
-    /// Pixels of a side of a patch.
-    pub(super) patch: usize,
-    /// Channels of a token.
-    pub(super) width: usize,
-    /// Blocks.
-    pub(super) depth: usize,
-    /// Width of the embedding.
-    pub(super) embedding: usize,
-}
-
-const LARGE: Size = Size { side: SIDE, patch: 14, width: 1024, depth: 24, embedding: DIMENSION };
+const LARGE: Size = Size { side: SIDE, patch: 14, width: 1024, depth: 24 };
 
 /// OpenAI's evaluation: the shorter side to the input size, bicubic, then the centre.
 fn preprocessing_of(side: usize) -> Preprocessing {
@@ -52,11 +39,11 @@ pub(super) fn preprocessing_336() -> Preprocessing {
 }
 
 pub(super) fn build(parameters: &Parameters) -> Result<Box<dyn Extractor>> {
-    build_sized(parameters, LARGE)
+    build_sized(parameters, LARGE, DIMENSION)
 }
 
 pub(super) fn build_336(parameters: &Parameters) -> Result<Box<dyn Extractor>> {
-    build_sized(parameters, Size { side: SIDE_336, ..LARGE })
+    build_sized(parameters, Size { side: SIDE_336, ..LARGE }, DIMENSION)
 }
 
 /// How a file names its tensors.
@@ -93,13 +80,7 @@ const TRANSFORMERS: Names = Names {
     // As it is written there.
     before: "vision_model.pre_layrnorm",
     block: "vision_model.encoder.layers.",
-    inside: BlockNames {
-        norm1: "layer_norm1",
-        joint: Joint::Apart(["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]),
-        project: "self_attn.out_proj",
-        norm2: "layer_norm2",
-        mlp: ("mlp.fc1", "mlp.fc2"),
-    },
+    inside: TRANSFORMERS_BLOCK,
     after: "vision_model.post_layernorm",
 };
 
@@ -108,41 +89,41 @@ const OPENAI_PROJECTION: &str = "visual.proj";
 const TRANSFORMERS_PROJECTION: &str = "visual_projection.weight";
 
 struct Clip {
-    size: Size,
+    side: usize,
+    dimension: usize,
     patches: Conv2d,
-    /// `[1, C, 1]`, its position added.
-    class: Tensor,
-    /// `[1, C, patches]`
-    positions: Tensor,
+    embeddings: ClassAndPlaces,
     before: LayerNorm,
     blocks: Vec<Block>,
     after: LayerNorm,
     projection: Linear,
 }
 
-pub(super) fn build_sized(parameters: &Parameters, size: Size) -> Result<Box<dyn Extractor>> {
-    let Size { side, patch, width, depth, embedding } = size;
+/// A tower with embeddings of so many numbers.
+pub(super) fn build_sized(
+    parameters: &Parameters,
+    Size { side, patch, width, depth }: Size,
+    dimension: usize,
+) -> Result<Box<dyn Extractor>> {
     let transformers = !parameters.contains(OPENAI.class) && parameters.contains(TRANSFORMERS.class);
     let names = if transformers { TRANSFORMERS } else { OPENAI };
     let config = ConvConfig { stride: patch, ..ConvConfig::padded(0) };
     let weight = parameters.get(names.patches, &[width, 3, patch, patch])?;
     let patches = Conv2d::new(parameters.placed(weight)?, None, config)?;
-    let count = (side / patch).pow(2);
-    let positions = parameters.get(names.positions, &[count + 1, width])?.t()?.unsqueeze(0)?;
-    let class = parameters.get(names.class, &[width])?.reshape((1, width, 1))?;
-    let class = parameters.placed((class + positions.narrow(2, 0, 1)?)?)?;
-    let positions = parameters.placed(positions.narrow(2, 1, count)?.contiguous()?)?;
+    let tokens = 1 + (side / patch).pow(2);
+    let positions = parameters.get(names.positions, &[tokens, width])?.t()?.unsqueeze(0)?;
+    let embeddings = ClassAndPlaces::new(parameters, &parameters.get(names.class, &[width])?, &positions)?;
     let config = BlockConfig { width, eps: NORM_EPS, gelu: Gelu::Quick, scales: None };
     let block = |i| Block::new(&parameters.at(format!("{}{i}", names.block)), &names.inside, config);
     let projection = match transformers {
-        true => parameters.get(TRANSFORMERS_PROJECTION, &[embedding, width])?,
-        false => parameters.get(OPENAI_PROJECTION, &[width, embedding])?.t()?.contiguous()?,
+        true => parameters.get(TRANSFORMERS_PROJECTION, &[dimension, width])?,
+        false => parameters.get(OPENAI_PROJECTION, &[width, dimension])?.t()?.contiguous()?,
     };
     Ok(Box::new(Clip {
-        size,
+        side,
+        dimension,
         patches,
-        class,
-        positions,
+        embeddings,
         before: norm(parameters, names.before, width, NORM_EPS)?,
         blocks: (0..depth).map(block).collect::<Result<_>>()?,
         after: norm(parameters, names.after, width, NORM_EPS)?,
@@ -152,17 +133,14 @@ pub(super) fn build_sized(parameters: &Parameters, size: Size) -> Result<Box<dyn
 
 impl Extractor for Clip {
     fn dimension(&self) -> usize {
-        self.size.embedding
+        self.dimension
     }
 
     fn forward(&self, images: &Tensor) -> Result<Tensor> {
-        check_side(images, self.size.side)?;
+        check_side(images, self.side)?;
         let x = self.patches.forward(images)?.flatten_from(2)?;
-        let like = |t: &Tensor| t.to_dtype(x.dtype());
-        let class = like(&self.class)?.broadcast_as((x.dim(0)?, self.size.width, 1))?;
-        let x = Tensor::cat(&[class, x.broadcast_add(&like(&self.positions)?)?], 2)?;
         // Only the class token is looked at.
-        let x = run(&self.blocks, self.before.forward(&x)?, 1)?;
+        let x = run(&self.blocks, self.before.forward(&self.embeddings.tokens(&x)?)?, 1)?;
         Ok(self.projection.forward(&self.after.forward(&x)?.squeeze(2)?)?)
     }
 }

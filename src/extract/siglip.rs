@@ -3,7 +3,9 @@
 //!
 //! Names are those of transformers (`SiglipModel`, `SiglipVisionModel`). Text towers in the same file are not looked at.
 
-use super::transformer::{Block, BlockConfig, BlockNames, HEAD_WIDTH, Joint, Mlp, check_side, norm, run};
+use super::transformer::{
+    Block, BlockConfig, HEAD_WIDTH, Joint, Mlp, Size, TRANSFORMERS_BLOCK, check_side, norm, run,
+};
 use super::{Extractor, Parameters, squash};
 use crate::error::Result;
 use crate::images::Preprocessing;
@@ -18,19 +20,6 @@ use candle_core::Tensor;
 pub(super) const DIMENSION: usize = 768;
 const NORM_EPS: f64 = 1e-6;
 
-/// The size of a network.
-#[derive(Clone, Copy)]
-pub(super) struct Size {
-    /// Pixels of a side of the image.
-    pub(super) side: usize,
-    /// Pixels of a side of a patch.
-    pub(super) patch: usize,
-    /// Channels of a token.
-    pub(super) width: usize,
-    /// Blocks.
-    pub(super) depth: usize,
-}
-
 const BASE: Size = Size { side: 224, patch: 16, width: DIMENSION, depth: 12 };
 
 /// The published `preprocessor_config.json`: bilinear, where that of the first SigLIP is bicubic.
@@ -41,14 +30,6 @@ pub(super) fn preprocessing() -> Preprocessing {
 pub(super) fn build(parameters: &Parameters) -> Result<Box<dyn Extractor>> {
     build_sized(parameters, BASE)
 }
-
-const BLOCK: BlockNames = BlockNames {
-    norm1: "layer_norm1",
-    joint: Joint::Apart(["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]),
-    project: "self_attn.out_proj",
-    norm2: "layer_norm2",
-    mlp: ("mlp.fc1", "mlp.fc2"),
-};
 
 struct Siglip {
     size: Size,
@@ -78,7 +59,7 @@ pub(super) fn build_sized(parameters: &Parameters, size: Size) -> Result<Box<dyn
     let config = ConvConfig { stride: patch, ..ConvConfig::padded(0) };
     let positions = embeddings.at("position_embedding").get("weight", &[(side / patch).pow(2), width])?;
     let block_config = BlockConfig { width, eps: NORM_EPS, gelu: Gelu::Tanh, scales: None };
-    let block = |i| Block::new(&model.at(format!("encoder.layers.{i}")), &BLOCK, block_config);
+    let block = |i| Block::new(&model.at(format!("encoder.layers.{i}")), &TRANSFORMERS_BLOCK, block_config);
     Ok(Box::new(Siglip {
         size,
         patches: embeddings.conv("patch_embedding", [width, 3, patch, patch], config)?,
@@ -104,7 +85,7 @@ impl Head {
             joint: module.linear_of(part(&weight, 1, 2)?, part(&bias, 1, 2)?, Identity)?,
             project: attention.linear("out_proj", width, width, Identity)?,
             norm: norm(module, "layernorm", width, NORM_EPS)?,
-            mlp: Mlp::new(module, ("mlp.fc1", "mlp.fc2"), width, Gelu::Tanh, None)?,
+            mlp: Mlp::new(module, TRANSFORMERS_BLOCK.mlp, width, Gelu::Tanh, None)?,
         })
     }
 

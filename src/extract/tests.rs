@@ -3,6 +3,7 @@
 //! `PD_TEST_FIXTURES` says where the expected values are.
 
 use super::rule::{Rule, images, uniform, unit_images};
+use super::transformer::Size;
 use super::*;
 use candle_core::{DType, Device, Var, safetensors};
 use std::collections::HashMap;
@@ -157,8 +158,9 @@ fn small_agrees(
     gradient_agrees(name, &x, &network.forward(&x).unwrap(), gradient, 1e-5);
 }
 
-const SMALL_CLIP: clip::Size = clip::Size { side: 56, patch: 14, width: 128, depth: 3, embedding: 96 };
-const SMALL_SIGLIP: siglip::Size = siglip::Size { side: 64, patch: 16, width: 128, depth: 3 };
+const SMALL_CLIP: Size = Size { side: 56, patch: 14, width: 128, depth: 3 };
+const SMALL_CLIP_DIMENSION: usize = 96;
+const SMALL_SIGLIP: Size = Size { side: 64, patch: 16, width: 128, depth: 3 };
 
 /// The rule's weights under the names of one library alone.
 struct Only {
@@ -182,12 +184,12 @@ fn clip_agrees_with_open_clip_in_features_and_gradient_and_with_transformers() {
     for dtype in [DType::F32, DType::F64] {
         let source = Only { prefixes: &["visual."] };
         let parameters = Parameters::new(&source).on(&device(), dtype);
-        let network = clip::build_sized(&parameters, SMALL_CLIP).unwrap();
+        let network = clip::build_sized(&parameters, SMALL_CLIP, SMALL_CLIP_DIMENSION).unwrap();
         let wanted = (&expected["openai"], &expected["openai.grad_strided"]);
         small_agrees("clip", network.as_ref(), dtype, 56, wanted);
     }
     let source = Only { prefixes: &["vision_model.", "visual_projection."] };
-    let network = clip::build_sized(&Parameters::new(&source), SMALL_CLIP).unwrap();
+    let network = clip::build_sized(&Parameters::new(&source), SMALL_CLIP, SMALL_CLIP_DIMENSION).unwrap();
     let found = network.forward(&images(4, 56, 56)).unwrap();
     let error = relative(&found, &expected["transformers"]);
     assert!(error < 1e-5, "{error:e}");

@@ -15,6 +15,19 @@ pub(super) const HEAD_WIDTH: usize = 64;
 /// Hidden channels of the MLP relative to the width.
 const MLP_RATIO: usize = 4;
 
+/// The size of a network.
+#[derive(Clone, Copy)]
+pub(super) struct Size {
+    /// Pixels of a side of the image.
+    pub(super) side: usize,
+    /// Pixels of a side of a patch.
+    pub(super) patch: usize,
+    /// Channels of a token.
+    pub(super) width: usize,
+    /// Blocks.
+    pub(super) depth: usize,
+}
+
 /// How a file names the projections to queries, keys and values.
 #[derive(Clone, Copy)]
 pub(super) enum Joint {
@@ -52,6 +65,15 @@ pub(super) struct BlockNames {
     pub(super) norm2: &'static str,
     pub(super) mlp: (&'static str, &'static str),
 }
+
+/// How transformers names them in the image towers of CLIP and SigLIP.
+pub(super) const TRANSFORMERS_BLOCK: BlockNames = BlockNames {
+    norm1: "layer_norm1",
+    joint: Joint::Apart(["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]),
+    project: "self_attn.out_proj",
+    norm2: "layer_norm2",
+    mlp: ("mlp.fc1", "mlp.fc2"),
+};
 
 /// What the blocks of a network have in common.
 #[derive(Clone, Copy)]
@@ -137,6 +159,34 @@ impl Mlp {
         let y = self.first.tokens(x)?;
         let y = if self.gelu == Gelu::Exact { y } else { self.gelu.of(&y)? };
         self.second.tokens_add(&y, residual)
+    }
+}
+
+/// A class token, and embeddings of the places of the patches behind it.
+pub(super) struct ClassAndPlaces {
+    /// `[1, C, 1]`, its position added.
+    class: Tensor,
+    /// `[1, C, patches]`
+    places: Tensor,
+}
+
+impl ClassAndPlaces {
+    /// From the class token `[C]`, of whatever shape, and the positions `[1, C, 1 + patches]` of it and of the patches.
+    ///
+    /// # Errors
+    /// What candle's operations return.
+    pub(super) fn new(parameters: &Parameters, class: &Tensor, positions: &Tensor) -> Result<Self> {
+        let (_, width, tokens) = positions.dims3()?;
+        let class = (class.reshape((1, width, 1))? + positions.narrow(2, 0, 1)?)?;
+        let places = positions.narrow(2, 1, tokens - 1)?.contiguous()?;
+        Ok(Self { class: parameters.placed(class)?, places: parameters.placed(places)? })
+    }
+
+    /// Patches `[B, C, patches]` to tokens `[B, C, 1 + patches]`.
+    pub(super) fn tokens(&self, patches: &Tensor) -> candle_core::Result<Tensor> {
+        let like = |t: &Tensor| t.to_dtype(patches.dtype());
+        let class = like(&self.class)?.broadcast_as((patches.dim(0)?, self.class.dim(1)?, 1))?;
+        Tensor::cat(&[class, patches.broadcast_add(&like(&self.places)?)?], 2)
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Names are timm's, which DINOv2's own files share, or torchvision's. Tokens lie side by side, `[B, C, T]`.
 
-use super::transformer::{Block, BlockConfig, BlockNames, Joint, check_side, norm, run};
+use super::transformer::{Block, BlockConfig, BlockNames, ClassAndPlaces, Joint, check_side, norm, run};
 use super::{Extractor, IMAGENET_MEAN, IMAGENET_STD, Parameters, center_crop, squash};
 use crate::error::Result;
 use crate::images::{AxisMap, Filter, Preprocessing};
@@ -97,10 +97,7 @@ const SCALES: (&str, &str) = ("ls1.gamma", "ls2.gamma");
 
 struct VisionTransformer {
     patches: Conv2d,
-    /// `[1, C, 1]`, its position added.
-    class: Tensor,
-    /// `[1, C, patches]`
-    positions: Tensor,
+    embeddings: ClassAndPlaces,
     blocks: Vec<Block>,
     norm: LayerNorm,
     width: usize,
@@ -117,9 +114,8 @@ fn build(
     let config = ConvConfig { stride: patch, ..ConvConfig::padded(0) };
     let patches = parameters.conv(names.patches, [width, 3, patch, patch], config)?;
     let positions = positions(parameters, names.positions, width, SIDE / patch)?;
-    let class = parameters.get(names.class, &[1, 1, width])?.reshape((1, width, 1))?;
-    let class = parameters.placed((class + positions.narrow(2, 0, 1)?)?)?;
-    let positions = parameters.placed(positions.narrow(2, 1, (SIDE / patch).pow(2))?.contiguous()?)?;
+    let class = parameters.get(names.class, &[1, 1, width])?;
+    let embeddings = ClassAndPlaces::new(parameters, &class, &positions)?;
     let config = BlockConfig { width, eps: NORM_EPS, gelu: Gelu::Exact, scales: scaled.then_some(SCALES) };
     let block = |i: usize| {
         let module = parameters.at(format!("{}{i}", names.block));
@@ -131,7 +127,7 @@ fn build(
     };
     let blocks = (0..depth).map(block).collect::<Result<_>>()?;
     let norm = norm(parameters, names.norm, width, NORM_EPS)?;
-    Ok(Box::new(VisionTransformer { patches, class, positions, blocks, norm, width }))
+    Ok(Box::new(VisionTransformer { patches, embeddings, blocks, norm, width }))
 }
 
 /// Position embeddings as `[1, C, 1 + side * side]`. Those of another image size are resized as timm does
@@ -162,11 +158,8 @@ impl Extractor for VisionTransformer {
     fn forward(&self, images: &Tensor) -> Result<Tensor> {
         check_side(images, SIDE)?;
         let x = self.patches.forward(images)?.flatten_from(2)?;
-        let like = |t: &Tensor| t.to_dtype(x.dtype());
-        let class = like(&self.class)?.broadcast_as((x.dim(0)?, self.width, 1))?;
-        let x = Tensor::cat(&[class, x.broadcast_add(&like(&self.positions)?)?], 2)?;
         // Only the class token is looked at.
-        Ok(self.norm.forward(&run(&self.blocks, x, 1)?)?.squeeze(2)?)
+        Ok(self.norm.forward(&run(&self.blocks, self.embeddings.tokens(&x)?, 1)?)?.squeeze(2)?)
     }
 }
 

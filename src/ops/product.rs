@@ -1,6 +1,7 @@
 //! Products of matrices of which both are trained. The three that a fully connected layer needs are each other's derivatives, so
 //! gradients of any order follow from them.
 
+use super::conv::map::Kind;
 use super::gemm::{self, MR, NR, Start, ZERO_TILE};
 use super::host::{floats, init_with};
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
@@ -15,32 +16,25 @@ pub(super) fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     if !x.device().is_cpu() || x.dtype() != DType::F32 {
         return x.matmul(&weight.t()?);
     }
-    Product::Output.of(x, weight)
+    Product::of(Kind::Output, x, weight)
 }
 
-/// A product, by what it is in a layer with `x` `[B, I]`, weights `[O, I]` and output `y` `[B, O]`.
+/// What the map of this kind is for matrices: `x` `[B, I]`, weights `[O, I]` and output `y` `[B, O]`.
 #[derive(Debug, Clone, Copy)]
-enum Product {
-    /// `x * weight^T`
-    Output,
-    /// `dy * weight`
-    InputGrad,
-    /// `dy^T * x`
-    WeightGrad,
-}
+struct Product(Kind);
 
 impl Product {
-    fn of(self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-        a.contiguous()?.apply_op2(&b.contiguous()?, self)
+    fn of(kind: Kind, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        a.contiguous()?.apply_op2(&b.contiguous()?, Self(kind))
     }
 }
 
 impl CustomOp2 for Product {
     fn name(&self) -> &'static str {
-        match self {
-            Self::Output => "product",
-            Self::InputGrad => "product-input-grad",
-            Self::WeightGrad => "product-weight-grad",
+        match self.0 {
+            Kind::Output => "product",
+            Kind::InputGrad => "product-input-grad",
+            Kind::WeightGrad => "product-weight-grad",
         }
     }
 
@@ -53,18 +47,18 @@ impl CustomOp2 for Product {
     ) -> Result<(CpuStorage, Shape)> {
         let ((a_rows, a_columns), (b_rows, b_columns)) =
             (a_layout.shape().dims2()?, b_layout.shape().dims2()?);
-        let fits = match self {
-            Self::Output => a_columns == b_columns,
-            Self::InputGrad => a_columns == b_rows,
-            Self::WeightGrad => a_rows == b_rows,
+        let fits = match self.0 {
+            Kind::Output => a_columns == b_columns,
+            Kind::InputGrad => a_columns == b_rows,
+            Kind::WeightGrad => a_rows == b_rows,
         };
         if !fits {
             bail!("{}: {:?} and {:?} do not fit", self.name(), a_layout.shape(), b_layout.shape());
         }
         let (a, b) = (floats(a, a_layout)?, floats(b, b_layout)?);
-        let (values, shape) = match self {
+        let (values, shape) = match self.0 {
             // The weights on the left: there each is packed and read once, and what all of them meet is small.
-            Self::Output => {
+            Kind::Output => {
                 let by_output = multiply(
                     (b_rows, a_rows, a_columns),
                     |output, k| b[output * b_columns + k],
@@ -72,15 +66,15 @@ impl CustomOp2 for Product {
                 );
                 (transposed(&by_output, a_rows), (a_rows, b_rows))
             }
-            Self::InputGrad => {
+            Kind::InputGrad => {
                 let of_b = |column, k| b[k * b_columns + column];
                 let values = multiply((a_rows, b_columns, b_rows), |row, k| a[row * a_columns + k], of_b);
                 (values, (a_rows, b_columns))
             }
-            Self::WeightGrad => {
-                let of_a = |output, k| a[k * a_columns + output];
-                let of_b = |column, k| b[k * b_columns + column];
-                (multiply((a_columns, b_columns, a_rows), of_a, of_b), (a_columns, b_columns))
+            Kind::WeightGrad => {
+                let of_a = |input, k| a[k * a_columns + input];
+                let of_b = |output, k| b[k * b_columns + output];
+                (multiply((b_columns, a_columns, a_rows), of_b, of_a), (b_columns, a_columns))
             }
         };
         Ok((CpuStorage::F32(values), shape.into()))
@@ -93,18 +87,7 @@ impl CustomOp2 for Product {
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let of_a = || match self {
-            Self::Output => Self::InputGrad.of(grad, b),
-            Self::InputGrad => Self::Output.of(grad, b),
-            Self::WeightGrad => Self::Output.of(b, grad),
-        };
-        let of_b = || match self {
-            Self::Output => Self::WeightGrad.of(grad, a),
-            Self::InputGrad => Self::WeightGrad.of(a, grad),
-            Self::WeightGrad => Self::InputGrad.of(a, grad),
-        };
-        let wanted = |tracked: bool, of: &dyn Fn() -> Result<Tensor>| tracked.then(of).transpose();
-        Ok((wanted(a.track_op(), &of_a)?, wanted(b.track_op(), &of_b)?))
+        self.0.gradients(a, b, grad, Self::of)
     }
 }
 
@@ -171,26 +154,20 @@ mod tests {
     #[test]
     fn values_and_gradients_of_both_orders_are_those_of_candles_product() {
         for (rows, ins, outs) in [(1, 7, 3), (5, 7, 1), (13, 70, 45), (64, 33, 7)] {
-            let (x, weight) = (var((rows, ins), 1), var((outs, ins), 2));
-            let of = |y: Tensor| {
-                let gradients = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
-                [gradients.get(&x).unwrap().clone(), gradients.get(&weight).unwrap().clone(), y]
-            };
-            let candle = of(x.matmul(&weight.t().unwrap()).unwrap());
-            for (found, expected) in of(product(&x, &weight).unwrap()).iter().zip(&candle) {
-                assert_close(found, expected);
-            }
-            // Of the operations that gradients are made of: each in both of its operands.
-            let dy = var((rows, outs), 3);
-            for (op, a, b) in [(Product::InputGrad, &dy, &weight), (Product::WeightGrad, &dy, &x)] {
+            let (x, weight, dy) = (var((rows, ins), 1), var((outs, ins), 2), var((rows, outs), 3));
+            let transposed = |var: &Var| var.t().unwrap();
+            let cases = [
+                (Kind::Output, &x, &weight, x.matmul(&transposed(&weight))),
+                (Kind::InputGrad, &dy, &weight, dy.matmul(&weight)),
+                (Kind::WeightGrad, &x, &dy, transposed(&dy).matmul(&x)),
+            ];
+            for (kind, a, b, candle) in cases {
                 let of = |y: Tensor| {
                     let gradients = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
                     [gradients.get(a).unwrap().clone(), gradients.get(b).unwrap().clone(), y]
                 };
-                let left =
-                    if matches!(op, Product::WeightGrad) { a.t().unwrap() } else { a.as_tensor().clone() };
-                let candle = of(left.matmul(b).unwrap());
-                for (found, expected) in of(op.of(a, b).unwrap()).iter().zip(&candle) {
+                let found = of(Product::of(kind, a, b).unwrap());
+                for (found, expected) in found.iter().zip(&of(candle.unwrap())) {
                     assert_close(found, expected);
                 }
             }

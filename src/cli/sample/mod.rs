@@ -114,7 +114,7 @@ enum Per {
 }
 
 /// The table of the candidates.
-const TABLE: &str = "samples.csv";
+pub(super) const TABLE: &str = "samples.csv";
 /// Candidates of a pilot.
 const PILOT: std::ops::RangeInclusive<f64> = 300.0..=10_000.0;
 /// Smaller pilots lean towards fidelity: densities among few generated images are those of wider surroundings.

@@ -6,7 +6,7 @@ mod composed;
 mod dense;
 mod depthwise;
 mod input_grad;
-mod map;
+pub(super) mod map;
 mod padded;
 mod shape;
 mod staged;

@@ -80,9 +80,9 @@ struct Map {
 }
 
 impl Map {
-    fn apply(&self, kind: Kind, a: &Tensor, b: &Tensor) -> Result<Option<Tensor>> {
+    fn apply(&self, kind: Kind, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         let op = Map { shape: self.shape, kind };
-        Ok(Some(a.contiguous()?.apply_op2(&b.contiguous()?, op)?))
+        a.contiguous()?.apply_op2(&b.contiguous()?, op)
     }
 }
 
@@ -144,9 +144,6 @@ impl CustomOp2 for Map {
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let [first, second] = self.kind.derivatives(a, b, grad);
-        let of_a = || self.apply(first.0, first.1, first.2);
-        let of_b = || self.apply(second.0, second.1, second.2);
-        Ok((if a.track_op() { of_a()? } else { None }, if b.track_op() { of_b()? } else { None }))
+        self.kind.gradients(a, b, grad, |kind, a, b| self.apply(kind, a, b))
     }
 }
