@@ -1,20 +1,23 @@
-//! Times the all-pairs nearest neighbours of a float32 `.npy` file: `knn FILE.npy K exact|exact@DEVICE|hnsw [THREADS [OUT.bin]]`.
+//! Times the all-pairs nearest neighbours of a float32 `.npy` file: `knn FILE.npy K exact|exact@DEVICE|graph|hnsw [THREADS [OUT.bin]]`.
 //! `made:ROWSxWIDTH` instead of a file makes up clustered features. Prints seconds to build and to search as JSON; `OUT.bin` gets the neighbours' rows as little-endian u32 `[N, K]`.
 
 use ndarray::Array2;
 use pseudo_density::Silent;
 use pseudo_density::internals::device::DeviceChoice;
 use pseudo_density::internals::neighbors::{
-    ExactIndex, HnswIndex, HnswParameters, NeighborIndex, Search, check_finite,
+    Builder, DescentParameters, ExactIndex, GraphIndex, HnswParameters, Measured, NeighborIndex, Search,
+    check_finite,
 };
 use std::error::Error;
+use std::fs::File;
+use std::io::{BufReader, Read};
 use std::time::Instant;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [file, k, kind, rest @ ..] = arguments.as_slice() else {
         return Err(
-            "usage: knn FILE.npy|made:ROWSxWIDTH K exact|exact@DEVICE|hnsw [THREADS [OUT.bin]]".into()
+            "usage: knn FILE.npy|made:ROWSxWIDTH K exact|exact@DEVICE|graph|hnsw [THREADS [OUT.bin]]".into(),
         );
     };
     if let Some(threads) = rest.first() {
@@ -30,9 +33,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let device = device.parse::<DeviceChoice>()?.open()?.device;
     let search = Search { k: k.parse()?, skip_zero: false };
     let start = Instant::now();
+    let graphs = |builder| {
+        let measured = Measured { k: search.k, seed: 0 };
+        GraphIndex::build(features.clone(), builder, measured, &device, &Silent)
+    };
     let index: Box<dyn NeighborIndex> = match kind {
         "exact" => Box::new(ExactIndex::new(features)?.on(&device)),
-        "hnsw" => Box::new(HnswIndex::build(features, graph_parameters()?, &Silent)?),
+        "graph" => Box::new(graphs(Builder::Descent(DescentParameters::for_neighbors(search.k)))?),
+        "hnsw" => Box::new(graphs(Builder::Hnsw(hnsw_parameters()?))?),
         other => return Err(format!("unknown index {other}").into()),
     };
     let build = start.elapsed().as_secs_f64();
@@ -61,7 +69,7 @@ fn made(shape: &str) -> Result<Array2<f32>, Box<dyn Error>> {
 }
 
 /// `M,EF_CONSTRUCTION,EF_SEARCH,PARTS` of the environment variable `HNSW`, else the defaults.
-fn graph_parameters() -> Result<HnswParameters, Box<dyn Error>> {
+fn hnsw_parameters() -> Result<HnswParameters, Box<dyn Error>> {
     let Ok(text) = std::env::var("HNSW") else { return Ok(HnswParameters::default()) };
     let numbers: Vec<usize> = text.split(',').map(str::parse).collect::<Result<_, _>>()?;
     let &[m, ef_construction, ef_search, parts] = numbers.as_slice() else {
@@ -72,15 +80,23 @@ fn graph_parameters() -> Result<HnswParameters, Box<dyn Error>> {
 
 /// A C-ordered little-endian float32 `.npy` of two dimensions, as `numpy.save` writes it.
 fn read_npy(file: &str) -> Result<Array2<f32>, Box<dyn Error>> {
-    let bytes = std::fs::read(file)?;
-    let length = usize::from(u16::from_le_bytes(bytes.get(8..10).ok_or("too short")?.try_into()?));
-    let header = std::str::from_utf8(bytes.get(10..10 + length).ok_or("too short")?)?;
+    let mut file = BufReader::new(File::open(file)?);
+    let mut start = [0; 10];
+    file.read_exact(&mut start)?;
+    let mut header = vec![0; usize::from(u16::from_le_bytes([start[8], start[9]]))];
+    file.read_exact(&mut header)?;
+    let header = std::str::from_utf8(&header)?;
     let shape = header.split_once('(').and_then(|(_, rest)| rest.split_once(')')).ok_or("no shape")?.0;
     let shape: Vec<usize> = shape.split(',').map(str::trim).map(str::parse).collect::<Result<_, _>>()?;
     let (true, &[rows, width]) = (header.contains("<f4"), shape.as_slice()) else {
         return Err("not a float32 matrix".into());
     };
-    let values =
-        bytes[10 + length..].as_chunks::<4>().0.iter().map(|&value| f32::from_le_bytes(value)).collect();
+    // Value by value, so that no second copy of the file is ever held.
+    let mut values = Vec::with_capacity(rows * width);
+    for _ in 0..rows * width {
+        let mut value = [0; 4];
+        file.read_exact(&mut value)?;
+        values.push(f32::from_le_bytes(value));
+    }
     Ok(Array2::from_shape_vec((rows, width), values)?)
 }

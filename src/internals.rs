@@ -56,7 +56,10 @@ pub mod neighbors {
     pub mod distance {
         pub use crate::neighbors::distance::{squared_l2, squared_l2_f32, squared_l2_within};
     }
-    pub use crate::neighbors::{ExactIndex, HnswIndex, HnswParameters, NeighborIndex, Search, check_finite};
+    pub use crate::neighbors::{
+        Builder, DescentParameters, ExactIndex, GraphIndex, HnswParameters, Measured, NeighborIndex, Search,
+        check_finite,
+    };
 }
 pub mod ops {
     pub mod activation {

@@ -23,8 +23,8 @@ pub(super) struct Index {
     /// Reference directory written by `pd embed`
     #[arg(value_name = "REF")]
     reference: PathBuf,
-    /// Do one shard of the work: I/N with I from 0, auto/N or auto; `pd merge REF` completes the reference. With HNSW each shard
-    /// builds its own graph, so the neighbours found depend on N
+    /// Do one shard of the work: I/N with I from 0, auto/N or auto; `pd merge REF` completes the reference. With a graph each
+    /// shard builds its own, so the neighbours found depend on N
     #[arg(long, value_name = "I/N", value_parser = common::shard)]
     shard: Option<ShardRequest>,
     #[command(flatten)]

@@ -7,7 +7,7 @@ use crate::formats::torch::{describe_module, module_names, read_module};
 use crate::formats::{pickle, read_features, read_state_dict, safetensors};
 use crate::generate::{GeneratorRequest, load, load_discriminator};
 use crate::images::{Alpha, ImageSet, decode_noted, prompt_of};
-use crate::neighbors::hnsw::graph_file;
+use crate::neighbors::walk::graph_file;
 use crate::progress::Silent;
 use crate::reference::Reference;
 use std::fs::File;

@@ -1,10 +1,12 @@
 //! An index of any kind: built for a set, saved beside it, and opened again from its record.
-//! A further kind is a folder with its index, a variant of [`IndexKind`] and of [`AnyIndex`], and an arm in [`build`] and [`open`].
+//! A further kind is a folder with its index, a variant of [`IndexKind`] and of [`AnyIndex`], and an arm in [`build`] and [`open`]; a
+//! further way to build graphs is a variant of [`Builder`] instead.
 
+use super::approximate::{Builder, GraphIndex, Measured};
 use super::exact::ExactIndex;
-use super::hnsw::HnswIndex;
 use super::index_files::{place_files, remove_others, unusable};
-use super::kind::{IndexKind, IndexRecord};
+use super::kind::IndexKind;
+use super::record::IndexRecord;
 use super::search::{NeighborIndex, Neighbors, Search};
 use crate::error::Result;
 use crate::progress::Progress;
@@ -17,15 +19,15 @@ use std::path::Path;
 pub(crate) enum AnyIndex {
     /// All pairs are compared.
     Exact(Box<ExactIndex>),
-    /// HNSW graphs are walked.
-    Hnsw(Box<HnswIndex>),
+    /// Graphs are walked.
+    Graphs(Box<GraphIndex>),
 }
 
 impl AnyIndex {
     fn peer(&self) -> &dyn NeighborIndex {
         match self {
             AnyIndex::Exact(index) => index.as_ref(),
-            AnyIndex::Hnsw(index) => index.as_ref(),
+            AnyIndex::Graphs(index) => index.as_ref(),
         }
     }
 
@@ -37,7 +39,7 @@ impl AnyIndex {
     pub(crate) fn save(&self, dir: &Path, record: &mut IndexRecord) -> Result<()> {
         record.files = match self {
             AnyIndex::Exact(_) => None,
-            AnyIndex::Hnsw(index) => Some(index.save(dir)?),
+            AnyIndex::Graphs(index) => Some(index.save(dir)?),
         };
         remove_others(dir, record.files.as_ref())
     }
@@ -66,7 +68,7 @@ pub(crate) struct BuildOptions {
     pub kind: IndexKind,
     /// Neighbours for which the recall of an approximate index is measured, at least 1.
     pub k: usize,
-    /// Random seed of the 1 000 rows on which the recall is measured; the index itself does not depend on it.
+    /// Random seed of the 1 000 rows on which the recall is measured. How many passes a graph takes depends on it.
     pub seed: u64,
     /// Where exact search multiplies matrices; neighbours and distances are the same on any device.
     pub device: Device,
@@ -88,17 +90,14 @@ pub(crate) fn build(
     options: &BuildOptions,
     progress: &dyn Progress,
 ) -> Result<(AnyIndex, IndexRecord)> {
-    match options.kind.resolve(features.nrows(), features.ncols()) {
-        IndexKind::Hnsw => {
-            let (k, seed, device) = (options.k, options.seed, &options.device);
-            let (index, record) = HnswIndex::build_measured(features, k, seed, device, progress)?;
-            Ok((AnyIndex::Hnsw(Box::new(index)), record))
-        }
-        IndexKind::Exact | IndexKind::Auto => {
-            let index = ExactIndex::new(features)?.on(&options.device);
-            Ok((AnyIndex::Exact(Box::new(index)), IndexRecord::exact()))
-        }
-    }
+    let kind = options.kind.resolve(features.nrows(), features.ncols());
+    let device = &options.device;
+    let Some(builder) = Builder::of(kind, options.k) else {
+        return Ok((AnyIndex::Exact(Box::new(ExactIndex::new(features)?.on(device))), IndexRecord::exact()));
+    };
+    let measured = Measured { k: options.k, seed: options.seed };
+    let (index, record) = GraphIndex::build_measured(features, builder, measured, device, progress)?;
+    Ok((AnyIndex::Graphs(Box::new(index)), record))
 }
 
 /// Opens the index that `record` describes, for the same `features` `[N, D]`: exact search needs no files, graphs are read from `dir`.
@@ -115,9 +114,9 @@ pub(crate) fn open(
 ) -> Result<AnyIndex> {
     match record.kind {
         IndexKind::Exact => Ok(AnyIndex::Exact(Box::new(ExactIndex::new(features)?.on(device)))),
-        IndexKind::Hnsw => {
-            let index = HnswIndex::open(dir, record, features, progress)?.on(device);
-            Ok(AnyIndex::Hnsw(Box::new(index)))
+        IndexKind::Hnsw | IndexKind::Graph => {
+            let index = GraphIndex::open(dir, record, features, progress)?.on(device);
+            Ok(AnyIndex::Graphs(Box::new(index)))
         }
         IndexKind::Auto => Err(unusable(dir, "the record of the index does not say which kind it is")),
     }

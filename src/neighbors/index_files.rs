@@ -51,7 +51,7 @@ pub(super) fn verified(dir: &Path, name: &str, files: &BTreeMap<String, String>)
     };
     let mut file = match File::open(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(unusable(&path, "a file of the HNSW index is missing"));
+            return Err(unusable(&path, "a file of the index is missing"));
         }
         other => other.map_err(Error::io("open", &path))?,
     };

@@ -35,7 +35,7 @@ pub(super) fn share_found(found: &Neighbors, exact: &Neighbors) -> f64 {
 pub(super) fn warn_of_recall(recall: f64, progress: &dyn Progress) {
     if recall < GOOD_RECALL {
         progress.warn(&format!(
-            "the HNSW index finds only {:.1} % of the true neighbours; exact search finds all of them",
+            "the index finds only {:.1} % of the true neighbours; exact search finds all of them",
             100.0 * recall
         ));
     }

@@ -1,4 +1,4 @@
-//! The HNSW neighbours of `pd index` in parts: each part has the graph of its own rows, and the neighbours of all rows in it.
+//! The neighbours of `pd index` by graphs, in parts: each part has the graph of its own rows, and the neighbours of all rows in it.
 //! The merge takes for each row the nearest of all parts, by (distance, row); the graphs of all parts are the index.
 //! A part keeps the features of its own rows in memory, and the merge those of one part at a time; others are read in groups.
 
@@ -9,7 +9,7 @@ use super::store::Reference;
 use crate::error::{Error, Result};
 use crate::formats::FeatureRows;
 use crate::formats::atomic::link_or_copy;
-use crate::neighbors::{GraphShard, Merging, Neighbors, Search, StreamedGraphs};
+use crate::neighbors::{Builder, GraphShard, Measured, Merging, Neighbors, Search, StreamedGraphs};
 use crate::progress::{Progress, check_stop};
 use crate::runs::{self, CHUNK, Part, Partial};
 use candle_core::Device;
@@ -39,11 +39,11 @@ fn all_groups(rows: usize) -> Vec<Range<usize>> {
     groups(0..runs::count(rows), rows)
 }
 
-/// Builds the graph of the rows `own` and finds the `k` nearest of all rows in it, as far as an earlier attempt has not. A shard
+/// Builds the graph of the rows `own` and finds the nearest of all rows in it, as far as an earlier attempt has not. A shard
 /// without rows has nothing to find. Exact search multiplies matrices on `device`.
 pub(super) fn make_graph(
     reference: &Reference,
-    k: usize,
+    (builder, measured): (Builder, Measured),
     own: Range<usize>,
     partial: &Partial,
     device: &Device,
@@ -55,16 +55,16 @@ pub(super) fn make_graph(
     let rows = reference.manifest.rows;
     let mut features = reference.feature_files()?;
     let content = features.read(own.clone())?.into_shared();
+    let k = measured.k;
     let found_in = GraphShard::answered(&own, k);
-    let graph = match kept_graph(partial, rows, content.clone(), own.clone(), progress)? {
+    let graph = match kept_graph(partial, rows, content.clone(), own.clone(), builder, device, progress)? {
         Some(graph) => graph,
         None => {
-            let graph = GraphShard::build(content, own, progress)?;
+            let graph = GraphShard::build(content, own, builder, measured, device, progress)?;
             partial.finish(graph_number(rows), &graph.save(&partial.path(""))?)?;
             graph
         }
     };
-    let graph = graph.on(device);
     let missing: Vec<Range<usize>> =
         all_groups(rows).into_iter().filter(|group| !partial.has(group.start / CHUNK)).collect();
     progress.start("nearest neighbours", missing.iter().map(|group| group.len() as u64).sum(), "rows");
@@ -91,13 +91,15 @@ fn kept_graph(
     rows: usize,
     content: ArcArray2<f32>,
     own: Range<usize>,
+    builder: Builder,
+    device: &Device,
     progress: &dyn Progress,
 ) -> Result<Option<GraphShard>> {
     if !partial.has(graph_number(rows)) {
         return Ok(None);
     }
     let files: Files = partial.read(graph_number(rows))?;
-    match GraphShard::load(&partial.path(""), content, own, &files, progress) {
+    match GraphShard::load(&partial.path(""), content, own, builder, &files, device, progress) {
         Err(Error::Malformed { .. }) => Ok(None),
         graph => graph.map(Some),
     }
@@ -158,16 +160,18 @@ pub(super) fn join_graphs(
     parts: &[Part],
     dir: &Path,
     options: ScoreOptions,
+    builder: Builder,
     device: &Device,
     progress: &dyn Progress,
 ) -> Result<SetScores> {
-    let mut builder = ScoreBuilder::new(options);
-    merge_found(parts, options.k, features.dim().0, progress, |found| builder.add(found))?;
+    let mut scores = ScoreBuilder::new(options);
+    merge_found(parts, options.k, features.dim().0, progress, |found| scores.add(found))?;
     let graphs: Vec<(&Path, &Files)> =
         with_rows(parts).map(|part| (part.dir.as_path(), &part.record.files)).collect();
-    let graphs = StreamedGraphs::open(features, parts.len(), &graphs, device, progress)?;
-    let record = graphs.join(features, dir, options.k, options.seed, progress)?;
-    builder.finish(record, |rows, search| graphs.mean_distances(features, rows, search, progress))
+    let graphs = StreamedGraphs::open(features, parts.len(), &graphs, builder, device, progress)?;
+    let measured = Measured { k: options.k, seed: options.seed };
+    let record = graphs.join(features, dir, measured, progress)?;
+    scores.finish(record, |rows, search| graphs.mean_distances(features, rows, search, progress))
 }
 
 #[cfg(test)]
@@ -175,6 +179,7 @@ pub(super) mod tests {
     use super::super::import;
     use super::*;
     use crate::formats::npy::write_npy;
+    use crate::neighbors::IndexKind;
     use ndarray::Array2;
     use std::fs;
     use std::sync::Mutex;
@@ -212,9 +217,10 @@ pub(super) mod tests {
         const ROWS: usize = 1_500;
         let (dir, reference, _) = imported(ROWS);
         let partial = Partial::open(dir.path().join("partial"), &"run").unwrap();
+        let hnsw = (Builder::of(IndexKind::Hnsw, 4).unwrap(), Measured { k: 4, seed: 0 });
         let made = |own: &Range<usize>| {
             let begun = Begun::default();
-            make_graph(&reference, 4, own.clone(), &partial, &Device::Cpu, &begun).unwrap();
+            make_graph(&reference, hnsw, own.clone(), &partial, &Device::Cpu, &begun).unwrap();
             let out = tempfile::tempdir_in(dir.path()).unwrap();
             fill(out.path(), &partial, ROWS).unwrap();
             let names = ["index.0.safetensors", "neighbors-000000.npz"];

@@ -1,7 +1,7 @@
 //! `pd index` in parts: each part has the exact neighbours of some of the rows, and reads the whole reference block after block.
 //! The merge reads the neighbours of one part after the other and continues as one run does: densities, quantiles, predictor. It
 //! reads features as they are needed; only the predictor takes all at once.
-//! With HNSW graphs each part has the neighbours of all rows among its own (`sharded_graphs`).
+//! With graphs each part has the neighbours of all rows among its own (`sharded_graphs`).
 
 use super::index::{IndexOptions, Indexed, keep};
 use super::score::{ScoreOptions, SetScores, check_enough};
@@ -14,7 +14,8 @@ use crate::formats::FeatureRows;
 use crate::formats::atomic::remove_directory_in_use;
 use crate::formats::scratch::scratch_directory;
 use crate::neighbors::{
-    IndexKind, IndexRecord, Neighbors, Search, blocks_of, place_graphs, remove_graphs, search_in_blocks,
+    Builder, IndexRecord, Measured, Neighbors, Search, blocks_of, place_graphs, remove_graphs,
+    search_in_blocks,
 };
 use crate::progress::{Progress, check_stop};
 use crate::runs::{self, CHUNK, Merged, Part, Partial, Run, Shard, check_whole, options_of};
@@ -56,20 +57,19 @@ pub(crate) fn index_shard(
 ) -> Result<Part> {
     let (rows, width) = (reference.manifest.rows, reference.manifest.identity.dimension);
     check_enough(rows, options.score.k)?;
-    let kind = options.score.index.resolve(rows, width);
+    let graphs = graphs_of(options.score, rows, width);
     let run = Run::new(INDEX, &IndexRun { reference: reference.digest_of_features()?, options })?;
     let out = place(&reference.dir);
     let (chunks, own) = runs::of_shard(shard, rows);
     runs::finished_or(&out, shard, &run, || {
         let partial = Partial::open(runs::chunks_of(&out, shard, &run), &run)?;
         let k = options.score.k;
-        if kind == IndexKind::Hnsw {
-            make_graph(reference, k, own.clone(), &partial, device, progress)?;
-        } else {
-            find(reference, k, &groups(chunks.clone(), rows), &partial, device, progress)?;
+        match graphs {
+            Some(graphs) => make_graph(reference, graphs, own.clone(), &partial, device, progress)?,
+            None => find(reference, k, &groups(chunks.clone(), rows), &partial, device, progress)?,
         }
         let part = runs::publish(&out, shard, &run, own.clone(), |dir| {
-            if kind == IndexKind::Hnsw {
+            if graphs.is_some() {
                 fill(dir, &partial, rows)?;
                 return Ok((own.len(), 0));
             }
@@ -83,6 +83,12 @@ pub(crate) fn index_shard(
         partial.remove()?;
         Ok(part)
     })
+}
+
+/// How the graph of each shard is built, where neighbours are found by graphs, and what its recall is measured by.
+fn graphs_of(options: ScoreOptions, rows: usize, width: usize) -> Option<(Builder, Measured)> {
+    let builder = Builder::of(options.index.resolve(rows, width), options.k)?;
+    Some((builder, Measured { k: options.k, seed: options.seed }))
 }
 
 /// Finds the neighbours of groups of rows that have none yet.
@@ -134,11 +140,12 @@ pub(crate) fn merge_indexed(
     let rows = reference.manifest.rows;
     let merged = check_whole(&out, parts, rows)?;
     let mut features = reference.feature_files()?;
-    let kind = options.score.index.resolve(rows, reference.manifest.identity.dimension);
-    let indexed = if kind == IndexKind::Hnsw {
+    let graphs = graphs_of(options.score, rows, reference.manifest.identity.dimension);
+    let indexed = if let Some((builder, _)) = graphs {
         // Beside the parts, so that an attempt that is cut off leaves nothing in the reference.
         let graphs = scratch_directory(&out)?;
-        let found = join_graphs(&mut features, parts, graphs.path(), options.score, device, progress)?;
+        let found =
+            join_graphs(&mut features, parts, graphs.path(), options.score, builder, device, progress)?;
         let place = |dir: &Path, record: &mut IndexRecord| place_graphs(graphs.path(), dir, record);
         keep(&mut reference, &mut features, found, place, options, progress)?
     } else {

@@ -1,6 +1,6 @@
 //! Rows with the same content: the pairs at distance exactly zero, found by hashing instead of by distance.
 //! A squared difference of two different float32 values never underflows float64, so equal content is the only way to 0.
-//! Exact search leaves them out with `skip_zero`; an HNSW graph holds one row of each group.
+//! Exact search leaves them out with `skip_zero`; a graph holds one row of each group.
 //! Rows are compared by 128 bits of their SHA-256, so that a set can be grouped while it is read, without keeping its content.
 
 use ndarray::ArrayView2;

@@ -11,6 +11,7 @@ mod index;
 pub(super) mod products;
 #[cfg(test)]
 pub(super) mod tests;
+pub(super) mod thresholds;
 pub(super) mod top_k;
 
 pub use index::ExactIndex;

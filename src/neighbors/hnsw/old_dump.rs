@@ -2,7 +2,7 @@
 //! of stored points. `hnsw_rs` itself ends the process, or reads past a buffer, on a damaged file. Here every number is checked
 //! before it is used, and no memory is taken for a number in a file.
 
-use super::graph::{Graph, LAYERS, Links, entry};
+use crate::neighbors::walk::{Graph, LAYERS, Links, entry};
 use std::io::Read;
 
 const DESCRIPTION: u32 = 0x002a_6779;
@@ -34,7 +34,7 @@ fn places(levels: &[u8]) -> Vec<Place> {
 }
 
 /// Reads the graph of `rows` (ascending), or says what is wrong with the files.
-pub(super) fn read(
+pub(in crate::neighbors) fn read(
     rows: Vec<u32>,
     m: usize,
     links: &mut impl Read,
@@ -153,11 +153,10 @@ impl<R: Read> Input<'_, R> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::graph::Walk;
-    use super::super::index::HnswIndex;
     use super::*;
     use crate::neighbors::index_files::name;
-    use crate::neighbors::{IndexKind, IndexRecord, NeighborIndex, Search, open};
+    use crate::neighbors::walk::{Walk, prepared};
+    use crate::neighbors::{GraphIndex, IndexKind, IndexRecord, Measured, NeighborIndex, Search, open};
     use crate::progress::Silent;
     use candle_core::Device;
     use ndarray::{ArcArray2, Array2};
@@ -189,8 +188,9 @@ mod tests {
         let mut record: IndexRecord = serde_json::from_str(RECORD).unwrap();
         assert_eq!((record.kind, record.recall), (IndexKind::Hnsw, Some(1.0)));
         let opened = open(&fixtures(), &record, features(), &Device::Cpu, &Silent).unwrap();
-        let built = HnswIndex::build(features(), record.parameters.unwrap(), &Silent).unwrap();
-        assert_eq!(built.graphs, [read_bytes(NODES, LINKS, POINTS).unwrap()]);
+        let measured = Measured { k: 4, seed: 0 };
+        let builder = record.parameters.unwrap();
+        let built = GraphIndex::build(features(), builder, measured, &Device::Cpu, &Silent).unwrap();
         let search = Search { k: 4, skip_zero: false };
         assert_eq!(opened.search_self(search, &Silent).unwrap(), built.search_self(search, &Silent).unwrap());
 
@@ -233,7 +233,7 @@ mod tests {
             // Two of three files keep their length, so that they are read to the end.
             file.truncate(whole - if cut % 3 == 0 { cut % whole } else { 0 });
             if let Ok(read) = read_bytes(NODES, &links, &points) {
-                let space = super::super::space::prepared(features()).unwrap().0;
+                let space = prepared(features()).unwrap().0;
                 let found = read.search(space.row(3), &space, None, 8, &mut Walk::default()).to_vec();
                 prop_assert!(found.iter().all(|&(_, row)| row < NODES));
             }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// The most connections asked for: `hnsw_rs` ends the process above 256 and stores the number in a byte.
 const MOST_CONNECTIONS: usize = 128;
 /// The most candidates that a walk keeps.
-const MOST_EXPLORED: usize = 100_000;
+pub(in crate::neighbors) const MOST_EXPLORED: usize = 100_000;
 
 /// How graphs are built and searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,13 +32,13 @@ impl HnswParameters {
     const MOST_PARTS: usize = 64;
 
     /// For the graph of one shard of the rows, which is not split further: several machines work side by side already.
-    pub(super) fn of_shard() -> Self {
+    pub(in crate::neighbors) fn of_shard() -> Self {
         HnswParameters { parts: 1, ..HnswParameters::default() }
     }
 
     /// # Errors
     /// [`Error::Usage`] if a number is out of range.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(in crate::neighbors) fn check(&self) -> Result<()> {
         let explored = 1..=MOST_EXPLORED;
         let fits = (2..=MOST_CONNECTIONS).contains(&self.m)
             && explored.contains(&self.ef_construction)

@@ -147,7 +147,7 @@ impl Scores {
 ///
 /// `features`: what `embed` gives, or an array `[N, D]` that becomes float32. `paths`: names of the rows, `row:0` and so on where None. `k`: nearest neighbours K. `exponent`: n of the raw density
 /// `(1 / d_K)^n`. `duplicates`: `keep`, the published formula, or `collapse`, by which copies do not make each other typical. `index`:
-/// `auto`, `exact` or `hnsw`. `seed`: of the samples that an approximate index is judged by. `device`: where exact search
+/// `auto`, `exact`, `graph` or `hnsw`. `seed`: of the samples that an approximate index is judged by. `device`: where exact search
 /// multiplies matrices. `progress`: called as `progress(step, done, total)`.
 ///
 /// Raises `ValueError` for too few images, values that are not finite, or features that are all alike.

@@ -3,13 +3,13 @@
 
 use super::graph::{Graph, Walk};
 use super::space::Space;
-use crate::neighbors::distance::squared_l2;
+use crate::neighbors::distance::{squared_l2, squared_l2_f32};
 use crate::neighbors::exact::groups::RowGroups;
 use crate::neighbors::exact::top_k::Nearest;
 use crate::neighbors::search::Search;
 
 /// Candidates taken beyond the query itself and its `k` neighbours: float32 may misorder the last ones.
-const SLACK: usize = 4;
+pub(in crate::neighbors) const SLACK: usize = 4;
 
 /// A row that a walk has found.
 struct Candidate {
@@ -21,7 +21,7 @@ struct Candidate {
 }
 
 /// The candidates of one query.
-pub(super) struct SearchResults {
+pub(in crate::neighbors) struct SearchResults {
     candidates: Vec<Candidate>,
     search: Search,
     /// Whether all distances so far are within the range of float32.
@@ -30,7 +30,7 @@ pub(super) struct SearchResults {
 
 impl SearchResults {
     /// No candidates yet.
-    pub(super) fn new(search: Search) -> Self {
+    pub(in crate::neighbors) fn new(search: Search) -> Self {
         Self { candidates: Vec::new(), search, in_range: true }
     }
 
@@ -40,7 +40,7 @@ impl SearchResults {
     }
 
     /// Walks over `graph`, from the node `start` where one is known, keeping `ef` candidates or what `k` needs.
-    pub(super) fn walk(
+    pub(in crate::neighbors) fn walk(
         &mut self,
         query: &[f32],
         (graph, space): (&Graph, &Space),
@@ -50,16 +50,26 @@ impl SearchResults {
     ) {
         let wanted = self.wanted();
         let found = graph.search(query, space, start, ef.max(wanted), walk);
-        self.candidates.extend(found.iter().take(wanted).map(|&(key, row)| Candidate {
-            key,
-            row,
-            squared: squared_l2(query, space.row(row)),
-        }));
-        self.in_range &= self.candidates.iter().all(|found| found.key.is_finite());
+        found.iter().take(wanted).for_each(|&(key, row)| self.add(query, space, row, key));
+    }
+
+    /// Takes `rows`, each once, that were found in another way.
+    pub(in crate::neighbors) fn compare(
+        &mut self,
+        query: &[f32],
+        space: &Space,
+        rows: impl Iterator<Item = u32>,
+    ) {
+        rows.for_each(|row| self.add(query, space, row, squared_l2_f32(query, space.row(row), space.scale)));
+    }
+
+    fn add(&mut self, query: &[f32], space: &Space, row: u32, key: f32) {
+        self.in_range &= key.is_finite();
+        self.candidates.push(Candidate { key, row, squared: squared_l2(query, space.row(row)) });
     }
 
     /// Keeps the nearest, each as the first row of its content: graphs of shards may each hold a copy of the same row.
-    pub(super) fn keep_nearest(&mut self, groups: &RowGroups) {
+    pub(in crate::neighbors) fn keep_nearest(&mut self, groups: &RowGroups) {
         self.candidates.iter_mut().for_each(|found| found.row = groups.first(found.row));
         self.candidates.sort_unstable_by(|a, b| a.key.total_cmp(&b.key).then(a.row.cmp(&b.row)));
         self.candidates.dedup_by_key(|found| found.row);
@@ -68,7 +78,11 @@ impl SearchResults {
 
     /// The neighbours as (exact distance, row), nearest first: all rows that equal a candidate, without the row `exclude`. `None`
     /// where there are fewer than wanted, or a distance was out of the range of float32.
-    pub(super) fn answer(mut self, groups: &RowGroups, exclude: Option<u32>) -> Option<Vec<(f64, u32)>> {
+    pub(in crate::neighbors) fn answer(
+        mut self,
+        groups: &RowGroups,
+        exclude: Option<u32>,
+    ) -> Option<Vec<(f64, u32)>> {
         if !self.in_range {
             return None;
         }

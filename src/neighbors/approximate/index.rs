@@ -1,20 +1,20 @@
-//! The index of HNSW graphs. The graphs find candidates; distances, order and ties come from the rows themselves, as in exact search.
-//! Several graphs of fixed shares of the rows are built side by side, each in row order, so that any thread count gives the same.
+//! The index of graphs. The graphs find candidates; distances, order and ties come from the rows themselves, as in exact search.
+//! HNSW graphs of fixed shares of the rows are built side by side, each in row order, so that any thread count gives the same.
 //! The graphs may also be those of shards of the rows, built one by one by several machines ([`super::shards`]).
 
-use super::graph::{Graph, Walk};
-use super::parameters::HnswParameters;
-use super::search_results::SearchResults;
+use super::builder::Builder;
 use super::shares::shares;
-use super::space::{Space, prepared};
 use crate::error::Result;
 use crate::neighbors::exact::ExactIndex;
 use crate::neighbors::exact::groups::RowGroups;
-use crate::neighbors::kind::{IndexKind, IndexRecord};
+use crate::neighbors::graph::{self, EXPLORED, Sample};
+use crate::neighbors::hnsw::{HnswParameters, insert};
 use crate::neighbors::recall::{RECALL_SAMPLE, sampled, share_found, warn_of_recall};
+use crate::neighbors::record::IndexRecord;
 use crate::neighbors::search::{
     NeighborIndex, Neighbors, Search, check_excluded, check_finite, check_search, check_width, too_few,
 };
+use crate::neighbors::walk::{Graph, SLACK, SearchResults, Space, Walk, prepared};
 use crate::progress::{Progress, Unreported, check_stop};
 use candle_core::Device;
 use ndarray::{ArcArray2, Array2, ArrayView2, Axis};
@@ -26,109 +26,182 @@ const EXACT_BATCH: usize = 4096;
 /// Rows searched between two looks at whether to stop.
 const CHUNK: usize = 256;
 
+/// What a recall is measured by.
+#[derive(Debug, Clone, Copy)]
+pub struct Measured {
+    /// Neighbours of each row, at least 1.
+    pub k: usize,
+    /// Random seed of the rows.
+    pub seed: u64,
+}
+
 /// Approximate nearest neighbours of a set of features `[N, D]`.
-pub struct HnswIndex {
+pub struct GraphIndex {
     pub(super) space: Space,
     pub(super) groups: RowGroups,
-    pub(super) parameters: HnswParameters,
+    pub(super) builder: Builder,
     pub(super) graphs: Vec<Graph>,
     /// Exact search for the queries that the graphs do not answer, prepared when the first comes.
     exact: OnceLock<ExactIndex>,
     device: Device,
 }
 
-impl HnswIndex {
-    /// Builds the graphs over `features` `[N, D]`: one row of each group of equal rows goes into one of them.
+impl GraphIndex {
+    /// Builds the graphs over `features` `[N, D]`: one row of each group of equal rows goes into one of them. Exact search, for the
+    /// recall and for queries that the graphs do not answer, multiplies matrices on `device`.
     ///
     /// # Errors
-    /// [`crate::Error::Data`] if `features` cannot be indexed, [`crate::Error::Usage`] if `parameters` are out of range,
-    /// [`crate::Error::Interrupted`].
+    /// [`crate::Error::Data`] if `features` cannot be indexed or have no `k` other rows for each, [`crate::Error::Usage`] if a number is
+    /// out of range, [`crate::Error::Interrupted`].
     pub fn build(
         features: ArcArray2<f32>,
-        parameters: HnswParameters,
+        builder: Builder,
+        measured: Measured,
+        device: &Device,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        parameters.check()?;
-        let (space, groups) = prepared(features)?;
-        let shares = shares(&groups, parameters.parts);
-        progress.start("neighbour graph", shares.iter().map(Vec::len).sum::<usize>() as u64, "rows");
-        let graphs = shares
-            .into_par_iter()
-            .with_max_len(1)
-            .map(|rows| {
-                Graph::build(rows, parameters.m, parameters.ef_construction, space.clone(), |inserted| {
-                    progress.advance(inserted as u64);
-                    check_stop(progress, String::new)
-                })
-            })
-            .collect::<Result<_>>()?;
-        progress.finish();
-        Ok(Self::of_parts(space, groups, parameters, graphs))
+        Ok(Self::grow(features, builder, measured, device, progress)?.0)
     }
 
-    /// Builds the index with the default parameters, measures its recall for `k` neighbours on rows drawn with `seed`, and warns where
-    /// it is low. Exact search multiplies matrices on `device`.
+    /// Builds the index, measures its recall, and warns where it is low.
     ///
     /// # Errors
-    /// As [`HnswIndex::build`] and [`HnswIndex::recall`].
+    /// As [`GraphIndex::build`].
     pub(in crate::neighbors) fn build_measured(
         features: ArcArray2<f32>,
-        k: usize,
-        seed: u64,
+        builder: Builder,
+        measured: Measured,
         device: &Device,
         progress: &dyn Progress,
     ) -> Result<(Self, IndexRecord)> {
-        let index = Self::build(features, HnswParameters::default(), progress)?.on(device);
-        let recall = index.recall(k, RECALL_SAMPLE, seed, progress)?;
+        let (mut index, known) = Self::grow(features, builder, measured, device, progress)?;
+        let recall = match known {
+            Some((sample, recall)) => {
+                index.choose_ef_search(&sample, progress)?;
+                recall
+            }
+            None => index.recall(measured, RECALL_SAMPLE, progress)?,
+        };
         warn_of_recall(recall, progress);
-        let (kind, parameters) = (IndexKind::Hnsw, Some(index.parameters()));
-        Ok((index, IndexRecord { kind, parameters, shards: None, recall: Some(recall), files: None }))
+        let record = IndexRecord::of_graphs(index.builder, None, Some(recall), None);
+        Ok((index, record))
+    }
+
+    /// The index; with its recall, and the sample that it was measured on, where building asks for them.
+    fn grow(
+        features: ArcArray2<f32>,
+        builder: Builder,
+        measured: Measured,
+        device: &Device,
+        progress: &dyn Progress,
+    ) -> Result<(Self, Option<(Sample, f64)>)> {
+        builder.check()?;
+        let (space, groups) = prepared(features)?;
+        let shares = shares(&groups, builder.parts());
+        let mut index = Self::of_parts(space, groups, builder, Vec::new()).on(device);
+        match builder {
+            Builder::Hnsw(parameters) => {
+                progress.start("neighbour graph", shares.iter().map(Vec::len).sum::<usize>() as u64, "rows");
+                index.graphs = shares
+                    .into_par_iter()
+                    .with_max_len(1)
+                    .map(|rows| {
+                        let HnswParameters { m, ef_construction, .. } = parameters;
+                        insert::build(rows, m, ef_construction, index.space.clone(), |inserted| {
+                            progress.advance(inserted as u64);
+                            check_stop(progress, String::new)
+                        })
+                    })
+                    .collect::<Result<_>>()?;
+                progress.finish();
+                Ok((index, None))
+            }
+            Builder::Descent(parameters) => {
+                let sample = index.sample(measured, RECALL_SAMPLE, progress)?;
+                let rows = shares.into_iter().flatten().collect();
+                let (graph, recall) =
+                    graph::build(&index.space, &index.groups, rows, parameters.width, &sample, progress)?;
+                index.graphs = vec![graph];
+                Ok((index, Some((sample, recall))))
+            }
+        }
+    }
+
+    /// Sets the fewest candidates with which walks find enough of the neighbours of the rows of `sample`, asked for as queries are.
+    fn choose_ef_search(&mut self, sample: &Sample, progress: &dyn Progress) -> Result<()> {
+        let search = Search { k: sample.exact.k, skip_zero: false };
+        for explored in EXPLORED {
+            if let Builder::Descent(parameters) = &mut self.builder {
+                parameters.ef_search = explored;
+            }
+            let found = self.answer(sample.rows.len(), search, &Unreported(progress), |q| {
+                let row = sample.rows[q] as u32;
+                Query { content: self.space.row(row), own: None, exclude: Some(row) }
+            })?;
+            if share_found(&found, &sample.exact) >= graph::ENOUGH {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Exact search, for queries that the graphs do not answer and for the recall, multiplies matrices on `device`.
     #[must_use]
     pub fn on(self, device: &Device) -> Self {
-        HnswIndex { device: device.clone(), ..self }
+        GraphIndex { device: device.clone(), ..self }
     }
 
-    pub(super) fn of_parts(
-        space: Space,
-        groups: RowGroups,
-        parameters: HnswParameters,
-        graphs: Vec<Graph>,
-    ) -> Self {
-        HnswIndex { space, groups, parameters, graphs, exact: OnceLock::new(), device: Device::Cpu }
+    pub(super) fn of_parts(space: Space, groups: RowGroups, builder: Builder, graphs: Vec<Graph>) -> Self {
+        GraphIndex { space, groups, builder, graphs, exact: OnceLock::new(), device: Device::Cpu }
     }
 
-    /// What the graphs were built and are searched with.
-    pub fn parameters(&self) -> HnswParameters {
-        self.parameters
-    }
-
-    /// The share of the true `k` nearest other rows that [`NeighborIndex::search_self`] finds, 0 to 1, over `sample` rows
-    /// drawn with `seed` (all, if there are not more). A row as near as the true `k`-th counts as found.
+    /// The share of the true nearest other rows that [`NeighborIndex::search_self`] finds, 0 to 1, over `sample` rows (all, if there
+    /// are not more). A row as near as the last of the true ones counts as found.
     ///
     /// # Errors
     /// As [`NeighborIndex::search_self`].
-    pub fn recall(&self, k: usize, sample: usize, seed: u64, progress: &dyn Progress) -> Result<f64> {
-        let search = Search { k, skip_zero: false };
+    pub fn recall(&self, measured: Measured, sample: usize, progress: &dyn Progress) -> Result<f64> {
+        let sample = self.sample(measured, sample, progress)?;
+        let search = Search { k: measured.k, skip_zero: false };
+        let found = self.search_rows(&sample.rows, search, &Unreported(progress))?;
+        Ok(share_found(&found, &sample.exact))
+    }
+
+    /// Some rows with their true neighbours.
+    fn sample(&self, measured: Measured, sample: usize, progress: &dyn Progress) -> Result<Sample> {
+        let search = Search { k: measured.k, skip_zero: false };
         check_search(search)?;
-        let sampled = sampled(self.space.features.nrows(), sample, seed)?;
-        let found = self.search_rows(&sampled, search, &Unreported(progress))?;
-        let queries: Array2<f32> = self.space.features.select(Axis(0), &sampled);
-        let exclude: Vec<Option<u32>> = sampled.iter().map(|&row| Some(row as u32)).collect();
+        let rows = sampled(self.space.features.nrows(), sample, measured.seed)?;
+        let queries: Array2<f32> = self.space.features.select(Axis(0), &rows);
+        let exclude: Vec<Option<u32>> = rows.iter().map(|&row| Some(row as u32)).collect();
         let exact = self.exact()?.search(queries.view(), Some(&exclude), search, progress)?;
-        Ok(share_found(&found, &exact))
+        Ok(Sample { rows, exact })
+    }
+
+    /// The neighbours of `query` that its own node links to, as [`GraphIndex::walk`] gives them; `None` where it has none or too few links.
+    fn look_up(&self, query: &Query<'_>, search: Search) -> Option<Vec<(f64, u32)>> {
+        let (Builder::Descent(parameters), [graph]) = (self.builder, self.graphs.as_slice()) else {
+            return None;
+        };
+        if search.k + SLACK > parameters.width {
+            return None;
+        }
+        let first = self.groups.first(query.own?);
+        let nearest = graph.lowest.of(graph.node(first)?).iter().take(parameters.width);
+        let mut results = SearchResults::new(search);
+        let rows = nearest.map(|&node| graph.rows[node as usize]);
+        results.compare(query.content, &self.space, std::iter::once(first).chain(rows));
+        results.answer(&self.groups, query.exclude)
     }
 
     /// The neighbours of `query` that walks over the graphs find, as (exact distance, row), nearest first. `None` where the walks
     /// find fewer than wanted, or distances leave the range of float32.
-    fn walk(&self, query: Query<'_>, search: Search, walk: &mut Walk) -> Option<Vec<(f64, u32)>> {
+    fn walk(&self, query: &Query<'_>, search: Search, walk: &mut Walk) -> Option<Vec<(f64, u32)>> {
         let own = query.own.map(|row| self.groups.first(row));
         let mut results = SearchResults::new(search);
         for graph in &self.graphs {
             let start = own.and_then(|row| graph.node(row));
-            results.walk(query.content, (graph, &self.space), start, self.parameters.ef_search, walk);
+            results.walk(query.content, (graph, &self.space), start, self.builder.ef_search(), walk);
         }
         results.answer(&self.groups, query.exclude)
     }
@@ -154,7 +227,8 @@ impl HnswIndex {
                 let mut unanswered = Vec::new();
                 for (at, (rows, distances)) in rows.chunks_mut(k).zip(distances.chunks_mut(k)).enumerate() {
                     let q = chunk * CHUNK + at;
-                    match self.walk(query(q), search, walk) {
+                    let query = query(q);
+                    match self.look_up(&query, search).or_else(|| self.walk(&query, search, walk)) {
                         Some(found) => {
                             for ((found, row), distance) in found.into_iter().zip(rows).zip(distances) {
                                 (*distance, *row) = found;
@@ -241,7 +315,7 @@ pub(super) struct Query<'a> {
     pub exclude: Option<u32>,
 }
 
-impl NeighborIndex for HnswIndex {
+impl NeighborIndex for GraphIndex {
     fn search(
         &self,
         queries: ArrayView2<f32>,

@@ -1,15 +1,14 @@
-//! HNSW graphs on disk: a file of plain arrays for each, `index.0.safetensors`. What earlier versions wrote is read too.
+//! Graphs on disk: a file of plain arrays for each, `index.0.safetensors`. What earlier versions wrote is read too.
 //! The features are not in the files. The same index writes the same bytes, also after it was read.
 
-use super::graph::Graph;
-use super::graph_file;
-use super::index::HnswIndex;
-use super::old_dump;
+use super::builder::Builder;
+use super::index::GraphIndex;
 use super::shares::{shares, shares_of_shards};
-use super::space::prepared;
 use crate::error::Result;
+use crate::neighbors::hnsw::{HnswParameters, old_dump};
 use crate::neighbors::index_files::{HashedFile, name, unusable, verified};
-use crate::neighbors::kind::IndexRecord;
+use crate::neighbors::record::IndexRecord;
+use crate::neighbors::walk::{Graph, graph_file, prepared};
 use crate::progress::{Progress, check_stop};
 use crate::runs::Shard;
 use ndarray::ArcArray2;
@@ -21,7 +20,7 @@ const SUFFIX: &str = "safetensors";
 /// Those of the two files in which earlier versions wrote a graph: its points and its links.
 const OLD_SUFFIXES: [&str; 2] = ["hnsw.data", "hnsw.graph"];
 
-impl HnswIndex {
+impl GraphIndex {
     /// Writes the graphs into `dir`, replacing files of the same names, each at once; gives the SHA-256 of each file by its name.
     ///
     /// # Errors
@@ -34,24 +33,27 @@ impl HnswIndex {
         Ok(digests)
     }
 
-    /// Opens the index that [`HnswIndex::save`] wrote into `dir` for the same `features` `[N, D]`.
+    /// Opens the index that [`GraphIndex::save`] wrote into `dir` for the same `features` `[N, D]`.
     ///
     /// # Errors
     /// [`crate::Error::Malformed`] if the record lacks the parameters or files of graphs, or if a file is missing, is not the one that was
-    /// written, or names other rows than `features` has; [`crate::Error::Data`] and [`crate::Error::Usage`] as [`HnswIndex::build`].
+    /// written, or names other rows than `features` has; [`crate::Error::Data`] and [`crate::Error::Usage`] as [`GraphIndex::build`].
     pub fn open(
         dir: &Path,
         record: &IndexRecord,
         features: ArcArray2<f32>,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        let (Some(parameters), Some(files)) = (record.parameters, &record.files) else {
-            return Err(unusable(dir, "the record of the HNSW index lacks its parameters or files"));
+        let (Some(builder), Some(files)) = (record.parameters, &record.files) else {
+            return Err(unusable(dir, "the record of the graphs lacks their parameters or files"));
         };
-        parameters.check()?;
+        if builder.kind() != record.kind {
+            return Err(unusable(dir, "the record of the graphs holds the parameters of another kind"));
+        }
+        builder.check()?;
         let (space, groups) = prepared(features)?;
         let shares = match record.shards {
-            None => shares(&groups, parameters.parts),
+            None => shares(&groups, builder.parts()),
             Some(count) => {
                 Shard::new(0, count).map_err(|error| unusable(dir, error.to_string()))?;
                 shares_of_shards(&groups, count, space.features.nrows())
@@ -66,11 +68,11 @@ impl HnswIndex {
         let mut graphs = Vec::with_capacity(parts);
         for (part, rows) in shares.into_iter().enumerate() {
             check_stop(progress, String::new)?;
-            graphs.push(read_graph(dir, part, rows, parameters.m, files)?);
+            graphs.push(read_graph(dir, part, rows, builder, files)?);
             progress.advance(1);
         }
         progress.finish();
-        Ok(HnswIndex::of_parts(space, groups, parameters, graphs))
+        Ok(GraphIndex::of_parts(space, groups, builder, graphs))
     }
 }
 
@@ -85,19 +87,21 @@ pub(super) fn write_graph(dir: &Path, part: usize, graph: &Graph) -> Result<(Str
     Ok((name, file.persist()?))
 }
 
-/// The graph `part` of `rows`, with `m` connections, from the file or the two files among `files` that hold it.
+/// The graph `part` of `rows` from the file or the two files among `files` that hold it.
 ///
 /// # Errors
-/// As [`HnswIndex::open`].
+/// As [`GraphIndex::open`].
 pub(super) fn read_graph(
     dir: &Path,
     part: usize,
     rows: Vec<u32>,
-    m: usize,
+    builder: Builder,
     files: &BTreeMap<String, String>,
 ) -> Result<Graph> {
     let old = OLD_SUFFIXES.map(|suffix| name(part, suffix));
-    if old.iter().all(|name| files.contains_key(name)) {
+    if let Builder::Hnsw(HnswParameters { m, .. }) = builder
+        && old.iter().all(|name| files.contains_key(name))
+    {
         let [points, links] = old.map(|name| verified(dir, &name, files).map(|file| (name, file)));
         let ((_, mut points), (name, mut links)) = (points?, links?);
         return old_dump::read(rows, m, &mut links, &mut points)

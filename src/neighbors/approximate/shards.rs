@@ -1,13 +1,13 @@
-//! HNSW in parts: each shard of the rows has a graph of its own, which one machine builds and searches for the rows of all shards.
-//! The answers of the shards are merged by (distance, row); all their graphs side by side are an [`HnswIndex`].
+//! Graphs in parts: each shard of the rows has a graph of its own, which one machine builds and searches for the rows of all shards.
+//! The answers of the shards are merged by (distance, row); all their graphs side by side are an [`GraphIndex`].
 //! Smaller graphs find more of the true neighbours: the answers depend on the number of shards, and on nothing else.
 
-use super::index::{HnswIndex, Query};
-use super::parameters::HnswParameters;
-use super::space::check_rows;
+use super::builder::Builder;
+use super::index::{GraphIndex, Measured, Query};
 use crate::error::Result;
-use crate::neighbors::kind::IndexRecord;
+use crate::neighbors::record::IndexRecord;
 use crate::neighbors::search::{Neighbors, Search, check_finite, check_width};
+use crate::neighbors::walk::check_rows;
 use crate::progress::{Progress, Unreported};
 use candle_core::Device;
 use ndarray::{ArcArray2, ArrayView2};
@@ -17,47 +17,48 @@ use std::path::Path;
 
 /// The graph of a shard of the rows of a set.
 pub(crate) struct GraphShard {
-    index: HnswIndex,
+    index: GraphIndex,
     /// The rows of the set that are in the shard.
     rows: Range<usize>,
 }
 
 impl GraphShard {
-    /// Builds the graph over `features` `[n, D]`, which are the `rows` of a set.
+    /// Builds the graph over `features` `[n, D]`, which are the `rows` of a set. Exact search, for what the graph does not answer,
+    /// multiplies matrices on `device`.
     ///
     /// # Errors
-    /// As [`HnswIndex::build`].
+    /// As [`GraphIndex::build`].
     pub(crate) fn build(
         features: ArcArray2<f32>,
         rows: Range<usize>,
+        builder: Builder,
+        measured: Measured,
+        device: &Device,
         progress: &dyn Progress,
     ) -> Result<Self> {
         check_rows(rows.end)?;
-        Ok(Self { index: HnswIndex::build(features, HnswParameters::of_shard(), progress)?, rows })
+        let measured = Measured { k: measured.k.min(rows.len().saturating_sub(1)).max(1), ..measured };
+        Ok(Self { index: GraphIndex::build(features, builder.of_shard(), measured, device, progress)?, rows })
     }
 
     /// Reads what [`GraphShard::save`] has written.
     ///
     /// # Errors
-    /// As [`HnswIndex::open`].
+    /// As [`GraphIndex::open`].
     pub(crate) fn load(
         dir: &Path,
         features: ArcArray2<f32>,
         rows: Range<usize>,
+        builder: Builder,
         files: &BTreeMap<String, String>,
+        device: &Device,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        let record = IndexRecord::hnsw(HnswParameters::of_shard(), files.clone());
-        Ok(Self { index: HnswIndex::open(dir, &record, features, progress)?, rows })
+        let record = IndexRecord::of_graphs(builder.of_shard(), None, None, Some(files.clone()));
+        Ok(Self { index: GraphIndex::open(dir, &record, features, progress)?.on(device), rows })
     }
 
-    /// Exact search, for queries that the graph does not answer, multiplies matrices on `device`.
-    #[must_use]
-    pub(crate) fn on(self, device: &Device) -> Self {
-        Self { index: self.index.on(device), ..self }
-    }
-
-    /// Writes the graph into `dir` as [`HnswIndex::save`] does, with its rows counted from 0; gives the digests.
+    /// Writes the graph into `dir` as [`GraphIndex::save`] does, with its rows counted from 0; gives the digests.
     ///
     /// # Errors
     /// [`crate::Error::Io`].

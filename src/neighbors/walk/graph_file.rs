@@ -30,7 +30,7 @@ const UPPER_LAYERS: &str = "upper.layers";
 ///
 /// # Errors
 /// [`Error::Io`].
-pub(super) fn write(graph: &Graph, file: &mut HashedFile) -> Result<()> {
+pub(in crate::neighbors) fn write(graph: &Graph, file: &mut HashedFile) -> Result<()> {
     let path = file.path.clone();
     let header = header_of(graph)?;
     write_to(graph, &header, file).map_err(Error::io("write", path))
@@ -124,10 +124,10 @@ fn checked(
 
 #[cfg(test)]
 mod tests {
-    use super::super::graph::Walk;
-    use super::super::space::Space;
     use super::*;
     use crate::neighbors::exact::tests::cloud;
+    use crate::neighbors::hnsw::insert;
+    use crate::neighbors::walk::{Space, Walk};
     use proptest::prelude::*;
     use safetensors::SafeTensors;
     use std::io::Cursor;
@@ -137,7 +137,7 @@ mod tests {
     fn written(rows: usize) -> (Graph, Space, Vec<u8>) {
         let space = Space { features: cloud(rows, 5, 21).into_shared(), first: 0, scale: 1.0 };
         let rows = (0..rows as u32).collect();
-        let graph = Graph::build(rows, CONNECTIONS, 20, space.clone(), |_| Ok(())).unwrap();
+        let graph = insert::build(rows, CONNECTIONS, 20, space.clone(), |_| Ok(())).unwrap();
         let mut bytes = Vec::new();
         write_to(&graph, &header_of(&graph).unwrap(), &mut bytes).unwrap();
         (graph, space, bytes)

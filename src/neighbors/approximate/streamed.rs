@@ -1,20 +1,19 @@
 //! The graphs of all shards, searched one after the other: only one of them is in memory, with the features of its rows.
-//! The answers, and the files that are written, are those of an [`HnswIndex`](super::HnswIndex) of all of them.
+//! The answers, and the files that are written, are those of an [`GraphIndex`](super::GraphIndex) of all of them.
 
+use super::builder::Builder;
 use super::files::{read_graph, write_graph};
-use super::graph::{Graph, Walk};
-use super::parameters::HnswParameters;
-use super::search_results::SearchResults;
+use super::index::Measured;
 use super::shares::ranges;
-use super::space::{Space, check_rows, scale};
 use crate::error::Result;
 use crate::formats::FeatureRows;
 use crate::neighbors::exact::frame::Extent;
 use crate::neighbors::exact::groups::{Contents, RowGroups};
 use crate::neighbors::in_blocks::{blocks_of, search_in_blocks};
-use crate::neighbors::kind::{IndexKind, IndexRecord};
 use crate::neighbors::recall::{RECALL_SAMPLE, sampled, share_found, warn_of_recall};
+use crate::neighbors::record::IndexRecord;
 use crate::neighbors::search::{Neighbors, Search, check_search};
+use crate::neighbors::walk::{Graph, SearchResults, Space, Walk, check_rows, scale};
 use crate::progress::{Progress, check_stop};
 use candle_core::Device;
 use rayon::prelude::*;
@@ -34,6 +33,8 @@ type Files = BTreeMap<String, String>;
 pub(crate) struct StreamedGraphs<'a> {
     /// Shards that there are, with or without rows.
     count: usize,
+    /// How each of their graphs was built.
+    builder: Builder,
     /// The rows of each shard that has any, and where [`GraphShard::save`](super::GraphShard::save) left its graph.
     shards: Vec<(Range<u32>, &'a Path, &'a Files)>,
     groups: RowGroups,
@@ -44,7 +45,7 @@ pub(crate) struct StreamedGraphs<'a> {
 
 impl<'a> StreamedGraphs<'a> {
     /// For `features` in `count` shards: `parts` are the directories and files of those that have rows, in order. All rows are read
-    /// once, and 28 bytes of each are kept. Exact search multiplies matrices on `device`.
+    /// once, and 28 bytes of each are kept. Exact search multiplies matrices on `device`. The graphs were built by `builder`.
     ///
     /// # Errors
     /// What reading returns; [`crate::Error::Data`] if there are too many rows; [`crate::Error::Interrupted`].
@@ -52,6 +53,7 @@ impl<'a> StreamedGraphs<'a> {
         features: &mut dyn FeatureRows,
         count: usize,
         parts: &[(&'a Path, &'a Files)],
+        builder: Builder,
         device: &Device,
         progress: &dyn Progress,
     ) -> Result<Self> {
@@ -67,10 +69,17 @@ impl<'a> StreamedGraphs<'a> {
         let shards =
             ranges(count, rows).zip(parts).map(|(range, &(dir, files))| (range, dir, files)).collect();
         let scale = scale(&extent.frame());
-        Ok(Self { count, shards, groups: contents.grouped(), scale, device: device.clone() })
+        Ok(Self {
+            count,
+            builder: builder.of_shard(),
+            shards,
+            groups: contents.grouped(),
+            scale,
+            device: device.clone(),
+        })
     }
 
-    /// Writes the graphs into `dir` as those of one index, and measures their recall for `k` neighbours on rows drawn with `seed`,
+    /// Writes the graphs into `dir` as those of one index, and measures their recall,
     /// as [`crate::neighbors::build`] does. Gives the record of the index.
     ///
     /// # Errors
@@ -79,13 +88,12 @@ impl<'a> StreamedGraphs<'a> {
         &self,
         features: &mut dyn FeatureRows,
         dir: &Path,
-        k: usize,
-        seed: u64,
+        measured: Measured,
         progress: &dyn Progress,
     ) -> Result<IndexRecord> {
-        let search = Search { k, skip_zero: false };
+        let search = Search { k: measured.k, skip_zero: false };
         check_search(search)?;
-        let sampled = sampled(features.dim().0, RECALL_SAMPLE, seed)?;
+        let sampled = sampled(features.dim().0, RECALL_SAMPLE, measured.seed)?;
         let mut results: Vec<SearchResults> = sampled.iter().map(|_| SearchResults::new(search)).collect();
         let mut files = Files::new();
         self.each(features, progress, |number, graph, features| {
@@ -96,13 +104,7 @@ impl<'a> StreamedGraphs<'a> {
         let exact = self.exactly(features, &sampled, search, progress)?;
         let recall = share_found(&found, &exact);
         warn_of_recall(recall, progress);
-        Ok(IndexRecord {
-            kind: IndexKind::Hnsw,
-            parameters: Some(HnswParameters::of_shard()),
-            shards: Some(self.count),
-            recall: Some(recall),
-            files: Some(files),
-        })
+        Ok(IndexRecord::of_graphs(self.builder, Some(self.count), Some(recall), Some(files)))
     }
 
     /// The mean distance to the neighbours that [`crate::neighbors::NeighborIndex::search`] of the index finds for some rows of the set among
@@ -141,7 +143,7 @@ impl<'a> StreamedGraphs<'a> {
             check_stop(progress, String::new)?;
             // A shard counts its rows from 0.
             let counted = self.groups.firsts_within(range.clone()).map(|row| row - range.start).collect();
-            let mut graph = read_graph(dir, 0, counted, HnswParameters::of_shard().m, files)?;
+            let mut graph = read_graph(dir, 0, counted, self.builder, files)?;
             graph.rows.iter_mut().for_each(|row| *row += range.start);
             let content = features.read(range.start as usize..range.end as usize)?.into_shared();
             let space = Space { features: content, first: range.start, scale: self.scale };
@@ -162,7 +164,7 @@ impl<'a> StreamedGraphs<'a> {
         results: &mut [SearchResults],
         progress: &dyn Progress,
     ) -> Result<()> {
-        let ef = HnswParameters::of_shard().ef_search;
+        let ef = self.builder.ef_search();
         for (rows, results) in rows.chunks(READ).zip(results.chunks_mut(READ)) {
             check_stop(progress, String::new)?;
             let queries = features.select(rows)?;
@@ -233,21 +235,29 @@ impl<'a> StreamedGraphs<'a> {
 #[cfg(test)]
 mod tests {
     use super::super::tests::clusters;
-    use super::super::{GraphShard, HnswIndex};
+    use super::super::{GraphIndex, GraphShard};
     use super::*;
+    use crate::neighbors::IndexKind;
     use crate::neighbors::{ExactIndex, NeighborIndex, open};
     use crate::progress::Silent;
     use crate::runs::{Shard, of_shard};
     use ndarray::{ArcArray2, Axis};
     use tempfile::TempDir;
 
+    const MEASURED: Measured = Measured { k: 8, seed: 3 };
+
+    fn builders() -> [Builder; 2] {
+        [IndexKind::Hnsw, IndexKind::Graph].map(|kind| Builder::of(kind, MEASURED.k).unwrap())
+    }
+
     /// The graphs of `count` shards, those without rows left out.
-    fn graphs(features: &ArcArray2<f32>, count: usize) -> Vec<(TempDir, Files)> {
+    fn graphs(features: &ArcArray2<f32>, builder: Builder, count: usize) -> Vec<(TempDir, Files)> {
         let shards = (0..count).map(|index| of_shard(Shard { index, count }, features.nrows()).1);
         let made = shards.filter(|rows| !rows.is_empty()).map(|rows| {
             let dir = tempfile::tempdir().unwrap();
             let content = features.clone().read(rows.clone()).unwrap().into_shared();
-            let files = GraphShard::build(content, rows, &Silent).unwrap().save(dir.path()).unwrap();
+            let graph = GraphShard::build(content, rows, builder, MEASURED, &Device::Cpu, &Silent).unwrap();
+            let files = graph.save(dir.path()).unwrap();
             (dir, files)
         });
         made.collect()
@@ -272,22 +282,22 @@ mod tests {
     #[test]
     fn what_is_written_and_found_in_turn_is_that_of_the_whole_index_in_memory() {
         let mut features = features();
-        for count in [1, 3, 5] {
-            let made = graphs(&features, count);
+        for (builder, count) in builders().into_iter().flat_map(|b| [1, 3, 5].map(|count| (b, count))) {
+            let made = graphs(&features, builder, count);
             let parts: Vec<(&Path, &Files)> = made.iter().map(|(dir, files)| (dir.path(), files)).collect();
-            let graphs = StreamedGraphs::open(&mut features, count, &parts, &Device::Cpu, &Silent).unwrap();
+            let graphs =
+                StreamedGraphs::open(&mut features, count, &parts, builder, &Device::Cpu, &Silent).unwrap();
             let (joined, again) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-            let (k, seed) = (8, 3);
-            let record = graphs.join(&mut features, joined.path(), k, seed, &Silent).unwrap();
-            let whole = HnswIndex::open(joined.path(), &record, features.clone(), &Silent).unwrap();
+            let record = graphs.join(&mut features, joined.path(), MEASURED, &Silent).unwrap();
+            let whole = GraphIndex::open(joined.path(), &record, features.clone(), &Silent).unwrap();
             assert_eq!(Some(whole.save(again.path()).unwrap()), record.files, "{count} shards");
-            assert_eq!(whole.recall(k, RECALL_SAMPLE, seed, &Silent).unwrap(), record.recall.unwrap());
+            assert_eq!(whole.recall(MEASURED, RECALL_SAMPLE, &Silent).unwrap(), record.recall.unwrap());
             assert!(open(joined.path(), &record, features.clone(), &Device::Cpu, &Silent).is_ok());
 
             let rows: Vec<usize> = (0..3_500).step_by(3).chain([3_499]).collect();
             let own: Vec<Option<u32>> = rows.iter().map(|&row| Some(row as u32)).collect();
             let queries = features.view().select(Axis(0), &rows);
-            for search in [(k, true), (k, false), (400, true)] {
+            for search in [(8, true), (8, false), (400, true)] {
                 let search = Search { k: search.0, skip_zero: search.1 };
                 let expected = whole.search(queries.view(), Some(&own), search, &Silent).unwrap();
                 let found = graphs.mean_distances(&mut features, &rows, search, &Silent).unwrap();
@@ -299,9 +309,10 @@ mod tests {
     #[test]
     fn rows_of_which_the_graphs_know_too_little_are_answered_exactly() {
         let mut features = features();
-        let made = graphs(&features, 2);
+        let [builder, _] = builders();
+        let made = graphs(&features, builder, 2);
         let parts: Vec<(&Path, &Files)> = made.iter().map(|(dir, files)| (dir.path(), files)).collect();
-        let graphs = StreamedGraphs::open(&mut features, 2, &parts, &Device::Cpu, &Silent).unwrap();
+        let graphs = StreamedGraphs::open(&mut features, 2, &parts, builder, &Device::Cpu, &Silent).unwrap();
         let (rows, search) = ([5, 2_000, 3_400], Search { k: 4, skip_zero: true });
         let results = rows.iter().map(|_| SearchResults::new(search)).collect();
         let found = graphs.answers(&mut features, &rows, results, search, &Silent).unwrap();
@@ -314,12 +325,13 @@ mod tests {
     #[test]
     fn a_file_that_its_shard_did_not_write_is_refused() {
         let mut features = features();
-        let made = graphs(&features, 2);
+        let [builder, _] = builders();
+        let made = graphs(&features, builder, 2);
         let parts: Vec<(&Path, &Files)> = made.iter().map(|(dir, files)| (dir.path(), files)).collect();
         std::fs::write(made[1].0.path().join("index.0.safetensors"), "").unwrap();
-        let graphs = StreamedGraphs::open(&mut features, 2, &parts, &Device::Cpu, &Silent).unwrap();
+        let graphs = StreamedGraphs::open(&mut features, 2, &parts, builder, &Device::Cpu, &Silent).unwrap();
         let joined = tempfile::tempdir().unwrap();
-        let error = graphs.join(&mut features, joined.path(), 5, 1, &Silent).unwrap_err();
+        let error = graphs.join(&mut features, joined.path(), MEASURED, &Silent).unwrap_err();
         assert!(error.to_string().contains("SHA-256"), "{error}");
     }
 }

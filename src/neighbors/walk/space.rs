@@ -12,7 +12,7 @@ const MOST_ROWS: usize = 1 << 30;
 
 /// Features and the power of two that keeps squared differences of them inside float32.
 #[derive(Clone)]
-pub(super) struct Space {
+pub(in crate::neighbors) struct Space {
     /// `[N, D]`, row-major.
     pub features: ArcArray2<f32>,
     /// The number of the first of these rows.
@@ -21,19 +21,19 @@ pub(super) struct Space {
 }
 
 impl Space {
-    pub(super) fn row(&self, row: u32) -> &[f32] {
+    pub(in crate::neighbors) fn row(&self, row: u32) -> &[f32] {
         let width = self.features.ncols();
         let start = row.wrapping_sub(self.first) as usize * width;
         self.features.as_slice().and_then(|all| all.get(start..start + width)).unwrap_or_default()
     }
 
     /// Squared distance of two rows in float32, scaled.
-    pub(super) fn squared(&self, a: u32, b: u32) -> f32 {
+    pub(in crate::neighbors) fn squared(&self, a: u32, b: u32) -> f32 {
         squared_l2_f32(self.row(a), self.row(b), self.scale)
     }
 }
 
-pub(super) fn check_rows(rows: usize) -> Result<()> {
+pub(in crate::neighbors) fn check_rows(rows: usize) -> Result<()> {
     if rows > MOST_ROWS {
         return Err(Error::data(
             format!("{rows} rows are more than a graph can name"),
@@ -44,7 +44,7 @@ pub(super) fn check_rows(rows: usize) -> Result<()> {
 }
 
 /// The space of `features` `[N, D]` after their check, and the groups of equal rows.
-pub(super) fn prepared(features: ArcArray2<f32>) -> Result<(Space, RowGroups)> {
+pub(in crate::neighbors) fn prepared(features: ArcArray2<f32>) -> Result<(Space, RowGroups)> {
     check_finite(features.view())?;
     check_rows(features.nrows())?;
     let space = space(features);
@@ -60,6 +60,6 @@ fn space(features: ArcArray2<f32>) -> Space {
 }
 
 /// The scale of a space whose features have this frame.
-pub(super) fn scale(frame: &Frame) -> f32 {
+pub(in crate::neighbors) fn scale(frame: &Frame) -> f32 {
     frame.scale().clamp(f64::from(f32::MIN_POSITIVE), 1.0 / f64::from(f32::MIN_POSITIVE)) as f32
 }

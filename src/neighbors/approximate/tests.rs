@@ -1,11 +1,12 @@
-//! HNSW held against exact search, and against what `hnsw_rs` does to programs that trust it.
+//! Graphs of both builders held against exact search, and against what `hnsw_rs` does to programs that trust it.
 
-use super::{HnswIndex, HnswParameters};
+use super::{Builder, GraphIndex, Measured};
 use crate::error::Error;
 use crate::neighbors::kind::choose;
 use crate::neighbors::recall::warn_of_recall;
 use crate::neighbors::{
-    AnyIndex, BuildOptions, ExactIndex, IndexKind, IndexRecord, NeighborIndex, Search, build, distance, open,
+    AnyIndex, BuildOptions, DescentParameters, ExactIndex, HnswParameters, IndexKind, IndexRecord,
+    NeighborIndex, Search, build, distance, open,
 };
 use crate::progress::Silent;
 use crate::progress::test_support::Warnings;
@@ -33,8 +34,16 @@ pub(super) fn clusters(rows: usize, width: usize, seed: u64) -> Array2<f32> {
     features
 }
 
-fn graph(features: &Array2<f32>) -> HnswIndex {
-    HnswIndex::build(features.clone().into_shared(), HnswParameters::default(), &Silent).unwrap()
+const MEASURED: Measured = Measured { k: 3, seed: 1 };
+
+fn built(features: &Array2<f32>, builder: Builder) -> Result<GraphIndex, Error> {
+    GraphIndex::build(features.clone().into_shared(), builder, MEASURED, &Device::Cpu, &Silent)
+}
+
+/// An index of each builder.
+fn both(features: &Array2<f32>) -> [GraphIndex; 2] {
+    [Builder::Hnsw(HnswParameters::default()), Builder::Descent(DescentParameters::for_neighbors(10))]
+        .map(|builder| built(features, builder).unwrap())
 }
 
 fn options(kind: IndexKind, k: usize) -> BuildOptions {
@@ -48,30 +57,34 @@ fn on_threads<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
 #[test]
 fn nearly_all_true_neighbours_are_found_and_their_distances_are_exact() {
     let features = clusters(3000, 24, 1);
-    let found = graph(&features).search_self(TEN, &Silent).unwrap();
     let exact = ExactIndex::new(features.clone().into_shared()).unwrap().search_self(TEN, &Silent).unwrap();
-    let mut hits = 0;
-    for q in 0..features.nrows() {
-        let (rows, distances) = found.of(q);
-        assert!(!rows.contains(&(q as u32)), "row {q} is its own neighbour");
-        assert!(distances.is_sorted());
-        for (&row, &distance) in rows.iter().zip(distances) {
-            let content = |row: usize| features.row(row).to_vec();
-            assert_eq!(distance, distance::squared_l2(&content(q), &content(row as usize)).sqrt());
+    for index in both(&features) {
+        let found = index.search_self(TEN, &Silent).unwrap();
+        let mut hits = 0;
+        for q in 0..features.nrows() {
+            let (rows, distances) = found.of(q);
+            assert!(!rows.contains(&(q as u32)), "row {q} is its own neighbour");
+            assert!(distances.is_sorted());
+            for (&row, &distance) in rows.iter().zip(distances) {
+                let content = |row: usize| features.row(row).to_vec();
+                assert_eq!(distance, distance::squared_l2(&content(q), &content(row as usize)).sqrt());
+            }
+            hits += rows.iter().filter(|row| exact.of(q).0.contains(row)).count();
         }
-        hits += rows.iter().filter(|row| exact.of(q).0.contains(row)).count();
+        let recall = hits as f64 / exact.rows.len() as f64;
+        assert!(recall > 0.99, "{recall}");
     }
-    let recall = hits as f64 / exact.rows.len() as f64;
-    assert!(recall > 0.99, "{recall}");
 }
 
 #[test]
 fn a_copy_is_found_at_distance_zero_under_its_own_row() {
     let features = clusters(2000, 16, 2);
-    let found = graph(&features).search_self(Search { k: 3, skip_zero: false }, &Silent).unwrap();
-    for q in (8..2000).step_by(9) {
-        assert_eq!((found.of(q).0[0], found.of(q).1[0]), (q as u32 - 1, 0.0));
-        assert_eq!((found.of(q - 1).0[0], found.of(q - 1).1[0]), (q as u32, 0.0));
+    for index in both(&features) {
+        let found = index.search_self(Search { k: 3, skip_zero: false }, &Silent).unwrap();
+        for q in (8..2000).step_by(9) {
+            assert_eq!((found.of(q).0[0], found.of(q).1[0]), (q as u32 - 1, 0.0));
+            assert_eq!((found.of(q - 1).0[0], found.of(q - 1).1[0]), (q as u32, 0.0));
+        }
     }
 }
 
@@ -81,9 +94,10 @@ fn any_thread_count_builds_and_finds_the_same() {
     let queries = clusters(50, 16, 4);
     let run = |threads| {
         on_threads(threads, || {
-            let index = graph(&features);
-            let own = index.search_self(TEN, &Silent).unwrap();
-            (own, index.search(queries.view(), None, TEN, &Silent).unwrap())
+            both(&features).map(|index| {
+                let own = index.search_self(TEN, &Silent).unwrap();
+                (own, index.search(queries.view(), None, TEN, &Silent).unwrap())
+            })
         })
     };
     assert_eq!(run(1), run(4));
@@ -100,9 +114,11 @@ fn clusters_of_copies_and_far_families_are_answered_as_exactly_as_anything() {
     for features in shapes {
         for skip_zero in [false, true] {
             let search = Search { k: 2, skip_zero };
-            let found = graph(&features).search_self(search, &Silent).unwrap();
             let exact = ExactIndex::new(features.clone().into_shared()).unwrap();
-            assert_eq!(found.distances, exact.search_self(search, &Silent).unwrap().distances);
+            let exact = exact.search_self(search, &Silent).unwrap();
+            for index in both(&features) {
+                assert_eq!(index.search_self(search, &Silent).unwrap().distances, exact.distances);
+            }
         }
     }
 }
@@ -110,9 +126,7 @@ fn clusters_of_copies_and_far_families_are_answered_as_exactly_as_anything() {
 #[test]
 fn what_would_end_or_panic_the_process_is_refused() {
     let features = clusters(50, 4, 6);
-    let build = |features: &Array2<f32>, parameters| {
-        HnswIndex::build(features.clone().into_shared(), parameters, &Silent).map(drop)
-    };
+    let build = |features: &Array2<f32>, parameters| built(features, Builder::Hnsw(parameters)).map(drop);
     let default = HnswParameters::default();
     for m in [0, 1, 129, 257] {
         assert!(matches!(
@@ -128,43 +142,56 @@ fn what_would_end_or_panic_the_process_is_refused() {
     holed[[7, 1]] = f32::NAN;
     assert!(build(&holed, default).unwrap_err().to_string().contains("row 7"));
     assert!(build(&Array2::zeros((0, 4)), default).is_err());
-    let index = graph(&features);
-    assert!(index.search(holed.view(), None, TEN, &Silent).unwrap_err().to_string().contains("row 7"));
-    assert!(index.search(clusters(2, 5, 7).view(), None, TEN, &Silent).is_err());
+    let descent = DescentParameters::for_neighbors(10);
+    for wrong in [DescentParameters { width: 0, ..descent }, DescentParameters { ef_search: 0, ..descent }] {
+        assert!(matches!(built(&features, Builder::Descent(wrong)), Err(Error::Usage { .. })));
+    }
+    assert!(built(&holed, Builder::Descent(descent)).err().unwrap().to_string().contains("row 7"));
+    for index in both(&features) {
+        assert!(index.search(holed.view(), None, TEN, &Silent).unwrap_err().to_string().contains("row 7"));
+        assert!(index.search(clusters(2, 5, 7).view(), None, TEN, &Silent).is_err());
+    }
 }
 
 #[test]
 fn more_neighbours_than_rows_are_an_error_and_all_others_are_not() {
     let features = clusters(40, 4, 8);
-    let index = graph(&features);
     let search = |k| Search { k, skip_zero: false };
-    assert_eq!(index.search_self(search(39), &Silent).unwrap().of(0).0.len(), 39);
-    let says = index.search_self(search(40), &Silent).unwrap_err().to_string();
-    assert!(says.contains("only 39 other rows"), "{says}");
-    assert!(matches!(index.search_self(search(0), &Silent).unwrap_err(), Error::Usage { .. }));
-    let shared = features.clone().into_shared();
-    assert!(build(shared, &options(IndexKind::Hnsw, 40), &Silent).is_err());
+    for index in both(&features) {
+        assert_eq!(index.search_self(search(39), &Silent).unwrap().of(0).0.len(), 39);
+        let says = index.search_self(search(40), &Silent).unwrap_err().to_string();
+        assert!(says.contains("only 39 other rows"), "{says}");
+        assert!(matches!(index.search_self(search(0), &Silent).unwrap_err(), Error::Usage { .. }));
+    }
+    for kind in [IndexKind::Hnsw, IndexKind::Graph] {
+        let shared = features.clone().into_shared();
+        assert!(build(shared, &options(kind, 40), &Silent).is_err());
+    }
 }
 
 #[test]
 fn more_neighbours_than_the_graph_explores_are_found_all_the_same() {
     let features = clusters(2000, 8, 9);
     let search = Search { k: 300, skip_zero: false };
-    let parameters = HnswParameters { ef_search: 1, ..HnswParameters::default() };
-    let found = HnswIndex::build(features.clone().into_shared(), parameters, &Silent).unwrap();
-    assert_eq!(found.search_self(search, &Silent).unwrap().rows.len(), 2000 * 300);
+    let hnsw = Builder::Hnsw(HnswParameters { ef_search: 1, ..HnswParameters::default() });
+    let descent = Builder::Descent(DescentParameters { ef_search: 1, ..DescentParameters::for_neighbors(1) });
+    for builder in [hnsw, descent] {
+        let found = built(&features, builder).unwrap().search_self(search, &Silent).unwrap();
+        assert_eq!(found.rows.len(), 2000 * 300);
+    }
 }
 
 #[test]
 fn queries_of_another_scale_and_tiny_or_huge_features_do_not_panic() {
     for scale in [1e-42f32, 1e-30, 1.0, 1e30, 8e37] {
         let features = clusters(200, 6, 10) * scale;
-        let index = graph(&features);
-        index.search_self(TEN, &Silent).unwrap();
-        for value in [0.0, f32::MIN_POSITIVE, 1.0, 1e30, f32::MAX, -f32::MAX] {
-            let query = Array2::from_elem((1, 6), value);
-            let found = index.search(query.view(), None, TEN, &Silent).unwrap();
-            assert!(found.distances.iter().all(|distance| distance.is_finite()));
+        for index in both(&features) {
+            index.search_self(TEN, &Silent).unwrap();
+            for value in [0.0, f32::MIN_POSITIVE, 1.0, 1e30, f32::MAX, -f32::MAX] {
+                let query = Array2::from_elem((1, 6), value);
+                let found = index.search(query.view(), None, TEN, &Silent).unwrap();
+                assert!(found.distances.iter().all(|distance| distance.is_finite()));
+            }
         }
     }
 }
@@ -172,12 +199,15 @@ fn queries_of_another_scale_and_tiny_or_huge_features_do_not_panic() {
 #[test]
 fn recall_is_that_of_the_rows_and_a_poor_graph_is_warned_about() {
     let features = clusters(2000, 16, 11);
-    assert!(graph(&features).recall(10, 500, 1, &Silent).unwrap() > 0.99);
+    let measured = Measured { k: 10, seed: 1 };
+    for index in both(&features) {
+        assert!(index.recall(measured, 500, &Silent).unwrap() > 0.99);
+    }
     let poor = HnswParameters { m: 2, ef_construction: 1, ef_search: 1, parts: 1 };
-    let poor = HnswIndex::build(features.clone().into_shared(), poor, &Silent).unwrap();
-    let sampled = poor.recall(10, 500, 1, &Silent).unwrap();
+    let poor = built(&features, Builder::Hnsw(poor)).unwrap();
+    let sampled = poor.recall(measured, 500, &Silent).unwrap();
     assert!(sampled < 0.99, "{sampled}");
-    assert_eq!(sampled, poor.recall(10, 500, 1, &Silent).unwrap());
+    assert_eq!(sampled, poor.recall(measured, 500, &Silent).unwrap());
     let found = poor.search_self(TEN, &Silent).unwrap();
     let exact = ExactIndex::new(features.into_shared()).unwrap().search_self(TEN, &Silent).unwrap();
     // A row as far as the last of the true neighbours is as good as that one.
@@ -189,7 +219,7 @@ fn recall_is_that_of_the_rows_and_a_poor_graph_is_warned_about() {
             found.of(q).0.iter().zip(found.of(q).1).filter(|(row, distance)| hit(q, row, distance)).count()
         })
         .sum();
-    let all = poor.recall(10, 5000, 1, &Silent).unwrap();
+    let all = poor.recall(measured, 5000, &Silent).unwrap();
     assert!((all - hits as f64 / 20_000.0).abs() < 1e-3, "{all}");
     let warnings = Warnings::default();
     warn_of_recall(sampled, &warnings);
@@ -197,9 +227,8 @@ fn recall_is_that_of_the_rows_and_a_poor_graph_is_warned_about() {
     assert_eq!(warnings.so_far().len(), 1);
 }
 
-fn saved(features: &Array2<f32>, dir: &std::path::Path) -> (AnyIndex, IndexRecord) {
-    let (index, mut record) =
-        build(features.clone().into_shared(), &options(IndexKind::Hnsw, 5), &Silent).unwrap();
+fn saved(kind: IndexKind, features: &Array2<f32>, dir: &std::path::Path) -> (AnyIndex, IndexRecord) {
+    let (index, mut record) = build(features.clone().into_shared(), &options(kind, 5), &Silent).unwrap();
     index.save(dir, &mut record).unwrap();
     (index, record)
 }
@@ -208,27 +237,30 @@ fn saved(features: &Array2<f32>, dir: &std::path::Path) -> (AnyIndex, IndexRecor
 fn a_saved_index_answers_as_before_and_is_written_with_the_same_bytes_again() {
     let features = clusters(2500, 12, 12);
     let queries = clusters(40, 12, 13);
-    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let (index, record) = on_threads(1, || saved(&features, one.path()));
-    let (_, again) = on_threads(3, || saved(&features, two.path()));
-    assert_eq!(record, again);
-    for name in record.files.as_ref().unwrap().keys() {
-        let read = |dir: &tempfile::TempDir| std::fs::read(dir.path().join(name)).unwrap();
-        assert_eq!(read(&one), read(&two));
+    for kind in [IndexKind::Hnsw, IndexKind::Graph] {
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (index, record) = on_threads(1, || saved(kind, &features, one.path()));
+        let (_, again) = on_threads(3, || saved(kind, &features, two.path()));
+        assert_eq!(record, again);
+        for name in record.files.as_ref().unwrap().keys() {
+            let read = |dir: &tempfile::TempDir| std::fs::read(dir.path().join(name)).unwrap();
+            assert_eq!(read(&one), read(&two));
+        }
+        let text = serde_json::to_string(&record).unwrap();
+        let record: IndexRecord = serde_json::from_str(&text).unwrap();
+        let shared = features.clone().into_shared();
+        let loaded = open(one.path(), &record, shared, &Device::Cpu, &Silent).unwrap();
+        assert_eq!(loaded.search_self(TEN, &Silent).unwrap(), index.search_self(TEN, &Silent).unwrap());
+        let ask = |index: &AnyIndex| index.search(queries.view(), None, TEN, &Silent).unwrap();
+        assert_eq!(ask(&loaded), ask(&index));
     }
-    let text = serde_json::to_string(&record).unwrap();
-    let record: IndexRecord = serde_json::from_str(&text).unwrap();
-    let loaded = open(one.path(), &record, features.clone().into_shared(), &Device::Cpu, &Silent).unwrap();
-    assert_eq!(loaded.search_self(TEN, &Silent).unwrap(), index.search_self(TEN, &Silent).unwrap());
-    let ask = |index: &AnyIndex| index.search(queries.view(), None, TEN, &Silent).unwrap();
-    assert_eq!(ask(&loaded), ask(&index));
 }
 
 #[test]
 fn a_damaged_missing_or_foreign_dump_is_refused_before_it_is_read() {
     let features = clusters(1200, 8, 14);
     let dir = tempfile::tempdir().unwrap();
-    let (_, record) = saved(&features, dir.path());
+    let (_, record) = saved(IndexKind::Hnsw, &features, dir.path());
     let files = record.files.clone().unwrap();
     let refused = |record: &IndexRecord, features: &Array2<f32>| {
         let error =
@@ -259,6 +291,10 @@ fn a_damaged_missing_or_foreign_dump_is_refused_before_it_is_read() {
     };
     assert!(refused(&nameless, &features).contains("recorded"));
     assert!(refused(&IndexRecord { files: None, ..record.clone() }, &features).contains("lacks"));
+    assert!(
+        refused(&IndexRecord { kind: IndexKind::Graph, ..record.clone() }, &features)
+            .contains("another kind")
+    );
     assert!(refused(&IndexRecord { kind: IndexKind::Auto, ..record }, &features).contains("which kind"));
 }
 
@@ -266,7 +302,7 @@ fn a_damaged_missing_or_foreign_dump_is_refused_before_it_is_read() {
 fn saving_an_exact_index_removes_the_graphs_of_an_earlier_one() {
     let features = clusters(1200, 8, 15);
     let dir = tempfile::tempdir().unwrap();
-    saved(&features, dir.path());
+    saved(IndexKind::Hnsw, &features, dir.path());
     assert!(std::fs::read_dir(dir.path()).unwrap().count() > 0);
     let (exact, mut record) = build(features.into_shared(), &options(IndexKind::Auto, 5), &Silent).unwrap();
     exact.save(dir.path(), &mut record).unwrap();
@@ -278,7 +314,7 @@ fn saving_an_exact_index_removes_the_graphs_of_an_earlier_one() {
 #[test]
 fn saving_where_nothing_can_be_written_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
-    let (index, mut record) = saved(&clusters(100, 4, 16), dir.path());
+    let (index, mut record) = saved(IndexKind::Hnsw, &clusters(100, 4, 16), dir.path());
     assert!(index.save(&dir.path().join("nowhere"), &mut record).is_err());
 }
 
@@ -286,8 +322,10 @@ fn saving_where_nothing_can_be_written_is_an_error() {
 fn auto_takes_exact_search_for_small_sets_and_graphs_for_very_large_ones() {
     for width in [2, 64, 768, 4096] {
         assert_eq!(choose(10_000, width), IndexKind::Exact);
-        assert_eq!(choose(1 << 30, width), IndexKind::Hnsw);
+        assert_eq!(choose(1 << 30, width), IndexKind::Graph);
     }
-    assert_eq!(choose(1_000_000, 64), IndexKind::Exact);
-    assert_eq!(choose(1_000_000, 768), IndexKind::Hnsw);
+    assert_eq!(choose(100_000, 64), IndexKind::Exact);
+    assert_eq!(choose(50_000, 768), IndexKind::Exact);
+    assert_eq!(choose(300_000, 64), IndexKind::Graph);
+    assert_eq!(choose(1_000_000, 768), IndexKind::Graph);
 }

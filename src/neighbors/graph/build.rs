@@ -1,0 +1,169 @@
+//! The building of a graph: passes over cells, then passes over neighbourhoods until the recall suffices.
+
+use super::cells::{CellSize, cells};
+use super::compare::{Scratch, compare};
+use super::linked::{Linked, Met, around};
+use super::lists::{ABSENT, Lists};
+use super::nodes::Nodes;
+use crate::error::Result;
+use crate::neighbors::exact::groups::RowGroups;
+use crate::neighbors::recall::share_found;
+use crate::neighbors::search::{Neighbors, Search};
+use crate::neighbors::walk::{Graph, Links, SearchResults, Space, entry};
+use crate::progress::{Progress, check_stop};
+use crate::random::{Purpose, keyed};
+use rayon::prelude::*;
+
+/// Partitions whose cells are compared within themselves. More of them cost more than the neighbourhoods that they spare.
+const PARTITIONS: u64 = 6;
+/// The cells of these: as small as pays for packing them.
+const WITHIN: CellSize = CellSize { aim: 50, most: 200 };
+/// The cells that are compared with the neighbours of their neighbours. Larger ones find more and cost more.
+const TOGETHER: CellSize = CellSize { aim: 64, most: 128 };
+/// Links of a node that are followed in each direction, and the most links back that a graph keeps.
+const FOLLOWED: usize = 16;
+/// The recall that is enough, of the lists and of walks.
+pub(in crate::neighbors) const ENOUGH: f64 = 0.999;
+/// The most passes over neighbourhoods: what they have not found by then, further ones hardly will.
+const MOST_PASSES: u64 = 8;
+/// Nodes for each place where a walk may begin, and the most of such places.
+const NODES_OF_A_START: usize = 128;
+const MOST_STARTS: usize = 1024;
+
+/// Some rows of the set and their true neighbours, by which the recall is measured.
+pub(in crate::neighbors) struct Sample {
+    /// At least one.
+    pub rows: Vec<usize>,
+    /// Among the other rows, for each.
+    pub exact: Neighbors,
+}
+
+/// A graph of the `rows` of `space`, one of each group of equal rows: the `width` nearest of each, nearest first, then some that name it.
+/// Gives the recall of these lists too.
+///
+/// # Errors
+/// [`crate::Error::Interrupted`].
+pub(in crate::neighbors) fn build(
+    space: &Space,
+    groups: &RowGroups,
+    rows: Vec<u32>,
+    width: usize,
+    sample: &Sample,
+    progress: &dyn Progress,
+) -> Result<(Graph, f64)> {
+    let mut descent = Descent::new(space, &rows, width, progress)?;
+    let mut passes = 0;
+    let (lists, recall) = loop {
+        let lists = descent.lists.nodes();
+        let recall = recall(space, groups, &rows, &lists, sample);
+        if recall >= ENOUGH || passes == MOST_PASSES {
+            break (lists, recall);
+        }
+        descent.improve(lists, progress)?;
+        passes += 1;
+    };
+    drop(descent);
+    Ok((graph(rows, lists, width), recall))
+}
+
+/// The share of the true neighbours of the sample that the lists `[rows, width]` hold.
+fn recall(space: &Space, groups: &RowGroups, rows: &[u32], lists: &[u32], sample: &Sample) -> f64 {
+    let k = sample.exact.k;
+    let search = Search { k, skip_zero: false };
+    let width = lists.len() / rows.len();
+    let found: Vec<Option<Vec<(f64, u32)>>> = sample
+        .rows
+        .par_iter()
+        .map(|&row| {
+            let first = groups.first(row as u32);
+            let node = rows.binary_search(&first).ok()?;
+            let near = lists[node * width..][..width].iter().filter(|&&node| node != ABSENT);
+            let mut results = SearchResults::new(search);
+            results.compare(
+                space.row(first),
+                space,
+                std::iter::once(first).chain(near.map(|&n| rows[n as usize])),
+            );
+            results.answer(groups, Some(row as u32))
+        })
+        .collect();
+    // Where a list is too short to answer, nothing counts as found.
+    let places = sample.rows.len() * k;
+    let mut all = Neighbors { k, rows: vec![0; places], distances: vec![f64::INFINITY; places] };
+    for (q, found) in found.into_iter().enumerate() {
+        found.and_then(|found| all.set(q, &found));
+    }
+    share_found(&all, &sample.exact)
+}
+
+/// The graph of finished lists `[rows, width]`. Its upper layer holds the places where a walk may begin, all of them linked from the first.
+fn graph(rows: Vec<u32>, lists: Vec<u32>, width: usize) -> Graph {
+    let links = Linked::new(lists, width, FOLLOWED);
+    let count = (rows.len() / NODES_OF_A_START).clamp(1, MOST_STARTS);
+    let mut random = keyed(0, Purpose::NeighborStarts, 0);
+    let mut starts = rand::seq::index::sample(&mut random, rows.len(), count).into_vec();
+    starts.sort_unstable();
+    let mut levels = vec![0; rows.len()];
+    starts.iter().for_each(|&node| levels[node] = 1);
+    let (mut lowest, mut upper) = (Links::empty(), Links::empty());
+    let entry = entry(&levels);
+    for node in 0..rows.len() as u32 {
+        let nearest: Vec<u32> = links.nearest(node, width).collect();
+        let back = links.back(node).iter().filter(|node| !nearest.contains(node));
+        lowest.push(nearest.iter().chain(back).copied());
+        let others = starts.iter().filter(|&&start| node == entry && start != entry as usize);
+        upper.push(others.map(|&start| (1, start as u32)));
+    }
+    Graph { rows, levels, entry, lowest, upper }
+}
+
+/// Lists of nearest nodes that become better pass by pass.
+struct Descent<'a> {
+    nodes: Nodes<'a>,
+    lists: Lists,
+    /// Partitions so far.
+    partitions: u64,
+}
+
+impl<'a> Descent<'a> {
+    /// Lists of `width` for the `rows` of `space`, after the passes over cells.
+    fn new(space: &'a Space, rows: &'a [u32], width: usize, progress: &dyn Progress) -> Result<Self> {
+        let (nodes, lists) = (Nodes::new(space, rows), Lists::new(rows.len(), width));
+        let mut descent = Descent { nodes, lists, partitions: 0 };
+        progress.start("neighbour graph", PARTITIONS * rows.len() as u64, "rows of a partition");
+        for _ in 0..PARTITIONS {
+            let cells = descent.partition(WITHIN, progress)?;
+            cells.par_iter().try_for_each_init(Scratch::default, |scratch, cell| -> Result<()> {
+                check_stop(progress, String::new)?;
+                compare(&descent.nodes, cell, cell, &descent.lists, scratch);
+                progress.advance(cell.len() as u64);
+                Ok(())
+            })?;
+        }
+        progress.finish();
+        Ok(descent)
+    }
+
+    /// A further partition of all nodes.
+    fn partition(&mut self, size: CellSize, progress: &dyn Progress) -> Result<Vec<Vec<u32>>> {
+        self.partitions += 1;
+        cells(&self.nodes, size, self.partitions, progress)
+    }
+
+    /// A pass over neighbourhoods; `lists` are those so far.
+    fn improve(&mut self, lists: Vec<u32>, progress: &dyn Progress) -> Result<()> {
+        progress.start("neighbours of neighbours", self.nodes.count() as u64, "rows");
+        let cells = self.partition(TOGETHER, progress)?;
+        let links = Linked::new(lists, self.lists.width(), FOLLOWED);
+        let working = || (Scratch::default(), Met::new(self.nodes.count()), Vec::new());
+        cells.par_iter().try_for_each_init(working, |(scratch, met, others), cell| -> Result<()> {
+            check_stop(progress, String::new)?;
+            around(cell, &links, FOLLOWED, met, others);
+            compare(&self.nodes, cell, others, &self.lists, scratch);
+            progress.advance(cell.len() as u64);
+            Ok(())
+        })?;
+        progress.finish();
+        Ok(())
+    }
+}

@@ -1,0 +1,113 @@
+//! Random partitions of the nodes into small cells of near ones. Pivots are drawn among the nodes, each node goes to its nearest pivot,
+//! and what is still too large is divided again: a tree of Voronoi cells.
+
+use super::nodes::Nodes;
+use crate::error::Result;
+use crate::ops::gemm::{MR, NR, ZERO_TILE, multiply_panels};
+use crate::progress::{Progress, check_stop};
+use crate::random::{Purpose, keyed};
+use rayon::prelude::*;
+
+/// The pivots of a division whose cells are divided again.
+const BRANCHES: usize = 64;
+/// Nodes whose pivots are found together.
+const BLOCK: usize = 20 * MR;
+/// A cell that keeps more than this share of its nodes is cut without regard to distances: they tell its nodes apart too little.
+const KEPT: f64 = 0.9;
+
+/// How large cells are.
+#[derive(Clone, Copy)]
+pub(super) struct CellSize {
+    /// Nodes aimed at.
+    pub aim: usize,
+    /// The most nodes.
+    pub most: usize,
+}
+
+/// Partition number `number` of all nodes.
+///
+/// # Errors
+/// [`crate::Error::Interrupted`].
+pub(super) fn cells(
+    nodes: &Nodes,
+    size: CellSize,
+    number: u64,
+    progress: &dyn Progress,
+) -> Result<Vec<Vec<u32>>> {
+    Carving { nodes, size, progress }.divide((0..nodes.count() as u32).collect(), number << 32)
+}
+
+struct Carving<'a> {
+    nodes: &'a Nodes<'a>,
+    size: CellSize,
+    progress: &'a dyn Progress,
+}
+
+impl Carving<'_> {
+    /// The cells of `cell`; `key` is its own among all cells of all partitions.
+    fn divide(&self, cell: Vec<u32>, key: u64) -> Result<Vec<Vec<u32>>> {
+        if cell.len() <= self.size.most {
+            return Ok(vec![cell]);
+        }
+        check_stop(self.progress, String::new)?;
+        let wanted = cell.len().div_ceil(self.size.aim);
+        let count = if wanted <= 2 * BRANCHES { wanted } else { BRANCHES };
+        let mut random = keyed(0, Purpose::NeighborCells, key);
+        let mut drawn = rand::seq::index::sample(&mut random, cell.len(), count).into_vec();
+        drawn.sort_unstable();
+        let pivots: Vec<u32> = drawn.into_iter().map(|at| cell[at]).collect();
+        let mut parts = vec![Vec::new(); pivots.len()];
+        for (&node, pivot) in cell.iter().zip(self.nearest(&pivots, &cell)) {
+            parts[pivot as usize].push(node);
+        }
+        let most = (cell.len() as f64 * KEPT) as usize;
+        drop(cell);
+        let divided: Vec<Vec<Vec<u32>>> = parts
+            .into_par_iter()
+            .enumerate()
+            .map(|(number, part)| {
+                if part.len() > most {
+                    return Ok(part.chunks(self.size.most).map(<[u32]>::to_vec).collect());
+                }
+                // Other cells have other keys, almost surely.
+                self.divide(part, key.wrapping_add(number as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15))
+            })
+            .collect::<Result<_>>()?;
+        Ok(divided.into_iter().flatten().collect())
+    }
+
+    /// The number of the nearest pivot of each node of a cell. The first of equally near ones, as float32 has them.
+    fn nearest(&self, pivots: &[u32], cell: &[u32]) -> Vec<u32> {
+        let depth = self.nodes.width();
+        let (mut rows, mut right) = (Vec::new(), Vec::new());
+        self.nodes.pack::<NR>(pivots, &mut rows, &mut right);
+        let mut half_norms: Vec<f32> = pivots.iter().map(|&pivot| self.nodes.half_norm(pivot)).collect();
+        half_norms.resize(pivots.len().next_multiple_of(NR), f32::INFINITY);
+        let half_norms = half_norms.as_chunks::<NR>().0;
+        let mut nearest = vec![0; cell.len()];
+        nearest.par_chunks_mut(BLOCK).zip(cell.par_chunks(BLOCK)).for_each_init(
+            || (Vec::new(), Vec::new()),
+            |(rows, left), (nearest, cell)| {
+                self.nodes.pack::<MR>(cell, rows, left);
+                for (nearest, left) in nearest.chunks_mut(MR).zip(left.chunks_exact(MR * depth)) {
+                    let mut best = [f32::INFINITY; MR];
+                    for (panel, (half_norms, right)) in
+                        half_norms.iter().zip(right.chunks_exact(NR * depth)).enumerate()
+                    {
+                        let mut tile = ZERO_TILE;
+                        multiply_panels(depth, left, right, &mut tile);
+                        for ((nearest, best), products) in nearest.iter_mut().zip(&mut best).zip(&tile) {
+                            for (j, (half_norm, product)) in half_norms.iter().zip(products).enumerate() {
+                                if half_norm - product < *best {
+                                    *best = half_norm - product;
+                                    *nearest = (panel * NR + j) as u32;
+                                }
+                            }
+                        }
+                    }
+                }
+            },
+        );
+        nearest
+    }
+}
