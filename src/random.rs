@@ -26,8 +26,6 @@ pub(crate) enum Purpose {
     ReferenceParts = 0x7302,
     /// The pivots of a cell of rows, when a graph of neighbours is built.
     NeighborCells = 0x7303,
-    /// The rows at which walks over it may begin.
-    NeighborStarts = 0x7304,
 
     /// The initial weights of a layer of a generator or discriminator.
     Initialisation = 0x6701,

@@ -1,6 +1,6 @@
 //! The building of a graph: passes over cells, then passes over neighbourhoods until the recall suffices.
 
-use super::cells::{CellSize, cells};
+use super::cells::{CellSize, Division, Partition, partition};
 use super::compare::{Scratch, compare};
 use super::linked::{Linked, Met, around};
 use super::lists::{ABSENT, Lists};
@@ -11,7 +11,6 @@ use crate::neighbors::recall::share_found;
 use crate::neighbors::search::{Neighbors, Search};
 use crate::neighbors::walk::{Graph, Links, SearchResults, Space, entry};
 use crate::progress::{Progress, check_stop};
-use crate::random::{Purpose, keyed};
 use rayon::prelude::*;
 
 /// Partitions whose cells are compared within themselves. More of them cost more than the neighbourhoods that they spare.
@@ -26,9 +25,8 @@ const FOLLOWED: usize = 16;
 pub(in crate::neighbors) const ENOUGH: f64 = 0.999;
 /// The most passes over neighbourhoods: what they have not found by then, further ones hardly will.
 const MOST_PASSES: u64 = 8;
-/// Nodes for each place where a walk may begin, and the most of such places.
-const NODES_OF_A_START: usize = 128;
-const MOST_STARTS: usize = 1024;
+/// The cells in whose midst a walk begins.
+const START: CellSize = CellSize { aim: 16, most: 32 };
 
 /// Some rows of the set and their true neighbours, by which the recall is measured.
 pub(in crate::neighbors) struct Sample {
@@ -62,8 +60,9 @@ pub(in crate::neighbors) fn build(
         descent.improve(lists, progress)?;
         passes += 1;
     };
+    let divisions = descent.partition(START, progress)?.divisions;
     drop(descent);
-    Ok((graph(rows, lists, width), recall))
+    Ok((graph(rows, lists, width, &divisions), recall))
 }
 
 /// The share of the true neighbours of the sample that the lists `[rows, width]` hold.
@@ -96,25 +95,31 @@ fn recall(space: &Space, groups: &RowGroups, rows: &[u32], lists: &[u32], sample
     share_found(&all, &sample.exact)
 }
 
-/// The graph of finished lists `[rows, width]`. Its upper layer holds the places where a walk may begin, all of them linked from the first.
-fn graph(rows: Vec<u32>, lists: Vec<u32>, width: usize) -> Graph {
-    let links = Linked::new(lists, width, FOLLOWED);
-    let count = (rows.len() / NODES_OF_A_START).clamp(1, MOST_STARTS);
-    let mut random = keyed(0, Purpose::NeighborStarts, 0);
-    let mut starts = rand::seq::index::sample(&mut random, rows.len(), count).into_vec();
-    starts.sort_unstable();
+/// The graph of finished lists `[rows, width]`. Its upper layers are the tree of pivots of a partition: each division is a layer, on
+/// which the pivot of a cell is linked to the pivots within it.
+fn graph(rows: Vec<u32>, lists: Vec<u32>, width: usize, divisions: &[Division]) -> Graph {
+    let layers = divisions.iter().map(|division| division.depth + 1).max().unwrap_or(0);
     let mut levels = vec![0; rows.len()];
-    starts.iter().for_each(|&node| levels[node] = 1);
-    let (mut lowest, mut upper) = (Links::empty(), Links::empty());
-    let entry = entry(&levels);
-    for node in 0..rows.len() as u32 {
-        let nearest: Vec<u32> = links.nearest(node, width).collect();
-        let back = links.back(node).iter().filter(|node| !nearest.contains(node));
-        lowest.push(nearest.iter().chain(back).copied());
-        let others = starts.iter().filter(|&&start| node == entry && start != entry as usize);
-        upper.push(others.map(|&start| (1, start as u32)));
+    let mut below: Vec<Vec<(u8, u32)>> = vec![Vec::new(); rows.len()];
+    // From the lowest layer up: the links of a node are in the order of layers.
+    for layer in 1..=layers {
+        for Division { of, pivots, .. } in
+            divisions.iter().filter(|division| layers - division.depth == layer)
+        {
+            pivots.iter().chain([of]).for_each(|&node| levels[node as usize] = layer as u8);
+            below[*of as usize]
+                .extend(pivots.iter().filter(|&pivot| pivot != of).map(|&to| (layer as u8, to)));
+        }
     }
-    Graph { rows, levels, entry, lowest, upper }
+    let links = Linked::new(lists, width, FOLLOWED);
+    let (mut lowest, mut upper) = (Links::empty(), Links::empty());
+    for (node, below) in below.into_iter().enumerate() {
+        let nearest: Vec<u32> = links.nearest(node as u32, width).collect();
+        let back = links.back(node as u32).iter().filter(|node| !nearest.contains(node));
+        lowest.push(nearest.iter().chain(back).copied());
+        upper.push(below);
+    }
+    Graph { rows, entry: entry(&levels), levels, lowest, upper }
 }
 
 /// Lists of nearest nodes that become better pass by pass.
@@ -132,7 +137,7 @@ impl<'a> Descent<'a> {
         let mut descent = Descent { nodes, lists, partitions: 0 };
         progress.start("neighbour graph", PARTITIONS * rows.len() as u64, "rows of a partition");
         for _ in 0..PARTITIONS {
-            let cells = descent.partition(WITHIN, progress)?;
+            let cells = descent.partition(WITHIN, progress)?.cells;
             cells.par_iter().try_for_each_init(Scratch::default, |scratch, cell| -> Result<()> {
                 check_stop(progress, String::new)?;
                 compare(&descent.nodes, cell, cell, &descent.lists, scratch);
@@ -145,15 +150,15 @@ impl<'a> Descent<'a> {
     }
 
     /// A further partition of all nodes.
-    fn partition(&mut self, size: CellSize, progress: &dyn Progress) -> Result<Vec<Vec<u32>>> {
+    fn partition(&mut self, size: CellSize, progress: &dyn Progress) -> Result<Partition> {
         self.partitions += 1;
-        cells(&self.nodes, size, self.partitions, progress)
+        partition(&self.nodes, size, self.partitions, progress)
     }
 
     /// A pass over neighbourhoods; `lists` are those so far.
     fn improve(&mut self, lists: Vec<u32>, progress: &dyn Progress) -> Result<()> {
         progress.start("neighbours of neighbours", self.nodes.count() as u64, "rows");
-        let cells = self.partition(TOGETHER, progress)?;
+        let cells = self.partition(TOGETHER, progress)?.cells;
         let links = Linked::new(lists, self.lists.width(), FOLLOWED);
         let working = || (Scratch::default(), Met::new(self.nodes.count()), Vec::new());
         cells.par_iter().try_for_each_init(working, |(scratch, met, others), cell| -> Result<()> {

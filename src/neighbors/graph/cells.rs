@@ -3,6 +3,7 @@
 
 use super::nodes::Nodes;
 use crate::error::Result;
+use crate::neighbors::walk::LAYERS;
 use crate::ops::gemm::{MR, NR, ZERO_TILE, multiply_panels};
 use crate::progress::{Progress, check_stop};
 use crate::random::{Purpose, keyed};
@@ -15,6 +16,9 @@ const BLOCK: usize = 20 * MR;
 /// A cell that keeps more than this share of its nodes is cut without regard to distances: they tell its nodes apart too little.
 const KEPT: f64 = 0.9;
 
+/// The most divisions one after the other, fewer than the layers of a graph.
+const DEEPEST: usize = LAYERS - 2;
+
 /// How large cells are.
 #[derive(Clone, Copy)]
 pub(super) struct CellSize {
@@ -24,17 +28,38 @@ pub(super) struct CellSize {
     pub most: usize,
 }
 
+/// A partition of all nodes.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Partition {
+    /// Every node is in one of them.
+    pub cells: Vec<Vec<u32>>,
+    /// How they came about: the first division is that of all nodes.
+    pub divisions: Vec<Division>,
+}
+
+/// A cell that was divided.
+#[derive(Debug, PartialEq)]
+pub(super) struct Division {
+    /// How many divisions came before it.
+    pub depth: usize,
+    /// The pivot of the cell itself; of all nodes the first of `pivots`.
+    pub of: u32,
+    /// The pivots that its nodes went to.
+    pub pivots: Vec<u32>,
+}
+
 /// Partition number `number` of all nodes.
 ///
 /// # Errors
 /// [`crate::Error::Interrupted`].
-pub(super) fn cells(
+pub(super) fn partition(
     nodes: &Nodes,
     size: CellSize,
     number: u64,
     progress: &dyn Progress,
-) -> Result<Vec<Vec<u32>>> {
-    Carving { nodes, size, progress }.divide((0..nodes.count() as u32).collect(), number << 32)
+) -> Result<Partition> {
+    let all = Cell { nodes: (0..nodes.count() as u32).collect(), pivot: None, depth: 0, key: number << 32 };
+    Carving { nodes, size, progress }.divide(all)
 }
 
 struct Carving<'a> {
@@ -43,13 +68,24 @@ struct Carving<'a> {
     progress: &'a dyn Progress,
 }
 
+struct Cell {
+    nodes: Vec<u32>,
+    pivot: Option<u32>,
+    depth: usize,
+    /// Its own among all cells of all partitions, almost surely.
+    key: u64,
+}
+
 impl Carving<'_> {
-    /// The cells of `cell`; `key` is its own among all cells of all partitions.
-    fn divide(&self, cell: Vec<u32>, key: u64) -> Result<Vec<Vec<u32>>> {
+    fn divide(&self, cell: Cell) -> Result<Partition> {
+        let Cell { nodes: cell, pivot, depth, key } = cell;
         if cell.len() <= self.size.most {
-            return Ok(vec![cell]);
+            return Ok(Partition { cells: vec![cell], divisions: Vec::new() });
         }
         check_stop(self.progress, String::new)?;
+        if depth == DEEPEST {
+            return Ok(self.cut(&cell));
+        }
         let wanted = cell.len().div_ceil(self.size.aim);
         let count = if wanted <= 2 * BRANCHES { wanted } else { BRANCHES };
         let mut random = keyed(0, Purpose::NeighborCells, key);
@@ -62,18 +98,31 @@ impl Carving<'_> {
         }
         let most = (cell.len() as f64 * KEPT) as usize;
         drop(cell);
-        let divided: Vec<Vec<Vec<u32>>> = parts
+        let divided: Vec<Partition> = parts
             .into_par_iter()
+            .zip(&pivots)
             .enumerate()
-            .map(|(number, part)| {
-                if part.len() > most {
-                    return Ok(part.chunks(self.size.most).map(<[u32]>::to_vec).collect());
+            .map(|(number, (nodes, &pivot))| {
+                if nodes.len() > most {
+                    return Ok(self.cut(&nodes));
                 }
-                // Other cells have other keys, almost surely.
-                self.divide(part, key.wrapping_add(number as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15))
+                let key = key.wrapping_add(number as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                self.divide(Cell { nodes, pivot: Some(pivot), depth: depth + 1, key })
             })
             .collect::<Result<_>>()?;
-        Ok(divided.into_iter().flatten().collect())
+        let of = pivot.unwrap_or(pivots[0]);
+        let mut partition = Partition { cells: Vec::new(), divisions: vec![Division { depth, of, pivots }] };
+        for part in divided {
+            partition.cells.extend(part.cells);
+            partition.divisions.extend(part.divisions);
+        }
+        Ok(partition)
+    }
+
+    /// Cells without regard to distances.
+    fn cut(&self, nodes: &[u32]) -> Partition {
+        let cells = nodes.chunks(self.size.most).map(<[u32]>::to_vec).collect();
+        Partition { cells, divisions: Vec::new() }
     }
 
     /// The number of the nearest pivot of each node of a cell. The first of equally near ones, as float32 has them.

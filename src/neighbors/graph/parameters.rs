@@ -11,7 +11,7 @@ const SPARE: usize = 6;
 const MOST_WIDTH: usize = 1000;
 
 /// Candidates that a walk may keep, in the order in which they are tried until the recall suffices.
-pub(in crate::neighbors) const EXPLORED: [usize; 4] = [64, 128, 256, 512];
+pub(in crate::neighbors) const EXPLORED: [usize; 5] = [48, 96, 192, 384, 768];
 
 /// What a graph of nearest neighbours is built and searched with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ impl DescentParameters {
     /// For `k` neighbours of each row.
     pub fn for_neighbors(k: usize) -> Self {
         let width = (k + SPARE).clamp(LEAST_WIDTH, MOST_WIDTH);
-        DescentParameters { width, ef_search: EXPLORED[1] }
+        DescentParameters { width, ef_search: EXPLORED[2] }
     }
 
     /// # Errors

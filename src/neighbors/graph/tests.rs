@@ -1,13 +1,13 @@
 //! Each step of the building held against a plain version of it, and the whole against exact search.
 
-use super::cells::{CellSize, cells};
+use super::cells::{CellSize, partition};
 use super::compare::{Scratch, compare};
 use super::linked::{Linked, Met, around};
 use super::lists::{ABSENT, Lists};
 use super::nodes::Nodes;
 use super::{Sample, build};
 use crate::neighbors::exact::tests::cloud;
-use crate::neighbors::walk::{Space, prepared};
+use crate::neighbors::walk::{Space, Walk, prepared};
 use crate::neighbors::{ExactIndex, NeighborIndex, Search};
 use crate::progress::Silent;
 use proptest::prelude::*;
@@ -26,14 +26,21 @@ fn every_partition_holds_each_node_once_in_cells_of_near_ones() {
     let (space, rows) = (space(3_000, 6), all(3_000));
     let nodes = Nodes::new(&space, &rows);
     let size = CellSize { aim: 20, most: 40 };
-    let partition = |number| cells(&nodes, size, number, &Silent).unwrap();
-    let first = partition(1);
+    let cut = |number| partition(&nodes, size, number, &Silent).unwrap();
+    let whole = cut(1);
+    let first = &whole.cells;
     let mut held: Vec<u32> = first.concat();
     held.sort_unstable();
     assert_eq!(held, rows);
     assert!(first.iter().all(|cell| cell.len() <= size.most));
-    assert_eq!(partition(1), first);
-    assert_ne!(partition(2), first);
+    assert_eq!(cut(1), whole);
+    assert_ne!(cut(2), whole);
+    // Every pivot but those of the first division lies in a cell that one of the division before was the pivot of.
+    assert_eq!((whole.divisions[0].depth, whole.divisions[0].of), (0, whole.divisions[0].pivots[0]));
+    for division in &whole.divisions[1..] {
+        let above = whole.divisions.iter().filter(|above| above.depth + 1 == division.depth);
+        assert!(above.into_iter().any(|above| above.pivots.contains(&division.of)));
+    }
     let mean = |pairs: Vec<(u32, u32)>| {
         pairs.iter().map(|&(a, b)| f64::from(nodes.squared(a, b))).sum::<f64>() / pairs.len() as f64
     };
@@ -50,7 +57,7 @@ fn rows_that_pivots_tell_apart_too_little_are_cut_all_the_same() {
     });
     let (space, rows) = (prepared(features.into_shared()).unwrap().0, all(2_000));
     let nodes = Nodes::new(&space, &rows);
-    let cells = cells(&nodes, CellSize { aim: 10, most: 30 }, 1, &Silent).unwrap();
+    let cells = partition(&nodes, CellSize { aim: 10, most: 30 }, 1, &Silent).unwrap().cells;
     assert!(cells.iter().all(|cell| cell.len() <= 30));
     assert_eq!(cells.iter().map(Vec::len).sum::<usize>(), 2_000);
 }
@@ -126,7 +133,7 @@ proptest! {
 }
 
 #[test]
-fn a_graph_links_each_row_to_its_nearest_and_walks_begin_at_any_of_its_starts() {
+fn a_graph_links_each_row_to_its_nearest_and_a_walk_from_the_top_finds_them() {
     let features = cloud(2_500, 10, 3).into_shared();
     let (space, groups) = prepared(features.clone()).unwrap();
     let exact = ExactIndex::new(features).unwrap();
@@ -141,8 +148,18 @@ fn a_graph_links_each_row_to_its_nearest_and_walks_begin_at_any_of_its_starts() 
         })
         .sum();
     assert!((hits as f64 / 25_000.0 - recall).abs() < 1e-3, "{hits}");
-    let starts = graph.levels.iter().filter(|&&level| level == 1).count();
-    assert_eq!((starts, graph.upper.of(graph.entry).len()), (2_500 / 128, 2_500 / 128 - 1));
+    let mut walk = Walk::default();
+    let walked: usize = (0..2_500u32)
+        .map(|row| {
+            let found: Vec<u32> = graph
+                .search(space.row(row), &space, None, 64, &mut walk)
+                .iter()
+                .map(|found| found.1)
+                .collect();
+            sample.exact.of(row as usize).0.iter().filter(|near| found.contains(near)).count()
+        })
+        .sum();
+    assert!(walked > 24_900, "{walked}");
     for node in 0..2_500 {
         let links = graph.lowest.of(node);
         assert_eq!(links.iter().collect::<BTreeSet<_>>().len(), links.len());
