@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time and peak memory of `pd score` on N features of 128 numbers, exact and HNSW, and the exponents of N that fit them.
+"""Time and peak memory of `pd score` on N features of 128 numbers, exact and with the graph, and the exponents of N that fit them.
 
     pip install numpy matplotlib
     cargo build --release
@@ -64,13 +64,13 @@ def main():
         for n in sizes:
             path = os.path.join(folder, f"{n}.npy")
             np.save(path, clustered(n, WIDTH))
-            for index in ("exact", "hnsw"):
+            for index in ("exact", "graph"):
                 found[index, n] = measured(path, index, folder)
                 print("{} of {}: {:.1f} s, {:.0f} MiB".format(index, n, *found[index, n]), flush=True)
             os.remove(path)
     figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for panel, what, label in zip(panels, (0, 1), ("seconds", "MiB at most")):
-        for index in ("exact", "hnsw"):
+        for index in ("exact", "graph"):
             values = [found[index, n][what] for n in sizes]
             slope = exponent(sizes, values)
             panel.loglog(sizes, values, "o-", label=f"{index}, N^{slope:.2f}")

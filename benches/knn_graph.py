@@ -13,9 +13,9 @@ is given to it before the clock starts.
 """
 
 import argparse
+import functools
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -33,21 +33,12 @@ KNN = os.environ.get("KNN", os.path.join(os.path.dirname(__file__), "..", "targe
 os.environ.update(OMP_NUM_THREADS=str(THREADS), NUMBA_NUM_THREADS=str(THREADS))
 
 
-def pynndescent(features):
+def pynndescent(features, kept):
+    """`kept` neighbours of each row: with more it finds more."""
     from pynndescent import NNDescent
 
     def neighbours(rows):
-        return NNDescent(rows, n_neighbors=K + 1, n_jobs=THREADS, random_state=0).neighbor_graph[0]
-
-    return neighbours, lambda: neighbours(features[:2_000])
-
-
-def pynndescent_wide(features):
-    """With lists half again as long, which find more."""
-    from pynndescent import NNDescent
-
-    def neighbours(rows):
-        return NNDescent(rows, n_neighbors=K + 6, n_jobs=THREADS, random_state=0).neighbor_graph[0][:, : K + 1]
+        return NNDescent(rows, n_neighbors=kept, n_jobs=THREADS, random_state=0).neighbor_graph[0][:, : K + 1]
 
     return neighbours, lambda: neighbours(features[:2_000])
 
@@ -92,17 +83,20 @@ def usearch(_):
 
 
 PEERS = {
-    "pynndescent": pynndescent,
-    "pynndescent-16": pynndescent_wide,
+    "pynndescent-16": functools.partial(pynndescent, kept=16),
+    "pynndescent-24": functools.partial(pynndescent, kept=24),
+    "pynndescent-32": functools.partial(pynndescent, kept=32),
     "faiss-nndescent": faiss_nndescent,
     "hnswlib": hnswlib,
     "usearch": usearch,
 }
 
 
-def high_water():
-    """MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def memory(process, which):
+    """MiB: `VmRSS` now, `VmHWM` at most."""
+    with open(f"/proc/{process}/status") as status:
+        lines = [line.split()[1] for line in status if line.startswith(which)]
+    return int(lines[0]) / 1024 if lines else 0
 
 
 def one(name, path, out):
@@ -111,12 +105,14 @@ def one(name, path, out):
     neighbours, prepare = PEERS[name](features)
     if prepare:
         prepare()
-    before = high_water()
+    before = memory("self", "VmRSS")
+    with open("/proc/self/clear_refs", "w") as peak:
+        peak.write("5")
     start = time.perf_counter()
     found = np.asarray(neighbours(features))
     seconds = time.perf_counter() - start
     np.save(out, found)
-    print(json.dumps({"seconds": seconds, "memory": high_water() - before}))
+    print(json.dumps({"seconds": seconds, "memory": memory("self", "VmHWM") - before}))
 
 
 def measured(name, path, folder):
@@ -132,10 +128,13 @@ def measured(name, path, folder):
         itself[~itself.any(1), -1] = found.shape[1] > K
         return printed["seconds"], printed["memory"], found[~itself].reshape(rows, -1)[:, :K]
     child = subprocess.Popen([KNN, path, str(K), name.removeprefix("pd "), str(THREADS), out], stdout=subprocess.PIPE)
+    peak = 0
+    while child.poll() is None:
+        peak = max(peak, memory(child.pid, "VmHWM"))
+        time.sleep(0.01)
     times = json.loads(child.stdout.read())
-    _, _, used = os.wait4(child.pid, 0)
     found = np.fromfile(out, "<u4").reshape(-1, K)
-    return times["build"] + times["search"], used.ru_maxrss / 1024 - rows * width * 4 / 2**20, found
+    return times["build"] + times["search"], peak - rows * width * 4 / 2**20, found
 
 
 def truth(path):
