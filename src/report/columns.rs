@@ -16,7 +16,8 @@ const fn known(name: &'static str, label: &'static str, unit: &'static str, abou
     Known { name, label, unit, about }
 }
 
-const KNOWN: [Known; 36] = [
+const KNOWN: [Known; 37] = [
+    known("repeats", "how often", " times", "How often an epoch has it."),
     known(
         "order",
         "order of choice",
@@ -94,7 +95,7 @@ const KNOWN: [Known; 36] = [
         "weight",
         "weight",
         "",
-        "How often such an image was wanted: one of weight 2 is kept twice as often as one of weight 1.",
+        "How often such an image was wanted: one of weight 2 twice as often as one of weight 1.",
     ),
     known("seed", "seed", "", "The random seed it was made from."),
     known("prompt", "prompt", "", ""),
