@@ -69,7 +69,8 @@ pub(super) fn page<'a>(dir: &Path, photographs: &Pictures, place: Place<'a>) -> 
     );
     levels(&mut page, &summary);
     let seen = repeated(&density, &repeats);
-    let series = [Series { name: "photographs", values: &density }, Series { name: "as trained on", values: &seen }];
+    let series =
+        [Series { name: "photographs", values: &density }, Series { name: "as trained on", values: &seen }];
     let marks = [Mark { at: 1.0, label: "average".into() }];
     page.section_beside(
         "What that changes",
@@ -92,24 +93,34 @@ pub(super) fn page<'a>(dir: &Path, photographs: &Pictures, place: Place<'a>) -> 
         );
     }
     let sheet = |rows: &[usize], look: Look| {
-        let items = rows.iter().map(|&row| Item { picture: pictured(row), others: Vec::new(), chosen: false });
+        let items =
+            rows.iter().map(|&row| Item { picture: pictured(row), others: Vec::new(), chosen: false });
         let columns = columns_of(&table, rows, paths, &[], &ON_CARDS)?;
         Ok(Sheet { look, columns, items: items.collect() })
     };
     let order = by_repeats(&density, &repeats, mean_of_set < mean);
     if order.len() > 2 * AT_AN_END {
         let title = "the photographs that come most often";
-        page.section("Most often", "Of those that come equally often, the ones furthest from the others come first.");
+        page.section(
+            "Most often",
+            "Of those that come equally often, the ones furthest from the others come first.",
+        );
         page.sheet(&sheet(&order[..AT_AN_END], Look { title, ..Look::default() })?)?;
         let last: Vec<usize> = order.iter().rev().take(AT_AN_END).copied().collect();
         let title = "the photographs that come least often";
         page.section("Least often", "");
         page.sheet(&sheet(&last, Look { title, ..Look::default() })?)?;
     }
-    page.section("All photographs", "Those that come most often are first. Order, filter and tick them; a click shows one large.");
+    page.section(
+        "All photographs",
+        "Those that come most often are first. Order, filter and tick them; a click shows one large.",
+    );
     let (rows, said) = that_fit(order);
     said.iter().for_each(|said| page.paragraph(said));
-    page.sheet(&sheet(&rows, Look { title: "all photographs", tools: true, order: Some((REPEATS, true)), ..Look::default() })?)?;
+    page.sheet(&sheet(
+        &rows,
+        Look { title: "all photographs", tools: true, order: Some((REPEATS, true)), ..Look::default() },
+    )?)?;
     page.foot(&Foot::of("resample", &dir.join(SUMMARY)).settings(summary.get("run")).facts());
     Ok(page)
 }
@@ -146,9 +157,10 @@ fn by_repeats(density: &[f64], repeats: &[f64], rare: bool) -> Vec<usize> {
 }
 
 fn weighted_mean(values: &[f64], weight: impl Fn(usize) -> f64) -> f64 {
-    let (sum, total) = values.iter().enumerate().fold((0.0, 0.0), |(sum, total), (row, value)| {
-        (sum + weight(row) * value, total + weight(row))
-    });
+    let (sum, total) = values
+        .iter()
+        .enumerate()
+        .fold((0.0, 0.0), |(sum, total), (row, value)| (sum + weight(row) * value, total + weight(row)));
     sum / total
 }
 

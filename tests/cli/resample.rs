@@ -129,9 +129,10 @@ fn image_folder_gets_a_line_of_metadata_for_each_file_with_what_was_written_of_i
     assert!(!dir.path().join("plain/metadata.jsonl").exists());
     // Class 0 has a table, class 1 files beside the images; the first image of class 2 is named from above.
     let names = |class: &str| {
-        let mut names: Vec<String> = files(&photos.join(class)).iter().map(|path| {
-            path.strip_prefix(photos.join(class)).unwrap().to_str().unwrap().to_owned()
-        }).collect();
+        let mut names: Vec<String> = files(&photos.join(class))
+            .iter()
+            .map(|path| path.strip_prefix(photos.join(class)).unwrap().to_str().unwrap().to_owned())
+            .collect();
         names.sort();
         names
     };
@@ -150,7 +151,8 @@ fn image_folder_gets_a_line_of_metadata_for_each_file_with_what_was_written_of_i
     );
     let set = dir.path().join("set");
     let found = lines(&set.join("metadata.jsonl"));
-    let mut named: Vec<String> = found.iter().map(|line| line["file_name"].as_str().unwrap().into()).collect();
+    let mut named: Vec<String> =
+        found.iter().map(|line| line["file_name"].as_str().unwrap().into()).collect();
     named.sort();
     let mut pictures: Vec<String> = content(&set).into_keys().filter(|name| name.contains('/')).collect();
     pictures.sort();
@@ -160,7 +162,8 @@ fn image_folder_gets_a_line_of_metadata_for_each_file_with_what_was_written_of_i
     assert_eq!(found.len(), total);
     for line in &found {
         let name = line["file_name"].as_str().unwrap();
-        let row = table.iter().find(|row| name.starts_with(row["file"].trim_end_matches("0001.png"))).unwrap();
+        let row =
+            table.iter().find(|row| name.starts_with(row["file"].trim_end_matches("0001.png"))).unwrap();
         let text = line["text"].as_str().unwrap();
         match row["path"].split_once('/').unwrap() {
             ("0", image) => {
@@ -199,7 +202,10 @@ fn kohya_gets_a_metadata_file_for_each_level_where_photographs_stay() {
     assert!(!config.contains("caption_extension") && !config.contains("class_tokens"), "{config}");
     let mut repeats = BTreeMap::new();
     for subset in subsets(&config) {
-        assert_eq!(fs::canonicalize(set.join(&subset["image_dir"])).unwrap(), fs::canonicalize(&photos).unwrap());
+        assert_eq!(
+            fs::canonicalize(set.join(&subset["image_dir"])).unwrap(),
+            fs::canonicalize(&photos).unwrap()
+        );
         let text = fs::read(set.join(&subset["metadata_file"])).unwrap();
         let images: BTreeMap<String, Value> = serde_json::from_slice(&text).unwrap();
         for (path, image) in images {

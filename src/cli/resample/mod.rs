@@ -217,7 +217,10 @@ impl Resample {
         }
         if self.in_place && !self.photos.is_dir() {
             return Err(Error::usage(
-                format!("{} is an archive, where the trainer does not find the photographs", self.photos.display()),
+                format!(
+                    "{} is an archive, where the trainer does not find the photographs",
+                    self.photos.display()
+                ),
                 "unpack it, or leave --in-place out",
             ));
         }

@@ -22,8 +22,7 @@ const UINT8: u8 = 2;
 const INT32: u8 = 6;
 
 /// Operators that leave the numbers of their first input as they are.
-const ORDER_ONLY: [&[u8]; 6] =
-    [b"Identity", b"Transpose", b"Reshape", b"Squeeze", b"Unsqueeze", b"Flatten"];
+const ORDER_ONLY: [&[u8]; 6] = [b"Identity", b"Transpose", b"Reshape", b"Squeeze", b"Unsqueeze", b"Flatten"];
 
 /// A field of a message.
 enum Content<'a> {
@@ -88,7 +87,9 @@ pub(super) fn widen(file: &mut [u8]) -> HashSet<String> {
         let [graph] = graphs[..] else { return HashSet::new() };
         let outputs = graph.all(GRAPH_OUTPUT).map(|output| output.first(OUTPUT_NAME));
         let nodes: Vec<Slice> = graph.all(GRAPH_NODE).collect();
-        outputs.filter_map(|output| Some((cast_behind(output, &nodes)?, output.to_vec()))).unzip::<_, _, Vec<_>, Vec<_>>()
+        outputs
+            .filter_map(|output| Some((cast_behind(output, &nodes)?, output.to_vec())))
+            .unzip::<_, _, Vec<_>, Vec<_>>()
     };
     for place in places {
         if let Some(kind) = file.get_mut(place) {

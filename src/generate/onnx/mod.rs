@@ -179,7 +179,10 @@ impl OnnxGenerator {
             return Err("its output is no image of shape [1, C, H, W] or [1, H, W, C] of float32, bytes or whole numbers".into());
         };
         if self.gives_bytes && numbers.iter().any(|number| !(0.0..=255.0).contains(number)) {
-            return Err("its numbers do not fit into bytes before they are cast to uint8: clip them to 0 to 255".into());
+            return Err(
+                "its numbers do not fit into bytes before they are cast to uint8: clip them to 0 to 255"
+                    .into(),
+            );
         }
         Ok(Made { shape: [a, b, c], numbers, is_bytes })
     }

@@ -87,7 +87,11 @@ fn a_cast_to_bytes_gives_the_bytes_of_onnx_runtime_unless_they_would_not_fit() {
     let generator = loaded("bytes.onnx", &[], None).unwrap();
     let info = generator.info();
     assert_eq!(info.image_shape.dims(), [3, 8, 8]);
-    assert!(info.assumed.last().unwrap().contains("0 (black) to 255 (white), as bytes are"), "{:?}", info.assumed);
+    assert!(
+        info.assumed.last().unwrap().contains("0 (black) to 255 (white), as bytes are"),
+        "{:?}",
+        info.assumed
+    );
     for (found, expected) in images(generator.as_ref(), None).iter().zip(expected("bytes")) {
         assert_same(found, (0..192).map(|at| expected[(at % 64) * 3 + at / 64] / 127.5 - 1.0));
     }

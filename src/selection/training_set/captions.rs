@@ -166,7 +166,8 @@ impl Tally {
     pub(super) fn counts(self, progress: &dyn Progress) -> CaptionCounts {
         if let Some(first) = self.first_unusable {
             let unusable = self.counts.unusable;
-            progress.warn(&format!("{unusable} captions cannot be used and are left out, the first: {first}"));
+            progress
+                .warn(&format!("{unusable} captions cannot be used and are left out, the first: {first}"));
         }
         self.counts
     }

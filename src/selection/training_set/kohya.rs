@@ -107,7 +107,11 @@ fn write_metadata(
         let path = source.paths().get(row).map_or("", String::as_str);
         let file = source.place().join(path);
         if !file.is_file() {
-            return Err(Error::malformed(file, "is in an archive, where the trainer does not find it", "unpack it"));
+            return Err(Error::malformed(
+                file,
+                "is in an archive, where the trainer does not find it",
+                "unpack it",
+            ));
         }
         let text = tally.text(path, captions.of(path))?;
         let caption = text.map_or_else(|| name.clone(), |text| lines(&text));
@@ -121,7 +125,8 @@ fn write_metadata(
 /// A caption as the scripts read it of a file: a line each, of which they take the first, or any with `enable_wildcard`.
 fn lines(text: &str) -> String {
     let lines = text.lines().map(str::trim).enumerate();
-    let kept: Vec<&str> = lines.filter(|(at, line)| *at == 0 || !line.is_empty()).map(|(_, line)| line).collect();
+    let kept: Vec<&str> =
+        lines.filter(|(at, line)| *at == 0 || !line.is_empty()).map(|(_, line)| line).collect();
     kept.join("\n")
 }
 

@@ -53,7 +53,8 @@ impl Metadata {
             let (lines, table) = (file(JSONL), file(CSV));
             if let Some(file) = file(PARQUET) {
                 let file = file.display();
-                progress.warn(&format!("{file} is not read: captions of {JSONL}, {CSV} and .txt files go along"));
+                progress
+                    .warn(&format!("{file} is not read: captions of {JSONL}, {CSV} and .txt files go along"));
             }
             let (file, rows) = match (lines, table) {
                 (Some(file), other) => {
