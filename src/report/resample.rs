@@ -1,7 +1,7 @@
 //! The page of a training set: how often each photograph comes, and how that changes what is seen of them.
 
 use super::chart::{Mark, Series, histogram};
-use super::columns::columns_of;
+use super::columns::{Column, columns_of};
 use super::foot::Foot;
 use super::page::{Page, Place};
 use super::pictures::Pictures;
@@ -9,7 +9,7 @@ use super::rows::{ordered, that_fit};
 use super::sheet::{Item, Look, Sheet, Shown};
 use super::text::count;
 use super::{name_of, read_json};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::formats::table::Columns;
 use serde_json::Value;
 use std::path::Path;
@@ -36,10 +36,14 @@ pub(super) fn page<'a>(dir: &Path, photographs: &Pictures, place: Place<'a>) -> 
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);
     let rule = summary.get("rule").and_then(Value::as_str).unwrap_or("none");
 
+    let weighed = match rule.starts_with("ratio") {
+        true => "Photographs were weighed by how much more often such pictures are real than generated",
+        false => "Photographs were weighed by their pseudo density",
+    };
     let lead = format!(
         "{} photographs, with repeats {} in an epoch. A trainer that goes through its images evenly knows no weights, so a photograph \
-         that weighs more is there more often. Photographs were weighed by their pseudo density: how close those most similar to each are. \
-         1 is the average; above 1 a photograph is typical, below 1 it is unusual (rule: {rule}).",
+         that weighs more is there more often. {weighed} (rule: {rule}). The pseudo density of a photograph says how close those most similar \
+         to it are: 1 is the average; above 1 it is typical, below 1 it is unusual.",
         count(table.rows()),
         whole("images"),
     );
@@ -54,10 +58,11 @@ pub(super) fn page<'a>(dir: &Path, photographs: &Pictures, place: Place<'a>) -> 
         ("photographs", count(table.rows())),
         ("images of an epoch", whole("images")),
         ("worth as many unweighted photographs", format!("{:.0}", number("effective_sample_size"))),
-        ("by the weights themselves", format!("{:.0}", number("effective_sample_size_of_weights"))),
+        ("the same without rounding", format!("{:.0}", number("effective_sample_size_of_weights"))),
         ("largest error of a level", percent(number("largest_error"))),
         ("draws of other photographs than wanted", percent(number("misplaced"))),
-        ("how typical, photographs and set", format!("{mean:.3} and {mean_of_set:.3}")),
+        ("how typical on average", format!("{mean:.3}")),
+        ("how typical as trained on", format!("{mean_of_set:.3}")),
     ]);
 
     let charts = [Series { name: "photographs", values: &repeats }];
@@ -65,9 +70,11 @@ pub(super) fn page<'a>(dir: &Path, photographs: &Pictures, place: Place<'a>) -> 
         "How often they come",
         "The taller a bar, the more photographs come so often. Repeats are whole numbers, so that their frequencies are near the weights but \
          not the same: the error of each level stands in the table.",
-        |page| page.chart(&histogram("Distribution of the repeats", "repeats in an epoch", &charts, &[])),
+        |page| {
+            page.chart(&histogram("Distribution of the repeats", "repeats in an epoch", &charts, &[]));
+            levels(page, &summary);
+        },
     );
-    levels(&mut page, &summary);
     let seen = repeated(&density, &repeats);
     let series =
         [Series { name: "photographs", values: &density }, Series { name: "as trained on", values: &seen }];
@@ -95,8 +102,12 @@ pub(super) fn page<'a>(dir: &Path, photographs: &Pictures, place: Place<'a>) -> 
     let sheet = |rows: &[usize], look: Look| {
         let items =
             rows.iter().map(|&row| Item { picture: pictured(row), others: Vec::new(), chosen: false });
-        let columns = columns_of(&table, rows, paths, &[], &ON_CARDS)?;
-        Ok(Sheet { look, columns, items: items.collect() })
+        let mut columns = columns_of(&table, rows, paths, &[], &ON_CARDS)?;
+        // A file of the set has another name than the photograph.
+        if !files.iter().all(String::is_empty) {
+            columns.push(Column::text("photograph", rows.iter().map(|&row| paths[row].clone())));
+        }
+        Ok::<Sheet, Error>(Sheet { look, columns, items: items.collect() })
     };
     let order = by_repeats(&density, &repeats, mean_of_set < mean);
     if order.len() > 2 * AT_AN_END {

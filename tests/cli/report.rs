@@ -227,7 +227,8 @@ fn a_training_set_shows_what_comes_most_and_least_often() {
         "<h2>Least often",
         ">as trained on<",
         "worth as many unweighted photographs",
-        "\"label\":\"how often\"",
+        "\"label\":\"repeats\"",
+        "\"name\":\"photograph\"",
     ] {
         assert!(html.contains(text), "{text}");
     }

@@ -79,7 +79,7 @@ impl<'a> Slice<'a> {
 
 /// Makes casts to bytes, behind which only the order of the numbers changes up to an output, casts to whole numbers. The names of those
 /// outputs.
-pub(super) fn widen(file: &mut [u8]) -> HashSet<String> {
+pub(crate) fn widen(file: &mut [u8]) -> HashSet<String> {
     let (places, outputs) = {
         let model = Slice { start: 0, bytes: file };
         let graphs: Vec<Slice> = model.all(MODEL_GRAPH).collect();

@@ -4,7 +4,7 @@
 //! A damaged file is refused without a crash. But an ONNX file is a program, whose operators ask for memory as they run: one
 //! made to exhaust it can, so files from strangers belong under a memory limit (`ulimit -v`, a container).
 
-mod byte_output;
+pub(crate) mod byte_output;
 pub(crate) mod outline;
 
 use crate::error::{Error, Result};
