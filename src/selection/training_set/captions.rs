@@ -14,6 +14,9 @@ pub(super) const EXTENSION: &str = "txt";
 /// Most bytes of a caption, or of a row of a metadata file.
 pub(super) const MOST_BYTES: u64 = 1 << 20;
 
+/// What some editors put in front of UTF-8.
+pub(super) const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// How many images have which caption.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct CaptionCounts {
@@ -112,7 +115,11 @@ impl Captions {
             (Ok(0), _) => unusable("is empty"),
             (Ok(read), _) if read as u64 > MOST_BYTES => unusable("is longer than 1 MiB"),
             (Ok(_), Err(_)) => unusable("is not UTF-8"),
-            (Ok(_), Ok(text)) => Caption::Text(text),
+            (Ok(_), Ok(text)) => match text.strip_prefix(BYTE_ORDER_MARK) {
+                None => Caption::Text(text),
+                Some("") => unusable("is empty"),
+                Some(text) => Caption::Text(text.into()),
+            },
         }
     }
 
@@ -196,6 +203,8 @@ mod tests {
         };
         assert_eq!(of("a", Some(b"a red shoe\n")), "a red shoe\n");
         assert_eq!(of("b", None), "none");
+        assert_eq!(of("mark", Some("\u{feff}a hat".as_bytes())), "a hat");
+        assert_eq!(of("mark-alone", Some("\u{feff}".as_bytes())), "unusable: is empty");
         assert_eq!(of("c", Some(b"")), "unusable: is empty");
         assert_eq!(of("d", Some(b"\xff\xfe")), "unusable: is not UTF-8");
         assert!(of("e", Some(&vec![b'a'; (1 << 20) + 1])).contains("longer"));

@@ -1,7 +1,7 @@
 //! Metadata files: `metadata.jsonl` or `metadata.csv` in the folders of the images, a row for each image, as `imagefolder` of Hugging Face's
 //! datasets reads them. `file_name` is the path of the image from the folder of the file.
 
-use super::captions::MOST_BYTES;
+use super::captions::{BYTE_ORDER_MARK, MOST_BYTES};
 use crate::error::{Error, Result};
 use crate::formats::regular::open_regular;
 use crate::formats::table::TableReader;
@@ -168,7 +168,9 @@ fn lines_of(file: &Path) -> Result<Vec<Row>> {
             continue;
         }
         let wrong = |e: serde_json::Error| Error::malformed(file, format!("line {number}: {e}"), HINT);
-        rows.push(serde_json::from_slice(&line).map_err(wrong)?);
+        let mark = BYTE_ORDER_MARK.to_string();
+        let object = line.strip_prefix(mark.as_bytes()).filter(|_| number == 1).unwrap_or(&line);
+        rows.push(serde_json::from_slice(object).map_err(wrong)?);
     }
     Ok(rows)
 }
@@ -228,7 +230,7 @@ mod tests {
     fn rows_are_those_of_the_nearest_file_and_name_images_from_its_folder() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("a/b")).unwrap();
-        let lines = "{\"file_name\": \"a/x.png\", \"text\": \"far\", \"n\": 3}\n\n{\"file_name\": \"y.png\", \"text\": \"top\"}\n\
+        let lines = "\u{feff}{\"file_name\": \"a/x.png\", \"text\": \"far\", \"n\": 3}\n\n{\"file_name\": \"y.png\", \"text\": \"top\"}\n\
                      {\"file_name\": \"../y.png\"}\n{\"no\": 1}\n";
         fs::write(dir.path().join("metadata.jsonl"), lines).unwrap();
         let table = "file_name,caption,size,share,empty\nx.png,near,12,1,\n./b/../b/z.png,,13,0.5,\ngone.png,x,1,1,\n";
