@@ -12,7 +12,7 @@ use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Write a self-contained HTML page about a reference, a score, copies, a sample, a selection, a sweep, a perturbation or a fine-tuning run
+/// Write a self-contained HTML page about a reference, a score, copies, a sample, a selection, a sweep, a perturbation, a training set or a fine-tuning run
 ///
 /// It shows the pictures with their numbers, to order, filter, tick and look at, in any browser and without a network. What is ticked is
 /// copied or saved as a list. A page with pictures is never replaced by one without.
@@ -22,13 +22,13 @@ Examples:
   pd report pd-select/ --images photos/
   pd report dups.csv --images photos/ -o copies.html")]
 pub(super) struct Report {
-    /// Directory written by `pd embed` and `pd index`, or by sample, select, sweep, perturb or finetune; or a .csv table written by `pd score` or `pd dups`
+    /// Directory written by `pd embed` and `pd index`, or by sample, select, sweep, perturb, resample or finetune; or a .csv table written by `pd score` or `pd dups`
     #[arg(value_name = "PATH")]
     path: PathBuf,
     /// HTML file to write [default: PATH/report.html; for a table its name with .html]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Images that the reference was made from, or that the table names: a directory, .zip or .tar [default for a table: those beside it, where they are]
+    /// Images that the reference was made from, or that the table or the training set names: a directory, .zip or .tar [default for a table: those beside it, where they are]
     #[arg(long, value_name = "IMAGES")]
     images: Option<PathBuf>,
     /// Images that those of a table were scored or compared against, where these are others

@@ -1,7 +1,7 @@
 //! Every reader of a file that a user hands over, by name. Fuzzing and the tests of damaged files reach all of them through one table.
 
 use crate::density::Grouping;
-use crate::formats::onnx::outline;
+use crate::formats::onnx::{byte_output, outline};
 use crate::formats::table::Columns;
 use crate::formats::torch::{describe_module, module_names, read_module};
 use crate::formats::{pickle, read_features, read_state_dict, safetensors};
@@ -93,7 +93,9 @@ fn image(path: &Path) {
 }
 
 fn onnx(path: &Path) {
-    let _ = outline::check(&bytes_of(path));
+    let mut bytes = bytes_of(path);
+    let _ = outline::check(&bytes);
+    byte_output::widen(&mut bytes);
 }
 
 /// The weights beside it hold no tensor: what is read is the configuration alone.

@@ -16,7 +16,8 @@ const fn known(name: &'static str, label: &'static str, unit: &'static str, abou
     Known { name, label, unit, about }
 }
 
-const KNOWN: [Known; 36] = [
+const KNOWN: [Known; 38] = [
+    known("repeats", "repeats", "", "How often an epoch has it."),
     known(
         "order",
         "order of choice",
@@ -94,8 +95,9 @@ const KNOWN: [Known; 36] = [
         "weight",
         "weight",
         "",
-        "How often such an image was wanted: one of weight 2 is kept twice as often as one of weight 1.",
+        "How often such an image was wanted: one of weight 2 twice as often as one of weight 1.",
     ),
+    known("photograph", "photograph", "", "What it is called where it was taken from."),
     known("seed", "seed", "", "The random seed it was made from."),
     known("prompt", "prompt", "", ""),
     known("eps", "strength eps", "", "How far the numbers it was made from were allowed to move."),

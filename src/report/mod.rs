@@ -14,6 +14,7 @@ mod page;
 mod perturb;
 mod pictures;
 mod reference;
+mod resample;
 mod rows;
 mod sample;
 mod score;
@@ -47,6 +48,8 @@ pub(crate) enum Subject {
     Sweep,
     /// `pd perturb`
     Perturb,
+    /// `pd resample`
+    Resample,
     /// `pd finetune`
     Finetune,
     /// The table of `pd score`
@@ -57,12 +60,13 @@ pub(crate) enum Subject {
 
 impl Subject {
     /// Those that are directories.
-    const DIRECTORIES: [Subject; 6] = [
+    const DIRECTORIES: [Subject; 7] = [
         Subject::Reference,
         Subject::Sweep,
         Subject::Select,
         Subject::Sample,
         Subject::Perturb,
+        Subject::Resample,
         Subject::Finetune,
     ];
 
@@ -74,6 +78,7 @@ impl Subject {
             Subject::Select => "select",
             Subject::Sweep => "sweep",
             Subject::Perturb => "perturb",
+            Subject::Resample => "resample",
             Subject::Finetune => "finetune",
             Subject::Scores => "score",
             Subject::Copies => "dups",
@@ -88,6 +93,7 @@ impl Subject {
             Subject::Sample | Subject::Perturb => holds(sample::TABLE),
             Subject::Select => holds(select::TABLE),
             Subject::Sweep => holds(sweep::TABLE),
+            Subject::Resample => holds(resample::TABLE),
             Subject::Finetune => holds(finetune::LOG),
             Subject::Scores | Subject::Copies => false,
         }
@@ -97,7 +103,12 @@ impl Subject {
     pub(crate) fn shows_other_images(self) -> bool {
         matches!(
             self,
-            Subject::Reference | Subject::Sample | Subject::Select | Subject::Scores | Subject::Copies
+            Subject::Reference
+                | Subject::Sample
+                | Subject::Select
+                | Subject::Resample
+                | Subject::Scores
+                | Subject::Copies
         )
     }
 
@@ -127,8 +138,8 @@ pub(crate) fn subject_of(path: &Path) -> Result<Subject> {
         Some(subject) => Ok(subject),
         None => Err(Error::malformed(
             path,
-            "is no finished reference, sample, selection, sweep, perturbation or fine-tuning run",
-            "name a directory that pd embed, sample, select, sweep, perturb or finetune made, or a table of pd score or pd dups",
+            "is no finished reference, sample, selection, sweep, perturbation, training set or fine-tuning run",
+            "name a directory that pd embed, sample, select, sweep, perturb, resample or finetune made, or a table of pd score or pd dups",
         )),
     }
 }
@@ -168,7 +179,7 @@ pub(crate) fn images_beside(table: &Path, progress: &dyn Progress) -> Result<Pic
 pub(crate) struct Request<'a> {
     /// The directory or the table.
     pub path: &'a Path,
-    /// The images of a reference or of a table; those of the reference behind a sample or a selection.
+    /// The images of a reference, of a table or of a training set that does not hold them; those of the reference behind a sample or a selection.
     pub images: &'a Pictures,
     /// The images that those of a table were compared with, where these are others.
     pub against: &'a Pictures,
@@ -200,6 +211,7 @@ pub(crate) fn report(request: &Request, place: Place) -> Result<String> {
         Subject::Select => select::page(path, images, place),
         Subject::Sweep => sweep::page(path, place),
         Subject::Perturb => perturb::page(path, place),
+        Subject::Resample => resample::page(path, images, place),
         Subject::Finetune => finetune::page(path, place),
         Subject::Scores => score::page(path, images, against, place),
         Subject::Copies => copies::page(path, images, against, place),

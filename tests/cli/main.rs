@@ -22,6 +22,7 @@ mod onnx_generator;
 mod pages;
 mod perturb;
 mod program;
+mod program_network;
 mod projected;
 mod reference;
 mod report;

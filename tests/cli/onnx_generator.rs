@@ -50,6 +50,29 @@ fn images_are_sampled_with_the_range_that_was_found_and_the_same_at_any_batch() 
 }
 
 #[test]
+fn an_image_that_ends_as_bytes_is_written_as_it_is() {
+    let dir = TempDir::new().unwrap();
+    for name in ["bytes.onnx", "unclipped.onnx"] {
+        fs::copy(project("tests/fixtures/onnx").join(name), dir.path().join(name)).unwrap();
+    }
+    run(&dir, "sample --generator bytes.onnx --seeds 0-2 -o out")
+        .success()
+        .stderr(contains("values 0 (black) to 255 (white), as bytes are"));
+    let expected = fs::read(project("tests/fixtures/onnx/expected_generators.json")).unwrap();
+    let expected: Value = serde_json::from_slice(&expected).unwrap();
+    for (image, expected) in pixels(&dir.path().join("out")).iter().zip(expected["bytes"].as_array().unwrap())
+    {
+        let bytes: Vec<u8> =
+            expected.as_array().unwrap().iter().map(|byte| byte.as_f64().unwrap() as u8).collect();
+        assert_eq!(image, &bytes);
+    }
+    run(&dir, "sample --generator unclipped.onnx --seeds 0-2 -o no")
+        .code(1)
+        .stderr(contains("clip them to 0 to 255"));
+    assert!(!dir.path().join("no").exists());
+}
+
+#[test]
 fn classes_and_further_inputs_are_named() {
     let dir = stage();
     let sample = |words: &str| run(&dir, &format!("sample --seeds 0-3 {words}"));

@@ -213,6 +213,41 @@ fn a_perturbation_shows_each_image_before_and_after() {
 }
 
 #[test]
+fn a_training_set_shows_what_comes_most_and_least_often() {
+    let dir = stage();
+    let resample = "resample photos --reference ref --bias diversity --for";
+    run(&dir, &format!("{resample} imagefolder -o set"));
+    let html = page(&dir, "set", "set/report.html");
+    for text in [
+        "a training set of 200 photographs",
+        "<h2>How often they come",
+        ">repeats</th>",
+        "<td>33</td>",
+        "<h2>Most often",
+        "<h2>Least often",
+        ">as trained on<",
+        "worth as many unweighted photographs",
+        "\"label\":\"repeats\"",
+        "\"name\":\"photograph\"",
+    ] {
+        assert!(html.contains(text), "{text}");
+    }
+    assert_eq!((pictures(&html), lacking(&html)), (200, 0));
+    // 24 photographs of each end are there twice.
+    assert_eq!(html.matches("\"role\":\"photograph\"").count(), 248);
+    // A set that holds no files shows them where they are.
+    for (format, out) in [("csv", "table"), ("kohya --in-place", "metadata")] {
+        run(&dir, &format!("{resample} {format} -o {out}"));
+        let bare = page(&dir, &format!("{out} -o bare.html"), "bare.html");
+        assert!(bare.contains("does not hold them") && pictures(&bare) == 0, "{out}");
+        let full = page(&dir, &format!("{out} --images photos -o full.html"), "full.html");
+        assert_eq!((pictures(&full), lacking(&full)), (200, 0));
+    }
+    run(&dir, &format!("{resample} kohya --link -o links"));
+    assert_eq!(pictures(&page(&dir, "links", "links/report.html")), 200);
+}
+
+#[test]
 fn a_sweep_shows_its_frontier_and_commands() {
     let dir = stage();
     run(&dir, "sweep --generator g --reference ref -n 256 -o sweep");

@@ -115,6 +115,116 @@ fn image_folder_gets_each_photograph_as_often_as_it_is_repeated_in_its_class() {
     }
 }
 
+/// The objects of a file of lines.
+fn lines(path: &Path) -> Vec<BTreeMap<String, Value>> {
+    fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn image_folder_gets_a_line_of_metadata_for_each_file_with_what_was_written_of_its_photograph() {
+    let dir = stage();
+    let photos = dir.path().join("digits");
+    let all = "resample digits --reference ref --rule power:2 --for imagefolder --name digit -o";
+    run(&dir, &format!("{all} plain")).success();
+    assert!(!dir.path().join("plain/metadata.jsonl").exists());
+    // Class 0 has a table, class 1 files beside the images; the first image of class 2 is named from above.
+    let names = |class: &str| {
+        let mut names: Vec<String> = files(&photos.join(class))
+            .iter()
+            .map(|path| path.strip_prefix(photos.join(class)).unwrap().to_str().unwrap().to_owned())
+            .collect();
+        names.sort();
+        names
+    };
+    let table: Vec<String> =
+        names("0").iter().enumerate().map(|(i, name)| format!("{name},\"zero, {i}\",{i}\n")).collect();
+    fs::write(photos.join("0/metadata.csv"), format!("file_name,text,n\n{}", table.concat())).unwrap();
+    for name in names("1") {
+        fs::write(photos.join("1").join(name).with_extension("txt"), "one\n").unwrap();
+    }
+    let first = format!("2/{}", names("2")[0]);
+    let line = serde_json::json!({"file_name": first, "text": "two", "box": [1, {"a": null}]});
+    fs::write(photos.join("metadata.jsonl"), line.to_string()).unwrap();
+    run(&dir, &format!("{all} set")).success().stdout(
+        contains("21 captions went along; 79 photographs have none: `digit` is theirs")
+            .and(contains("load_dataset(\"imagefolder\", data_files={\"train\": \"set/**\"})")),
+    );
+    let set = dir.path().join("set");
+    let found = lines(&set.join("metadata.jsonl"));
+    let mut named: Vec<String> =
+        found.iter().map(|line| line["file_name"].as_str().unwrap().into()).collect();
+    named.sort();
+    let mut pictures: Vec<String> = content(&set).into_keys().filter(|name| name.contains('/')).collect();
+    pictures.sort();
+    assert_eq!(named, pictures);
+    let table = rows(&set.join("weights.csv"));
+    let total: usize = table.iter().map(|row| row["repeats"].parse::<usize>().unwrap()).sum();
+    assert_eq!(found.len(), total);
+    for line in &found {
+        let name = line["file_name"].as_str().unwrap();
+        let row =
+            table.iter().find(|row| name.starts_with(row["file"].trim_end_matches("0001.png"))).unwrap();
+        let text = line["text"].as_str().unwrap();
+        match row["path"].split_once('/').unwrap() {
+            ("0", image) => {
+                let at = names("0").iter().position(|name| name == image).unwrap();
+                assert_eq!((text, &line["n"]), (format!("zero, {at}").as_str(), &Value::from(at)));
+            }
+            ("1", _) => assert_eq!(text, "one"),
+            _ if row["path"] == first => assert_eq!((text, &line["box"][0]), ("two", &Value::from(1))),
+            _ => assert_eq!((text, line.len()), ("digit", 2)),
+        }
+    }
+    // Other captions are another set.
+    run(&dir, &format!("{all} set")).success().stderr(contains("finished already"));
+    fs::write(photos.join("metadata.jsonl"), "{\"file_name\": 3}\n{").unwrap();
+    run(&dir, &format!("{all} set")).code(1).stderr(contains("metadata.jsonl").and(contains("line 2")));
+    fs::remove_file(photos.join("metadata.jsonl")).unwrap();
+    run(&dir, &format!("{all} set")).code(2).stderr(contains("captions is"));
+}
+
+#[test]
+fn kohya_gets_a_metadata_file_for_each_level_where_photographs_stay() {
+    let dir = stage();
+    let photos = dir.path().join("digits");
+    let captioned = files(&photos);
+    fs::write(captioned[0].with_extension("txt"), " a digit \n\nof ten\n").unwrap();
+    let words = "resample digits --reference ref --bias fidelity --for kohya --in-place --name digit -o";
+    run(&dir, &format!("{words} sets/one"))
+        .success()
+        .stdout(contains("--dataset_config dataset.toml").and(contains("--train_data_dir").not()));
+    let set = dir.path().join("sets/one");
+    let mut there: Vec<String> = content(&set).into_keys().collect();
+    there.sort();
+    assert_eq!(there, ["1_digit.json", "33_digit.json", "dataset.toml", "summary.json", "weights.csv"]);
+    let config = fs::read_to_string(set.join("dataset.toml")).unwrap();
+    // Trainers that know metadata files alone refuse what is for captions beside images.
+    assert!(!config.contains("caption_extension") && !config.contains("class_tokens"), "{config}");
+    let mut repeats = BTreeMap::new();
+    for subset in subsets(&config) {
+        assert_eq!(
+            fs::canonicalize(set.join(&subset["image_dir"])).unwrap(),
+            fs::canonicalize(&photos).unwrap()
+        );
+        let text = fs::read(set.join(&subset["metadata_file"])).unwrap();
+        let images: BTreeMap<String, Value> = serde_json::from_slice(&text).unwrap();
+        for (path, image) in images {
+            let is_captioned = photos.join(&path) == captioned[0];
+            assert_eq!(image["caption"], if is_captioned { "a digit\nof ten" } else { "digit" });
+            assert!(repeats.insert(path, subset["num_repeats"].clone()).is_none());
+        }
+    }
+    let table = rows(&set.join("weights.csv"));
+    let wanted: BTreeMap<String, String> =
+        table.iter().map(|row| (row["path"].clone(), row["repeats"].clone())).collect();
+    assert_eq!(repeats, wanted);
+    assert!(table.iter().all(|row| row["file"].is_empty()));
+    run(&dir, &format!("{words} rooted --root /train/set")).success();
+    let rooted = fs::read_to_string(dir.path().join("rooted/dataset.toml")).unwrap();
+    assert!(rooted.contains("image_dir = \"/train/set/../digits\""), "{rooted}");
+    run(&dir, &format!("{words} no --link")).code(2).stderr(contains("--link"));
+}
+
 #[test]
 fn what_the_generator_makes_too_rarely_comes_more_often() {
     let dir = stage();
@@ -163,6 +273,7 @@ fn what_cannot_be_is_said_with_what_can() {
         ("--for csv --bias fidelity --clip 3", 2, "--clip", "leave it out"),
         ("--for csv --bias fidelity --name x", 2, "--name", "leave it out"),
         ("--for imagefolder --bias fidelity --root /x", 2, "--root", "leave it out"),
+        ("--for imagefolder --bias fidelity --in-place", 2, "--in-place", "leave it out"),
         ("--for kohya --bias fidelity --name a/b", 2, "folder's name", "help"),
     ] {
         run(&dir, &format!("resample digits --reference ref {words} -o no"))

@@ -21,8 +21,8 @@ use crate::reference::{DensityBy, Reference, read_skipped};
 use crate::runs::{Opened, Record, RunDir, RunIdentity, SUMMARY};
 use crate::sampling::WeightRecord;
 use crate::selection::{
-    MOST_REPEATS, ResampleOptions, Resampled, SetName, SetOptions, TrainerFormat, WrittenSet,
-    captions_digest, resample, write_training_set,
+    Captions, MOST_REPEATS, ResampleOptions, Resampled, SetName, SetOptions, TrainerFormat, WrittenSet,
+    resample, write_training_set,
 };
 use clap::Args;
 use serde_json::json;
@@ -79,7 +79,7 @@ pub(super) struct Resample {
     /// Most repeats of a photograph
     #[arg(long, value_name = "R", default_value_t = REPEATS, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_REPEATS)))]
     repeats: u32,
-    /// Name of the folders N_NAME for kohya, which is the caption of photographs without one, and of the folder of photographs that are in none for ImageFolder [default: photo]
+    /// Name of the folders N_NAME for kohya, and of the folder of photographs that are in none for imagefolder; it is the caption of photographs without one [default: photo]
     #[arg(long, value_name = "NAME")]
     name: Option<SetName>,
     /// With --for kohya: the directory of the set where the trainer runs, which dataset.toml then names, such as /workspace/set [default: none, so that the trainer has to be started in it]
@@ -88,6 +88,9 @@ pub(super) struct Resample {
     /// Link files instead of copying them
     #[arg(long)]
     link: bool,
+    /// With --for kohya: leave the photographs where they are, and name them with their captions in metadata files, one for each number of repeats; all trainers of sd-scripts but train_db.py read them, and fine_tune.py nothing else
+    #[arg(long, conflicts_with = "link")]
+    in_place: bool,
     #[command(flatten)]
     tables: TableArgs,
     #[command(flatten)]
@@ -124,13 +127,14 @@ impl Resample {
         let photos = self.photographs(set.as_ref(), &reference, &terminal)?;
         let pool = self.pool.as_deref().map(|pool| self.read(pool, &reference, &terminal)).transpose()?;
         let captions = match (&set, options.format) {
-            (Some(set), TrainerFormat::Kohya) => {
-                if !self.photos.is_dir() && set.left_out().other > 0 {
-                    terminal.warn("captions in an archive are not read: unpack it where it has any");
-                }
-                Some(captions_digest(&self.photos, &photos.paths))
+            (Some(_), TrainerFormat::Kohya | TrainerFormat::ImageFolder) if self.photos.is_dir() => {
+                Captions::open(&self.photos, &photos.paths, &terminal)?
             }
-            _ => None,
+            (Some(set), TrainerFormat::Kohya | TrainerFormat::ImageFolder) if set.left_out().other > 0 => {
+                terminal.warn("captions in an archive are not read: unpack it where it has any");
+                Captions::none()
+            }
+            _ => Captions::none(),
         };
         let truncated = truncation.map(|cut| json!({ "clip": cut.clip, "min_ess": cut.min_ess }));
         let identity = RunIdentity::new(
@@ -138,7 +142,7 @@ impl Resample {
             Record::Summary,
             json!({
                 "photos": digest(&photos),
-                "captions": captions,
+                "captions": captions.digest(&photos.paths),
                 "network": photos.identity.describe(),
                 "reference": reference.digest()?,
                 "pool": pool.as_ref().map(|pool| sha256(input::digests(pool.features.view()).concat().as_bytes())),
@@ -149,6 +153,7 @@ impl Resample {
                 "name": options.name,
                 "root": options.root,
                 "link": options.link,
+                "in_place": options.in_place,
             }),
         );
         let name = options.name.to_string();
@@ -173,7 +178,7 @@ impl Resample {
         let written = match &set {
             Some(set) => {
                 let source = PoolSource::new(set, &self.photos, &photos.paths);
-                write_training_set(&source, dir, &found.repeats.of_images, &options, &terminal)?
+                write_training_set(&source, &captions, dir, &found.repeats.of_images, &options, &terminal)?
             }
             None => WrittenSet { files: vec![None; photos.paths.len()], ..WrittenSet::default() },
         };
@@ -202,6 +207,7 @@ impl Resample {
             ("--name", self.name.is_some() && is_csv),
             ("--link", self.link && is_csv),
             ("--root", self.root.is_some() && self.format != TrainerFormat::Kohya),
+            ("--in-place", self.in_place && self.format != TrainerFormat::Kohya),
         ];
         if let Some((name, _)) = useless.iter().find(|(_, useless)| *useless) {
             return Err(Error::usage(format!("{name} is of no use to a set of this format"), "leave it out"));
@@ -209,9 +215,24 @@ impl Resample {
         if self.link {
             check_link(&self.photos)?;
         }
+        if self.in_place && !self.photos.is_dir() {
+            return Err(Error::usage(
+                format!(
+                    "{} is an archive, where the trainer does not find the photographs",
+                    self.photos.display()
+                ),
+                "unpack it, or leave --in-place out",
+            ));
+        }
         let name = self.name.clone().map_or_else(|| NAME.parse(), Ok)?;
-        let (format, root, link) = (self.format, self.root.clone(), self.link);
-        Ok(SetOptions { format, name, root, link, strict: self.extractor.strict })
+        Ok(SetOptions {
+            format: self.format,
+            name,
+            root: self.root.clone(),
+            link: self.link,
+            in_place: self.in_place,
+            strict: self.extractor.strict,
+        })
     }
 
     /// Features and names of the photographs: those of the reference where it was made of just these.

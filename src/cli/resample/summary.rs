@@ -36,6 +36,9 @@ pub(super) struct ResampleSummary {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     enough_repeats: Option<u32>,
     converted: usize,
+    /// Whether the photographs stay where they are.
+    #[serde(default)]
+    in_place: bool,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     captions: Option<CaptionCounts>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -75,6 +78,7 @@ impl ResampleSummary {
             most_repeats,
             enough_repeats: (!set.repeats.keep_promise()).then(|| set.enough.unwrap_or(0)),
             converted: written.converted,
+            in_place: options.in_place,
             captions: written.captions.clone(),
             inputs,
         }
@@ -149,12 +153,23 @@ impl ResampleSummary {
         }
         match self.format {
             TrainerFormat::Csv => writeln!(out, "\nweights and repeats: {place}/weights.csv"),
-            TrainerFormat::ImageFolder => writeln!(out, "\ntorchvision.datasets.ImageFolder(\"{place}\")"),
-            TrainerFormat::Kohya => writeln!(
+            TrainerFormat::ImageFolder => writeln!(
                 out,
-                "\nwith the trainer started in {place}: --dataset_config dataset.toml --resolution WIDTH,HEIGHT\n\
-                 or anywhere: --train_data_dir {place} --caption_extension .txt --resolution WIDTH,HEIGHT"
+                "\ntorchvision.datasets.ImageFolder(\"{place}\")\n\
+                 datasets.load_dataset(\"imagefolder\", data_files={{\"train\": \"{}\"}})",
+                directory.join("**").display()
             ),
+            TrainerFormat::Kohya => {
+                let options = "--dataset_config dataset.toml --resolution WIDTH,HEIGHT";
+                writeln!(out, "\nwith the trainer started in {place}: {options}")?;
+                match self.in_place {
+                    true => Ok(()),
+                    false => writeln!(
+                        out,
+                        "or anywhere: --train_data_dir {place} --caption_extension .txt --resolution WIDTH,HEIGHT"
+                    ),
+                }
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! A damaged file is refused without a crash. But an ONNX file is a program, whose operators ask for memory as they run: one
 //! made to exhaust it can, so files from strangers belong under a memory limit (`ulimit -v`, a container).
 
+pub(crate) mod byte_output;
 pub(crate) mod outline;
 
 use crate::error::{Error, Result};
@@ -34,6 +35,8 @@ pub(crate) struct OnnxModel {
     pub sha256: String,
     /// Names of the constants; older files list them among the inputs too.
     constants: HashSet<String>,
+    /// Names of the outputs that the file declares as bytes, and the runtime gives as whole numbers.
+    byte_outputs: HashSet<String>,
 }
 
 /// An input or output, or any tensor of a network, as the file declares it.
@@ -66,11 +69,12 @@ impl OnnxModel {
     /// # Errors
     /// [`Error::Io`]; [`Error::Malformed`] if it is no model that can be run.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let bytes = read(path)?;
+        let mut bytes = read(path)?;
         let sha256 = sha256(&bytes);
         let Outline { constants, .. } =
             outline::check(&bytes).map_err(|reason| not_a_model(path, &reason))?;
-        Ok(Self { path: path.into(), model: load(path, bytes, true)?, sha256, constants })
+        let byte_outputs = byte_output::widen(&mut bytes);
+        Ok(Self { path: path.into(), model: load(path, bytes, true)?, sha256, constants, byte_outputs })
     }
 
     /// The same network with all tensors inside it: optimisation drops some.
@@ -78,10 +82,11 @@ impl OnnxModel {
     /// # Errors
     /// As [`OnnxModel::open`]; [`Error::Malformed`] if the file was changed meanwhile.
     pub(crate) fn unoptimised(self) -> Result<Self> {
-        let bytes = read(&self.path)?;
+        let mut bytes = read(&self.path)?;
         if sha256(&bytes) != self.sha256 {
             return Err(not_a_model(&self.path, &"it changed while it was read"));
         }
+        byte_output::widen(&mut bytes);
         Ok(Self { model: load(&self.path, bytes, false)?, ..self })
     }
 
@@ -94,6 +99,11 @@ impl OnnxModel {
     /// What it gives.
     pub(crate) fn outputs(&self) -> Vec<OnnxPort> {
         self.model.output_ids().iter().map(|&id| self.port(id)).collect()
+    }
+
+    /// Whether the whole numbers of this output are bytes, as they must then be 0 to 255.
+    pub(crate) fn gives_bytes(&self, output: &str) -> bool {
+        self.byte_outputs.contains(output)
     }
 
     /// A tensor of this name, anywhere in the network.

@@ -149,8 +149,8 @@ fn look(mut bytes: &[u8], message: Message, depth: usize, outline: &mut Outline)
     Ok(())
 }
 
-/// Seven bits a byte, the lowest first.
-fn varint(bytes: &mut &[u8]) -> Option<u64> {
+/// A number from the front: seven bits a byte, the lowest first.
+pub(super) fn varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0u64;
     for shift in (0..64).step_by(7) {
         let (&byte, rest) = bytes.split_first()?;

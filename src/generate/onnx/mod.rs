@@ -18,7 +18,7 @@ use candle_core::{DType, Device, Tensor};
 use ports::{Class, ClassForm, Constant, Latent, Ports};
 use rayon::prelude::*;
 pub(crate) use request::{OnnxGeneratorRequest, OnnxInput, ValueRange};
-use rten::{NodeId, ThreadPool, Value};
+use rten::{DataType, NodeId, ThreadPool, Value, ValueType};
 use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
@@ -48,6 +48,8 @@ struct OnnxGenerator {
     class: Option<Class>,
     constants: Vec<Constant>,
     output: NodeId,
+    /// Whether its whole numbers are bytes.
+    gives_bytes: bool,
     layout: Layout,
     range: ValueRange,
     info: GeneratorInfo,
@@ -60,6 +62,7 @@ struct Made {
     /// Without a batch: `[C, H, W]` or `[H, W, C]`.
     shape: [usize; 3],
     numbers: Vec<f32>,
+    is_bytes: bool,
 }
 
 /// Reads the model, settles its inputs and output, and makes a few images to know their size and range.
@@ -73,6 +76,7 @@ pub(super) fn open(path: &Path, request: &OnnxGeneratorRequest) -> Result<Box<dy
     let name = if latent.shape.len() == 1 { "z" } else { "noise" };
     let space = LatentSpace::normal(name, &latent.shape);
     let failed = |reason: String| not_a_model(path, &reason);
+    let gives_bytes = model.gives_bytes(&output.name);
     let config = json!({ "sha256": model.sha256 });
     let info = GeneratorInfo::new(FAMILY, config, [3, 1, 1], [space.clone()]);
     let mut generator = OnnxGenerator {
@@ -81,6 +85,7 @@ pub(super) fn open(path: &Path, request: &OnnxGeneratorRequest) -> Result<Box<dy
         class,
         constants,
         output: output.id,
+        gives_bytes,
         layout: Layout::ChannelsFirst,
         range: ValueRange::SIGNED,
         info,
@@ -118,6 +123,7 @@ pub(super) fn open(path: &Path, request: &OnnxGeneratorRequest) -> Result<Box<dy
     assumed.push(format!("images from `{}`", output.name));
     let (range, found) = match request.range {
         Some(range) => (range, "as was said".to_owned()),
+        None if made.is_bytes => (ValueRange::BYTES, "as bytes are".to_owned()),
         None => {
             let (lowest, highest) = generator.extremes(&latent_of).map_err(failed)?;
             let range = ValueRange::of_values(lowest, highest).ok_or_else(|| {
@@ -158,10 +164,27 @@ impl OnnxGenerator {
             inputs.push(constant.value()?);
         }
         let value = self.model.run(inputs, self.output, pool)?;
-        match value.into_shape_vec::<f32, 4>() {
-            Ok(([1, a, b, c], numbers)) => Ok(Made { shape: [a, b, c], numbers }),
-            _ => Err("its output is no image of shape [1, C, H, W] or [1, H, W, C] of float32".into()),
+        let is_bytes = self.gives_bytes || value.dtype() == ValueType::Tensor(DataType::UInt8);
+        let floats = |numbers: Vec<i32>| numbers.into_iter().map(|number| number as f32).collect();
+        let image = match value.dtype() {
+            ValueType::Tensor(DataType::UInt8) => value
+                .into_shape_vec::<u8, 4>()
+                .map(|(shape, bytes)| (shape, bytes.into_iter().map(f32::from).collect())),
+            ValueType::Tensor(DataType::Int32) => {
+                value.into_shape_vec::<i32, 4>().map(|(shape, numbers)| (shape, floats(numbers)))
+            }
+            _ => value.into_shape_vec::<f32, 4>(),
+        };
+        let Ok(([1, a, b, c], numbers)) = image else {
+            return Err("its output is no image of shape [1, C, H, W] or [1, H, W, C] of float32, bytes or whole numbers".into());
+        };
+        if self.gives_bytes && numbers.iter().any(|number| !(0.0..=255.0).contains(number)) {
+            return Err(
+                "its numbers do not fit into bytes before they are cast to uint8: clip them to 0 to 255"
+                    .into(),
+            );
         }
+        Ok(Made { shape: [a, b, c], numbers, is_bytes })
     }
 
     /// How many classes there are, where they are numbers: the runtime refuses those beyond them.

@@ -103,7 +103,7 @@ impl ValueRange {
     /// Of networks that end with a sigmoid.
     const UNIT: Self = Self { black: 0.0, white: 1.0 };
     /// Of bytes.
-    const BYTES: Self = Self { black: 0.0, white: 255.0 };
+    pub(super) const BYTES: Self = Self { black: 0.0, white: 255.0 };
 
     /// The usual range that values between `lowest` and `highest` are most probably of; `None` if they are of none.
     pub(super) fn of_values(lowest: f32, highest: f32) -> Option<Self> {

@@ -83,6 +83,23 @@ fn classes_of_zeros_with_a_one_further_numbers_and_values_to_255_are_understood(
 }
 
 #[test]
+fn a_cast_to_bytes_gives_the_bytes_of_onnx_runtime_unless_they_would_not_fit() {
+    let generator = loaded("bytes.onnx", &[], None).unwrap();
+    let info = generator.info();
+    assert_eq!(info.image_shape.dims(), [3, 8, 8]);
+    assert!(
+        info.assumed.last().unwrap().contains("0 (black) to 255 (white), as bytes are"),
+        "{:?}",
+        info.assumed
+    );
+    for (found, expected) in images(generator.as_ref(), None).iter().zip(expected("bytes")) {
+        assert_same(found, (0..192).map(|at| expected[(at % 64) * 3 + at / 64] / 127.5 - 1.0));
+    }
+    let error = loaded("unclipped.onnx", &[], None).err().unwrap();
+    assert!(error.to_string().contains("clip them to 0 to 255"), "{error}");
+}
+
+#[test]
 fn an_image_depends_on_nothing_but_its_latent() {
     let of = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

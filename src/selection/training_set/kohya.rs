@@ -1,19 +1,20 @@
-//! Folders and a configuration as kohya's sd-scripts read them: `--dataset_config dataset.toml`, or `--train_data_dir` with the folders
-//! themselves, whose names begin with their repeats. Of several subsets with one `image_dir` the scripts take the first alone, so each level
-//! is a folder.
+//! What kohya's sd-scripts read: `--dataset_config dataset.toml`. Of several subsets with one `image_dir`, or one `metadata_file`, the scripts
+//! take the first alone, so each level is a folder or a metadata file of its own. Folders, whose names begin with their repeats, serve
+//! `--train_data_dir` too. With metadata files the photographs stay where they are.
 
-use super::captions::{self, Caption, CaptionCounts};
+use super::captions::{self, Captions, Tally};
 use super::names::{file_name, is_taken};
 use super::{SetOptions, WrittenSet, each_image, put};
 use crate::candidates::PoolSource;
 use crate::error::{Error, Result};
-use crate::formats::atomic::{link_to, write_atomic};
+use crate::formats::atomic::{link_to, write_atomic, write_json};
 use crate::progress::Progress;
-use std::collections::BTreeSet;
+use serde_json::{Map, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Component, Path};
 
 /// Extensions of the files that the scripts take for images wherever they run (library/train_util.py, IMAGE_EXTENSIONS); letter case
 /// counts on most systems.
@@ -21,92 +22,173 @@ pub(super) const EXTENSIONS: [&str; 5] = ["png", "jpg", "jpeg", "webp", "bmp"];
 /// The configuration.
 const CONFIG: &str = "dataset.toml";
 
+/// Where the photographs of a level are.
+enum Layout<'a> {
+    /// In a folder of their own.
+    Folders,
+    /// Where they were: in this directory, from that of the set. A metadata file names them.
+    InPlace(&'a str),
+}
+
 /// As [`super::write_training_set`].
 pub(super) fn write(
     source: &PoolSource,
+    captions: &Captions,
     dir: &Path,
     repeats: &[u32],
     options: &SetOptions,
     progress: &dyn Progress,
 ) -> Result<WrittenSet> {
+    let mut tally = Tally::new(options.strict);
+    let levels: BTreeSet<u32> = repeats.iter().copied().collect();
+    let (text, mut written) = match options.in_place {
+        false => {
+            let written = write_folders(source, captions, dir, repeats, options, (&mut tally, progress))?;
+            (config(&levels, options, &Layout::Folders)?, written)
+        }
+        true => {
+            let place = relative(source.place(), dir)?;
+            write_metadata(source, captions, dir, repeats, options, (&mut tally, progress))?;
+            let written = WrittenSet { files: vec![None; repeats.len()], ..WrittenSet::default() };
+            (config(&levels, options, &Layout::InPlace(&place))?, written)
+        }
+    };
+    write_atomic(dir.join(CONFIG), |out| out.write_all(text.as_bytes()))?;
+    written.captions = Some(tally.counts(progress));
+    Ok(written)
+}
+
+/// A folder for each level.
+fn write_folders(
+    source: &PoolSource,
+    captions: &Captions,
+    dir: &Path,
+    repeats: &[u32],
+    options: &SetOptions,
+    (tally, progress): (&mut Tally, &dyn Progress),
+) -> Result<WrittenSet> {
     let mut written = WrittenSet { files: vec![None; repeats.len()], ..WrittenSet::default() };
-    let mut counts = CaptionCounts::default();
-    let mut unusable = None;
     each_image(repeats.len(), progress, |row| {
         let path = source.paths().get(row).map_or("", String::as_str);
         let convert = !is_taken(path, &EXTENSIONS);
         written.converted += usize::from(convert);
         let (stem, extension) = file_name(row, path, &EXTENSIONS);
-        let folder = folder(repeats.get(row).copied().unwrap_or(1), options);
+        let folder = level(repeats.get(row).copied().unwrap_or(1), options);
         let target = dir.join(&folder).join(format!("{stem}.{extension}"));
         put(source, row, &target, convert, options.link)?;
-        let image = source.place().join(path);
         let caption = dir.join(&folder).join(format!("{stem}.{}", captions::EXTENSION));
-        match captions::beside(&image) {
-            Caption::None => counts.without += 1,
-            Caption::Unusable(reason) => {
-                let path = Path::new(path).with_extension(captions::EXTENSION).display().to_string();
-                if options.strict {
-                    return Err(Error::Strict { path, reason });
-                }
-                counts.unusable += 1;
-                unusable.get_or_insert(format!("{path} {reason}"));
-            }
-            Caption::Text(text) => {
-                counts.with += 1;
-                match options.link {
-                    true => {
-                        let file = image.with_extension(captions::EXTENSION);
-                        link_to(&fs::canonicalize(&file).map_err(Error::io("link", &file))?, &caption)?;
-                    }
-                    false => write_atomic(&caption, |out| out.write_all(&text))?,
-                }
+        if let Some(text) = tally.text(path, captions.of(path))? {
+            match captions.file(path).filter(|file| options.link && file.exists()) {
+                Some(file) => link_to(&fs::canonicalize(&file).map_err(Error::io("link", &file))?, &caption)?,
+                None => write_atomic(&caption, |out| out.write_all(text.as_bytes()))?,
             }
         }
         written.files[row] = Some(format!("{folder}/{stem}.{extension}"));
         Ok(())
     })?;
-    if let Some(first) = unusable {
-        progress.warn(&format!(
-            "{} captions cannot be used and are left out, the first: {first}",
-            counts.unusable
-        ));
-    }
-    let levels: BTreeSet<u32> = repeats.iter().copied().collect();
-    let text = config(&levels, options)?;
-    write_atomic(dir.join(CONFIG), |out| out.write_all(text.as_bytes()))?;
-    written.captions = Some(counts);
     Ok(written)
 }
 
-fn folder(repeats: u32, options: &SetOptions) -> String {
+/// A metadata file for each level: an object with the caption of each photograph, by its path.
+///
+/// # Errors
+/// [`Error::Malformed`] for a photograph that is no file, as in an archive.
+fn write_metadata(
+    source: &PoolSource,
+    captions: &Captions,
+    dir: &Path,
+    repeats: &[u32],
+    options: &SetOptions,
+    (tally, progress): (&mut Tally, &dyn Progress),
+) -> Result<()> {
+    let mut levels: BTreeMap<u32, Map<_, _>> = BTreeMap::new();
+    let name = options.name.to_string();
+    each_image(repeats.len(), progress, |row| {
+        let path = source.paths().get(row).map_or("", String::as_str);
+        let file = source.place().join(path);
+        if !file.is_file() {
+            return Err(Error::malformed(
+                file,
+                "is in an archive, where the trainer does not find it",
+                "unpack it",
+            ));
+        }
+        let text = tally.text(path, captions.of(path))?;
+        let caption = text.map_or_else(|| name.clone(), |text| lines(&text));
+        let of_level = levels.entry(repeats.get(row).copied().unwrap_or(1)).or_default();
+        of_level.insert(path.into(), json!({ "caption": caption }));
+        Ok(())
+    })?;
+    levels.iter().try_for_each(|(&repeats, images)| write_json(dir.join(metadata(repeats, options)), images))
+}
+
+/// A caption as the scripts read it of a file: a line each, of which they take the first, or any with `enable_wildcard`.
+fn lines(text: &str) -> String {
+    let lines = text.lines().map(str::trim).enumerate();
+    let kept: Vec<&str> =
+        lines.filter(|(at, line)| *at == 0 || !line.is_empty()).map(|(_, line)| line).collect();
+    kept.join("\n")
+}
+
+/// The name of a level.
+fn level(repeats: u32, options: &SetOptions) -> String {
     format!("{repeats}_{}", options.name)
 }
 
+/// The metadata file of a level.
+fn metadata(repeats: u32, options: &SetOptions) -> String {
+    format!("{}.json", level(repeats, options))
+}
+
+/// The way from the directory `dir` to `place`; both are there.
+fn relative(place: &Path, dir: &Path) -> Result<String> {
+    let real = |path: &Path| fs::canonicalize(path).map_err(Error::io("open", path));
+    let part = |part: Component| match part {
+        Component::ParentDir => Some("..".to_owned()),
+        Component::Normal(name) => name.to_str().map(str::to_owned),
+        _ => None,
+    };
+    let way = pathdiff::diff_paths(real(place)?, real(dir)?);
+    let parts = way.and_then(|way| way.components().map(part).collect::<Option<Vec<_>>>());
+    let parts = parts.ok_or_else(|| {
+        Error::malformed(place, "cannot be named from the directory of the set", "put both on one drive")
+    })?;
+    Ok(if parts.is_empty() { ".".into() } else { parts.join("/") })
+}
+
 /// The text of the configuration. Resolution and batch size are the trainer's options.
-fn config(levels: &BTreeSet<u32>, options: &SetOptions) -> Result<String> {
+fn config(levels: &BTreeSet<u32>, options: &SetOptions, layout: &Layout) -> Result<String> {
     let mut text = String::new();
     let at = match &options.root {
-        None => "Folders are relative: start the trainer in the directory of this file.",
-        Some(_) => "The trainer finds the folders as they are named here.",
+        None => "Paths are relative: start the trainer in the directory of this file.",
+        Some(_) => "The trainer finds the files as they are named here.",
     };
-    let class = quoted(&options.name.to_string())?;
-    let _ = writeln!(
-        text,
-        "# Written by pd resample. {at}\n[general]\ncaption_extension = \".{}\"\n\n[[datasets]]",
-        captions::EXTENSION
-    );
+    let placed = |path: &str| {
+        quoted(&match &options.root {
+            None => path.to_owned(),
+            Some(root) => format!("{}/{path}", root.trim_end_matches(['/', '\\'])),
+        })
+    };
+    let _ = writeln!(text, "# Written by pd resample. {at}");
+    if matches!(layout, Layout::Folders) {
+        let _ = writeln!(text, "[general]\ncaption_extension = \".{}\"\n", captions::EXTENSION);
+    }
+    let _ = writeln!(text, "[[datasets]]");
     for &repeats in levels {
-        let folder = folder(repeats, options);
-        let path = match &options.root {
-            None => folder,
-            Some(root) => format!("{}/{folder}", root.trim_end_matches(['/', '\\'])),
+        let _ = match layout {
+            Layout::Folders => writeln!(
+                text,
+                "\n  [[datasets.subsets]]\n  image_dir = {}\n  class_tokens = {}\n  num_repeats = {repeats}",
+                placed(&level(repeats, options))?,
+                quoted(&options.name.to_string())?
+            ),
+            Layout::InPlace(place) => writeln!(
+                text,
+                "\n  [[datasets.subsets]]\n  image_dir = {}\n  metadata_file = {}\n  num_repeats = {repeats}",
+                placed(place)?,
+                placed(&metadata(repeats, options))?
+            ),
         };
-        let _ = writeln!(
-            text,
-            "\n  [[datasets.subsets]]\n  image_dir = {}\n  class_tokens = {class}\n  num_repeats = {repeats}",
-            quoted(&path)?
-        );
     }
     Ok(text)
 }
@@ -124,22 +206,49 @@ mod tests {
 
     fn options(name: &str, root: Option<&str>) -> SetOptions {
         let (name, root) = (name.parse().unwrap(), root.map(String::from));
-        SetOptions { format: TrainerFormat::Kohya, name, root, link: false, strict: false }
+        SetOptions { format: TrainerFormat::Kohya, name, root, link: false, in_place: false, strict: false }
     }
 
     #[test]
     fn each_level_is_a_subset_with_a_folder_of_its_own() {
-        let text = config(&BTreeSet::from([33, 1]), &options("sks shoe", None)).unwrap();
+        let config = |levels: &[u32], options: &SetOptions| {
+            config(&levels.iter().copied().collect(), options, &Layout::Folders).unwrap()
+        };
         assert_eq!(
-            text,
-            "# Written by pd resample. Folders are relative: start the trainer in the directory of this file.\n\
+            config(&[33, 1], &options("sks shoe", None)),
+            "# Written by pd resample. Paths are relative: start the trainer in the directory of this file.\n\
              [general]\ncaption_extension = \".txt\"\n\n[[datasets]]\n\n  \
              [[datasets.subsets]]\n  image_dir = \"1_sks shoe\"\n  class_tokens = \"sks shoe\"\n  num_repeats = 1\n\n  \
              [[datasets.subsets]]\n  image_dir = \"33_sks shoe\"\n  class_tokens = \"sks shoe\"\n  num_repeats = 33\n"
         );
-        let rooted = config(&BTreeSet::from([2]), &options("a", Some("/data/\"x\"\u{7f}/"))).unwrap();
+        let rooted = config(&[2], &options("a", Some("/data/\"x\"\u{7f}/")));
         assert!(rooted.contains(r#"image_dir = "/data/\"x\"\u007f/2_a""#), "{rooted}");
-        let windows = config(&BTreeSet::from([2]), &options("a", Some(r"C:\sets\"))).unwrap();
+        let windows = config(&[2], &options("a", Some(r"C:\sets\")));
         assert!(windows.contains(r#"image_dir = "C:\\sets/2_a""#), "{windows}");
+    }
+
+    #[test]
+    fn photographs_that_stay_are_named_by_a_metadata_file_for_each_level() {
+        let in_place = Layout::InPlace("../photos");
+        let text = config(&BTreeSet::from([1, 33]), &options("a", Some("/data/set")), &in_place).unwrap();
+        assert_eq!(
+            text,
+            "# Written by pd resample. The trainer finds the files as they are named here.\n[[datasets]]\n\n  \
+             [[datasets.subsets]]\n  image_dir = \"/data/set/../photos\"\n  metadata_file = \"/data/set/1_a.json\"\n  num_repeats = 1\n\n  \
+             [[datasets.subsets]]\n  image_dir = \"/data/set/../photos\"\n  metadata_file = \"/data/set/33_a.json\"\n  num_repeats = 33\n"
+        );
+        let dir = tempfile::tempdir().unwrap();
+        let (photos, set) = (dir.path().join("a/photos"), dir.path().join("b/set"));
+        fs::create_dir_all(&photos).unwrap();
+        fs::create_dir_all(&set).unwrap();
+        assert_eq!(relative(&photos, &set).unwrap(), "../../a/photos");
+        assert_eq!(relative(&set, &set).unwrap(), ".");
+    }
+
+    #[test]
+    fn the_first_line_of_a_caption_stays_the_first() {
+        assert_eq!(lines("a shoe \r\n\n  red\n"), "a shoe\nred");
+        assert_eq!(lines("\nred"), "\nred");
+        assert_eq!(lines("one"), "one");
     }
 }

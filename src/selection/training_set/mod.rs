@@ -3,9 +3,10 @@
 mod captions;
 mod image_folder;
 mod kohya;
+mod metadata;
 mod names;
 
-pub(crate) use captions::{CaptionCounts, captions_digest};
+pub(crate) use captions::{CaptionCounts, Captions};
 pub(crate) use names::SetName;
 
 use crate::candidates::{CandidateImage, PoolSource};
@@ -22,10 +23,10 @@ use std::path::Path;
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum TrainerFormat {
-    /// Folders for torchvision's ImageFolder: each photograph as many times as it has repeats, in its folder of PHOTOS
+    /// Folders for torchvision's ImageFolder and Hugging Face's imagefolder: each photograph as many times as it has repeats, in its folder of PHOTOS; captions (.txt, metadata.jsonl, metadata.csv) go along in metadata.jsonl
     #[cfg_attr(feature = "cli", value(name = "imagefolder"))]
     ImageFolder,
-    /// Folders N_NAME for kohya's sd-scripts, each with the photographs of N repeats and their captions (.txt), and dataset.toml
+    /// Folders N_NAME for kohya's sd-scripts, each with the photographs of N repeats and their captions (.txt), and dataset.toml; with --in-place metadata files N_NAME.json instead
     Kohya,
     /// Only weights.csv, with path, weight and repeats: for WeightedRandomSampler of PyTorch, as below
     Csv,
@@ -53,6 +54,8 @@ pub(crate) struct SetOptions {
     pub root: Option<String>,
     /// Whether files are linked instead of copied.
     pub link: bool,
+    /// Whether the photographs stay where they are, and metadata files name them.
+    pub in_place: bool,
     /// Whether the first caption that cannot be used ends it.
     pub strict: bool,
 }
@@ -68,21 +71,23 @@ pub(crate) struct WrittenSet {
     pub captions: Option<CaptionCounts>,
 }
 
-/// Writes the images of `source` into `dir`, each as often as `repeats` `[N]` says. What is there already is written again.
+/// Writes the images of `source` into `dir`, each as often as `repeats` `[N]` says, with their `captions`. What is there already is written
+/// again.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Malformed`] for an image that is no longer there; [`Error::Strict`] where that was asked for;
 /// [`Error::Interrupted`] on request.
 pub(crate) fn write_training_set(
     source: &PoolSource,
+    captions: &Captions,
     dir: &Path,
     repeats: &[u32],
     options: &SetOptions,
     progress: &dyn Progress,
 ) -> Result<WrittenSet> {
     match options.format {
-        TrainerFormat::ImageFolder => image_folder::write(source, dir, repeats, options, progress),
-        TrainerFormat::Kohya => kohya::write(source, dir, repeats, options, progress),
+        TrainerFormat::ImageFolder => image_folder::write(source, captions, dir, repeats, options, progress),
+        TrainerFormat::Kohya => kohya::write(source, captions, dir, repeats, options, progress),
         TrainerFormat::Csv => Ok(WrittenSet { files: vec![None; repeats.len()], ..WrittenSet::default() }),
     }
 }
