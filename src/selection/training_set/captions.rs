@@ -1,6 +1,6 @@
 //! What people have written of their photographs: a caption in a text file beside the image, with its name, or a row of a metadata file.
 
-use super::metadata::{Metadata, Row};
+use super::metadata::{BYTE_ORDER_MARK, MOST_BYTES, Metadata, Row};
 use crate::error::{Error, Result};
 use crate::formats::digest::sha256;
 use crate::formats::regular::open_regular;
@@ -11,11 +11,6 @@ use std::path::{Path, PathBuf};
 
 /// The extension of captions.
 pub(super) const EXTENSION: &str = "txt";
-/// Most bytes of a caption, or of a row of a metadata file.
-pub(super) const MOST_BYTES: u64 = 1 << 20;
-
-/// What some editors put in front of UTF-8.
-pub(super) const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// How many images have which caption.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

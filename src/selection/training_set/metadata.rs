@@ -1,7 +1,6 @@
 //! Metadata files: `metadata.jsonl` or `metadata.csv` in the folders of the images, a row for each image, as `imagefolder` of Hugging Face's
 //! datasets reads them. `file_name` is the path of the image from the folder of the file.
 
-use super::captions::{BYTE_ORDER_MARK, MOST_BYTES};
 use crate::error::{Error, Result};
 use crate::formats::regular::open_regular;
 use crate::formats::table::TableReader;
@@ -10,6 +9,12 @@ use serde_json::{Map, Number, Value};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Component, Path};
+
+/// Most bytes of a caption, or of a row of a metadata file.
+pub(super) const MOST_BYTES: u64 = 1 << 20;
+
+/// What some editors put in front of UTF-8.
+pub(super) const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// A file of JSON objects, one a line.
 pub(super) const JSONL: &str = "metadata.jsonl";
