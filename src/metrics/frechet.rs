@@ -22,6 +22,17 @@ pub(super) fn is_fid(identity: &Identity) -> bool {
     identity.extractor == FID_EXTRACTOR && !identity.normalize
 }
 
+/// The registry's entry of the distance of spatial features (Nash et al. 2021, arXiv 2103.03841): sFID, which sees how images are
+/// composed.
+pub(crate) const SPATIAL: Metric = Metric {
+    name: "sfid",
+    columns: &["sfid"],
+    about: "Frechet distance of spatial features, of ADM's evaluator; of the extractor inception-spatial; lower is better",
+    needs: Needs::SpatialStatistics,
+    by_default: false,
+    ..METRIC
+};
+
 /// The registry's entry.
 pub(crate) const METRIC: Metric = Metric {
     name: "fd",
@@ -31,6 +42,7 @@ pub(crate) const METRIC: Metric = Metric {
     needs: Needs::Statistics,
     by_default: true,
     alone: false,
+    draws: false,
     compute: |comparison| {
         let distance = frechet_distance(comparison.real.rooted()?, comparison.generated.statistics()?)?;
         Ok(Measured::value(distance))

@@ -3,8 +3,8 @@
 //! The Inception network of 2015 resizes as TensorFlow 1 does (`interpolate-tf1`) and takes colours as `(x - 128) / 128`. pytorch-fid
 //! has its weights with PyTorch's resizing and `2 x - 1` in their place, clean-fid with a resizing of its own.
 
-use super::comparison::Options;
 use super::manifold::Boundary;
+use super::options::Options;
 use super::registry::named;
 use crate::error::{Error, Result};
 use crate::images::{Alpha, Filter, Fit, Preprocessing};
@@ -28,6 +28,8 @@ pub(crate) struct Protocol {
     pub(crate) boundary: Boundary,
     /// The seed of its draws, where it has one.
     pub(crate) numpy_seed: Option<u32>,
+    /// Images of each part of the Inception Score in their order, where it does not take ten random parts.
+    pub(crate) inception_part: Option<usize>,
     /// Generated images that published values are of, where there is a custom.
     pub(crate) images: Option<usize>,
     /// Whether compressed images move its values away from published ones.
@@ -40,6 +42,8 @@ pub(crate) struct Protocol {
 const TF1_GREY: f32 = 128.0 / 255.0;
 /// The seed of torch-fidelity where none is given.
 const TORCH_FIDELITY_SEED: u32 = 2020;
+/// Images of each part of ADM's Inception Score.
+const ADM_PART: usize = 5000;
 /// Images that papers compare.
 const FIFTY_THOUSAND: usize = 50_000;
 
@@ -47,15 +51,20 @@ const FIFTY_THOUSAND: usize = 50_000;
 pub(crate) const PROTOCOLS: &[Protocol] = &[
     Protocol {
         name: "adm",
-        about: "ADM's evaluator (Dhariwal and Nichol 2021): FID, precision and recall of 50 000 images",
-        spaces: &[("inception-fid", tensorflow)],
-        metrics: &["fd", "precision", "recall"],
+        about: "ADM's evaluator (Dhariwal and Nichol 2021): Inception Score, FID, sFID, precision and recall of 50 000 images",
+        spaces: &[
+            ("inception-fid", tensorflow),
+            ("inception-spatial", tensorflow),
+            ("inception-logits", tensorflow),
+        ],
+        metrics: &["inception-score", "fd", "sfid", "precision", "recall"],
         k: (3, 5),
         boundary: Boundary::Included,
         numpy_seed: None,
+        inception_part: Some(ADM_PART),
         images: Some(FIFTY_THOUSAND),
         lossless: true,
-        lacks: Some("sFID, and the Inception Score over parts in the order of the images"),
+        lacks: Some("its distances in half precision, which move precision and recall in the third digit"),
     },
     Protocol {
         name: "edm2",
@@ -65,6 +74,7 @@ pub(crate) const PROTOCOLS: &[Protocol] = &[
         k: (3, 5),
         boundary: Boundary::Excluded,
         numpy_seed: None,
+        inception_part: None,
         images: Some(FIFTY_THOUSAND),
         lossless: true,
         lacks: None,
@@ -77,6 +87,7 @@ pub(crate) const PROTOCOLS: &[Protocol] = &[
         k: (5, 5),
         boundary: Boundary::Excluded,
         numpy_seed: None,
+        inception_part: None,
         images: Some(FIFTY_THOUSAND),
         lossless: false,
         lacks: Some(
@@ -91,6 +102,7 @@ pub(crate) const PROTOCOLS: &[Protocol] = &[
         k: (3, 5),
         boundary: Boundary::Excluded,
         numpy_seed: None,
+        inception_part: None,
         images: None,
         lossless: true,
         lacks: Some("KID over subsets that it draws without a seed"),
@@ -103,6 +115,7 @@ pub(crate) const PROTOCOLS: &[Protocol] = &[
         k: (3, 5),
         boundary: Boundary::Excluded,
         numpy_seed: None,
+        inception_part: None,
         images: None,
         lossless: false,
         lacks: None,
@@ -115,6 +128,7 @@ pub(crate) const PROTOCOLS: &[Protocol] = &[
         k: (3, 5),
         boundary: Boundary::Included,
         numpy_seed: Some(TORCH_FIDELITY_SEED),
+        inception_part: None,
         images: None,
         lossless: true,
         lacks: None,
@@ -183,6 +197,7 @@ impl Protocol {
         (options.k, options.k_density) = self.k;
         options.boundary = self.boundary;
         options.numpy_seed = self.numpy_seed;
+        options.inception_part = self.inception_part;
     }
 }
 

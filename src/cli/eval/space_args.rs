@@ -3,7 +3,7 @@
 use crate::cli::common::ExtractorArgs;
 use crate::cli::similar;
 use crate::error::{Error, Result};
-use crate::extract::ExtractorRequest;
+use crate::extract::{ExtractorRequest, architecture};
 use crate::metrics::{PROTOCOLS, Protocol, protocol};
 use candle_core::Device;
 use clap::Args;
@@ -26,7 +26,7 @@ pub(crate) struct SpaceArgs {
 }
 
 /// Options that go with one space only.
-const ALONE: [&str; 11] = [
+const ALONE: [&str; 10] = [
     "extractor",
     "weights",
     "onnx_input",
@@ -37,7 +37,6 @@ const ALONE: [&str; 11] = [
     "normalize",
     "shard",
     "per_sample",
-    "save_stats",
 ];
 
 /// Options that a protocol settles.
@@ -106,8 +105,12 @@ impl SpaceArgs {
                 format!("the spaces are {}", known.join(", ")),
             ));
         }
+        // One file serves all networks that share their layers.
+        let family = |name: &str| architecture(name).ok()?.family.map(|family| family.weights);
         let complete = |(name, request): (String, ExtractorRequest)| {
-            let weights = self.weights_of.iter().rev().find(|(of, _)| *of == name);
+            let given = || self.weights_of.iter().rev();
+            let shares = |of: &str| family(of).is_some() && family(of) == family(&name);
+            let weights = given().find(|(of, _)| *of == name).or_else(|| given().find(|(of, _)| shares(of)));
             let weights = weights.map(|(_, file)| file.clone());
             let request = ExtractorRequest { name: Some(name.clone()), weights, ..request };
             (name, request)

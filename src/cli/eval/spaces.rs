@@ -1,35 +1,50 @@
 //! `pd eval --spaces A,B` and `--preset NAME`: the sets in one or several feature spaces, each image read and decoded once.
 
 use super::args::Eval;
+use super::kept::InSpaces;
+use super::real_statistics::{RealStatistics, check_statistics, save_statistics};
 use super::text::{json_of, text_of_spaces};
 use super::{deliver, report_inputs};
 use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
-use crate::extract::LoadedExtractor;
+use crate::extract::{ExtractorRequest, Identity, LoadedExtractor, grouped, load_together};
 use crate::formats::is_features_file;
 use crate::images::{ImageSet, promised_format};
 use crate::metrics::{
-    EvaluationOptions, EvaluationSet, Evaluator, KID_SUBSETS, Protocol, SetContent, SpaceResults, Statistics,
-    metrics_by_space, metrics_of_statistics,
+    EvaluationOptions, EvaluationSet, Evaluator, KID_SUBSETS, Protocol, SetContent, SpaceResults,
+    has_metric_in, metrics_by_space, metrics_of_statistics,
 };
 use crate::progress::Progress;
-use crate::reference::embed::embed_in_spaces;
 use crate::reference::is_reference;
-use ndarray::Array2;
+use ndarray::s;
 use serde_json::{Map, Value};
+use std::ops::Range;
 use std::path::Path;
 
 /// A space, with what is computed in it.
 struct Space {
     name: String,
-    extractor: LoadedExtractor,
+    identity: Identity,
     options: EvaluationOptions,
+}
+
+/// The spaces, and the networks that make their features.
+#[derive(Default)]
+struct Spaces {
+    all: Vec<Space>,
+    passes: Vec<Pass>,
+}
+
+/// A network, with the spaces (by position) whose features it makes and the columns that those are in.
+struct Pass {
+    extractor: LoadedExtractor,
+    columns: Vec<(usize, Range<usize>)>,
 }
 
 /// Compares the sets in all spaces.
 pub(super) fn run_in_spaces(args: &Eval, terminal: &Terminal) -> Result<()> {
     let statistics = match args.may_be_statistics(&args.real) {
-        true => Statistics::load(&args.real)?,
+        true => RealStatistics::load(&args.real)?,
         false => None,
     };
     check_images(args, statistics.is_some())?;
@@ -37,6 +52,10 @@ pub(super) fn run_in_spaces(args: &Eval, terminal: &Terminal) -> Result<()> {
         args.refuse_statistics(&args.real)?;
     }
     let spaces = spaces(args, statistics.as_ref(), terminal)?;
+    let names: Vec<&str> = spaces.all.iter().map(|space| space.name.as_str()).collect();
+    if let Some(path) = &args.save_stats {
+        check_statistics(path, &names)?;
+    }
     // An empty set is found before the work on the others.
     let images = args.paths().skip(usize::from(statistics.is_some()));
     let sets: Vec<(&Path, ImageSet)> =
@@ -44,31 +63,42 @@ pub(super) fn run_in_spaces(args: &Eval, terminal: &Terminal) -> Result<()> {
     if let Some(protocol) = args.spaces.preset {
         let generated = &sets[sets.len().saturating_sub(args.generated.len())..];
         generated.iter().for_each(|(path, set)| warn_of_others(protocol, path, set, terminal));
-        sets.iter().try_for_each(|(path, set)| check_subsets(&spaces, path, set))?;
+        sets.iter().try_for_each(|(path, set)| check_subsets(&spaces.all, path, set))?;
     }
     let mut inputs = Map::new();
     let mut sets = sets.iter();
-    let mut read = || sets.next().map(|(path, set)| embed(args, (path, set), &spaces, &mut inputs, terminal));
-    let real = match statistics {
+    let real: Vec<EvaluationSet> = match &statistics {
         Some(statistics) => {
             let name = args.real.display().to_string();
-            let set = || EvaluationSet::new(name.clone(), SetContent::Statistics(statistics.clone()));
-            spaces.iter().map(|_| set()).collect()
+            let of = |space: &Space| Some(SetContent::Statistics(statistics.of(&space.name)?.clone()));
+            spaces
+                .all
+                .iter()
+                .filter_map(of)
+                .map(|content| EvaluationSet::new(name.clone(), content))
+                .collect()
         }
-        None => read().transpose()?.unwrap_or_default(),
+        None => match sets.next() {
+            Some((path, set)) => embed(args, (path, set), true, &spaces, &mut inputs, terminal)?,
+            None => Vec::new(),
+        },
     };
-    let evaluators = real.into_iter().zip(&spaces);
+    let evaluators = real.into_iter().zip(&spaces.all);
     let mut evaluators: Vec<Evaluator<'_>> = evaluators
         .map(|(set, space)| Evaluator::new(set, &space.options, terminal))
         .collect::<Result<_>>()?;
-    while let Some(generated) = read() {
-        for (evaluator, set) in evaluators.iter_mut().zip(&generated?) {
+    if let Some(path) = &args.save_stats {
+        save_statistics(path, names.into_iter().zip(&evaluators), terminal)?;
+    }
+    for (path, set) in sets {
+        let generated = embed(args, (path, set), false, &spaces, &mut inputs, terminal)?;
+        for (evaluator, set) in evaluators.iter_mut().zip(&generated) {
             evaluator.compare(set)?;
         }
     }
     let results = evaluators.into_iter().map(Evaluator::finish).collect::<Result<Vec<_>>>()?;
     let results = SpaceResults {
-        spaces: spaces.iter().map(|space| space.name.clone()).zip(results).collect(),
+        spaces: spaces.all.iter().map(|space| space.name.clone()).zip(results).collect(),
         preset: args.spaces.preset.map(|protocol| protocol.name),
     };
     let json = json_of(results.json(), inputs);
@@ -92,8 +122,9 @@ fn check_images(args: &Eval, real_is_statistics: bool) -> Result<()> {
 }
 
 /// The spaces that are asked for, with what is computed in each; where the real set is known by its `statistics`, those that they are of.
-fn spaces(args: &Eval, statistics: Option<&Statistics>, terminal: &Terminal) -> Result<Vec<Space>> {
+fn spaces(args: &Eval, statistics: Option<&RealStatistics>, terminal: &Terminal) -> Result<Spaces> {
     let mut base = args.options(terminal.device());
+    let mut requests = args.spaces.requests(&args.extractor, terminal.device())?;
     if let Some(protocol) = args.spaces.preset {
         terminal.say(&format!("preset {}: {}", protocol.name, protocol.about));
         if let Some(lacks) = protocol.lacks {
@@ -101,47 +132,91 @@ fn spaces(args: &Eval, statistics: Option<&Statistics>, terminal: &Terminal) -> 
         }
         base.metrics = protocol.metrics(&base.metrics)?;
         protocol.settle(&mut base.parameters);
+        requests.retain(|(name, _)| has_metric_in(&base.metrics, name).unwrap_or(true));
     }
-    let requests = args.spaces.requests(&args.extractor, terminal.device())?;
     let names: Vec<&str> = requests.iter().map(|(name, _)| name.as_str()).collect();
     let metrics = metrics_by_space(&base.metrics, &names)?;
-    let mut spaces = Vec::new();
-    for ((name, request), mut metrics) in requests.iter().zip(metrics) {
-        if statistics.is_some() {
-            metrics = metrics_of_statistics(&metrics)?;
-            if metrics.is_empty() {
+    let mut asked: Vec<(String, ExtractorRequest, Vec<String>)> = Vec::new();
+    for ((name, request), mut metrics) in requests.into_iter().zip(metrics) {
+        if let Some(statistics) = statistics {
+            metrics = metrics_of_statistics(&metrics, &name)?;
+            if metrics.is_empty() || statistics.of(&name).is_none() {
                 continue;
             }
         }
-        let extractor = LoadedExtractor::load(request).inspect_err(|_| {
-            if request.weights.is_none() {
-                terminal.say(&format!("weights of a space are named with --weights-of {name}=FILE"));
-            }
-        })?;
-        let dimension = extractor.identity().dimension;
-        if statistics.is_some_and(|statistics| statistics.width() != dimension) {
-            continue;
-        }
-        terminal.say(&format!("extractor: {}", extractor.identity().describe()));
-        if let Some(remark) = extractor.remark() {
-            terminal.warn(remark);
-        }
-        let options = EvaluationOptions { metrics, ..base.clone() };
-        spaces.push(Space { name: name.clone(), extractor, options });
+        asked.push((name, request, metrics));
     }
+    let mut spaces = loaded(asked, &base, terminal)?;
     if let Some(statistics) = statistics {
-        let (file, width) = (args.real.display(), statistics.width());
-        if spaces.is_empty() {
+        spaces.keep_where(|space| {
+            statistics.of(&space.name).is_some_and(|found| found.width() == space.identity.dimension)
+        });
+        let file = args.real.display();
+        if spaces.all.is_empty() {
             return Err(Error::usage(
-                format!(
-                    "{file} has the mean and covariance of {width} columns, and no space has a distance of such"
-                ),
+                format!("{file} has {}, and no space has a distance of such", statistics.describe()),
                 "name the space that it was made in, or real images",
             ));
         }
         terminal.say(&format!("{file} is mean and covariance: the Frechet distance alone is computed"));
     }
+    for space in &spaces.all {
+        terminal.say(&format!("extractor: {}", space.identity.describe()));
+    }
     Ok(spaces)
+}
+
+/// Loads the networks of the spaces.
+fn loaded(
+    asked: Vec<(String, ExtractorRequest, Vec<String>)>,
+    base: &EvaluationOptions,
+    terminal: &Terminal,
+) -> Result<Spaces> {
+    let requests: Vec<ExtractorRequest> = asked.iter().map(|(_, request, _)| request.clone()).collect();
+    let mut identities: Vec<Option<Identity>> = vec![None; asked.len()];
+    let mut passes = Vec::new();
+    for members in grouped(&requests) {
+        let together: Vec<&ExtractorRequest> = members.iter().map(|&i| &requests[i]).collect();
+        let (extractor, of_members) = load_together(&together).inspect_err(|_| {
+            let without = members.iter().find(|&&i| requests[i].weights.is_none());
+            if let Some(&without) = without {
+                let name = &asked[without].0;
+                terminal.say(&format!("weights of a space are named with --weights-of {name}=FILE"));
+            }
+        })?;
+        if let Some(remark) = extractor.remark() {
+            terminal.warn(remark);
+        }
+        let (mut columns, mut start) = (Vec::new(), 0);
+        for (i, identity) in members.into_iter().zip(of_members) {
+            let end = start + identity.dimension;
+            columns.push((i, start..end));
+            identities[i] = Some(identity);
+            start = end;
+        }
+        passes.push(Pass { extractor, columns });
+    }
+    let space = |((name, _, metrics), identity): (_, Option<Identity>)| {
+        Some(Space { name, identity: identity?, options: EvaluationOptions { metrics, ..base.clone() } })
+    };
+    let all = asked.into_iter().zip(identities).filter_map(space).collect();
+    Ok(Spaces { all, passes })
+}
+
+impl Spaces {
+    /// Leaves out other spaces, and networks of them alone.
+    fn keep_where(&mut self, wanted: impl Fn(&Space) -> bool) {
+        let kept: Vec<usize> = (0..self.all.len()).filter(|&i| wanted(&self.all[i])).collect();
+        for pass in &mut self.passes {
+            let place = |(i, columns): &(usize, Range<usize>)| {
+                Some((kept.iter().position(|kept| kept == i)?, columns.clone()))
+            };
+            pass.columns = pass.columns.iter().filter_map(place).collect();
+        }
+        self.passes.retain(|pass| !pass.columns.is_empty());
+        let mut at = 0..;
+        self.all.retain(|_| at.next().is_some_and(|i| kept.contains(&i)));
+    }
 }
 
 /// # Errors
@@ -179,28 +254,40 @@ fn warn_of_others(protocol: &Protocol, path: &Path, set: &ImageSet, terminal: &T
     }
 }
 
-/// A set in each space.
+/// A set in each space. What is made of the real set is kept.
 fn embed(
     args: &Eval,
     (path, set): (&Path, &ImageSet),
-    spaces: &[Space],
+    is_real: bool,
+    spaces: &Spaces,
     inputs: &mut Map<String, Value>,
     terminal: &Terminal,
 ) -> Result<Vec<EvaluationSet>> {
     let name = path.display().to_string();
-    let extractors: Vec<&LoadedExtractor> = spaces.iter().map(|space| &space.extractor).collect();
-    let embedded = embed_in_spaces(set, &extractors, args.extractor.embed_options(), terminal)
-        .map_err(|error| error.about(&name))?;
-    report_inputs(&name, &embedded.inputs, inputs, terminal);
-    terminal.warn_of_one_colour(embedded.images.iter().map(|image| image.note.as_str()));
-    let paths: Vec<String> = embedded.images.into_iter().map(|image| image.path).collect();
+    let extractors: Vec<&LoadedExtractor> = spaces.passes.iter().map(|pass| &pass.extractor).collect();
+    let embed = if is_real { InSpaces::of_real } else { InSpaces::of };
+    let mut found = embed(set, &extractors, &args.extractor, terminal).map_err(|error| error.about(&name))?;
+    report_inputs(&name, &found.inputs, inputs, terminal);
+    terminal.warn_of_one_colour(found.images.iter().map(|image| image.note.as_str()));
+    let images = std::mem::take(&mut found.images);
+    let paths: Vec<String> = images.into_iter().map(|image| image.path).collect();
     let groups = args.how.groups.as_ref().map(|by| by.labels(path, &paths, terminal)).transpose()?;
-    let features = [embedded.features].into_iter().chain(embedded.others);
-    let in_space = |(features, extractor): (Array2<f32>, &LoadedExtractor)| {
-        let identity = extractor.identity().clone();
+    let mut sets: Vec<Option<EvaluationSet>> = spaces.all.iter().map(|_| None).collect();
+    let all_features = std::mem::take(&mut found.features);
+    for (network, (pass, features)) in spaces.passes.iter().zip(all_features).enumerate() {
         let features = features.into_shared();
-        let content = SetContent::Features { features, paths: paths.clone(), identity };
-        EvaluationSet { groups: groups.clone(), ..EvaluationSet::new(name.clone(), content) }
-    };
-    Ok(features.zip(extractors).map(in_space).collect())
+        for (at, columns) in &pass.columns {
+            let space = &spaces.all[*at];
+            let own = match columns.len() == features.ncols() {
+                true => features.clone(),
+                false => features.slice(s![.., columns.clone()]).to_owned().into_shared(),
+            };
+            let identity = space.identity.clone();
+            let content = SetContent::Features { features: own, paths: paths.clone(), identity };
+            let kept = found.statistics(network, &space.identity.extractor);
+            let set = EvaluationSet::new(name.clone(), content);
+            sets[*at] = Some(EvaluationSet { groups: groups.clone(), kept, ..set });
+        }
+    }
+    Ok(sets.into_iter().flatten().collect())
 }

@@ -17,14 +17,20 @@ pub use outcome::Evaluation;
 pub(super) use sample_scores::SampleScores;
 pub(crate) use sets::check_same;
 pub use sets::{EvaluationSet, SetContent};
-pub(crate) use spaces::{SpaceResults, check_metrics, metrics_by_space, metrics_of_statistics};
+pub(crate) use spaces::{
+    SpaceResults, check_metrics, has_metric_in, metrics_by_space, metrics_of_statistics,
+};
 pub use verdict::Verdict;
 
-use super::comparison::{Comparison, FeatureSet};
+use super::comparison::Comparison;
+
+use super::feature_set::FeatureSet;
 use super::frechet::is_fid;
-use super::metric::{Metric, Needs};
-use super::registry::{METRICS, estimate, named};
+use super::kind::SpaceKind;
+use super::metric::Metric;
+use super::registry::{estimate, named};
 use super::resampling::halves;
+use super::spread::add_spread;
 use super::statistics::Statistics;
 use crate::error::{Error, Result};
 use crate::extract::Identity;
@@ -105,6 +111,11 @@ impl<'p> Evaluator<'p> {
         Ok(Self { options, progress, named, real, real_features, real_groups, identity, evaluation })
     }
 
+    /// What the features of the real set were made with, where that is known.
+    pub(crate) fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
     /// Mean and covariance of the real set.
     ///
     /// # Errors
@@ -134,7 +145,10 @@ impl<'p> Evaluator<'p> {
                 self.evaluation.warnings.push(warning);
             }
         }
-        let estimates = estimate(&comparison, &metrics, self.options.draws())?;
+        let mut estimates = estimate(&comparison, &metrics, self.options.draws())?;
+        if let Some(count) = self.options.spread {
+            add_spread(&mut estimates, &comparison, &metrics, count as usize)?;
+        }
         if let Some(samples) = &mut self.evaluation.samples {
             samples.add(set, &self.real, &comparison)?;
         }
@@ -164,9 +178,9 @@ impl<'p> Evaluator<'p> {
             return self.named.clone();
         }
         let features = comparison.real.has_features() && comparison.generated.has_features();
-        let allowed =
-            |metric: &&&Metric| metric.by_default && (features || metric.needs == Needs::Statistics);
-        METRICS.iter().filter(allowed).copied().collect()
+        let kind =
+            self.identity.as_ref().map_or(SpaceKind::Unknown, |identity| SpaceKind::of(&identity.extractor));
+        kind.default_metrics().filter(|metric| features || metric.needs.is_of_statistics()).collect()
     }
 
     /// Adds the metrics that describe the real set alone and the self-check.

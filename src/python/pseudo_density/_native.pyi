@@ -63,6 +63,7 @@ def evaluate(
     kid_subsets: int = 100,
     kid_subset_size: int = 1000,
     bootstrap: Optional[int] = None,
+    spread: Optional[int] = None,
     self_check: bool = False,
     per_sample: bool = False,
     seed: int = 0,

@@ -84,14 +84,15 @@ impl Evaluation {
 /// `real`: features `[N, D]`, or a `Reference`. `generated`: features `[M, D]`, or a dict of several sets by their names. `metrics`: names,
 /// as `pd eval --help` lists them; all but `kid-subsets` where None. The Fréchet distance is called `fid` in the space of
 /// `inception-fid` and `fd` in any other. `k`: nearest neighbours of precision, recall, realism and rarity; `k_density`: of density and
-/// coverage. `bootstrap`: number of resampled sets for 95 % intervals. `self_check`: compares the halves of the real set as well.
+/// coverage. `bootstrap`: number of resampled sets for 95 % intervals. `spread`: number of seeds and of parts of each generated set over which
+/// standard deviations are taken (in `to_dict()` and `table`). `self_check`: compares the halves of the real set as well.
 /// `per_sample`: realism and rarity of each generated image.
 ///
 /// Raises `ValueError` for metrics that are not known, and for sets that are too small, not finite or of different networks.
 #[pyfunction]
 #[pyo3(signature = (
     real, generated, metrics=None, *, k=3, k_density=5, boundary="excluded", kid_subsets=100, kid_subset_size=1000,
-    bootstrap=None, self_check=false, per_sample=false, seed=0, device="auto", progress=None,
+    bootstrap=None, spread=None, self_check=false, per_sample=false, seed=0, device="auto", progress=None,
 ))]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn evaluate(
@@ -104,6 +105,7 @@ pub(crate) fn evaluate(
     kid_subsets: usize,
     kid_subset_size: usize,
     bootstrap: Option<u32>,
+    spread: Option<u32>,
     self_check: bool,
     per_sample: bool,
     seed: u64,
@@ -122,6 +124,7 @@ pub(crate) fn evaluate(
     options.parameters.device = self::device(py, device)?;
     options.self_check = self_check;
     options.bootstrap = bootstrap;
+    options.spread = spread;
     options.per_sample = per_sample;
     let mut all = vec![("real".to_owned(), rows_of("real", real)?)];
     match generated.cast::<PyDict>() {
