@@ -36,12 +36,10 @@ pub(crate) mod vendi;
 
 pub(crate) use authenticity::authenticity;
 pub(crate) use comparison::Comparison;
-pub(crate) use evaluation::{
-    EvaluatedSet, Evaluator, SpaceResults, check_metrics, check_same, has_metric_in, metrics_by_space,
-    metrics_of_statistics,
-};
+pub(crate) use evaluation::{EvaluatedSet, Evaluator, Spaces, check_metrics, check_same};
 pub use evaluation::{
-    Evaluation, EvaluationOptions, EvaluationSet, GroupedSet, SetContent, Verdict, evaluate,
+    Evaluation, EvaluationOptions, EvaluationSet, GroupedSet, SetContent, SpaceResults, SpacesRequest,
+    Verdict, evaluate, evaluate_images,
 };
 pub(crate) use feature_set::FeatureSet;
 pub(crate) use frechet::FID;

@@ -205,15 +205,14 @@ impl Protocol {
 mod tests {
     use super::*;
     use crate::extract::architecture;
-    use crate::metrics::metrics_by_space;
+    use crate::metrics::{EvaluationOptions, SpacesRequest};
 
     #[test]
     fn every_metric_of_every_protocol_has_a_space_and_every_preprocessing_is_valid() {
         for protocol in PROTOCOLS {
-            let spaces: Vec<&str> = protocol.spaces.iter().map(|(name, _)| *name).collect();
-            let metrics = protocol.metrics(&[]).unwrap();
-            let by_space = metrics_by_space(&metrics, &spaces).unwrap();
-            assert!(by_space.iter().all(|metrics| !metrics.is_empty()), "{}", protocol.name);
+            let request = SpacesRequest { preset: Some(protocol.name.into()), ..SpacesRequest::default() };
+            let settled = request.settled(EvaluationOptions::default()).unwrap();
+            assert_eq!(settled.len(), protocol.spaces.len(), "{}", protocol.name);
             for (name, prepare) in protocol.spaces {
                 let mut preprocessing = (architecture(name).unwrap().preprocessing)();
                 let before = preprocessing.clone();

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "\
 Examples:
   pd eval --real photos/ --generated samples/ fidelity/ diversity/
-  pd eval --real real.npy --generated fake.npy --metrics precision,recall")]
+  pd eval --preset adm --real photos/ --generated samples/ -o table.tex")]
 pub(crate) struct Eval {
     /// Real set: images (directory, .zip, .tar), features file, reference directory, or an .npz with mu and sigma (mu_s and sigma_s for sFID), which suffice for the Frechet distance. What is computed of images is kept in the cache, 4 GiB at most
     #[arg(long, value_name = "X")]

@@ -32,7 +32,7 @@ pub(crate) fn check_metrics(metrics: &[String], extractor: &str) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Usage`] for an unknown metric.
-pub(crate) fn has_metric_in(metrics: &[String], extractor: &str) -> Result<bool> {
+pub(super) fn has_metric_in(metrics: &[String], extractor: &str) -> Result<bool> {
     let kind = SpaceKind::of(extractor);
     Ok(named(metrics)?.iter().any(|metric| kind.serves(metric.needs)))
 }
@@ -42,7 +42,7 @@ pub(crate) fn has_metric_in(metrics: &[String], extractor: &str) -> Result<bool>
 ///
 /// # Errors
 /// [`Error::Usage`] for an unknown metric, and if a space or a metric is left without the other.
-pub(crate) fn metrics_by_space(metrics: &[String], extractors: &[&str]) -> Result<Vec<Vec<String>>> {
+pub(super) fn metrics_by_space(metrics: &[String], extractors: &[&str]) -> Result<Vec<Vec<String>>> {
     let chosen = named(metrics)?;
     let names = |metrics: &[&'static Metric]| metrics.iter().map(|metric| metric.name.to_owned()).collect();
     let mut all: Vec<Vec<String>> = Vec::new();
@@ -79,7 +79,7 @@ pub(crate) fn metrics_by_space(metrics: &[String], extractors: &[&str]) -> Resul
 ///
 /// # Errors
 /// [`Error::Usage`] for an unknown metric.
-pub(crate) fn metrics_of_statistics(metrics: &[String], extractor: &str) -> Result<Vec<String>> {
+pub(super) fn metrics_of_statistics(metrics: &[String], extractor: &str) -> Result<Vec<String>> {
     let chosen = if metrics.is_empty() {
         SpaceKind::of(extractor).default_metrics().collect()
     } else {
@@ -90,11 +90,11 @@ pub(crate) fn metrics_of_statistics(metrics: &[String], extractor: &str) -> Resu
 }
 
 /// The results of the same sets in several spaces.
-pub(crate) struct SpaceResults {
+pub struct SpaceResults {
     /// By the name of each space.
-    pub(crate) spaces: Vec<(String, Evaluation)>,
+    pub spaces: Vec<(String, Evaluation)>,
     /// The protocol that settled them, where it is one.
-    pub(crate) preset: Option<&'static str>,
+    pub preset: Option<&'static str>,
 }
 
 impl SpaceResults {
@@ -102,14 +102,14 @@ impl SpaceResults {
     ///
     /// # Errors
     /// If the columns differ in length.
-    pub(crate) fn table(&self) -> Result<Table> {
+    pub fn table(&self) -> Result<Table> {
         let results: Vec<_> =
             self.spaces.iter().map(|(name, result)| (Some(name.as_str()), result)).collect();
         table_of(&results)
     }
 
     /// `spaces`: what [`Evaluation::json`] has for each, with its name and how its features were made.
-    pub(crate) fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         let space = |(name, result): &(String, Evaluation)| {
             let mut object = result.json();
             object["space"] = json!(name);

@@ -4,13 +4,13 @@ use crate::arguments::{device, named};
 use crate::call::run;
 use crate::given::rows_of;
 use crate::table::Table;
-use pseudo_density::{EvaluationOptions, EvaluationSet, evaluate as compare};
+use pseudo_density::{EvaluationOptions, EvaluationSet, Result, evaluate as compare};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 /// What the set is called where one alone is compared.
-const GENERATED: &str = "generated";
+pub(crate) const GENERATED: &str = "generated";
 
 /// Values of metrics for one or several generated sets.
 #[pyclass(frozen, module = "pseudo_density")]
@@ -22,6 +22,26 @@ pub(crate) struct Evaluation {
     /// The values of the first generated set.
     first: Vec<(String, f64)>,
     warnings: Vec<String>,
+}
+
+impl Evaluation {
+    /// What the library found.
+    pub(crate) fn of(found: pseudo_density::Evaluation) -> Result<Self> {
+        let first = found.generated.first().map_or(&[][..], |set| &set.estimates);
+        let first = first.iter().map(|of| (found.column_name(of.column).to_owned(), of.value)).collect();
+        Ok(Self {
+            json: found.json().to_string(),
+            table: found.table()?,
+            samples: found.samples.as_ref().map(|samples| samples.table()).transpose()?,
+            first,
+            warnings: found.warnings,
+        })
+    }
+
+    /// Why some values mean little.
+    pub(crate) fn all_warnings(&self) -> &[String] {
+        &self.warnings
+    }
 }
 
 #[pymethods]
@@ -141,16 +161,5 @@ pub(crate) fn evaluate(
     let mut sets: Vec<EvaluationSet> =
         all.iter().map(|(name, rows)| rows.evaluation_set(name, known)).collect();
     let real = sets.remove(0);
-    run(py, progress, |progress| {
-        let found = compare(real, sets.into_iter().map(Ok), &options, progress)?;
-        let first = found.generated.first().map_or(&[][..], |set| &set.estimates);
-        let first = first.iter().map(|of| (found.column_name(of.column).to_owned(), of.value)).collect();
-        Ok(Evaluation {
-            json: found.json().to_string(),
-            table: found.table()?,
-            samples: found.samples.as_ref().map(|samples| samples.table()).transpose()?,
-            first,
-            warnings: found.warnings,
-        })
-    })
+    run(py, progress, |progress| Evaluation::of(compare(real, sets.into_iter().map(Ok), &options, progress)?))
 }
