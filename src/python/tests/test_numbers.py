@@ -142,12 +142,8 @@ class Numbers(InFolder):
 
     def test_spaces_are_those_of_the_command(self):
         sets = {"a": pictures(30, seed=4), "b": pictures(20, seed=5)}
-        for name, images in (("real", pictures(40, seed=3)), *sets.items()):
-            folder = self.folder / "in-spaces" / name
-            folder.mkdir(parents=True)
-            for i, image in enumerate(images):
-                Image.fromarray(image).save(folder / f"{i:03}.png")
-        folders = [self.folder / "in-spaces" / name for name in ("real", "a", "b")]
+        named = {"real": pictures(40, seed=3), **sets}
+        folders = [write_pictures(self.folder / "in-spaces" / name, images) for name, images in named.items()]
         words = ["--real", folders[0], "--generated", *folders[1:], "--spaces", "tiny", "--spread", 3, "--json"]
         theirs = json.loads(pd("eval", *words))["spaces"]
         found = pseudo_density.evaluate_images(
