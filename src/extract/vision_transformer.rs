@@ -203,6 +203,7 @@ impl Extractor for VisionTransformer {
 mod tests {
     use super::*;
     use crate::extract::FileParameters;
+    use crate::extract::rule::uniform;
     use candle_core::Device;
     use std::collections::HashMap;
 
@@ -222,6 +223,21 @@ mod tests {
             weights.iter().map(|w| w / sum).collect()
         };
         (0..output).map(row).collect()
+    }
+
+    #[test]
+    fn the_large_dinov2_resizes_positions_as_its_authors_do() {
+        let path =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/extractors/dinov2_positions.safetensors");
+        let expected = &candle_core::safetensors::load(path, &Device::Cpu).unwrap()["grid"];
+        let (from, to) = (37, 16);
+        let grid: Vec<f32> =
+            uniform("positions", 3 * from * from).iter().map(|&value| value as f32).collect();
+        let grid = Tensor::from_vec(grid, (1, 3, from, from), &Device::Cpu).unwrap();
+        let matrix = Tensor::from_vec(as_its_authors(from, to), (to, from), &Device::Cpu).unwrap();
+        let found = separable(&grid, &matrix, &matrix).unwrap();
+        let largest = (found - expected).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
+        assert!(largest.to_scalar::<f32>().unwrap() < 5e-6, "{largest}");
     }
 
     #[test]
