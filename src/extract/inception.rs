@@ -24,9 +24,9 @@ const SPATIAL_CHANNELS: usize = 7;
 const SPATIAL_BLOCK: &str = "Mixed_6d";
 
 /// The names of the extractors that are parts of this network.
-pub(super) const FEATURES: &str = "inception-fid";
-pub(super) const SPATIAL: &str = "inception-spatial";
-pub(super) const LOGITS: &str = "inception-logits";
+pub(crate) const FEATURES: &str = "inception-fid";
+pub(crate) const SPATIAL: &str = "inception-spatial";
+pub(crate) const LOGITS: &str = "inception-logits";
 
 /// All of them have one weights file.
 pub(super) const FAMILY: Family = Family { weights: FEATURES, build: build_together };

@@ -36,6 +36,9 @@ pub use choice::{ChosenBy, ChosenExtractor};
 pub(crate) use efficientnet_lite::LitePyramid;
 pub(crate) use gradient::{FeatureGradient, without_gradient};
 pub use identity::Identity;
+pub(crate) use inception::{
+    FEATURES as INCEPTION_FEATURES, LOGITS as INCEPTION_LOGITS, SPATIAL as INCEPTION_SPATIAL,
+};
 pub(crate) use loaded::normalize_rows;
 pub use loaded::{ExtractorRequest, LoadedExtractor};
 pub(crate) use onnx::OnnxRequest;

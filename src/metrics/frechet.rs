@@ -7,7 +7,7 @@ use super::metric::{Better, Measured, Metric, Needs};
 use super::resampling::Draws;
 use super::statistics::{RootedStatistics, Statistics};
 use crate::error::{Error, Result};
-use crate::extract::Identity;
+use crate::extract::{INCEPTION_FEATURES, Identity};
 
 /// Rows below this multiple of the width make the estimate mostly bias.
 const ROWS_PER_COLUMN: usize = 2;
@@ -15,7 +15,7 @@ const ROWS_PER_COLUMN: usize = 2;
 /// What the distance is called in the feature space of the 2015 Inception network, and only there.
 pub(crate) const FID: &str = "fid";
 /// The extractor of that space.
-pub(crate) const FID_EXTRACTOR: &str = "inception-fid";
+pub(crate) const FID_EXTRACTOR: &str = INCEPTION_FEATURES;
 
 /// Whether the distance of features made like this is the FID.
 pub(super) fn is_fid(identity: &Identity) -> bool {

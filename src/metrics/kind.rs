@@ -2,12 +2,7 @@
 
 use super::metric::{Metric, Needs};
 use super::registry::METRICS;
-use crate::extract::ARCHITECTURES;
-
-/// The extractor whose features are class scores.
-const CLASS_SCORES: &str = "inception-logits";
-/// The extractor whose features say what is where in an image.
-const SPATIAL: &str = "inception-spatial";
+use crate::extract::{ARCHITECTURES, INCEPTION_LOGITS, INCEPTION_SPATIAL};
 
 /// What the numbers of a feature space are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,8 +21,8 @@ impl SpaceKind {
     /// Of what the extractor of this name gives.
     pub(crate) fn of(extractor: &str) -> Self {
         match extractor {
-            CLASS_SCORES => SpaceKind::ClassScores,
-            SPATIAL => SpaceKind::Spatial,
+            INCEPTION_LOGITS => SpaceKind::ClassScores,
+            INCEPTION_SPATIAL => SpaceKind::Spatial,
             name if ARCHITECTURES.iter().any(|network| network.name == name) => SpaceKind::Features,
             _ => SpaceKind::Unknown,
         }
@@ -56,8 +51,8 @@ impl Needs {
     /// The extractor that gives what only one does, and what to call that.
     pub(super) fn only(self) -> Option<(&'static str, &'static str)> {
         match self {
-            Needs::ClassScores => Some((CLASS_SCORES, "class scores")),
-            Needs::SpatialStatistics => Some((SPATIAL, "spatial features")),
+            Needs::ClassScores => Some((INCEPTION_LOGITS, "class scores")),
+            Needs::SpatialStatistics => Some((INCEPTION_SPATIAL, "spatial features")),
             Needs::Statistics | Needs::Features => None,
         }
     }

@@ -7,6 +7,7 @@ use super::manifold::Boundary;
 use super::options::Options;
 use super::registry::named;
 use crate::error::{Error, Result};
+use crate::extract::{INCEPTION_FEATURES, INCEPTION_LOGITS, INCEPTION_SPATIAL};
 use crate::images::{Alpha, Filter, Fit, Preprocessing};
 
 /// Changes what is done to an image before a network.
@@ -53,9 +54,9 @@ pub(crate) const PROTOCOLS: &[Protocol] = &[
         name: "adm",
         about: "ADM's evaluator (Dhariwal and Nichol 2021): Inception Score, FID, sFID, precision and recall of 50 000 images",
         spaces: &[
-            ("inception-fid", tensorflow),
-            ("inception-spatial", tensorflow),
-            ("inception-logits", tensorflow),
+            (INCEPTION_FEATURES, tensorflow),
+            (INCEPTION_SPATIAL, tensorflow),
+            (INCEPTION_LOGITS, tensorflow),
         ],
         metrics: &["inception-score", "fd", "sfid", "precision", "recall"],
         k: (3, 5),
@@ -69,7 +70,7 @@ pub(crate) const PROTOCOLS: &[Protocol] = &[
     Protocol {
         name: "edm2",
         about: "EDM2's evaluation (Karras et al. 2024): FID and FD in DINOv2 ViT-L/14 of 50 000 images",
-        spaces: &[("inception-fid", tensorflow), ("dinov2-l14", bicubic_in_float)],
+        spaces: &[(INCEPTION_FEATURES, tensorflow), ("dinov2-l14", bicubic_in_float)],
         metrics: &["fd"],
         k: (3, 5),
         boundary: Boundary::Excluded,
@@ -97,7 +98,7 @@ pub(crate) const PROTOCOLS: &[Protocol] = &[
     Protocol {
         name: "clean-fid",
         about: "clean-fid (Parmar et al. 2022), mode clean: FID",
-        spaces: &[("inception-fid", clean)],
+        spaces: &[(INCEPTION_FEATURES, clean)],
         metrics: &["fd"],
         k: (3, 5),
         boundary: Boundary::Excluded,
@@ -110,7 +111,7 @@ pub(crate) const PROTOCOLS: &[Protocol] = &[
     Protocol {
         name: "pytorch-fid",
         about: "pytorch-fid: FID",
-        spaces: &[("inception-fid", of_pillow)],
+        spaces: &[(INCEPTION_FEATURES, of_pillow)],
         metrics: &["fd"],
         k: (3, 5),
         boundary: Boundary::Excluded,
@@ -123,7 +124,7 @@ pub(crate) const PROTOCOLS: &[Protocol] = &[
     Protocol {
         name: "torch-fidelity",
         about: "torch-fidelity with its seed of 2020: Inception Score, FID, KID, precision and recall",
-        spaces: &[("inception-fid", tensorflow), ("inception-logits", tensorflow)],
+        spaces: &[(INCEPTION_FEATURES, tensorflow), (INCEPTION_LOGITS, tensorflow)],
         metrics: &["inception-score", "fd", "kid-subsets", "precision", "recall"],
         k: (3, 5),
         boundary: Boundary::Included,
