@@ -11,6 +11,7 @@ use crate::metrics::keep::Keep;
 use crate::metrics::kid::SUBSETS;
 use crate::metrics::presets::Protocol;
 use crate::progress::Progress;
+use crate::remedy::Remedy;
 use ndarray::{Array2, s};
 use std::ops::Range;
 use std::sync::Arc;
@@ -48,7 +49,7 @@ impl AskedSpaces {
         let mut passes = Vec::new();
         for members in grouped(&requests) {
             let together: Vec<&ExtractorRequest> = members.iter().map(|&i| &requests[i]).collect();
-            let (extractor, of_members) = load_together(&together)?;
+            let (extractor, of_members) = load_together(&together).map_err(of_a_space)?;
             let (mut columns, mut start) = (Vec::new(), 0);
             for (i, identity) in members.into_iter().zip(of_members) {
                 let end = start + identity.dimension;
@@ -64,6 +65,16 @@ impl AskedSpaces {
         };
         let all = self.all.iter().zip(identities).filter_map(space).collect();
         Ok(Spaces { protocol: self.protocol, all, passes })
+    }
+}
+
+/// The same without the remedy of naming the file of the one network, where there are several.
+fn of_a_space(error: Error) -> Error {
+    match error {
+        Error::Data { reason, remedy: Remedy::FetchWeights { name, trust, .. } } => {
+            Error::Data { reason, remedy: Remedy::FetchWeights { name, trust, or_file: false } }
+        }
+        other => other,
     }
 }
 
