@@ -9,6 +9,7 @@ use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::formats::atomic::write_atomic;
+use crate::formats::digest::sha256_of_file;
 use crate::formats::npy::{read_npy, read_npz_f64, write_npy, write_npz_f64};
 use crate::images::{ImageSet, Inputs, Skipped};
 use crate::metrics::Keep;
@@ -41,6 +42,8 @@ pub(super) struct InSpaces {
 /// What is kept beside the features: the images, and what was skipped, each with the reason.
 #[derive(Serialize, Deserialize)]
 struct Record {
+    /// Of the features.
+    sha256: String,
     images: Vec<ImageRow>,
     skipped: Vec<(String, String)>,
 }
@@ -70,7 +73,7 @@ impl InSpaces {
     /// The same of the real set, from the cache as far as that has it.
     ///
     /// # Errors
-    /// As [`InSpaces::of`]; [`Error::Io`] if the cache cannot be written.
+    /// As [`InSpaces::of`].
     pub(super) fn of_real(
         set: &ImageSet,
         extractors: &[&LoadedExtractor],
@@ -98,15 +101,18 @@ impl InSpaces {
             let skipped: Vec<(String, String)> =
                 inputs.skipped.into_iter().map(|skipped| (skipped.path, skipped.reason)).collect();
             for (i, features) in missing.into_iter().zip(features) {
-                REAL_SETS.make_room(&root, bytes[i], &places[i])?;
-                let record = Record { images: images.clone(), skipped: skipped.clone() };
-                write(&places[i], &features, &record)?;
+                let mut record =
+                    Record { sha256: String::new(), images: images.clone(), skipped: skipped.clone() };
+                // A cache that cannot be written costs time later, and nothing else.
+                let _ = REAL_SETS
+                    .make_room(&root, bytes[i], &places[i])
+                    .and_then(|()| write(&places[i], &features, &mut record));
                 all[i] = Some((features, record));
             }
         }
         places.iter().for_each(|place| REAL_SETS.touch(place));
         let (features, records): (Vec<_>, Vec<_>) = all.into_iter().flatten().unzip();
-        let Some(Record { images, skipped }) = records.into_iter().next() else {
+        let Some(Record { images, skipped, .. }) = records.into_iter().next() else {
             return Self::of(set, extractors, args, terminal);
         };
         let skipped = skipped.into_iter().map(|(path, reason)| Skipped { path, reason }).collect();
@@ -155,7 +161,7 @@ impl Keep for KeptStatistics {
         let names = array_names(arrays.len());
         let named: Vec<_> =
             names.iter().map(String::as_str).zip(arrays.iter().map(|array| array.view())).collect();
-        // A cache that cannot be written costs time later, and nothing else.
+        // As above.
         let _ = write_npz_f64(self.file(name), &named);
     }
 }
@@ -184,13 +190,19 @@ pub(super) fn real_input(
 fn read(place: &Path) -> Option<(Array2<f32>, Record)> {
     let text = fs::read(place.join(REAL_SETS.mark)).ok()?;
     let record: Record = serde_json::from_slice(&text).ok()?;
-    let features = read_npy(place.join(FEATURES)).ok()?;
+    let file = place.join(FEATURES);
+    if sha256_of_file(&file).ok()? != record.sha256 {
+        return None;
+    }
+    let features = read_npy(file).ok()?;
     (features.nrows() == record.images.len()).then_some((features, record))
 }
 
-fn write(place: &Path, features: &Array2<f32>, record: &Record) -> Result<()> {
+fn write(place: &Path, features: &Array2<f32>, record: &mut Record) -> Result<()> {
     fs::create_dir_all(place).map_err(Error::io("create", place))?;
-    write_npy(place.join(FEATURES), features)?;
+    let file = place.join(FEATURES);
+    write_npy(&file, features)?;
+    record.sha256 = sha256_of_file(&file)?;
     let text = serde_json::to_vec(record).map_err(|e| Error::data(e.to_string(), ""))?;
     write_atomic(place.join(REAL_SETS.mark), |out| out.write_all(&text))
 }
