@@ -90,7 +90,7 @@ impl<'p> FeatureSet<'p> {
     fn kept<T: Kept>(&self, name: &str, make: impl FnOnce() -> Result<T>) -> Result<T> {
         let Some(kept) = &self.kept else { return make() };
         let shape = self.features.as_ref().map_or((0, 0), |features| features.dim());
-        if let Some(found) = kept.read(name, T::COUNT).and_then(|arrays| T::of(arrays, shape)) {
+        if let Some(found) = kept.read(name, T::COUNT).and_then(|arrays| T::from_arrays(arrays, shape)) {
             return Ok(found);
         }
         let made = make()?;

@@ -22,7 +22,7 @@ pub(super) trait Kept: Sized {
     fn arrays(&self) -> Vec<ArrayD<f64>>;
 
     /// From arrays; `None` if they do not fit.
-    fn of(arrays: Vec<ArrayD<f64>>, shape: (usize, usize)) -> Option<Self>;
+    fn from_arrays(arrays: Vec<ArrayD<f64>>, shape: (usize, usize)) -> Option<Self>;
 }
 
 impl Kept for f64 {
@@ -32,7 +32,7 @@ impl Kept for f64 {
         vec![arr0(*self).into_dyn()]
     }
 
-    fn of(arrays: Vec<ArrayD<f64>>, _: (usize, usize)) -> Option<Self> {
+    fn from_arrays(arrays: Vec<ArrayD<f64>>, _: (usize, usize)) -> Option<Self> {
         let [value] = <[ArrayD<f64>; 1]>::try_from(arrays).ok()?;
         Some(value.into_dimensionality::<Ix0>().ok()?.into_scalar())
     }
@@ -45,7 +45,7 @@ impl Kept for Vec<f64> {
         vec![ArrayView1::from(&self[..]).to_owned().into_dyn()]
     }
 
-    fn of(arrays: Vec<ArrayD<f64>>, _: (usize, usize)) -> Option<Self> {
+    fn from_arrays(arrays: Vec<ArrayD<f64>>, _: (usize, usize)) -> Option<Self> {
         let [values] = <[ArrayD<f64>; 1]>::try_from(arrays).ok()?;
         Some(values.into_dimensionality::<Ix1>().ok()?.to_vec())
     }
@@ -59,7 +59,7 @@ impl Kept for RootedStatistics {
         vec![mean.clone().into_dyn(), covariance.clone().into_dyn(), self.root.clone().into_dyn()]
     }
 
-    fn of(arrays: Vec<ArrayD<f64>>, (rows, width): (usize, usize)) -> Option<Self> {
+    fn from_arrays(arrays: Vec<ArrayD<f64>>, (rows, width): (usize, usize)) -> Option<Self> {
         let [mean, covariance, root] = <[ArrayD<f64>; 3]>::try_from(arrays).ok()?;
         let mean: Array1<f64> = mean.into_dimensionality::<Ix1>().ok()?;
         let square = |array: ArrayD<f64>| {
@@ -84,7 +84,7 @@ impl Kept for Neighbors {
         vec![table(&rows), table(&self.distances)]
     }
 
-    fn of(arrays: Vec<ArrayD<f64>>, (rows, _): (usize, usize)) -> Option<Self> {
+    fn from_arrays(arrays: Vec<ArrayD<f64>>, (rows, _): (usize, usize)) -> Option<Self> {
         let [of_rows, distances] = <[ArrayD<f64>; 2]>::try_from(arrays).ok()?;
         let (of_rows, distances) =
             (of_rows.into_dimensionality::<Ix2>().ok()?, distances.into_dimensionality::<Ix2>().ok()?);
@@ -110,19 +110,19 @@ mod tests {
         let statistics =
             Statistics { mean: Array1::from(vec![0.5, -1.0]), covariance: root.clone(), rows: Some(9) };
         let rooted = RootedStatistics { statistics, root };
-        let read = RootedStatistics::of(rooted.arrays(), (9, 2)).unwrap();
+        let read = RootedStatistics::from_arrays(rooted.arrays(), (9, 2)).unwrap();
         assert_eq!((read.statistics(), &read.root), (rooted.statistics(), &rooted.root));
-        assert!(RootedStatistics::of(rooted.arrays(), (9, 3)).is_none());
+        assert!(RootedStatistics::from_arrays(rooted.arrays(), (9, 3)).is_none());
         let neighbors =
             Neighbors { k: 2, rows: vec![1, 2, 0, 2, 0, 1], distances: vec![0.5, 1.0, 0.5, 2.0, 1.0, 2.0] };
-        let read = Neighbors::of(neighbors.arrays(), (3, 7)).unwrap();
+        let read = Neighbors::from_arrays(neighbors.arrays(), (3, 7)).unwrap();
         assert_eq!(
             (read.k, read.rows, read.distances),
             (2, neighbors.rows.clone(), neighbors.distances.clone())
         );
-        assert!(Neighbors::of(neighbors.arrays(), (2, 7)).is_none());
-        assert_eq!(f64::of(0.1f64.arrays(), (0, 0)), Some(0.1));
-        assert_eq!(Vec::of(vec![0.1, 0.2].arrays(), (0, 0)), Some(vec![0.1, 0.2]));
-        assert_eq!(f64::of(vec![0.1, 0.2].arrays(), (0, 0)), None);
+        assert!(Neighbors::from_arrays(neighbors.arrays(), (2, 7)).is_none());
+        assert_eq!(f64::from_arrays(0.1f64.arrays(), (0, 0)), Some(0.1));
+        assert_eq!(Vec::from_arrays(vec![0.1, 0.2].arrays(), (0, 0)), Some(vec![0.1, 0.2]));
+        assert_eq!(f64::from_arrays(vec![0.1, 0.2].arrays(), (0, 0)), None);
     }
 }

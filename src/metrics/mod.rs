@@ -44,7 +44,7 @@ pub use evaluation::{
 pub(crate) use feature_set::FeatureSet;
 pub(crate) use frechet::FID;
 pub(crate) use keep::Keep;
-pub(crate) use kid::{KD, SUBSETS as KID_SUBSETS};
+pub(crate) use kid::KD;
 pub(crate) use kind::SpaceKind;
 pub(crate) use manifold::Boundary;
 pub(crate) use metric::{Better, Estimate, Metric};

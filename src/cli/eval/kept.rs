@@ -13,7 +13,6 @@ use crate::formats::digest::sha256_of_file;
 use crate::formats::npy::{read_npy, read_npz_f64, write_npy, write_npz_f64};
 use crate::images::{ImageSet, Inputs, Skipped};
 use crate::metrics::Keep;
-use crate::progress::Progress as _;
 use crate::reference::embed::{ImageRow, embed_in_spaces};
 use ndarray::{Array2, ArrayD};
 use serde::{Deserialize, Serialize};

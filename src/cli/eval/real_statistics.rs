@@ -3,7 +3,6 @@
 use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::metrics::{Evaluator, SpaceKind, Statistics};
-use crate::progress::Progress as _;
 use std::path::Path;
 
 /// What a file says of the real set.

@@ -8,7 +8,6 @@ use crate::cli::terminal::Terminal;
 use crate::error::Result;
 use crate::extract::LoadedExtractor;
 use crate::images::{ImageSet, Inputs};
-use crate::progress::Progress as _;
 use crate::reference::embed::embed_into;
 use crate::reference::{Reference, is_reference, read_skipped};
 

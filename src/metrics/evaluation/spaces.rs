@@ -7,7 +7,7 @@ use crate::extract::Identity;
 use crate::formats::table::Table;
 use crate::metrics::kind::SpaceKind;
 use crate::metrics::metric::Metric;
-use crate::metrics::registry::{METRICS, named};
+use crate::metrics::registry::named;
 use crate::remedy::Remedy;
 use serde_json::{Value, json};
 
