@@ -213,7 +213,7 @@ mod tests {
         for protocol in PROTOCOLS {
             let request = SpacesRequest { preset: Some(protocol.name.into()), ..SpacesRequest::default() };
             let settled = request.settled(EvaluationOptions::default()).unwrap();
-            assert_eq!(settled.len(), protocol.spaces.len(), "{}", protocol.name);
+            assert_eq!(settled.names().len(), protocol.spaces.len(), "{}", protocol.name);
             for (name, prepare) in protocol.spaces {
                 let mut preprocessing = (architecture(name).unwrap().preprocessing)();
                 let before = preprocessing.clone();

@@ -10,7 +10,6 @@ use crate::error::{Error, Result};
 pub(crate) const METRICS: &[&Metric] = &[
     &frechet::METRIC,
     &frechet_infinity::METRIC,
-    &frechet::SPATIAL,
     &kid::METRIC,
     &kid::SUBSETS,
     &cmmd::METRIC,
@@ -25,6 +24,7 @@ pub(crate) const METRICS: &[&Metric] = &[
     &vendi::METRIC,
     &rke::METRIC,
     &authenticity::METRIC,
+    &frechet::SPATIAL,
     &inception_score::METRIC,
 ];
 

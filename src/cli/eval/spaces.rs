@@ -27,9 +27,6 @@ pub(super) fn run_in_spaces(args: &Eval, terminal: &Terminal) -> Result<()> {
     }
     let spaces = spaces(args, statistics.as_ref(), terminal)?;
     let names: Vec<&str> = spaces.all().iter().map(|space| space.name.as_str()).collect();
-    if let Some(path) = &args.save_stats {
-        check_statistics(path, &names)?;
-    }
     // An empty set is found before the work on the others.
     let images = args.paths().skip(usize::from(statistics.is_some()));
     let sets: Vec<(&Path, ImageSet)> =
@@ -97,6 +94,9 @@ fn spaces(args: &Eval, statistics: Option<&RealStatistics>, terminal: &Terminal)
     }
     if let Some(statistics) = statistics {
         asked = asked.of_statistics(|space| statistics.of(space).is_some())?;
+    }
+    if let Some(path) = &args.save_stats {
+        check_statistics(path, &asked.names())?;
     }
     let mut spaces = asked.load().inspect_err(|_| {
         if let Some(name) = asked.without_weights() {

@@ -95,10 +95,9 @@ impl SpacesRequest {
 }
 
 impl AskedSpaces {
-    /// How many they are.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.all.len()
+    /// Their names.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        self.all.iter().map(|space| space.name.as_str()).collect()
     }
 
     /// The protocol that settled them.
