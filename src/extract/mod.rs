@@ -84,12 +84,15 @@ pub struct Architecture {
     pub family: Option<&'static Family>,
 }
 
+/// Makes one network of those of these names, whose features stand side by side.
+type BuildTogether = fn(&Parameters, &[&str]) -> Result<Box<dyn Extractor>>;
+
 /// Networks that share their layers and their weights file.
 pub struct Family {
     /// The one that the weights are published for.
     pub weights: &'static str,
-    /// Makes one network of those of these names, whose features stand side by side.
-    pub build: fn(&Parameters, &[&str]) -> Result<Box<dyn Extractor>>,
+    /// Makes one network of several of them.
+    pub build: BuildTogether,
 }
 
 const fn published(

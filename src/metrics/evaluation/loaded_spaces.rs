@@ -38,6 +38,9 @@ struct Pass {
     columns: Vec<(usize, Range<usize>)>,
 }
 
+/// Where statistics of the features of an extractor are kept, that the network at a position makes.
+type KeptAt<'a> = dyn Fn(usize, &str) -> Option<Arc<dyn Keep>> + 'a;
+
 impl AskedSpaces {
     /// Loads the networks; those that share their layers are one.
     ///
@@ -131,7 +134,7 @@ impl Spaces {
         paths: &[String],
         features: Vec<Array2<f32>>,
         groups: Option<&Vec<String>>,
-        kept: &dyn Fn(usize, &str) -> Option<Arc<dyn Keep>>,
+        kept: &KeptAt<'_>,
     ) -> Vec<EvaluationSet> {
         let mut sets: Vec<Option<EvaluationSet>> = self.all.iter().map(|_| None).collect();
         for (network, (pass, features)) in self.passes.iter().zip(features).enumerate() {

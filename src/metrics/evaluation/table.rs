@@ -4,7 +4,7 @@ use super::evaluated_set::{EvaluatedSet, GroupedSet};
 use super::outcome::Evaluation;
 use crate::error::Result;
 use crate::formats::table::{Table, Values};
-use crate::metrics::metric::{Estimate, Spread};
+use crate::metrics::metric::Estimate;
 
 impl Evaluation {
     /// A row for each generated set, one for each of its groups, then one for the self-check.
@@ -75,10 +75,11 @@ pub(super) fn table_of(results: &[(Option<&str>, &Evaluation)]) -> Result<Table>
                 table.push(format!("{name}_{end}"), of(&bound))?;
             }
         }
-        let kinds: [(&str, fn(&Spread) -> Option<f64>); 2] =
-            [("seeds", |spread| spread.seeds), ("parts", |spread| spread.parts)];
-        for (kind, deviation) in kinds {
-            let deviation = |estimate: &Estimate| deviation(&estimate.spread);
+        for kind in ["seeds", "parts"] {
+            let deviation = |estimate: &Estimate| match kind {
+                "seeds" => estimate.spread.seeds,
+                _ => estimate.spread.parts,
+            };
             let is_known = |row: &Row<'_>| row.set.estimate(column).and_then(deviation).is_some();
             if rows.iter().any(is_known) {
                 let value = |estimate: &Estimate| deviation(estimate).unwrap_or(f64::NAN);
