@@ -273,6 +273,12 @@ def with_adm(folder, evaluator):
     found = ours(folder, "one", "adm", weights, "--save-stats", "adm-real.npz")
     for name, value in theirs.items():
         report("adm", name, "evaluator.py", value, found)
+    # Its distances are in half precision, and its root is of a singular product while there are fewer images than numbers.
+    exact = exact_precision_recall(real[0], fake[0])
+    for name, value in zip(["precision", "recall"], exact):
+        report("adm", name, "the same of its features, in float64", value, found)
+    report("adm", "fid", "the same of its features, by eigenvalues", exact_distance(real[0], fake[0]), found)
+    report("adm", "sfid", "the same of its features, by eigenvalues", exact_distance(real[1], fake[1]), found)
     # Statistics that either program wrote, read by the other.
     np.savez(folder / "their-real.npz", mu=stats.mu, sigma=stats.sigma, mu_s=spatial.mu, sigma_s=spatial.sigma)
     own, own_spatial = session.read_statistics("adm-real.npz", real)
@@ -284,6 +290,24 @@ def with_adm(folder, evaluator):
     found = {name: value for space in spaces for name, value in space["generated"][0].items()}
     report("adm, its statistics", "fid", "evaluator.py", theirs["fid"], found)
     report("adm, its statistics", "sfid", "evaluator.py", theirs["sfid"], found)
+
+
+def exact_precision_recall(real, fake, k=3):
+    from scipy.spatial.distance import cdist
+
+    real, fake = real.astype(np.float64), fake.astype(np.float64)
+    radii = [np.sort(cdist(rows, rows), axis=1)[:, k] for rows in (real, fake)]
+    between = cdist(real, fake)
+    return (between <= radii[0][:, None]).any(0).mean(), (between <= radii[1][None]).any(1).mean()
+
+
+def exact_distance(real, fake):
+    """The trace of the root of a product of covariances is the sum of the singular values of the product of the centred rows."""
+    (first, second), count = ((rows.astype(np.float64) for rows in (real, fake)), len(real) - 1)
+    means = first.mean(0) - second.mean(0)
+    first, second = first - first.mean(0), second - second.mean(0)
+    cross = np.linalg.svd(first @ second.T, compute_uv=False).sum() / count
+    return means @ means + (first**2).sum() / count + (second**2).sum() / count - 2 * cross
 
 
 def module_of(name, path):

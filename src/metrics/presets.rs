@@ -65,7 +65,9 @@ pub(crate) const PROTOCOLS: &[Protocol] = &[
         inception_part: Some(ADM_PART),
         images: Some(FIFTY_THOUSAND),
         lossless: true,
-        lacks: Some("its distances in half precision, which move precision and recall in the third digit"),
+        lacks: Some(
+            "precision and recall of distances in half precision, as it rounds them; here they are exact",
+        ),
     },
     Protocol {
         name: "edm2",
