@@ -180,7 +180,10 @@ pub use images::{
     Alpha, Color, Filter, Fit, ImageSet, Inputs, LeftOut, Picture, PictureSource, Prepared, Preprocessing,
     RgbImage, Skipped, load as load_images, set_decoding_memory,
 };
-pub use metrics::{Evaluation, EvaluationOptions, EvaluationSet, GroupedSet, SetContent, Verdict, evaluate};
+pub use metrics::{
+    Evaluation, EvaluationOptions, EvaluationSet, GroupedSet, SetContent, SpaceResults, SpacesRequest,
+    Verdict, evaluate, evaluate_images,
+};
 pub use neighbors::IndexKind;
 pub use perturb::{Direction, Models, Norm, RunOptions, SearchOptions, run as perturb};
 pub use progress::{Progress, Silent};

@@ -84,6 +84,8 @@ pub(crate) enum Purpose {
     FrechetPart = 0x6d65_7472_6963_7305,
     /// The order of the generated rows before the Inception score cuts them into parts.
     InceptionSplits = 0x6d65_7472_6963_7306,
+    /// The parts of a generated set whose values are compared with each other.
+    SpreadParts = 0x6d65_7472_6963_7307,
 }
 
 /// The stream of `item` (a layer, a step, a row, an image's key) for one purpose under a seed.

@@ -89,8 +89,8 @@ pub enum Remedy {
 
     /// The array of a features file has to be named; these are there.
     NameArray(Vec<String>),
-    /// Another extractor, whose features are class scores.
-    ClassScores(String),
+    /// Another extractor, the one that gives what is asked for.
+    OtherExtractor(String),
     /// The features file has one array without a name.
     DropArrayName,
 

@@ -65,7 +65,7 @@ pub fn hint(error: &Error) -> Option<String> {
             "`pd perturb --search zero-order` needs none; else use a reference made with a built-in extractor (`pd weights list`)".into()
         }
         Remedy::NameArray(arrays) => format!("--key NAME, one of: {}", arrays.join(", ")),
-        Remedy::ClassScores(name) => format!("give --extractor {name}"),
+        Remedy::OtherExtractor(name) => format!("give --extractor {name}, or name several with --spaces"),
         Remedy::DropArrayName => "leave --key out".into(),
         Remedy::BuildWithCuda => {
             "use --device cpu, or build it anew: cargo build --release --features cuda".into()

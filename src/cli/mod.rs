@@ -23,6 +23,7 @@ mod group_by;
 mod hints;
 mod index;
 mod input;
+mod kept;
 mod maker;
 mod memory;
 mod merge;

@@ -1,11 +1,12 @@
 //! The Inception-v3 of 2015-12-05 behind the Fréchet Inception distance (Heusel et al., 2017), as pytorch-fid converted it
 //! (Szegedy et al., 2015, <https://arxiv.org/abs/1512.00567>): average pools that do not count padding, and a max-pool in the last block.
 //!
-//! Names are those of pytorch-fid's weights file; features: the global average of the last 2048 channels. Its resize to
-//! 299 pixels, which is no part of the weights, is that of the preprocessing.
+//! Names are those of pytorch-fid's weights file. Its resize to 299 pixels, which is no part of the weights, is that of the preprocessing.
+//! Three kinds of features are of this network: the global average of the last 2048 channels (FID), the spatial features of sFID, and
+//! the scores of the classes (Inception score). Any of them are given side by side by one pass.
 
-use super::{Extractor, Parameters, squash};
-use crate::error::Result;
+use super::{Extractor, Family, Parameters, squash};
+use crate::error::{Error, Result};
 use crate::images::{Filter, Preprocessing};
 use crate::ops::activation::Activation::{Identity, Relu};
 use crate::ops::conv::{Conv2d, ConvConfig, Padding, PaddingRule};
@@ -16,6 +17,20 @@ use candle_core::Tensor;
 pub(super) const DIMENSION: usize = 2048;
 /// The classes of 2015's ImageNet, and some that are never used.
 pub(super) const CLASSES: usize = 1008;
+/// Of a grid of 17 x 17 places, the first seven channels.
+pub(super) const SPATIAL_DIMENSION: usize = 17 * 17 * SPATIAL_CHANNELS;
+const SPATIAL_CHANNELS: usize = 7;
+/// The block whose first branch the spatial features are: TensorFlow's `mixed_6/conv`, as in the evaluator of Dhariwal and Nichol (2021).
+const SPATIAL_BLOCK: &str = "Mixed_6d";
+
+/// The names of the extractors that are parts of this network.
+pub(crate) const FEATURES: &str = "inception-fid";
+pub(crate) const SPATIAL: &str = "inception-spatial";
+pub(crate) const LOGITS: &str = "inception-logits";
+
+/// All of them have one weights file.
+pub(super) const FAMILY: Family = Family { weights: FEATURES, build: build_together };
+
 const SIDE: u32 = 299;
 const NORM_EPS: f64 = 1e-3;
 
@@ -87,14 +102,24 @@ enum Block {
     Forked { single: Conv2d, forks: Vec<(Vec<Conv2d>, [Conv2d; 2])>, pooled: Conv2d, pool: Pool },
 }
 
-struct Logits {
-    network: Inception,
-    classes: Linear,
+/// What the network gives of an image.
+enum Output {
+    /// The global average of the last block.
+    Pooled,
+    /// Channels of a block in the middle, place by place.
+    Spatial(Conv2d),
+    /// The scores of the classes without their bias, as the programs that compute the Inception score take them.
+    Scores(Linear),
 }
 
 struct Inception {
     stem: Vec<Vec<Conv2d>>,
-    blocks: Vec<Block>,
+    /// Before the block of the spatial features.
+    before: Vec<Block>,
+    /// That block and those after it.
+    after: Vec<Block>,
+    /// Side by side in the features.
+    outputs: Vec<Output>,
 }
 
 /// Padding that keeps the size.
@@ -146,18 +171,37 @@ fn forked(module: &Parameters, ins: usize, pool: Pool) -> Result<Block> {
 }
 
 pub(super) fn build(parameters: &Parameters) -> Result<Box<dyn Extractor>> {
-    Ok(Box::new(network(parameters)?))
+    build_together(parameters, &[FEATURES])
 }
 
-/// The scores of the classes without their bias, as the programs that compute the Inception score take them.
+pub(super) fn build_spatial(parameters: &Parameters) -> Result<Box<dyn Extractor>> {
+    build_together(parameters, &[SPATIAL])
+}
+
 pub(super) fn build_logits(parameters: &Parameters) -> Result<Box<dyn Extractor>> {
-    let weight = parameters.get("fc.weight", &[CLASSES, DIMENSION])?;
-    let bias = Tensor::zeros(CLASSES, weight.dtype(), weight.device())?;
-    let classes = parameters.linear_of(weight, bias, Identity)?;
-    Ok(Box::new(Logits { network: network(parameters)?, classes }))
+    build_together(parameters, &[LOGITS])
 }
 
-fn network(parameters: &Parameters) -> Result<Inception> {
+/// The features of the extractors of these names side by side.
+fn build_together(parameters: &Parameters, names: &[&str]) -> Result<Box<dyn Extractor>> {
+    let output = |name: &&str| match *name {
+        FEATURES => Ok(Output::Pooled),
+        SPATIAL => {
+            let block = parameters.at(SPATIAL_BLOCK);
+            Ok(Output::Spatial(conv(&block, "branch1x1", (768, 192), (1, 1), 1, UNPADDED)?))
+        }
+        LOGITS => {
+            let weight = parameters.get("fc.weight", &[CLASSES, DIMENSION])?;
+            let bias = Tensor::zeros(CLASSES, weight.dtype(), weight.device())?;
+            Ok(Output::Scores(parameters.linear_of(weight, bias, Identity)?))
+        }
+        other => Err(Error::usage(format!("{other} is no part of the Inception network"), "")),
+    };
+    let outputs = names.iter().map(output).collect::<Result<_>>()?;
+    Ok(Box::new(network(parameters, outputs)?))
+}
+
+fn network(parameters: &Parameters, outputs: Vec<Output>) -> Result<Inception> {
     let stem = |name: &str, channels, kernel: usize, stride, padding| {
         conv(parameters, name, channels, (kernel, kernel), stride, padding)
     };
@@ -182,20 +226,22 @@ fn network(parameters: &Parameters) -> Result<Inception> {
         let chains = branches.iter().map(|layers| chain(&module, ins, layers, true));
         Ok(Block::Halving(chains.collect::<Result<_>>()?))
     };
-    let blocks = vec![
+    let before = vec![
         wide("Mixed_5b", 192, &block_a(32))?,
         wide("Mixed_5c", 256, &block_a(64))?,
         wide("Mixed_5d", 288, &block_a(64))?,
         halving("Mixed_6a", 288, BLOCK_B)?,
         wide("Mixed_6b", 768, &block_c(128))?,
         wide("Mixed_6c", 768, &block_c(160))?,
-        wide("Mixed_6d", 768, &block_c(160))?,
+    ];
+    let after = vec![
+        wide(SPATIAL_BLOCK, 768, &block_c(160))?,
         wide("Mixed_6e", 768, &block_c(192))?,
         halving("Mixed_7a", 768, BLOCK_D)?,
         forked(&parameters.at("Mixed_7b"), 1280, Pool::Average)?,
         forked(&parameters.at("Mixed_7c"), 2048, Pool::Max)?,
     ];
-    Ok(Inception { stem, blocks })
+    Ok(Inception { stem, before, after, outputs })
 }
 
 fn run(chain: &[Conv2d], x: &Tensor) -> candle_core::Result<Tensor> {
@@ -207,6 +253,16 @@ impl Pool {
         match self {
             Pool::Average => average_pool2d(x, 3, 1, PADDED),
             Pool::Max => max_pool2d(x, 3, 1, PADDED),
+        }
+    }
+}
+
+impl Output {
+    fn dimension(&self) -> usize {
+        match self {
+            Output::Pooled => DIMENSION,
+            Output::Spatial(_) => SPATIAL_DIMENSION,
+            Output::Scores(_) => CLASSES,
         }
     }
 }
@@ -245,9 +301,18 @@ impl Block {
     }
 }
 
+fn in_turn(blocks: &[Block], x: &Tensor) -> candle_core::Result<Tensor> {
+    blocks.iter().try_fold(x.clone(), |x, block| block.forward(&x))
+}
+
+/// The first channels of `x` `[B, C, H, W]` as rows `[B, H * W * channels]`, the channels of a place beside each other.
+fn spatial(x: &Tensor) -> candle_core::Result<Tensor> {
+    x.narrow(1, 0, SPATIAL_CHANNELS)?.permute((0, 2, 3, 1))?.contiguous()?.flatten_from(1)
+}
+
 impl Extractor for Inception {
     fn dimension(&self) -> usize {
-        DIMENSION
+        self.outputs.iter().map(Output::dimension).sum()
     }
 
     fn forward(&self, images: &Tensor) -> Result<Tensor> {
@@ -255,19 +320,20 @@ impl Extractor for Inception {
         for convs in &self.stem {
             x = max_pool2d(&run(convs, &x)?, 3, 2, UNPADDED)?;
         }
-        for block in &self.blocks {
-            x = block.forward(&x)?;
+        let middle = in_turn(&self.before, &x)?;
+        // Spatial features need nothing that comes after them.
+        let end = match self.outputs.iter().all(|output| matches!(output, Output::Spatial(_))) {
+            true => middle.clone(),
+            false => global_average_pool(&in_turn(&self.after, &middle)?)?,
+        };
+        let mut features = Vec::new();
+        for output in &self.outputs {
+            features.push(match output {
+                Output::Pooled => end.clone(),
+                Output::Spatial(conv) => spatial(&conv.forward(&middle)?)?,
+                Output::Scores(classes) => classes.forward(&end)?,
+            });
         }
-        Ok(global_average_pool(&x)?)
-    }
-}
-
-impl Extractor for Logits {
-    fn dimension(&self) -> usize {
-        CLASSES
-    }
-
-    fn forward(&self, images: &Tensor) -> Result<Tensor> {
-        Ok(self.classes.forward(&self.network.forward(images)?)?)
+        Ok(Tensor::cat(&features, 1)?)
     }
 }

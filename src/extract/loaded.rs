@@ -3,7 +3,7 @@
 use super::identity::{EXTERNAL, Identity};
 use super::onnx::{self, ONNX, OnnxFile, OnnxPorts, OnnxRequest};
 use super::weights::Found;
-use super::{Architecture, Extractor, FileParameters, Parameters, architecture, weights};
+use super::{Architecture, Extractor, Family, FileParameters, Parameters, architecture, weights};
 use crate::device::Precision;
 use crate::error::{Error, Result};
 use crate::formats::digest::{sha256, sha256_of_file};
@@ -72,6 +72,17 @@ impl ExtractorRequest {
         }
     }
 
+    /// What is done to an image before a built-in network.
+    pub(super) fn preprocessing_of(&self, architecture: &Architecture) -> Preprocessing {
+        let mut preprocessing = (architecture.preprocessing)();
+        if let Some(protocol) = self.protocol {
+            protocol(&mut preprocessing);
+        }
+        preprocessing.fit = self.fit.unwrap_or(preprocessing.fit);
+        preprocessing.alpha = self.alpha.unwrap_or(preprocessing.alpha);
+        preprocessing
+    }
+
     /// The ONNX file that is asked for.
     ///
     /// # Errors
@@ -124,19 +135,48 @@ impl LoadedExtractor {
             (None, Some(bytes)) => {
                 let tensors = candle_core::safetensors::load_buffer(bytes, &Device::Cpu)?;
                 let parameters = FileParameters { path: name.into(), architecture: name.into(), tensors };
-                Self::build(architecture, &parameters, sha256(bytes), request)
+                Self::build(architecture, architecture.build, &parameters, sha256(bytes), request)
             }
-            (explicit, _) => {
-                let Found { path, sha256: digest } = weights::resolve(name, explicit.as_deref())?;
-                let parameters = FileParameters::read(name, &path)?;
-                let loaded = Self::build(architecture, &parameters, digest.clone(), request)?;
-                if explicit.is_some() {
-                    // Only a convenience for later commands: a cache that cannot be written is no reason to stop.
-                    let _ = weights::remember_file(&digest, &path);
-                }
-                Ok(loaded)
-            }
+            _ => Self::load_file(architecture, name, architecture.build, request),
         }
+    }
+
+    /// Networks of one family in one pass, made like the first `request` asks for; their features stand side by side.
+    ///
+    /// # Errors
+    /// As [`LoadedExtractor::load`].
+    pub(super) fn load_family(
+        family: &Family,
+        members: &[&Architecture],
+        request: &ExtractorRequest,
+    ) -> Result<Self> {
+        let names: Vec<&str> = members.iter().map(|member| member.name).collect();
+        let Some(first) = members.first() else {
+            return Err(Error::usage("there is no network to load", ""));
+        };
+        let all = names.join("+");
+        let make = |parameters: &Parameters| (family.build)(parameters, &names);
+        let mut loaded = Self::load_file(first, &all, make, request)?;
+        loaded.identity.extractor = all;
+        Ok(loaded)
+    }
+
+    /// A network of a weights file, which `name` stands for in messages.
+    fn load_file(
+        architecture: &Architecture,
+        name: &str,
+        make: impl FnOnce(&Parameters) -> Result<Box<dyn Extractor>>,
+        request: &ExtractorRequest,
+    ) -> Result<Self> {
+        let explicit = request.weights.as_deref();
+        let Found { path, sha256: digest } = weights::resolve(architecture.name, explicit)?;
+        let parameters = FileParameters::read(name, &path)?;
+        let loaded = Self::build(architecture, make, &parameters, digest.clone(), request)?;
+        if explicit.is_some() {
+            // Only a convenience for later commands: a cache that cannot be written is no reason to stop.
+            let _ = weights::remember_file(&digest, &path);
+        }
+        Ok(loaded)
     }
 
     /// The extractor that a reference was made with. `request` may name a weights file, and must not contradict `identity`.
@@ -249,26 +289,18 @@ impl LoadedExtractor {
 
     fn build(
         architecture: &Architecture,
+        make: impl FnOnce(&Parameters) -> Result<Box<dyn Extractor>>,
         parameters: &FileParameters,
         weights_sha256: String,
         request: &ExtractorRequest,
     ) -> Result<Self> {
         let precision = request.checked_precision(request.device.is_cpu())?;
         let (device, dtype) = (request.device.clone(), precision.unwrap_or_default().dtype());
-        let network = (architecture.build)(&Parameters::new(parameters).on(&device, dtype))?;
-        let mut preprocessing = (architecture.preprocessing)();
-        if let Some(protocol) = request.protocol {
-            protocol(&mut preprocessing);
-        }
-        if let Some(fit) = request.fit {
-            preprocessing.fit = fit;
-        }
-        if let Some(alpha) = request.alpha {
-            preprocessing.alpha = alpha;
-        }
+        let network = make(&Parameters::new(parameters).on(&device, dtype))?;
+        let preprocessing = request.preprocessing_of(architecture);
         let identity = Identity {
             extractor: architecture.name.into(),
-            dimension: architecture.dimension,
+            dimension: network.dimension(),
             weights_sha256: Some(weights_sha256),
             preprocessing: Some(preprocessing.clone()),
             normalize: request.normalize.unwrap_or(architecture.normalize),

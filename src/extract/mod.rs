@@ -25,6 +25,7 @@ mod siglip;
 #[cfg(test)]
 mod tests;
 pub mod tiny;
+mod together;
 mod transformer;
 mod vgg;
 mod vision_transformer;
@@ -35,12 +36,16 @@ pub use choice::{ChosenBy, ChosenExtractor};
 pub(crate) use efficientnet_lite::LitePyramid;
 pub(crate) use gradient::{FeatureGradient, without_gradient};
 pub use identity::Identity;
+pub(crate) use inception::{
+    FEATURES as INCEPTION_FEATURES, LOGITS as INCEPTION_LOGITS, SPATIAL as INCEPTION_SPATIAL,
+};
 pub(crate) use loaded::normalize_rows;
 pub use loaded::{ExtractorRequest, LoadedExtractor};
 pub(crate) use onnx::OnnxRequest;
 pub(crate) use parameters::FileParameters;
 pub use parameters::{ParameterSource, Parameters};
 pub(crate) use preprocess::preprocess;
+pub(crate) use together::{grouped, load_together};
 
 use crate::error::{Error, Result};
 use crate::images::{Alpha, Color, Filter, Fit, Preprocessing};
@@ -75,6 +80,19 @@ pub struct Architecture {
     pub build: fn(&Parameters) -> Result<Box<dyn Extractor>>,
     /// A weights file inside the program.
     pub embedded: Option<&'static [u8]>,
+    /// The networks that it shares its layers with.
+    pub family: Option<&'static Family>,
+}
+
+/// Makes one network of those of these names, whose features stand side by side.
+type BuildTogether = fn(&Parameters, &[&str]) -> Result<Box<dyn Extractor>>;
+
+/// Networks that share their layers and their weights file.
+pub struct Family {
+    /// The one that the weights are published for.
+    pub weights: &'static str,
+    /// Makes one network of several of them.
+    pub build: BuildTogether,
 }
 
 const fn published(
@@ -84,7 +102,8 @@ const fn published(
     preprocessing: fn() -> Preprocessing,
     build: fn(&Parameters) -> Result<Box<dyn Extractor>>,
 ) -> Architecture {
-    Architecture { name, about, dimension, preprocessing, normalize: false, build, embedded: None }
+    let (embedded, family) = (None, None);
+    Architecture { name, about, dimension, preprocessing, normalize: false, build, embedded, family }
 }
 
 /// Every architecture; the first is the default.
@@ -222,20 +241,36 @@ pub(crate) const ARCHITECTURES: &[Architecture] = &[
         vgg::preprocessing,
         vgg::build,
     ),
-    published(
-        "inception-fid",
-        "Inception of 2015-12-05, of FID",
-        inception::DIMENSION,
-        inception::preprocessing,
-        inception::build,
-    ),
-    published(
-        "inception-logits",
-        "the class scores of inception-fid, of the Inception score",
-        inception::CLASSES,
-        inception::preprocessing,
-        inception::build_logits,
-    ),
+    Architecture {
+        family: Some(&inception::FAMILY),
+        ..published(
+            inception::FEATURES,
+            "Inception of 2015-12-05, of FID",
+            inception::DIMENSION,
+            inception::preprocessing,
+            inception::build,
+        )
+    },
+    Architecture {
+        family: Some(&inception::FAMILY),
+        ..published(
+            inception::SPATIAL,
+            "what inception-fid sees where in an image, of sFID",
+            inception::SPATIAL_DIMENSION,
+            inception::preprocessing,
+            inception::build_spatial,
+        )
+    },
+    Architecture {
+        family: Some(&inception::FAMILY),
+        ..published(
+            inception::LOGITS,
+            "the class scores of inception-fid, of the Inception score",
+            inception::CLASSES,
+            inception::preprocessing,
+            inception::build_logits,
+        )
+    },
 ];
 
 /// The architecture of this name.

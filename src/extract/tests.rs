@@ -141,6 +141,28 @@ fn inception_fid_agrees_with_pytorch_fid_at_any_size_in_features_and_gradient() 
     gradient_agrees("inception-fid", &x, &features, expected, 3e-2);
 }
 
+#[test]
+fn the_parts_of_the_inception_network_stand_side_by_side_and_the_spatial_ones_agree_with_pytorch_fid() {
+    let preprocessing = (architecture("inception-spatial").unwrap().preprocessing)();
+    let input = preprocess(&preprocessing, &placed(&unit_images(2, 224, 224), DType::F32)).unwrap();
+    let expected = &fixture("inception_spatial")["mixed_6d_branch1x1.224x224"];
+    features_agree("inception-spatial", built("inception-spatial", 1.6).as_ref(), &input, expected);
+    let names = ["inception-logits", "inception-fid", "inception-spatial"];
+    let family = architecture("inception-fid").unwrap().family.unwrap();
+    let rule = Rule { gain: 1.6 };
+    let together = (family.build)(&Parameters::new(&rule).on(&device(), DType::F32), &names).unwrap();
+    let together = on_cpu(&together.forward(&input).unwrap());
+    let mut start = 0;
+    for name in names {
+        let alone = on_cpu(&built(name, 1.6).forward(&input).unwrap());
+        let width = alone.dim(1).unwrap();
+        let part = together.narrow(1, start, width).unwrap();
+        assert_eq!(part.to_vec2::<f32>().unwrap(), alone.to_vec2::<f32>().unwrap(), "{name}");
+        start += width;
+    }
+    assert_eq!(start, together.dim(1).unwrap());
+}
+
 /// A small network agrees in the features of four images of `side` pixels and in the gradient of two.
 fn small_agrees(
     name: &str,

@@ -34,19 +34,20 @@ pub(super) fn preprocessing_dinov2() -> Preprocessing {
 }
 
 pub(super) fn build_vit_b16(parameters: &Parameters) -> Result<Box<dyn Extractor>> {
-    build(parameters, (DIMENSION_BASE, DEPTH), 16, false)
+    build(parameters, (DIMENSION_BASE, DEPTH), 16, false, as_timm)
 }
 
 pub(super) fn build_dinov2_s14(parameters: &Parameters) -> Result<Box<dyn Extractor>> {
-    build(parameters, (DIMENSION_SMALL, DEPTH), 14, true)
+    build(parameters, (DIMENSION_SMALL, DEPTH), 14, true, as_timm)
 }
 
 pub(super) fn build_dinov2_b14(parameters: &Parameters) -> Result<Box<dyn Extractor>> {
-    build(parameters, (DIMENSION_BASE, DEPTH), 14, true)
+    build(parameters, (DIMENSION_BASE, DEPTH), 14, true, as_timm)
 }
 
+/// Published Fréchet distances of DINOv2 (dgm-eval, EDM2) are of this size as its authors' own program runs it.
 pub(super) fn build_dinov2_l14(parameters: &Parameters) -> Result<Box<dyn Extractor>> {
-    build(parameters, (DIMENSION_LARGE, DEPTH_LARGE), 14, true)
+    build(parameters, (DIMENSION_LARGE, DEPTH_LARGE), 14, true, as_its_authors)
 }
 
 /// How a file names its tensors.
@@ -108,12 +109,13 @@ fn build(
     (width, depth): (usize, usize),
     patch: usize,
     scaled: bool,
+    resizing: Resizing,
 ) -> Result<Box<dyn Extractor>> {
     let torchvision = !parameters.contains(TIMM.class) && parameters.contains(TORCHVISION.class);
     let names = if torchvision { TORCHVISION } else { TIMM };
     let config = ConvConfig { stride: patch, ..ConvConfig::padded(0) };
     let patches = parameters.conv(names.patches, [width, 3, patch, patch], config)?;
-    let positions = positions(parameters, names.positions, width, SIDE / patch)?;
+    let positions = positions(parameters, names.positions, width, SIDE / patch, resizing)?;
     let class = parameters.get(names.class, &[1, 1, width])?;
     let embeddings = ClassAndPlaces::new(parameters, &class, &positions)?;
     let config = BlockConfig { width, eps: NORM_EPS, gelu: Gelu::Exact, scales: scaled.then_some(SCALES) };
@@ -130,9 +132,44 @@ fn build(
     Ok(Box::new(VisionTransformer { patches, embeddings, blocks, norm, width }))
 }
 
-/// Position embeddings as `[1, C, 1 + side * side]`. Those of another image size are resized as timm does
-/// (`resample_abs_pos_embed`: bicubic, antialiased, the class token's kept).
-fn positions(parameters: &Parameters, name: &str, width: usize, side: usize) -> Result<Tensor> {
+/// How position embeddings of another image size are resized along an axis: weights `[outputs, inputs]` for (inputs, outputs).
+type Resizing = fn(usize, usize) -> Vec<f32>;
+
+/// timm's `resample_abs_pos_embed`: bicubic, antialiased.
+fn as_timm(inputs: usize, outputs: usize) -> Vec<f32> {
+    AxisMap::resized(Filter::Bicubic, inputs as u32, outputs as u32).matrix
+}
+
+/// What DINOv2's own program adds to the size that it asks for.
+const OFFSET: f64 = 0.1;
+/// The constant of PyTorch's cubic.
+const CUBIC: f64 = -0.75;
+
+/// DINOv2's `interpolate_pos_encoding`: PyTorch's bicubic interpolation, not antialiased, by a factor of a little more than the sizes'.
+fn as_its_authors(inputs: usize, outputs: usize) -> Vec<f32> {
+    let step = inputs as f64 / (outputs as f64 + OFFSET);
+    let near = |d: f64| ((CUBIC + 2.0) * d - (CUBIC + 3.0)) * d * d + 1.0;
+    let far = |d: f64| ((CUBIC * d - 5.0 * CUBIC) * d + 8.0 * CUBIC) * d - 4.0 * CUBIC;
+    let mut matrix = vec![0.0; inputs * outputs];
+    for (output, row) in matrix.chunks_exact_mut(inputs.max(1)).enumerate() {
+        let at = (output as f64 + 0.5) * step - 0.5;
+        let t = at - at.floor();
+        for (tap, weight) in [far(t + 1.0), near(t), near(1.0 - t), far(2.0 - t)].into_iter().enumerate() {
+            let input = at.floor() as i64 + tap as i64 - 1;
+            row[input.clamp(0, inputs as i64 - 1) as usize] += weight as f32;
+        }
+    }
+    matrix
+}
+
+/// Position embeddings as `[1, C, 1 + side * side]`. Those of another image size are resized, the class token's kept.
+fn positions(
+    parameters: &Parameters,
+    name: &str,
+    width: usize,
+    side: usize,
+    resizing: Resizing,
+) -> Result<Tensor> {
     let wanted = side * side + 1;
     let stored = match parameters.dims(name).as_deref() {
         Some(&[1, tokens, stored_width]) if stored_width == width && tokens > 1 => tokens,
@@ -144,8 +181,7 @@ fn positions(parameters: &Parameters, name: &str, width: usize, side: usize) -> 
     }
     let all = parameters.get(name, &[1, stored, width])?.transpose(1, 2)?;
     let grid = all.narrow(2, 1, stored - 1)?.contiguous()?.reshape((1, width, stored_side, stored_side))?;
-    let axis = AxisMap::resized(Filter::Bicubic, stored_side as u32, side as u32);
-    let matrix = Tensor::from_vec(axis.matrix, (axis.outputs, axis.inputs), all.device())?;
+    let matrix = Tensor::from_vec(resizing(stored_side, side), (side, stored_side), all.device())?;
     let grid = separable(&grid, &matrix, &matrix)?.reshape((1, width, side * side))?;
     Ok(Tensor::cat(&[&all.narrow(2, 0, 1)?.contiguous()?, &grid], 2)?)
 }
@@ -167,6 +203,7 @@ impl Extractor for VisionTransformer {
 mod tests {
     use super::*;
     use crate::extract::FileParameters;
+    use crate::extract::rule::uniform;
     use candle_core::Device;
     use std::collections::HashMap;
 
@@ -189,6 +226,21 @@ mod tests {
     }
 
     #[test]
+    fn the_large_dinov2_resizes_positions_as_its_authors_do() {
+        let path =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/extractors/dinov2_positions.safetensors");
+        let expected = &candle_core::safetensors::load(path, &Device::Cpu).unwrap()["grid"];
+        let (from, to) = (37, 16);
+        let grid: Vec<f32> =
+            uniform("positions", 3 * from * from).iter().map(|&value| value as f32).collect();
+        let grid = Tensor::from_vec(grid, (1, 3, from, from), &Device::Cpu).unwrap();
+        let matrix = Tensor::from_vec(as_its_authors(from, to), (to, from), &Device::Cpu).unwrap();
+        let found = separable(&grid, &matrix, &matrix).unwrap();
+        let largest = (found - expected).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
+        assert!(largest.to_scalar::<f32>().unwrap() < 5e-6, "{largest}");
+    }
+
+    #[test]
     fn position_embeddings_of_another_size_are_resized_as_timm_does() {
         const WIDTH: usize = 3;
         let (from, to) = (37, 16);
@@ -200,7 +252,7 @@ mod tests {
             architecture: "test".into(),
             tensors: HashMap::from([("pos_embed".to_string(), tensor)]),
         };
-        let found = positions(&Parameters::new(&source), "pos_embed", WIDTH, to).unwrap();
+        let found = positions(&Parameters::new(&source), "pos_embed", WIDTH, to, as_timm).unwrap();
         assert_eq!(found.dims(), [1, WIDTH, to * to + 1]);
         let found = found.squeeze(0).unwrap().to_vec2::<f32>().unwrap();
         let axis = antialiased_bicubic(from, to);
@@ -217,7 +269,8 @@ mod tests {
                 assert!((f64::from(*found) - expected).abs() < 2e-6, "{found} and {expected}");
             }
         }
-        let error = positions(&Parameters::new(&source), "pos_embed", 4, to).unwrap_err().to_string();
+        let error =
+            positions(&Parameters::new(&source), "pos_embed", 4, to, as_timm).unwrap_err().to_string();
         assert!(error.contains("[1, 1370, 3]") && error.contains("[1, 257, 4]"), "{error}");
     }
 }

@@ -15,6 +15,7 @@ pub(super) const METRIC: Metric = Metric {
     needs: Needs::Features,
     by_default: true,
     alone: false,
+    draws: false,
     compute: |comparison| {
         let authentic = authenticity(comparison)?.authentic;
         Ok(Measured::mean(authentic.iter().map(|yes| f64::from(u8::from(*yes))).collect(), |mean| mean))

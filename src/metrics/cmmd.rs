@@ -2,7 +2,9 @@
 //! the authors' program computes it. The kernel's width is theirs, pairs of a row with itself are in (the estimate of least variance,
 //! never negative), and the value is multiplied by 1 000.
 
-use super::comparison::{Comparison, FeatureSet};
+use super::comparison::Comparison;
+
+use super::feature_set::FeatureSet;
 use super::kernel::{Kernel, cross_means, discrepancy_of_resampled};
 use super::matrix::tree_sum;
 use super::metric::{Better, Measured, Metric, Needs};
@@ -22,6 +24,7 @@ pub(crate) const METRIC: Metric = Metric {
     needs: Needs::Features,
     by_default: false,
     alone: false,
+    draws: false,
     compute: |comparison| {
         let (real, generated) = (comparison.real.features()?, comparison.generated.features()?);
         let cross = cross_means(real, generated, Kernel::CMMD, comparison.progress)?;
@@ -58,7 +61,7 @@ fn caution(comparison: &Comparison<'_>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::comparison::Options;
+    use super::super::options::Options;
     use super::super::test_support::{Fixture, assert_close, set};
     use super::*;
     use crate::progress::Silent;

@@ -7,7 +7,7 @@ use super::metric::{Better, Measured, Metric, Needs};
 use super::resampling::Draws;
 use super::statistics::{RootedStatistics, Statistics};
 use crate::error::{Error, Result};
-use crate::extract::Identity;
+use crate::extract::{INCEPTION_FEATURES, Identity};
 
 /// Rows below this multiple of the width make the estimate mostly bias.
 const ROWS_PER_COLUMN: usize = 2;
@@ -15,12 +15,23 @@ const ROWS_PER_COLUMN: usize = 2;
 /// What the distance is called in the feature space of the 2015 Inception network, and only there.
 pub(crate) const FID: &str = "fid";
 /// The extractor of that space.
-pub(crate) const FID_EXTRACTOR: &str = "inception-fid";
+pub(crate) const FID_EXTRACTOR: &str = INCEPTION_FEATURES;
 
 /// Whether the distance of features made like this is the FID.
 pub(super) fn is_fid(identity: &Identity) -> bool {
     identity.extractor == FID_EXTRACTOR && !identity.normalize
 }
+
+/// The registry's entry of the distance of spatial features (Nash et al. 2021, arXiv 2103.03841): sFID, which sees how images are
+/// composed.
+pub(crate) const SPATIAL: Metric = Metric {
+    name: "sfid",
+    columns: &["sfid"],
+    about: "Frechet distance of spatial features, of ADM's evaluator; of the extractor inception-spatial; lower is better",
+    needs: Needs::SpatialStatistics,
+    by_default: false,
+    ..METRIC
+};
 
 /// The registry's entry.
 pub(crate) const METRIC: Metric = Metric {
@@ -31,6 +42,7 @@ pub(crate) const METRIC: Metric = Metric {
     needs: Needs::Statistics,
     by_default: true,
     alone: false,
+    draws: false,
     compute: |comparison| {
         let distance = frechet_distance(comparison.real.rooted()?, comparison.generated.statistics()?)?;
         Ok(Measured::value(distance))

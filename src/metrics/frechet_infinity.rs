@@ -1,7 +1,7 @@
 //! FD-infinity (Chong and Forsyth 2020, arXiv 1911.07023): the Fréchet distance that sets without end would have. The distance of a set of
 //! `n` images is too large by about a constant times `1 / n`; a line through the distances of parts of several sizes against `1 / n`
 //! meets 0 at the distance without that bias. As in the authors' program, parts of the generated set are compared with the whole real set,
-//! and 15 sizes are spaced evenly from a tenth of the set (5 000 of 50 000) to all of it.
+//! and 15 sizes are spaced evenly from a tenth of the set, at most 5 000, to all of it.
 
 use super::frechet::frechet_distance;
 use super::metric::{Better, Measured, Metric, Needs};
@@ -15,6 +15,8 @@ use crate::random::Purpose;
 const SIZES: usize = 15;
 /// The smallest part is the set over this.
 const SMALLEST_PART: usize = 10;
+/// It has so many rows at most, as in the authors' program and in dgm-eval.
+const SMALLEST_PART_AT_MOST: usize = 5000;
 /// A covariance needs so many rows.
 const LEAST_ROWS: usize = 2;
 
@@ -27,6 +29,7 @@ pub(crate) const METRIC: Metric = Metric {
     needs: Needs::Features,
     by_default: false,
     alone: false,
+    draws: true,
     compute: |comparison| {
         let features = comparison.generated.features()?;
         let (real, seed) = (comparison.real.rooted()?, comparison.options.seed);
@@ -41,7 +44,7 @@ pub(crate) const METRIC: Metric = Metric {
     },
     replicates: None,
     caution: |comparison| {
-        let smallest = comparison.generated.rows()? / SMALLEST_PART;
+        let smallest = smallest_part(comparison.generated.rows()?);
         let width = comparison.generated.width();
         (smallest < width).then(|| {
             format!(
@@ -52,12 +55,16 @@ pub(crate) const METRIC: Metric = Metric {
     },
 };
 
+fn smallest_part(rows: usize) -> usize {
+    (rows / SMALLEST_PART).min(SMALLEST_PART_AT_MOST)
+}
+
 /// The sizes of the parts of a set of `rows`, ascending.
 ///
 /// # Errors
 /// [`Error::Data`] for a set too small to be cut.
 fn sizes(rows: usize) -> Result<Vec<usize>> {
-    let smallest = rows / SMALLEST_PART;
+    let smallest = smallest_part(rows);
     if smallest < LEAST_ROWS {
         let needed = LEAST_ROWS * SMALLEST_PART;
         return Err(Error::data(format!("FD-infinity needs at least {needed} rows, there are {rows}"), ""));
@@ -78,8 +85,9 @@ fn intercept(points: &[(f64, f64)]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::comparison::{Comparison, Options};
+    use super::super::comparison::Comparison;
     use super::super::frechet;
+    use super::super::options::Options;
     use super::super::test_support::{Fixture, set};
     use super::*;
     use crate::progress::Silent;
@@ -93,6 +101,7 @@ mod tests {
             50000,
         ];
         assert_eq!(sizes(50_000).unwrap(), expected);
+        assert_eq!(sizes(90_000).unwrap()[0], 5000);
         assert!(sizes(19).is_err());
     }
 

@@ -1,53 +1,55 @@
 //! The Inception score (Salimans et al. 2016, arXiv 1606.03498): `exp` of the mean Kullback-Leibler divergence of each image's class
-//! probabilities from the set's mean ones, over ten parts of the set in a random order. As torch-fidelity computes it, from the class scores
-//! without their bias. It needs no real set, and knows nothing of one.
+//! probabilities from the set's mean ones, over parts of the set: ten in a random order, as torch-fidelity takes them, or parts of a given
+//! size in the order of the images, as ADM's evaluator does. Both take the class scores without their bias. It needs no real set, and
+//! knows nothing of one.
 
 use super::metric::{Better, Measured, Metric, Needs};
 use super::resampling::without_replacement;
 use crate::error::{Error, Result};
-use crate::extract::ARCHITECTURES;
 use crate::generate::RandomState;
 use crate::random::Purpose;
 use ndarray::{ArrayView1, ArrayView2};
 
-/// Parts of the set.
+/// Parts of the set, where their size is not given.
 const SPLITS: usize = 10;
-/// The extractor whose features are class scores.
-pub(super) const LOGITS: &str = "inception-logits";
-
-/// Whether what this extractor makes is known to be no class scores: that of other programs and of ONNX files may be.
-pub(super) fn gives_features(extractor: &str) -> bool {
-    extractor != LOGITS && ARCHITECTURES.iter().any(|network| network.name == extractor)
-}
 
 /// The registry's entry.
 pub(crate) const METRIC: Metric = Metric {
     name: "inception-score",
     columns: &["inception_score", "inception_score_std"],
-    about: "how certain and how varied the classes are, mean and deviation over 10 parts; needs --extractor inception-logits; higher is better",
+    about: "how certain and how varied the classes are, mean and deviation over 10 parts; of the extractor inception-logits; higher is better",
     better: Better::Higher,
     needs: Needs::ClassScores,
     by_default: false,
     alone: true,
+    draws: true,
     compute: |comparison| {
         let logits = comparison.generated.features()?;
         let rows = logits.nrows();
-        let order = match comparison.options.numpy_seed {
-            Some(seed) => RandomState::new(seed).permutation(rows as u32),
-            None => without_replacement(rows, rows, comparison.options.seed, Purpose::InceptionSplits, 0),
+        let options = comparison.options;
+        let (mean, deviation) = match (options.inception_part, options.numpy_seed) {
+            (Some(size), _) => over_parts(logits, rows_in_order(rows).chunks(size.max(1))),
+            (None, Some(seed)) => in_splits(logits, &RandomState::new(seed).permutation(rows as u32))?,
+            (None, None) => {
+                let order = without_replacement(rows, rows, options.seed, Purpose::InceptionSplits, 0);
+                in_splits(logits, &order)?
+            }
         };
-        let (mean, deviation) = inception_score(logits, &order)?;
         Ok(Measured { values: vec![mean, deviation], mean: None })
     },
     replicates: None,
     caution: |_| None,
 };
 
-/// Mean and population deviation over the parts of `logits` `[N, classes]`, its rows in this order.
+fn rows_in_order(rows: usize) -> Vec<u32> {
+    (0..rows as u32).collect()
+}
+
+/// Over ten parts of `logits` `[N, classes]`, its rows in this order.
 ///
 /// # Errors
 /// [`Error::Data`] for fewer rows than parts.
-fn inception_score(logits: ArrayView2<f32>, order: &[u32]) -> Result<(f64, f64)> {
+fn in_splits(logits: ArrayView2<f32>, order: &[u32]) -> Result<(f64, f64)> {
     let rows = order.len();
     if rows < SPLITS {
         return Err(Error::data(
@@ -55,11 +57,16 @@ fn inception_score(logits: ArrayView2<f32>, order: &[u32]) -> Result<(f64, f64)>
             "add images",
         ));
     }
-    let part = |i: usize| score(logits, &order[i * rows / SPLITS..(i + 1) * rows / SPLITS]);
-    let scores: Vec<f64> = (0..SPLITS).map(part).collect();
-    let mean = scores.iter().sum::<f64>() / SPLITS as f64;
-    let variance = scores.iter().map(|score| (score - mean).powi(2)).sum::<f64>() / SPLITS as f64;
-    Ok((mean, variance.sqrt()))
+    Ok(over_parts(logits, (0..SPLITS).map(|i| &order[i * rows / SPLITS..(i + 1) * rows / SPLITS])))
+}
+
+/// Mean and population deviation of the scores of parts of `logits` `[N, classes]`, each given by its rows.
+fn over_parts<'a>(logits: ArrayView2<f32>, parts: impl Iterator<Item = &'a [u32]>) -> (f64, f64) {
+    let scores: Vec<f64> = parts.map(|rows| score(logits, rows)).collect();
+    let count = scores.len() as f64;
+    let mean = scores.iter().sum::<f64>() / count;
+    let variance = scores.iter().map(|score| (score - mean).powi(2)).sum::<f64>() / count;
+    (mean, variance.sqrt())
 }
 
 /// The score of some rows.
@@ -88,7 +95,8 @@ fn log_softmax(logits: ArrayView1<f32>) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::comparison::{Comparison, Options};
+    use super::super::comparison::Comparison;
+    use super::super::options::Options;
     use super::super::test_support::{Fixture, assert_close, set};
     use super::*;
     use crate::progress::Silent;
@@ -100,12 +108,12 @@ mod tests {
         let certain =
             Array2::from_shape_fn((4000, 4), |(row, class)| if row % 4 == class { 50.0 } else { 0.0 });
         let order = |rows: u32| RandomState::new(0).permutation(rows);
-        let (mean, deviation) = inception_score(certain.view(), &order(4000)).unwrap();
+        let (mean, deviation) = in_splits(certain.view(), &order(4000)).unwrap();
         assert!((mean - 4.0).abs() < 0.02 && deviation < 0.02, "{mean} {deviation}");
         let equal = Array2::from_shape_fn((50, 3), |(_, class)| class as f32);
-        let (mean, deviation) = inception_score(equal.view(), &order(50)).unwrap();
+        let (mean, deviation) = in_splits(equal.view(), &order(50)).unwrap();
         assert!((mean - 1.0).abs() < 1e-12 && deviation < 1e-12);
-        assert!(inception_score(equal.view(), &order(9)).is_err());
+        assert!(in_splits(equal.view(), &order(9)).is_err());
     }
 
     /// torch-fidelity 0.4.0's `isc_features_to_metric` of these in float64.
@@ -116,6 +124,18 @@ mod tests {
         let comparison = Comparison::new(&logits, &logits, &options, &Silent).unwrap();
         let found = (METRIC.compute)(&comparison).unwrap().values;
         assert_close(&found, &[1.558_164_549_109_971_8, 0.024_941_994_569_534_08], 1e-9);
+    }
+
+    /// `compute_inception_score` of ADM's evaluator of these in float64, with `split_size` of 5 000 and of 900.
+    #[test]
+    fn with_parts_in_the_order_of_the_images_it_is_the_value_of_adm() {
+        for (size, expected) in [(5000, 1.563_005_392_437_320_6), (900, 1.554_174_070_889_767_6)] {
+            let options =
+                Options { inception_part: Some(size), numpy_seed: Some(2020), ..Options::default() };
+            let logits = set(Fixture::load().features("fake_2000"), &options);
+            let comparison = Comparison::new(&logits, &logits, &options, &Silent).unwrap();
+            assert_close(&(METRIC.compute)(&comparison).unwrap().values[..1], &[expected], 1e-9);
+        }
     }
 
     #[test]

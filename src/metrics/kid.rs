@@ -2,10 +2,10 @@
 //! `(x.y / D + 1)^3`. KID where the features are those of the 2015 Inception network.
 //! `kid` takes all pairs; `kid-subsets` averages over random subsets as torch-fidelity does, a noisier estimate of the same value.
 
-use super::comparison::Options;
 use super::kernel::{Kernel, cross_means, discrepancy_of_resampled, own_pairs};
 use super::matrix::tree_sum;
 use super::metric::{Better, Measured, Metric, Needs};
+use super::options::Options;
 use super::resampling::without_replacement;
 use crate::error::{Error, Result};
 use crate::generate::RandomState;
@@ -26,6 +26,7 @@ pub(crate) const METRIC: Metric = Metric {
     needs: Needs::Features,
     by_default: true,
     alone: false,
+    draws: false,
     compute: |comparison| {
         let (real, generated) = (comparison.real.features()?, comparison.generated.features()?);
         let cross = cross_means(real, generated, Kernel::Cubic, comparison.progress)?;
@@ -49,6 +50,7 @@ pub(crate) const SUBSETS: Metric = Metric {
     needs: Needs::Features,
     by_default: false,
     alone: false,
+    draws: true,
     compute: |comparison| {
         let options = comparison.options;
         let (real, generated) = (comparison.real.features()?, comparison.generated.features()?);

@@ -92,6 +92,25 @@ impl Manifold {
         k: usize,
         progress: &dyn Progress,
     ) -> Result<Self> {
+        let neighbors = Self::nearest(&features, index, k, progress)?;
+        Ok(Self::with(features, neighbors))
+    }
+
+    /// With the nearest other rows of each row at hand.
+    pub(super) fn with(features: ArcArray2<f32>, neighbors: Neighbors) -> Self {
+        Manifold { features, neighbors }
+    }
+
+    /// The `k` nearest other rows of each row.
+    ///
+    /// # Errors
+    /// As [`Manifold::new`].
+    pub(super) fn nearest(
+        features: &ArcArray2<f32>,
+        index: &ExactIndex,
+        k: usize,
+        progress: &dyn Progress,
+    ) -> Result<Neighbors> {
         if features.nrows() <= k {
             return Err(Error::data(
                 format!(
@@ -102,8 +121,7 @@ impl Manifold {
                 Remedy::FewerNeighbours(None),
             ));
         }
-        let neighbors = index.search_self(Search { k, skip_zero: false }, progress)?;
-        Ok(Manifold { features, neighbors })
+        index.search_self(Search { k, skip_zero: false }, progress)
     }
 
     /// How many spheres there are.

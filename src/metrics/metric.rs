@@ -3,6 +3,7 @@
 use super::comparison::Comparison;
 use super::resampling::Draws;
 use crate::error::Result;
+use serde::Serialize;
 
 /// Which values of a metric are better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub enum Needs {
     Features,
     /// The scores of classes in the place of features.
     ClassScores,
+    /// Mean and covariance of spatial features.
+    SpatialStatistics,
 }
 
 /// An entry of the registry.
@@ -45,6 +48,8 @@ pub struct Metric {
     pub by_default: bool,
     /// Whether it describes the generated set alone, so that the real one has a value too.
     pub alone: bool,
+    /// Whether its values depend on random draws, and so on the seed.
+    pub draws: bool,
     /// Its values.
     pub compute: fn(&Comparison<'_>) -> Result<Measured>,
     /// Its first value on resampled generated sets; `None` for a function of a mean over rows, which is resampled itself.
@@ -96,6 +101,19 @@ pub struct Estimate {
     pub value: f64,
     /// Central 95 % of bootstrap replicates, where they were asked for and the column has them.
     pub interval: Option<[f64; 2]>,
+    /// How far it moves by chance, where that was asked for.
+    pub spread: Spread,
+}
+
+/// Standard deviations of a value that chance alone moves; `None` where they are not known.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct Spread {
+    /// From seed to seed, of a metric that draws.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seeds: Option<f64>,
+    /// From one part of the generated set to another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parts: Option<f64>,
 }
 
 impl RowMean {

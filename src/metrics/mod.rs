@@ -7,14 +7,18 @@ mod authenticity;
 mod cmmd;
 mod comparison;
 mod evaluation;
+mod feature_set;
 pub(crate) mod frechet;
 mod frechet_infinity;
 mod inception_score;
+mod keep;
 mod kernel;
 pub(crate) mod kid;
+mod kind;
 mod manifold;
 mod matrix;
 mod metric;
+mod options;
 pub(crate) mod prdc;
 mod presets;
 pub(crate) mod rarity;
@@ -23,6 +27,7 @@ mod registry;
 mod resampling;
 mod rke;
 mod spectrum;
+mod spread;
 mod statistics;
 #[cfg(test)]
 mod test_support;
@@ -30,17 +35,20 @@ mod transport;
 pub(crate) mod vendi;
 
 pub(crate) use authenticity::authenticity;
-pub(crate) use comparison::{Comparison, FeatureSet, Options};
-pub(crate) use evaluation::{
-    EvaluatedSet, Evaluator, SpaceResults, check_metrics, check_same, metrics_by_space, metrics_of_statistics,
-};
+pub(crate) use comparison::Comparison;
+pub(crate) use evaluation::{EvaluatedSet, Evaluator, Spaces, check_metrics, check_same};
 pub use evaluation::{
-    Evaluation, EvaluationOptions, EvaluationSet, GroupedSet, SetContent, Verdict, evaluate,
+    Evaluation, EvaluationOptions, EvaluationSet, GroupedSet, SetContent, SpaceResults, SpacesRequest,
+    Verdict, evaluate, evaluate_images,
 };
+pub(crate) use feature_set::FeatureSet;
 pub(crate) use frechet::FID;
-pub(crate) use kid::{KD, SUBSETS as KID_SUBSETS};
+pub(crate) use keep::Keep;
+pub(crate) use kid::KD;
+pub(crate) use kind::SpaceKind;
 pub(crate) use manifold::Boundary;
 pub(crate) use metric::{Better, Estimate, Metric};
+pub(crate) use options::Options;
 pub(crate) use presets::{PROTOCOLS, Protocol, protocol};
 pub(crate) use registry::{METRICS, estimate, metric};
 pub(crate) use resampling::halves;

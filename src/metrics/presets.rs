@@ -3,10 +3,11 @@
 //! The Inception network of 2015 resizes as TensorFlow 1 does (`interpolate-tf1`) and takes colours as `(x - 128) / 128`. pytorch-fid
 //! has its weights with PyTorch's resizing and `2 x - 1` in their place, clean-fid with a resizing of its own.
 
-use super::comparison::Options;
 use super::manifold::Boundary;
+use super::options::Options;
 use super::registry::named;
 use crate::error::{Error, Result};
+use crate::extract::{INCEPTION_FEATURES, INCEPTION_LOGITS, INCEPTION_SPATIAL};
 use crate::images::{Alpha, Filter, Fit, Preprocessing};
 
 /// Changes what is done to an image before a network.
@@ -28,6 +29,8 @@ pub(crate) struct Protocol {
     pub(crate) boundary: Boundary,
     /// The seed of its draws, where it has one.
     pub(crate) numpy_seed: Option<u32>,
+    /// Images of each part of the Inception Score in their order, where it does not take ten random parts.
+    pub(crate) inception_part: Option<usize>,
     /// Generated images that published values are of, where there is a custom.
     pub(crate) images: Option<usize>,
     /// Whether compressed images move its values away from published ones.
@@ -40,6 +43,8 @@ pub(crate) struct Protocol {
 const TF1_GREY: f32 = 128.0 / 255.0;
 /// The seed of torch-fidelity where none is given.
 const TORCH_FIDELITY_SEED: u32 = 2020;
+/// Images of each part of ADM's Inception Score.
+const ADM_PART: usize = 5000;
 /// Images that papers compare.
 const FIFTY_THOUSAND: usize = 50_000;
 
@@ -47,24 +52,32 @@ const FIFTY_THOUSAND: usize = 50_000;
 pub(crate) const PROTOCOLS: &[Protocol] = &[
     Protocol {
         name: "adm",
-        about: "ADM's evaluator (Dhariwal and Nichol 2021): FID, precision and recall of 50 000 images",
-        spaces: &[("inception-fid", tensorflow)],
-        metrics: &["fd", "precision", "recall"],
+        about: "ADM's evaluator (Dhariwal and Nichol 2021): Inception Score, FID, sFID, precision and recall of 50 000 images",
+        spaces: &[
+            (INCEPTION_FEATURES, tensorflow),
+            (INCEPTION_SPATIAL, tensorflow),
+            (INCEPTION_LOGITS, tensorflow),
+        ],
+        metrics: &["inception-score", "fd", "sfid", "precision", "recall"],
         k: (3, 5),
         boundary: Boundary::Included,
         numpy_seed: None,
+        inception_part: Some(ADM_PART),
         images: Some(FIFTY_THOUSAND),
         lossless: true,
-        lacks: Some("sFID, and the Inception Score over parts in the order of the images"),
+        lacks: Some(
+            "precision and recall of distances in half precision, as it rounds them; here they are exact",
+        ),
     },
     Protocol {
         name: "edm2",
         about: "EDM2's evaluation (Karras et al. 2024): FID and FD in DINOv2 ViT-L/14 of 50 000 images",
-        spaces: &[("inception-fid", tensorflow), ("dinov2-l14", bicubic_in_float)],
+        spaces: &[(INCEPTION_FEATURES, tensorflow), ("dinov2-l14", bicubic_in_float)],
         metrics: &["fd"],
         k: (3, 5),
         boundary: Boundary::Excluded,
         numpy_seed: None,
+        inception_part: None,
         images: Some(FIFTY_THOUSAND),
         lossless: true,
         lacks: None,
@@ -77,6 +90,7 @@ pub(crate) const PROTOCOLS: &[Protocol] = &[
         k: (5, 5),
         boundary: Boundary::Excluded,
         numpy_seed: None,
+        inception_part: None,
         images: Some(FIFTY_THOUSAND),
         lossless: false,
         lacks: Some(
@@ -86,11 +100,12 @@ pub(crate) const PROTOCOLS: &[Protocol] = &[
     Protocol {
         name: "clean-fid",
         about: "clean-fid (Parmar et al. 2022), mode clean: FID",
-        spaces: &[("inception-fid", clean)],
+        spaces: &[(INCEPTION_FEATURES, clean)],
         metrics: &["fd"],
         k: (3, 5),
         boundary: Boundary::Excluded,
         numpy_seed: None,
+        inception_part: None,
         images: None,
         lossless: true,
         lacks: Some("KID over subsets that it draws without a seed"),
@@ -98,11 +113,12 @@ pub(crate) const PROTOCOLS: &[Protocol] = &[
     Protocol {
         name: "pytorch-fid",
         about: "pytorch-fid: FID",
-        spaces: &[("inception-fid", of_pillow)],
+        spaces: &[(INCEPTION_FEATURES, of_pillow)],
         metrics: &["fd"],
         k: (3, 5),
         boundary: Boundary::Excluded,
         numpy_seed: None,
+        inception_part: None,
         images: None,
         lossless: false,
         lacks: None,
@@ -110,11 +126,12 @@ pub(crate) const PROTOCOLS: &[Protocol] = &[
     Protocol {
         name: "torch-fidelity",
         about: "torch-fidelity with its seed of 2020: Inception Score, FID, KID, precision and recall",
-        spaces: &[("inception-fid", tensorflow), ("inception-logits", tensorflow)],
+        spaces: &[(INCEPTION_FEATURES, tensorflow), (INCEPTION_LOGITS, tensorflow)],
         metrics: &["inception-score", "fd", "kid-subsets", "precision", "recall"],
         k: (3, 5),
         boundary: Boundary::Included,
         numpy_seed: Some(TORCH_FIDELITY_SEED),
+        inception_part: None,
         images: None,
         lossless: true,
         lacks: None,
@@ -183,6 +200,7 @@ impl Protocol {
         (options.k, options.k_density) = self.k;
         options.boundary = self.boundary;
         options.numpy_seed = self.numpy_seed;
+        options.inception_part = self.inception_part;
     }
 }
 
@@ -190,15 +208,14 @@ impl Protocol {
 mod tests {
     use super::*;
     use crate::extract::architecture;
-    use crate::metrics::metrics_by_space;
+    use crate::metrics::{EvaluationOptions, SpacesRequest};
 
     #[test]
     fn every_metric_of_every_protocol_has_a_space_and_every_preprocessing_is_valid() {
         for protocol in PROTOCOLS {
-            let spaces: Vec<&str> = protocol.spaces.iter().map(|(name, _)| *name).collect();
-            let metrics = protocol.metrics(&[]).unwrap();
-            let by_space = metrics_by_space(&metrics, &spaces).unwrap();
-            assert!(by_space.iter().all(|metrics| !metrics.is_empty()), "{}", protocol.name);
+            let request = SpacesRequest { preset: Some(protocol.name.into()), ..SpacesRequest::default() };
+            let settled = request.settled(EvaluationOptions::default()).unwrap();
+            assert_eq!(settled.names().len(), protocol.spaces.len(), "{}", protocol.name);
             for (name, prepare) in protocol.spaces {
                 let mut preprocessing = (architecture(name).unwrap().preprocessing)();
                 let before = preprocessing.clone();

@@ -1,7 +1,7 @@
 //! The list of metrics, and their values for a comparison.
 
 use super::comparison::Comparison;
-use super::metric::{Estimate, Metric};
+use super::metric::{Estimate, Metric, Spread};
 use super::resampling::{Draws, interval};
 use super::{authenticity, cmmd, frechet, frechet_infinity, inception_score, kid, prdc, rke, vendi};
 use crate::error::{Error, Result};
@@ -24,6 +24,7 @@ pub(crate) const METRICS: &[&Metric] = &[
     &vendi::METRIC,
     &rke::METRIC,
     &authenticity::METRIC,
+    &frechet::SPATIAL,
     &inception_score::METRIC,
 ];
 
@@ -81,7 +82,7 @@ pub(crate) fn estimate(
             };
         }
         for (&column, value) in metric.columns.iter().zip(measured.values) {
-            estimates.push(Estimate { column, value, interval: bounds.take() });
+            estimates.push(Estimate { column, value, interval: bounds.take(), spread: Spread::default() });
         }
     }
     Ok(estimates)

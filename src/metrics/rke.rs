@@ -13,6 +13,7 @@ pub(super) const METRIC: Metric = Metric {
     needs: Needs::Features,
     by_default: true,
     alone: true,
+    draws: false,
     compute: |comparison| Ok(Measured::value(rke(comparison.generated.spectrum()?))),
     replicates: Some(|comparison, draws| {
         of_bootstrap_samples(comparison.generated.features()?, draws, rke, comparison.progress)

@@ -135,10 +135,24 @@ impl Statistics {
     /// # Errors
     /// [`Error::Io`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        write_npz_f64(
-            path,
-            &[(MEAN, self.mean.view().into_dyn()), (COVARIANCE, self.covariance.view().into_dyn())],
-        )
+        Self::save_all(path, Some(self), None)
+    }
+
+    /// Writes those of features as `mu` and `sigma`, those of spatial features as `mu_s` and `sigma_s`, as ADM's evaluator reads both.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn save_all(
+        path: impl AsRef<Path>,
+        features: Option<&Self>,
+        spatial: Option<&Self>,
+    ) -> Result<()> {
+        let kinds = [(features, OF_FEATURES), (spatial, OF_SPATIAL_FEATURES)];
+        let given = kinds.into_iter().filter_map(|(statistics, names)| Some((statistics?, names)));
+        let arrays = given.flat_map(|(statistics, [mean, covariance])| {
+            [(mean, statistics.mean.view().into_dyn()), (covariance, statistics.covariance.view().into_dyn())]
+        });
+        write_npz_f64(path, &arrays.collect::<Vec<_>>())
     }
 
     /// Reads `mu` `[D]` and `sigma` `[D, D]`. `None` if the file holds no such arrays.
@@ -147,18 +161,30 @@ impl Statistics {
     /// [`Error::Io`]; [`Error::Malformed`] for a damaged file, arrays of other shapes, values that are not finite, or a
     /// covariance that is not symmetric.
     pub fn load(path: impl AsRef<Path>) -> Result<Option<Self>> {
-        let path = path.as_ref();
-        let Some(arrays) = read_npz_f64(path, &[MEAN, COVARIANCE])? else { return Ok(None) };
+        Self::load_named(path.as_ref(), OF_FEATURES)
+    }
+
+    /// The same of `mu_s` and `sigma_s`: those of spatial features in ADM's reference files.
+    ///
+    /// # Errors
+    /// As [`Statistics::load`].
+    pub(crate) fn load_spatial(path: impl AsRef<Path>) -> Result<Option<Self>> {
+        Self::load_named(path.as_ref(), OF_SPATIAL_FEATURES)
+    }
+
+    fn load_named(path: &Path, names: [&str; 2]) -> Result<Option<Self>> {
+        let Some(arrays) = read_npz_f64(path, &names)? else { return Ok(None) };
         let [mean, covariance] = &arrays[..] else { return Ok(None) };
         let shape = |array: &ArrayViewD<f64>| array.shape().to_vec();
         let width = mean.len();
         if mean.ndim() != 1 || width == 0 || covariance.raw_dim() != IxDyn(&[width, width]) {
+            let [mu, sigma] = names;
             let reason = format!(
-                "holds mu of shape {:?} and sigma of shape {:?}",
+                "holds {mu} of shape {:?} and {sigma} of shape {:?}",
                 shape(&mean.view()),
                 shape(&covariance.view())
             );
-            return Err(Error::malformed(path, reason, "mu is [D] and sigma [D, D]"));
+            return Err(Error::malformed(path, reason, format!("{mu} is [D] and {sigma} [D, D]")));
         }
         if mean.iter().chain(covariance).any(|value| !value.is_finite()) {
             return Err(Error::malformed(
@@ -173,15 +199,19 @@ impl Statistics {
         let largest = covariance.diag().fold(0.0f64, |largest, value| largest.max(value.abs()));
         let skew = |(i, j): (usize, usize)| (covariance[[i, j]] - covariance[[j, i]]).abs();
         if (0..width).any(|i| (0..i).any(|j| skew((i, j)) > ASYMMETRY * largest)) {
-            return Err(Error::malformed(path, "sigma is not symmetric", "compute the statistics again"));
+            return Err(Error::malformed(
+                path,
+                format!("{} is not symmetric", names[1]),
+                "compute the statistics again",
+            ));
         }
         Ok(Some(Statistics { mean, covariance, rows: None }))
     }
 }
 
-/// Names of the arrays in a file of statistics.
-const MEAN: &str = "mu";
-const COVARIANCE: &str = "sigma";
+/// Names of the mean and the covariance in a file of statistics.
+const OF_FEATURES: [&str; 2] = ["mu", "sigma"];
+const OF_SPATIAL_FEATURES: [&str; 2] = ["mu_s", "sigma_s"];
 /// How far a covariance may be from its transpose, relative to its largest variance: float32 statistics pass.
 const ASYMMETRY: f64 = 1e-5;
 
@@ -254,6 +284,12 @@ mod tests {
         statistics.save(&path).unwrap();
         let read = Statistics::load(&path).unwrap().unwrap();
         assert_eq!((&read.mean, &read.covariance), (&statistics.mean, &statistics.covariance));
+        assert_eq!(Statistics::load_spatial(&path).unwrap(), None);
+        let other = Statistics::of(x.slice(ndarray::s![..100, ..7]), &Silent).unwrap();
+        Statistics::save_all(&path, Some(&statistics), Some(&other)).unwrap();
+        assert_eq!(Statistics::load(&path).unwrap().unwrap().mean, statistics.mean);
+        let read = Statistics::load_spatial(&path).unwrap().unwrap();
+        assert_eq!((&read.mean, &read.covariance), (&other.mean, &other.covariance));
         write_npz_f64(&path, &[("features", statistics.covariance.view().into_dyn())]).unwrap();
         assert_eq!(Statistics::load(&path).unwrap(), None);
         let sigma = statistics.covariance.slice(ndarray::s![..3, ..]);

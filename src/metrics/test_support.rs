@@ -3,8 +3,10 @@
 use crate::progress::Silent;
 use ndarray::Array2;
 
-use super::comparison::{FeatureSet, Options};
+use super::feature_set::FeatureSet;
+
 use super::manifold::Boundary;
+use super::options::Options;
 
 pub(super) use crate::density::test_support::Fixture;
 

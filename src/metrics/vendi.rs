@@ -13,6 +13,7 @@ pub(crate) const METRIC: Metric = Metric {
     needs: Needs::Features,
     by_default: true,
     alone: true,
+    draws: false,
     compute: |comparison| Ok(Measured::value(vendi_score(comparison.generated.spectrum()?))),
     replicates: Some(|comparison, draws| {
         of_bootstrap_samples(comparison.generated.features()?, draws, vendi_score, comparison.progress)

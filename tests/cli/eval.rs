@@ -298,7 +298,7 @@ fn the_inception_score_is_of_class_scores_alone() {
         .args(["eval", "--real", "digits", "--generated", "digits", "--metrics", "inception-score"])
         .assert()
         .code(2)
-        .stderr(contains("`tiny` gives features").and(contains("--extractor inception-logits")));
+        .stderr(contains("`tiny` gives others").and(contains("--extractor inception-logits")));
 }
 
 #[test]

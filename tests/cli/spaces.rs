@@ -142,7 +142,12 @@ fn spaces_are_refused_where_they_cannot_be_computed() {
         &["--spaces", "tiny,lenet5", "--metrics", "fd,inception-score"],
         "which none of the spaces gives",
     );
-    refused(&["--metrics", "inception-score"], "`tiny` gives features");
+    refused(&["--metrics", "inception-score"], "from class scores, and `tiny` gives others");
+    refused(&["--metrics", "sfid"], "--extractor inception-spatial");
+    refused(
+        &["--spaces", "tiny,lenet5", "--save-stats", "x.npz"],
+        "of one feature space, and 2 are asked for",
+    );
     pd(&dir)
         .args(SETS)
         .args(["--spaces", "tiny,lenet5"])
@@ -197,7 +202,121 @@ fn a_preset_settles_resizing_metrics_and_parameters_and_says_so() {
     refused(&["--preset", "adm", "--fit", "crop"], "cannot be used with");
     refused(&["--preset", "pytorch-fid", "--metrics", "vendi"], "has no vendi");
     refused(&["--preset", "pytorch"], "pytorch-fid");
-    let file = "inception-logits=inception-logits.safetensors";
-    let both = [&weights[..], &["--weights-of", file, "--preset", "torch-fidelity"]].concat();
-    refused(&both, "kid-subsets is of subsets of 1000 images, and a has 6");
+    let of_two = [&weights[..], &["--preset", "torch-fidelity"]].concat();
+    refused(&of_two, "kid-subsets is of subsets of 1000 images, and a has 6");
+}
+
+/// The value of a metric of the first generated set, in whichever space it is computed.
+fn value(found: &Value, metric: &str) -> f64 {
+    let spaces = found["spaces"].as_array().unwrap();
+    let mut values = spaces.iter().filter_map(|space| space["generated"][0][metric].as_f64());
+    values.next().unwrap_or_else(|| panic!("{metric}: {found}"))
+}
+
+#[test]
+fn the_network_of_fid_sfid_and_inception_score_runs_once_and_its_statistics_read_back_as_adm_has_them() {
+    let dir = TempDir::new().unwrap();
+    two_sets(&dir);
+    for folder in ["a", "b"] {
+        for class in 2..10 {
+            fs::remove_dir_all(dir.path().join(folder).join(class.to_string())).unwrap();
+        }
+    }
+    weights(&dir, "inception-logits");
+    let weights = ["--weights-of", "inception-fid=inception-logits.safetensors"];
+    let all = json(&dir, &[&["--preset", "adm", "--save-stats", "ref.npz"][..], &weights].concat());
+    let names: Vec<&str> =
+        all["spaces"].as_array().unwrap().iter().map(|space| space["space"].as_str().unwrap()).collect();
+    assert_eq!(names, ["inception-fid", "inception-spatial", "inception-logits"]);
+    assert_eq!(all["spaces"][1]["dimension"], 2023);
+    assert!(value(&all, "sfid") > 0.0 && value(&all, "inception_score") >= 1.0);
+    // Alone, each has the same value.
+    for (metric, column) in [("fid", "fid"), ("sfid", "sfid"), ("inception-score", "inception_score")] {
+        let alone = json(&dir, &[&["--preset", "adm", "--metrics", metric][..], &weights].concat());
+        assert_eq!(alone["spaces"].as_array().unwrap().len(), 1);
+        assert_eq!(value(&alone, column), value(&all, column), "{metric}");
+    }
+    // The file of statistics serves both distances, in the preset and in one space.
+    let run = |args: &[&str]| {
+        let out = pd(&dir)
+            .args(["eval", "--real", "ref.npz", "--generated", "b", "--json", "--quiet"])
+            .args(args)
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        serde_json::from_slice::<Value>(&out.stdout).unwrap()
+    };
+    let found = run(&[&["--preset", "adm"][..], &weights].concat());
+    for column in ["fid", "sfid"] {
+        assert_eq!(value(&found, column), value(&all, column));
+    }
+    let file = ["--extractor", "inception-spatial", "--weights", "inception-logits.safetensors"];
+    let found = run(&file);
+    assert_eq!(found["generated"][0].as_object().unwrap().len(), 3, "{found}");
+    assert!(found["generated"][0]["sfid"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn the_features_of_a_real_set_are_kept_until_an_image_changes() {
+    let dir = TempDir::new().unwrap();
+    two_sets(&dir);
+    weights(&dir, "lenet5");
+    fs::write(dir.path().join("a/0/broken.png"), "no image").unwrap();
+    let run = |args: &[&str], kept: bool| {
+        let out = pd(&dir).args(SETS).args(args).arg("--json").output().unwrap();
+        let told = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(out.status.success(), "{told}");
+        assert_eq!(told.contains("real images are as before"), kept, "{told}");
+        assert_eq!(told.matches("skipped 0/broken.png").count(), 2, "{told}");
+        out.stdout
+    };
+    let spaces =
+        ["--spaces", "tiny,lenet5", "--weights-of", "lenet5=lenet5.safetensors", "--metrics", "fd,kid"];
+    let first = run(&spaces, false);
+    assert!(String::from_utf8_lossy(&first).contains("\"skipped\": 1"));
+    assert_eq!(first, run(&spaces, true));
+    // One space alone takes what several made.
+    let alone = run(&["--metrics", "fd,kid"], true);
+    let (all, alone): (Value, Value) =
+        (serde_json::from_slice(&first).unwrap(), serde_json::from_slice(&alone).unwrap());
+    assert_eq!(all["spaces"][0]["generated"], alone["generated"]);
+    assert_eq!(all["inputs"], alone["inputs"]);
+    run(&["--metrics", "fd,kid", "--extractor", "tiny", "--fit", "crop"], false);
+    // A damaged copy is made again, and so is that of another set.
+    for entry in fs::read_dir(dir.path().join("cache/real-sets")).unwrap() {
+        fs::write(entry.unwrap().path().join("features.npy"), "").unwrap();
+    }
+    assert_eq!(first, run(&spaces, false));
+    let class = fs::read_dir(dir.path().join("a/1")).unwrap().next().unwrap().unwrap();
+    fs::copy(dir.path().join("a/2").join(first_name(&dir, "a/2")), class.path()).unwrap();
+    assert_ne!(first, run(&spaces, false));
+}
+
+fn first_name(dir: &TempDir, folder: &str) -> String {
+    let mut names: Vec<String> = fs::read_dir(dir.path().join(folder))
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names.swap_remove(0)
+}
+
+#[test]
+fn the_spread_by_seeds_and_parts_stands_in_text_table_and_json() {
+    let dir = TempDir::new().unwrap();
+    two_sets(&dir);
+    let how =
+        ["--metrics", "fd,kid-subsets", "--kid-subset-size", "6", "--kid-subsets", "4", "--spread", "3"];
+    let found = json(&dir, &how);
+    let row = &found["generated"][0];
+    assert_eq!((&found["spread"], &row["n_of_part"]), (&3.into(), &10.into()));
+    let spread = &row["spread"];
+    assert!(spread["fd"]["parts"].as_f64().unwrap() > 0.0 && spread["fd"]["seeds"].is_null(), "{spread}");
+    assert!(spread["kid_subsets"]["seeds"].as_f64().unwrap() > 0.0, "{spread}");
+    let run = |args: &[&str]| pd(&dir).args(SETS).args(how).args(args).assert().success();
+    run(&[]).stdout(contains("+- seeds").and(contains("+- parts").and(contains("3 disjoint parts"))));
+    run(&["-o", "out.csv"]);
+    let table = fs::read_to_string(dir.path().join("out.csv")).unwrap();
+    let header = "path,set,n,fd,fd_sd_parts,kid_subsets,kid_subsets_sd_seeds,kid_subsets_sd_parts,";
+    assert!(table.starts_with(header), "{table}");
 }

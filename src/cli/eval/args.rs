@@ -22,9 +22,9 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "\
 Examples:
   pd eval --real photos/ --generated samples/ fidelity/ diversity/
-  pd eval --real real.npy --generated fake.npy --metrics precision,recall")]
+  pd eval --preset adm --real photos/ --generated samples/ -o table.tex")]
 pub(crate) struct Eval {
-    /// Real set: images (directory, .zip, .tar), features file, reference directory, or an .npz with mu and sigma, which suffice for the Frechet distance
+    /// Real set: images (directory, .zip, .tar), features file, reference directory, or an .npz with mu and sigma (mu_s and sigma_s for sFID), which suffice for the Frechet distance. What is computed of images is kept in the cache, 4 GiB at most
     #[arg(long, value_name = "X")]
     pub real: PathBuf,
     /// Generated sets to compare: images, features files or reference directories
@@ -44,7 +44,7 @@ pub(crate) struct Eval {
     pub per_sample: Option<PathBuf>,
     #[command(flatten)]
     pub tables: TableArgs,
-    /// Write mean and covariance of the real set to FILE.npz, as pytorch-fid reads them
+    /// Write mean and covariance of the real set to FILE.npz, as pytorch-fid and ADM's evaluator read them
     #[arg(long, value_name = "FILE.npz")]
     pub save_stats: Option<PathBuf>,
     #[command(flatten)]
@@ -97,6 +97,9 @@ pub(crate) struct MetricArgs {
     /// Compute 95 % intervals from B bootstrap samples
     #[arg(long, value_name = "B", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     bootstrap: Option<u32>,
+    /// Show how far chance moves each value: the standard deviation over S seeds, of metrics that draw, and over S disjoint parts of each generated set
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(2..=1000))]
+    spread: Option<u32>,
     /// Random seed
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -116,10 +119,12 @@ impl Eval {
                 kid_subset_size: how.kid_subset_size as usize,
                 seed: how.seed,
                 numpy_seed: None,
+                inception_part: None,
                 device: device.clone(),
             },
             self_check: how.self_check,
             bootstrap: how.bootstrap,
+            spread: how.spread,
             per_sample: self.per_sample.is_some(),
         }
     }

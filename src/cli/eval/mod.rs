@@ -1,6 +1,8 @@
 //! `pd eval`: how generated sets compare with a real one.
 
 mod args;
+mod kept;
+mod real_statistics;
 mod shard;
 mod space_args;
 mod spaces;
@@ -18,6 +20,8 @@ use crate::formats::table::{Table, format_of};
 use crate::images::{ImageSet, Inputs};
 use crate::metrics::{EvaluationSet, Evaluator, SetContent, Statistics};
 use crate::reference::{Reference, is_reference};
+use kept::real_input;
+use real_statistics::{RealStatistics, save_statistics};
 use serde_json::{Map, Value, json};
 use shard::run_shard;
 use spaces::run_in_spaces;
@@ -49,7 +53,7 @@ impl Eval {
         // An empty set is found before the work on the others.
         let mut listed = Vec::new();
         for path in self.paths() {
-            let statistics = self.may_be_statistics(path) && Statistics::load(path)?.is_some();
+            let statistics = self.statistics(path)?.is_some();
             listed.push(if statistics { None } else { input::list(path, &terminal)? });
         }
         let mut listed = listed.into_iter();
@@ -58,11 +62,10 @@ impl Eval {
             self.read(path, listed.next().flatten(), reference.as_ref(), &mut inputs, &terminal)
         };
         let real = read(&self.real)?;
-        let real_name = real.name.clone();
         let mut evaluator = Evaluator::new(real, &options, &terminal)?;
         if let Some(path) = &self.save_stats {
-            evaluator.real_statistics()?.save(path)?;
-            terminal.say(&format!("wrote mean and covariance of {real_name} to {}", path.display()));
+            let space = evaluator.identity().map_or("", |identity| identity.extractor.as_str());
+            save_statistics(path, [(space, &evaluator)].into_iter(), &terminal)?;
         }
         for path in &self.generated {
             evaluator.compare(&read(path)?)?;
@@ -77,7 +80,7 @@ impl Eval {
         deliver(&self, &json, || evaluation.table(), || text(&evaluation), &terminal)
     }
 
-    /// Reads a set; images are embedded, as the reference was if there is one.
+    /// Reads a set; images are embedded, as the reference was if there is one. Features of the real images are kept.
     fn read(
         &self,
         path: &Path,
@@ -87,14 +90,18 @@ impl Eval {
         terminal: &Terminal,
     ) -> Result<EvaluationSet> {
         let name = path.display().to_string();
-        if self.may_be_statistics(path)
-            && let Some(statistics) = Statistics::load(path)?
-        {
+        if let Some(statistics) = self.statistics(path)? {
             self.refuse_statistics(path)?;
             return Ok(EvaluationSet::new(name, SetContent::Statistics(statistics)));
         }
-        let input = input::read_listed(path, listed, &self.extractor, reference, terminal);
-        let input = input.map_err(|error| error.about(&name))?;
+        let input = match listed {
+            Some(set) if path == self.real && reference.is_none() => {
+                real_input(&set, &self.extractor, terminal)
+            }
+            listed => input::read_listed(path, listed, &self.extractor, reference, terminal)
+                .map(|input| (input, None)),
+        };
+        let (input, kept) = input.map_err(|error| error.about(&name))?;
         if let Some(found) = &input.inputs {
             report_inputs(&name, found, inputs, terminal);
         }
@@ -103,7 +110,19 @@ impl Eval {
         let groups = groups.map(|by| by.labels(path, &input.paths, terminal)).transpose()?;
         let features = input.features.into_shared();
         let content = SetContent::Features { features, paths: input.paths, identity: input.identity };
-        Ok(EvaluationSet { groups, ..EvaluationSet::new(name, content) })
+        Ok(EvaluationSet { groups, kept, ..EvaluationSet::new(name, content) })
+    }
+
+    /// The mean and covariance that a path holds, if it is a file of such: those of spatial features for the network of these.
+    ///
+    /// # Errors
+    /// As [`Statistics::load`].
+    fn statistics(&self, path: &Path) -> Result<Option<Statistics>> {
+        if !self.may_be_statistics(path) {
+            return Ok(None);
+        }
+        Ok(RealStatistics::load(path)?
+            .and_then(|found| found.of(self.extractor.network().unwrap_or_default()).cloned()))
     }
 
     /// # Errors

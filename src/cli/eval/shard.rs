@@ -1,6 +1,7 @@
 //! `pd eval --shard I/N`: features of all sets in parts; the comparison itself is the merge.
 
 use super::args::Eval;
+use super::real_statistics::RealStatistics;
 use super::report_inputs;
 use super::text::{json_of, warn_if_no_fid};
 use crate::cli::terminal::Terminal;
@@ -11,7 +12,7 @@ use crate::formats::atomic::write_atomic;
 use crate::formats::is_features_file;
 use crate::formats::table::write_table;
 use crate::images::ImageSet;
-use crate::metrics::{EvaluationOptions, EvaluationSet, SetContent, Statistics, check_same, evaluate};
+use crate::metrics::{EvaluationOptions, EvaluationSet, SetContent, check_same, evaluate};
 use crate::reference::sharded_sets::{MergedSet, SetInput, identify, inputs, read_set, sets_shard};
 use crate::reference::{Reference, is_reference};
 use crate::runs::{Merged, Part, Run, ShardRequest, check_whole, options_of, remove_parts};
@@ -68,7 +69,7 @@ pub(super) fn run_shard(args: &Eval, shard: ShardRequest, out: &Path, terminal: 
     let mut identity = Some(extractor.identity().clone());
     let mut sets = Vec::new();
     for (path, name) in args.paths().zip(&plan.names) {
-        let set = if args.may_be_statistics(path) && Statistics::load(path)?.is_some() {
+        let set = if args.statistics(path)?.is_some() {
             SetInput::File(path.to_path_buf())
         } else if is_features_file(path) || is_reference(path) {
             let ready = input::read(path, &args.extractor, reference.as_ref(), terminal);
@@ -116,10 +117,12 @@ pub(crate) fn merge_eval(out: &Path, parts: &[Part], terminal: &Terminal) -> Res
             MergedSet::Features(features, paths) => {
                 SetContent::Features { features: features.into_shared(), paths, identity: identity.clone() }
             }
-            MergedSet::File(path) => match Statistics::load(&path)? {
-                Some(statistics) => SetContent::Statistics(statistics),
-                None => return Err(Error::malformed(&path, "holds no statistics", "run shard 0 again")),
-            },
+            MergedSet::File(path) => {
+                match RealStatistics::load(&path)?.and_then(|found| found.of(&identity.extractor).cloned()) {
+                    Some(statistics) => SetContent::Statistics(statistics),
+                    None => return Err(Error::malformed(&path, "holds no statistics", "run shard 0 again")),
+                }
+            }
         };
         Ok(EvaluationSet::new(name, content))
     });

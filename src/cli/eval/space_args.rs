@@ -3,8 +3,7 @@
 use crate::cli::common::ExtractorArgs;
 use crate::cli::similar;
 use crate::error::{Error, Result};
-use crate::extract::ExtractorRequest;
-use crate::metrics::{PROTOCOLS, Protocol, protocol};
+use crate::metrics::{PROTOCOLS, Protocol, SpacesRequest, protocol};
 use candle_core::Device;
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -14,19 +13,19 @@ use std::path::PathBuf;
 #[derive(Args)]
 #[command(next_help_heading = "Feature spaces")]
 pub(crate) struct SpaceArgs {
-    /// Compare images in several feature spaces: names of --extractor, each image being decoded once for all
+    /// Compare images in several feature spaces (`pd weights list` shows their names), each image being decoded once for all; sFID is computed in inception-spatial, the Inception score in inception-logits, all else in the others
     #[arg(long, value_name = "NAME,NAME", value_delimiter = ',', value_parser = similar::extractor, conflicts_with_all = ALONE)]
     spaces: Vec<String>,
     /// Compare images as a program or paper does: its resizing, networks, metrics and their parameters; --metrics may take some of them
     #[arg(long, value_name = "NAME", value_parser = protocols(), conflicts_with_all = ALONE, conflicts_with_all = SETTLED)]
     pub(super) preset: Option<&'static Protocol>,
-    /// Weights file of one of the spaces; may be repeated [default: embedded, or from the cache]
+    /// Weights file of one of the spaces, or of all that begin with inception; may be repeated [default: embedded, or from the cache]
     #[arg(long, value_name = "NAME=FILE", value_parser = named_file, conflicts_with_all = ["extractor", "weights"])]
     weights_of: Vec<(String, PathBuf)>,
 }
 
 /// Options that go with one space only.
-const ALONE: [&str; 11] = [
+const ALONE: [&str; 10] = [
     "extractor",
     "weights",
     "onnx_input",
@@ -37,7 +36,6 @@ const ALONE: [&str; 11] = [
     "normalize",
     "shard",
     "per_sample",
-    "save_stats",
 ];
 
 /// Options that a protocol settles.
@@ -74,44 +72,13 @@ impl SpaceArgs {
         }
     }
 
-    /// What each space is asked for, by its name.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] if one is named twice, or weights are given for another.
-    pub(super) fn requests(
-        &self,
-        how: &ExtractorArgs,
-        device: &Device,
-    ) -> Result<Vec<(String, ExtractorRequest)>> {
-        let requests: Vec<(String, ExtractorRequest)> = match self.preset {
-            Some(protocol) => {
-                let space = |&(name, prepare): &(&str, _)| {
-                    (name.to_owned(), ExtractorRequest { protocol: Some(prepare), ..how.request(device) })
-                };
-                protocol.spaces.iter().map(space).collect()
-            }
-            None => self.spaces.iter().map(|name| (name.clone(), how.request(device))).collect(),
-        };
-        for (i, (name, _)) in requests.iter().enumerate() {
-            if requests[..i].iter().any(|(other, _)| other == name) {
-                return Err(Error::usage(format!("the space {name} is named twice"), "name it once"));
-            }
-        }
-        if let Some((name, _)) =
-            self.weights_of.iter().find(|(of, _)| requests.iter().all(|(name, _)| name != of))
-        {
-            let known: Vec<&str> = requests.iter().map(|(name, _)| name.as_str()).collect();
-            return Err(Error::usage(
-                format!("weights are given for {name}, which is none of the spaces"),
-                format!("the spaces are {}", known.join(", ")),
-            ));
-        }
-        let complete = |(name, request): (String, ExtractorRequest)| {
-            let weights = self.weights_of.iter().rev().find(|(of, _)| *of == name);
-            let weights = weights.map(|(_, file)| file.clone());
-            let request = ExtractorRequest { name: Some(name.clone()), weights, ..request };
-            (name, request)
-        };
-        Ok(requests.into_iter().map(complete).collect())
+    /// What the library is asked for, to compute on `device`.
+    pub(super) fn request(&self, how: &ExtractorArgs, device: &Device) -> SpacesRequest {
+        let mut request = SpacesRequest::default();
+        request.spaces = self.spaces.clone();
+        request.preset = self.preset.map(|protocol| protocol.name.to_owned());
+        request.weights = self.weights_of.clone();
+        request.how = how.request(device);
+        request
     }
 }

@@ -1,35 +1,24 @@
 //! `pd eval --spaces A,B` and `--preset NAME`: the sets in one or several feature spaces, each image read and decoded once.
 
 use super::args::Eval;
+use super::kept::InSpaces;
+use super::real_statistics::{RealStatistics, check_statistics, save_statistics};
 use super::text::{json_of, text_of_spaces};
 use super::{deliver, report_inputs};
 use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
-use crate::extract::LoadedExtractor;
 use crate::formats::is_features_file;
 use crate::images::{ImageSet, promised_format};
-use crate::metrics::{
-    EvaluationOptions, EvaluationSet, Evaluator, KID_SUBSETS, Protocol, SetContent, SpaceResults, Statistics,
-    metrics_by_space, metrics_of_statistics,
-};
+use crate::metrics::{EvaluationSet, Protocol, SetContent, Spaces};
 use crate::progress::Progress;
-use crate::reference::embed::embed_in_spaces;
 use crate::reference::is_reference;
-use ndarray::Array2;
 use serde_json::{Map, Value};
 use std::path::Path;
-
-/// A space, with what is computed in it.
-struct Space {
-    name: String,
-    extractor: LoadedExtractor,
-    options: EvaluationOptions,
-}
 
 /// Compares the sets in all spaces.
 pub(super) fn run_in_spaces(args: &Eval, terminal: &Terminal) -> Result<()> {
     let statistics = match args.may_be_statistics(&args.real) {
-        true => Statistics::load(&args.real)?,
+        true => RealStatistics::load(&args.real)?,
         false => None,
     };
     check_images(args, statistics.is_some())?;
@@ -37,6 +26,7 @@ pub(super) fn run_in_spaces(args: &Eval, terminal: &Terminal) -> Result<()> {
         args.refuse_statistics(&args.real)?;
     }
     let spaces = spaces(args, statistics.as_ref(), terminal)?;
+    let names: Vec<&str> = spaces.all().iter().map(|space| space.name.as_str()).collect();
     // An empty set is found before the work on the others.
     let images = args.paths().skip(usize::from(statistics.is_some()));
     let sets: Vec<(&Path, ImageSet)> =
@@ -44,35 +34,36 @@ pub(super) fn run_in_spaces(args: &Eval, terminal: &Terminal) -> Result<()> {
     if let Some(protocol) = args.spaces.preset {
         let generated = &sets[sets.len().saturating_sub(args.generated.len())..];
         generated.iter().for_each(|(path, set)| warn_of_others(protocol, path, set, terminal));
-        sets.iter().try_for_each(|(path, set)| check_subsets(&spaces, path, set))?;
     }
+    sets.iter().try_for_each(|(path, set)| spaces.check_subsets(&path.display().to_string(), set.len()))?;
     let mut inputs = Map::new();
     let mut sets = sets.iter();
-    let mut read = || sets.next().map(|(path, set)| embed(args, (path, set), &spaces, &mut inputs, terminal));
-    let real = match statistics {
-        Some(statistics) => {
-            let name = args.real.display().to_string();
-            let set = || EvaluationSet::new(name.clone(), SetContent::Statistics(statistics.clone()));
-            spaces.iter().map(|_| set()).collect()
-        }
-        None => read().transpose()?.unwrap_or_default(),
+    let real = match &statistics {
+        Some(statistics) => in_all_spaces(statistics, &args.real.display().to_string(), &names),
+        None => match sets.next() {
+            Some((path, set)) => embed(args, (path, set), true, &spaces, &mut inputs, terminal)?,
+            None => Vec::new(),
+        },
     };
-    let evaluators = real.into_iter().zip(&spaces);
-    let mut evaluators: Vec<Evaluator<'_>> = evaluators
-        .map(|(set, space)| Evaluator::new(set, &space.options, terminal))
-        .collect::<Result<_>>()?;
-    while let Some(generated) = read() {
-        for (evaluator, set) in evaluators.iter_mut().zip(&generated?) {
+    let mut evaluators = spaces.evaluators(real, terminal)?;
+    if let Some(path) = &args.save_stats {
+        save_statistics(path, names.into_iter().zip(&evaluators), terminal)?;
+    }
+    for (path, set) in sets {
+        let generated = embed(args, (path, set), false, &spaces, &mut inputs, terminal)?;
+        for (evaluator, set) in evaluators.iter_mut().zip(&generated) {
             evaluator.compare(set)?;
         }
     }
-    let results = evaluators.into_iter().map(Evaluator::finish).collect::<Result<Vec<_>>>()?;
-    let results = SpaceResults {
-        spaces: spaces.iter().map(|space| space.name.clone()).zip(results).collect(),
-        preset: args.spaces.preset.map(|protocol| protocol.name),
-    };
+    let results = spaces.results(evaluators)?;
     let json = json_of(results.json(), inputs);
     deliver(args, &json, || results.table(), || text_of_spaces(&results), terminal)
+}
+
+/// The real set in each of the spaces, which the file is known to hold.
+fn in_all_spaces(statistics: &RealStatistics, name: &str, spaces: &[&str]) -> Vec<EvaluationSet> {
+    let found = spaces.iter().filter_map(|space| statistics.of(space).cloned());
+    found.map(|found| EvaluationSet::new(name, SetContent::Statistics(found))).collect()
 }
 
 /// # Errors
@@ -91,76 +82,47 @@ fn check_images(args: &Eval, real_is_statistics: bool) -> Result<()> {
     }
 }
 
-/// The spaces that are asked for, with what is computed in each; where the real set is known by its `statistics`, those that they are of.
-fn spaces(args: &Eval, statistics: Option<&Statistics>, terminal: &Terminal) -> Result<Vec<Space>> {
-    let mut base = args.options(terminal.device());
-    if let Some(protocol) = args.spaces.preset {
+/// The spaces that are asked for; where the real set is known by its `statistics`, those that they are of.
+fn spaces(args: &Eval, statistics: Option<&RealStatistics>, terminal: &Terminal) -> Result<Spaces> {
+    let device = terminal.device();
+    let mut asked = args.spaces.request(&args.extractor, device).settled(args.options(device))?;
+    if let Some(protocol) = asked.protocol() {
         terminal.say(&format!("preset {}: {}", protocol.name, protocol.about));
         if let Some(lacks) = protocol.lacks {
             terminal.say(&format!("not computed of it: {lacks}"));
         }
-        base.metrics = protocol.metrics(&base.metrics)?;
-        protocol.settle(&mut base.parameters);
-    }
-    let requests = args.spaces.requests(&args.extractor, terminal.device())?;
-    let names: Vec<&str> = requests.iter().map(|(name, _)| name.as_str()).collect();
-    let metrics = metrics_by_space(&base.metrics, &names)?;
-    let mut spaces = Vec::new();
-    for ((name, request), mut metrics) in requests.iter().zip(metrics) {
-        if statistics.is_some() {
-            metrics = metrics_of_statistics(&metrics)?;
-            if metrics.is_empty() {
-                continue;
-            }
-        }
-        let extractor = LoadedExtractor::load(request).inspect_err(|_| {
-            if request.weights.is_none() {
-                terminal.say(&format!("weights of a space are named with --weights-of {name}=FILE"));
-            }
-        })?;
-        let dimension = extractor.identity().dimension;
-        if statistics.is_some_and(|statistics| statistics.width() != dimension) {
-            continue;
-        }
-        terminal.say(&format!("extractor: {}", extractor.identity().describe()));
-        if let Some(remark) = extractor.remark() {
-            terminal.warn(remark);
-        }
-        let options = EvaluationOptions { metrics, ..base.clone() };
-        spaces.push(Space { name: name.clone(), extractor, options });
     }
     if let Some(statistics) = statistics {
-        let (file, width) = (args.real.display(), statistics.width());
-        if spaces.is_empty() {
+        asked = asked.of_statistics(|space| statistics.of(space).is_some())?;
+    }
+    if let Some(path) = &args.save_stats {
+        check_statistics(path, &asked.names())?;
+    }
+    let mut spaces = asked.load().inspect_err(|_| {
+        if let Some(name) = asked.without_weights() {
+            terminal.say(&format!("weights of a space are named with --weights-of {name}=FILE"));
+        }
+    })?;
+    for remark in spaces.networks().iter().filter_map(|network| network.remark()) {
+        terminal.warn(remark);
+    }
+    if let Some(statistics) = statistics {
+        spaces.keep_where(|space| {
+            statistics.of(&space.name).is_some_and(|found| found.width() == space.identity.dimension)
+        });
+        let file = args.real.display();
+        if spaces.all().is_empty() {
             return Err(Error::usage(
-                format!(
-                    "{file} has the mean and covariance of {width} columns, and no space has a distance of such"
-                ),
+                format!("{file} has {}, and no space has a distance of such", statistics.describe()),
                 "name the space that it was made in, or real images",
             ));
         }
         terminal.say(&format!("{file} is mean and covariance: the Frechet distance alone is computed"));
     }
-    Ok(spaces)
-}
-
-/// # Errors
-/// If a protocol draws larger subsets than the set is.
-fn check_subsets(spaces: &[Space], path: &Path, set: &ImageSet) -> Result<()> {
-    let subsets = KID_SUBSETS.name;
-    let draws = |space: &&Space| space.options.metrics.iter().any(|name| name == subsets);
-    let Some(space) = spaces.iter().find(draws) else { return Ok(()) };
-    let (size, count) = (space.options.parameters.kid_subset_size, set.len());
-    if count >= size {
-        return Ok(());
+    for space in spaces.all() {
+        terminal.say(&format!("extractor: {}", space.identity.describe()));
     }
-    let others: Vec<&str> =
-        spaces.iter().flat_map(|space| &space.options.metrics).map(String::as_str).collect();
-    let others: Vec<&str> = others.into_iter().filter(|name| *name != subsets).collect();
-    Err(Error::usage(
-        format!("{subsets} is of subsets of {size} images, and {} has {count}", path.display()),
-        format!("take more images, or the other metrics of the preset: --metrics {}", others.join(",")),
-    ))
+    Ok(spaces)
 }
 
 /// Says what of a generated set is not as in the protocol.
@@ -179,28 +141,24 @@ fn warn_of_others(protocol: &Protocol, path: &Path, set: &ImageSet, terminal: &T
     }
 }
 
-/// A set in each space.
+/// A set in each space. What is made of the real set is kept.
 fn embed(
     args: &Eval,
     (path, set): (&Path, &ImageSet),
-    spaces: &[Space],
+    is_real: bool,
+    spaces: &Spaces,
     inputs: &mut Map<String, Value>,
     terminal: &Terminal,
 ) -> Result<Vec<EvaluationSet>> {
     let name = path.display().to_string();
-    let extractors: Vec<&LoadedExtractor> = spaces.iter().map(|space| &space.extractor).collect();
-    let embedded = embed_in_spaces(set, &extractors, args.extractor.embed_options(), terminal)
-        .map_err(|error| error.about(&name))?;
-    report_inputs(&name, &embedded.inputs, inputs, terminal);
-    terminal.warn_of_one_colour(embedded.images.iter().map(|image| image.note.as_str()));
-    let paths: Vec<String> = embedded.images.into_iter().map(|image| image.path).collect();
+    let embed = if is_real { InSpaces::of_real } else { InSpaces::of };
+    let mut found =
+        embed(set, &spaces.networks(), &args.extractor, terminal).map_err(|error| error.about(&name))?;
+    report_inputs(&name, &found.inputs, inputs, terminal);
+    terminal.warn_of_one_colour(found.images.iter().map(|image| image.note.as_str()));
+    let features = std::mem::take(&mut found.features);
+    let paths: Vec<String> = found.images.iter().map(|image| image.path.clone()).collect();
     let groups = args.how.groups.as_ref().map(|by| by.labels(path, &paths, terminal)).transpose()?;
-    let features = [embedded.features].into_iter().chain(embedded.others);
-    let in_space = |(features, extractor): (Array2<f32>, &LoadedExtractor)| {
-        let identity = extractor.identity().clone();
-        let features = features.into_shared();
-        let content = SetContent::Features { features, paths: paths.clone(), identity };
-        EvaluationSet { groups: groups.clone(), ..EvaluationSet::new(name.clone(), content) }
-    };
-    Ok(features.zip(extractors).map(in_space).collect())
+    let kept = |network: usize, extractor: &str| found.statistics(network, extractor);
+    Ok(spaces.sets(&name, &paths, features, groups.as_ref(), &kept))
 }

@@ -77,6 +77,12 @@ fn values(evaluation: &Evaluation) -> String {
         lines.push(format!("\n[ ]: central 95 % of {count} resampled sets"));
         lines.extend(evaluation.verdicts().iter().map(|verdict| verdict_text(verdict, evaluation)));
     }
+    if let Some(count) = evaluation.options.spread {
+        lines.push(format!(
+            "\n+- seeds: standard deviation over {count} seeds, of metrics that draw\n\
+             +- parts: standard deviation over {count} disjoint parts of the generated set, each of the size in the column n"
+        ));
+    }
     lines.join("\n") + "\n"
 }
 
@@ -129,14 +135,20 @@ fn aligned(evaluation: &Evaluation) -> Vec<String> {
         let mut line = vec![name.to_string(), count(set.rows)];
         line.extend(columns.iter().map(|column| cell(set, column, &|e| number(e.value))));
         lines.push(line);
-        for (at, sign) in ["[", "]"].into_iter().enumerate() {
-            if set.estimates.iter().any(|estimate| estimate.interval.is_some()) {
-                let bound = |e: &Estimate| e.interval.map_or(String::new(), |bounds| number(bounds[at]));
-                let mut line = vec![format!("  {sign}"), String::new()];
-                line.extend(columns.iter().map(|column| cell(set, column, &bound)));
+        let mut below = |label: &str, n: Option<usize>, value: &dyn Fn(&Estimate) -> Option<f64>| {
+            if set.estimates.iter().any(|estimate| value(estimate).is_some()) {
+                let mut line = vec![format!("  {label}"), n.map_or(String::new(), |n| n.to_string())];
+                let shown = |estimate: &Estimate| value(estimate).map_or(String::new(), number);
+                line.extend(columns.iter().map(|column| cell(set, column, &shown)));
                 lines.push(line);
             }
+        };
+        for (at, sign) in ["[", "]"].into_iter().enumerate() {
+            below(sign, None, &|estimate| estimate.interval.map(|bounds| bounds[at]));
         }
+        let part = evaluation.options.spread.and_then(|count| set.rows_of_part(count));
+        below("+- seeds", None, &|estimate| estimate.spread.seeds);
+        below("+- parts", part, &|estimate| estimate.spread.parts);
     };
     for set in evaluation.generated.iter().chain(&evaluation.self_check) {
         add(&set.name, set);

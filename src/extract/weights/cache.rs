@@ -120,13 +120,15 @@ impl Cache {
         self.files().ok()?.into_iter().find(|(stem, _)| stem == name).map(|(_, path)| path)
     }
 
-    /// The weights of an extractor, which are those that were fetched if a digest was recorded.
+    /// The weights of an extractor, which are those that were fetched if a digest was recorded; those of an extractor that has the same
+    /// file do as well.
     ///
     /// # Errors
     /// [`Error::Data`] whose hint is the command that fetches them; [`Error::Usage`] if none are published; [`Error::Malformed`] if they
     /// have changed since they were fetched.
     pub(crate) fn resolve(&self, name: &str) -> Result<Found> {
-        if let Some(path) = self.path(name) {
+        let sharing = || source(name).ok()?.sharing().find_map(|other| self.path(other));
+        if let Some(path) = self.path(name).or_else(sharing) {
             let sha256 = sha256_of_file(&path)?;
             return match recorded_digest(&path)? {
                 Some(recorded) if recorded != sha256 => {
@@ -281,6 +283,21 @@ mod tests {
         let newer = cache.adopt(&fetched, "resnet18", "safetensors", "00").unwrap();
         assert!(!path.exists());
         assert_eq!(cache.path("resnet18"), Some(newer));
+    }
+
+    #[test]
+    fn one_file_serves_all_extractors_that_it_is_published_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::at(directory.path());
+        fs::create_dir_all(cache.weights_directory()).unwrap();
+        let file = cache.weights_directory().join("inception-fid.pth");
+        fs::write(&file, "abc").unwrap();
+        assert_eq!(cache.resolve("inception-logits").unwrap().path, file);
+        assert_eq!(cache.resolve("inception-spatial").unwrap().path, file);
+        assert!(cache.resolve("resnet18").is_err());
+        let own = cache.weights_directory().join("inception-logits.pth");
+        fs::write(&own, "abd").unwrap();
+        assert_eq!(cache.resolve("inception-logits").unwrap().path, own);
     }
 
     #[test]

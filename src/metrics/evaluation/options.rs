@@ -1,6 +1,6 @@
 //! What an evaluation computes.
 
-use crate::metrics::comparison::Options;
+use crate::metrics::options::Options;
 use crate::metrics::resampling::Draws;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,9 @@ pub struct EvaluationOptions {
     pub self_check: bool,
     /// Number of bootstrap samples for 95 % intervals; `None` for no intervals.
     pub bootstrap: Option<u32>,
+    /// Seeds, and parts of each generated set, whose values are compared to show how far chance moves them; `None` for no such deviations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread: Option<u32>,
     /// Whether every generated image gets values of its own.
     #[serde(skip)]
     pub per_sample: bool,

@@ -6,7 +6,7 @@ use super::sample_scores::SampleScores;
 use super::verdict::Verdict;
 use crate::extract::Identity;
 use crate::metrics::frechet;
-use crate::metrics::metric::Metric;
+use crate::metrics::metric::{Metric, Spread};
 use serde_json::{Map, Value, json};
 
 /// The result of an evaluation.
@@ -50,16 +50,25 @@ impl Evaluation {
         let mut fields = Map::new();
         fields.insert("path".into(), json!(set.name));
         fields.insert("n".into(), json!(set.rows));
-        let mut intervals = Map::new();
+        let (mut intervals, mut spreads) = (Map::new(), Map::new());
         for estimate in &set.estimates {
             let column = self.column_name(estimate.column);
             fields.insert(column.into(), json!(estimate.value));
             if let Some(interval) = estimate.interval {
                 intervals.insert(column.into(), json!(interval));
             }
+            if estimate.spread != Spread::default() {
+                spreads.insert(column.into(), json!(estimate.spread));
+            }
         }
         if !intervals.is_empty() {
             fields.insert("intervals".into(), Value::Object(intervals));
+        }
+        if !spreads.is_empty() {
+            fields.insert("spread".into(), Value::Object(spreads));
+        }
+        if let Some(rows) = self.options.spread.and_then(|count| set.rows_of_part(count)) {
+            fields.insert("n_of_part".into(), json!(rows));
         }
         Value::Object(fields)
     }
@@ -111,6 +120,9 @@ impl Evaluation {
         }
         if let Some(count) = self.options.bootstrap {
             object["bootstrap"] = json!(count);
+        }
+        if let Some(count) = self.options.spread {
+            object["spread"] = json!(count);
         }
         object
     }

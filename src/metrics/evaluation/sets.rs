@@ -2,11 +2,14 @@
 
 use crate::error::{Error, Result};
 use crate::extract::Identity;
-use crate::metrics::comparison::{FeatureSet, Options};
+use crate::metrics::feature_set::FeatureSet;
+use crate::metrics::keep::Keep;
+use crate::metrics::options::Options;
 use crate::metrics::statistics::Statistics;
 use crate::progress::Progress;
 use crate::reference::row_name;
 use ndarray::ArcArray2;
+use std::sync::Arc;
 
 /// A real or generated set.
 pub struct EvaluationSet {
@@ -16,6 +19,8 @@ pub struct EvaluationSet {
     pub content: SetContent,
     /// The group of each image, `[N]`, where groups are compared too.
     pub groups: Option<Vec<String>>,
+    /// Where what is computed of its features alone is kept.
+    pub(crate) kept: Option<Arc<dyn Keep>>,
 }
 
 /// What is known of a set.
@@ -36,7 +41,7 @@ pub enum SetContent {
 impl EvaluationSet {
     /// A set that is compared as a whole.
     pub fn new(name: impl Into<String>, content: SetContent) -> Self {
-        Self { name: name.into(), content, groups: None }
+        Self { name: name.into(), content, groups: None, kept: None }
     }
 
     /// A set of features `[N, D]` that another program made.
@@ -64,7 +69,7 @@ impl EvaluationSet {
                 .map_err(|error| error.about(&self.name))?,
             SetContent::Statistics(statistics) => FeatureSet::from_statistics(statistics.clone(), progress),
         };
-        Ok(set.named(&self.name))
+        Ok(set.named(&self.name).keeping(self.kept.clone()))
     }
 }
 

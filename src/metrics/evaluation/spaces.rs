@@ -5,76 +5,96 @@ use super::table::table_of;
 use crate::error::{Error, Result};
 use crate::extract::Identity;
 use crate::formats::table::Table;
-use crate::metrics::inception_score::{LOGITS, METRIC as INCEPTION_SCORE, gives_features};
-use crate::metrics::metric::{Metric, Needs};
-use crate::metrics::registry::{METRICS, named};
+use crate::metrics::kind::SpaceKind;
+use crate::metrics::metric::Metric;
+use crate::metrics::registry::named;
 use crate::remedy::Remedy;
 use serde_json::{Value, json};
 
 /// # Errors
-/// [`Error::Usage`] for an unknown metric, or one of class scores where `extractor` gives features.
+/// [`Error::Usage`] for an unknown metric, or one of numbers that `extractor` does not give.
 pub(crate) fn check_metrics(metrics: &[String], extractor: &str) -> Result<()> {
-    let scores = named(metrics)?.iter().any(|metric| metric.needs == Needs::ClassScores);
-    if scores && gives_features(extractor) {
-        return Err(Error::usage(
-            format!("the Inception score is computed from class scores, and `{extractor}` gives features"),
-            Remedy::ClassScores(LOGITS.into()),
-        ));
+    let kind = SpaceKind::of(extractor);
+    for metric in named(metrics)? {
+        if let Some((only, what)) = metric.needs.only()
+            && !kind.serves(metric.needs)
+        {
+            return Err(Error::usage(
+                format!("{} is computed from {what}, and `{extractor}` gives others", metric.name),
+                Remedy::OtherExtractor(only.into()),
+            ));
+        }
     }
     Ok(())
 }
 
+/// Whether one of `metrics` (by name) is computed in the space of this extractor.
+///
+/// # Errors
+/// [`Error::Usage`] for an unknown metric.
+pub(super) fn has_metric_in(metrics: &[String], extractor: &str) -> Result<bool> {
+    let kind = SpaceKind::of(extractor);
+    Ok(named(metrics)?.iter().any(|metric| kind.serves(metric.needs)))
+}
+
 /// Which of `metrics` (by name; none for the default ones) are computed in each of several spaces: the Inception score in those of
-/// class scores, where nothing else is computed, and all others in those of features.
+/// class scores, sFID in those of spatial features, where nothing else is computed, and all others in those of features.
 ///
 /// # Errors
 /// [`Error::Usage`] for an unknown metric, and if a space or a metric is left without the other.
-pub(crate) fn metrics_by_space(metrics: &[String], extractors: &[&str]) -> Result<Vec<Vec<String>>> {
+pub(super) fn metrics_by_space(metrics: &[String], extractors: &[&str]) -> Result<Vec<Vec<String>>> {
     let chosen = named(metrics)?;
-    let mut all = Vec::new();
+    let names = |metrics: &[&'static Metric]| metrics.iter().map(|metric| metric.name.to_owned()).collect();
+    let mut all: Vec<Vec<String>> = Vec::new();
     for &extractor in extractors {
-        let fits = |needs: Needs| match needs {
-            Needs::ClassScores => !gives_features(extractor),
-            Needs::Statistics | Needs::Features => extractor != LOGITS,
-        };
-        let mut own: Vec<String> =
-            chosen.iter().filter(|metric| fits(metric.needs)).map(|metric| metric.name.to_owned()).collect();
-        if chosen.is_empty() && extractor == LOGITS {
-            own.push(INCEPTION_SCORE.name.to_owned());
-        } else if !chosen.is_empty() && own.is_empty() {
+        let kind = SpaceKind::of(extractor);
+        if chosen.is_empty() {
+            // The default ones depend on what is known of the sets, and are settled there.
+            all.push(Vec::new());
+            continue;
+        }
+        let fitting: Vec<_> = chosen.iter().copied().filter(|metric| kind.serves(metric.needs)).collect();
+        if fitting.is_empty() {
             return Err(Error::usage(
                 format!("none of the metrics is computed in the space {extractor}"),
                 "leave the space out, or name other metrics",
             ));
         }
-        all.push(own);
+        all.push(names(&fitting));
     }
     if let Some(metric) = chosen.iter().find(|metric| all.iter().flatten().all(|name| name != metric.name)) {
-        let what = if metric.needs == Needs::ClassScores { "class scores" } else { "features" };
+        let (remedy, what) = match metric.needs.only() {
+            Some((only, what)) => (format!("add the space {only}, or leave the metric out"), what),
+            None => ("add a space, or leave the metric out".to_owned(), "features"),
+        };
         return Err(Error::usage(
             format!("{} is computed from {what}, which none of the spaces gives", metric.name),
-            "add a space, or leave the metric out",
+            remedy,
         ));
     }
     Ok(all)
 }
 
-/// Of the metrics of a space, those that mean and covariance suffice for.
+/// Of the metrics of a space (by name; none for the default ones), those that mean and covariance suffice for.
 ///
 /// # Errors
 /// [`Error::Usage`] for an unknown metric.
-pub(crate) fn metrics_of_statistics(metrics: &[String]) -> Result<Vec<String>> {
-    let chosen = if metrics.is_empty() { METRICS.to_vec() } else { named(metrics)? };
-    let serves = |metric: &&&Metric| metric.needs == Needs::Statistics;
+pub(super) fn metrics_of_statistics(metrics: &[String], extractor: &str) -> Result<Vec<String>> {
+    let chosen = if metrics.is_empty() {
+        SpaceKind::of(extractor).default_metrics().collect()
+    } else {
+        named(metrics)?
+    };
+    let serves = |metric: &&&Metric| metric.needs.is_of_statistics();
     Ok(chosen.iter().filter(serves).map(|metric| metric.name.to_owned()).collect())
 }
 
 /// The results of the same sets in several spaces.
-pub(crate) struct SpaceResults {
+pub struct SpaceResults {
     /// By the name of each space.
-    pub(crate) spaces: Vec<(String, Evaluation)>,
+    pub spaces: Vec<(String, Evaluation)>,
     /// The protocol that settled them, where it is one.
-    pub(crate) preset: Option<&'static str>,
+    pub preset: Option<&'static str>,
 }
 
 impl SpaceResults {
@@ -82,14 +102,14 @@ impl SpaceResults {
     ///
     /// # Errors
     /// If the columns differ in length.
-    pub(crate) fn table(&self) -> Result<Table> {
+    pub fn table(&self) -> Result<Table> {
         let results: Vec<_> =
             self.spaces.iter().map(|(name, result)| (Some(name.as_str()), result)).collect();
         table_of(&results)
     }
 
     /// `spaces`: what [`Evaluation::json`] has for each, with its name and how its features were made.
-    pub(crate) fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         let space = |(name, result): &(String, Evaluation)| {
             let mut object = result.json();
             object["space"] = json!(name);
@@ -114,13 +134,16 @@ mod tests {
     }
 
     #[test]
-    fn the_inception_score_is_computed_from_class_scores_and_nothing_else_is() {
+    fn a_metric_is_computed_in_the_spaces_that_it_is_for_alone() {
         let found = of(&["fid", "inception-score", "kd"], &["inception-fid", "inception-logits", "onnx"]);
         assert_eq!(
             found.unwrap(),
             [vec!["fd", "kid"], vec!["inception-score"], vec!["fd", "inception-score", "kid"]]
         );
-        assert_eq!(of(&[], &["tiny", "inception-logits"]).unwrap(), [vec![], vec!["inception-score"]]);
+        let found = of(&["fid", "sfid"], &["inception-spatial", "inception-fid"]).unwrap();
+        assert_eq!(found, [["sfid"], ["fd"]]);
+        assert_eq!(of(&[], &["tiny", "inception-logits"]).unwrap(), [[], []] as [[&str; 0]; 2]);
+        assert_eq!(metrics_of_statistics(&[], "inception-spatial").unwrap(), ["sfid"]);
         let refused = |metrics: &[&str], spaces: &[&str]| of(metrics, spaces).unwrap_err().to_string();
         assert!(refused(&["fd"], &["tiny", "inception-logits"]).contains("in the space inception-logits"));
         assert!(refused(&["fd", "inception-score"], &["tiny", "vgg16"]).contains("from class scores"));

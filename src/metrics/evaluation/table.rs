@@ -75,6 +75,17 @@ pub(super) fn table_of(results: &[(Option<&str>, &Evaluation)]) -> Result<Table>
                 table.push(format!("{name}_{end}"), of(&bound))?;
             }
         }
+        for kind in ["seeds", "parts"] {
+            let deviation = |estimate: &Estimate| match kind {
+                "seeds" => estimate.spread.seeds,
+                _ => estimate.spread.parts,
+            };
+            let is_known = |row: &Row<'_>| row.set.estimate(column).and_then(deviation).is_some();
+            if rows.iter().any(is_known) {
+                let value = |estimate: &Estimate| deviation(estimate).unwrap_or(f64::NAN);
+                table.push(format!("{name}_sd_{kind}"), of(&value))?;
+            }
+        }
     }
     Ok(table)
 }

@@ -1,6 +1,9 @@
 use super::super::prdc;
+use super::super::statistics::Statistics;
 use super::super::test_support::{Fixture, assert_close};
 use super::*;
+use crate::error::{Error, Result};
+use crate::extract::Identity;
 use crate::progress::Silent;
 use ndarray::{Array2, s};
 

@@ -66,9 +66,15 @@ fn beyond(a: &Estimate, b: &Estimate) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::metrics::metric;
+    use crate::metrics::metric::Spread;
 
     fn set(name: &str, values: &[(&'static str, f64, Option<[f64; 2]>)]) -> EvaluatedSet {
-        let estimates = values.iter().map(|&(column, value, interval)| Estimate { column, value, interval });
+        let estimates = values.iter().map(|&(column, value, interval)| Estimate {
+            column,
+            value,
+            interval,
+            spread: Spread::default(),
+        });
         EvaluatedSet { name: name.into(), rows: None, estimates: estimates.collect() }
     }
 

@@ -11,6 +11,7 @@ pub(crate) const METRIC: Metric = Metric {
     needs: Needs::Features,
     by_default: true,
     alone: false,
+    draws: false,
     compute: |comparison| Ok(Measured::share(&comparison.memberships()?.density.rows_of_sphere)),
     replicates: None,
     caution: |comparison| comparison.too_few_for(comparison.options.k_density),

@@ -2,7 +2,9 @@
 //! to that point's support with the probability `1 - d / R`, and to the whole support with `1 - prod (1 - max(0, 1 - d_i / R))`.
 //! `R` is one radius for the whole set: 1.2 times the mean distance to the 4th nearest neighbour.
 
-use super::super::comparison::{Comparison, FeatureSet};
+use super::super::comparison::Comparison;
+
+use super::super::feature_set::FeatureSet;
 use super::super::manifold::Manifold;
 use super::super::metric::{Better, Measured, Metric, Needs};
 use crate::error::Result;
@@ -26,6 +28,7 @@ pub(crate) const PRECISION: Metric = Metric {
     needs: Needs::Features,
     by_default: false,
     alone: false,
+    draws: false,
     compute: |comparison| probabilities(comparison.real, comparison.generated, comparison),
     replicates: None,
     caution: |comparison| comparison.too_few_for(NEIGHBOUR),
@@ -40,6 +43,7 @@ pub(crate) const RECALL: Metric = Metric {
     needs: Needs::Features,
     by_default: false,
     alone: false,
+    draws: false,
     compute: |comparison| probabilities(comparison.generated, comparison.real, comparison),
     replicates: None,
     caution: |comparison| comparison.too_few_for(NEIGHBOUR),

@@ -63,12 +63,30 @@ def evaluate(
     kid_subsets: int = 100,
     kid_subset_size: int = 1000,
     bootstrap: Optional[int] = None,
+    spread: Optional[int] = None,
     self_check: bool = False,
     per_sample: bool = False,
     seed: int = 0,
     device: str = "auto",
     progress: _Progress = None,
 ) -> Evaluation: ...
+def evaluate_images(
+    real: _Images,
+    generated: Union[_Images, Mapping[str, _Images]],
+    *,
+    spaces: Optional[Sequence[str]] = None,
+    preset: Optional[str] = None,
+    weights: Optional[Mapping[str, _Path]] = None,
+    metrics: Optional[Sequence[str]] = None,
+    bootstrap: Optional[int] = None,
+    spread: Optional[int] = None,
+    self_check: bool = False,
+    batch: Optional[int] = None,
+    strict: bool = False,
+    seed: int = 0,
+    device: str = "auto",
+    progress: _Progress = None,
+) -> SpaceEvaluation: ...
 def select(
     pool: _Rows,
     n: int,
@@ -233,6 +251,16 @@ class Evaluation:
     def to_pandas(self) -> Any: ...
     def to_arrow(self) -> Any: ...
     def __getitem__(self, metric: str) -> float: ...
+
+class SpaceEvaluation:
+    @property
+    def spaces(self) -> list[str]: ...
+    @property
+    def table(self) -> Table: ...
+    @property
+    def warnings(self) -> list[str]: ...
+    def to_dict(self) -> dict[str, Any]: ...
+    def __getitem__(self, space: str) -> Evaluation: ...
 
 class Selection:
     @property

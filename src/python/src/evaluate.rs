@@ -4,13 +4,13 @@ use crate::arguments::{device, named};
 use crate::call::run;
 use crate::given::rows_of;
 use crate::table::Table;
-use pseudo_density::{EvaluationOptions, EvaluationSet, evaluate as compare};
+use pseudo_density::{EvaluationOptions, EvaluationSet, Result, evaluate as compare};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 /// What the set is called where one alone is compared.
-const GENERATED: &str = "generated";
+pub(crate) const GENERATED: &str = "generated";
 
 /// Values of metrics for one or several generated sets.
 #[pyclass(frozen, module = "pseudo_density")]
@@ -22,6 +22,26 @@ pub(crate) struct Evaluation {
     /// The values of the first generated set.
     first: Vec<(String, f64)>,
     warnings: Vec<String>,
+}
+
+impl Evaluation {
+    /// What the library found.
+    pub(crate) fn of(found: pseudo_density::Evaluation) -> Result<Self> {
+        let first = found.generated.first().map_or(&[][..], |set| &set.estimates);
+        let first = first.iter().map(|of| (found.column_name(of.column).to_owned(), of.value)).collect();
+        Ok(Self {
+            json: found.json().to_string(),
+            table: found.table()?,
+            samples: found.samples.as_ref().map(|samples| samples.table()).transpose()?,
+            first,
+            warnings: found.warnings,
+        })
+    }
+
+    /// Why some values mean little.
+    pub(crate) fn all_warnings(&self) -> &[String] {
+        &self.warnings
+    }
 }
 
 #[pymethods]
@@ -84,14 +104,15 @@ impl Evaluation {
 /// `real`: features `[N, D]`, or a `Reference`. `generated`: features `[M, D]`, or a dict of several sets by their names. `metrics`: names,
 /// as `pd eval --help` lists them; all but `kid-subsets` where None. The Fréchet distance is called `fid` in the space of
 /// `inception-fid` and `fd` in any other. `k`: nearest neighbours of precision, recall, realism and rarity; `k_density`: of density and
-/// coverage. `bootstrap`: number of resampled sets for 95 % intervals. `self_check`: compares the halves of the real set as well.
+/// coverage. `bootstrap`: number of resampled sets for 95 % intervals. `spread`: number of seeds and of parts of each generated set over which
+/// standard deviations are taken (in `to_dict()` and `table`). `self_check`: compares the halves of the real set as well.
 /// `per_sample`: realism and rarity of each generated image.
 ///
 /// Raises `ValueError` for metrics that are not known, and for sets that are too small, not finite or of different networks.
 #[pyfunction]
 #[pyo3(signature = (
     real, generated, metrics=None, *, k=3, k_density=5, boundary="excluded", kid_subsets=100, kid_subset_size=1000,
-    bootstrap=None, self_check=false, per_sample=false, seed=0, device="auto", progress=None,
+    bootstrap=None, spread=None, self_check=false, per_sample=false, seed=0, device="auto", progress=None,
 ))]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn evaluate(
@@ -104,6 +125,7 @@ pub(crate) fn evaluate(
     kid_subsets: usize,
     kid_subset_size: usize,
     bootstrap: Option<u32>,
+    spread: Option<u32>,
     self_check: bool,
     per_sample: bool,
     seed: u64,
@@ -122,6 +144,7 @@ pub(crate) fn evaluate(
     options.parameters.device = self::device(py, device)?;
     options.self_check = self_check;
     options.bootstrap = bootstrap;
+    options.spread = spread;
     options.per_sample = per_sample;
     let mut all = vec![("real".to_owned(), rows_of("real", real)?)];
     match generated.cast::<PyDict>() {
@@ -138,16 +161,5 @@ pub(crate) fn evaluate(
     let mut sets: Vec<EvaluationSet> =
         all.iter().map(|(name, rows)| rows.evaluation_set(name, known)).collect();
     let real = sets.remove(0);
-    run(py, progress, |progress| {
-        let found = compare(real, sets.into_iter().map(Ok), &options, progress)?;
-        let first = found.generated.first().map_or(&[][..], |set| &set.estimates);
-        let first = first.iter().map(|of| (found.column_name(of.column).to_owned(), of.value)).collect();
-        Ok(Evaluation {
-            json: found.json().to_string(),
-            table: found.table()?,
-            samples: found.samples.as_ref().map(|samples| samples.table()).transpose()?,
-            first,
-            warnings: found.warnings,
-        })
-    })
+    run(py, progress, |progress| Evaluation::of(compare(real, sets.into_iter().map(Ok), &options, progress)?))
 }

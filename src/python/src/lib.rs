@@ -11,6 +11,7 @@ mod duplicates;
 mod embed;
 mod errors;
 mod evaluate;
+mod evaluate_images;
 mod features;
 mod given;
 mod images;
@@ -39,6 +40,8 @@ mod _native {
     use crate::embed::embed;
     #[pymodule_export]
     use crate::evaluate::{Evaluation, evaluate};
+    #[pymodule_export]
+    use crate::evaluate_images::{SpaceEvaluation, evaluate_images};
     #[pymodule_export]
     use crate::features::Features;
     #[pymodule_export]

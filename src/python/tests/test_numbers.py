@@ -140,6 +140,27 @@ class Numbers(InFolder):
         one = pseudo_density.evaluate(np.load(self.folder / "real.npy"), sets["b"], ["recall", "fd"])
         self.assertEqual(one.values, {name: theirs["generated"][1][name] for name in ("recall", "fd")})
 
+    def test_spaces_are_those_of_the_command(self):
+        sets = {"a": pictures(30, seed=4), "b": pictures(20, seed=5)}
+        named = {"real": pictures(40, seed=3), **sets}
+        folders = [write_pictures(self.folder / "in-spaces" / name, images) for name, images in named.items()]
+        words = ["--real", folders[0], "--generated", *folders[1:], "--spaces", "tiny", "--spread", 3, "--json"]
+        theirs = json.loads(pd("eval", *words))["spaces"]
+        found = pseudo_density.evaluate_images(
+            folders[0], {"a": folders[1], "b": sets["b"]}, spaces=["tiny"], spread=3
+        )
+        self.assertEqual(found.spaces, ["tiny"])
+        for our_set, their_set in zip(found.to_dict()["spaces"][0]["generated"], theirs[0]["generated"]):
+            del our_set["path"], their_set["path"]
+            self.assertEqual(our_set, their_set)
+        self.assertEqual(found["tiny"]["recall"], theirs[0]["generated"][0]["recall"])
+        with self.assertRaisesRegex(ValueError, "named twice"):
+            pseudo_density.evaluate_images(folders[0], folders[1], spaces=["tiny", "tiny"])
+        with self.assertRaisesRegex(ValueError, "no preset"):
+            pseudo_density.evaluate_images(folders[0], folders[1], preset="stylegan")
+        with self.assertRaises(KeyError):
+            found["vgg16"]
+
     def test_a_selection_is_the_command_s(self):
         np.save(self.folder / "real.npy", features(200))
         np.save(self.folder / "pool.npy", features(120, seed=1))
