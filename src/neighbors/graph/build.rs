@@ -2,8 +2,8 @@
 
 use super::cells::{CellSize, Division, Partition, partition};
 use super::compare::{Scratch, compare};
-use super::linked::{Linked, Met, around};
 use super::lists::{ABSENT, Lists};
+use super::neighborhoods::{Neighborhoods, Visited, around};
 use super::nodes::Nodes;
 use crate::error::Result;
 use crate::neighbors::exact::groups::RowGroups;
@@ -19,7 +19,7 @@ const PARTITIONS: u64 = 6;
 const WITHIN: CellSize = CellSize { aim: 50, most: 200 };
 /// The cells that are compared with the neighbours of their neighbours. Larger ones find more and cost more.
 const TOGETHER: CellSize = CellSize { aim: 64, most: 128 };
-/// Links of a node that are followed in each direction, and the most links back that a graph keeps.
+/// Links of a node that are followed in each direction, and the most reverse neighbours of a node.
 const FOLLOWED: usize = 16;
 /// The recall that is enough, of the lists and of walks.
 pub(in crate::neighbors) const ENOUGH: f64 = 0.999;
@@ -36,7 +36,7 @@ pub(in crate::neighbors) struct Sample {
     pub exact: Neighbors,
 }
 
-/// A graph of the `rows` of `space`, one of each group of equal rows: the `width` nearest of each, nearest first, then some that name it.
+/// A graph of the `rows` of `space`, one of each group of equal rows: the `width` nearest of each, nearest first, then some of its reverse neighbours.
 /// Gives the recall of these lists too.
 ///
 /// # Errors
@@ -111,12 +111,12 @@ fn graph(rows: Vec<u32>, lists: Vec<u32>, width: usize, divisions: &[Division]) 
                 .extend(pivots.iter().filter(|&pivot| pivot != of).map(|&to| (layer as u8, to)));
         }
     }
-    let links = Linked::new(lists, width, FOLLOWED);
+    let neighborhoods = Neighborhoods::new(lists, width, FOLLOWED);
     let (mut lowest, mut upper) = (Links::empty(), Links::empty());
     for (node, below) in below.into_iter().enumerate() {
-        let nearest: Vec<u32> = links.nearest(node as u32, width).collect();
-        let back = links.back(node as u32).iter().filter(|node| !nearest.contains(node));
-        lowest.push(nearest.iter().chain(back).copied());
+        let nearest: Vec<u32> = neighborhoods.nearest(node as u32, width).collect();
+        let reverse = neighborhoods.reverse(node as u32).iter().filter(|node| !nearest.contains(node));
+        lowest.push(nearest.iter().chain(reverse).copied());
         upper.push(below);
     }
     Graph { rows, entry: entry(&levels), levels, lowest, upper }
@@ -159,11 +159,11 @@ impl<'a> Descent<'a> {
     fn improve(&mut self, lists: Vec<u32>, progress: &dyn Progress) -> Result<()> {
         progress.start("neighbours of neighbours", self.nodes.count() as u64, "rows");
         let cells = self.partition(TOGETHER, progress)?.cells;
-        let links = Linked::new(lists, self.lists.width(), FOLLOWED);
-        let working = || (Scratch::default(), Met::new(self.nodes.count()), Vec::new());
-        cells.par_iter().try_for_each_init(working, |(scratch, met, others), cell| -> Result<()> {
+        let neighborhoods = Neighborhoods::new(lists, self.lists.width(), FOLLOWED);
+        let working = || (Scratch::default(), Visited::new(self.nodes.count()), Vec::new());
+        cells.par_iter().try_for_each_init(working, |(scratch, visited, others), cell| -> Result<()> {
             check_stop(progress, String::new)?;
-            around(cell, &links, FOLLOWED, met, others);
+            around(cell, &neighborhoods, FOLLOWED, visited, others);
             compare(&self.nodes, cell, others, &self.lists, scratch);
             progress.advance(cell.len() as u64);
             Ok(())

@@ -59,10 +59,10 @@ pub(super) fn partition(
     progress: &dyn Progress,
 ) -> Result<Partition> {
     let all = Cell { nodes: (0..nodes.count() as u32).collect(), pivot: None, depth: 0, key: number << 32 };
-    Carving { nodes, size, progress }.divide(all)
+    Partitioning { nodes, size, progress }.divide(all)
 }
 
-struct Carving<'a> {
+struct Partitioning<'a> {
     nodes: &'a Nodes<'a>,
     size: CellSize,
     progress: &'a dyn Progress,
@@ -76,7 +76,7 @@ struct Cell {
     key: u64,
 }
 
-impl Carving<'_> {
+impl Partitioning<'_> {
     fn divide(&self, cell: Cell) -> Result<Partition> {
         let Cell { nodes: cell, pivot, depth, key } = cell;
         if cell.len() <= self.size.most {

@@ -2,8 +2,8 @@
 
 use super::cells::{CellSize, partition};
 use super::compare::{Scratch, compare};
-use super::linked::{Linked, Met, around};
 use super::lists::{ABSENT, Lists};
+use super::neighborhoods::{Neighborhoods, Visited, around};
 use super::nodes::Nodes;
 use super::{Sample, build};
 use crate::neighbors::exact::tests::cloud;
@@ -98,35 +98,35 @@ proptest! {
     }
 
     #[test]
-    fn around_a_group_is_what_two_links_reach(
+    fn around_a_group_is_what_two_steps_reach(
         links in prop::collection::vec(prop::collection::vec(0u32..40, 3), 40),
         group in prop::collection::btree_set(0u32..40, 1..6),
-        most_back in 0usize..4,
+        most_reverse in 0usize..4,
         most in 1usize..5,
     ) {
         let forward: Vec<u32> = links.concat();
-        let linked = Linked::new(forward.clone(), 3, most_back);
+        let neighborhoods = Neighborhoods::new(forward.clone(), 3, most_reverse);
         for node in 0..40u32 {
             let mut named: Vec<(usize, u32)> = (0..40u32)
                 .flat_map(|other| (0..3).map(move |rank| (rank, other)))
                 .filter(|&(rank, other)| links[other as usize][rank] == node)
                 .collect();
             named.sort_unstable();
-            let expected: Vec<u32> = named.into_iter().map(|(_, other)| other).take(most_back).collect();
-            prop_assert_eq!(linked.back(node), &expected[..]);
+            let expected: Vec<u32> = named.into_iter().map(|(_, other)| other).take(most_reverse).collect();
+            prop_assert_eq!(neighborhoods.reverse(node), &expected[..]);
         }
         let group: Vec<u32> = group.into_iter().collect();
         let mut reached: BTreeSet<u32> = group.iter().copied().collect();
         for _ in 0..2 {
             let further: Vec<u32> = reached
                 .iter()
-                .flat_map(|&node| linked.nearest(node, most).chain(linked.back(node).iter().copied()))
+                .flat_map(|&node| neighborhoods.nearest(node, most).chain(neighborhoods.reverse(node).iter().copied()))
                 .collect();
             reached.extend(further);
         }
-        let (mut met, mut found) = (Met::new(40), vec![99]);
+        let (mut visited, mut found) = (Visited::new(40), vec![99]);
         for _ in 0..2 {
-            around(&group, &linked, most, &mut met, &mut found);
+            around(&group, &neighborhoods, most, &mut visited, &mut found);
             prop_assert!(found.iter().eq(&reached));
         }
     }
