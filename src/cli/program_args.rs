@@ -16,7 +16,7 @@ const TIMEOUT: u32 = 600;
 #[derive(Args)]
 #[command(next_help_heading = "Generator")]
 pub(super) struct ProgramArgs {
-    /// Program that makes the images, such as 'python make.py', instead of --generator. It is started once and reads lines of JSON from its standard input. To {"hello": 1} it answers {"name": "mine"}, and {"name": "mine", "latent": [128], "classes": 10} if it takes latents and classes. Then for each image it gets a line such as {"id": 17, "seed": 5, "output": "/…/17.png"}, writes that file and prints {"id": 17}, in any order; --batch requests are open at once. A latent (an .npy file), a class and a prompt are in the line where there are any
+    /// Program that makes the images, such as 'python make.py', instead of --generator. It is started once and reads lines of JSON from its standard input. To {"hello": 1} it answers {"name": "mine"}, and {"name": "mine", "latent": [4, 64, 64], "classes": 10} if it takes latents and classes. Then for each image it gets a line such as {"id": 17, "seed": 5, "output": "/…/17.png"}, writes that file and prints {"id": 17}, in any order; --batch requests are open at once. A latent (an .npy file), a class and a prompt are in the line where there are any
     #[arg(long, value_name = "COMMAND")]
     generator_command: Option<ProgramCommand>,
     /// Number of seconds for which the program of --generator-command may be without an answer, loading included
