@@ -30,7 +30,7 @@ def ppm(picture):
 
 def write_pictures(folder, images):
     """A folder of image files, in the order of their names."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for number, picture in enumerate(images):
         (folder / f"{number:03}.ppm").write_bytes(ppm(picture))
     return folder
