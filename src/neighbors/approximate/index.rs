@@ -188,10 +188,8 @@ impl GraphIndex {
         }
         let first = self.groups.first(query.own?);
         let nearest = graph.lowest.of(graph.node(first)?).iter().take(parameters.width);
-        let mut results = SearchResults::new(search);
-        let rows = nearest.map(|&node| graph.rows[node as usize]);
-        results.compare(query.content, &self.space, std::iter::once(first).chain(rows));
-        results.answer(&self.groups, query.exclude)
+        let listed = nearest.map(|&node| graph.rows[node as usize]);
+        SearchResults::of_list(search, (&self.space, &self.groups), first, listed, query.exclude)
     }
 
     /// The neighbours of `query` that walks over the graphs find, as (exact distance, row), nearest first. `None` where the walks

@@ -3,13 +3,13 @@
 use super::cells::{CellSize, Division, Partition, partition};
 use super::compare::{Scratch, compare};
 use super::lists::{ABSENT, Lists};
-use super::neighborhoods::{Neighborhoods, Visited, around};
+use super::neighborhoods::{Neighborhoods, around};
 use super::nodes::Nodes;
 use crate::error::Result;
 use crate::neighbors::exact::groups::RowGroups;
 use crate::neighbors::recall::share_found;
 use crate::neighbors::search::{Neighbors, Search};
-use crate::neighbors::walk::{Graph, Links, SearchResults, Space, entry};
+use crate::neighbors::walk::{Graph, Links, SearchResults, Space, Visited, entry};
 use crate::progress::{Progress, check_stop};
 use rayon::prelude::*;
 
@@ -76,14 +76,9 @@ fn recall(space: &Space, groups: &RowGroups, rows: &[u32], lists: &[u32], sample
         .map(|&row| {
             let first = groups.first(row as u32);
             let node = rows.binary_search(&first).ok()?;
-            let near = lists[node * width..][..width].iter().filter(|&&node| node != ABSENT);
-            let mut results = SearchResults::new(search);
-            results.compare(
-                space.row(first),
-                space,
-                std::iter::once(first).chain(near.map(|&n| rows[n as usize])),
-            );
-            results.answer(groups, Some(row as u32))
+            let listed = lists[node * width..][..width].iter().filter(|&&node| node != ABSENT);
+            let listed = listed.map(|&node| rows[node as usize]);
+            SearchResults::of_list(search, (space, groups), first, listed, Some(row as u32))
         })
         .collect();
     // Where a list is too short to answer, nothing counts as found.
@@ -160,7 +155,7 @@ impl<'a> Descent<'a> {
         progress.start("neighbours of neighbours", self.nodes.count() as u64, "rows");
         let cells = self.partition(TOGETHER, progress)?.cells;
         let neighborhoods = Neighborhoods::new(lists, self.lists.width(), FOLLOWED);
-        let working = || (Scratch::default(), Visited::new(self.nodes.count()), Vec::new());
+        let working = || (Scratch::default(), Visited::default(), Vec::new());
         cells.par_iter().try_for_each_init(working, |(scratch, visited, others), cell| -> Result<()> {
             check_stop(progress, String::new)?;
             around(cell, &neighborhoods, FOLLOWED, visited, others);

@@ -1,6 +1,7 @@
 //! The neighbours of each node and its reverse neighbours, and the nodes around a group of nodes.
 
 use super::lists::ABSENT;
+use crate::neighbors::walk::Visited;
 
 /// The lists of nearest neighbours as they were at one moment, with some of the reverse neighbours of each node: those that have it in
 /// their lists.
@@ -38,6 +39,10 @@ impl Neighborhoods {
         Neighborhoods { width, nearest, starts, reverse }
     }
 
+    fn count(&self) -> usize {
+        self.starts.len() - 1
+    }
+
     /// The `most` nearest neighbours of `node`, nearest first.
     pub(super) fn nearest(&self, node: u32, most: usize) -> impl Iterator<Item = u32> {
         let list = &self.nearest[node as usize * self.width..][..self.width.min(most)];
@@ -50,31 +55,6 @@ impl Neighborhoods {
     }
 }
 
-/// The nodes that were visited in one round.
-pub(super) struct Visited {
-    rounds: Vec<u32>,
-    round: u32,
-}
-
-impl Visited {
-    pub(super) fn new(count: usize) -> Self {
-        Visited { rounds: vec![0; count], round: 0 }
-    }
-
-    fn begin_round(&mut self) {
-        if self.round == u32::MAX {
-            self.rounds.fill(0);
-            self.round = 0;
-        }
-        self.round += 1;
-    }
-
-    /// Whether `node` is visited for the first time.
-    fn first(&mut self, node: u32) -> bool {
-        std::mem::replace(&mut self.rounds[node as usize], self.round) != self.round
-    }
-}
-
 /// `group`, the neighbours and reverse neighbours of its nodes, and those of these, ascending. Of each node the `most` nearest are followed.
 pub(super) fn around(
     group: &[u32],
@@ -83,7 +63,7 @@ pub(super) fn around(
     visited: &mut Visited,
     around: &mut Vec<u32>,
 ) {
-    visited.begin_round();
+    visited.begin(neighborhoods.count());
     around.clear();
     around.extend(group.iter().copied().filter(|&node| visited.first(node)));
     let mut from = 0;

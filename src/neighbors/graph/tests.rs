@@ -3,11 +3,11 @@
 use super::cells::{CellSize, partition};
 use super::compare::{Scratch, compare};
 use super::lists::{ABSENT, Lists};
-use super::neighborhoods::{Neighborhoods, Visited, around};
+use super::neighborhoods::{Neighborhoods, around};
 use super::nodes::Nodes;
 use super::{Sample, build};
 use crate::neighbors::exact::tests::cloud;
-use crate::neighbors::walk::{Space, Walk, prepared};
+use crate::neighbors::walk::{Space, Visited, Walk, prepared};
 use crate::neighbors::{ExactIndex, NeighborIndex, Search};
 use crate::progress::Silent;
 use proptest::prelude::*;
@@ -124,7 +124,7 @@ proptest! {
                 .collect();
             reached.extend(further);
         }
-        let (mut visited, mut found) = (Visited::new(40), vec![99]);
+        let (mut visited, mut found) = (Visited::default(), vec![99]);
         for _ in 0..2 {
             around(&group, &neighborhoods, most, &mut visited, &mut found);
             prop_assert!(found.iter().eq(&reached));

@@ -1,6 +1,7 @@
 //! One graph of neighbours as flat lists, and the walk over it. Ties are broken by node: the same walk every time.
 
 use super::space::Space;
+use super::visited::Visited;
 use crate::neighbors::distance::squared_l2_f32;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -65,8 +66,7 @@ impl<T> Links<T> {
 /// Working memory of a walk.
 #[derive(Default)]
 pub(in crate::neighbors) struct Walk {
-    visited: Vec<u32>,
-    round: u32,
+    visited: Visited,
     open: BinaryHeap<Reverse<u64>>,
     kept: BinaryHeap<u64>,
     nearest: Vec<(f32, u32)>,
@@ -98,13 +98,14 @@ impl Graph {
         let distance = |node: u32| squared_l2_f32(query, space.row(self.rows[node as usize]), space.scale);
         walk.begin(self.rows.len());
         let start = start.unwrap_or_else(|| self.descend(distance));
+        walk.visited.first(start);
         walk.offer(start, distance(start), ef);
         while let Some(Reverse(nearest)) = walk.open.pop() {
             if walk.kept.len() >= ef && walk.kept.peek().is_some_and(|&farthest| nearest > farthest) {
                 break;
             }
             for &node in self.lowest.of(nearest as u32) {
-                if std::mem::replace(&mut walk.visited[node as usize], walk.round) != walk.round {
+                if walk.visited.first(node) {
                     walk.offer(node, distance(node), ef);
                 }
             }
@@ -140,19 +141,13 @@ impl Graph {
 
 impl Walk {
     fn begin(&mut self, nodes: usize) {
-        if self.visited.len() < nodes || self.round == u32::MAX {
-            self.visited.clear();
-            self.visited.resize(nodes, 0);
-            self.round = 0;
-        }
-        self.round += 1;
+        self.visited.begin(nodes);
         self.open.clear();
         self.kept.clear();
     }
 
     /// Keeps `node` if it is among the `ef` nearest so far. Bits of a float that is not negative order as it does.
     fn offer(&mut self, node: u32, distance: f32, ef: usize) {
-        self.visited[node as usize] = self.round;
         let key = u64::from(distance.to_bits()) << 32 | u64::from(node);
         if self.kept.len() < ef {
             self.kept.push(key);

@@ -3,7 +3,7 @@
 
 use super::graph::{Graph, Walk};
 use super::space::Space;
-use crate::neighbors::distance::{squared_l2, squared_l2_f32};
+use crate::neighbors::distance::squared_l2;
 use crate::neighbors::exact::groups::RowGroups;
 use crate::neighbors::exact::top_k::Nearest;
 use crate::neighbors::search::Search;
@@ -53,14 +53,20 @@ impl SearchResults {
         found.iter().take(wanted).for_each(|&(key, row)| self.add(query, space, row, key));
     }
 
-    /// Takes `rows`, each once, that were found in another way.
-    pub(in crate::neighbors) fn compare(
-        &mut self,
-        query: &[f32],
-        space: &Space,
-        rows: impl Iterator<Item = u32>,
-    ) {
-        rows.for_each(|row| self.add(query, space, row, squared_l2_f32(query, space.row(row), space.scale)));
+    /// The answer for an indexed row with the content of `first`, the first row of its group, out of the `listed` rows alone, each
+    /// named once. As [`SearchResults::answer`].
+    pub(in crate::neighbors) fn of_list(
+        search: Search,
+        (space, groups): (&Space, &RowGroups),
+        first: u32,
+        listed: impl Iterator<Item = u32>,
+        exclude: Option<u32>,
+    ) -> Option<Vec<(f64, u32)>> {
+        let (mut results, query) = (Self::new(search), space.row(first));
+        for row in std::iter::once(first).chain(listed) {
+            results.add(query, space, row, space.squared(first, row));
+        }
+        results.answer(groups, exclude)
     }
 
     fn add(&mut self, query: &[f32], space: &Space, row: u32, key: f32) {
