@@ -7,15 +7,17 @@ hnswlib and usearch (an index that is then asked for every row), and `examples/k
     python benches/knn_graph.py OUT.png [--rounds R] [--width W ...] [--rows N ...] [--peer NAME ...]
 
 Two threads each, in turns in one run, every one in a process of its own. Prints the median seconds from the loaded array to the
-neighbours, the peak memory of the process beyond the array, and the recall on 2 000 rows against a brute force; then the ratio of our seconds to
-those of each peer that finds as many (a recall at most 0.001 lower). pynndescent compiles its loops when it is first called: a small set
-is given to it before the clock starts.
+neighbours, the processor seconds (ours with reading the array), the peak memory of the process beyond the array, and the recall on 2 000
+rows against a brute force; then the ratio of ours to those of each peer, and which of them finds fewer (a recall more than 0.001 lower).
+Processor seconds count on a machine that does other work beside. pynndescent compiles its loops when it is first called: a small set is
+given to it before the clock starts.
 """
 
 import argparse
 import functools
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -99,6 +101,12 @@ def memory(process, which):
     return int(lines[0]) / 1024 if lines else 0
 
 
+def processor(whose):
+    """Processor seconds so far."""
+    usage = resource.getrusage(whose)
+    return usage.ru_utime + usage.ru_stime
+
+
 def one(name, path, out):
     """Runs a peer in this process."""
     features = np.load(path)
@@ -108,15 +116,15 @@ def one(name, path, out):
     before = memory("self", "VmRSS")
     with open("/proc/self/clear_refs", "w") as peak:
         peak.write("5")
-    start = time.perf_counter()
+    start, used = time.perf_counter(), processor(resource.RUSAGE_SELF)
     found = np.asarray(neighbours(features))
-    seconds = time.perf_counter() - start
+    seconds, used = time.perf_counter() - start, processor(resource.RUSAGE_SELF) - used
     np.save(out, found)
-    print(json.dumps({"seconds": seconds, "memory": memory("self", "VmHWM") - before}))
+    print(json.dumps({"seconds": seconds, "processor": used, "memory": memory("self", "VmHWM") - before}))
 
 
 def measured(name, path, folder):
-    """Seconds, MiB beyond the array, and the neighbours `[N, K]` without the rows themselves."""
+    """Seconds, processor seconds, MiB beyond the array, and the neighbours `[N, K]` without the rows themselves."""
     rows, width = np.load(path, mmap_mode="r").shape
     out = os.path.join(folder, "found")
     if name in PEERS:
@@ -126,15 +134,18 @@ def measured(name, path, folder):
         itself = found == np.arange(rows)[:, None]
         # Where a program did not find the row itself, its last neighbour goes.
         itself[~itself.any(1), -1] = found.shape[1] > K
-        return printed["seconds"], printed["memory"], found[~itself].reshape(rows, -1)[:, :K]
+        costs = printed["seconds"], printed["processor"], printed["memory"]
+        return *costs, found[~itself].reshape(rows, -1)[:, :K]
+    used = processor(resource.RUSAGE_CHILDREN)
     child = subprocess.Popen([KNN, path, str(K), name.removeprefix("pd "), str(THREADS), out], stdout=subprocess.PIPE)
     peak = 0
     while child.poll() is None:
         peak = max(peak, memory(child.pid, "VmHWM"))
         time.sleep(0.01)
+    used = processor(resource.RUSAGE_CHILDREN) - used
     times = json.loads(child.stdout.read())
     found = np.fromfile(out, "<u4").reshape(-1, K)
-    return times["build"] + times["search"], peak - rows * width * 4 / 2**20, found
+    return times["build"] + times["search"], used, peak - rows * width * 4 / 2**20, found
 
 
 def truth(path):
@@ -169,10 +180,10 @@ def main():
                 runs = {name: [] for name in options.peer}
                 for _ in range(options.rounds):
                     for name in options.peer:
-                        seconds, memory, found = measured(name, path, folder)
+                        *costs, found = measured(name, path, folder)
                         recall = np.mean([len(np.intersect1d(a, b)) / K for a, b in zip(found[asked], nearest)])
-                        runs[name].append((seconds, memory, recall))
-                        print(f"  {rows} x {width}: {name} {seconds:.1f} s, {memory:.0f} MiB, recall {recall:.4f}", flush=True)
+                        runs[name].append((*costs, recall))
+                        print(f"  {line(rows, width, name, *costs, recall)}", flush=True)
                 for name, values in runs.items():
                     results[width, rows, name] = [statistics.median(column) for column in zip(*values)]
                 report(results, width, rows, options.peer)
@@ -183,12 +194,16 @@ def report(results, width, rows, names):
     """One line for each program, with the ratio of our time to its."""
     own = results.get((width, rows, "pd graph"))
     for name in names:
-        seconds, memory, recall = results[width, rows, name]
-        line = f"{rows} x {width}: {name} {seconds:.1f} s, {memory:.0f} MiB, recall {recall:.4f}"
+        *costs, recall = results[width, rows, name]
+        text = line(rows, width, name, *costs, recall)
         if own and name != "pd graph":
-            few = "" if recall >= own[2] - 0.001 else " (finds fewer)"
-            line += f"; ratio {own[0] / seconds:.2f}, of memory {own[1] / max(memory, 1):.2f}{few}"
-        print(line, flush=True)
+            ratios = [f"{ours / max(theirs, 1e-9):.2f}" for ours, theirs in zip(own, costs)]
+            text += f"; ratios {', '.join(ratios)}{'' if recall >= own[-1] - 0.001 else ' (finds fewer)'}"
+        print(text, flush=True)
+
+
+def line(rows, width, name, seconds, used, memory, recall):
+    return f"{rows} x {width}: {name} {seconds:.1f} s, {used:.1f} processor seconds, {memory:.0f} MiB, recall {recall:.4f}"
 
 
 def draw(results, options):
@@ -201,7 +216,7 @@ def draw(results, options):
     for panel, width in zip(panels[0], options.width):
         for name in options.peer:
             values = [results[width, rows, name] for rows in options.rows]
-            panel.loglog(options.rows, [v[0] for v in values], "o-", label=f"{name}, recall {min(v[2] for v in values):.4f}")
+            panel.loglog(options.rows, [v[0] for v in values], "o-", label=f"{name}, recall {min(v[-1] for v in values):.4f}")
         panel.set(xlabel=f"rows of {width} numbers", ylabel="seconds, two threads")
         panel.legend(fontsize=7)
     figure.savefig(options.out, dpi=100)

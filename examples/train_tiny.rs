@@ -136,6 +136,7 @@ impl Samples {
             filter: Filter::Bilinear,
             alpha: Alpha::White,
             color: Color::Rgb,
+            fast_decode: false,
             mean: vec![0.5; 3],
             std: vec![0.25; 3],
         };

@@ -94,6 +94,9 @@ pub(super) struct ExtractorArgs {
     /// What replaces transparent pixels [default: white]
     #[arg(long)]
     alpha: Option<Alpha>,
+    /// Decode large JPEG files at a reduced size, the next above the network's input: much faster, and features change a little [default: false, or the reference's]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    fast_decode: Option<bool>,
     /// Scale every feature vector to length 1, so that distances depend on directions alone [default: the network's own setting]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub normalize: Option<bool>,
@@ -119,6 +122,7 @@ impl ExtractorArgs {
             weights: self.weights.clone(),
             fit: self.fit,
             alpha: self.alpha,
+            fast_decode: self.fast_decode,
             normalize: self.normalize,
             onnx: OnnxRequest {
                 input: self.onnx_input.clone(),
@@ -160,6 +164,7 @@ impl ExtractorArgs {
             ("--std", self.std.is_some()),
             ("--fit", self.fit.is_some()),
             ("--alpha", self.alpha.is_some()),
+            ("--fast-decode", self.fast_decode.is_some()),
             ("--dtype", self.dtype.is_some()),
         ];
         match given.iter().find(|(_, given)| *given) {

@@ -40,14 +40,34 @@ impl Descriptor {
     /// # Errors
     /// A reason without the path, if it cannot be made small.
     pub(crate) fn of(image: &RgbImage) -> Result<Self, String> {
+        Self::from_digested(image, (image.width, image.height), &image.pixels)
+    }
+
+    /// Of a picture that was decoded at a reduced size. Others are the same to the pixel if their `file` is the same: pixels that are
+    /// not decoded may differ.
+    ///
+    /// # Errors
+    /// As [`Descriptor::of`].
+    pub(crate) fn of_reduced(image: &RgbImage, size: (u32, u32), file: &[u8]) -> Result<Self, String> {
+        Self::from_digested(image, size, file)
+    }
+
+    fn from_digested(image: &RgbImage, (width, height): (u32, u32), digested: &[u8]) -> Result<Self, String> {
         let mut hash = Sha256::new();
-        hash.update(image.width.to_le_bytes());
-        hash.update(image.height.to_le_bytes());
-        hash.update(&image.pixels);
+        hash.update(width.to_le_bytes());
+        hash.update(height.to_le_bytes());
+        hash.update(digested);
         let mut digest = [0; DIGEST];
         digest.iter_mut().zip(hash.finalize()).for_each(|(to, from)| *to = from);
         let (thumb, jpeg) = small(image)?;
-        Ok(Self { digest, width: image.width, height: image.height, thumb, jpeg })
+        Ok(Self { digest, width, height, thumb, jpeg })
+    }
+
+    /// The smallest size at which a picture of `size` (width, height) may be decoded: twice what is kept of it.
+    pub(crate) fn least_size((width, height): (u32, u32)) -> (u64, u64) {
+        let (wanted, longer) = (2 * u64::from(SIDES[0]), u64::from(width.max(height)).max(1));
+        let scaled = |n: u32| (u64::from(n) * wanted).div_ceil(longer).min(n.into());
+        (scaled(width), scaled(height))
     }
 
     /// As a row of a file: digest, width, height, thumbnail, length of the JPEG, the JPEG, and zeros.
@@ -178,6 +198,18 @@ mod tests {
             assert_eq!(Descriptor::from_row(&long), None);
             assert!(descriptor.originals().is_ok());
         }
+    }
+
+    #[test]
+    fn pictures_decoded_at_a_reduced_size_are_the_same_if_their_files_are() {
+        let image = RgbImage { width: 4, height: 3, pixels: vec![100; 36] };
+        let of = |size, file: &[u8]| Descriptor::of_reduced(&image, size, file).unwrap();
+        assert_eq!(of((40, 30), b"a").pixels(), of((40, 30), b"a").pixels());
+        assert_ne!(of((40, 30), b"a").pixels(), of((40, 30), b"b").pixels());
+        assert_ne!(of((40, 30), b"a").pixels(), Descriptor::of(&image).unwrap().pixels());
+        assert_eq!(of((40, 30), b"a").area(), 1200);
+        assert_eq!(Descriptor::least_size((4000, 3000)), (256, 192));
+        assert_eq!(Descriptor::least_size((200, 100)), (200, 100));
     }
 
     #[test]

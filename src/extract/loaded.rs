@@ -27,6 +27,8 @@ pub struct ExtractorRequest {
     pub fit: Option<Fit>,
     /// Another treatment of transparency.
     pub alpha: Option<Alpha>,
+    /// Whether JPEG files are decoded at a reduced size ([`Preprocessing::fast_decode`]).
+    pub fast_decode: Option<bool>,
     /// Whether features are put on the unit sphere.
     pub normalize: Option<bool>,
     /// What only an ONNX file needs.
@@ -49,6 +51,7 @@ impl Default for ExtractorRequest {
             weights: None,
             fit: None,
             alpha: None,
+            fast_decode: None,
             normalize: None,
             onnx: OnnxRequest::default(),
             device: Device::Cpu,
@@ -78,9 +81,15 @@ impl ExtractorRequest {
         if let Some(protocol) = self.protocol {
             protocol(&mut preprocessing);
         }
+        self.changes(&mut preprocessing);
+        preprocessing
+    }
+
+    /// Changes what a network or file says of itself to what was asked for.
+    fn changes(&self, preprocessing: &mut Preprocessing) {
         preprocessing.fit = self.fit.unwrap_or(preprocessing.fit);
         preprocessing.alpha = self.alpha.unwrap_or(preprocessing.alpha);
-        preprocessing
+        preprocessing.fast_decode = self.fast_decode.unwrap_or(preprocessing.fast_decode);
     }
 
     /// The ONNX file that is asked for.
@@ -211,6 +220,7 @@ impl LoadedExtractor {
             weights: request.weights.clone(),
             fit: request.fit.or(preprocessing.map(|p| p.fit)),
             alpha: request.alpha.or(preprocessing.map(|p| p.alpha)),
+            fast_decode: request.fast_decode.or(preprocessing.map(|p| p.fast_decode)),
             normalize: request.normalize.or(Some(identity.normalize)),
             onnx: request.onnx.clone(),
             device: request.device.clone(),
@@ -267,8 +277,7 @@ impl LoadedExtractor {
         }
         let OnnxFile { network, mut preprocessing, ports, sha256, remark } =
             onnx::open(file, &request.onnx, known)?;
-        preprocessing.fit = request.fit.unwrap_or(preprocessing.fit);
-        preprocessing.alpha = request.alpha.unwrap_or(preprocessing.alpha);
+        request.changes(&mut preprocessing);
         // Only a convenience for later commands, as above.
         let _ = weights::remember_file(&sha256, file);
         let identity = Identity {

@@ -298,6 +298,7 @@ fn squash(side: u32, mean: &[f32], std: &[f32]) -> Preprocessing {
         filter: Filter::Bilinear,
         alpha: Alpha::White,
         color: if mean.len() == 1 { Color::Gray } else { Color::Rgb },
+        fast_decode: false,
         mean: mean.to_vec(),
         std: std.to_vec(),
     }

@@ -51,7 +51,7 @@ impl RealImages {
         for chunk in 0..runs::count(set.len()) {
             check_stop(progress, || "nothing has been trained yet".into())?;
             let range = runs::range(chunk, set.len());
-            let images = load_some(&set, range.clone(), |_| true, &preprocessing, |_| Ok(()));
+            let images = load_some(&set, range.clone(), |_| true, &preprocessing, &());
             for (position, image) in range.clone().zip(images.into_iter().flatten()) {
                 match image {
                     Ok(Loaded { image, sha256, .. }) => {
@@ -184,6 +184,7 @@ fn preprocessing(shape: ImageShape, fit: Fit) -> Result<Preprocessing> {
         filter: Filter::Lanczos,
         alpha: Alpha::White,
         color,
+        fast_decode: false,
         mean: vec![MIDDLE; shape.channels],
         std: vec![MIDDLE; shape.channels],
     };

@@ -62,23 +62,56 @@ pub(crate) struct Loaded<T> {
     pub also: T,
 }
 
-/// As [`load`], for those images of `range` alone that are `wanted`; `None` for the others. `also` makes something else of each decoded
-/// image, or says why it cannot be used.
+/// The picture that a decoded image may be a reduced form of.
+pub(crate) struct Original<'a> {
+    /// Width and height, upright.
+    pub size: (u32, u32),
+    /// The bytes of its file.
+    pub file: &'a [u8],
+}
+
+/// Something else that is made of each decoded image.
+pub(crate) trait FromImage: Sync {
+    /// What is made.
+    type Made: Send;
+
+    /// The smallest size at which an image of `size` may be decoded for it (width, height, upright).
+    fn least_size(&self, size: (u32, u32)) -> (u64, u64);
+
+    /// # Errors
+    /// Why the image cannot be used.
+    fn make(&self, image: &RgbImage, original: &Original) -> Result<Self::Made, String>;
+}
+
+/// Nothing.
+impl FromImage for () {
+    type Made = ();
+
+    fn least_size(&self, _: (u32, u32)) -> (u64, u64) {
+        (1, 1)
+    }
+
+    fn make(&self, _: &RgbImage, _: &Original) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// As [`load`], for those images of `range` alone that are `wanted`; `None` for the others.
 ///
 /// # Panics
 /// If `range` reaches beyond the set.
-pub(crate) fn load_some<T: Send>(
+pub(crate) fn load_some<A: FromImage>(
     set: &ImageSet,
     range: Range<usize>,
     wanted: impl Fn(usize) -> bool + Sync,
     preprocessing: &Preprocessing,
-    also: impl Fn(&RgbImage) -> Result<T, String> + Sync,
-) -> Vec<Option<Result<Loaded<T>, Skipped>>> {
+    also: &A,
+) -> Vec<Option<Result<Loaded<A::Made>, Skipped>>> {
     assert!(range.end <= set.len(), "a range beyond the set");
     let loaded = |i| {
         let _file = budget::hold(set.size(i))?;
         let bytes = set.read(i)?;
-        let (image, also) = prepared(set.path(i), &bytes, preprocessing, &also)?;
+        let (image, also) = prepared(set.path(i), &bytes, preprocessing, also)?;
         Ok(Loaded { image, sha256: sha256(&bytes), also })
     };
     range
@@ -90,17 +123,20 @@ pub(crate) fn load_some<T: Send>(
 
 fn prepare(set: &ImageSet, i: usize, preprocessing: &Preprocessing) -> Result<Prepared, String> {
     let _file = budget::hold(set.size(i))?;
-    Ok(prepared(set.path(i), &set.read(i)?, preprocessing, |_| Ok(()))?.0)
+    Ok(prepared(set.path(i), &set.read(i)?, preprocessing, &())?.0)
 }
 
 /// The image of the file of this path, and what else is made of it.
-fn prepared<T>(
+fn prepared<A: FromImage>(
     path: &str,
     bytes: &[u8],
     preprocessing: &Preprocessing,
-    also: impl Fn(&RgbImage) -> Result<T, String>,
-) -> Result<(Prepared, T), String> {
-    let decoded = decode_file(bytes, preprocessing.alpha)?;
+    also: &A,
+) -> Result<(Prepared, A::Made), String> {
+    let decoded = decode_file(bytes, preprocessing.alpha, &|size| {
+        let (sizes, others) = (preprocessing.least_size(size), also.least_size(size));
+        (sizes.0.max(others.0), sizes.1.max(others.1))
+    })?;
     let mut notes = Vec::new();
     if !decoded.note.is_empty() {
         notes.push(decoded.note);
@@ -109,7 +145,8 @@ fn prepared<T>(
         let extension = path.rsplit('.').next().unwrap_or_default();
         notes.push(format!("named .{extension} but is {}", decoded.format.name()));
     }
-    let also = also(&decoded.image)?;
-    let image = Prepared { note: notes.join("; "), ..Prepared::of_image(&decoded.image, preprocessing) };
-    Ok((image, also))
+    let also = also.make(&decoded.image, &Original { size: decoded.size, file: bytes })?;
+    let pixels = preprocessing.apply(&decoded.image);
+    let (width, height) = decoded.size;
+    Ok((Prepared { pixels, width, height, note: notes.join("; ") }, also))
 }

@@ -33,6 +33,8 @@ const COPIES: u64 = 2;
 pub(super) struct Decoded {
     /// The pixels.
     pub image: RgbImage,
+    /// Width and height of the whole picture, upright: `image` may be smaller.
+    pub size: (u32, u32),
     /// What the content is.
     pub format: Format,
     /// What decoding changed (`cmyk`, `16-bit`, `animated, first frame`); empty for most.
@@ -53,7 +55,7 @@ pub(crate) const ONE_COLOUR: &str = "one colour where transparency is replaced";
 /// # Errors
 /// A reason without the path: not an image of a known kind, damaged, cut short, or above [`MAX_PIXELS`].
 pub(crate) fn decode(bytes: &[u8], alpha: Alpha) -> Result<RgbImage, String> {
-    decode_file(bytes, alpha).map(|decoded| decoded.image)
+    decode_file(bytes, alpha, &whole).map(|decoded| decoded.image)
 }
 
 /// As [`decode`], with what is worth knowing about the file; mostly empty.
@@ -61,14 +63,21 @@ pub(crate) fn decode(bytes: &[u8], alpha: Alpha) -> Result<RgbImage, String> {
 /// # Errors
 /// As [`decode`].
 pub fn decode_noted(bytes: &[u8], alpha: Alpha) -> Result<(RgbImage, String), String> {
-    decode_file(bytes, alpha).map(|decoded| (decoded.image, decoded.note))
+    decode_file(bytes, alpha, &whole).map(|decoded| (decoded.image, decoded.note))
 }
 
-/// As [`decode`], with the format and a note.
+/// The smallest size (width, height) at which a picture of a size may be decoded, both upright.
+pub(super) type LeastSize<'a> = &'a dyn Fn((u32, u32)) -> (u64, u64);
+
+fn whole((width, height): (u32, u32)) -> (u64, u64) {
+    (width.into(), height.into())
+}
+
+/// As [`decode`], with the format and a note. JPEG files are decoded at the smallest of libjpeg's sizes that `least` allows.
 ///
 /// # Errors
 /// As [`decode`].
-pub(super) fn decode_file(bytes: &[u8], alpha: Alpha) -> Result<Decoded, String> {
+pub(super) fn decode_file(bytes: &[u8], alpha: Alpha, least: LeastSize) -> Result<Decoded, String> {
     if bytes.is_empty() {
         return Err("the file is empty".into());
     }
@@ -77,9 +86,11 @@ pub(super) fn decode_file(bytes: &[u8], alpha: Alpha) -> Result<Decoded, String>
         Kind::UnreadImage(kind) => return Err(unread(kind)),
         _ => return Err("not an image of a known kind (jpeg, png, webp, gif, bmp, tiff, pnm)".into()),
     };
+    let mut reduced_from = None;
     let (image, orientation, note, memory) = match format {
         Format::Jpeg => {
-            let jpeg = jpeg::decode(bytes)?;
+            let jpeg = jpeg::decode(bytes, least)?;
+            reduced_from = Some(jpeg.size);
             (jpeg.image, jpeg.orientation, if jpeg.cmyk { "cmyk" } else { "" }.to_string(), jpeg.memory)
         }
         Format::Tiff => {
@@ -99,7 +110,9 @@ pub(super) fn decode_file(bytes: &[u8], alpha: Alpha) -> Result<Decoded, String>
         Format::Bmp => caught(|| decode_other(bytes, ImageFormat::Bmp, alpha))?,
         Format::Pnm => caught(|| decode_other(bytes, ImageFormat::Pnm, alpha))?,
     };
-    Ok(Decoded { image: upright(image, orientation)?, format, note, _memory: memory })
+    let image = upright(image, orientation)?;
+    let size = reduced_from.unwrap_or((image.width, image.height));
+    Ok(Decoded { image, size, format, note, _memory: memory })
 }
 
 /// Turns a panic of a decoder into a reason.

@@ -3,6 +3,7 @@
 //! The C library reports errors by unwinding: it is caught here, and nothing is printed.
 
 use super::budget::{self, Memory};
+use super::decode::LeastSize;
 use super::orientation;
 use super::rgb::{MAX_PIXELS, RgbImage, check_pixels};
 use crate::panics;
@@ -19,8 +20,10 @@ const MAX_PIXELS_PER_BYTE: u64 = 2 * 2 * 8 * 64;
 /// Most scans of one image: each takes the time of a whole image, and real encoders make less than a tenth of these.
 const MAX_SCANS: std::ffi::c_long = 500;
 
-/// What decoding takes for each pixel, in bytes: the pixels, once more when they are turned, and the coefficients of all scans.
-const BYTES_PER_PIXEL: u64 = 3 + 3 + 6;
+/// What decoding takes for each pixel of the picture, in bytes: the coefficients of all scans.
+const COEFFICIENT_BYTES: u64 = 6;
+/// And for each pixel that is decoded: the pixels, and once more when they are turned.
+const SAMPLE_BYTES: u64 = 3 + 3;
 
 /// `JMSG_LENGTH_MAX` of `jpeglib.h`.
 const MESSAGE_BYTES: usize = 200;
@@ -30,8 +33,10 @@ const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
 
 /// What a JPEG file holds.
 pub(super) struct Jpeg {
-    /// As stored, before orientation.
+    /// As stored, before orientation; it may be smaller than the picture.
     pub image: RgbImage,
+    /// Width and height of the picture, upright.
+    pub size: (u32, u32),
     pub orientation: Orientation,
     pub cmyk: bool,
     /// What decoding took.
@@ -59,19 +64,23 @@ pub(super) enum ForcedColours {
     AsStored,
 }
 
-/// Decodes a JPEG file.
+/// libjpeg decodes at so many sizes, from an eighth of the picture's on.
+const SIZES: u8 = 8;
+
+/// Decodes a JPEG file at the smallest of libjpeg's sizes that `least` allows.
 ///
 /// # Errors
 /// A reason without the path: an error of libjpeg, or a warning of libjpeg that pixels were lost
 /// (Pillow refuses only a file that ends early, and returns the damaged pixels of others).
-pub(super) fn decode(bytes: &[u8]) -> Result<Jpeg, String> {
-    let (orientation, Samples { width, height, channels, values, memory }) = unwinding(bytes)?;
+pub(super) fn decode(bytes: &[u8], least: LeastSize) -> Result<Jpeg, String> {
+    let (size, orientation, Samples { width, height, channels, values, memory }) =
+        unwinding(bytes, Some(least))?;
     let pixels = match channels {
         3 => values,
         1 => values.into_iter().flat_map(|v| [v; 3]).collect(),
         _ => values.as_chunks().0.iter().flat_map(rgb_of_inverted_cmyk).collect(),
     };
-    Ok(Jpeg { image: RgbImage { width, height, pixels }, orientation, cmyk: channels == 4, memory })
+    Ok(Jpeg { image: RgbImage { width, height, pixels }, size, orientation, cmyk: channels == 4, memory })
 }
 
 /// Decodes JPEG data that lie inside another file.
@@ -83,11 +92,14 @@ pub(super) fn decode_samples(bytes: &[u8], colours: ForcedColours) -> Result<Sam
     let mut marker = *b"\xFF\xEE\0\x0EAdobe\0\x64\0\0\0\0\0";
     marker[15] = u8::from(colours == ForcedColours::YCbCr);
     let (start, rest) = bytes.split_at_checked(2).ok_or("its JPEG data are cut short")?;
-    unwinding(&[start, &marker, rest].concat()).map(|(_, samples)| samples)
+    unwinding(&[start, &marker, rest].concat(), None).map(|(.., samples)| samples)
 }
 
-fn unwinding(bytes: &[u8]) -> Result<(Orientation, Samples), String> {
-    match panics::caught(|| decode_unwinding(bytes)) {
+/// Width and height of the picture, upright, its orientation, and the samples as they are stored.
+type Unwound = ((u32, u32), Orientation, Samples);
+
+fn unwinding(bytes: &[u8], least: Option<LeastSize>) -> Result<Unwound, String> {
+    match panics::caught(|| decode_unwinding(bytes, least)) {
         Ok(result) => result,
         Err(payload) => {
             Err(payload.downcast_ref::<String>().cloned().unwrap_or_else(|| "damaged JPEG".into()))
@@ -95,8 +107,8 @@ fn unwinding(bytes: &[u8]) -> Result<(Orientation, Samples), String> {
     }
 }
 
-fn decode_unwinding(bytes: &[u8]) -> Result<(Orientation, Samples), String> {
-    let started = DecompressBuilder::new()
+fn decode_unwinding(bytes: &[u8], least: Option<LeastSize>) -> Result<Unwound, String> {
+    let mut started = DecompressBuilder::new()
         .with_err(error_manager())
         .with_markers(&[Marker::APP(1)])
         .from_mem(bytes)
@@ -109,17 +121,50 @@ fn decode_unwinding(bytes: &[u8]) -> Result<(Orientation, Samples), String> {
             bytes.len()
         ));
     }
-    let memory = budget::hold(BYTES_PER_PIXEL * width * height)?;
     let orientation = started.markers().find_map(|marker| orientation::of_exif(marker.data));
     let orientation = orientation
         .or_else(|| started.markers().find_map(|marker| orientation::of_xmp(marker.data.strip_prefix(XMP)?)))
         .unwrap_or(Orientation::NoTransforms);
-    let (channels, values) = match started.image().map_err(|e| e.to_string())? {
-        Format::RGB(image) => (3, samples(image)?),
-        Format::Gray(image) => (1, samples(image)?),
-        Format::CMYK(image) => (4, samples(image)?),
+    let size = turned((width as u32, height as u32), orientation);
+    let mut pixels = width * height;
+    if let Some(least) = least {
+        let (least_width, least_height) = turned(least(size), orientation);
+        let at = |side: u64, eighths: u8| (side * u64::from(eighths)).div_ceil(SIZES.into());
+        let covers = |&eighths: &u8| at(width, eighths) >= least_width && at(height, eighths) >= least_height;
+        let eighths = (1..SIZES).find(covers).unwrap_or(SIZES);
+        started.scale(eighths);
+        pixels = at(width, eighths) * at(height, eighths);
+    }
+    let memory = budget::hold(COEFFICIENT_BYTES * width * height + SAMPLE_BYTES * pixels)?;
+    let (channels, (width, height), values) = match started.image().map_err(|e| e.to_string())? {
+        Format::RGB(image) => (3, size_of(&image), samples(image)?),
+        Format::Gray(image) => (1, size_of(&image), samples(image)?),
+        Format::CMYK(image) => (4, size_of(&image), samples(image)?),
     };
-    Ok((orientation, Samples { width: width as u32, height: height as u32, channels, values, memory }))
+    Ok((size, orientation, Samples { width, height, channels, values, memory }))
+}
+
+/// Width and height of an upright picture from those of a stored one, or the other way.
+fn turned<T>((width, height): (T, T), orientation: Orientation) -> (T, T) {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    match orientation {
+        Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH => (height, width),
+        _ => (width, height),
+    }
+}
+
+fn size_of(image: &DecompressStarted<&[u8]>) -> (u32, u32) {
+    (image.width() as u32, image.height() as u32)
+}
+
+/// Whether libjpeg was built with vector instructions that this processor has. The pixels are the same without them.
+pub(crate) fn decodes_jpeg_with_vector_instructions() -> bool {
+    unsafe extern "C" {
+        /// Of libjpeg-turbo's `jsimddct.h`.
+        fn jsimd_can_idct_islow() -> std::ffi::c_int;
+    }
+    // SAFETY: takes nothing, and looks at the processor alone.
+    unsafe { jsimd_can_idct_islow() != 0 }
 }
 
 /// Encodes an image as JPEG, fast rather than as small as possible; the same pixels give the same bytes.

@@ -39,7 +39,7 @@ mod write;
 mod zip;
 
 pub use alpha::Alpha;
-pub(crate) use batch::{Loaded, load_some};
+pub(crate) use batch::{FromImage, Loaded, Original, load_some};
 pub use batch::{Prepared, load};
 pub use budget::set_decoding_memory;
 pub(crate) use container::InputDigest;
@@ -49,7 +49,7 @@ pub use filter::Filter;
 pub use given::{Picture, PictureSource};
 pub(crate) use inputs::InputCounts;
 pub use inputs::{Inputs, LeftOut};
-pub(crate) use jpeg::encode_jpeg;
+pub(crate) use jpeg::{decodes_jpeg_with_vector_instructions, encode_jpeg};
 pub(crate) use names::promised_format;
 pub(crate) use preprocess::Pixels;
 pub use preprocess::{Color, Fit, Preprocessing};

@@ -111,6 +111,9 @@ pub struct Preprocessing {
     pub alpha: Alpha,
     /// One channel or three.
     pub color: Color,
+    /// Whether JPEG files are decoded at the smallest of libjpeg's sizes that covers what an image is resized to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fast_decode: bool,
     /// Subtracted per channel, after scaling to 0..=1.
     pub mean: Vec<f32>,
     /// Divided by per channel, after the mean is subtracted.
@@ -199,6 +202,11 @@ impl Preprocessing {
         }
     }
 
+    /// The smallest size at which an image of `size` (width, height) may be decoded.
+    pub(crate) fn least_size(&self, size: (u32, u32)) -> (u64, u64) {
+        if self.fast_decode { self.placed(size).0 } else { (size.0.into(), size.1.into()) }
+    }
+
     fn padded<T: Copy>(&self, values: Vec<T>, window: Window, white: T) -> Vec<T> {
         let (inner, target) = ((window.width, window.height), (self.width, self.height));
         if inner == target { values } else { on_white(&values, inner, target, self.channels(), white) }
@@ -280,6 +288,9 @@ impl Preprocessing {
         }
         if self.alpha == Alpha::Drop {
             parts.push("transparency dropped".to_string());
+        }
+        if self.fast_decode {
+            parts.push("decoded at a reduced size".to_string());
         }
         parts.push(format!("mean {}", list(&self.mean)));
         parts.push(format!("std {}", list(&self.std)));
@@ -365,6 +376,7 @@ mod tests {
             filter: Filter::Bicubic,
             alpha: Alpha::White,
             color: Color::Rgb,
+            fast_decode: false,
             mean: vec![0.485, 0.456, 0.406],
             std: vec![0.5; 3],
         }
@@ -405,11 +417,15 @@ mod tests {
             fit: Fit::Pad,
             color: Color::Gray,
             alpha: Alpha::Drop,
+            fast_decode: true,
             mean: vec![0.0],
             std: vec![1.0],
             ..how()
         };
-        assert_eq!(gray.describe(), "224 x 224, pad, bicubic, gray, transparency dropped, mean 0, std 1");
+        assert_eq!(
+            gray.describe(),
+            "224 x 224, pad, bicubic, gray, transparency dropped, decoded at a reduced size, mean 0, std 1"
+        );
     }
 
     #[test]
@@ -421,6 +437,10 @@ mod tests {
             )
         );
         assert_eq!(serde_json::from_str::<Preprocessing>(&json).unwrap(), how());
+        let fast = Preprocessing { fast_decode: true, ..how() };
+        let json = serde_json::to_string(&fast).unwrap();
+        assert!(json.contains(r#""fast_decode":true"#));
+        assert_eq!(serde_json::from_str::<Preprocessing>(&json).unwrap(), fast);
         assert!(serde_json::from_str::<Preprocessing>(&json.replace("}", r#","more":1}"#)).is_err());
     }
 
@@ -440,6 +460,15 @@ mod tests {
         }
         assert_eq!("pad".parse::<Fit>().unwrap(), Fit::Pad);
         assert!("stretch".parse::<Fit>().is_err());
+    }
+
+    #[test]
+    fn an_image_is_decoded_whole_unless_less_is_allowed() {
+        assert_eq!(how().least_size((4000, 3000)), (4000, 3000));
+        let fast = Preprocessing { fast_decode: true, ..how() };
+        assert_eq!(fast.least_size((4000, 3000)), (341, 256));
+        assert_eq!(Preprocessing { fit: Fit::Pad, ..fast.clone() }.least_size((4000, 3000)), (224, 168));
+        assert_eq!(Preprocessing { fit: Fit::Squash, ..fast }.least_size((10, 3000)), (224, 224));
     }
 
     #[test]

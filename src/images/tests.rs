@@ -37,6 +37,7 @@ fn preprocessing(width: u32, height: u32, fit: Fit, filter: Filter) -> Preproces
         filter,
         alpha: Alpha::White,
         color: Color::Rgb,
+        fast_decode: false,
         mean: vec![0.485, 0.456, 0.406],
         std: vec![0.229, 0.224, 0.225],
     }
@@ -93,7 +94,7 @@ fn every_damaged_file_gives_a_reason() {
 
 #[test]
 fn gray_of_16_bits_is_scaled_and_not_clipped() {
-    let decoded = decode_file(&file("gray16_50x40.png"), Alpha::White).unwrap();
+    let decoded = decode_file(&file("gray16_50x40.png"), Alpha::White, &|_| (1, 1)).unwrap();
     assert_eq!(decoded.note, "16-bit");
     let first: Vec<u8> = decoded.image.pixels.chunks(3).take(8).map(|p| p[0]).collect();
     assert_eq!(first, [0, 0, 0, 0, 0, 1, 1, 255]);
@@ -162,6 +163,62 @@ fn all_eight_orientations_are_turned_upright() {
         }
     }
     assert_eq!(upright_of(9), stored, "an unknown orientation is none");
+}
+
+#[test]
+fn a_jpeg_is_decoded_at_the_smallest_size_that_covers_what_is_wanted() {
+    // Its file says that it is turned by a quarter.
+    let mut jpeg = file("exif6_64x40.jpg");
+    let whole = decode(&jpeg, Alpha::White).unwrap();
+    let (width, height) = (whole.width, whole.height);
+    assert_eq!(u64::from(width.min(height)), 40);
+    for eighths in 1..=8 {
+        let at = |side: u32| (side * eighths).div_ceil(8);
+        let decoded = decode_file(&jpeg, Alpha::White, &|size| {
+            assert_eq!(size, (width, height));
+            (at(width).into(), at(height).into())
+        })
+        .unwrap();
+        assert_eq!((decoded.image.width, decoded.image.height), (at(width), at(height)));
+        assert_eq!(decoded.size, (width, height));
+        // The same picture: each pixel is about what resizing gives, whose filter reaches farther.
+        let small = resize(&whole.pixels, (width, height), 3, (at(width), at(height)), Filter::Bilinear);
+        let mean = |pixels: &[u8]| pixels.iter().map(|&v| f64::from(v)).sum::<f64>() / pixels.len() as f64;
+        let apart =
+            small.iter().zip(&decoded.image.pixels).map(|(&a, &b)| a.abs_diff(b)).collect::<Vec<u8>>();
+        let shuffled = small.iter().rev().zip(&small).map(|(&a, &b)| a.abs_diff(b)).collect::<Vec<u8>>();
+        assert!(mean(&apart) < 0.5 * mean(&shuffled), "{eighths}: {} {}", mean(&apart), mean(&shuffled));
+        assert!((mean(&decoded.image.pixels) - mean(&whole.pixels)).abs() < 3.0, "{eighths}");
+    }
+    for least in [(1, 33), (33, 1), (40, 64), (64, 40), (99, 99)] {
+        let decoded = decode_file(&jpeg, Alpha::White, &|_| least).unwrap().image;
+        let covered = |side: u32, whole: u32, least: u64| side == whole || u64::from(side) >= least;
+        assert!(covered(decoded.width, width, least.0) && covered(decoded.height, height, least.1));
+    }
+    jpeg.truncate(jpeg.len() / 2);
+    assert!(decode_file(&jpeg, Alpha::White, &|_| (1, 1)).is_err());
+}
+
+#[test]
+fn fast_decoding_keeps_the_size_of_the_original_and_leaves_other_formats_alone() {
+    let set = ImageSet::open(&fixture("preprocess/files"), &crate::progress::Silent).unwrap();
+    let whole = preprocessing(8, 8, Fit::Squash, Filter::Bilinear);
+    let fast = Preprocessing { fast_decode: true, ..whole.clone() };
+    let mut differ = 0;
+    for (i, (whole, fast)) in
+        load(&set, 0..set.len(), &whole).into_iter().zip(load(&set, 0..set.len(), &fast)).enumerate()
+    {
+        let (Ok(whole), Ok(fast)) = (&whole, &fast) else {
+            assert_eq!(whole, fast);
+            continue;
+        };
+        assert_eq!((whole.width, whole.height, &whole.note), (fast.width, fast.height, &fast.note));
+        if whole.pixels != fast.pixels {
+            assert!(set.path(i).contains("jp"), "{}", set.path(i));
+            differ += 1;
+        }
+    }
+    assert!(differ > 0);
 }
 
 #[test]
@@ -462,7 +519,7 @@ fn images_of_one_colour_by_their_transparency_are_noted() {
         image::RgbaImage::from_fn(4, 4, |x, _| image::Rgba([255, 255, 255, if x < 2 { 255 } else { 0 }]));
     let mut file = std::io::Cursor::new(Vec::new());
     white_on_nothing.write_to(&mut file, image::ImageFormat::Png).unwrap();
-    let note = |alpha| decode_file(file.get_ref(), alpha).unwrap().note;
+    let note = |alpha| decode_file(file.get_ref(), alpha, &|_| (1, 1)).unwrap().note;
     assert_eq!(note(Alpha::White), super::ONE_COLOUR);
     assert_eq!((note(Alpha::Black), note(Alpha::Drop)), (String::new(), String::new()));
 }

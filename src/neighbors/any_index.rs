@@ -2,7 +2,7 @@
 //! A further kind is a folder with its index, a variant of [`IndexKind`] and of [`AnyIndex`], and an arm in [`build`] and [`open`]; a
 //! further way to build graphs is a variant of [`Builder`] instead.
 
-use super::approximate::{Builder, GraphIndex, Measured};
+use super::approximate::{Builder, GraphIndex, Measured, read_earlier};
 use super::exact::ExactIndex;
 use super::index_files::{place_files, remove_others, unusable};
 use super::kind::IndexKind;
@@ -13,7 +13,7 @@ use crate::progress::Progress;
 use candle_core::Device;
 use ndarray::{ArcArray2, ArrayView2};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// An index of any kind.
 pub(crate) enum AnyIndex {
@@ -70,13 +70,17 @@ pub(crate) struct BuildOptions {
     pub k: usize,
     /// Random seed of the 1 000 rows on which the recall is measured. How many passes a graph takes depends on it.
     pub seed: u64,
+    /// A directory that may hold the graph of an earlier set ([`set_graphs_aside`]): a graph of most of its rows begins with it.
+    ///
+    /// [`set_graphs_aside`]: super::set_graphs_aside
+    pub earlier: Option<PathBuf>,
     /// Where exact search multiplies matrices; neighbours and distances are the same on any device.
     pub device: Device,
 }
 
 impl Default for BuildOptions {
     fn default() -> Self {
-        BuildOptions { kind: IndexKind::Auto, k: 10, seed: 0, device: Device::Cpu }
+        BuildOptions { kind: IndexKind::Auto, k: 10, seed: 0, earlier: None, device: Device::Cpu }
     }
 }
 
@@ -96,7 +100,9 @@ pub(crate) fn build(
         return Ok((AnyIndex::Exact(Box::new(ExactIndex::new(features)?.on(device))), IndexRecord::exact()));
     };
     let measured = Measured { k: options.k, seed: options.seed };
-    let (index, record) = GraphIndex::build_measured(features, builder, measured, device, progress)?;
+    let earlier = options.earlier.as_deref().filter(|_| kind == IndexKind::Graph).and_then(read_earlier);
+    let (index, record) =
+        GraphIndex::build_measured(features, builder, measured, earlier.as_ref(), device, progress)?;
     Ok((AnyIndex::Graphs(Box::new(index)), record))
 }
 

@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 const BASENAME: &str = "index";
 /// The last parts of the names.
 const SUFFIXES: [&str; 3] = ["safetensors", "hnsw.data", "hnsw.graph"];
+/// A graph of earlier rows, which the next graph begins with.
+const EARLIER: &str = "earlier.safetensors";
 /// Bytes hashed at a time.
 const BUFFER: usize = 1 << 16;
 
@@ -72,11 +74,33 @@ pub(super) fn verified(dir: &Path, name: &str, files: &BTreeMap<String, String>)
     Ok(BufReader::new(file))
 }
 
+/// Removes the files of an index from `dir`. The graph of an index that has no more than one is kept as that of earlier rows.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(crate) fn set_graphs_aside(dir: &Path) -> Result<()> {
+    let [graph, next] = [0, 1].map(|part| dir.join(name(part, SUFFIXES[0])));
+    if graph.is_file() && !next.exists() {
+        fs::rename(&graph, dir.join(EARLIER)).map_err(Error::io("rename", &graph))?;
+    }
+    remove_where(dir, |name| name != EARLIER)
+}
+
+/// Where the graph of earlier rows is kept in `dir`.
+pub(super) fn earlier_graph(dir: &Path) -> PathBuf {
+    dir.join(EARLIER)
+}
+
 /// Removes files of an earlier index from `dir` that are not among `kept`.
 pub(super) fn remove_others(dir: &Path, kept: Option<&BTreeMap<String, String>>) -> Result<()> {
+    remove_where(dir, |name| !kept.is_some_and(|kept| kept.contains_key(name)))
+}
+
+/// Removes those files of an index whose name is `unwanted`.
+fn remove_where(dir: &Path, unwanted: impl Fn(&str) -> bool) -> Result<()> {
     for entry in fs::read_dir(dir).map_err(Error::io("read", dir))? {
         let name = entry.map_err(Error::io("read", dir))?.file_name().to_string_lossy().into_owned();
-        if !is_of_an_index(&name) || kept.is_some_and(|kept| kept.contains_key(&name)) {
+        if !is_of_an_index(&name) || !unwanted(&name) {
             continue;
         }
         let path = dir.join(name);
@@ -90,8 +114,11 @@ pub(super) fn remove_others(dir: &Path, kept: Option<&BTreeMap<String, String>>)
     Ok(())
 }
 
-/// Whether a file has a name that [`name`] gives.
+/// Whether a file has a name that [`name`] gives, or is a graph of earlier rows.
 fn is_of_an_index(name: &str) -> bool {
+    if name == EARLIER {
+        return true;
+    }
     let mut pieces = name.splitn(3, '.');
     let (base, part, suffix) = (pieces.next(), pieces.next(), pieces.next());
     base == Some(BASENAME)

@@ -25,6 +25,7 @@ pub use exact::ExactIndex;
 pub(crate) use exact::products::{COLUMNS, Columns, DistanceProducts};
 pub use graph::DescentParameters;
 pub use hnsw::HnswParameters;
+pub(crate) use index_files::set_graphs_aside;
 pub use kind::IndexKind;
 pub(crate) use record::IndexRecord;
 pub use search::{NeighborIndex, Search, check_finite};

@@ -19,6 +19,9 @@ pub struct IndexRecord {
     /// Share of the true neighbours found, 0 to 1 (see [`super::GraphIndex::recall`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recall: Option<f64>,
+    /// How many rows were in the graph that it was grown from, where it was: the neighbours that are found depend on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grown_from: Option<usize>,
     /// Saved files: name to SHA-256 in lower-case hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<BTreeMap<String, String>>,
@@ -27,7 +30,14 @@ pub struct IndexRecord {
 impl IndexRecord {
     /// The record of an exact index, which has no files.
     pub fn exact() -> Self {
-        Self { kind: IndexKind::Exact, parameters: None, shards: None, recall: None, files: None }
+        Self {
+            kind: IndexKind::Exact,
+            parameters: None,
+            shards: None,
+            recall: None,
+            grown_from: None,
+            files: None,
+        }
     }
 
     /// The record of graphs, of one for each of `shards` where they were built in parts.
@@ -37,10 +47,11 @@ impl IndexRecord {
         recall: Option<f64>,
         files: Option<BTreeMap<String, String>>,
     ) -> Self {
-        Self { kind: builder.kind(), parameters: Some(builder), shards, recall, files }
+        Self { kind: builder.kind(), parameters: Some(builder), shards, recall, grown_from: None, files }
     }
 
-    /// For a summary: `exact index`, `neighbour graph, recall 0.9993`, or `HNSW index in 16 shards, recall 0.9991`.
+    /// For a summary: `exact index`, `neighbour graph, recall 0.9993, grown from one of 95000 rows`, or `HNSW index in 16 shards, recall
+    /// 0.9991`.
     pub fn describe(&self) -> String {
         let kind = match self.kind {
             IndexKind::Exact | IndexKind::Auto => return "exact index".into(),
@@ -49,6 +60,7 @@ impl IndexRecord {
         };
         let shards = self.shards.map_or(String::new(), |count| format!(" in {count} shards"));
         let recall = self.recall.map_or(String::new(), |recall| format!(", recall {recall:.4}"));
-        format!("{kind}{shards}{recall}")
+        let grown = self.grown_from.map_or(String::new(), |rows| format!(", grown from one of {rows} rows"));
+        format!("{kind}{shards}{recall}{grown}")
     }
 }

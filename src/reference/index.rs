@@ -58,7 +58,7 @@ pub fn index(
 ) -> Result<Indexed> {
     let _directory = RunDir::locked(&reference.dir)?;
     let mut features = reference.features()?.into_shared();
-    let (found, index) = score_indexed(&features, options.score, device, progress)?;
+    let (found, index) = score_indexed(&features, options.score, Some(&reference.dir), device, progress)?;
     keep(reference, &mut features, found, move |dir, record| index.save(dir, record), options, progress)
 }
 

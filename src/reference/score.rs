@@ -8,6 +8,7 @@ use crate::progress::Progress;
 use crate::remedy::Remedy;
 use candle_core::Device;
 use ndarray::{ArcArray2, ArrayView2, Axis};
+use std::path::Path;
 
 pub(crate) use super::scores::GroupedScores;
 pub use super::scores::{Duplicates, ScoreOptions, Scores, SetScores};
@@ -22,23 +23,29 @@ pub fn score_set(
     device: &Device,
     progress: &dyn Progress,
 ) -> Result<SetScores> {
-    Ok(score_indexed(features, options, device, progress)?.0)
+    Ok(score_indexed(features, options, None, device, progress)?.0)
 }
 
-/// [`score_set`], with the index that found the neighbours.
+/// [`score_set`], with the index that found the neighbours. A graph may begin with one in the directory `earlier`.
 ///
 /// # Errors
 /// As [`score_set`].
 pub(super) fn score_indexed(
     features: &ArcArray2<f32>,
     options: ScoreOptions,
+    earlier: Option<&Path>,
     device: &Device,
     progress: &dyn Progress,
 ) -> Result<(SetScores, AnyIndex)> {
     neighbors::check_finite(features.view())?;
     check_enough(features.nrows(), options.k)?;
-    let of_index =
-        BuildOptions { kind: options.index, k: options.k, seed: options.seed, device: device.clone() };
+    let of_index = BuildOptions {
+        kind: options.index,
+        k: options.k,
+        seed: options.seed,
+        earlier: earlier.map(Path::to_path_buf),
+        device: device.clone(),
+    };
     let (index, record) = neighbors::build(features.clone(), &of_index, progress)?;
     let mut builder = ScoreBuilder::new(options);
     builder.add(&index.search_self(Search { k: options.k, skip_zero: false }, progress)?);

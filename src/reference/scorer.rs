@@ -65,7 +65,7 @@ impl Scorer {
         device: &Device,
         progress: &dyn Progress,
     ) -> Result<(Self, Option<f64>)> {
-        let (found, index) = score_indexed(&features, options, device, progress)?;
+        let (found, index) = score_indexed(&features, options, None, device, progress)?;
         let scorer = Self {
             distribution: Distribution::new(&found.scores.pseudo_density)?,
             index,

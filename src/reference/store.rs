@@ -289,7 +289,8 @@ pub(super) fn write_skipped(dir: &Path, skipped: &[Skipped]) -> Result<()> {
     write_csv(&dir.join(files::SKIPPED), &table)
 }
 
-/// Removes the manifest, and then what was computed from the features: the directory is that of a run that is not finished.
+/// Removes the manifest, and then what was computed from the features: the directory is that of a run that is not finished. A neighbour
+/// graph is kept for the next one to begin with.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -301,7 +302,7 @@ pub(super) fn unfinish(dir: &Path) -> Result<()> {
     for name in [files::MANIFEST, files::SCORES, files::DUPLICATES, files::PREDICTOR] {
         remove(dir.join(name))?;
     }
-    neighbors::remove_graphs(dir)
+    neighbors::set_graphs_aside(dir)
 }
 
 /// SHA-256 over the digests of the files of all rows, in order: the same for the same images, whatever they are called.

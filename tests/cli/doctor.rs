@@ -50,6 +50,7 @@ fn each_instruction_set_can_be_forced_and_a_wrong_one_is_refused() {
         free["simd_available"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
     assert_eq!(free["simd"], available[0], "the fastest comes first");
     assert_eq!(free["simd_forced"], false);
+    assert!(free["jpeg_simd"].is_boolean());
     assert_eq!(*available.last().unwrap(), "portable");
     for name in available {
         let (forced, code) = report(pd(&dir).env("PD_SIMD", name));

@@ -39,6 +39,16 @@ fn jpeg(number: u32) -> Vec<u8> {
     started.finish().unwrap()
 }
 
+/// A large picture.
+fn large_jpeg(number: u32) -> Vec<u8> {
+    let large = image::imageops::resize(&picture(number), 400, 300, image::imageops::FilterType::Triangle);
+    let mut encoder = mozjpeg::Compress::new(mozjpeg::ColorSpace::JCS_RGB);
+    encoder.set_size(400, 300);
+    let mut started = encoder.start_compress(Vec::new()).unwrap();
+    started.write_scanlines(large.as_raw()).unwrap();
+    started.finish().unwrap()
+}
+
 fn put(dir: &TempDir, name: &str, bytes: &[u8]) {
     let path = dir.path().join(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -363,4 +373,51 @@ fn the_range_of_a_tiff_of_floating_point_numbers_is_found_and_noted() {
     let features: ndarray::Array2<f32> =
         pseudo_density::read_npy(dir.path().join("ref/features.npy")).unwrap();
     assert_eq!(features.row(0), features.row(1));
+}
+
+#[test]
+fn fast_decoding_is_part_of_what_a_reference_is() {
+    let dir = TempDir::new().unwrap();
+    (0..12).for_each(|i| put(&dir, &format!("photos/{i:02}.jpg"), &large_jpeg(i)));
+    fs::copy(dir.path().join("photos/03.jpg"), dir.path().join("photos/12.jpg")).unwrap();
+    run(&dir, "embed photos -o whole").success();
+    run(&dir, "embed photos --fast-decode -o fast").success().stderr(contains("decoded at a reduced size"));
+    let manifest: Value =
+        serde_json::from_slice(&fs::read(dir.path().join("fast/manifest.json")).unwrap()).unwrap();
+    assert!(manifest.to_string().contains(r#""fast_decode":true"#), "{manifest}");
+    let sizes = |reference: &str| -> Vec<(String, String)> {
+        let table = rows(&dir.path().join(reference).join("images.csv"));
+        table.iter().map(|row| (row["width"].clone(), row["height"].clone())).collect()
+    };
+    assert_eq!(sizes("fast"), sizes("whole"));
+    assert_eq!(sizes("fast")[0], ("400".into(), "300".into()));
+    let features = |reference: &str| fs::read(dir.path().join(reference).join("features.npy")).unwrap();
+    assert_ne!(features("fast"), features("whole"));
+    run(&dir, "index fast --k 3").success();
+    let copies = fs::read_to_string(dir.path().join("fast/duplicates.csv")).unwrap();
+    assert!(copies.contains("03.jpg") && copies.contains("12.jpg"), "{copies}");
+    // What comes later is decoded in the same way, and nothing else is asked for.
+    run(&dir, "score photos --reference fast --k 3").success().stderr(contains("decoded at a reduced size"));
+    run(&dir, "score photos --reference fast --k 3 --fast-decode false")
+        .code(2)
+        .stderr(contains("the reference was made differently"));
+    run(&dir, "embed photos --fast-decode -o whole").code(2).stderr(contains("fast_decode"));
+}
+
+#[test]
+fn a_graph_grows_with_its_reference() {
+    let dir = TempDir::new().unwrap();
+    photos(&dir, 100);
+    run(&dir, "embed photos -o ref").success();
+    run(&dir, "index ref --k 3 --index graph").success().stdout(contains("grown").not());
+    (100..104).for_each(|i| put(&dir, &format!("photos/0-{i}.png"), &png(i)));
+    run(&dir, "embed photos -o ref").success();
+    assert!(dir.path().join("ref/earlier.safetensors").is_file());
+    run(&dir, "index ref --k 3 --index graph").success().stdout(contains("grown from one of 100 rows"));
+    assert!(!dir.path().join("ref/earlier.safetensors").exists());
+    let scores = |reference: &str| fs::read(dir.path().join(reference).join("scores.csv")).unwrap();
+    let grown = scores("ref");
+    run(&dir, "embed photos -o fresh").success();
+    run(&dir, "index fresh --k 3 --index graph").success();
+    assert_eq!(grown, scores("fresh"), "so few rows are all found");
 }

@@ -10,7 +10,7 @@ use crate::device::{self, DeviceChoice};
 use crate::error::{Error, Result};
 use crate::extract::weights::{Cache, CachedWeights, Digest};
 use crate::extract::{ARCHITECTURES, Architecture, ExtractorRequest, LoadedExtractor};
-use crate::images::{Prepared, RgbImage};
+use crate::images::{Prepared, RgbImage, decodes_jpeg_with_vector_instructions};
 use crate::ops::{cpu, simd};
 use candle_core::Device;
 use clap::Args;
@@ -65,6 +65,8 @@ struct Report {
     simd_available: Vec<&'static str>,
     /// Whether `PD_SIMD` is set.
     simd_forced: bool,
+    /// Whether JPEG files are decoded with vector instructions.
+    jpeg_simd: bool,
     cache: CacheState,
     weights: Vec<WeightsState>,
     extractors: Vec<ExtractorState>,
@@ -134,6 +136,7 @@ fn examine() -> Report {
         simd: simd::isa().name(),
         simd_available: simd::Isa::available().map(simd::Isa::name).collect(),
         simd_forced: matches!(simd::requested(), Ok(Some(_))),
+        jpeg_simd: decodes_jpeg_with_vector_instructions(),
         cache: CacheState { directory: None, free_bytes: None },
         weights: Vec::new(),
         extractors: Vec::new(),
@@ -270,6 +273,13 @@ impl Report {
         let how = if self.simd_forced { "forced by" } else { "the fastest; another with" };
         let variable = simd::VARIABLE;
         line("simd", format!("{} ({how} {variable}={})", self.simd, self.simd_available.join(", ")));
+        line(
+            "JPEG",
+            match self.jpeg_simd {
+                true => "decoded with vector instructions".into(),
+                false => "decoded without vector instructions: build pd where nasm is installed for faster decoding".into(),
+            },
+        );
         let directory = self.cache.directory.as_deref().unwrap_or("none");
         line(
             "cache",

@@ -5,14 +5,18 @@ use super::builder::Builder;
 use super::index::GraphIndex;
 use super::shares::{shares, shares_of_shards};
 use crate::error::Result;
+use crate::neighbors::exact::groups::{Content, RowGroups};
+use crate::neighbors::graph::Earlier;
 use crate::neighbors::hnsw::{HnswParameters, old_dump};
-use crate::neighbors::index_files::{HashedFile, name, unusable, verified};
+use crate::neighbors::index_files::{HashedFile, earlier_graph, name, unusable, verified};
 use crate::neighbors::record::IndexRecord;
 use crate::neighbors::walk::{Graph, graph_file, prepared};
 use crate::progress::{Progress, check_stop};
 use crate::runs::Shard;
 use ndarray::ArcArray2;
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufReader;
 use std::path::Path;
 
 /// The last part of the name of a graph's file.
@@ -27,8 +31,9 @@ impl GraphIndex {
     /// [`crate::Error::Io`].
     pub fn save(&self, dir: &Path) -> Result<BTreeMap<String, String>> {
         let mut digests = BTreeMap::new();
+        let contents = contents_beside(self.builder, self.graphs.len(), &self.groups);
         for (part, graph) in self.graphs.iter().enumerate() {
-            digests.extend([write_graph(dir, part, graph)?]);
+            digests.extend([write_graph(dir, part, graph, &contents)?]);
         }
         Ok(digests)
     }
@@ -76,14 +81,34 @@ impl GraphIndex {
     }
 }
 
-/// Writes the graph `part`; gives the name of its file and its SHA-256.
+/// The contents that are written beside each of `graphs`: beside a single one that a later graph can begin with, and beside no others.
+pub(super) fn contents_beside(builder: Builder, graphs: usize, groups: &RowGroups) -> Vec<Content> {
+    match (builder, graphs) {
+        (Builder::Descent(_), 1) => groups.contents(),
+        _ => Vec::new(),
+    }
+}
+
+/// The graph of earlier rows in `dir`, where there is one that can be read: without it a graph is built anew.
+pub(in crate::neighbors) fn read_earlier(dir: &Path) -> Option<Earlier> {
+    let path = earlier_graph(dir);
+    let (graph, contents) = graph_file::read_any(BufReader::new(File::open(&path).ok()?), &path).ok()?;
+    Some(Earlier { graph, contents })
+}
+
+/// Writes the graph `part`, with the contents of its rows where there are any; gives the name of its file and its SHA-256.
 ///
 /// # Errors
 /// [`crate::Error::Io`].
-pub(super) fn write_graph(dir: &Path, part: usize, graph: &Graph) -> Result<(String, String)> {
+pub(super) fn write_graph(
+    dir: &Path,
+    part: usize,
+    graph: &Graph,
+    contents: &[Content],
+) -> Result<(String, String)> {
     let name = name(part, SUFFIX);
     let mut file = HashedFile::create(dir.join(&name))?;
-    graph_file::write(graph, &mut file)?;
+    graph_file::write(graph, contents, &mut file)?;
     Ok((name, file.persist()?))
 }
 

@@ -7,7 +7,7 @@ use super::shares::shares;
 use crate::error::Result;
 use crate::neighbors::exact::ExactIndex;
 use crate::neighbors::exact::groups::RowGroups;
-use crate::neighbors::graph::{self, EXPLORED, Sample};
+use crate::neighbors::graph::{self, EXPLORED, Earlier, Sample};
 use crate::neighbors::hnsw::{HnswParameters, insert};
 use crate::neighbors::recall::{RECALL_SAMPLE, sampled, share_found, warn_of_recall};
 use crate::neighbors::record::IndexRecord;
@@ -60,10 +60,10 @@ impl GraphIndex {
         device: &Device,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        Ok(Self::grow(features, builder, measured, device, progress)?.0)
+        Ok(Self::grow(features, builder, measured, None, device, progress)?.0)
     }
 
-    /// Builds the index, measures its recall, and warns where it is low.
+    /// Builds the index, measures its recall, and warns where it is low. A graph of most of the rows begins with an `earlier` one.
     ///
     /// # Errors
     /// As [`GraphIndex::build`].
@@ -71,30 +71,33 @@ impl GraphIndex {
         features: ArcArray2<f32>,
         builder: Builder,
         measured: Measured,
+        earlier: Option<&Earlier>,
         device: &Device,
         progress: &dyn Progress,
     ) -> Result<(Self, IndexRecord)> {
-        let (mut index, known) = Self::grow(features, builder, measured, device, progress)?;
-        let recall = match known {
-            Some((sample, recall)) => {
+        let (mut index, known) = Self::grow(features, builder, measured, earlier, device, progress)?;
+        let (recall, grown_from) = match known {
+            Some(Known { sample, recall, shared }) => {
                 index.choose_ef_search(&sample, progress)?;
-                recall
+                (recall, shared)
             }
-            None => index.recall(measured, RECALL_SAMPLE, progress)?,
+            None => (index.recall(measured, RECALL_SAMPLE, progress)?, None),
         };
         warn_of_recall(recall, progress);
-        let record = IndexRecord::of_graphs(index.builder, None, Some(recall), None);
+        let record =
+            IndexRecord { grown_from, ..IndexRecord::of_graphs(index.builder, None, Some(recall), None) };
         Ok((index, record))
     }
 
-    /// The index; with its recall, and the sample that it was measured on, where building asks for them.
+    /// The index; with what building found out of it.
     fn grow(
         features: ArcArray2<f32>,
         builder: Builder,
         measured: Measured,
+        earlier: Option<&Earlier>,
         device: &Device,
         progress: &dyn Progress,
-    ) -> Result<(Self, Option<(Sample, f64)>)> {
+    ) -> Result<(Self, Option<Known>)> {
         builder.check()?;
         let (space, groups) = prepared(features)?;
         let shares = shares(&groups, builder.parts());
@@ -117,12 +120,22 @@ impl GraphIndex {
                 Ok((index, None))
             }
             Builder::Descent(parameters) => {
-                let sample = index.sample(measured, RECALL_SAMPLE, progress)?;
-                let rows = shares.into_iter().flatten().collect();
+                let rows: Vec<u32> = shares.into_iter().flatten().collect();
+                let mut samples = vec![index.sample(measured, RECALL_SAMPLE, progress)?];
+                let shared = earlier.and_then(|earlier| earlier.shared(&index.groups));
+                if let Some(shared) = shared.as_ref().filter(|shared| !shared.joined.is_empty()) {
+                    // Those that joined are too few among all to be seen in a sample of these.
+                    let drawn = sampled(shared.joined.len(), RECALL_SAMPLE, measured.seed)?;
+                    let drawn =
+                        drawn.into_iter().map(|at| rows[shared.joined[at] as usize] as usize).collect();
+                    samples.push(index.sample_of(drawn, measured.k, progress)?);
+                }
+                let (space, groups, width) = (&index.space, &index.groups, parameters.width);
                 let (graph, recall) =
-                    graph::build(&index.space, &index.groups, rows, parameters.width, &sample, progress)?;
+                    graph::build(space, groups, rows, width, &samples, shared.as_ref(), progress)?;
+                let shared = shared.map(|shared| shared.count());
                 index.graphs = vec![graph];
-                Ok((index, Some((sample, recall))))
+                Ok((index, Some(Known { sample: samples.swap_remove(0), recall, shared })))
             }
         }
     }
@@ -169,9 +182,14 @@ impl GraphIndex {
 
     /// Some rows with their true neighbours.
     fn sample(&self, measured: Measured, sample: usize, progress: &dyn Progress) -> Result<Sample> {
-        let search = Search { k: measured.k, skip_zero: false };
-        check_search(search)?;
+        check_search(Search { k: measured.k, skip_zero: false })?;
         let rows = sampled(self.space.features.nrows(), sample, measured.seed)?;
+        self.sample_of(rows, measured.k, progress)
+    }
+
+    /// These rows with their `k` true neighbours.
+    fn sample_of(&self, rows: Vec<usize>, k: usize, progress: &dyn Progress) -> Result<Sample> {
+        let search = Search { k, skip_zero: false };
         let queries: Array2<f32> = self.space.features.select(Axis(0), &rows);
         let exclude: Vec<Option<u32>> = rows.iter().map(|&row| Some(row as u32)).collect();
         let exact = self.exact()?.search(queries.view(), Some(&exclude), search, progress)?;
@@ -301,6 +319,15 @@ impl GraphIndex {
             Query { content: self.space.row(row), own: Some(row), exclude: Some(row) }
         })
     }
+}
+
+/// What is known of an index that was just built.
+struct Known {
+    sample: Sample,
+    /// Of the lists, on this sample.
+    recall: f64,
+    /// Rows that an earlier graph held, where it began with one.
+    shared: Option<usize>,
 }
 
 /// A query and what is known of it.

@@ -11,6 +11,7 @@ mod streamed;
 mod tests;
 
 pub use builder::Builder;
+pub(super) use files::read_earlier;
 pub use index::{GraphIndex, Measured};
 pub(crate) use shards::GraphShard;
 pub(crate) use streamed::StreamedGraphs;

@@ -2,7 +2,7 @@
 //! The answers, and the files that are written, are those of an [`GraphIndex`](super::GraphIndex) of all of them.
 
 use super::builder::Builder;
-use super::files::{read_graph, write_graph};
+use super::files::{contents_beside, read_graph, write_graph};
 use super::index::Measured;
 use super::shares::ranges;
 use crate::error::Result;
@@ -96,8 +96,9 @@ impl<'a> StreamedGraphs<'a> {
         let sampled = sampled(features.dim().0, RECALL_SAMPLE, measured.seed)?;
         let mut results: Vec<SearchResults> = sampled.iter().map(|_| SearchResults::new(search)).collect();
         let mut files = Files::new();
+        let contents = contents_beside(self.builder, self.shards.len(), &self.groups);
         self.each(features, progress, |number, graph, features| {
-            files.extend([write_graph(dir, number, graph.0)?]);
+            files.extend([write_graph(dir, number, graph.0, &contents)?]);
             self.walk(features, graph, &sampled, true, &mut results, progress)
         })?;
         let found = self.answers(features, &sampled, results, search, progress)?;

@@ -6,12 +6,12 @@ use crate::neighbors::kind::choose;
 use crate::neighbors::recall::warn_of_recall;
 use crate::neighbors::{
     AnyIndex, BuildOptions, DescentParameters, ExactIndex, HnswParameters, IndexKind, IndexRecord,
-    NeighborIndex, Search, build, distance, open,
+    NeighborIndex, Search, build, distance, open, set_graphs_aside,
 };
 use crate::progress::Silent;
 use crate::progress::test_support::Warnings;
 use candle_core::Device;
-use ndarray::Array2;
+use ndarray::{Array2, Axis, concatenate, s};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -254,6 +254,65 @@ fn a_saved_index_answers_as_before_and_is_written_with_the_same_bytes_again() {
         let ask = |index: &AnyIndex| index.search(queries.view(), None, TEN, &Silent).unwrap();
         assert_eq!(ask(&loaded), ask(&index));
     }
+}
+
+#[test]
+fn a_graph_of_earlier_rows_grows_when_some_go_and_others_join() {
+    let all = clusters(3000, 12, 21);
+    // Those that join come first, so that all rows have other numbers.
+    let now = concatenate![Axis(0), all.slice(s![2700.., ..]), all.slice(s![100..2700, ..])];
+    let earlier = all.slice(s![..2700, ..]).to_owned();
+    let grown = |threads: usize, earlier: &Array2<f32>| {
+        let dir = tempfile::tempdir().unwrap();
+        saved(IndexKind::Graph, earlier, dir.path());
+        set_graphs_aside(dir.path()).unwrap();
+        let options = BuildOptions { earlier: Some(dir.path().into()), ..options(IndexKind::Graph, 5) };
+        let built = || build(now.clone().into_shared(), &options, &Silent).unwrap();
+        let (index, mut record) = on_threads(threads, built);
+        index.save(dir.path(), &mut record).unwrap();
+        let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names, ["index.0.safetensors"], "the earlier graph is gone");
+        (index, record)
+    };
+    let (index, record) = grown(1, &earlier);
+    let distinct = 2700 - 2700 / 9 - (100 - 100 / 9);
+    let shared = record.grown_from.unwrap();
+    assert!(shared.abs_diff(distinct) <= 2, "{shared} {distinct}");
+    assert!(record.recall.unwrap() >= 0.999, "{record:?}");
+    assert!(record.describe().contains("grown from one of"));
+    let (again, record_again) = grown(3, &earlier);
+    assert_eq!(record, record_again);
+    let found = index.search_self(TEN, &Silent).unwrap();
+    assert_eq!(again.search_self(TEN, &Silent).unwrap(), found);
+    let exact = ExactIndex::new(now.clone().into_shared()).unwrap().search_self(TEN, &Silent).unwrap();
+    for rows in [0..300, 300..2900] {
+        let hits: usize = rows
+            .clone()
+            .map(|q| found.of(q).0.iter().filter(|row| exact.of(q).0.contains(row)).count())
+            .sum();
+        assert!(hits as f64 > 0.99 * (10 * rows.len()) as f64, "{rows:?}: {hits}");
+    }
+    // Of a set of which too little is there already, a graph is built as if nothing were.
+    let (_, other) = grown(2, &clusters(2700, 12, 22));
+    let mut plain = build(now.clone().into_shared(), &options(IndexKind::Graph, 5), &Silent).unwrap().1;
+    assert_eq!(other.grown_from, None);
+    plain.files = other.files.clone();
+    assert_eq!(other, plain);
+}
+
+#[test]
+fn a_damaged_graph_of_earlier_rows_is_passed_over() {
+    let features = clusters(1200, 8, 14);
+    let dir = tempfile::tempdir().unwrap();
+    saved(IndexKind::Graph, &features, dir.path());
+    set_graphs_aside(dir.path()).unwrap();
+    let options = BuildOptions { earlier: Some(dir.path().into()), ..options(IndexKind::Graph, 5) };
+    let grown_from = || build(features.clone().into_shared(), &options, &Silent).unwrap().1.grown_from;
+    assert!(grown_from().is_some());
+    let file = dir.path().join("earlier.safetensors");
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+    assert_eq!(grown_from(), None);
 }
 
 #[test]

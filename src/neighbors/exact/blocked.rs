@@ -183,12 +183,11 @@ impl Pairs<'_> {
             return;
         }
         let first = rows.start;
-        let outside = |row: usize| operand.outside.binary_search(&((first + row) as u32)).is_ok();
-        self.frame.pack::<WIDTH>(
-            &operand.rows[rows.start * self.depth..rows.end * self.depth],
-            &mut packed.panels,
-            outside,
-        );
+        let row = |i: usize| {
+            let outside = operand.outside.binary_search(&((first + i) as u32)).is_ok();
+            (!outside).then(|| operand.row(first + i, self.depth))
+        };
+        self.frame.pack::<WIDTH>(rows.len(), row, &mut packed.panels);
         packed.holds = Some(number);
     }
 

@@ -1,5 +1,6 @@
-//! The frame in which candidates are compared: rows minus the mean, scaled by a power of two, rounded to float32.
+//! The frame in which candidates are compared: rows minus the mean, scaled by a power of two, in float32.
 //! Centring keeps a large common offset, and scaling huge or tiny values, from eating the 24 bits of a product.
+//! Every projected value is rounded once: scaling is exact, and the centre is the same float32 numbers for all rows.
 //! Rows are brought into it while they are packed, so that no second copy of the features exists.
 
 use super::top_k::ACCEPT_ALL;
@@ -18,10 +19,15 @@ const UNDERFLOW: f64 = 1.0 / (1u128 << 100) as f64;
 /// Bounds are compared with this relative margin, far above the error of a float64 sum and far below that of a float32 product.
 const PROOF_MARGIN: f64 = 1e-9;
 
-/// Centre and scale of a set of features.
+/// The largest scale. Values that ask for a larger one stay small, but the squares of their differences stay far above [`UNDERFLOW`].
+const LARGEST_SCALE: f64 = 1.0 / f32::MIN_POSITIVE as f64;
+
+/// Centre and scale of a set of features: a value is multiplied by `before`, the centre is subtracted, and the difference is multiplied
+/// by `after`. One of the two factors is 1, so that neither the values nor their differences leave the range of float32.
 pub(in crate::neighbors) struct Frame {
-    centre: Vec<f64>,
-    scale: f64,
+    centre: Vec<f32>,
+    before: f32,
+    after: f32,
 }
 
 /// Sums, minima and maxima of the columns of the rows read so far.
@@ -79,9 +85,11 @@ impl Extent {
         for ((&centre, &low), &high) in centre.iter().zip(&self.lows).zip(&self.highs) {
             reach = reach.max(centre - f64::from(low)).max(f64::from(high) - centre);
         }
-        // One step more than the exponent asks for, so that rounding cannot lift a value above 1.
+        // One step more than the exponent asks for, so that rounding, also of the centre, cannot lift a value above 1.
         let scale = if reach > 0.0 { 2f64.powi(-(reach.log2().floor() as i32) - 2) } else { 1.0 };
-        Frame { centre, scale }
+        let (before, after) = (scale.min(1.0), scale.clamp(1.0, LARGEST_SCALE));
+        let centre = centre.into_iter().map(|centre| (centre * before) as f32).collect();
+        Frame { centre, before: before as f32, after: after as f32 }
     }
 }
 
@@ -95,7 +103,7 @@ impl Frame {
 
     /// What distances are multiplied by in this frame: a power of two.
     pub(crate) fn scale(&self) -> f64 {
-        self.scale
+        f64::from(self.before) * f64::from(self.after)
     }
 
     /// `row[at..at + out.len()]` in this frame.
@@ -103,7 +111,7 @@ impl Frame {
     pub(crate) fn project(&self, row: &[f32], at: usize, out: &mut [f32]) {
         let range = at..at + out.len();
         for ((out, &value), &centre) in out.iter_mut().zip(&row[range.clone()]).zip(&self.centre[range]) {
-            *out = ((f64::from(value) - centre) * self.scale) as f32;
+            *out = (value * self.before - centre) * self.after;
         }
     }
 
@@ -130,33 +138,31 @@ impl Frame {
         (largest <= LARGEST).then_some(norm / 2.0)
     }
 
-    /// Packs rows `first..first + count` of `rows` `[R, D]` (row-major) into panels of `WIDTH`, as the register kernel reads them:
-    /// `[ceil(count / WIDTH), D, WIDTH]`, zeros where the last panel has no row and for rows that `skip` names.
-    pub(crate) fn pack<const WIDTH: usize>(
+    /// Packs `count` rows into panels of `WIDTH`, as the register kernel reads them: `[ceil(count / WIDTH), D, WIDTH]`. `row` gives the
+    /// content `[D]` of each; zeros stand where it gives none and where the last panel has no row.
+    pub(crate) fn pack<'a, const WIDTH: usize>(
         &self,
-        rows: &[f32],
+        count: usize,
+        row: impl Fn(usize) -> Option<&'a [f32]>,
         packed: &mut Vec<f32>,
-        skip: impl Fn(usize) -> bool,
     ) {
         let depth = self.centre.len();
-        let count = rows.len() / depth;
         packed.resize(count.div_ceil(WIDTH) * depth * WIDTH, 0.0);
         for (panel, out) in packed.chunks_exact_mut(depth * WIDTH).enumerate() {
-            let first = panel * WIDTH;
-            let rows = &rows[first * depth..count.min(first + WIDTH) * depth];
-            let skip: [bool; WIDTH] = std::array::from_fn(|i| skip(first + i));
-            simd::run(PackPanel { frame: self, rows, skip: &skip, out });
+            let rows =
+                std::array::from_fn(|i| Some(panel * WIDTH + i).filter(|&at| at < count).and_then(&row));
+            simd::run(PackPanel::<WIDTH> { frame: self, rows, out });
         }
     }
 
     #[inline(always)]
-    fn pack_panel<const WIDTH: usize>(&self, rows: &[f32], skip: &[bool; WIDTH], out: &mut [f32]) {
+    fn pack_panel<const WIDTH: usize>(&self, rows: &[Option<&[f32]>; WIDTH], out: &mut [f32]) {
         let depth = self.centre.len();
         let mut stretch = [[0.0f32; PACK_STRETCH]; WIDTH];
         for at in (0..depth).step_by(PACK_STRETCH) {
             let length = PACK_STRETCH.min(depth - at);
-            for ((row, stretch), skip) in rows.chunks_exact(depth).zip(&mut stretch).zip(skip) {
-                if !skip {
+            for (row, stretch) in rows.iter().zip(&mut stretch) {
+                if let Some(row) = row {
                     self.project(row, at, &mut stretch[..length]);
                 }
             }
@@ -173,8 +179,7 @@ impl Frame {
 /// [`Frame::pack_panel`], compiled for the registers of the machine.
 struct PackPanel<'a, const WIDTH: usize> {
     frame: &'a Frame,
-    rows: &'a [f32],
-    skip: &'a [bool; WIDTH],
+    rows: [Option<&'a [f32]>; WIDTH],
     out: &'a mut [f32],
 }
 
@@ -184,7 +189,7 @@ impl<const WIDTH: usize> Kernel for PackPanel<'_, WIDTH> {
 
     #[inline(always)]
     fn call(self) {
-        self.frame.pack_panel::<WIDTH>(self.rows, self.skip, self.out);
+        self.frame.pack_panel::<WIDTH>(&self.rows, self.out);
     }
 }
 
@@ -232,15 +237,17 @@ mod tests {
         let features = Array2::from_shape_fn((5, 70), |(i, k)| 1000.0 + ((i * 31 + k * 7) % 13) as f32);
         let frame = Frame::of(features.view());
         let mut packed = vec![9.0; 3];
-        frame.pack::<4>(features.as_slice().unwrap(), &mut packed, |row| row == 3);
+        let row = |i| (i != 3).then(|| features.row(i).to_slice().unwrap());
+        frame.pack::<4>(5, row, &mut packed);
         assert_eq!(packed.len(), 2 * 70 * 4);
         for panel in 0..2 {
             for k in 0..70 {
                 let mean = features.column(k).iter().map(|&v| f64::from(v)).sum::<f64>() / 5.0;
+                let centre = (mean * frame.scale()) as f32;
                 for i in 0..4 {
                     let row = panel * 4 + i;
                     let expected = if row < 5 && row != 3 {
-                        ((f64::from(features[[row, k]]) - mean) * frame.scale()) as f32
+                        (f64::from(features[[row, k]]) * frame.scale() - f64::from(centre)) as f32
                     } else {
                         0.0
                     };
@@ -257,7 +264,7 @@ mod tests {
         let frame = Frame::of(features.view());
         simd::testing::assert_same_bits(|| {
             let mut packed = Vec::new();
-            frame.pack::<6>(features.as_slice().unwrap(), &mut packed, |row| row == 3);
+            frame.pack::<6>(37, |i| (i != 3).then(|| features.row(i).to_slice().unwrap()), &mut packed);
             packed
         });
     }
@@ -271,17 +278,20 @@ mod tests {
             extent.add(block);
         }
         let blocks = extent.frame();
-        assert_eq!((blocks.centre, blocks.scale), (whole.centre, whole.scale));
+        assert_eq!((blocks.scale(), blocks.centre), (whole.scale(), whole.centre));
     }
 
     #[test]
     fn values_at_either_end_of_float32_are_brought_near_one() {
-        for size in [f32::from_bits(1), 1e-30, 1.0, f32::MAX] {
-            let features = Array2::from_shape_vec((2, 1), vec![size, -size]).unwrap();
+        // The smallest values stay small: their scale would not be a float32.
+        for (size, least) in [(f32::from_bits(1), 1e-7), (1e-30, 0.25), (1.0, 0.25), (f32::MAX, 0.25)] {
+            // The constant column must not leave the range of float32.
+            let features = Array2::from_shape_vec((2, 2), vec![size, f32::MAX, -size, f32::MAX]).unwrap();
             let frame = Frame::of(features.view());
             let mut packed = Vec::new();
-            frame.pack::<2>(features.as_slice().unwrap(), &mut packed, |_| false);
-            assert!((0.25..=1.0).contains(&packed[0]) && packed[0] == -packed[1], "{size}: {packed:?}");
+            frame.pack::<2>(2, |i| features.row(i).to_slice(), &mut packed);
+            assert!((least..=1.0).contains(&packed[0]) && packed[0] == -packed[1], "{size}: {packed:?}");
+            assert_eq!(packed[2..], [0.0; 2]);
         }
         assert_eq!(Frame::of(Array2::zeros((3, 2)).view()).scale(), 1.0);
     }

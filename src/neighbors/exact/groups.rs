@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 /// 128 bits of the SHA-256 of a row.
-type Content = [u64; 2];
+pub(in crate::neighbors) type Content = [u64; 2];
 
 /// Which rows of a set have the same content.
 pub(in crate::neighbors) struct RowGroups {
@@ -78,6 +78,14 @@ impl RowGroups {
         })
     }
 
+    /// The content of each group, in the order of [`RowGroups::firsts`].
+    pub(crate) fn contents(&self) -> Vec<Content> {
+        let mut by_row: Vec<(u32, Content)> =
+            self.by_content.iter().map(|&(content, row)| (row, content)).collect();
+        by_row.par_sort_unstable();
+        by_row.into_iter().map(|(_, content)| content).collect()
+    }
+
     /// All rows of the group whose first row is `first`, ascending.
     pub(crate) fn members<'a>(&'a self, first: &'a u32) -> &'a [u32] {
         self.members.get(first).map_or(std::slice::from_ref(first), Vec::as_slice)
@@ -128,6 +136,8 @@ mod tests {
         assert_eq!(groups.members(&3), [3]);
         assert_eq!(groups.find(&[2.0, 3.0]), Some(1));
         assert_eq!(groups.find(&[2.0, 3.5]), None);
+        let of = |row: usize| content(features.row(row).iter().copied());
+        assert_eq!(groups.contents(), [of(0), of(1), of(3)]);
     }
 
     #[test]

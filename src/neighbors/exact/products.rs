@@ -50,7 +50,8 @@ impl DistanceProducts {
                 let content: Vec<f32> =
                     range.clone().flat_map(|row| rows.row(row).into_iter().copied()).collect();
                 let mut panels = Vec::new();
-                frame.pack::<MR>(&content, &mut panels, |_| false);
+                let row = |i: usize| content.get(i * depth..(i + 1) * depth);
+                frame.pack::<MR>(range.len(), row, &mut panels);
                 let norm = |row: &[f32]| frame.half_norm(row).unwrap_or(f64::INFINITY) as f32;
                 let mut norms: Vec<f32> = content.chunks_exact(depth).map(norm).collect();
                 norms.resize(range.len().next_multiple_of(MR), 0.0);
@@ -96,9 +97,9 @@ impl DistanceProducts {
             .map(|row| self.frame.half_norm(row).map_or(f32::INFINITY, |half| half as f32))
             .collect();
         let mut panels = Vec::new();
-        self.frame.pack::<NR>(&content, &mut panels, |row| {
-            half_norms.get(row).is_some_and(|half| half.is_infinite())
-        });
+        let row =
+            |i: usize| half_norms[i].is_finite().then(|| &content[i * self.depth..(i + 1) * self.depth]);
+        self.frame.pack::<NR>(rows.len(), row, &mut panels);
         half_norms.resize(rows.len().next_multiple_of(NR), f32::INFINITY);
         Ok(Columns { panels, half_norms })
     }

@@ -2,6 +2,7 @@
 
 use super::cells::{CellSize, Division, Partition, partition};
 use super::compare::{Scratch, compare};
+use super::earlier::Shared;
 use super::lists::{ABSENT, Lists};
 use super::neighborhoods::{Neighborhoods, around};
 use super::nodes::Nodes;
@@ -15,7 +16,11 @@ use rayon::prelude::*;
 
 /// Partitions whose cells are compared within themselves. More of them cost more than the neighbourhoods that they spare.
 const PARTITIONS: u64 = 6;
-/// The cells of these: as small as pays for packing them.
+/// Partitions by which rows that join an earlier graph find their first neighbours: the links of these lead to the others.
+const PARTITIONS_OF_JOINED: u64 = 2;
+/// The most passes over the neighbourhoods of what joined alone.
+const PASSES_OF_JOINED: u64 = 2;
+/// The cells of both: as small as pays for packing them.
 const WITHIN: CellSize = CellSize { aim: 50, most: 200 };
 /// The cells that are compared with the neighbours of their neighbours. Larger ones find more and cost more.
 const TOGETHER: CellSize = CellSize { aim: 64, most: 128 };
@@ -37,7 +42,9 @@ pub(in crate::neighbors) struct Sample {
 }
 
 /// A graph of the `rows` of `space`, one of each group of equal rows: the `width` nearest of each, nearest first, then some of its reverse neighbours.
-/// Gives the recall of these lists too.
+/// Gives the recall of these lists too, on the first sample; that of the others has to suffice as well.
+///
+/// It begins with the links that the rows share with an `earlier` graph, where there is one; then what it holds depends on that too.
 ///
 /// # Errors
 /// [`crate::Error::Interrupted`].
@@ -46,21 +53,32 @@ pub(in crate::neighbors) fn build(
     groups: &RowGroups,
     rows: Vec<u32>,
     width: usize,
-    sample: &Sample,
+    samples: &[Sample],
+    earlier: Option<&Shared>,
     progress: &dyn Progress,
 ) -> Result<(Graph, f64)> {
-    let mut descent = Descent::new(space, &rows, width, progress)?;
+    let mut descent = Descent::new(space, &rows, width);
+    match earlier {
+        None => descent.compare_cells(PARTITIONS, None, progress)?,
+        Some(shared) => {
+            shared.offer(&descent.nodes, &descent.lists);
+            descent.compare_cells(PARTITIONS_OF_JOINED, Some(&shared.joined), progress)?;
+        }
+    }
     let mut passes = 0;
     let (lists, recall) = loop {
         let lists = descent.lists.nodes();
-        let recall = recall(space, groups, &rows, &lists, sample);
-        if recall >= ENOUGH || passes == MOST_PASSES {
-            break (lists, recall);
+        let recalls: Vec<f64> =
+            samples.iter().map(|sample| recall(space, groups, &rows, &lists, sample)).collect();
+        if recalls.iter().all(|&recall| recall >= ENOUGH) || passes == MOST_PASSES {
+            break (lists, recalls.first().copied().unwrap_or(1.0));
         }
-        descent.improve(lists, progress)?;
+        let joined = earlier.map(|shared| &shared.joined[..]);
+        let joined = joined.filter(|joined| passes < PASSES_OF_JOINED && !joined.is_empty());
+        descent.improve(lists, joined, progress)?;
         passes += 1;
     };
-    let divisions = descent.partition(START, progress)?.divisions;
+    let divisions = descent.partition(descent.nodes.all(), START, progress)?.divisions;
     drop(descent);
     Ok((graph(rows, lists, width, &divisions), recall))
 }
@@ -126,34 +144,53 @@ struct Descent<'a> {
 }
 
 impl<'a> Descent<'a> {
-    /// Lists of `width` for the `rows` of `space`, after the passes over cells.
-    fn new(space: &'a Space, rows: &'a [u32], width: usize, progress: &dyn Progress) -> Result<Self> {
-        let (nodes, lists) = (Nodes::new(space, rows), Lists::new(rows.len(), width));
-        let mut descent = Descent { nodes, lists, partitions: 0 };
-        progress.start("neighbour graph", PARTITIONS * rows.len() as u64, "rows of a partition");
-        for _ in 0..PARTITIONS {
-            let cells = descent.partition(WITHIN, progress)?.cells;
-            cells.par_iter().try_for_each_init(Scratch::default, |scratch, cell| -> Result<()> {
+    /// Empty lists of `width` for the `rows` of `space`.
+    fn new(space: &'a Space, rows: &'a [u32], width: usize) -> Self {
+        Descent { nodes: Nodes::new(space, rows), lists: Lists::new(rows.len(), width), partitions: 0 }
+    }
+
+    /// Compares all nodes, or where they are given those that `joined`, with the others of their cells in so many partitions.
+    fn compare_cells(
+        &mut self,
+        partitions: u64,
+        joined: Option<&[u32]>,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        progress.start("neighbour graph", partitions * self.nodes.count() as u64, "rows of a partition");
+        for _ in 0..partitions {
+            let cells = self.partition(self.nodes.all(), WITHIN, progress)?.cells;
+            let working = || (Scratch::default(), Vec::new());
+            cells.par_iter().try_for_each_init(working, |(scratch, own), cell| -> Result<()> {
                 check_stop(progress, String::new)?;
-                compare(&descent.nodes, cell, cell, &descent.lists, scratch);
+                own.clear();
+                match joined {
+                    None => own.extend_from_slice(cell),
+                    Some(joined) => {
+                        own.extend(cell.iter().filter(|node| joined.binary_search(node).is_ok()));
+                    }
+                }
+                if !own.is_empty() {
+                    compare(&self.nodes, own, cell, &self.lists, scratch);
+                }
                 progress.advance(cell.len() as u64);
                 Ok(())
             })?;
         }
         progress.finish();
-        Ok(descent)
+        Ok(())
     }
 
-    /// A further partition of all nodes.
-    fn partition(&mut self, size: CellSize, progress: &dyn Progress) -> Result<Partition> {
+    /// A further partition of some nodes.
+    fn partition(&mut self, of: Vec<u32>, size: CellSize, progress: &dyn Progress) -> Result<Partition> {
         self.partitions += 1;
-        partition(&self.nodes, size, self.partitions, progress)
+        partition(&self.nodes, of, size, self.partitions, progress)
     }
 
-    /// A pass over neighbourhoods; `lists` are those so far.
-    fn improve(&mut self, lists: Vec<u32>, progress: &dyn Progress) -> Result<()> {
-        progress.start("neighbours of neighbours", self.nodes.count() as u64, "rows");
-        let cells = self.partition(TOGETHER, progress)?.cells;
+    /// A pass over the neighbourhoods of all nodes, or where they are given of those that `joined`; `lists` are those so far.
+    fn improve(&mut self, lists: Vec<u32>, joined: Option<&[u32]>, progress: &dyn Progress) -> Result<()> {
+        let of = joined.map_or_else(|| self.nodes.all(), <[u32]>::to_vec);
+        progress.start("neighbours of neighbours", of.len() as u64, "rows");
+        let cells = self.partition(of, TOGETHER, progress)?.cells;
         let neighborhoods = Neighborhoods::new(lists, self.lists.width(), FOLLOWED);
         let working = || (Scratch::default(), Visited::default(), Vec::new());
         cells.par_iter().try_for_each_init(working, |(scratch, visited, others), cell| -> Result<()> {

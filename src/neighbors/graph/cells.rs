@@ -28,12 +28,12 @@ pub(super) struct CellSize {
     pub most: usize,
 }
 
-/// A partition of all nodes.
+/// A partition of nodes.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Partition {
-    /// Every node is in one of them.
+    /// Each of the nodes is in one of them.
     pub cells: Vec<Vec<u32>>,
-    /// How they came about: the first division is that of all nodes.
+    /// How they came about: the first division is that of all of them.
     pub divisions: Vec<Division>,
 }
 
@@ -48,17 +48,18 @@ pub(super) struct Division {
     pub pivots: Vec<u32>,
 }
 
-/// Partition number `number` of all nodes.
+/// Partition number `number`, of the nodes `of`.
 ///
 /// # Errors
 /// [`crate::Error::Interrupted`].
 pub(super) fn partition(
     nodes: &Nodes,
+    of: Vec<u32>,
     size: CellSize,
     number: u64,
     progress: &dyn Progress,
 ) -> Result<Partition> {
-    let all = Cell { nodes: (0..nodes.count() as u32).collect(), pivot: None, depth: 0, key: number << 32 };
+    let all = Cell { nodes: of, pivot: None, depth: 0, key: number << 32 };
     Partitioning { nodes, size, progress }.divide(all)
 }
 
@@ -128,16 +129,16 @@ impl Partitioning<'_> {
     /// The number of the nearest pivot of each node of a cell. The first of equally near ones, as float32 has them.
     fn nearest(&self, pivots: &[u32], cell: &[u32]) -> Vec<u32> {
         let depth = self.nodes.width();
-        let (mut rows, mut right) = (Vec::new(), Vec::new());
-        self.nodes.pack::<NR>(pivots, &mut rows, &mut right);
+        let mut right = Vec::new();
+        self.nodes.pack::<NR>(pivots, &mut right);
         let mut half_norms: Vec<f32> = pivots.iter().map(|&pivot| self.nodes.half_norm(pivot)).collect();
         half_norms.resize(pivots.len().next_multiple_of(NR), f32::INFINITY);
         let half_norms = half_norms.as_chunks::<NR>().0;
         let mut nearest = vec![0; cell.len()];
         nearest.par_chunks_mut(BLOCK).zip(cell.par_chunks(BLOCK)).for_each_init(
-            || (Vec::new(), Vec::new()),
-            |(rows, left), (nearest, cell)| {
-                self.nodes.pack::<MR>(cell, rows, left);
+            Vec::new,
+            |left, (nearest, cell)| {
+                self.nodes.pack::<MR>(cell, left);
                 for (nearest, left) in nearest.chunks_mut(MR).zip(left.chunks_exact(MR * depth)) {
                     let mut best = [f32::INFINITY; MR];
                     for (panel, (half_norms, right)) in

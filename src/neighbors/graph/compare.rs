@@ -9,28 +9,31 @@ use crate::ops::gemm::{MR, NR, ZERO_TILE, multiply_panels};
 /// Working memory of a thread.
 #[derive(Default)]
 pub(super) struct Scratch {
-    rows: Vec<f32>,
     left: Vec<f32>,
     right: Vec<f32>,
     half_norms: Vec<f32>,
     floors: Vec<f32>,
-    passed: Vec<(usize, usize)>,
+    /// What passed of a row of a tile.
+    passed: Vec<u32>,
+    /// What is new of this, with the squared distances.
+    offers: Vec<(u32, f32)>,
 }
 
 /// Compares each of `own` with each of `others`, which are different nodes or equal to `own`.
 pub(super) fn compare(nodes: &Nodes, own: &[u32], others: &[u32], lists: &Lists, scratch: &mut Scratch) {
     let depth = nodes.width();
-    let Scratch { rows, left, right, half_norms, floors, passed } = scratch;
+    let Scratch { left, right, half_norms, floors, passed, offers } = scratch;
     let itself = own == others;
-    nodes.pack::<MR>(own, rows, left);
+    nodes.pack::<MR>(own, left);
     half_norms.clear();
     half_norms.extend(own.iter().map(|&node| nodes.half_norm(node)));
     half_norms.resize(own.len().next_multiple_of(MR), f32::MAX);
     floors.clear();
     floors.extend(own.iter().map(|&node| nodes.floor(node, lists.limit(node))));
     floors.resize(own.len().next_multiple_of(MR), f32::MAX);
-    for (panel, others) in others.chunks(NR).enumerate() {
-        nodes.pack::<NR>(others, rows, right);
+    for (panel, (others, next)) in panels_with_next(others).enumerate() {
+        nodes.pack::<NR>(others, right);
+        nodes.prefetch(next);
         let (mut half_right, mut floor_right) = ([f32::MAX; NR], [f32::MAX; NR]);
         for (&node, (half_norm, floor)) in others.iter().zip(half_right.iter_mut().zip(&mut floor_right)) {
             (*half_norm, *floor) = (nodes.half_norm(node), nodes.floor(node, lists.limit(node)));
@@ -51,23 +54,34 @@ pub(super) fn compare(nodes: &Nodes, own: &[u32], others: &[u32], lists: &Lists,
                 half_right: &half_right,
                 floor_right: &floor_right,
             };
-            passed.clear();
-            for (i, mut bits) in above.bits().into_iter().enumerate() {
+            for (i, mut bits) in (group * MR..).zip(above.bits()) {
+                passed.clear();
                 while bits != 0 {
-                    passed.push((group * MR + i, bits.trailing_zeros() as usize));
+                    let j = bits.trailing_zeros() as usize;
                     bits &= bits - 1;
+                    if others[j] != own[i] && !(itself && i > panel * NR + j) {
+                        passed.push(others[j]);
+                    }
                 }
-            }
-            for &(i, j) in &*passed {
-                let (a, b) = (own[i], others[j]);
-                if a == b || (itself && i > panel * NR + j) {
+                if passed.is_empty() {
                     continue;
                 }
-                let squared = nodes.squared(a, b);
-                lists.offer(a, b, squared);
-                lists.offer(b, a, squared);
-                floors[i] = nodes.floor(a, lists.limit(a));
+                let node = own[i];
+                // What a list holds was offered to both lists: there is nothing new to learn from the pair.
+                lists.retain_unlisted(node, passed);
+                offers.clear();
+                offers.extend(passed.iter().map(|&other| (other, nodes.squared(node, other))));
+                lists.offer(node, offers);
+                floors[i] = nodes.floor(node, lists.limit(node));
+                for &(other, squared) in &*offers {
+                    lists.offer(other, &[(node, squared)]);
+                }
             }
         }
     }
+}
+
+/// Panels of [`NR`] nodes, each with the one after it.
+fn panels_with_next(nodes: &[u32]) -> impl Iterator<Item = (&[u32], &[u32])> {
+    nodes.chunks(NR).zip(nodes.chunks(NR).skip(1).chain([&[][..]]))
 }

@@ -41,21 +41,31 @@ impl Lists {
         f32::from_bits(self.limits[node as usize].load(Ordering::Relaxed))
     }
 
-    /// Offers `other` at a squared distance, not negative, to the list of `node`.
-    pub(super) fn offer(&self, node: u32, other: u32, squared: f32) {
-        if squared > self.limit(node) {
+    /// Removes those from `others` that the list of `node` holds.
+    pub(super) fn retain_unlisted(&self, node: u32, others: &mut Vec<u32>) {
+        let (chunk, at) = (node as usize / CHUNK, node as usize % CHUNK);
+        let chunk = self.chunks[chunk].lock().unwrap_or_else(PoisonError::into_inner);
+        let list = &chunk[at * self.width..][..self.width];
+        others.retain(|&other| !list.iter().fold(false, |found, &kept| found | (kept as u32 == other)));
+    }
+
+    /// Offers other nodes at their squared distances, not negative, to the list of `node`.
+    pub(super) fn offer(&self, node: u32, others: &[(u32, f32)]) {
+        let limit = self.limit(node);
+        if others.iter().all(|&(_, squared)| squared > limit) {
             return;
         }
-        let entry = u64::from(squared.to_bits()) << 32 | u64::from(other);
         let (chunk, at) = (node as usize / CHUNK, node as usize % CHUNK);
         let mut chunk = self.chunks[chunk].lock().unwrap_or_else(PoisonError::into_inner);
         let list = &mut chunk[at * self.width..][..self.width];
-        let place = list.partition_point(|&kept| kept < entry);
-        if place == self.width || list[place] == entry {
-            return;
+        for &(other, squared) in others {
+            let entry = u64::from(squared.to_bits()) << 32 | u64::from(other);
+            let place = list.partition_point(|&kept| kept < entry);
+            if place < self.width && list[place] != entry {
+                list.copy_within(place..self.width - 1, place + 1);
+                list[place] = entry;
+            }
         }
-        list.copy_within(place..self.width - 1, place + 1);
-        list[place] = entry;
         let last = list[self.width - 1];
         if last != FREE {
             self.limits[node as usize].store((last >> 32) as u32, Ordering::Relaxed);
@@ -89,10 +99,11 @@ mod tests {
             let lists = Lists::new(CHUNK + 2, width);
             // A node is offered at the same distance each time, and some are equally far.
             let distance = |other: u32| (other % 4) as f32 / 3.0;
-            for &other in &offers {
-                lists.offer(CHUNK as u32 + 1, other, distance(other));
+            let offers: Vec<(u32, f32)> = offers.into_iter().map(|other| (other, distance(other))).collect();
+            for together in offers.chunks(3) {
+                lists.offer(CHUNK as u32 + 1, together);
             }
-            let mut expected: Vec<(f32, u32)> = offers.iter().map(|&other| (distance(other), other)).collect();
+            let mut expected: Vec<(f32, u32)> = offers.iter().map(|&(other, squared)| (squared, other)).collect();
             expected.sort_by(|a, b| a.partial_cmp(b).unwrap());
             expected.dedup();
             let limit = expected.get(width - 1).map_or(f32::INFINITY, |last| last.0);

@@ -2,6 +2,10 @@
 
 use super::lists::ABSENT;
 use crate::neighbors::walk::Visited;
+use crate::ops::simd;
+
+/// How many nodes ahead neighbours are asked for.
+const AHEAD: usize = 4;
 
 /// The lists of nearest neighbours as they were at one moment, with some of the reverse neighbours of each node: those that have it in
 /// their lists.
@@ -49,6 +53,12 @@ impl Neighborhoods {
         list.iter().copied().take_while(|&node| node != ABSENT)
     }
 
+    /// Asks for the neighbours of `node`, which are soon followed.
+    fn prefetch(&self, node: u32) {
+        simd::prefetch(&self.nearest[node as usize * self.width..][..self.width]);
+        simd::prefetch(&self.reverse[self.starts[node as usize]..self.starts[node as usize + 1]]);
+    }
+
     /// The reverse neighbours of `node`.
     pub(super) fn reverse(&self, node: u32) -> &[u32] {
         &self.reverse[self.starts[node as usize]..self.starts[node as usize + 1]]
@@ -70,6 +80,9 @@ pub(super) fn around(
     for _ in 0..2 {
         let to = around.len();
         for at in from..to {
+            if let Some(&soon) = around.get(at + AHEAD) {
+                neighborhoods.prefetch(soon);
+            }
             let from = around[at];
             for node in neighborhoods.nearest(from, most).chain(neighborhoods.reverse(from).iter().copied()) {
                 if visited.first(node) {

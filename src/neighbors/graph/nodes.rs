@@ -3,13 +3,14 @@
 use crate::neighbors::distance::squared_l2_f32;
 use crate::neighbors::exact::frame::{Frame, floor_for};
 use crate::neighbors::walk::Space;
+use crate::ops::simd;
 use rayon::prelude::*;
 
 /// Nodes with their content, and the frame in which their products are compared.
 pub(super) struct Nodes<'a> {
     space: &'a Space,
     rows: &'a [u32],
-    pub(super) frame: Frame,
+    frame: Frame,
     /// See [`Frame::lowered_half_norm`].
     half_norms: Vec<f32>,
     /// What a squared distance of [`Nodes::squared`] is multiplied by to become one of the frame, raised by more than its rounding error:
@@ -34,13 +35,18 @@ impl<'a> Nodes<'a> {
         self.rows.len()
     }
 
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<u32> {
+        (0..self.count() as u32).collect()
+    }
+
     /// Values of a row.
     pub(super) fn width(&self) -> usize {
         self.space.features.ncols()
     }
 
     /// The content of a node, `[D]`.
-    pub(super) fn content(&self, node: u32) -> &'a [f32] {
+    fn content(&self, node: u32) -> &'a [f32] {
         self.space.row(self.rows[node as usize])
     }
 
@@ -59,10 +65,13 @@ impl<'a> Nodes<'a> {
         floor_for(self.half_norm(node), f64::from(limit) * self.to_frame, self.width())
     }
 
-    /// Packs the content of `nodes` into panels of `WIDTH` (see [`Frame::pack`]); `rows` is working memory.
-    pub(super) fn pack<const WIDTH: usize>(&self, nodes: &[u32], rows: &mut Vec<f32>, panels: &mut Vec<f32>) {
-        rows.clear();
-        nodes.iter().for_each(|&node| rows.extend_from_slice(self.content(node)));
-        self.frame.pack::<WIDTH>(rows, panels, |_| false);
+    /// Asks for the content of `nodes`, which is soon packed: their rows lie anywhere, and waiting for them takes longer than the products.
+    pub(super) fn prefetch(&self, nodes: &[u32]) {
+        nodes.iter().for_each(|&node| simd::prefetch(self.content(node)));
+    }
+
+    /// Packs the content of `nodes` into panels of `WIDTH` (see [`Frame::pack`]).
+    pub(super) fn pack<const WIDTH: usize>(&self, nodes: &[u32], panels: &mut Vec<f32>) {
+        self.frame.pack::<WIDTH>(nodes.len(), |i| Some(self.content(nodes[i])), panels);
     }
 }

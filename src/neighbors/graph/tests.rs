@@ -26,7 +26,7 @@ fn every_partition_holds_each_node_once_in_cells_of_near_ones() {
     let (space, rows) = (space(3_000, 6), all(3_000));
     let nodes = Nodes::new(&space, &rows);
     let size = CellSize { aim: 20, most: 40 };
-    let cut = |number| partition(&nodes, size, number, &Silent).unwrap();
+    let cut = |number| partition(&nodes, all(3_000), size, number, &Silent).unwrap();
     let whole = cut(1);
     let first = &whole.cells;
     let mut held: Vec<u32> = first.concat();
@@ -57,7 +57,7 @@ fn rows_that_pivots_tell_apart_too_little_are_cut_all_the_same() {
     });
     let (space, rows) = (prepared(features.into_shared()).unwrap().0, all(2_000));
     let nodes = Nodes::new(&space, &rows);
-    let cells = partition(&nodes, CellSize { aim: 10, most: 30 }, 1, &Silent).unwrap().cells;
+    let cells = partition(&nodes, all(2_000), CellSize { aim: 10, most: 30 }, 1, &Silent).unwrap().cells;
     assert!(cells.iter().all(|cell| cell.len() <= 30));
     assert_eq!(cells.iter().map(Vec::len).sum::<usize>(), 2_000);
 }
@@ -66,8 +66,8 @@ fn rows_that_pivots_tell_apart_too_little_are_cut_all_the_same() {
 fn plain(nodes: &Nodes, width: usize, pairs: impl Iterator<Item = (u32, u32)>) -> Vec<u32> {
     let lists = Lists::new(nodes.count(), width);
     for (a, b) in pairs.filter(|(a, b)| a != b) {
-        lists.offer(a, b, nodes.squared(a, b));
-        lists.offer(b, a, nodes.squared(a, b));
+        lists.offer(a, &[(b, nodes.squared(a, b))]);
+        lists.offer(b, &[(a, nodes.squared(a, b))]);
     }
     lists.nodes()
 }
@@ -139,7 +139,8 @@ fn a_graph_links_each_row_to_its_nearest_and_a_walk_from_the_top_finds_them() {
     let exact = ExactIndex::new(features).unwrap();
     let neighbors = exact.search_self(Search { k: 10, skip_zero: false }, &Silent).unwrap();
     let sample = Sample { rows: (0..2_500).collect(), exact: neighbors };
-    let (graph, recall) = build(&space, &groups, all(2_500), 16, &sample, &Silent).unwrap();
+    let (graph, recall) =
+        build(&space, &groups, all(2_500), 16, std::slice::from_ref(&sample), None, &Silent).unwrap();
     assert!(recall > 0.999, "{recall}");
     let hits: usize = (0..2_500)
         .map(|row| {
@@ -177,7 +178,7 @@ fn sets_with_fewer_rows_than_a_list_has_places_are_linked_completely() {
             Ok(exact) => Sample { rows: (0..rows).collect(), exact },
             Err(_) => continue,
         };
-        let (graph, recall) = build(&space, &groups, all(rows), 16, &sample, &Silent).unwrap();
+        let (graph, recall) = build(&space, &groups, all(rows), 16, &[sample], None, &Silent).unwrap();
         assert_eq!(recall, 1.0);
         assert!((0..rows as u32).all(|node| graph.lowest.of(node).len() == rows - 1));
     }

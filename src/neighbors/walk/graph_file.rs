@@ -9,6 +9,7 @@
 //! | `upper.indptr` | U64 | n + 1 | the same of the links on higher layers |
 //! | `upper.indices` | U32 | links | the nodes that they lead to |
 //! | `upper.layers` | U8 | links | the layer of each, ascending for each node |
+//! | `contents` | U64 | 2 n, or absent | 128 bits of the SHA-256 of each row: a graph of other rows can begin with the links between those that it shares |
 //!
 //! The links are compressed sparse rows, as in `scipy.sparse.csr_array`.
 
@@ -16,6 +17,7 @@ use super::graph::{Graph, LAYERS, Links, entry};
 use crate::error::{Error, Result};
 use crate::formats::integers::{Integer, write_integers};
 use crate::formats::safetensors::{SafetensorsReader, header};
+use crate::neighbors::exact::groups::Content;
 use crate::neighbors::index_files::{HashedFile, unusable};
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
@@ -25,21 +27,23 @@ const LEVELS: &str = "levels";
 const LOWEST: [&str; 2] = ["lowest.indptr", "lowest.indices"];
 const UPPER: [&str; 2] = ["upper.indptr", "upper.indices"];
 const UPPER_LAYERS: &str = "upper.layers";
+const CONTENTS: &str = "contents";
 
-/// Writes `graph`.
+/// Writes `graph`, with the contents of its rows where there are any.
 ///
 /// # Errors
 /// [`Error::Io`].
-pub(in crate::neighbors) fn write(graph: &Graph, file: &mut HashedFile) -> Result<()> {
+pub(in crate::neighbors) fn write(graph: &Graph, contents: &[Content], file: &mut HashedFile) -> Result<()> {
     let path = file.path.clone();
-    let header = header_of(graph)?;
-    write_to(graph, &header, file).map_err(Error::io("write", path))
+    let header = header_of(graph, contents)?;
+    write_to(graph, contents, &header, file).map_err(Error::io("write", path))
 }
 
 /// Tensors of wide types come first, so that each begins at a multiple of its type's size.
-fn header_of(graph: &Graph) -> Result<Vec<u8>> {
+fn header_of(graph: &Graph, contents: &[Content]) -> Result<Vec<u8>> {
     let (rows, lowest, upper) = (graph.rows.len(), graph.lowest.all.len(), graph.upper.all.len());
-    header([
+    let contents = (!contents.is_empty()).then_some((CONTENTS, u64::DTYPE, vec![2 * contents.len()]));
+    header(contents.into_iter().chain([
         (LOWEST[0], u64::DTYPE, vec![rows + 1]),
         (UPPER[0], u64::DTYPE, vec![rows + 1]),
         (ROWS, u32::DTYPE, vec![rows]),
@@ -47,11 +51,12 @@ fn header_of(graph: &Graph) -> Result<Vec<u8>> {
         (UPPER[1], u32::DTYPE, vec![upper]),
         (LEVELS, u8::DTYPE, vec![rows]),
         (UPPER_LAYERS, u8::DTYPE, vec![upper]),
-    ])
+    ]))
 }
 
-fn write_to(graph: &Graph, header: &[u8], out: &mut impl Write) -> io::Result<()> {
+fn write_to(graph: &Graph, contents: &[Content], header: &[u8], out: &mut impl Write) -> io::Result<()> {
     out.write_all(header)?;
+    write_integers(out, contents.as_flattened().iter().copied())?;
     write_integers(out, graph.lowest.starts.iter().copied())?;
     write_integers(out, graph.upper.starts.iter().copied())?;
     write_integers(out, graph.rows.iter().copied())?;
@@ -66,7 +71,7 @@ fn write_to(graph: &Graph, header: &[u8], out: &mut impl Write) -> io::Result<()
 /// # Errors
 /// [`Error::Malformed`] if the file is damaged or holds the graph of other rows; [`Error::Io`].
 pub(crate) fn read(rows: Vec<u32>, source: impl Read + Seek, path: &Path) -> Result<Graph> {
-    let graph = SafetensorsReader::new(source, path).and_then(|file| arrays(rows, file));
+    let graph = SafetensorsReader::new(source, path).and_then(|mut file| arrays(rows, &mut file));
     graph.and_then(|graph| graph.map_err(|reason| unusable(path, reason))).map_err(|error| match error {
         // The remedy is that of an index, and not that of any file.
         Error::Malformed { path, reason, .. } => unusable(&path, reason),
@@ -74,9 +79,25 @@ pub(crate) fn read(rows: Vec<u32>, source: impl Read + Seek, path: &Path) -> Res
     })
 }
 
+/// Reads a graph of whatever rows, and their contents.
+///
+/// # Errors
+/// As [`read`]; [`Error::Malformed`] where the file holds no contents.
+pub(in crate::neighbors) fn read_any(source: impl Read + Seek, path: &Path) -> Result<(Graph, Vec<Content>)> {
+    let mut file = SafetensorsReader::new(source, path)?;
+    let contents: Vec<u64> = file.integers(CONTENTS)?;
+    let rows: Vec<u32> = file.integers(ROWS)?;
+    let contents = contents.as_chunks().0.to_vec();
+    if contents.len() != rows.len() {
+        return Err(unusable(path, "holds rows without a content"));
+    }
+    let graph = arrays(rows, &mut file)?.map_err(|reason| unusable(path, reason))?;
+    Ok((graph, contents))
+}
+
 fn arrays<R: Read + Seek>(
     rows: Vec<u32>,
-    mut file: SafetensorsReader<'_, R>,
+    file: &mut SafetensorsReader<'_, R>,
 ) -> Result<std::result::Result<Graph, String>> {
     let rows_there: Vec<u32> = file.integers(ROWS)?;
     let levels: Vec<u8> = file.integers(LEVELS)?;
@@ -139,7 +160,7 @@ mod tests {
         let rows = (0..rows as u32).collect();
         let graph = insert::build(rows, CONNECTIONS, 20, space.clone(), |_| Ok(())).unwrap();
         let mut bytes = Vec::new();
-        write_to(&graph, &header_of(&graph).unwrap(), &mut bytes).unwrap();
+        write_to(&graph, &[], &header_of(&graph, &[]).unwrap(), &mut bytes).unwrap();
         (graph, space, bytes)
     }
 
@@ -152,6 +173,21 @@ mod tests {
         for rows in [1, 2, 300] {
             let (graph, _, bytes) = written(rows);
             assert_eq!(read_bytes(&graph.rows, &bytes).unwrap(), graph);
+        }
+    }
+
+    #[test]
+    fn the_contents_of_rows_come_back_where_they_were_written() {
+        let (graph, _, plain) = written(60);
+        let contents: Vec<Content> = (0..60).map(|row| [row, row << 40]).collect();
+        let mut bytes = Vec::new();
+        write_to(&graph, &contents, &header_of(&graph, &contents).unwrap(), &mut bytes).unwrap();
+        assert_eq!(read_bytes(&graph.rows, &bytes).unwrap(), graph);
+        let any = |bytes: &[u8]| read_any(Cursor::new(bytes), Path::new("earlier.safetensors"));
+        assert_eq!(any(&bytes).unwrap(), (graph, contents));
+        assert!(any(&plain).unwrap_err().to_string().contains("contents"));
+        for cut in 0..bytes.len() {
+            assert!(any(&bytes[..cut]).is_err());
         }
     }
 
@@ -225,7 +261,7 @@ mod tests {
             let rows = graph.rows.clone();
             damage(&mut graph);
             let mut bytes = Vec::new();
-            write_to(&graph, &header_of(&graph).unwrap(), &mut bytes).unwrap();
+            write_to(&graph, &[], &header_of(&graph, &[]).unwrap(), &mut bytes).unwrap();
             let error = read_bytes(&rows, &bytes).unwrap_err();
             assert!(error.hint().unwrap().contains("IndexReference"));
             error.to_string()

@@ -61,5 +61,5 @@ fn space(features: ArcArray2<f32>) -> Space {
 
 /// The scale of a space whose features have this frame.
 pub(in crate::neighbors) fn scale(frame: &Frame) -> f32 {
-    frame.scale().clamp(f64::from(f32::MIN_POSITIVE), 1.0 / f64::from(f32::MIN_POSITIVE)) as f32
+    frame.scale().max(f64::from(f32::MIN_POSITIVE)) as f32
 }

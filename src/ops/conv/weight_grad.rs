@@ -6,8 +6,11 @@ use super::shape::Shape;
 use crate::ops::gemm::{self, MR, NR, Tile, ZERO_TILE};
 use rayon::prelude::*;
 
-/// Images whose contributions one task sums.
+/// Images whose contributions one task sums, at least.
 const IMAGES_PER_TASK: usize = 8;
+/// Pixels over which one task sums, at least, where there are so many: the sums of all tasks are added up afterwards, which of small maps
+/// would take as long as the products.
+const PIXELS_PER_TASK: usize = 2048;
 /// Pixels multiplied at once: their lanes stay in the first-level cache while the output channels pass.
 const PIXELS: usize = 128;
 /// From this many channels on, a lane is a channel; below, too many would be empty, and a lane is a weight.
@@ -45,7 +48,7 @@ impl<'a> Lanes<'a> {
         if self.by_channel { self.shape.taps() } else { 1 }
     }
 
-    /// The weight (within its output channel) of a lane in a product.
+    /// The weight (within its output channel) of a lane in a product: those of all products follow each other.
     fn weight(&self, lane: usize, read: usize) -> usize {
         lane * self.reads() + read
     }
@@ -128,7 +131,8 @@ pub(super) fn weight_grad(shape: &Shape, x: &[f32], dy: &[f32], dw: &mut [f32]) 
     let panels = lanes.count().div_ceil(NR);
     let pixels = lanes.pixels();
     let packed = pack(shape, dy, row_panels, lanes.row);
-    let groups = shape.batch.div_ceil(IMAGES_PER_TASK);
+    let together = PIXELS_PER_TASK.div_ceil(pixels).max(IMAGES_PER_TASK);
+    let groups = shape.batch.div_ceil(together);
     let image = shape.in_channels * shape.in_plane();
     // Per task [read, row panel].
     let partial: Vec<Vec<Tile>> = (0..groups * panels)
@@ -136,7 +140,7 @@ pub(super) fn weight_grad(shape: &Shape, x: &[f32], dy: &[f32], dw: &mut [f32]) 
         .map_init(Vec::new, |copy, task| {
             let (group, panel) = (task / panels, task % panels);
             let mut tiles = vec![ZERO_TILE; lanes.reads() * row_panels];
-            for b in group * IMAGES_PER_TASK..shape.batch.min((group + 1) * IMAGES_PER_TASK) {
+            for b in group * together..shape.batch.min((group + 1) * together) {
                 lanes.fill(&x[b * image..][..image], panel * NR, copy);
                 let dy = &packed[b * row_panels * pixels * MR..];
                 for (read, tiles) in tiles.chunks_exact_mut(row_panels).enumerate() {
@@ -156,10 +160,13 @@ pub(super) fn weight_grad(shape: &Shape, x: &[f32], dy: &[f32], dw: &mut [f32]) 
     dw.par_chunks_mut(MR * depth).enumerate().for_each(|(m, dw)| {
         for (task, tiles) in partial.iter().enumerate() {
             let first = task % panels * NR;
-            for (read, tiles) in tiles.chunks_exact(row_panels).enumerate() {
-                for (dw, tile) in dw.chunks_exact_mut(depth).zip(&tiles[m]) {
-                    for (lane, value) in (first..lanes.count()).zip(tile) {
-                        dw[lanes.weight(lane, read)] += value;
+            // The weights of a lane lie side by side.
+            for (i, dw) in dw.chunks_exact_mut(depth).enumerate() {
+                for (lane, dw) in
+                    dw[lanes.weight(first, 0)..].chunks_exact_mut(lanes.reads()).take(NR).enumerate()
+                {
+                    for (weight, tile) in dw.iter_mut().zip(tiles[m..].iter().step_by(row_panels)) {
+                        *weight += tile[i][lane];
                     }
                 }
             }

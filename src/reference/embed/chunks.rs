@@ -8,7 +8,9 @@ use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::formats::npy::{NpyWriter, read_npy, write_npy};
 use crate::formats::table::{Table, Values};
-use crate::images::{ImageSet, Inputs, LeftOut, Loaded, Prepared, RgbImage, Skipped, load_some};
+use crate::images::{
+    FromImage, ImageSet, Inputs, LeftOut, Loaded, Original, Prepared, RgbImage, Skipped, load_some,
+};
 use crate::progress::{Progress, check_stop};
 use crate::reference::descriptors::{read_rows, rows_of};
 use crate::reference::store::{content_digest, write_csv, write_skipped};
@@ -146,6 +148,38 @@ struct Also {
     prepared: Vec<Prepared>,
 }
 
+/// How it is made.
+struct AlsoMade<'a> {
+    describe: Describe,
+    others: &'a [&'a LoadedExtractor],
+}
+
+impl FromImage for AlsoMade<'_> {
+    type Made = Also;
+
+    fn least_size(&self, size: (u32, u32)) -> (u64, u64) {
+        let described = match self.describe {
+            Describe::Nothing => (1, 1),
+            Describe::Descriptors => Descriptor::least_size(size),
+            // Blur is seen in the picture as it is.
+            Describe::Measures => (size.0.into(), size.1.into()),
+        };
+        let others = self.others.iter().map(|other| other.preprocessing().least_size(size));
+        others.fold(described, |a, b| (a.0.max(b.0), a.1.max(b.1)))
+    }
+
+    fn make(&self, image: &RgbImage, original: &Original) -> std::result::Result<Also, String> {
+        let descriptor = || match (image.width, image.height) == original.size {
+            true => Descriptor::of(image),
+            false => Descriptor::of_reduced(image, original.size, original.file),
+        };
+        let descriptor = (self.describe != Describe::Nothing).then(descriptor).transpose()?;
+        let measures = (self.describe == Describe::Measures).then(|| Measures::of(image));
+        let prepared = self.others.iter().map(|other| Prepared::of_image(image, other.preprocessing()));
+        Ok(Also { descriptor, measures, prepared: prepared.collect() })
+    }
+}
+
 /// A picture of a batch; `None` where it is known.
 type Fetched = Option<std::result::Result<Loaded<Also>, Skipped>>;
 
@@ -186,13 +220,7 @@ pub(super) fn for_each_chunk(
     progress.start("embedding", inputs as u64, "images");
     let fetch = |at: usize| {
         let (_, range, _) = batches.get(at)?;
-        let also = |image: &RgbImage| {
-            let descriptor = (describe != Describe::Nothing).then(|| Descriptor::of(image)).transpose()?;
-            let measures = (describe == Describe::Measures).then(|| Measures::of(image));
-            let prepared = others.iter().map(|other| Prepared::of_image(image, other.preprocessing()));
-            Ok(Also { descriptor, measures, prepared: prepared.collect() })
-        };
-        Some(load_some(set, range.clone(), wanted, extractor.preprocessing(), also))
+        Some(load_some(set, range.clone(), wanted, extractor.preprocessing(), &AlsoMade { describe, others }))
     };
     let mut next = fetch(0);
     let mut part = Embedded::default();
