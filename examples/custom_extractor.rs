@@ -51,6 +51,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         filter: Filter::Bilinear,
         alpha: Alpha::White,
         color: Color::Rgb,
+        fast_decode: false,
         mean: vec![0.5; 3],
         std: vec![0.25; 3],
     };

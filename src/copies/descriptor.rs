@@ -156,14 +156,27 @@ fn small(image: &RgbImage) -> Result<(Thumb, Vec<u8>), String> {
             false => resize(&image.pixels, (image.width, image.height), 3, (width, height), Filter::Bilinear),
         };
         let small = RgbImage { width, height, pixels };
-        for quality in QUALITIES {
-            let jpeg = encode_jpeg(&small, quality)?;
-            if jpeg.len() + HEAD <= BYTES {
-                return Ok((Thumb::of(&small), jpeg));
-            }
+        if let Some(jpeg) = best_that_fits(&small)? {
+            return Ok((Thumb::of(&small), jpeg));
         }
     }
     Err(format!("no small picture of it fits into {BYTES} bytes"))
+}
+
+/// The JPEG of the best quality that fits, found by halving: a better quality takes more bytes.
+fn best_that_fits(image: &RgbImage) -> Result<Option<Vec<u8>>, String> {
+    let mut best = None;
+    let mut open = 0..QUALITIES.len();
+    while !open.is_empty() {
+        let middle = (open.start + open.end) / 2;
+        let jpeg = encode_jpeg(image, QUALITIES[middle])?;
+        if jpeg.len() + HEAD <= BYTES {
+            (best, open.end) = (Some(jpeg), middle);
+        } else {
+            open.start = middle + 1;
+        }
+    }
+    Ok(best)
 }
 
 #[cfg(test)]

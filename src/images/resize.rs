@@ -17,6 +17,12 @@ const LANES: usize = 32;
 /// Values of a row that go through the vertical pass side by side.
 const BLOCK: usize = 64;
 
+/// From this many taps on, the horizontal pass sums along each row.
+const LONG: usize = 40;
+
+/// Values of a row that are summed side by side then: whole pixels of one and of three channels, and whole registers.
+const STEP: usize = 24;
+
 /// Resizes `[H, W, C]` with `(W, H) = size` to `[new_H, new_W, C]`, for 1 or 3 channels. The aspect ratio is not kept.
 ///
 /// # Panics
@@ -239,8 +245,6 @@ fn passes_inline<const C: usize>(pixels: &[u8], width: usize, across: &Weights, 
 }
 
 /// `[rows, width, C]` to `[rows, across.len(), C]`.
-///
-/// [`LANES`] rows are interleaved first, so that one weight is multiplied with a vector of them.
 #[inline(always)]
 fn horizontal<const C: usize>(pixels: &[u8], width: usize, across: &Weights) -> Vec<u8> {
     let (row, out_row) = (width * C, across.len() * C);
@@ -249,8 +253,45 @@ fn horizontal<const C: usize>(pixels: &[u8], width: usize, across: &Weights) -> 
         for (from, to) in pixels.chunks_exact(row).zip(out.chunks_exact_mut(out_row)) {
             to.copy_from_slice(&from[start * C..][..out_row]);
         }
-        return out;
+    } else if across.taps >= LONG {
+        along_rows::<C>(pixels, width, across, &mut out);
+    } else {
+        side_by_side::<C>(pixels, width, across, &mut out);
     }
+    out
+}
+
+/// The horizontal pass along each row: every value has its own weight.
+#[inline(always)]
+fn along_rows<const C: usize>(pixels: &[u8], width: usize, across: &Weights, out: &mut [u8]) {
+    let (row, out_row, taps) = (width * C, across.len() * C, across.taps * C);
+    let weights: Vec<i32> = across.weights.iter().flat_map(|&weight| [weight; C]).collect();
+    for (from, to) in pixels.chunks_exact(row).zip(out.chunks_exact_mut(out_row)) {
+        let outputs = across.first.iter().zip(weights.chunks_exact(taps));
+        for ((&first, weights), to) in outputs.zip(to.as_chunks_mut::<C>().0) {
+            let values = &from[first * C..][..taps];
+            let ((values, values_left), (weights, weights_left)) =
+                (values.as_chunks::<STEP>(), weights.as_chunks::<STEP>());
+            let mut sums = [0i32; STEP];
+            for (values, weights) in values.iter().zip(weights) {
+                for i in 0..STEP {
+                    sums[i] = sums[i].wrapping_add(weights[i].wrapping_mul(i32::from(values[i])));
+                }
+            }
+            for ((sum, &value), weight) in sums.iter_mut().zip(values_left).zip(weights_left) {
+                *sum = sum.wrapping_add(weight.wrapping_mul(i32::from(value)));
+            }
+            for (c, to) in to.iter_mut().enumerate() {
+                *to = clip(sums.iter().skip(c).step_by(C).fold(ROUNDING, |all, &sum| all.wrapping_add(sum)));
+            }
+        }
+    }
+}
+
+/// The horizontal pass of [`LANES`] rows, which are interleaved first, so that one weight is multiplied with a vector of them.
+#[inline(always)]
+fn side_by_side<const C: usize>(pixels: &[u8], width: usize, across: &Weights, out: &mut [u8]) {
+    let (row, out_row) = (width * C, across.len() * C);
     let reach = across.reach();
     let mut lanes = vec![[0u8; LANES]; reach.len() * C];
     for (from, to) in pixels.chunks(row * LANES).zip(out.chunks_mut(out_row * LANES)) {
@@ -271,7 +312,6 @@ fn horizontal<const C: usize>(pixels: &[u8], width: usize, across: &Weights) -> 
             }
         }
     }
-    out
 }
 
 /// Value `begin + i` of each row of `rows` to the lanes of `lanes[i]`.
