@@ -91,9 +91,10 @@ def moments(features):
     return features.mean(0), np.cov(features, rowvar=False)
 
 
-def ours(folder, kind, preset, weights, *options):
+def ours(folder, kind, preset, weights, *options, real=None, fake=None):
     """The values of all spaces."""
-    command = [PD, "eval", "--real", f"{kind}/real", "--generated", f"{kind}/fake", "--preset", preset, "--json", "--quiet"]
+    sets = ["--real", real or f"{kind}/real", "--generated", fake or f"{kind}/fake"]
+    command = [PD, "eval", *sets, "--preset", preset, "--json", "--quiet"]
     for name, file in weights.items():
         command += ["--weights-of", f"{name}={file}"]
     done = subprocess.run([*command, *options], cwd=folder, capture_output=True, text=True)
@@ -121,6 +122,7 @@ def with_pytorch_fid(folder, _):
     real, fake = (get_activations(files(folder, "several", side), network, 1, 2048, "cpu", 0) for side in ("real", "fake"))
     found = ours(folder, "several", "pytorch-fid", {"inception-fid": inception_weights(folder)})
     report("pytorch-fid", "fid", "pytorch-fid", distance(real, fake), found)
+    report("pytorch-fid", "fid", BY_SINGULAR_VALUES, exact_distance(real, fake), found)
 
 
 def with_clean_fid(folder, _):
@@ -139,15 +141,12 @@ def with_clean_fid(folder, _):
 
     plain = inception(folder, resize_input=False, normalize_input=False)
 
-    def value_in(dtype):
-        real, fake = features(plain.to(dtype), dtype)
-        return fid.frechet_distance(*moments(fake), *moments(real))
-
-    value, exact = value_in(torch.float32), value_in(torch.float64)
+    real, fake = features(plain, torch.float32)
     found = ours(folder, "several", "clean-fid", {"inception-fid": inception_weights(folder)})
-    report("clean-fid", "fid", "clean-fid", value, found)
-    report("clean-fid", "fid", "clean-fid in float64", exact, found)
-    print(f"  clean-fid in float32 is {abs(value - exact) / exact:.1e} from its own value in float64")
+    report("clean-fid", "fid", "clean-fid", fid.frechet_distance(*moments(fake), *moments(real)), found)
+    report("clean-fid", "fid", BY_SINGULAR_VALUES, exact_distance(real, fake), found)
+    exact = exact_distance(*features(plain.to(torch.float64), torch.float64))
+    report("clean-fid", "fid", "the same of its features in float64", exact, found)
 
 
 def with_torch_fidelity(folder, _):
@@ -184,6 +183,7 @@ def with_torch_fidelity(folder, _):
     )
     for name, value in zip(names, theirs):
         report("torch-fidelity", name, "torch-fidelity", value, found)
+    report("torch-fidelity", "fid", BY_SINGULAR_VALUES, exact_distance(real.numpy(), fake.numpy()), found)
 
 
 def tensorflow_graph(weights, path):
@@ -277,8 +277,8 @@ def with_adm(folder, evaluator):
     exact = exact_precision_recall(real[0], fake[0])
     for name, value in zip(["precision", "recall"], exact):
         report("adm", name, "the same of its features, in float64", value, found)
-    report("adm", "fid", "the same of its features, by eigenvalues", exact_distance(real[0], fake[0]), found)
-    report("adm", "sfid", "the same of its features, by eigenvalues", exact_distance(real[1], fake[1]), found)
+    report("adm", "fid", BY_SINGULAR_VALUES, exact_distance(real[0], fake[0]), found)
+    report("adm", "sfid", BY_SINGULAR_VALUES, exact_distance(real[1], fake[1]), found)
     # Statistics that either program wrote, read by the other.
     np.savez(folder / "their-real.npz", mu=stats.mu, sigma=stats.sigma, mu_s=spatial.mu, sigma_s=spatial.sigma)
     own, own_spatial = session.read_statistics("adm-real.npz", real)
@@ -290,6 +290,13 @@ def with_adm(folder, evaluator):
     found = {name: value for space in spaces for name, value in space["generated"][0].items()}
     report("adm, its statistics", "fid", "evaluator.py", theirs["fid"], found)
     report("adm, its statistics", "sfid", "evaluator.py", theirs["sfid"], found)
+    # The file that it reads as images, and one with statistics beside them, as its reference files have.
+    np.savez(folder / "their-reference.npz", np.load("real.npz")["arr_0"], **dict(np.load("their-real.npz")))
+    for reference in ("real.npz", "their-reference.npz"):
+        found = ours(folder, "one", "adm", weights, real=reference, fake="fake.npz")
+        for name in ("fid", "sfid", "precision", "recall"):
+            value = dict(zip(["precision", "recall"], exact)).get(name, theirs[name])
+            report(f"adm, {reference} and fake.npz", name, "evaluator.py", value, found)
 
 
 def exact_precision_recall(real, fake, k=3):
@@ -301,13 +308,17 @@ def exact_precision_recall(real, fake, k=3):
     return (between <= radii[0][:, None]).any(0).mean(), (between <= radii[1][None]).any(1).mean()
 
 
+#: There are fewer images than numbers, so that covariances are singular; programs take roots of zeros that are rounding errors.
+BY_SINGULAR_VALUES = "the same of its features, by singular values"
+
+
 def exact_distance(real, fake):
     """The trace of the root of a product of covariances is the sum of the singular values of the product of the centred rows."""
-    (first, second), count = ((rows.astype(np.float64) for rows in (real, fake)), len(real) - 1)
+    first, second = (np.asarray(rows, dtype=np.float64) for rows in (real, fake))
     means = first.mean(0) - second.mean(0)
-    first, second = first - first.mean(0), second - second.mean(0)
-    cross = np.linalg.svd(first @ second.T, compute_uv=False).sum() / count
-    return means @ means + (first**2).sum() / count + (second**2).sum() / count - 2 * cross
+    first, second = ((rows - rows.mean(0)) / np.sqrt(len(rows) - 1) for rows in (first, second))
+    cross = np.linalg.svd(first @ second.T, compute_uv=False).sum()
+    return means @ means + (first**2).sum() + (second**2).sum() - 2 * cross
 
 
 def module_of(name, path):
@@ -373,6 +384,7 @@ def with_dgm(folder, checkout):
     found = ours(folder, "several", "dgm", {"dinov2-l14": dinov2_weights(folder)})
     for name, value in theirs.items():
         report("dgm", name, "dgm-eval", value, found)
+    report("dgm", "fd", BY_SINGULAR_VALUES, exact_distance(real, fake), found)
 
 
 def package_of(name, checkout):
@@ -397,18 +409,23 @@ def with_edm2(folder, checkout):
     detector = program.DINOv2Detector.__new__(program.DINOv2Detector)
     detector.model, detector.resize_mode = dinov2(folder, OPTIONS["dinov2"]), "torch"
 
-    def statistics(side):
+    def features(side):
         rows = []
         for file in files(folder, "several", side):
             with torch.no_grad():
                 rows.append(detector(torch.from_numpy(np.asarray(Image.open(file)).copy()).permute(2, 0, 1)[None]))
-        mean, covariance = moments(torch.cat(rows).numpy())
+        return torch.cat(rows).numpy()
+
+    def statistics(features):
+        mean, covariance = moments(features)
         return {"fd_dinov2": {"mu": mean, "sigma": covariance}}
 
-    value = program.calculate_metrics_from_stats(statistics("fake"), statistics("real"), ["fd_dinov2"], verbose=False)
+    real, fake = features("real"), features("fake")
+    value = program.calculate_metrics_from_stats(statistics(fake), statistics(real), ["fd_dinov2"], verbose=False)
     weights = {"dinov2-l14": dinov2_weights(folder), "inception-fid": inception_weights(folder)}
     found = ours(folder, "several", "edm2", weights)
     report("edm2", "fd", "edm2", value["fd_dinov2"], found)
+    report("edm2", "fd", BY_SINGULAR_VALUES, exact_distance(real, fake), found)
 
 
 PROGRAMS = {

@@ -25,7 +25,7 @@ Examples:
   pd embed photos/ -o ref/
   pd embed images.zip --extractor resnet50 --shard 3/16 -o ref/")]
 pub(super) struct Embed {
-    /// Images: a directory (searched recursively), an archive (.zip, .tar, .tar.gz, .tar.zst) or image file; or a features file (.npy, .npz, .safetensors)
+    /// Images: a directory (searched recursively), an archive (.zip, .tar, .tar.gz, .tar.zst), an .npz of pixels (arr_0, N x H x W x 3 bytes) or image file; or a features file (.npy, .npz, .safetensors)
     #[arg(value_name = "IMAGES")]
     images: PathBuf,
     /// Reference directory to write

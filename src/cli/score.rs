@@ -30,7 +30,7 @@ Examples:
   pd score photos/ -o scores.csv
   pd score generated/ --reference ref/ -o scores.parquet")]
 pub(super) struct Score {
-    /// Images: a directory (searched recursively), an archive (.zip, .tar, .tar.gz, .tar.zst) or image file; or a features file (.npy, .npz, .safetensors), or a reference directory [default: the built-in demonstration]
+    /// Images: a directory (searched recursively), an archive (.zip, .tar, .tar.gz, .tar.zst), an .npz of pixels (arr_0, N x H x W x 3 bytes) or image file; or a features file (.npy, .npz, .safetensors), or a reference directory [default: the built-in demonstration]
     #[arg(value_name = "IMAGES")]
     images: Option<PathBuf>,
     /// Reference directory to score against, instead of scoring the images among themselves

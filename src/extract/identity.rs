@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// The name of features that another program made.
 pub(super) const EXTERNAL: &str = "external";
 
+/// The revision of a network that has always computed the same.
+pub(super) const FIRST_REVISION: u32 = 1;
+
 /// What features were made with. Features of different identities cannot be compared.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,6 +25,9 @@ pub struct Identity {
     /// What is done to an image before the network; absent for [`EXTERNAL`].
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub preprocessing: Option<Preprocessing>,
+    /// The revision of the network, where the same weights gave other features before; absent for the first.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub revision: Option<u32>,
     /// Whether features are on the unit sphere.
     pub normalize: bool,
     /// Which input and output of an ONNX file were used; absent for all else.
@@ -40,6 +46,7 @@ impl Identity {
             dimension,
             weights_sha256: None,
             preprocessing: None,
+            revision: None,
             normalize,
             onnx: None,
             precision: None,
@@ -73,6 +80,15 @@ impl Identity {
         if self.weights_sha256 != other.weights_sha256 {
             let text = |id: &Identity| id.weights_sha256.clone().unwrap_or_else(|| "unknown".into());
             return say("weights with SHA-256", text(self), text(other));
+        }
+        if self.revision != other.revision {
+            let number = |id: &Identity| id.revision.unwrap_or(FIRST_REVISION);
+            return Some(format!(
+                "features of revision {} of {} there, of {} here; the older ones have to be made again",
+                number(self),
+                self.extractor,
+                number(other)
+            ));
         }
         if self.onnx != other.onnx {
             let text = |id: &Identity| match &id.onnx {
@@ -114,6 +130,12 @@ mod tests {
         assert_eq!(a.difference(&a), None);
         assert_eq!(a.difference(&Identity::external(4, false)).unwrap(), "features of width 3 there, 4 here");
         assert!(a.difference(&Identity::external(3, true)).unwrap().contains("unit length"));
+        let newer = Identity { revision: Some(2), ..a.clone() };
+        let expected =
+            "features of revision 1 of external there, of 2 here; the older ones have to be made again";
+        assert_eq!(a.difference(&newer).unwrap(), expected);
+        let stored = serde_json::to_string(&a).unwrap();
+        assert!(!stored.contains("revision") && serde_json::from_str::<Identity>(&stored).unwrap() == a);
         let coarse = Identity { precision: Some(Precision::Bf16), ..a.clone() };
         assert_eq!(coarse.difference(&a).unwrap(), "features computed in bfloat16 there, float32 here");
         assert_eq!(Identity { precision: Some(Precision::F32), ..a.clone() }.difference(&a), None);

@@ -1,6 +1,6 @@
 //! An extractor ready for use: network, preprocessing, and where it is computed.
 
-use super::identity::{EXTERNAL, Identity};
+use super::identity::{EXTERNAL, FIRST_REVISION, Identity};
 use super::onnx::{self, ONNX, OnnxFile, OnnxPorts, OnnxRequest};
 use super::weights::Found;
 use super::{Architecture, Extractor, Family, FileParameters, Parameters, architecture, weights};
@@ -285,6 +285,7 @@ impl LoadedExtractor {
             dimension: network.dimension(),
             weights_sha256: Some(sha256),
             preprocessing: Some(preprocessing.clone()),
+            revision: None,
             normalize: request.normalize.unwrap_or(false),
             onnx: Some(ports),
             precision: request.checked_precision(true)?,
@@ -312,6 +313,7 @@ impl LoadedExtractor {
             dimension: network.dimension(),
             weights_sha256: Some(weights_sha256),
             preprocessing: Some(preprocessing.clone()),
+            revision: (architecture.revision > FIRST_REVISION).then_some(architecture.revision),
             normalize: request.normalize.unwrap_or(architecture.normalize),
             onnx: None,
             precision,
@@ -435,6 +437,17 @@ mod tests {
                 assert!((a - b).abs() < 1e-5 * norm, "{a} and {b}");
             }
         }
+    }
+
+    #[test]
+    fn a_reference_of_another_revision_of_a_network_is_told_apart() {
+        let request = ExtractorRequest::default();
+        let loaded = LoadedExtractor::load(&request).unwrap();
+        assert_eq!(loaded.identity().revision, None);
+        assert_eq!(architecture("dinov2-l14").unwrap().revision, 2);
+        let other = Identity { revision: Some(7), ..loaded.identity().clone() };
+        let error = LoadedExtractor::for_identity(&other, &request).err().unwrap().to_string();
+        assert!(error.contains("revision 7 of tiny there, of 1 here"), "{error}");
     }
 
     #[test]

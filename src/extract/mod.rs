@@ -35,6 +35,7 @@ pub(crate) use choice::FOR_PHOTOGRAPHS;
 pub use choice::{ChosenBy, ChosenExtractor};
 pub(crate) use efficientnet_lite::LitePyramid;
 pub(crate) use gradient::{FeatureGradient, without_gradient};
+use identity::FIRST_REVISION;
 pub use identity::Identity;
 pub(crate) use inception::{
     FEATURES as INCEPTION_FEATURES, LOGITS as INCEPTION_LOGITS, SPATIAL as INCEPTION_SPATIAL,
@@ -76,6 +77,8 @@ pub struct Architecture {
     pub preprocessing: fn() -> Preprocessing,
     /// Whether features are put on the unit sphere unless asked otherwise: where the length says more of contrast and blur than of content.
     pub normalize: bool,
+    /// Counted up where the same weights give other features than an earlier version of this program computed.
+    pub revision: u32,
     /// Makes the network from its parameters.
     pub build: fn(&Parameters) -> Result<Box<dyn Extractor>>,
     /// A weights file inside the program.
@@ -102,8 +105,9 @@ const fn published(
     preprocessing: fn() -> Preprocessing,
     build: fn(&Parameters) -> Result<Box<dyn Extractor>>,
 ) -> Architecture {
+    let (normalize, revision) = (false, FIRST_REVISION);
     let (embedded, family) = (None, None);
-    Architecture { name, about, dimension, preprocessing, normalize: false, build, embedded, family }
+    Architecture { name, about, dimension, preprocessing, normalize, revision, build, embedded, family }
 }
 
 /// Every architecture; the first is the default.
@@ -199,13 +203,17 @@ pub(crate) const ARCHITECTURES: &[Architecture] = &[
         vision_transformer::preprocessing_dinov2,
         vision_transformer::build_dinov2_b14,
     ),
-    published(
-        "dinov2-l14",
-        "DINOv2 ViT-L/14, the space of FD-DINOv2",
-        vision_transformer::DIMENSION_LARGE,
-        vision_transformer::preprocessing_dinov2,
-        vision_transformer::build_dinov2_l14,
-    ),
+    Architecture {
+        // The first one resized the positions of its patches as timm does, not as its authors do.
+        revision: 2,
+        ..published(
+            "dinov2-l14",
+            "DINOv2 ViT-L/14, the space of FD-DINOv2",
+            vision_transformer::DIMENSION_LARGE,
+            vision_transformer::preprocessing_dinov2,
+            vision_transformer::build_dinov2_l14,
+        )
+    },
     published(
         "clip-l14",
         "CLIP ViT-L/14 of OpenAI, its image embedding",

@@ -2,7 +2,7 @@
 
 use super::archive::expect_end;
 use super::element::expansion_limit;
-use super::npy::{into_matrix, read_array, read_header, read_npy};
+use super::npy::{PixelArray, into_matrix, read_array, read_header, read_npy};
 use super::safetensors::SafetensorsReader;
 use super::zip::open_zip;
 use crate::error::{Error, Result};
@@ -65,10 +65,12 @@ pub(crate) fn features_files(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(parts.into_iter().map(|(_, path)| path).collect())
 }
 
-/// Whether a path names a features file, by its extension, or a folder of part files. A folder of images may be called `run.npy`.
+/// Whether a path names a features file, by its extension, or a folder of part files. A folder of images may be called `run.npy`, and a
+/// `.npz` file may hold the pixels of images ([`PixelArray`]).
 pub(crate) fn is_features_file(path: impl AsRef<Path>) -> bool {
     let path = path.as_ref();
-    (reader(path).is_some() && !path.is_dir()) || !numbered_parts(path).is_empty()
+    let is_named_so = reader(path).is_some() && !path.is_dir() && PixelArray::of(path).is_none();
+    is_named_so || !numbered_parts(path).is_empty()
 }
 
 /// Reads features `[N, D]`, one row per image, converted to float32; `[N, D, 1, 1]` loses its last dimensions. The parts of a

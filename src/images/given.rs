@@ -41,7 +41,7 @@ impl Container for Pictures {
 }
 
 /// The pixels as a PNM file, which is no more than a line and the pixels themselves.
-fn as_file(image: &RgbImage) -> Result<Vec<u8>, String> {
+pub(super) fn as_file(image: &RgbImage) -> Result<Vec<u8>, String> {
     let RgbImage { width, height, pixels } = image;
     let mut file = format!("P6\n{width} {height}\n255\n").into_bytes();
     if pixels.len() as u64 != 3 * u64::from(*width) * u64::from(*height) {

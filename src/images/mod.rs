@@ -18,6 +18,7 @@ mod jpeg;
 mod kind;
 mod names;
 mod orientation;
+mod pixel_array;
 mod png;
 mod preprocess;
 mod prompts;

@@ -4,14 +4,15 @@
 
 use super::archives::{self, Named};
 use super::container::{ArchiveRange, Container, Entry, Found, InputDigest, Listing};
-use super::dir;
 use super::inputs::LeftOut;
 use super::kind::Archive;
 use super::names::{looked_for, shown};
 use super::read_at::FileAt;
 use super::skipped::Skipped;
+use super::{dir, pixel_array};
 use crate::error::{Error, Result};
 use crate::formats::digest::sha256;
+use crate::formats::npy::PixelArray;
 use crate::progress::Progress;
 use crate::runs::Shard;
 use std::fs::File;
@@ -30,8 +31,8 @@ pub struct ImageSet {
 }
 
 impl ImageSet {
-    /// Lists the images of a directory (with all below it), an archive (`.zip`, `.tar`, `.tar.gz`, `.tar.zst`), or one image file.
-    /// A range of archives, `{00000..00099}.tar`, is one set, and so are the archives of a directory that holds no image itself.
+    /// Lists the images of a directory (with all below it), an archive (`.zip`, `.tar`, `.tar.gz`, `.tar.zst`), a `.npz` file of pixels
+    /// (an array `arr_0` of uint8 `[N, H, W, 3]`), or one image file. A range of archives, `{00000..00099}.tar`, is one set, and so are the archives of a directory that holds no image itself.
     ///
     /// Entries are images by their extension ([`EXTENSIONS`](super::names::EXTENSIONS)), or else by their content.
     /// Others are counted: [`ImageSet::left_out`]. Nothing is decoded here.
@@ -71,6 +72,9 @@ impl ImageSet {
                 ));
             }
             let file = File::open(path).and_then(FileAt::new).map_err(Error::io("open", path))?;
+            if let Some(array) = PixelArray::of(path) {
+                return pixel_array::list(path, file, &metadata, &array, progress);
+            }
             match archives::kind_of_file(path, &file) {
                 Some(kind) => archives::list_one(path, kind, progress),
                 None => Ok(dir::single(path, &metadata)),

@@ -1,4 +1,5 @@
-//! Compressed tar archives: unpacked once, into a file without a name, so that their images are read in any order like others.
+//! Compressed tar archives and arrays of pixels: unpacked once, into a file without a name, so that their images are read in any order like
+//! others.
 //! The file vanishes with the process, however that ends.
 
 use super::kind::Archive;
@@ -16,6 +17,59 @@ const STEP: usize = 1 << 20;
 const MOST_TIMES: u64 = 100;
 /// Bytes that any archive may unpack to.
 const ALWAYS: u64 = 1 << 30;
+
+/// How many bytes something of `packed` bytes may unpack to.
+fn most_bytes(packed: u64) -> u64 {
+    ALWAYS.max(packed.saturating_mul(MOST_TIMES))
+}
+
+fn new_file() -> Result<Arc<File>> {
+    let file = tempfile::tempfile().map_err(Error::io("create a file in", std::env::temp_dir()))?;
+    Ok(Arc::new(file))
+}
+
+/// The `size` bytes that `packed_bytes` bytes unpack to through `reader`; `path` is for messages.
+///
+/// # Errors
+/// [`Error::Malformed`] if there are more or fewer, or far too many; [`Error::Io`]; [`Error::Interrupted`].
+pub(super) fn unpacked(
+    path: &Path,
+    mut reader: impl Read,
+    packed_bytes: u64,
+    size: u64,
+    progress: &dyn Progress,
+) -> Result<FileAt> {
+    if size > most_bytes(packed_bytes) {
+        let reason = format!("unpacks to {size} bytes, more than {MOST_TIMES} times its size");
+        return Err(Error::malformed(path, reason, "save it without compression if it is to be trusted"));
+    }
+    let file = new_file()?;
+    let mut buffer = vec![0; STEP];
+    let mut length = 0;
+    loop {
+        check_stop(progress, || "nothing was begun yet; run the same command again".into())?;
+        let n = match reader.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => {
+                let reason = format!("is damaged or cut short: {e}");
+                return Err(Error::malformed(path, reason, "copy or download it again"));
+            }
+        };
+        length += n as u64;
+        if length > size {
+            break;
+        }
+        (&*file)
+            .write_all(buffer.get(..n).unwrap_or_default())
+            .map_err(Error::io("unpack an archive into", std::env::temp_dir()))?;
+    }
+    match length == size {
+        true => Ok(FileAt::part(file, 0, size)),
+        false => Err(Error::malformed(path, "is damaged: it unpacks to another length than it declares", "")),
+    }
+}
 
 /// What was unpacked of all archives of a set.
 #[derive(Default)]
@@ -51,12 +105,10 @@ impl Unpacked {
         kind: Archive,
         progress: &dyn Progress,
     ) -> Result<Part> {
-        let most = ALWAYS.max(packed.len().saturating_mul(MOST_TIMES));
+        let most = most_bytes(packed.len());
         let file = match &self.file {
             Some(file) => file.clone(),
-            None => {
-                Arc::new(tempfile::tempfile().map_err(Error::io("create a file in", std::env::temp_dir()))?)
-            }
+            None => new_file()?,
         };
         self.file = Some(file.clone());
         let packed = BufReader::with_capacity(STEP, packed);

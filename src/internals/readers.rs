@@ -76,6 +76,8 @@ fn checkpoint(path: &Path) {
 fn features(path: &Path) {
     let _ = read_features(path, None);
     let _ = read_features(path, Some("features"));
+    // A `.npz` file may hold pixels.
+    images(path);
 }
 
 fn images(path: &Path) {

@@ -1,5 +1,6 @@
 //! A real or generated set with everything that metrics compute of one set alone: that of the real set serves any number of comparisons.
 
+use super::factored::Factored;
 use super::keep::{Keep, Kept};
 use super::kernel::{self, Kernel};
 use super::manifold::Manifold;
@@ -18,6 +19,8 @@ use std::sync::Arc;
 pub struct FeatureSet<'p> {
     name: String,
     features: Option<ArcArray2<f32>>,
+    /// Whether mean and covariance were given beside the features: they are of other rows.
+    has_own_statistics: bool,
     kept: Option<Arc<dyn Keep>>,
     k: usize,
     device: Device,
@@ -61,6 +64,7 @@ impl<'p> FeatureSet<'p> {
         FeatureSet {
             name: String::new(),
             features: None,
+            has_own_statistics: false,
             kept: None,
             k,
             device: Device::Cpu,
@@ -78,6 +82,25 @@ impl<'p> FeatureSet<'p> {
     /// Gives the set a name, which its errors begin with.
     pub fn named(self, name: impl Into<String>) -> Self {
         FeatureSet { name: name.into(), ..self }
+    }
+
+    /// Takes mean and covariance of more images than there are rows, where they are given; distances of these alone are theirs.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if they are of another width.
+    pub(super) fn with_statistics(self, given: Option<Statistics>) -> Result<Self> {
+        let Some(given) = given else { return Ok(self) };
+        if given.width() != self.width() {
+            return Err(Error::data(
+                format!(
+                    "mean and covariance of {} columns beside features of {}",
+                    given.width(),
+                    self.width()
+                ),
+                "they have to be of the same extractor",
+            ));
+        }
+        Ok(FeatureSet { statistics: OnceCell::from(given), has_own_statistics: true, ..self })
     }
 
     /// Takes what was computed of the same features before, and keeps what is computed.
@@ -133,6 +156,14 @@ impl<'p> FeatureSet<'p> {
         }
     }
 
+    /// How many rows mean and covariance are of, where that is known.
+    pub(super) fn rows_of_statistics(&self) -> Option<usize> {
+        match self.has_own_statistics {
+            true => self.statistics.get().and_then(|statistics| statistics.rows),
+            false => self.rows(),
+        }
+    }
+
     /// Width D of the features.
     pub fn width(&self) -> usize {
         match (&self.features, self.statistics.get()) {
@@ -148,7 +179,7 @@ impl<'p> FeatureSet<'p> {
     /// As [`Statistics::of`].
     pub fn statistics(&self) -> Result<&Statistics> {
         // Where they are kept, they are kept with the root.
-        if self.kept.is_some() {
+        if self.kept.is_some() && !self.has_own_statistics {
             return Ok(self.rooted()?.statistics());
         }
         cached(&self.statistics, || self.told(Statistics::of(self.features()?, self.progress)))
@@ -160,11 +191,31 @@ impl<'p> FeatureSet<'p> {
     /// As [`FeatureSet::statistics`].
     pub fn rooted(&self) -> Result<&RootedStatistics> {
         cached(&self.rooted, || match self.kept {
-            Some(_) => self.kept("moments", || {
+            Some(_) if !self.has_own_statistics => self.kept("moments", || {
                 self.told(Statistics::of(self.features()?, self.progress).and_then(Statistics::rooted))
             }),
-            None => self.told(self.statistics()?.clone().rooted()),
+            _ => self.told(self.statistics()?.clone().rooted()),
         })
+    }
+
+    /// Whether the rows of mean and covariance are at hand and no more than their numbers, so that the covariance is singular.
+    pub(super) fn has_few_rows(&self) -> bool {
+        let few = |features: &ArcArray2<f32>| features.nrows() <= features.ncols();
+        !self.has_own_statistics && self.features.as_ref().is_some_and(few)
+    }
+
+    /// Mean and a factor of the covariance: the rows themselves where they are few, else the root.
+    ///
+    /// # Errors
+    /// As [`FeatureSet::statistics`].
+    pub(super) fn factored(&self) -> Result<Factored<'_>> {
+        match self.has_few_rows() {
+            true => {
+                let features = self.features()?;
+                self.told(Factored::of_rows(features, features.nrows(), |at| at))
+            }
+            false => Ok(self.rooted()?.into()),
+        }
     }
 
     /// The exact index of the rows.

@@ -2,12 +2,16 @@
 //! 2015 Inception network, `fd` in any other space.
 
 use super::comparison::Comparison;
+use super::factored::Factored;
+use super::feature_set::FeatureSet;
 use super::matrix::{eigenvalues, multiply};
 use super::metric::{Better, Measured, Metric, Needs};
 use super::resampling::Draws;
 use super::statistics::{RootedStatistics, Statistics};
 use crate::error::{Error, Result};
 use crate::extract::{INCEPTION_FEATURES, Identity};
+use crate::progress::Progress;
+use ndarray::ArrayView2;
 
 /// Rows below this multiple of the width make the estimate mostly bias.
 const ROWS_PER_COLUMN: usize = 2;
@@ -44,13 +48,17 @@ pub(crate) const METRIC: Metric = Metric {
     alone: false,
     draws: false,
     compute: |comparison| {
-        let distance = frechet_distance(comparison.real.rooted()?, comparison.generated.statistics()?)?;
+        let Comparison { real, generated, .. } = comparison;
+        let distance = match real.has_few_rows() || generated.has_few_rows() {
+            true => real.factored()?.distance(&generated.factored()?)?,
+            false => frechet_distance(real.rooted()?, generated.statistics()?)?,
+        };
         Ok(Measured::value(distance))
     },
     replicates: Some(replicates),
     caution: |comparison| {
         [comparison.real, comparison.generated].into_iter().find_map(|set| {
-            let (rows, width) = (set.rows()?, set.width());
+            let (rows, width) = (set.rows_of_statistics()?, set.width());
             (rows < ROWS_PER_COLUMN * width).then(|| {
                 format!(
                     "{rows} rows are fewer than {ROWS_PER_COLUMN} for each of {width} columns: \
@@ -68,25 +76,51 @@ pub(crate) const METRIC: Metric = Metric {
 /// [`Error::Data`] if the widths differ or the statistics are not finite.
 pub(crate) fn frechet_distance(real: &RootedStatistics, generated: &Statistics) -> Result<f64> {
     let first = &real.statistics;
-    if first.width() != generated.width() {
-        return Err(Error::data(
-            format!("statistics of width {} and {} cannot be compared", first.width(), generated.width()),
-            "use features of the same extractor",
-        ));
-    }
+    check_widths(first.width(), generated.width())?;
     let mean_term: f64 = first.mean.iter().zip(&generated.mean).map(|(a, b)| (a - b).powi(2)).sum();
     let product = multiply(multiply(real.root.view(), generated.covariance.view()).view(), real.root.view());
     let cross: f64 = eigenvalues(product.view())?.iter().map(|value| value.max(0.0).sqrt()).sum();
     Ok(mean_term + first.covariance.diag().sum() + generated.covariance.diag().sum() - 2.0 * cross)
 }
 
+/// # Errors
+/// [`Error::Data`] for widths that differ.
+pub(super) fn check_widths(first: usize, second: usize) -> Result<()> {
+    match first == second {
+        true => Ok(()),
+        false => Err(Error::data(
+            format!("statistics of width {first} and {second} cannot be compared"),
+            "use features of the same extractor",
+        )),
+    }
+}
+
+/// The squared Fréchet distance of a `real` set and chosen rows of `features` `[N, D]`; a row named twice counts twice.
+///
+/// # Errors
+/// As [`frechet_distance`] and [`Statistics::of_rows`].
+pub(super) fn distance_to_rows(
+    real: &FeatureSet<'_>,
+    features: ArrayView2<f32>,
+    rows: &[u32],
+    progress: &dyn Progress,
+) -> Result<f64> {
+    if rows.len() <= features.ncols() {
+        return real.factored()?.distance(&Factored::of_rows(features, rows.len(), |at| rows[at] as usize)?);
+    }
+    let generated = Statistics::of_rows(features, rows, progress)?;
+    match real.has_few_rows() {
+        true => real.factored()?.distance(&Factored::from(&generated.rooted()?)),
+        false => frechet_distance(real.rooted()?, &generated),
+    }
+}
+
 /// The distance of resampled generated sets to the same real one.
 fn replicates(comparison: &Comparison<'_>, draws: &Draws) -> Result<Vec<f64>> {
     let features = comparison.generated.features()?;
-    let real = comparison.real.rooted()?;
     draws
         .rows(features.nrows())
-        .map(|rows| frechet_distance(real, &Statistics::of_rows(features, &rows, comparison.progress)?))
+        .map(|rows| distance_to_rows(comparison.real, features, &rows, comparison.progress))
         .collect()
 }
 
@@ -95,7 +129,7 @@ mod tests {
     use super::super::test_support::{Fixture, assert_close};
     use super::*;
     use crate::progress::Silent;
-    use ndarray::{Array1, Array2, ArrayView2, s};
+    use ndarray::{Array1, Array2, s};
 
     fn distance(a: ArrayView2<f32>, b: ArrayView2<f32>) -> f64 {
         let of = |x| Statistics::of(x, &Silent).unwrap();
@@ -134,6 +168,38 @@ mod tests {
         let (a, b) = (diagonal(1.0, [1.0, 2.0, 0.0]), diagonal(3.0, [2.0, 5.0, 1.0]));
         let expected = 3.0 * 4.0 + 1.0 + 9.0 + 1.0;
         assert!((frechet_distance(&a.rooted().unwrap(), &b).unwrap() - expected).abs() < 1e-12);
+    }
+
+    #[test]
+    fn sets_of_few_rows_are_compared_by_their_rows_whichever_side_they_are_on() {
+        use super::super::resampling::Draws;
+        use super::super::test_support::set;
+        let fixture = Fixture::load();
+        let (real, fake) = (fixture.features("real_2000"), fixture.features("fake_2000"));
+        let options = super::super::Options::default();
+        let part =
+            |features: &Array2<f32>, rows: usize| set(features.slice(s![..rows, ..]).to_owned(), &options);
+        // 64 numbers: 64 rows are few, 65 are not.
+        for (rows, generated) in [(40, 50), (40, 64), (40, 65), (65, 64), (300, 30)] {
+            let (first, second) = (part(&real, rows), part(&fake, generated));
+            assert_eq!((first.has_few_rows(), second.has_few_rows()), (rows < 65, generated < 65));
+            let comparison = Comparison::new(&first, &second, &options, &Silent).unwrap();
+            let found = (METRIC.compute)(&comparison).unwrap().values[0];
+            let rows_of =
+                |features: &Array2<f32>, rows| Factored::of_rows(features.view(), rows, |at| at).unwrap();
+            let expected = rows_of(&real, rows).distance(&rows_of(&fake, generated)).unwrap();
+            assert_close(&[found], &[expected], 1e-9);
+            let all: Vec<u32> = (0..generated as u32).collect();
+            let chosen = distance_to_rows(&first, fake.view(), &all, &Silent).unwrap();
+            assert_close(&[chosen], &[expected], 1e-9);
+            let draws = Draws { count: 3, seed: 1 };
+            let replicates = replicates(&comparison, &draws).unwrap();
+            for (replicate, rows) in replicates.iter().zip(draws.rows(generated)) {
+                let sample = Factored::of_rows(fake.view(), generated, |at| rows[at] as usize).unwrap();
+                let real = Factored::of_rows(real.view(), first.rows().unwrap(), |at| at).unwrap();
+                assert_close(&[*replicate], &[real.distance(&sample).unwrap()], 1e-6);
+            }
+        }
     }
 
     #[test]

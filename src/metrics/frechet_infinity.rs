@@ -3,10 +3,9 @@
 //! meets 0 at the distance without that bias. As in the authors' program, parts of the generated set are compared with the whole real set,
 //! and 15 sizes are spaced evenly from a tenth of the set, at most 5 000, to all of it.
 
-use super::frechet::frechet_distance;
+use super::frechet::distance_to_rows;
 use super::metric::{Better, Measured, Metric, Needs};
 use super::resampling::without_replacement;
-use super::statistics::Statistics;
 use crate::error::{Error, Result};
 use crate::progress::check_stop;
 use crate::random::Purpose;
@@ -32,13 +31,13 @@ pub(crate) const METRIC: Metric = Metric {
     draws: true,
     compute: |comparison| {
         let features = comparison.generated.features()?;
-        let (real, seed) = (comparison.real.rooted()?, comparison.options.seed);
+        let seed = comparison.options.seed;
         let mut points = Vec::with_capacity(SIZES);
         for (item, size) in sizes(features.nrows())?.into_iter().enumerate() {
             check_stop(comparison.progress, String::new)?;
             let rows = without_replacement(features.nrows(), size, seed, Purpose::FrechetPart, item as u64);
-            let statistics = Statistics::of_rows(features, &rows, comparison.progress)?;
-            points.push((1.0 / size as f64, frechet_distance(real, &statistics)?));
+            let distance = distance_to_rows(comparison.real, features, &rows, comparison.progress)?;
+            points.push((1.0 / size as f64, distance));
         }
         Ok(Measured::value(intercept(&points)))
     },

@@ -7,6 +7,7 @@ use crate::progress::{Progress, check_stop};
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
 use faer::linalg::matmul::matmul;
+use faer::linalg::svd::{ComputeSvdVectors, svd, svd_scratch};
 use faer::{Accum, Mat, MatMut, MatRef, Par};
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
@@ -174,18 +175,47 @@ pub(super) fn inverse_square_root(matrix: ArrayView2<f64>) -> Result<(Array2<f64
     Ok((multiply(scaled.view(), scaled.t()), values.iter().map(|value| value.sqrt()).sum()))
 }
 
-fn decompose(matrix: ArrayView2<f64>, with_vectors: bool) -> Result<(Vec<f64>, Mat<f64>)> {
-    let width = matrix.nrows();
+/// The sum of the singular values of a matrix `[m, n]`.
+///
+/// # Errors
+/// As [`eigenvalues`].
+pub(super) fn nuclear_norm(matrix: ArrayView2<f64>) -> Result<f64> {
+    let (scaled, scale) = scaled(matrix)?;
+    let (rows, columns) = matrix.dim();
+    let none = ComputeSvdVectors::No;
+    let mut memory =
+        MemBuffer::new(svd_scratch::<f64>(rows, columns, none, none, Par::Seq, Default::default()));
+    let mut values = faer::diag::Diag::<f64>::zeros(rows.min(columns));
+    svd(
+        scaled.as_ref(),
+        values.as_mut(),
+        None,
+        None,
+        Par::Seq,
+        MemStack::new(&mut memory),
+        Default::default(),
+    )
+    .map_err(|_| Error::data("the singular values of a product of features could not be found", ""))?;
+    Ok(values.column_vector().iter().sum::<f64>() * scale)
+}
+
+/// The matrix over a power of two that brings its largest value to about 1, and that power: the solvers do not take sizes near the ends of
+/// the range of float64 well.
+fn scaled(matrix: ArrayView2<f64>) -> Result<(Mat<f64>, f64)> {
     if matrix.iter().any(|value| !value.is_finite()) {
         return Err(Error::data(
             "a matrix of second moments holds values that are not finite",
             "scale the features down",
         ));
     }
-    // The solver takes no part of sizes near the ends of the range of float64 well: bring the largest to about 1.
     let largest = matrix.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
     let scale = if largest > 0.0 { 2f64.powi(largest.log2().floor() as i32) } else { 1.0 };
-    let scaled = Mat::from_fn(width, width, |i, j| matrix[[i, j]] / scale);
+    Ok((Mat::from_fn(matrix.nrows(), matrix.ncols(), |i, j| matrix[[i, j]] / scale), scale))
+}
+
+fn decompose(matrix: ArrayView2<f64>, with_vectors: bool) -> Result<(Vec<f64>, Mat<f64>)> {
+    let width = matrix.nrows();
+    let (scaled, scale) = scaled(matrix)?;
     let compute = if with_vectors { ComputeEigenvectors::Yes } else { ComputeEigenvectors::No };
     let scratch = self_adjoint_evd_scratch::<f64>(width, compute, Par::Seq, Default::default());
     let mut memory = MemBuffer::new(scratch);
@@ -262,6 +292,26 @@ mod tests {
             }
         }
         assert!(eigenvalues(Array2::from_elem((2, 2), f64::NAN).view()).is_err());
+    }
+
+    #[test]
+    fn singular_values_are_summed_of_matrices_of_any_shape_and_size() {
+        // Of a product of orthogonal columns the singular values are their lengths.
+        for (rows, columns) in [(2, 5), (5, 2), (40, 3)] {
+            for size in [1e-280, 1.0, 1e280] {
+                let mut matrix = Array2::zeros((rows, columns));
+                for i in 0..rows.min(columns) {
+                    matrix[[i, (i + 1) % columns]] = (i + 1) as f64 * size;
+                }
+                let expected = (1..=rows.min(columns)).sum::<usize>() as f64 * size;
+                assert!((nuclear_norm(matrix.view()).unwrap() / expected - 1.0).abs() < 1e-14);
+            }
+        }
+        let x = filled(30, 20);
+        let of_root: f64 = eigenvalues(x.t().dot(&x).view()).unwrap().iter().map(|v| v.max(0.0).sqrt()).sum();
+        assert!((nuclear_norm(x.view()).unwrap() / of_root - 1.0).abs() < 1e-6);
+        assert_eq!(nuclear_norm(Array2::zeros((0, 3)).view()).unwrap(), 0.0);
+        assert!(nuclear_norm(Array2::from_elem((2, 3), f64::NAN).view()).is_err());
     }
 
     #[test]

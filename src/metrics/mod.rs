@@ -7,6 +7,7 @@ mod authenticity;
 mod cmmd;
 mod comparison;
 mod evaluation;
+mod factored;
 mod feature_set;
 pub(crate) mod frechet;
 mod frechet_infinity;

@@ -46,29 +46,9 @@ impl Statistics {
         row_at: impl Fn(usize) -> usize + Sync,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        if rows < 2 {
-            return Err(Error::data(
-                format!("a covariance needs at least 2 rows, there are {rows}"),
-                "add images",
-            ));
-        }
+        check_rows(rows)?;
         let width = features.ncols();
-        let chunks: Vec<Vec<f64>> = (0..rows.div_ceil(CHUNK))
-            .into_par_iter()
-            .map(|chunk| {
-                let mut sums = vec![0.0; width];
-                for at in chunk * CHUNK..rows.min((chunk + 1) * CHUNK) {
-                    let row = features.row(row_at(at));
-                    sums.iter_mut().zip(row).for_each(|(sum, &value)| *sum += f64::from(value));
-                }
-                sums
-            })
-            .collect();
-        let column = |column: usize| {
-            let values: Vec<f64> = chunks.iter().map(|sums| sums[column]).collect();
-            tree_sum(&values) / rows as f64
-        };
-        let mean: Vec<f64> = (0..width).map(column).collect();
+        let mean = column_means(features, rows, &row_at);
         let centred = |at: usize, columns: Range<usize>, out: &mut [f64]| {
             let row = features.row(row_at(at));
             for (out, column) in out.iter_mut().zip(columns) {
@@ -77,7 +57,7 @@ impl Statistics {
         };
         let mut covariance = scatter(rows, width, &centred, progress)?;
         covariance /= (rows - 1) as f64;
-        Ok(Statistics { mean: Array1::from(mean), covariance, rows: Some(rows) })
+        Ok(Statistics { mean, covariance, rows: Some(rows) })
     }
 
     /// Of rows of `features` `[N, D]` that count by `weights` `[N]`, at least 0: the moments of rows drawn by them.
@@ -207,6 +187,41 @@ impl Statistics {
         }
         Ok(Some(Statistics { mean, covariance, rows: None }))
     }
+}
+
+/// # Errors
+/// [`Error::Data`] for too few rows to have a covariance.
+pub(super) fn check_rows(rows: usize) -> Result<()> {
+    match rows {
+        0 | 1 => {
+            Err(Error::data(format!("a covariance needs at least 2 rows, there are {rows}"), "add images"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The mean `[D]` of the `rows` rows of `features` `[N, D]` that `row_at` names.
+pub(super) fn column_means(
+    features: ArrayView2<f32>,
+    rows: usize,
+    row_at: &(impl Fn(usize) -> usize + Sync),
+) -> Array1<f64> {
+    let chunks: Vec<Vec<f64>> = (0..rows.div_ceil(CHUNK))
+        .into_par_iter()
+        .map(|chunk| {
+            let mut sums = vec![0.0; features.ncols()];
+            for at in chunk * CHUNK..rows.min((chunk + 1) * CHUNK) {
+                let row = features.row(row_at(at));
+                sums.iter_mut().zip(row).for_each(|(sum, &value)| *sum += f64::from(value));
+            }
+            sums
+        })
+        .collect();
+    let column = |column: usize| {
+        let values: Vec<f64> = chunks.iter().map(|sums| sums[column]).collect();
+        tree_sum(&values) / rows as f64
+    };
+    (0..features.ncols()).map(column).collect()
 }
 
 /// Names of the mean and the covariance in a file of statistics.

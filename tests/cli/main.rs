@@ -21,6 +21,7 @@ mod onnx;
 mod onnx_generator;
 mod pages;
 mod perturb;
+mod pixel_arrays;
 mod program;
 mod program_network;
 mod projected;

@@ -1,6 +1,6 @@
 //! `pd eval` in several feature spaces, and by the protocols of others.
 
-use crate::support::{digits, pd};
+use crate::support::{digits, made_up_images, pd};
 use candle_core::{Device, Tensor};
 use ndarray::Array2;
 use predicates::prelude::*;
@@ -250,10 +250,48 @@ fn the_network_of_fid_sfid_and_inception_score_runs_once_and_its_statistics_read
     for column in ["fid", "sfid"] {
         assert_eq!(value(&found, column), value(&all, column));
     }
+    // Beside pixels, as in ADM's reference files, it serves the distances, and the pixels all else.
+    made_up_images(&dir, "others", 9, 16);
+    add_arrays(&dir, "ref.npz", "others.npz");
+    let values = |found: &Value| ["fid", "sfid", "precision", "recall"].map(|column| value(found, column));
+    let of_reals = |real: &str| {
+        let all = ["eval", "--real", real, "--generated", "b", "--preset", "adm", "--json"];
+        let out = pd(&dir).args(all).args(weights).output().unwrap();
+        let told = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(out.status.success(), "{told}");
+        (values(&serde_json::from_slice(&out.stdout).unwrap()), told)
+    };
+    let ([fid, sfid, precision, recall], told) = of_reals("others.npz");
+    assert_eq!([fid, sfid], ["fid", "sfid"].map(|column| value(&all, column)));
+    assert_eq!([precision, recall], of_reals("others").0[2..]);
+    assert!(told.contains("the Frechet distance in inception-fid is of its mean and covariance"), "{told}");
+    let others = ["eval", "--real", "others.npz", "--generated", "b", "--extractor", "inception-fid"];
+    let file = ["--weights", "inception-logits.safetensors"];
+    let alone = pd(&dir).args(others).args(file).args(["--metrics", "fid", "--json"]).output().unwrap();
+    let alone: Value = serde_json::from_slice(&alone.stdout).unwrap();
+    assert!(alone["generated"][0]["fid"].as_f64().unwrap() > 0.0 && alone["real"]["n"] == 9, "{alone}");
+    pd(&dir)
+        .args(others)
+        .args(file)
+        .args(["--shard", "0/2", "-o", "parts"])
+        .assert()
+        .code(2)
+        .stderr(contains("others.npz holds mean and covariance beside pixels"));
     let file = ["--extractor", "inception-spatial", "--weights", "inception-logits.safetensors"];
     let found = run(&file);
     assert_eq!(found["generated"][0].as_object().unwrap().len(), 3, "{found}");
     assert!(found["generated"][0]["sfid"].as_f64().unwrap() > 0.0);
+}
+
+/// Adds the arrays of one `.npz` file to another.
+fn add_arrays(dir: &TempDir, from: &str, to: &str) {
+    let mut from = zip::ZipArchive::new(fs::File::open(dir.path().join(from)).unwrap()).unwrap();
+    let to = fs::File::options().read(true).write(true).open(dir.path().join(to)).unwrap();
+    let mut to = zip::ZipWriter::new_append(to).unwrap();
+    for i in 0..from.len() {
+        to.raw_copy_file(from.by_index_raw(i).unwrap()).unwrap();
+    }
+    to.finish().unwrap();
 }
 
 #[test]

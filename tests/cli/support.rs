@@ -4,12 +4,15 @@ pub use crate::paths::{generator_fixture, project};
 
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
+use ndarray::Array4;
 use pseudo_density::internals::formats::StateDict;
 use pseudo_density::internals::formats::npy::write_npy;
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
+use zip::write::SimpleFileOptions;
 
 /// Variables by which schedulers and launchers tell a process which of several it is.
 const OF_SCHEDULERS: [&str; 5] =
@@ -57,6 +60,30 @@ pub fn digits(dir: &TempDir, per_class: usize) -> PathBuf {
         }
     }
     out
+}
+
+/// `count` made-up images of `side` x `side` pixels: a folder `NAME` of PNM files, and `NAME.npz` with the same pixels as numbers.
+pub fn made_up_images(dir: &TempDir, name: &str, count: usize, side: usize) {
+    let mut state = name.bytes().fold(1u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
+    let array = Array4::from_shape_fn((count, side, side, 3), |(image, y, x, _)| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        ((image * 40 + (y / 3) * 30 + (x / 3) * 20) as u32 % 200 + state % 50) as u8
+    });
+    let folder = dir.path().join(name);
+    fs::create_dir_all(&folder).unwrap();
+    for (i, image) in array.outer_iter().enumerate() {
+        let mut file = format!("P6\n{side} {side}\n255\n").into_bytes();
+        file.extend(image);
+        fs::write(folder.join(format!("{i:06}.ppm")), file).unwrap();
+    }
+    let npy = folder.join("arr_0.npy");
+    write_npy(&npy, &array).unwrap();
+    let mut zip = zip::ZipWriter::new(fs::File::create(dir.path().join(format!("{name}.npz"))).unwrap());
+    let stored = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    zip.start_file("arr_0.npy", stored).unwrap();
+    zip.write_all(&fs::read(&npy).unwrap()).unwrap();
+    zip.finish().unwrap();
+    fs::remove_file(npy).unwrap();
 }
 
 /// Every file below a directory with its bytes, by its path from there.

@@ -24,7 +24,7 @@ Examples:
   pd eval --real photos/ --generated samples/ fidelity/ diversity/
   pd eval --preset adm --real photos/ --generated samples/ -o table.tex")]
 pub(crate) struct Eval {
-    /// Real set: images (directory, .zip, .tar), features file, reference directory, or an .npz with mu and sigma (mu_s and sigma_s for sFID), which suffice for the Frechet distance. What is computed of images is kept in the cache, 4 GiB at most
+    /// Real set: images (directory, .zip, .tar, or .npz of pixels as ADM's samplers write it), features file, reference directory, or an .npz with mu and sigma (mu_s and sigma_s for sFID), which suffice for the Frechet distance. Where an .npz has these beside pixels, as ADM's reference files, they serve Inception's spaces. What is computed of images is kept in the cache, 4 GiB at most
     #[arg(long, value_name = "X")]
     pub real: PathBuf,
     /// Generated sets to compare: images, features files or reference directories
@@ -68,6 +68,11 @@ fn metric_names() -> PossibleValuesParser {
 
 /// Extension of files of statistics.
 const STATISTICS: &str = "npz";
+
+/// Whether a path is called as files of statistics are.
+pub(super) fn is_statistics_file(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(STATISTICS))
+}
 
 /// How metrics are computed.
 #[derive(Args)]
@@ -191,8 +196,8 @@ impl Eval {
         [&self.real].into_iter().chain(&self.generated).map(PathBuf::as_path)
     }
 
-    /// Whether a path may name a file of mean and covariance.
+    /// Whether a path may name a file of mean and covariance alone.
     pub(crate) fn may_be_statistics(&self, path: &Path) -> bool {
-        self.extractor.key.is_none() && path.extension().is_some_and(|e| e.eq_ignore_ascii_case(STATISTICS))
+        self.extractor.key.is_none() && is_statistics_file(path) && is_features_file(path)
     }
 }

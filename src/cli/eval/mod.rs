@@ -109,8 +109,10 @@ impl Eval {
         let groups = self.how.groups.as_ref();
         let groups = groups.map(|by| by.labels(path, &input.paths, terminal)).transpose()?;
         let features = input.features.into_shared();
+        let beside = if input.inputs.is_some() { RealStatistics::beside_pixels(path)? } else { None };
+        let statistics = beside.and_then(|beside| beside.in_space(path, &input.identity, terminal));
         let content = SetContent::Features { features, paths: input.paths, identity: input.identity };
-        Ok(EvaluationSet { groups, kept, ..EvaluationSet::new(name, content) })
+        Ok(EvaluationSet { groups, statistics, kept, ..EvaluationSet::new(name, content) })
     }
 
     /// The mean and covariance that a path holds, if it is a file of such: those of spatial features for the network of these.

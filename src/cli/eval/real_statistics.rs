@@ -1,7 +1,9 @@
 //! Files of mean and covariance for several spaces: of features, and beside them of spatial features, as in ADM's reference files.
 
+use super::args::is_statistics_file;
 use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
+use crate::extract::{INCEPTION_FEATURES, INCEPTION_SPATIAL, Identity};
 use crate::metrics::{Evaluator, SpaceKind, Statistics};
 use std::path::Path;
 
@@ -21,6 +23,31 @@ impl RealStatistics {
         Ok((features.is_some() || spatial.is_some()).then_some(Self { features, spatial }))
     }
 
+    /// Those that stand beside the pixels of `path`, if it is a file of such: ADM's reference files have those of all images in Inception's
+    /// spaces, and the pixels of some.
+    ///
+    /// # Errors
+    /// As [`Statistics::load`].
+    pub(super) fn beside_pixels(path: &Path) -> Result<Option<Self>> {
+        if is_statistics_file(path) && path.is_file() { Self::load(path) } else { Ok(None) }
+    }
+
+    /// Those of a set of `path` in the space of `identity`, if that is one of Inception's, which is then said.
+    pub(super) fn in_space(
+        &self,
+        path: &Path,
+        identity: &Identity,
+        terminal: &Terminal,
+    ) -> Option<Statistics> {
+        let found = self.of(&identity.extractor).filter(|_| is_of_reference_files(identity))?;
+        terminal.say(&format!(
+            "{}: the Frechet distance in {} is of its mean and covariance, all else of its pixels",
+            path.display(),
+            identity.extractor
+        ));
+        Some(found.clone())
+    }
+
     /// Those of a space of this name.
     pub(super) fn of(&self, space: &str) -> Option<&Statistics> {
         match SpaceKind::of(space) {
@@ -38,6 +65,11 @@ impl RealStatistics {
         });
         given.collect::<Vec<_>>().join(" and ")
     }
+}
+
+/// Whether statistics beside pixels are of features that are made so.
+pub(super) fn is_of_reference_files(identity: &Identity) -> bool {
+    [INCEPTION_FEATURES, INCEPTION_SPATIAL].contains(&identity.extractor.as_str()) && !identity.normalize
 }
 
 /// Checks that the statistics of these `spaces` fit into one file.

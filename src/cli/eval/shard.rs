@@ -1,7 +1,7 @@
 //! `pd eval --shard I/N`: features of all sets in parts; the comparison itself is the merge.
 
 use super::args::Eval;
-use super::real_statistics::RealStatistics;
+use super::real_statistics::{RealStatistics, is_of_reference_files};
 use super::report_inputs;
 use super::text::{json_of, warn_if_no_fid};
 use crate::cli::terminal::Terminal;
@@ -77,6 +77,7 @@ pub(super) fn run_shard(args: &Eval, shard: ShardRequest, out: &Path, terminal: 
             check_same(&mut identity, name, Some(&ready.identity))?;
             SetInput::Features(ready.features, ready.paths)
         } else {
+            refuse_both(path, extractor.identity())?;
             SetInput::Images(ImageSet::open(path, terminal)?)
         };
         sets.push(set);
@@ -97,6 +98,22 @@ pub(super) fn run_shard(args: &Eval, shard: ShardRequest, out: &Path, terminal: 
     let options = args.extractor.embed_options();
     let part = sets_shard(out, &sets, &extractor, options, (&run, shard), terminal)?;
     shard::report(out, &part, terminal, args.run.json)
+}
+
+/// # Errors
+/// [`Error::Usage`] for a file whose mean and covariance would be used beside its pixels: parts keep one of both.
+fn refuse_both(path: &Path, identity: &Identity) -> Result<()> {
+    let both = is_of_reference_files(identity) && RealStatistics::beside_pixels(path)?.is_some();
+    match both {
+        true => Err(Error::usage(
+            format!(
+                "{} holds mean and covariance beside pixels, and --shard takes one of both",
+                path.display()
+            ),
+            "leave --shard out",
+        )),
+        false => Ok(()),
+    }
 }
 
 /// Compares the sets whose features are in the parts, and writes what a run with `-o` writes: `eval.json` and `eval.csv`.

@@ -160,5 +160,11 @@ fn embed(
     let paths: Vec<String> = found.images.iter().map(|image| image.path.clone()).collect();
     let groups = args.how.groups.as_ref().map(|by| by.labels(path, &paths, terminal)).transpose()?;
     let kept = |network: usize, extractor: &str| found.statistics(network, extractor);
-    Ok(spaces.sets(&name, &paths, features, groups.as_ref(), &kept))
+    let mut sets = spaces.sets(&name, &paths, features, groups.as_ref(), &kept);
+    if let Some(beside) = RealStatistics::beside_pixels(path)? {
+        for set in &mut sets {
+            set.statistics = set.identity().and_then(|identity| beside.in_space(path, identity, terminal));
+        }
+    }
+    Ok(sets)
 }

@@ -5,12 +5,14 @@
 mod header;
 mod items;
 mod npz;
+mod pixels;
 mod rows;
 mod write;
 
 pub(crate) use header::{MAGIC as NPY_MAGIC, read_header};
 pub(crate) use items::RowElement;
 pub(crate) use npz::{read_npz_f64, write_npz_f64};
+pub(crate) use pixels::PixelArray;
 pub(crate) use rows::NpyRows;
 pub use write::write_npy;
 pub(crate) use write::{NpyWriter, write_npy_unsynced};
@@ -85,6 +87,9 @@ pub(crate) fn into_matrix(array: ArrayD<f32>, path: &Path) -> Result<Array2<f32>
             let hint = match shape[..] {
                 [_] => {
                     "features are [N, D], one row per image: reshape(N, D), or reshape(1, D) for a single one"
+                }
+                [_, _, _, 3] => {
+                    "features are [N, D], one row per image; images are uint8, as `numpy.savez(FILE, images)` writes them"
                 }
                 _ => "features are [N, D], one row per image",
             };

@@ -19,6 +19,8 @@ pub struct EvaluationSet {
     pub content: SetContent,
     /// The group of each image, `[N]`, where groups are compared too.
     pub groups: Option<Vec<String>>,
+    /// Mean and covariance of more images than there are features, which the Fréchet distance is then of.
+    pub statistics: Option<Statistics>,
     /// Where what is computed of its features alone is kept.
     pub(crate) kept: Option<Arc<dyn Keep>>,
 }
@@ -41,7 +43,7 @@ pub enum SetContent {
 impl EvaluationSet {
     /// A set that is compared as a whole.
     pub fn new(name: impl Into<String>, content: SetContent) -> Self {
-        Self { name: name.into(), content, groups: None, kept: None }
+        Self { name: name.into(), content, groups: None, statistics: None, kept: None }
     }
 
     /// A set of features `[N, D]` that another program made.
@@ -69,6 +71,7 @@ impl EvaluationSet {
                 .map_err(|error| error.about(&self.name))?,
             SetContent::Statistics(statistics) => FeatureSet::from_statistics(statistics.clone(), progress),
         };
+        let set = set.with_statistics(self.statistics.clone()).map_err(|error| error.about(&self.name))?;
         Ok(set.named(&self.name).keeping(self.kept.clone()))
     }
 }
