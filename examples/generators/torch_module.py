@@ -1,5 +1,6 @@
 """Images of a torch module: pd sample --generator-command 'python torch_module.py gan.py:Generator g.pth --latent 128' ..."""
 import argparse
+import hashlib
 import importlib.util
 import json
 import pathlib
@@ -25,7 +26,7 @@ sys.path.insert(0, str(pathlib.Path(file).resolve().parent))
 spec = importlib.util.spec_from_file_location("generator", file)
 source = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(source)
-device = "cuda" if torch.cuda.is_available() else "cpu"
+device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 if options.checkpoint.endswith(".safetensors"):
     from safetensors.torch import load_file
 
@@ -36,13 +37,14 @@ generator = getattr(source, name)(**options.arguments)
 generator.load_state_dict(weights[options.key] if options.key else weights)
 generator.to(device).eval()
 
-hello = {"name": f"{pathlib.Path(file).stem}.{name}", "version": f"torch {torch.__version__}", "latent": options.latent,
-         "range": options.range}
+told = [pathlib.Path(path).read_bytes() for path in (file, options.checkpoint)]
+told = hashlib.sha256(repr((told, options.arguments, options.key, options.one_hot)).encode()).hexdigest()[:8]
+hello = {"name": f"{pathlib.Path(file).stem}.{name}", "latent": options.latent, "range": options.range}
+hello["version"] = f"torch {torch.__version__}, files and options {told}"
 if options.classes:
     hello["classes"] = options.classes
 
-for line in sys.stdin:
-    request = json.loads(line)
+for request in map(json.loads, sys.stdin):
     answer = {"id": request["id"]} if "id" in request else hello
     if "id" in request:
         inputs = [torch.from_numpy(numpy.load(request["latent"]))[None].to(device)]

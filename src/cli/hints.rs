@@ -105,7 +105,7 @@ pub fn hint(error: &Error) -> Option<String> {
             "--search zero-order moves latents without one; --passes says how many images that may take".into()
         }
         Remedy::LongerProgramTimeout => {
-            "if it is only slow, raise --generator-timeout or lower --batch; it has to write each answer out at once (flush)".into()
+            "if it is only slow, raise --generator-timeout or lower --batch; each answer has to be a JSON object on a line of its own, written out at once (flush)".into()
         }
         Remedy::SmallerPerturbation => {
             "a smaller --eps or --trunc keeps its latent where the networks work; --density knn and predictor have different gradients".into()

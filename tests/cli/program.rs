@@ -259,6 +259,19 @@ fn what_a_program_says_is_shown_and_nothing_that_it_writes_is_obeyed() {
     assert!(!dir.path().join("b").exists());
 }
 
+#[cfg(unix)]
+#[test]
+fn a_program_that_closes_its_standard_input_is_not_waited_for() {
+    let dir = TempDir::new().unwrap();
+    let program = r#"sh -c 'read _; echo "{\"name\": \"shell\"}"; read _; exec <&-; sleep 600'"#;
+    let words = "--seeds 0-3 --batch 1 --generator-timeout 4 -o out";
+    let mut run = pd(&dir);
+    run.args(["sample", "--generator-command", program]).args(words.split_whitespace());
+    run.assert()
+        .code(1)
+        .stderr(contains("shell closed its standard input before it answered request 0 (seed 0)"));
+}
+
 #[test]
 fn latents_and_classes_are_asked_for_where_the_program_takes_them() {
     let dir = TempDir::new().unwrap();

@@ -17,11 +17,17 @@ const POLL: Duration = Duration::from_millis(50);
 const NOTICE: Duration = Duration::from_millis(100);
 /// How long the last lines of a program that has ended may take to arrive.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+/// How long a program that has closed its standard input may say nothing: it may be about to answer what it has read.
+/// It is half of the whole time for an answer at most.
+const WITHOUT_INPUT: Duration = Duration::from_secs(10);
 /// Last lines that errors repeat, and characters of each.
 const LAST_LINES: usize = 10;
 const LINE_LENGTH: usize = 500;
 /// Lines that are looked at together where nothing is waited for.
 const AT_HAND: usize = 1024;
+/// What to do about a program that does not even say what it is.
+const BY_ITSELF: &str =
+    "run the command by itself to see what is wrong; it should wait for lines on its standard input";
 /// What a stop or a failure leaves behind.
 pub(super) const CONTINUES: &str = "what is finished is kept; the same command continues";
 
@@ -36,6 +42,8 @@ pub(super) struct Conversation {
     closed: bool,
     /// How long it may take to end by itself when it is no longer needed.
     farewell: Duration,
+    /// What to do about a program that has ended.
+    remedy: &'static str,
 }
 
 impl Conversation {
@@ -51,12 +59,20 @@ impl Conversation {
             said: Vec::new(),
             remedy: "the first word of the command is the program".into(),
         })?;
-        Ok(Self { process, name, said: VecDeque::new(), closed: false, farewell: Duration::ZERO })
+        Ok(Self {
+            process,
+            name,
+            said: VecDeque::new(),
+            closed: false,
+            farewell: Duration::ZERO,
+            remedy: BY_ITSELF,
+        })
     }
 
-    /// What the program is called from now on.
+    /// What the program is called from now on, as it has said. It makes images now, and those that are finished are kept.
     pub(super) fn call_it(&mut self, name: &str) {
         name.clone_into(&mut self.name);
+        self.remedy = CONTINUES;
     }
 
     /// Lets it end by itself when it is no longer needed, within this time.
@@ -90,6 +106,8 @@ impl Conversation {
         progress: &dyn Progress,
     ) -> Result<Map<String, Value>> {
         let (began, mut ended) = (Instant::now(), false);
+        // Since when it has no input, and has said nothing; and how long that may be.
+        let (mut without_input, patience) = (None::<Instant>, WITHOUT_INPUT.min(timeout / 2));
         loop {
             check_stop(progress, || CONTINUES.into())?;
             if self.closed {
@@ -97,13 +115,22 @@ impl Conversation {
             }
             match self.process.event(POLL) {
                 Some(event) => {
+                    without_input = None;
                     if let Some(message) = self.take(event, progress) {
                         return Ok(message);
                     }
                 }
                 // What it wrote before it ended was still looked for.
                 None if ended => return Err(self.end_of(&awaited(), progress)),
-                None => ended = self.process.status().is_some(),
+                None => {
+                    ended = self.process.status().is_some();
+                    if !self.process.reads()
+                        && without_input.get_or_insert_with(Instant::now).elapsed() > patience
+                    {
+                        let reason = format!("closed its standard input before it answered {}", awaited());
+                        return Err(self.failure(reason, self.remedy));
+                    }
+                }
             }
             if began.elapsed() > timeout {
                 let reason = format!("has not answered {} within {} s", awaited(), timeout.as_secs_f64());
@@ -165,7 +192,7 @@ impl Conversation {
             Some(status) => format!("ended ({status}) before it answered {awaited}"),
             None => format!("closed its standard output before it answered {awaited}"),
         };
-        self.failure(reason, CONTINUES)
+        self.failure(reason, self.remedy)
     }
 }
 

@@ -7,6 +7,8 @@
 use super::lines::next_line;
 use super::words::ProgramCommand;
 use std::io::{self, BufReader, Read, Write};
+#[cfg(unix)]
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread;
@@ -42,8 +44,11 @@ pub(super) struct Process {
     child: Child,
     #[cfg(unix)]
     _watcher: Option<unix::Watcher>,
-    /// Lines for its standard input, which closes when this is dropped.
+    /// Lines for its standard input, which closes when this and `input` are dropped.
     requests: Option<Sender<String>>,
+    /// Its standard input, to see whether it is open.
+    #[cfg(unix)]
+    input: Option<OwnedFd>,
     events: Receiver<Event>,
     /// Streams that are open.
     open: usize,
@@ -70,6 +75,8 @@ impl Process {
         };
         let (send_event, events) = sync_channel(WAITING_LINES);
         let (requests, lines) = channel::<String>();
+        #[cfg(unix)]
+        let input = child.stdin.as_ref().map(|input| input.as_fd().try_clone_to_owned()).transpose()?;
         if let Some(mut input) = child.stdin.take() {
             // A program that does not read must not keep this process from reading what it writes.
             named_thread("program-input", move || {
@@ -91,6 +98,8 @@ impl Process {
             #[cfg(unix)]
             _watcher: watcher,
             requests: Some(requests),
+            #[cfg(unix)]
+            input,
             events,
             open: 2,
         })
@@ -102,6 +111,14 @@ impl Process {
             // The thread that writes ends before this process does only where the program reads no more.
             let _ = requests.send(format!("{line}\n"));
         }
+    }
+
+    /// Whether it still has its standard input open; where the system does not tell, it is taken for granted.
+    pub(super) fn reads(&self) -> bool {
+        #[cfg(unix)]
+        return self.input.as_ref().is_none_or(unix::has_reader);
+        #[cfg(not(unix))]
+        true
     }
 
     /// What came next, waiting at most so long; `None` if nothing did.
@@ -143,6 +160,8 @@ impl Process {
     /// Closes its standard input, waits at most so long until it has closed its own streams, and ends it.
     pub(super) fn end(&mut self, patience: Duration) {
         self.requests = None;
+        #[cfg(unix)]
+        drop(self.input.take());
         self.wait_until_closed(patience);
         #[cfg(unix)]
         if self.open > 0 {
@@ -197,6 +216,7 @@ fn named_thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<
 
 #[cfg(unix)]
 mod unix {
+    use std::os::fd::{AsRawFd, OwnedFd};
     use std::os::unix::process::CommandExt;
     use std::process::{Child, Command, Stdio};
     use std::sync::{Mutex, PoisonError};
@@ -263,6 +283,15 @@ mod unix {
             // SAFETY: a system call without pointers. A group that has gone is an error, which changes nothing.
             unsafe { libc::kill(-leader, signal) };
         }
+    }
+
+    /// Whether anybody has the other end of this pipe, which is written to, open.
+    pub(super) fn has_reader(pipe: &OwnedFd) -> bool {
+        // What is looked for is always told, whether it was asked for or not.
+        let mut asked = libc::pollfd { fd: pipe.as_raw_fd(), events: 0, revents: 0 };
+        // SAFETY: one valid structure, and no waiting.
+        let found = unsafe { libc::poll(&raw mut asked, 1, 0) };
+        found < 1 || asked.revents & (libc::POLLERR | libc::POLLHUP) == 0
     }
 
     pub(super) fn note(child: &Child) {

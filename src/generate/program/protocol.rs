@@ -10,6 +10,8 @@ use std::path::PathBuf;
 /// The first line that a program is sent.
 pub(super) const GREETING: &str = "{\"hello\": 1}";
 
+/// What programs of some systems put in front of UTF-8.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 /// Most characters of a name or version.
 const MAX_NAME: usize = 200;
 /// Most numbers of a latent.
@@ -189,9 +191,9 @@ impl Answer {
     }
 }
 
-/// The object that a line is; `None` for any other text.
+/// The object that a line is; `None` for any other text. The mark that some programs begin their output with is no part of it.
 pub(super) fn object(line: &str) -> Option<Map<String, Value>> {
-    match serde_json::from_str(line) {
+    match serde_json::from_str(line.trim_start_matches(BYTE_ORDER_MARK)) {
         Ok(Value::Object(object)) => Some(object),
         _ => None,
     }
@@ -270,7 +272,9 @@ mod tests {
     #[test]
     fn answers_name_a_request_and_other_lines_are_no_objects() {
         let answer = |text: &str| Answer::of_object(object(text).unwrap());
-        assert_eq!(answer(r#"{"id": 3}"#), Ok(Answer { id: 3, output: None, error: None }));
+        for text in [r#"{"id": 3}"#, "\u{feff}{\"id\": 3} "] {
+            assert_eq!(answer(text), Ok(Answer { id: 3, output: None, error: None }));
+        }
         let failed = answer(r#"{"id": 3, "error": {"code": 1}, "seconds": 2}"#).unwrap();
         assert_eq!(failed.error.as_deref(), Some("{\"code\":1}"));
         assert!(answer("{}").unwrap_err().contains("without the `id`"));

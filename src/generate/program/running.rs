@@ -50,9 +50,11 @@ impl GeneratorProgram {
         conversation.send(GREETING);
         let greeting = || format!("the greeting {GREETING}");
         let answer = conversation.message(timeout, &greeting, progress)?;
-        let info = ProgramInfo::of_answer(answer).map_err(|reason| {
-            conversation.failure(reason, format!("it has to answer {GREETING} with {{\"name\": …}}"))
-        })?;
+        let remedy = match answer.contains_key("error") {
+            true => Remedy::None,
+            false => format!("it has to answer {GREETING} with {{\"name\": …}}").into(),
+        };
+        let info = ProgramInfo::of_answer(answer).map_err(|reason| conversation.failure(reason, remedy))?;
         conversation.call_it(&info.name);
         Ok(Self { conversation, info, timeout, open: BTreeMap::new(), answered: HashSet::new() })
     }
