@@ -4,6 +4,7 @@
 
 use super::alpha::{Alpha, resolve};
 use super::budget::{self, Memory};
+use super::jpeg::LeastSize;
 use super::kind::{Format, Kind, kind_of, unread};
 use super::rgb::{MAX_PIXELS, MAX_SIDE, RGB_BYTES_PER_PIXEL, RgbImage, check_pixels};
 use super::{gif, jpeg, orientation, png, tiff};
@@ -65,9 +66,6 @@ pub(crate) fn decode(bytes: &[u8], alpha: Alpha) -> Result<RgbImage, String> {
 pub fn decode_noted(bytes: &[u8], alpha: Alpha) -> Result<(RgbImage, String), String> {
     decode_file(bytes, alpha, &whole).map(|decoded| (decoded.image, decoded.note))
 }
-
-/// The smallest size (width, height) at which a picture of a size may be decoded, both upright.
-pub(super) type LeastSize<'a> = &'a dyn Fn((u32, u32)) -> (u64, u64);
 
 fn whole((width, height): (u32, u32)) -> (u64, u64) {
     (width.into(), height.into())

@@ -35,20 +35,9 @@ impl Container for Pictures {
     fn read(&self, entry: &Entry) -> Result<Vec<u8>, String> {
         match (self.0)(entry.slot)? {
             Picture::File(bytes) => Ok(bytes),
-            Picture::Pixels(image) => as_file(&image),
+            Picture::Pixels(image) => image.as_file(),
         }
     }
-}
-
-/// The pixels as a PNM file, which is no more than a line and the pixels themselves.
-pub(super) fn as_file(image: &RgbImage) -> Result<Vec<u8>, String> {
-    let RgbImage { width, height, pixels } = image;
-    let mut file = format!("P6\n{width} {height}\n255\n").into_bytes();
-    if pixels.len() as u64 != 3 * u64::from(*width) * u64::from(*height) {
-        return Err(format!("{} values for {width} x {height} RGB pixels", pixels.len()));
-    }
-    file.extend_from_slice(pixels);
-    Ok(file)
 }
 
 impl ImageSet {
@@ -127,7 +116,7 @@ mod tests {
     fn pictures_in_memory_are_read_as_their_pixels_or_their_file() {
         let source = |i: usize| match i {
             0 => Ok(Picture::Pixels(picture(7, 3))),
-            1 => Ok(Picture::File(as_file(&picture(4, 9)).unwrap())),
+            1 => Ok(Picture::File(picture(4, 9).as_file().unwrap())),
             2 => Ok(Picture::Pixels(RgbImage { width: 2, height: 2, pixels: vec![0; 11] })),
             _ => Err("is lost".to_string()),
         };

@@ -3,7 +3,6 @@
 //! The C library reports errors by unwinding: it is caught here, and nothing is printed.
 
 use super::budget::{self, Memory};
-use super::decode::LeastSize;
 use super::orientation;
 use super::rgb::{MAX_PIXELS, RgbImage, check_pixels};
 use crate::panics;
@@ -63,6 +62,9 @@ pub(super) enum ForcedColours {
     /// Whatever they are, they are not converted.
     AsStored,
 }
+
+/// The smallest size (width, height) at which a picture of a size may be decoded, both upright.
+pub(super) type LeastSize<'a> = &'a dyn Fn((u32, u32)) -> (u64, u64);
 
 /// libjpeg decodes at so many sizes, from an eighth of the picture's on.
 const SIZES: u8 = 8;

@@ -2,7 +2,6 @@
 //! wanted; a compressed array is unpacked first.
 
 use super::container::{Container, Entry, Found, Listing, modified};
-use super::given::as_file;
 use super::inputs::LeftOut;
 use super::read_at::{FileAt, read_bounded};
 use super::rgb::{RgbImage, check_pixels};
@@ -40,7 +39,7 @@ impl Container for Pixels {
         if pixels.len() as u64 != self.image_bytes {
             return Err("the file ends in the middle of this image".into());
         }
-        as_file(&RgbImage { width: self.width, height: self.height, pixels })
+        RgbImage { width: self.width, height: self.height, pixels }.as_file()
     }
 }
 

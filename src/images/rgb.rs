@@ -21,6 +21,17 @@ pub struct RgbImage {
 }
 
 impl RgbImage {
+    /// The pixels as a PNM file, which is no more than a line and the pixels themselves.
+    pub(super) fn as_file(&self) -> Result<Vec<u8>, String> {
+        let RgbImage { width, height, pixels } = self;
+        let mut file = format!("P6\n{width} {height}\n255\n").into_bytes();
+        if pixels.len() as u64 != 3 * u64::from(*width) * u64::from(*height) {
+            return Err(format!("{} values for {width} x {height} RGB pixels", pixels.len()));
+        }
+        file.extend_from_slice(pixels);
+        Ok(file)
+    }
+
     /// With left and right exchanged.
     pub(crate) fn mirrored(&self) -> Self {
         let rows = self.pixels.chunks_exact(3 * self.width.max(1) as usize);

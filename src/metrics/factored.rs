@@ -4,7 +4,7 @@
 //! which are found to the machine's precision. Of few rows `F` is the rows themselves, of many the symmetric root of the covariance.
 
 use super::matrix::{multiply, nuclear_norm};
-use super::statistics::{RootedStatistics, check_rows, column_means};
+use super::statistics::{RootedStatistics, check_rows, check_widths, column_means};
 use crate::error::Result;
 use ndarray::{Array2, ArrayView2, CowArray, Ix1, Ix2};
 
@@ -47,7 +47,7 @@ impl Factored<'_> {
     /// # Errors
     /// [`crate::Error::Data`] if the widths differ, or a value is not finite.
     pub(super) fn distance(&self, other: &Factored<'_>) -> Result<f64> {
-        super::frechet::check_widths(self.mean.len(), other.mean.len())?;
+        check_widths(self.mean.len(), other.mean.len())?;
         let mean_term: f64 = self.mean.iter().zip(&other.mean).map(|(a, b)| (a - b).powi(2)).sum();
         let trace = |factor: &CowArray<'_, f64, Ix2>| factor.iter().map(|value| value * value).sum::<f64>();
         let product = multiply(self.factor.view(), other.factor.t());

@@ -7,8 +7,8 @@ use super::feature_set::FeatureSet;
 use super::matrix::{eigenvalues, multiply};
 use super::metric::{Better, Measured, Metric, Needs};
 use super::resampling::Draws;
-use super::statistics::{RootedStatistics, Statistics};
-use crate::error::{Error, Result};
+use super::statistics::{RootedStatistics, Statistics, check_widths};
+use crate::error::Result;
 use crate::extract::{INCEPTION_FEATURES, Identity};
 use crate::progress::Progress;
 use ndarray::ArrayView2;
@@ -73,7 +73,7 @@ pub(crate) const METRIC: Metric = Metric {
 /// of the symmetric `S1^(1/2) S2 S1^(1/2)`. It may come out negative by rounding where the sets are equal.
 ///
 /// # Errors
-/// [`Error::Data`] if the widths differ or the statistics are not finite.
+/// [`crate::Error::Data`] if the widths differ or the statistics are not finite.
 pub(crate) fn frechet_distance(real: &RootedStatistics, generated: &Statistics) -> Result<f64> {
     let first = &real.statistics;
     check_widths(first.width(), generated.width())?;
@@ -81,18 +81,6 @@ pub(crate) fn frechet_distance(real: &RootedStatistics, generated: &Statistics) 
     let product = multiply(multiply(real.root.view(), generated.covariance.view()).view(), real.root.view());
     let cross: f64 = eigenvalues(product.view())?.iter().map(|value| value.max(0.0).sqrt()).sum();
     Ok(mean_term + first.covariance.diag().sum() + generated.covariance.diag().sum() - 2.0 * cross)
-}
-
-/// # Errors
-/// [`Error::Data`] for widths that differ.
-pub(super) fn check_widths(first: usize, second: usize) -> Result<()> {
-    match first == second {
-        true => Ok(()),
-        false => Err(Error::data(
-            format!("statistics of width {first} and {second} cannot be compared"),
-            "use features of the same extractor",
-        )),
-    }
 }
 
 /// The squared Fréchet distance of a `real` set and chosen rows of `features` `[N, D]`; a row named twice counts twice.

@@ -190,6 +190,18 @@ impl Statistics {
 }
 
 /// # Errors
+/// [`Error::Data`] for widths that differ.
+pub(super) fn check_widths(first: usize, second: usize) -> Result<()> {
+    match first == second {
+        true => Ok(()),
+        false => Err(Error::data(
+            format!("statistics of width {first} and {second} cannot be compared"),
+            "use features of the same extractor",
+        )),
+    }
+}
+
+/// # Errors
 /// [`Error::Data`] for too few rows to have a covariance.
 pub(super) fn check_rows(rows: usize) -> Result<()> {
     match rows {
