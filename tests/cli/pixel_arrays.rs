@@ -42,11 +42,12 @@ fn other_commands_read_them_too() {
     let dir = TempDir::new().unwrap();
     made_up_images(&dir, "real", 40, 12);
     run(&dir, "embed real.npz -o ref").success();
-    run(&dir, "index ref").success();
-    run(&dir, "score real.npz --reference ref -o scores.csv").success();
-    let scores = rows(&dir.path().join("scores.csv"));
-    assert_eq!((scores.len(), scores[7]["path"].as_str()), (40, "000007.ppm"));
-    assert_eq!(scores[7]["nearest_distance"], "0");
+    let images = rows(&dir.path().join("ref/images.csv"));
+    assert_eq!((images.len(), images[7]["path"].as_str()), (40, "000007.ppm"));
+    run(&dir, "score real.npz -o pixels.csv").success();
+    run(&dir, "score real -o folder.csv").success();
+    let table = |name: &str| fs::read(dir.path().join(name)).unwrap();
+    assert_eq!(table("pixels.csv"), table("folder.csv"));
     run(&dir, "select real.npz -n 3 -o best").success();
     let best = content(&dir.path().join("best"));
     let chosen: Vec<&Vec<u8>> =
