@@ -248,7 +248,9 @@ fn the_network_of_fid_sfid_and_inception_score_runs_once_and_its_statistics_read
     };
     let found = run(&[&["--preset", "adm"][..], &weights].concat());
     for column in ["fid", "sfid"] {
-        assert_eq!(value(&found, column), value(&all, column));
+        // With the rows at hand, so few of them are compared by another decomposition.
+        let (of_file, of_rows) = (value(&found, column), value(&all, column));
+        assert!((of_file / of_rows - 1.0).abs() < 1e-6, "{column}: {of_file} {of_rows}");
     }
     // Beside pixels, as in ADM's reference files, it serves the distances, and the pixels all else.
     made_up_images(&dir, "others", 9, 16);
