@@ -264,7 +264,7 @@ fn the_network_of_fid_sfid_and_inception_score_runs_once_and_its_statistics_read
         (values(&serde_json::from_slice(&out.stdout).unwrap()), told)
     };
     let ([fid, sfid, precision, recall], told) = of_reals("others.npz");
-    assert_eq!([fid, sfid], ["fid", "sfid"].map(|column| value(&all, column)));
+    assert_eq!([fid, sfid], ["fid", "sfid"].map(|column| value(&found, column)));
     assert_eq!([precision, recall], of_reals("others").0[2..]);
     assert!(told.contains("the Frechet distance in inception-fid is of its mean and covariance"), "{told}");
     let others = ["eval", "--real", "others.npz", "--generated", "b", "--extractor", "inception-fid"];
