@@ -205,7 +205,7 @@ mod tests {
         assert!(shaped(b"(3, 4", b"(9, 4").contains("[9, 4, 5, 3]"));
         assert!(shaped(b"(3, 4, 5", b"(3, 0, 5").contains("no pixels"));
         assert!(
-            shaped(b"(3, 4, 5, 3), }      ", b"(999999999999, 1, 1, 3), }").contains("images of one file")
+            shaped(b"(3, 4, 5, 3), }      ", b"(999999999999, 1, 1, 3), }").contains("of one file are read")
         );
         assert!(shaped(b"False, ", b"True,  ").contains("Fortran order"));
     }

@@ -397,7 +397,7 @@ fn fast_decoding_is_part_of_what_a_reference_is() {
     let copies = fs::read_to_string(dir.path().join("fast/duplicates.csv")).unwrap();
     assert!(copies.contains("03.jpg") && copies.contains("12.jpg"), "{copies}");
     // What comes later is decoded in the same way, and nothing else is asked for.
-    run(&dir, "score photos --reference fast").success().stderr(contains("decoded at a reduced size"));
+    run(&dir, "score photos --reference fast").success().stdout(contains("decoded at a reduced size"));
     run(&dir, "score photos --reference fast --fast-decode false")
         .code(2)
         .stderr(contains("the reference was made differently"));
