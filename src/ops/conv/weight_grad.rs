@@ -48,11 +48,6 @@ impl<'a> Lanes<'a> {
         if self.by_channel { self.shape.taps() } else { 1 }
     }
 
-    /// The weight (within its output channel) of a lane in a product: those of all products follow each other.
-    fn weight(&self, lane: usize, read: usize) -> usize {
-        lane * self.reads() + read
-    }
-
     /// Pixels over which is summed.
     fn pixels(&self) -> usize {
         self.shape.out_height * self.row
@@ -160,11 +155,10 @@ pub(super) fn weight_grad(shape: &Shape, x: &[f32], dy: &[f32], dw: &mut [f32]) 
     dw.par_chunks_mut(MR * depth).enumerate().for_each(|(m, dw)| {
         for (task, tiles) in partial.iter().enumerate() {
             let first = task % panels * NR;
-            // The weights of a lane lie side by side.
+            // The weights of a lane, one for each product, lie side by side.
             for (i, dw) in dw.chunks_exact_mut(depth).enumerate() {
-                for (lane, dw) in
-                    dw[lanes.weight(first, 0)..].chunks_exact_mut(lanes.reads()).take(NR).enumerate()
-                {
+                let of_lanes = dw.chunks_exact_mut(lanes.reads()).skip(first).take(NR);
+                for (lane, dw) in of_lanes.enumerate() {
                     for (weight, tile) in dw.iter_mut().zip(tiles[m..].iter().step_by(row_panels)) {
                         *weight += tile[i][lane];
                     }
