@@ -4,6 +4,7 @@
 //! any order, as pixels or as files. [`GeneratorSource`] makes them here from a [`LatentSource`], [`ProgramSource`] has another
 //! program make them; [`PoolSource`] has them already.
 //! What is scored is always the image as it is written, in 8 bits ([`render()`]), so that scoring the files gives the same numbers.
+//! A [`Pilot`] tells how dense generated images are around an image.
 //! A [`SecondLook`] says whether a candidate is a copy.
 //! A [`DensityScorer`] takes images to features and densities; [`ReferenceDensity`] starts from features and gives gradients.
 
@@ -14,6 +15,7 @@ mod gradient;
 mod image;
 mod kept_source;
 mod latents;
+mod pilot;
 mod pool_source;
 mod program;
 mod record;
@@ -33,6 +35,7 @@ pub(crate) use image::CandidateImage;
 pub(crate) use kept_source::KeptSource;
 pub(crate) use latents::latent_array;
 pub use latents::{LatentBatch, LatentOrigin, LatentSource};
+pub(crate) use pilot::Pilot;
 pub(crate) use pool_source::PoolSource;
 pub(crate) use program::{ProgramGenerator, ProgramSource, PromptFile, PromptOrder, Prompts};
 pub(crate) use record::{CandidateRecord, CandidateScores, candidate_table, read_candidate_table};

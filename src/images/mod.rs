@@ -15,6 +15,8 @@ mod given;
 mod glyphs;
 mod inputs;
 mod jpeg;
+#[cfg(test)]
+mod jpeg_tests;
 mod kind;
 mod names;
 mod orientation;

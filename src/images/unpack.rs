@@ -34,7 +34,7 @@ fn new_file() -> Result<Arc<File>> {
 /// [`Error::Malformed`] if there are more or fewer, or far too many; [`Error::Io`]; [`Error::Interrupted`].
 pub(super) fn unpacked(
     path: &Path,
-    mut reader: impl Read,
+    reader: impl Read,
     packed_bytes: u64,
     size: u64,
     progress: &dyn Progress,
@@ -44,6 +44,24 @@ pub(super) fn unpacked(
         return Err(Error::malformed(path, reason, "save it without compression if it is to be trusted"));
     }
     let file = new_file()?;
+    let write = |bytes: &[u8]| {
+        (&*file).write_all(bytes).map_err(Error::io("unpack an archive into", std::env::temp_dir()))
+    };
+    read_whole(path, reader, size, progress, write)?;
+    Ok(FileAt::part(file, 0, size))
+}
+
+/// Hands all bytes of `reader` to `take`, which are to be `size`; a reader of an archive checks their sum at the end.
+///
+/// # Errors
+/// As [`unpacked`], and those of `take`.
+pub(super) fn read_whole(
+    path: &Path,
+    mut reader: impl Read,
+    size: u64,
+    progress: &dyn Progress,
+    mut take: impl FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
     let mut buffer = vec![0; STEP];
     let mut length = 0;
     loop {
@@ -61,12 +79,10 @@ pub(super) fn unpacked(
         if length > size {
             break;
         }
-        (&*file)
-            .write_all(buffer.get(..n).unwrap_or_default())
-            .map_err(Error::io("unpack an archive into", std::env::temp_dir()))?;
+        take(buffer.get(..n).unwrap_or_default())?;
     }
     match length == size {
-        true => Ok(FileAt::part(file, 0, size)),
+        true => Ok(()),
         false => Err(Error::malformed(path, "is damaged: it unpacks to another length than it declares", "")),
     }
 }

@@ -57,14 +57,14 @@ pub(crate) const METRIC: Metric = Metric {
     },
     replicates: Some(replicates),
     caution: |comparison| {
-        [comparison.real, comparison.generated].into_iter().find_map(|set| {
-            let (rows, width) = (set.rows_of_statistics()?, set.width());
-            (rows < ROWS_PER_COLUMN * width).then(|| {
-                format!(
-                    "{rows} rows are fewer than {ROWS_PER_COLUMN} for each of {width} columns: \
-                     the Frechet distance is then mostly an effect of the size"
-                )
-            })
+        let sets = [comparison.real, comparison.generated];
+        let rows = sets.into_iter().filter_map(FeatureSet::rows_of_statistics).min()?;
+        let width = comparison.generated.width();
+        (rows < ROWS_PER_COLUMN * width).then(|| {
+            format!(
+                "{rows} rows are fewer than {ROWS_PER_COLUMN} for each of {width} columns: \
+                 the Frechet distance is then mostly an effect of the size"
+            )
         })
     },
 };

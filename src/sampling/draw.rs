@@ -1,12 +1,11 @@
 //! Drawing until enough candidates are accepted. What becomes of one depends on its own number and the pilot only, and not on
 //! where candidates come from: a source ([`super::GeneratedCandidates`]) or parts that were made elsewhere ([`super::sharded`]).
 
-use super::pilot::Pilot;
 use super::reference_stats::ReferenceStats;
 use super::remarks::{warn_of_direction, warn_of_reference, warn_of_weights};
 use super::spacing::{Accepted, Copied, Decision, SpacingFilter};
 use super::weights::ImportanceWeights;
-use crate::candidates::{CandidateRecord, CandidateScores, LOOKED_TOGETHER, Looked, join_rows};
+use crate::candidates::{CandidateRecord, CandidateScores, LOOKED_TOGETHER, Looked, Pilot, join_rows};
 use crate::density::{Rule, effective_sample_size};
 use crate::error::{Error, Result};
 use crate::neighbors::BuildOptions;

@@ -11,7 +11,6 @@ pub(crate) mod draw;
 mod draw_tests;
 mod generated;
 pub(crate) mod groups;
-mod pilot;
 pub(crate) mod pool;
 mod record;
 mod reference_stats;
@@ -23,7 +22,6 @@ mod weigh;
 mod weights;
 
 pub(crate) use generated::GeneratedCandidates;
-pub(crate) use pilot::Pilot;
 pub(crate) use record::{DrawRecord, WeightRecord};
 pub(crate) use reference_stats::ReferenceStats;
 pub use spacing::Spacing;

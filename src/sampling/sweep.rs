@@ -2,9 +2,8 @@
 //! One half of the reference scores candidates and the other half evaluates what is accepted, so that no rule is evaluated by the
 //! images that it was given.
 
-use super::pilot::Pilot;
 use super::weights::ImportanceWeights;
-use crate::candidates::{CandidateScores, ReferenceDensity};
+use crate::candidates::{CandidateScores, Pilot, ReferenceDensity};
 use crate::density::{Rule, RuleChoice, Threshold, effective_sample_size};
 use crate::error::{Error, Result};
 use crate::metrics::{Comparison, FeatureSet, Metric, Options, estimate, halves, metric};

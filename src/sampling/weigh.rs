@@ -1,8 +1,7 @@
 //! Importance weights of images that exist already.
 
-use super::pilot::Pilot;
 use super::weights::ImportanceWeights;
-use crate::candidates::{CandidateScores, ReferenceDensity};
+use crate::candidates::{CandidateScores, Pilot, ReferenceDensity};
 use crate::density::{Rule, effective_sample_size};
 use crate::error::Result;
 use crate::neighbors::BuildOptions;

@@ -1,13 +1,12 @@
 //! What a single image is worth to a set.
 
-use crate::candidates::{CandidateScores, ReferenceDensity};
+use crate::candidates::{CandidateScores, Pilot, ReferenceDensity};
 use crate::density::Rule;
 use crate::error::{Error, Result};
 use crate::neighbors::BuildOptions;
 use crate::progress::Progress;
 use crate::reference::score::{ScoreOptions, score_set};
 use crate::remedy::Remedy;
-use crate::sampling::Pilot;
 use candle_core::Device;
 use ndarray::ArcArray2;
 use serde::{Deserialize, Serialize};

@@ -1,12 +1,11 @@
 //! From the densities of photographs to how often each is in a training set (Li et al., TMLR 2024, section 3.5, and the ratio rule).
 
 use super::repeats::{Repeats, enough_repeats};
-use crate::candidates::ReferenceDensity;
+use crate::candidates::{Pilot, ReferenceDensity};
 use crate::density::{Rule, Truncation, effective_sample_size, log_mean_weight};
 use crate::error::Result;
 use crate::neighbors::BuildOptions;
 use crate::progress::Progress;
-use crate::sampling::Pilot;
 use ndarray::{ArcArray2, ArrayView2};
 
 /// How photographs are weighed, and how often one may be there.

@@ -17,6 +17,7 @@ mod faults;
 mod finetune;
 mod guided;
 mod inputs;
+mod made_up_weights;
 mod onnx;
 mod onnx_generator;
 mod pages;

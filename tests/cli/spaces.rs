@@ -1,54 +1,14 @@
 //! `pd eval` in several feature spaces, and by the protocols of others.
 
+use crate::made_up_weights::made_up_weights;
 use crate::support::{digits, made_up_images, pd};
-use candle_core::{Device, Tensor};
 use ndarray::Array2;
 use predicates::prelude::*;
 use predicates::str::contains;
-use pseudo_density::internals::extract::{ParameterSource, Parameters, architecture};
 use pseudo_density::internals::formats::npy::write_npy;
-use pseudo_density::internals::formats::safetensors::write_safetensors;
-use pseudo_density::internals::formats::{HostTensor, StateDict, TensorData};
 use serde_json::Value;
-use std::cell::RefCell;
 use std::fs;
 use tempfile::TempDir;
-
-/// Keeps what a network asks for, which it gives by a rule.
-struct Recorder(RefCell<StateDict>);
-
-impl ParameterSource for Recorder {
-    fn contains(&self, _: &str) -> bool {
-        false
-    }
-
-    fn get(&self, name: &str, dims: &[usize]) -> pseudo_density::Result<Tensor> {
-        let count: usize = dims.iter().product();
-        let spread = (6.0 / dims[1..].iter().product::<usize>() as f32).sqrt();
-        let mut state = name.bytes().fold(7u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
-        let values: Vec<f32> = (0..count)
-            .map(|_| {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                let uniform = (state >> 8) as f32 / (1 << 23) as f32 - 1.0;
-                match dims.len() {
-                    1 if name.ends_with("weight") || name.ends_with("var") => 1.0 + 0.1 * uniform.abs(),
-                    1 => 0.1 * uniform,
-                    _ => spread * uniform,
-                }
-            })
-            .collect();
-        let tensor = HostTensor { shape: dims.to_vec(), data: TensorData::F32(values.clone()) };
-        self.0.borrow_mut().insert(name, tensor);
-        Ok(Tensor::from_vec(values, dims, &Device::Cpu)?)
-    }
-}
-
-/// A weights file of a network, with weights that mean nothing.
-fn weights(dir: &TempDir, name: &str) {
-    let recorder = Recorder(RefCell::new(StateDict::new("weights")));
-    (architecture(name).unwrap().build)(&Parameters::new(&recorder)).unwrap();
-    write_safetensors(dir.path().join(format!("{name}.safetensors")), &recorder.0.borrow()).unwrap();
-}
 
 /// Two sets of digits, `a/CLASS/…` and `b/CLASS/…`, one of them with a damaged file.
 fn two_sets(dir: &TempDir) {
@@ -77,7 +37,7 @@ fn json(dir: &TempDir, args: &[&str]) -> Value {
 fn in_several_spaces_every_value_is_that_of_the_space_alone() {
     let dir = TempDir::new().unwrap();
     two_sets(&dir);
-    weights(&dir, "lenet5");
+    made_up_weights(dir.path(), "lenet5");
     let spaces = ["--spaces", "tiny,lenet5", "--weights-of", "lenet5=lenet5.safetensors"];
     let chosen =
         ["--metrics", "fd,kid,precision,vendi", "--groups", "folder", "--k", "2", "--k-density", "2"];
@@ -161,7 +121,7 @@ fn a_preset_settles_resizing_metrics_and_parameters_and_says_so() {
     let dir = TempDir::new().unwrap();
     two_sets(&dir);
     // Of the same layers, and one more.
-    weights(&dir, "inception-logits");
+    made_up_weights(dir.path(), "inception-logits");
     for folder in ["a", "b"] {
         for class in 2..10 {
             fs::remove_dir_all(dir.path().join(folder).join(class.to_string())).unwrap();
@@ -222,7 +182,7 @@ fn the_network_of_fid_sfid_and_inception_score_runs_once_and_its_statistics_read
             fs::remove_dir_all(dir.path().join(folder).join(class.to_string())).unwrap();
         }
     }
-    weights(&dir, "inception-logits");
+    made_up_weights(dir.path(), "inception-logits");
     let weights = ["--weights-of", "inception-fid=inception-logits.safetensors"];
     let all = json(&dir, &[&["--preset", "adm", "--save-stats", "ref.npz"][..], &weights].concat());
     let names: Vec<&str> =
@@ -300,7 +260,7 @@ fn add_arrays(dir: &TempDir, from: &str, to: &str) {
 fn the_features_of_a_real_set_are_kept_until_an_image_changes() {
     let dir = TempDir::new().unwrap();
     two_sets(&dir);
-    weights(&dir, "lenet5");
+    made_up_weights(dir.path(), "lenet5");
     fs::write(dir.path().join("a/0/broken.png"), "no image").unwrap();
     let run = |args: &[&str], kept: bool| {
         let out = pd(&dir).args(SETS).args(args).arg("--json").output().unwrap();

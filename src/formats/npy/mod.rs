@@ -88,8 +88,9 @@ pub(crate) fn into_matrix(array: ArrayD<f32>, path: &Path) -> Result<Array2<f32>
                 [_] => {
                     "features are [N, D], one row per image: reshape(N, D), or reshape(1, D) for a single one"
                 }
-                [_, _, _, 3] => {
-                    "features are [N, D], one row per image; images are uint8, as `numpy.savez(FILE, images)` writes them"
+                [_, _, _, _] => {
+                    "features are [N, D], one row per image; images are an array arr_0 of uint8 [N, H, W, 3], as \
+                     `numpy.savez(FILE, images)` writes it"
                 }
                 _ => "features are [N, D], one row per image",
             };

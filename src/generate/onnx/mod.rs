@@ -118,7 +118,10 @@ pub(super) fn open(path: &Path, request: &OnnxGeneratorRequest) -> Result<Box<dy
             ClassForm::OneHot(count) => count,
             ClassForm::Number => generator.class_count(&first),
         };
-        assumed.push(format!("{} classes from `{name}`", generator.info.class_count));
+        assumed.push(match generator.info.class_count {
+            MOST_CLASSES => format!("classes from `{name}`, which does not say how many there are"),
+            count => format!("{count} classes from `{name}`"),
+        });
     }
     assumed.push(format!("images from `{}`", output.name));
     let (range, found) = match request.range {

@@ -48,7 +48,7 @@ impl Pilot {
     ///
     /// # Errors
     /// As [`Pilot::new`].
-    pub(super) fn for_rule(
+    pub(crate) fn for_rule(
         rule: Option<Rule>,
         features: impl FnOnce() -> ArcArray2<f32>,
         reference: &PseudoDensity,
