@@ -71,6 +71,10 @@ pub(crate) enum Purpose {
     PathLatents = 0x740c,
     /// The random images that path lengths are projected on.
     PathNoise = 0x740d,
+    /// The latents of a pilot that the ratio rule is measured against in training.
+    Pilot = 0x740e,
+    /// Which images of a training batch are generated ones that were kept, and which.
+    KeptRows = 0x740f,
 
     /// Rows of a bootstrap sample of a metric.
     Bootstrap = 0x6d65_7472_6963_7301,

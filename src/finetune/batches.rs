@@ -1,11 +1,15 @@
 //! What a step is made of: real images by their weight, and latents, by rejection where the generated side is weighted too.
 
 use super::data::{RealImages, mirrors};
+use super::latents::to_latents;
+use super::ratio_weights::{self, RatioWeights};
+use super::trainer::NamedState;
 use super::weighted_rows::WeightedRows;
 use crate::candidates::{DensityScorer, render};
 use crate::density::Rule;
 use crate::error::{Error, Result};
 use crate::generate::{ForwardOptions, Generator};
+use crate::progress::Progress;
 use crate::random::{Purpose, keyed, normals};
 use crate::remedy::Remedy;
 use crate::train::RankShard;
@@ -18,6 +22,10 @@ pub struct RealBatches {
     pub images: RealImages,
     /// How often each is drawn.
     pub rows: WeightedRows,
+    /// What weighs them anew as the generator changes, for the ratio rule.
+    pub ratio: Option<RatioWeights>,
+    /// Generated images that are mixed in.
+    pub kept: Option<KeptImages>,
     /// The class of each, where the model takes classes.
     pub classes: Option<Vec<u32>>,
     /// Whether half of them are mirrored.
@@ -28,6 +36,26 @@ pub struct RealBatches {
     pub device: Device,
     /// The type of their numbers, and of latents: that of the networks.
     pub dtype: DType,
+}
+
+/// Generated images that a sampling run kept, as training data: what was chosen is learnt.
+pub struct KeptImages {
+    /// The images.
+    pub images: RealImages,
+    /// The share of a batch that they are, 0 to 1: each image of a batch is one of them with this probability.
+    pub share: f64,
+}
+
+impl KeptImages {
+    /// For each image of the batch of a step, the kept image that takes its place, if one does.
+    fn of_step(&self, seed: u64, step: u64, count: usize) -> Vec<Option<usize>> {
+        let mut rng = keyed(seed, Purpose::KeptRows, step);
+        let mut row = || {
+            let (taken, row) = (rng.random::<f64>() < self.share, rng.random_range(0..self.images.len()));
+            taken.then_some(row)
+        };
+        (0..count).map(|_| row()).collect()
+    }
 }
 
 /// Images or latents with their classes.
@@ -54,9 +82,64 @@ impl RealBatches {
     pub fn of_step(&self, step: u64, shard: &RankShard) -> Result<Batch> {
         let rows = shard.select(&self.rows.draw(self.seed, step, shard.batch()));
         let mirrored = shard.select(&mirrors(self.seed, step, shard.batch(), self.mirror));
-        let values = self.images.batch(&rows, &mirrored, &self.device)?.to_dtype(self.dtype)?;
+        let kept = self
+            .kept
+            .as_ref()
+            .map(|kept| (&kept.images, shard.select(&kept.of_step(self.seed, step, shard.batch()))));
+        let values = match &kept {
+            None => self.images.batch(&rows, &mirrored, &self.device)?,
+            Some((images, kept)) => self.images.batch_with(&rows, (images, kept), &mirrored, &self.device)?,
+        };
+        let values = values.to_dtype(self.dtype)?;
         let classes = self.classes.as_ref().map(|classes| rows.iter().map(|&row| classes[row]).collect());
         Ok(Batch { values, classes })
+    }
+
+    /// Whether the real images are weighed anew before this step.
+    pub(super) fn weighs_before(&self, step: u64) -> bool {
+        self.ratio.as_ref().is_some_and(|ratio| ratio.are_due(step))
+    }
+
+    /// Weighs the real images anew, where that is due before a step.
+    ///
+    /// # Errors
+    /// As [`RatioWeights::measure`].
+    pub(super) fn weigh(
+        &mut self,
+        generator: &dyn Generator,
+        step: u64,
+        shard: &RankShard,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        match &mut self.ratio {
+            Some(ratio) if ratio.are_due(step) => {
+                self.rows = ratio.measure(generator, (self.seed, &self.device), step, shard, progress)?;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The effective sample size of weights that change, for the log.
+    pub(super) fn changing_sample_size(&self) -> Option<(&'static str, f64)> {
+        self.ratio.as_ref().map(|_| ("effective_sample_size", self.rows.effective_sample_size()))
+    }
+
+    /// What a run goes on from, where weights change.
+    pub(super) fn state(&self) -> Option<NamedState> {
+        let ratio = self.ratio.as_ref()?;
+        Some(NamedState { name: ratio_weights::STATE.into(), tensors: ratio.state(), steps: None })
+    }
+
+    /// Goes on from [`RealBatches::state`], which `find` gives by name.
+    ///
+    /// # Errors
+    /// What `find` returns; [`Error::Malformed`] for the state of other images.
+    pub(super) fn load(&mut self, find: &dyn Fn(&str) -> Result<NamedState>) -> Result<()> {
+        if let Some(ratio) = &mut self.ratio {
+            self.rows = ratio.load(&find(ratio_weights::STATE)?.tensors)?;
+        }
+        Ok(())
     }
 
     /// Classes for generated images, as frequent as among the real ones.
@@ -186,33 +269,4 @@ fn candidates(generator: &dyn Generator, real: &RealBatches, item: u64, count: u
         values: to_latents(values, count, shape, &real.device)?.to_dtype(real.dtype)?,
         classes: real.classes_of_generated(item, count),
     })
-}
-
-/// Standard normal numbers of this shape for each image, from a stream of its own.
-pub(super) fn normals_of_images(seed: u64, purpose: Purpose, images: &[u64], shape: &[usize]) -> Vec<f32> {
-    let each = shape.iter().product();
-    images
-        .iter()
-        .flat_map(|&image| normals(keyed(seed, purpose, image)).take(each).map(|value| value as f32))
-        .collect()
-}
-
-/// Latents `[B, …]` of the generator's first space that stay the same throughout a run, each image's from a stream of its own.
-///
-/// # Errors
-/// What candle's operations return.
-pub(super) fn fixed_latents(
-    generator: &dyn Generator,
-    seed: u64,
-    purpose: Purpose,
-    images: &[u64],
-    device: &Device,
-) -> Result<Tensor> {
-    let shape = &generator.info().space(None)?.shape;
-    to_latents(normals_of_images(seed, purpose, images, shape), images.len(), shape, device)
-}
-
-fn to_latents(values: Vec<f32>, count: usize, shape: &[usize], device: &Device) -> Result<Tensor> {
-    let dims: Vec<usize> = [count].into_iter().chain(shape.iter().copied()).collect();
-    Ok(Tensor::from_vec(values, dims, &Device::Cpu)?.to_device(device)?)
 }

@@ -3,7 +3,8 @@
 use crate::error::{Error, Result};
 use crate::generate::ImageShape;
 use crate::images::{
-    Alpha, Color, Filter, Fit, ImageSet, Inputs, Loaded, Pixels, Preprocessing, load, load_some,
+    Alpha, Color, Filter, Fit, ImageSet, Inputs, Loaded, Pixels, Preprocessing, RgbImage, gray_or_rgb, load,
+    load_some,
 };
 use crate::progress::{Progress, check_stop};
 use crate::random::{Purpose, keyed};
@@ -121,37 +122,65 @@ impl RealImages {
     /// # Panics
     /// If a row is beyond the images or there are not as many mirrors as rows.
     pub fn batch(&self, rows: &[usize], mirrored: &[bool], device: &Device) -> Result<Tensor> {
-        assert_eq!(rows.len(), mirrored.len(), "each row is mirrored or not");
+        self.batch_with(rows, (self, &vec![None; rows.len()]), mirrored, device)
+    }
+
+    /// [`RealImages::batch`], where those of `others` that are named take the places of own ones.
+    ///
+    /// # Errors
+    /// As [`RealImages::batch`].
+    ///
+    /// # Panics
+    /// As [`RealImages::batch`], or if the images of `others` have another shape.
+    pub(super) fn batch_with(
+        &self,
+        rows: &[usize],
+        (others, instead): (&RealImages, &[Option<usize>]),
+        mirrored: &[bool],
+        device: &Device,
+    ) -> Result<Tensor> {
+        assert_eq!((rows.len(), rows.len()), (mirrored.len(), instead.len()), "one for each row");
         let values = self.preprocessing.values();
+        assert_eq!(others.preprocessing.values(), values, "images of one shape");
         let mut input = vec![0f32; rows.len() * values];
-        input
-            .par_chunks_mut(values)
-            .zip(rows.par_iter().zip(mirrored))
-            .try_for_each(|(out, (&row, &mirrored))| self.write(row, mirrored, out))?;
+        input.par_chunks_mut(values).zip(rows.par_iter().zip(instead).zip(mirrored)).try_for_each(
+            |(out, ((&row, instead), &mirrored))| match instead {
+                Some(row) => others.write(*row, mirrored, out),
+                None => self.write(row, mirrored, out),
+            },
+        )?;
         let (height, width) = (self.preprocessing.height as usize, self.preprocessing.width as usize);
         let dims = (rows.len(), self.preprocessing.channels(), height, width);
         Ok(Tensor::from_vec(input, dims, &Device::Cpu)?.to_device(device)?)
     }
 
-    fn write(&self, row: usize, mirrored: bool, out: &mut [f32]) -> Result<()> {
+    /// These rows as they are trained on, in 8 bits; gray becomes three equal channels.
+    ///
+    /// # Errors
+    /// As [`RealImages::batch`].
+    pub(super) fn pictures(&self, rows: &[usize]) -> Result<Vec<RgbImage>> {
+        let size = (self.preprocessing.width, self.preprocessing.height);
+        rows.par_iter().map(|&row| gray_or_rgb(size, self.pixels_of(row)?.into_bytes())).collect()
+    }
+
+    fn pixels_of(&self, row: usize) -> Result<Pixels> {
         let values = self.preprocessing.values();
-        match &self.pixels {
-            Some(pixels) => {
-                let image = Pixels::Bytes(pixels[row * values..(row + 1) * values].to_vec());
-                self.preprocessing.normalise(&image, out);
-            }
-            None => {
-                let position = self.positions[row];
-                match load(&self.set, position..position + 1, &self.preprocessing).pop() {
-                    Some(Ok(image)) => self.preprocessing.normalise(&image.pixels, out),
-                    other => {
-                        let reason = other.and_then(Result::err).map(|s| s.reason).unwrap_or_default();
-                        let reason = format!("{} can no longer be read: {reason}", self.set.path(position));
-                        return Err(Error::data(reason, "the images must stay as they are during a run"));
-                    }
-                }
+        if let Some(pixels) = &self.pixels {
+            return Ok(Pixels::Bytes(pixels[row * values..(row + 1) * values].to_vec()));
+        }
+        let position = self.positions[row];
+        match load(&self.set, position..position + 1, &self.preprocessing).pop() {
+            Some(Ok(image)) => Ok(image.pixels),
+            other => {
+                let reason = other.and_then(Result::err).map(|s| s.reason).unwrap_or_default();
+                let reason = format!("{} can no longer be read: {reason}", self.set.path(position));
+                Err(Error::data(reason, "the images must stay as they are during a run"))
             }
         }
+    }
+
+    fn write(&self, row: usize, mirrored: bool, out: &mut [f32]) -> Result<()> {
+        self.preprocessing.normalise(&self.pixels_of(row)?, out);
         if mirrored {
             out.chunks_exact_mut(self.preprocessing.width as usize).for_each(<[f32]>::reverse);
         }

@@ -2,9 +2,10 @@
 //! against it.
 
 use super::data::RealImages;
+use crate::candidates::{features_of, join_rows};
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
-use crate::progress::Progress;
+use crate::progress::{Progress, check_stop};
 use crate::reference::embed::{EmbedOptions, embed};
 use crate::reference::{Manifest, Reference, Scorer};
 use ndarray::{Array2, Axis};
@@ -72,6 +73,29 @@ pub(crate) fn measure(
     let densities = rows.iter().map(|&row| scores.pseudo_density[row]).collect();
     let features = with_features.then(|| embedded.features.select(Axis(0), &rows));
     Ok(Measured { densities, features, origin: Origin::Scored })
+}
+
+/// The features `[N, D]` of training images as they are trained on, of at most `most` that are spread over all.
+///
+/// # Errors
+/// What the extractor returns; [`crate::Error::Interrupted`].
+pub(crate) fn training_features(
+    images: &RealImages,
+    extractor: &LoadedExtractor,
+    most: usize,
+    progress: &dyn Progress,
+) -> Result<Array2<f32>> {
+    let count = images.len().min(most.max(1));
+    let rows: Vec<usize> = (0..count).map(|i| i * images.len() / count).collect();
+    let mut parts = Vec::new();
+    progress.start("embedding training images", count as u64, "images");
+    for rows in rows.chunks(BATCH) {
+        check_stop(progress, || "nothing has been trained yet".into())?;
+        parts.push(features_of(extractor, &images.pictures(rows)?)?);
+        progress.advance(rows.len() as u64);
+    }
+    progress.finish();
+    join_rows(&parts)
 }
 
 /// The row among `paths` of every image; `None` if one is not there.

@@ -2,9 +2,10 @@
 
 use super::batches::{Batch, RealBatches};
 use super::ema::{EmaConfig, update_ema};
-use super::trainer::{Scalars, Trainer, mean_over_ranks};
+use super::trainer::{NamedState, Scalars, Trainer, mean_over_ranks};
 use crate::error::{Error, Result};
 use crate::generate::{Discriminator, ForwardOptions, Generator, Mode, TrainContext};
+use crate::progress::Progress;
 use crate::random::{Purpose, keyed, normals};
 use crate::train::collective::Ranks;
 use crate::train::{Adam, AdamConfig, RankShard, warmup_rate};
@@ -91,7 +92,24 @@ impl Trainer for DiffusionTrainer {
         }
         let mut scalars = vec![("loss", loss.to_dtype(DType::F64)?.to_scalar()?)];
         mean_over_ranks(&mut scalars, self.ranks().as_ref());
+        scalars.extend(self.real.changing_sample_size());
         Ok(scalars)
+    }
+
+    fn prepares(&self, step: u64) -> bool {
+        self.real.weighs_before(step)
+    }
+
+    fn prepare(&mut self, step: u64, progress: &dyn Progress) -> Result<()> {
+        self.real.weigh(self.ema.as_ref(), step, &self.shard, progress)
+    }
+
+    fn other_state(&self) -> Vec<NamedState> {
+        self.real.state().into_iter().collect()
+    }
+
+    fn take_other_state(&mut self, find: &dyn Fn(&str) -> Result<NamedState>) -> Result<()> {
+        self.real.load(find)
     }
 
     fn batch(&self) -> usize {

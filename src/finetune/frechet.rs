@@ -17,8 +17,7 @@ use candle_core::Tensor;
 use ndarray::{Array1, Array2, ArrayView2, s};
 use std::path::Path;
 
-/// What the state of the term is called among the files of a run.
-pub(super) const STATE: &str = "frechet";
+const STATE: &str = "frechet";
 /// Rows of the queue, unless features are wider.
 const QUEUE_ROWS: usize = 4096;
 /// Rows for each column that the queue holds at least, when it is full and when the term begins.
@@ -29,6 +28,11 @@ const REFRESH: u64 = 10;
 const RIDGE: f64 = 1e-3;
 /// A variance below this share of the squared mean is that of rounding.
 const ROUNDING: f64 = 1e-12;
+
+/// What the state of term `i` is called among the files of a run.
+pub(super) fn state_name(i: usize) -> String {
+    if i == 0 { STATE.to_owned() } else { format!("{STATE}-{i}") }
+}
 
 /// The term with the features that it remembers.
 pub struct FrechetTerm {

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::generate::{
     Discriminator, ForwardOptions, GanLoss, Generator, Mode, NoiseMode, TrainContext, Variables,
 };
+use crate::progress::Progress;
 use crate::remedy::Remedy;
 use crate::train::collective::Ranks;
 use crate::train::{Adam, AdamConfig, RankShard, warmup_rate};
@@ -63,7 +64,7 @@ struct Adversaries {
     adam_d: Adam,
     config: GanConfig,
     path_length: Option<PathLength>,
-    frechet: Option<FrechetTerm>,
+    frechet: Vec<FrechetTerm>,
     /// Of the run's random draws.
     seed: u64,
     shard: RankShard,
@@ -77,7 +78,7 @@ struct Measured {
     logits_fake: Tensor,
     r1: Option<Tensor>,
     path_length: Option<Tensor>,
-    /// The squared distance that the Fréchet term lowers.
+    /// The squared distance that the Fréchet terms lower, their mean over the extractors.
     frechet: Option<f64>,
 }
 
@@ -123,7 +124,7 @@ impl Adversaries {
         let shard = RankShard::new(config.batch, group, ranks)?;
         let adam_g = Adam::new(generator.weights()?.parameters(), adam_of_g)?.across(ranks);
         let adam_d = Adam::new(discriminator.variables().parameters(), adam_of_d)?.across(ranks);
-        Ok(Self { networks, adam_g, adam_d, config, path_length, frechet: None, seed, shard })
+        Ok(Self { networks, adam_g, adam_d, config, path_length, frechet: Vec::new(), seed, shard })
     }
 
     /// D, R1 where it is due, G and its running ema, on this rank's part of real images and latents.
@@ -170,17 +171,16 @@ impl Adversaries {
 
         let through = judged(of_fake, training.inputs_only(), &for_generator);
         let g_loss = loss.generator(&discriminator.logits(&images, &through)?)?;
-        let term = match &mut self.frechet {
-            Some(term) => term.of_images(&images, generator.info().quantization, &self.shard, step)?,
-            None => None,
-        };
-        let with_term = match &term {
-            Some(Term { loss, .. }) => {
-                (&g_loss + loss.to_dtype(g_loss.dtype())?.to_device(g_loss.device())?)?
+        let mut with_terms = g_loss.clone();
+        let mut distances = Vec::new();
+        for term in &mut self.frechet {
+            let term = term.of_images(&images, generator.info().quantization, &self.shard, step)?;
+            if let Some(Term { loss, distance }) = term {
+                with_terms = (with_terms + loss.to_dtype(g_loss.dtype())?.to_device(g_loss.device())?)?;
+                distances.push(distance);
             }
-            None => g_loss.clone(),
-        };
-        self.adam_g.step(&with_term.backward()?, rate)?;
+        }
+        self.adam_g.step(&with_terms.backward()?, rate)?;
         let path_length = match &self.path_length {
             Some(path) if path.is_due(step) => {
                 let draws = path.draws(generator.as_ref(), &self.shard, at, &z.values)?;
@@ -196,7 +196,7 @@ impl Adversaries {
         };
         let seen = (step + 1) * batch as u64;
         update_ema(ema.weights()?, generator.weights()?, ema_config.decay(batch as u64, seen))?;
-        let frechet = term.map(|term| term.distance);
+        let frechet = (!distances.is_empty()).then(|| distances.iter().sum::<f64>() / distances.len() as f64);
         Ok(Measured { d_loss, g_loss, logits_real, logits_fake, r1: penalty, path_length, frechet })
     }
 }
@@ -225,9 +225,9 @@ impl GanTrainer {
         Ok(Self { adversaries, real, rejection })
     }
 
-    /// With a Fréchet term beside the generator's loss.
-    pub fn with_frechet(mut self, term: Option<FrechetTerm>) -> Self {
-        self.adversaries.frechet = term;
+    /// With Fréchet terms beside the generator's loss, one for each feature space.
+    pub fn with_frechet(mut self, terms: Vec<FrechetTerm>) -> Self {
+        self.adversaries.frechet = terms;
         self
     }
 }
@@ -261,7 +261,17 @@ impl Trainer for GanTrainer {
         if self.rejection.is_some() {
             scalars.push(("draws_per_accepted", draws));
         }
+        scalars.extend(self.real.changing_sample_size());
         Ok(scalars)
+    }
+
+    fn prepares(&self, step: u64) -> bool {
+        self.real.weighs_before(step)
+    }
+
+    fn prepare(&mut self, step: u64, progress: &dyn Progress) -> Result<()> {
+        let Adversaries { networks, shard, .. } = &self.adversaries;
+        self.real.weigh(networks.ema.as_ref(), step, shard, progress)
     }
 
     fn batch(&self) -> usize {
@@ -303,19 +313,19 @@ impl Trainer for GanTrainer {
     }
 
     fn other_state(&self) -> Vec<NamedState> {
-        let state = |term: &FrechetTerm| NamedState {
-            name: frechet::STATE.into(),
+        let of_term = |(i, term): (usize, &FrechetTerm)| NamedState {
+            name: frechet::state_name(i),
             tensors: term.state(),
             steps: None,
         };
-        self.adversaries.frechet.iter().map(state).collect()
+        self.adversaries.frechet.iter().enumerate().map(of_term).chain(self.real.state()).collect()
     }
 
     fn take_other_state(&mut self, find: &dyn Fn(&str) -> Result<NamedState>) -> Result<()> {
-        match &mut self.adversaries.frechet {
-            Some(term) => term.load(&find(frechet::STATE)?.tensors),
-            None => Ok(()),
+        for (i, term) in self.adversaries.frechet.iter_mut().enumerate() {
+            term.load(&find(&frechet::state_name(i))?.tensors)?;
         }
+        self.real.load(find)
     }
 }
 

@@ -26,19 +26,11 @@ impl Log {
     /// [`Error::Io`]; [`Error::Malformed`] for a line within the kept part that is no JSON object.
     pub(super) fn open(directory: &Path, resumed: Option<u64>) -> Result<Self> {
         let path = directory.join(FILE);
-        let text = match fs::read_to_string(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
-            text => text.map_err(Error::io("read", &path))?,
+        let mut lines = match fs::read_to_string(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            text => lines_of(&text.map_err(Error::io("read", &path))?, &path)?,
         };
-        let mut lines = Vec::new();
-        // A last line without its end is what a kill left.
-        for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
-            let line: Map<String, Value> =
-                serde_json::from_str(line).map_err(|e| Error::malformed(&path, e.to_string(), ""))?;
-            if resumed.is_some_and(|step| step_of(&line) <= step) {
-                lines.push(line);
-            }
-        }
+        lines.retain(|line| resumed.is_some_and(|step| step_of(line) <= step));
         write_atomic(&path, |out| lines.iter().try_for_each(|line| writeln!(out, "{}", text_of(line))))?;
         let mut events = EventFile::create(directory)?;
         for line in &lines {
@@ -66,9 +58,31 @@ impl Log {
 
     /// The values of a column so far, with their steps.
     pub(super) fn column(&self, name: &str) -> Vec<(u64, f64)> {
-        let value = |line: &Map<String, Value>| Some((step_of(line), line.get(name)?.as_f64()?));
-        self.lines.iter().filter_map(value).collect()
+        column_of(&self.lines, name)
     }
+}
+
+/// The last value of a column in the log of a run.
+///
+/// # Errors
+/// [`Error::Io`] if there is no log; [`Error::Malformed`] for a line that is no JSON object.
+pub(super) fn last_in_log(run: &Path, name: &str) -> Result<Option<f64>> {
+    let path = run.join(FILE);
+    let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+    Ok(column_of(&lines_of(&text, &path)?, name).last().map(|(_, value)| *value))
+}
+
+/// The whole lines of a log. A last line without its end is what a kill left.
+fn lines_of(text: &str, path: &Path) -> Result<Vec<Map<String, Value>>> {
+    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    whole
+        .map(|line| serde_json::from_str(line).map_err(|e| Error::malformed(path, e.to_string(), "")))
+        .collect()
+}
+
+fn column_of(lines: &[Map<String, Value>], name: &str) -> Vec<(u64, f64)> {
+    let value = |line: &Map<String, Value>| Some((step_of(line), line.get(name)?.as_f64()?));
+    lines.iter().filter_map(value).collect()
 }
 
 fn step_of(line: &Map<String, Value>) -> u64 {

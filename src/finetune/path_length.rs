@@ -1,7 +1,7 @@
 //! Style mixing and path-length regularisation (StyleGAN2, Karras et al. 2020, <https://arxiv.org/abs/1912.04958>, section 3.2) of a
 //! generator that has a space `w` of one vector for each layer.
 
-use super::batches::{fixed_latents, normals_of_images};
+use super::latents::{fixed_latents, normals_of_images};
 use crate::error::{Error, Result};
 use crate::generate::{Builder, ForwardOptions, Generator, Init, Variables};
 use crate::random::{Purpose, keyed};

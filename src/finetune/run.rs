@@ -1,8 +1,8 @@
 //! The loop around the steps: log, sheets, snapshots, state, evaluations, and when to stop. The root rank runs it, the others are workers.
 
 use super::agreement::{Next, agree};
-use super::evaluate::{DISTANCE, Evaluator};
-use super::log::Log;
+use super::evaluate::Evaluator;
+use super::log::{Log, last_in_log};
 use super::sheet::Sheet;
 use super::state::{
     BEST, keep_last_snapshots, last_snapshot, load_state, remove_other_states, save_snapshot, save_state,
@@ -10,11 +10,12 @@ use super::state::{
 };
 use super::trainer::{Scalars, Trainer};
 use crate::error::{Error, Result};
-use crate::progress::Progress;
+use crate::progress::{Progress, Silent};
 use crate::remedy::Remedy;
 use crate::runs::RunDir;
 use crate::train::collective::{Collective, Ranks};
 use candle_core::Device;
+use std::path::Path;
 
 /// When things happen, in steps.
 #[derive(Debug, Clone, Copy)]
@@ -38,12 +39,41 @@ pub struct Schedule {
 pub struct Finished {
     /// Steps made, those of earlier starts included.
     pub steps: u64,
-    /// The step and the distance of the best evaluation.
-    pub best: Option<(u64, f64)>,
+    /// How the distance went, where it was evaluated.
+    pub course: Option<Course>,
     /// Whether it stopped because no evaluation was better for long.
     pub stopped_early: bool,
     /// The last line's numbers.
     pub last: Vec<(&'static str, f64)>,
+}
+
+/// How the distance that is watched went.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Course {
+    /// Its column of the log.
+    pub column: &'static str,
+    /// The first evaluation.
+    pub start: f64,
+    /// The step and the distance of the best evaluation; the first of equals.
+    pub best: (u64, f64),
+    /// The last evaluation.
+    pub end: f64,
+}
+
+impl Course {
+    fn of(log: &Log, column: &'static str) -> Option<Self> {
+        let values = log.column(column);
+        let best = values.iter().copied().min_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)))?;
+        Some(Self { column, start: values.first()?.1, best, end: values.last()?.1 })
+    }
+
+    /// The last evaluation of a run that is over, if it was evaluated by this column.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::Malformed`] if there is no log.
+    pub(crate) fn end_of(run: &Path, column: &str) -> Result<Option<f64>> {
+        last_in_log(run, column)
+    }
 }
 
 /// A discriminator's loss below this says that it no longer doubts anything.
@@ -90,7 +120,10 @@ pub fn run(
         }
     }
     let mut last = Vec::new();
-    let mut stopped_early = patience_is_over(&log, schedule.patience);
+    let watched = evaluator.map(Evaluator::watched);
+    let course = |log: &Log| Course::of(log, watched?);
+    let is_over = |log: &Log| patience_is_over(log, watched?, schedule.patience?);
+    let mut stopped_early = is_over(&log).unwrap_or(false);
     let mut step = start;
     progress.start("training", schedule.steps.saturating_sub(start), "steps");
     loop {
@@ -98,16 +131,15 @@ pub fn run(
         match agree(ranks.as_ref(), if over { Next::End } else { wish(progress) }) {
             Next::Step => {}
             Next::End => break,
-            Next::Stop => {
-                progress.finish();
-                save_state(directory, step, trainer)?;
-                ranks.barrier();
-                let hint = format!(
-                    "step {step} is saved in {}; the same command continues",
-                    directory.path().display()
-                );
-                return Err(Error::Interrupted { remedy: hint.into() });
+            Next::Stop => return Err(stopped(step, trainer, directory, progress)),
+        }
+        if trainer.prepares(step) {
+            progress.finish();
+            match trainer.prepare(step, alone(ranks.as_ref(), progress)) {
+                Err(Error::Interrupted { .. }) => return Err(stopped(step, trainer, directory, progress)),
+                prepared => prepared?,
             }
+            progress.start("training", schedule.steps - step, "steps");
         }
         let final_step = step + 1 == schedule.steps;
         let mut scalars = trainer.step(step, is_due(step + 1, schedule.log_every, final_step))?;
@@ -124,8 +156,8 @@ pub fn run(
             progress.finish();
             let found = evaluated(evaluator, trainer, directory, progress)?;
             progress.start("training", schedule.steps - step, "steps");
-            let distance = found.iter().find(|(name, _)| *name == DISTANCE).map(|(_, value)| *value);
-            let best = best_of(&log).map_or(f64::INFINITY, |(_, best)| best);
+            let distance = found.iter().find(|(name, _)| Some(*name) == watched).map(|(_, value)| *value);
+            let best = course(&log).map_or(f64::INFINITY, |course| course.best.1);
             scalars.extend(found);
             if schedule.patience.is_some() && distance.is_some_and(|distance| distance < best) {
                 save_snapshot(directory, BEST, trainer)?;
@@ -136,7 +168,7 @@ pub fn run(
             last = scalars;
         }
         check_collapse(&log, step, directory)?;
-        stopped_early = patience_is_over(&log, schedule.patience) && !final_step;
+        stopped_early = is_over(&log).unwrap_or(false) && !final_step;
         if snapshot_is_due || stopped_early {
             sheet_of(step, trainer)?;
             save_snapshot(directory, &snapshot_name(step), trainer)?;
@@ -147,7 +179,7 @@ pub fn run(
         }
     }
     progress.finish();
-    Ok(Finished { steps: step, best: best_of(&log), stopped_early, last })
+    Ok(Finished { steps: step, course: course(&log), stopped_early, last })
 }
 
 /// Makes the steps of a run on a rank that is not the root: the root writes and decides.
@@ -171,9 +203,26 @@ pub fn run_worker(
                 return Err(Error::Interrupted { remedy: Remedy::None });
             }
         }
+        trainer.prepare(step, &Silent)?;
         trainer.step(step, is_due(step + 1, schedule.log_every, step + 1 == schedule.steps))?;
         step += 1;
     }
+}
+
+/// What a rank may be stopped by within a step: nothing where others would wait for it.
+fn alone<'p>(ranks: &dyn Collective, progress: &'p dyn Progress) -> &'p dyn Progress {
+    if ranks.size() == 1 { progress } else { &Silent }
+}
+
+/// Saves the state once all ranks have agreed to stop; what there is to say of it.
+fn stopped(step: u64, trainer: &mut dyn Trainer, directory: &RunDir, progress: &dyn Progress) -> Error {
+    progress.finish();
+    if let Err(error) = save_state(directory, step, trainer) {
+        return error;
+    }
+    trainer.ranks().barrier();
+    let hint = format!("step {step} is saved in {}; the same command continues", directory.path().display());
+    Error::Interrupted { remedy: hint.into() }
 }
 
 /// Another step, unless a stop was requested.
@@ -221,14 +270,10 @@ fn is_due(step: u64, every: u64, final_step: bool) -> bool {
     step.is_multiple_of(every) || final_step
 }
 
-/// The step and the distance of the best evaluation; the first of equals.
-fn best_of(log: &Log) -> Option<(u64, f64)> {
-    log.column(DISTANCE).into_iter().min_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)))
-}
-
-fn patience_is_over(log: &Log, patience: Option<u64>) -> bool {
-    let Some((patience, (best, _))) = patience.zip(best_of(log)) else { return false };
-    log.column(DISTANCE).iter().filter(|(step, _)| *step > best).count() as u64 >= patience
+/// Whether as many evaluations as patience allows came after the best; `None` if there were none at all.
+fn patience_is_over(log: &Log, column: &'static str, patience: u64) -> Option<bool> {
+    let (best, _) = Course::of(log, column)?.best;
+    Some(log.column(column).iter().filter(|(step, _)| *step > best).count() as u64 >= patience)
 }
 
 fn diverged(what: &str, step: u64, directory: &RunDir) -> Error {
@@ -292,9 +337,11 @@ mod tests {
     #[test]
     fn a_run_stops_when_no_evaluation_was_better_for_long() {
         let (_directory, log) = log(&[5.0, 3.0, 3.0, 4.0]);
-        assert_eq!(best_of(&log), Some((1, 3.0)));
-        assert!(patience_is_over(&log, Some(2)));
-        assert!(!patience_is_over(&log, Some(3)) && !patience_is_over(&log, None));
+        let course = Course { column: "fd", start: 5.0, best: (1, 3.0), end: 4.0 };
+        assert_eq!(Course::of(&log, "fd"), Some(course));
+        assert_eq!(patience_is_over(&log, "fd", 2), Some(true));
+        assert_eq!(patience_is_over(&log, "fd", 3), Some(false));
+        assert_eq!(patience_is_over(&log, "judge_fd", 0), None);
     }
 
     #[test]

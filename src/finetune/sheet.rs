@@ -1,6 +1,6 @@
 //! Sample sheets: images of the same latents in a grid, over time.
 
-use super::batches::fixed_latents;
+use super::latents::fixed_latents;
 use super::trainer::Trainer;
 use crate::error::Result;
 use crate::generate::{ForwardOptions, pixels};

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::formats::StateDict;
 use crate::generate::{Discriminator, Generator, Snapshot, Variables};
+use crate::progress::Progress;
 use crate::train::Adam;
 use crate::train::collective::{Collective, Ranks};
 use std::path::Path;
@@ -29,6 +30,19 @@ pub trait Trainer {
     /// # Errors
     /// What the networks return.
     fn step(&mut self, step: u64, report: bool) -> Result<Scalars>;
+
+    /// Whether something has to be done before this step that is done before few: [`Trainer::prepare`] would do nothing otherwise.
+    fn prepares(&self, _step: u64) -> bool {
+        false
+    }
+
+    /// Does what is due before a step, on every rank.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`], and nothing has changed; what the networks return.
+    fn prepare(&mut self, _step: u64, _progress: &dyn Progress) -> Result<()> {
+        Ok(())
+    }
 
     /// Images that a step sees, on all ranks together.
     fn batch(&self) -> usize;

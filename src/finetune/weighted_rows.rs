@@ -18,7 +18,7 @@ impl WeightedRows {
     /// Rows of these pseudo densities, weighted by a rule; `None` weighs all the same.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a rule that needs the density among generated images, which changes while a generator is trained;
+    /// [`Error::Usage`] for the ratio rule, whose weights change as the generator is trained;
     /// [`Error::Data`] if there is no row or no positive finite weight.
     pub fn new(densities: &[f64], rule: Option<Rule>, truncation: Option<Truncation>) -> Result<Self> {
         let usable = |rho: &f64| match rule {
@@ -34,9 +34,20 @@ impl WeightedRows {
             None => Some(0.0),
         };
         let logs: Option<Vec<f64>> = densities.iter().map(|&rho| log_weight(rho)).collect();
-        let mut logs = logs.ok_or_else(|| {
-            Error::usage("real images cannot be weighted by the ratio rule", "use two-level or power:B")
+        let logs = logs.ok_or_else(|| {
+            Error::usage(
+                "the weights of the ratio rule change with the generator",
+                "use two-level or power:B",
+            )
         })?;
+        Self::of_log_weights(logs, truncation)
+    }
+
+    /// Rows of these log weights.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if there is no row or no positive finite weight.
+    pub(super) fn of_log_weights(mut logs: Vec<f64>, truncation: Option<Truncation>) -> Result<Self> {
         let cut = truncation.and_then(|truncation| {
             let cut = truncation.apply(&mut logs);
             (cut < truncation.clip).then_some(cut)

@@ -1,5 +1,6 @@
 //! `pd finetune` as a user meets it: small networks on the bundled digits, as a process that is watched, killed and started again.
 
+use crate::made_up_weights::made_up_weights;
 use crate::support::{content, digits_zip, pd};
 use assert_cmd::Command;
 use predicates::prelude::*;
@@ -184,6 +185,94 @@ fn a_frechet_term_is_part_of_the_state_and_of_the_log() {
     refused("--init diffusion.json --reference ref --bias match", "a GAN");
 }
 
+#[test]
+fn the_weights_of_the_ratio_rule_follow_the_generator_and_are_part_of_the_state() {
+    let dir = place(Reference::Indexed);
+    let options = "--init gan.json --reference ref --rule ratio:0 --pilot 48 --pilot-every 20 --steps 60 --snap 31 --log-every 3 --sheet 2";
+    finetune(&dir, &format!("{options} -o whole")).assert().success();
+    let sizes: Vec<f64> =
+        log(&dir, "whole").iter().map(|line| line["effective_sample_size"].as_f64().unwrap()).collect();
+    // Weighed before the steps 0, 20 and 40; lines come after every third step.
+    let mut changes = sizes.clone();
+    changes.dedup();
+    assert_eq!(changes.len(), 3, "{sizes:?}");
+    let file = dir.path().join("killed/log.jsonl");
+    for lines in [8, 15] {
+        let mut child = spawn(&dir, &format!("{options} -o killed"));
+        wait_for_lines(&mut child, &file, lines);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    finetune(&dir, &format!("{options} -o killed")).assert().success();
+    assert_same_run(&dir, "whole", "killed");
+    let networks =
+        |run: &str| content(&dir.path().join(format!("{run}/snapshot-000060")))["g.safetensors"].clone();
+    finetune(
+        &dir,
+        &format!("{} -o power", options.replace("ratio:0 --pilot 48 --pilot-every 20", "power:0")),
+    )
+    .assert()
+    .success();
+    assert_ne!(networks("whole"), networks("power"));
+    let out = finetune(&dir, &format!("{options} --dry-run --json")).output().unwrap();
+    let plan: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(plan["pilots"]["count"], 3);
+    let diffusion =
+        options.replace("gan.json", "diffusion.json").replace("--steps 60", "--steps 2 --ddim-steps 2");
+    finetune(&dir, &format!("{diffusion} -o diffusion")).assert().success();
+}
+
+#[test]
+fn kept_images_are_mixed_in_and_a_second_space_judges() {
+    let dir = place(Reference::Indexed);
+    let options =
+        "--init gan.json --reference ref --weight 1 --steps 12 --sheet 2 --eval-every 6 --eval-images 48";
+    // Without a judge at hand the space of the reference alone is looked at.
+    finetune(&dir, &format!("{options} -o control")).assert().success().stdout(contains("fd: start"));
+    assert!(log(&dir, "control")[0]["coverage"].is_f64() && log(&dir, "control")[0]["judge_fd"].is_null());
+    pd(&dir)
+        .args(["sample", "--quiet", "--generator", "control/snapshot-000012", "--reference", "ref"])
+        .args(["--bias", "none", "-n", "20", "-o", "kept"])
+        .assert()
+        .success();
+    let out = finetune(
+        &dir,
+        &format!("{options} --data-generated kept/images --share 0.5 --control control --json -o mixed"),
+    )
+    .output()
+    .unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let summary: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(summary["control"]["fd"], log(&dir, "control").last().unwrap()["fd"]);
+    assert_eq!(summary["start"]["fd"], log(&dir, "mixed")[0]["fd"]);
+    let networks =
+        |run: &str| content(&dir.path().join(format!("{run}/snapshot-000012")))["g.safetensors"].clone();
+    assert_ne!(networks("mixed"), networks("control"));
+    let none = format!("{options} --data-generated kept/images --share 0 -o none");
+    finetune(&dir, &none).assert().success();
+    assert_eq!(networks("none"), networks("control"), "without a share the run is the control's");
+
+    let cache = dir.path().join("cache/weights");
+    fs::create_dir_all(&cache).unwrap();
+    made_up_weights(&cache, "lenet5");
+    let judged =
+        format!("{options} --lr 0.1 --judge-extractor lenet5 --frechet 0.01 --frechet-extractor tiny,lenet5");
+    finetune(&dir, &format!("{judged} --keep-best -o judged"))
+        .assert()
+        .success()
+        .stdout(contains("judge_fd: start"))
+        .stderr(contains("worse than at the start: judge_fd"));
+    let lines = log(&dir, "judged");
+    for name in ["fd", "judge_fd", "judge_precision", "judge_recall", "judge_coverage"] {
+        assert!(lines[0][name].is_f64() && lines.last().unwrap()[name].is_f64(), "{name}");
+    }
+    assert!(
+        content(&dir.path().join("judged"))
+            .keys()
+            .any(|path| path.starts_with("state/") && path.ends_with("frechet-1.safetensors"))
+    );
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupted_run_saves_its_step_exits_130_and_goes_on() {
@@ -280,7 +369,19 @@ fn what_makes_no_sense_is_refused_before_anything_is_written() {
         ("--init gan.json --steps 5 --reference ref", "which way"),
         ("--init gan.json --steps 5 --reference ref --bias fidelity --clip 3", "--clip"),
         ("--init gan.json --steps 5 --reference ref --bias fidelity --weight-fake 3", "--weight-fake"),
-        ("--init gan.json --steps 5 --reference ref --rule ratio:2", "ratio"),
+        ("--init gan.json --steps 5 --reference ref --rule ratio:2 --sides both", "--sides both"),
+        ("--init gan.json --steps 5 --reference ref --rule power:2 --pilot 100", "--pilot"),
+        (
+            "--init gan.json --steps 5 --reference ref --bias fidelity --frechet-extractor tiny",
+            "--frechet-extractor",
+        ),
+        ("--init gan.json --steps 5 --reference ref --weight 1 --judge-extractor tiny", "--judge-extractor"),
+        (
+            "--init gan.json --steps 5 --reference ref --weight 1 --eval-every 2 --judge-extractor tiny",
+            "the extractor that scores",
+        ),
+        ("--init gan.json --steps 5 --share 0.5", "--share"),
+        ("--init gan.json --steps 5 --control nowhere", "nowhere"),
         ("--init gan.json --steps 5 --reference ref --rule power:2 --bias fidelity", "--bias"),
         ("--init gan.json --steps 5 --keep-best", "--keep-best"),
         ("--init gan.json --steps 5 --r1-interval 3", "--r1-interval"),

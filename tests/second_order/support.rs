@@ -139,7 +139,17 @@ pub fn digits(shape: ImageShape, dtype: DType, classes: bool) -> RealBatches {
     let images = RealImages::open(set, shape, Fit::Crop, false, MEMORY_BYTES, &Silent).unwrap();
     let rows = WeightedRows::new(&vec![1.0; images.len()], None, None).unwrap();
     let classes = classes.then(|| (0..images.len() as u32).map(|row| row % 3).collect());
-    RealBatches { images, rows, classes, mirror: true, seed: 3, device: Device::Cpu, dtype }
+    RealBatches {
+        images,
+        rows,
+        ratio: None,
+        kept: None,
+        classes,
+        mirror: true,
+        seed: 3,
+        device: Device::Cpu,
+        dtype,
+    }
 }
 
 /// The generator of a configuration with random weights.

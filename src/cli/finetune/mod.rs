@@ -1,5 +1,7 @@
 //! `pd finetune`: a generator trained on with importance sampling.
 
+mod data;
+mod evaluation;
 mod options;
 mod settings;
 mod weights;
@@ -11,8 +13,11 @@ use super::output::Results;
 use super::signals::SavesAtTheEnd;
 use super::terminal::{Terminal, complain};
 use crate::error::{Error, Result};
-use crate::finetune::{Finished, SECOND_ORDER_VARIABLE, finetune_run, run, run_worker, snapshot_name};
+use crate::finetune::{
+    Course, Finished, SECOND_ORDER_VARIABLE, finetune_run, run, run_worker, snapshot_name,
+};
 use crate::images::Inputs;
+use crate::progress::Progress;
 use crate::runs::RunDir;
 use crate::train::collective::{self, Ranks};
 use clap::Args;
@@ -38,6 +43,9 @@ pub(super) struct Finetune {
     /// Run directory; the same command again continues the run
     #[arg(long, short, value_name = "RUN", default_value = "pd-finetune")]
     output: PathBuf,
+    /// Run directory of a control (--weight 1): its last evaluation is shown beside this run's
+    #[arg(long, value_name = "RUN")]
+    control: Option<PathBuf>,
     /// Continue the run in --output. The same command does so without this flag too; with it, no new run is begun
     #[arg(long)]
     resume: bool,
@@ -58,6 +66,14 @@ impl Finetune {
             return Err(Error::usage(
                 format!("there is no run in {} to resume", self.output.display()),
                 "leave --resume out to begin one",
+            ));
+        }
+        if let Some(control) = &self.control
+            && !control.is_dir()
+        {
+            return Err(Error::usage(
+                format!("there is no run in {} to compare with", control.display()),
+                "leave --control out, or name the directory of a run",
             ));
         }
         if let Some(file) = &self.options {
@@ -106,7 +122,8 @@ impl Finetune {
         for note in &setup.notes {
             terminal.say(note);
         }
-        Ok(Ready { setup, output: self.output, dry_run: self.dry_run, json: self.run.json, terminal })
+        let Self { output, control, dry_run, run, .. } = self;
+        Ok(Ready { setup, output, control, dry_run, json: run.json, terminal })
     }
 }
 
@@ -136,6 +153,7 @@ fn or_end_all<T>(outcome: Result<T>, ranks: &Ranks) -> Result<T> {
 struct Ready<'t> {
     setup: Setup<'t>,
     output: PathBuf,
+    control: Option<PathBuf>,
     dry_run: bool,
     json: bool,
     terminal: &'t Terminal,
@@ -146,7 +164,7 @@ impl Ready<'_> {
         let Setup { mut trainer, evaluator, schedule, sheet, device, options, notes, data } = self.setup;
         let is_root = trainer.ranks().is_root();
         if self.dry_run {
-            let plan = dry_run(trainer.as_mut(), schedule.steps, &notes)?;
+            let plan = dry_run(trainer.as_mut(), schedule.steps, &notes, self.terminal)?;
             return match is_root {
                 true => self.terminal.print(&if self.json { pretty(&plan) } else { text_of(&plan) }),
                 false => Ok(()),
@@ -161,7 +179,13 @@ impl Ready<'_> {
         let batch = trainer.batch();
         let finished =
             run(trainer.as_mut(), &directory, schedule, evaluator.as_ref(), sheet, &device, self.terminal)?;
-        deliver(&finished, batch, &self.output, &data, self.json, self.terminal)
+        let control = match (&self.control, &finished.course) {
+            (Some(control), Some(course)) => Course::end_of(control, course.column)?,
+            _ => None,
+        };
+        let end = End { finished, control, batch, run: &self.output, data: &data };
+        end.warn(self.terminal);
+        self.terminal.print(&if self.json { pretty(&end.summary()) } else { end.text() })
     }
 }
 
@@ -171,7 +195,7 @@ pub(super) fn allow_second_order() {
     unsafe { std::env::set_var(SECOND_ORDER_VARIABLE, "1") };
 }
 
-fn dry_run(trainer: &mut Model, steps: u64, notes: &[String]) -> Result<Value> {
+fn dry_run(trainer: &mut Model, steps: u64, notes: &[String], terminal: &Terminal) -> Result<Value> {
     const BYTES_PER_MIB: f64 = 1024.0 * 1024.0;
     let parameters: Map<String, Value> = trainer
         .networks()?
@@ -180,6 +204,10 @@ fn dry_run(trainer: &mut Model, steps: u64, notes: &[String]) -> Result<Value> {
         .filter(|(_, count)| *count > 0)
         .map(|(name, count)| ((*name).to_owned(), count.into()))
         .collect();
+    let pilots = (0..steps).filter(|step| trainer.prepares(*step)).count();
+    let start = Instant::now();
+    trainer.prepare(0, terminal)?;
+    let seconds_per_pilot = start.elapsed().as_secs_f64();
     trainer.step(0, true)?;
     let start = Instant::now();
     let steps_measured = MEASURED_STEPS.max(trainer.cycle());
@@ -193,9 +221,12 @@ fn dry_run(trainer: &mut Model, steps: u64, notes: &[String]) -> Result<Value> {
         "images": steps * trainer.batch() as u64,
         "parameters": parameters,
         "seconds_per_step": seconds,
-        "seconds": seconds * steps as f64,
+        "seconds": seconds * steps as f64 + seconds_per_pilot * pilots as f64,
         "notes": notes,
     });
+    if pilots > 0 {
+        plan["pilots"] = json!({"count": pilots, "seconds_each": seconds_per_pilot});
+    }
     if let Some(bytes) = peak_memory() {
         plan["peak_memory_mib"] = (bytes as f64 / BYTES_PER_MIB).into();
     }
@@ -220,6 +251,10 @@ fn text_of(plan: &Value) -> String {
         number("seconds_per_step"),
         number("seconds")
     );
+    if let Some(pilots) = plan.get("pilots") {
+        let seconds = pilots["seconds_each"].as_f64().unwrap_or(f64::NAN);
+        text.push_str(&format!("of these {} pilots of {seconds:.1} s\n", pilots["count"]));
+    }
     for (name, count) in plan["parameters"].as_object().into_iter().flatten() {
         text.push_str(&format!("{name}: {count} parameters\n"));
     }
@@ -233,40 +268,69 @@ fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
 }
 
-fn deliver(
-    finished: &Finished,
+/// A run that is over, with what its summary tells.
+struct End<'r> {
+    finished: Finished,
+    /// The last evaluation of a control, by the column that was watched.
+    control: Option<f64>,
     batch: usize,
-    run: &Path,
-    data: &Inputs,
-    json: bool,
-    terminal: &Terminal,
-) -> Result<()> {
-    let snapshot = run.join(snapshot_name(finished.steps));
-    if finished.stopped_early {
-        terminal.say("stopped early: no evaluation was better for long (--patience)");
+    run: &'r Path,
+    data: &'r Inputs,
+}
+
+impl End<'_> {
+    fn snapshot(&self) -> PathBuf {
+        self.run.join(snapshot_name(self.finished.steps))
     }
-    let mut summary = json!({
-        "steps": finished.steps,
-        "images": finished.steps * batch as u64,
-        "snapshot": snapshot,
-        "stopped_early": finished.stopped_early,
-        "inputs": data.counts(),
-        "last": finished.last.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect::<Map<_, _>>(),
-    });
-    if let Some((step, fd)) = finished.best {
-        summary["best"] = json!({"step": step, "fd": fd});
+
+    fn summary(&self) -> Value {
+        let Finished { steps, course, stopped_early, last } = &self.finished;
+        let last: Map<_, _> = last.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+        let mut summary = json!({
+            "steps": steps,
+            "images": steps * self.batch as u64,
+            "snapshot": self.snapshot(),
+            "stopped_early": stopped_early,
+            "inputs": self.data.counts(),
+            "last": last,
+        });
+        if let Some(Course { column, start, best: (step, best), end }) = course {
+            summary["best"] = json!({"step": step, *column: best});
+            summary["start"] = json!({*column: start});
+            summary["end"] = json!({*column: end});
+            if let Some(control) = self.control {
+                summary["control"] = json!({*column: control});
+            }
+        }
+        summary
     }
-    if json {
-        return terminal.print(&pretty(&summary));
+
+    /// Says how the run ended, where that is not as it was meant to.
+    fn warn(&self, terminal: &Terminal) {
+        if self.finished.stopped_early {
+            terminal.say("stopped early: no evaluation was better for long (--patience)");
+        }
+        if let Some(Course { column, start, end, .. }) = self.finished.course
+            && end > start
+        {
+            terminal.warn(&format!(
+                "the generator is worse than at the start: {column} rose from {start:.3} to {end:.3}"
+            ));
+        }
     }
-    let mut text = format!("{} steps, {} images\n", finished.steps, summary["images"]);
-    for (name, value) in &finished.last {
-        text.push_str(&format!("{name} {value:.4}\n"));
+
+    fn text(&self) -> String {
+        let Finished { steps, course, last, .. } = &self.finished;
+        let mut text = format!("{steps} steps, {} images\n", steps * self.batch as u64);
+        for (name, value) in last {
+            text.push_str(&format!("{name} {value:.4}\n"));
+        }
+        if let Some(Course { column, start, best: (step, best), end }) = course {
+            let control = self.control.map_or_else(String::new, |value| format!(", control {value:.3}"));
+            text.push_str(&format!(
+                "{column}: start {start:.3}{control}, best {best:.3} at step {step}, end {end:.3}\n"
+            ));
+        }
+        text + &format!("{}\n{}\n", self.data.describe(), self.snapshot().display())
     }
-    if let Some((step, fd)) = finished.best {
-        text.push_str(&format!("best fd {fd:.3} at step {step}\n"));
-    }
-    text.push_str(&format!("{}\n", data.describe()));
-    text.push_str(&format!("{}\n", snapshot.display()));
-    terminal.print(&text)
 }

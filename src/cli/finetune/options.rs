@@ -1,24 +1,24 @@
 //! From the settings of `pd finetune` to a run that is ready: defaults filled in, networks, images and densities read.
 
-use super::settings::{INPUTS, LossChoice, Settings, Sides, default};
-use super::weights::{Weights, weights};
+use super::data::{Data, data};
+use super::evaluation::evaluation;
+use super::settings::{INPUTS, LossChoice, Settings, Sides, default, required};
 use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::finetune::{
-    DiffusionConfig, DiffusionTrainer, EmaConfig, Evaluator, FrechetTerm, GanConfig, GanNetworks, GanTrainer,
-    MEMORY_BYTES, Measured, Origin, PathLengthConfig, R1, RealBatches, RealImages, Rejection, Schedule,
-    Sheet, Trainer, WeightedRows, classes, measure,
+    DiffusionConfig, DiffusionTrainer, EmaConfig, Evaluator, GanConfig, GanNetworks, GanTrainer,
+    PathLengthConfig, R1, RealBatches, Rejection, Schedule, Sheet, Trainer,
 };
 use crate::formats::digest::sha256;
 use crate::generate::{
     Discriminator, GanLoss, Generator, GeneratorRequest, Network, SamplerRequest, Training, Variables,
     family, initialise, initialise_discriminator, load_discriminator, load_with_origin, refuse_onnx,
 };
-use crate::images::{Fit, ImageSet, Inputs};
+use crate::images::Inputs;
 use crate::reference::Reference;
 use crate::train::AdamConfig;
 use crate::train::collective::Ranks;
-use candle_core::{DType, Device};
+use candle_core::Device;
 use serde_json::{Map, Value};
 
 /// Any objective.
@@ -38,10 +38,6 @@ pub(super) struct Setup<'t> {
 }
 
 const IMAGES_PER_KIMG: f64 = 1000.0;
-
-fn required<T: Clone>(value: &Option<T>, name: &str) -> Result<T> {
-    value.clone().ok_or_else(|| Error::usage(format!("{name} is missing"), "see `pd finetune --help`"))
-}
 
 /// Reads everything and puts the run together.
 pub(super) fn setup<'t>(mut settings: Settings, ranks: &Ranks, terminal: &'t Terminal) -> Result<Setup<'t>> {
@@ -69,6 +65,10 @@ pub(super) fn setup<'t>(mut settings: Settings, ranks: &Ranks, terminal: &'t Ter
         let record = serde_json::to_vec(&reference.manifest).map_err(|e| Error::data(e.to_string(), ""))?;
         inputs.insert("reference_sha256".into(), sha256(&record).into());
     }
+    if let Some(kept) = &real.kept {
+        inputs.insert("data_generated_sha256".into(), kept.images.set().digest().into());
+    }
+    let (evaluator, patience) = evaluation(&mut settings, reference.as_ref(), &real.images, seed, terminal)?;
     let trainer: Box<Model> = match diffusion {
         true => diffusion_trainer(&mut settings, networks, real, batch, ranks)?,
         false => {
@@ -79,7 +79,6 @@ pub(super) fn setup<'t>(mut settings: Settings, ranks: &Ranks, terminal: &'t Ter
     for (name, variables) in trainer.networks()? {
         inputs.insert(format!("{name}_sha256"), digest(variables)?.into());
     }
-    let (evaluator, patience) = evaluation(&mut settings, reference.as_ref(), seed, terminal)?;
     let schedule = Schedule {
         steps,
         snap: *settings.snap.get_or_insert(default::SNAP),
@@ -93,73 +92,6 @@ pub(super) fn setup<'t>(mut settings: Settings, ranks: &Ranks, terminal: &'t Ter
     let mut options = settings.json()?;
     options.insert(INPUTS.into(), Value::Object(inputs));
     Ok(Setup { trainer, evaluator, schedule, sheet, device, options, notes, data })
-}
-
-/// The real side, the rule of the generated side, and the term that compares both.
-struct Data {
-    real: RealBatches,
-    rejection: Option<Rejection>,
-    frechet: Option<FrechetTerm>,
-}
-
-/// Reads the images and their densities; what is worth knowing of them goes to `notes`.
-fn data(
-    settings: &mut Settings,
-    generator: &dyn Generator,
-    reference: Option<&Reference>,
-    (seed, device): (u64, &Device),
-    notes: &mut Vec<String>,
-    terminal: &Terminal,
-) -> Result<Data> {
-    let place = required(&settings.data, "--data")?;
-    let Weights { real, truncation, rejection } = weights(settings, reference, terminal)?;
-    let term = settings.frechet.filter(|weight| *weight > 0.0);
-    if generator.denoiser().is_some() {
-        settings.refuse(
-            &[("--frechet (or --bias match)", term.is_some())],
-            "the Frechet term steers the generator of a GAN",
-        )?;
-    }
-    let set = ImageSet::open(&place, terminal)?;
-    let fit = *settings.fit.get_or_insert(Fit::Crop);
-    let strict = *settings.strict.get_or_insert(false);
-    let images = RealImages::open(set, generator.info().image_shape, fit, strict, MEMORY_BYTES, terminal)?;
-    terminal.report_inputs(images.inputs());
-    let (densities, features) = match reference {
-        Some(reference) => {
-            let extractor = || settings.extractor(reference, device);
-            let Measured { densities, features, origin } =
-                measure(&images, reference, extractor, term.is_some(), terminal)?;
-            notes.push(match origin {
-                Origin::Reference => format!("densities of {} images from the reference", images.len()),
-                Origin::Scored => format!("{} images scored against the reference", images.len()),
-            });
-            (densities, features)
-        }
-        None => (vec![1.0; images.len()], None),
-    };
-    let rows = WeightedRows::new(&densities, real, truncation)?;
-    let effective = rows.effective_sample_size();
-    notes.push(format!("effective sample size {effective:.0} of {} real images", images.len()));
-    if let Some(cut) = rows.lowered_clip() {
-        notes.push(format!(
-            "weights are cut at {cut:.3} means so that the effective sample size is met (--min-ess)"
-        ));
-    }
-    let frechet = match (term, reference, features) {
-        (Some(weight), Some(reference), Some(features)) => {
-            let extractor = settings.extractor(reference, device)?;
-            Some(FrechetTerm::new(weight, extractor, features.view(), &rows.importance(), terminal)?)
-        }
-        _ => None,
-    };
-    let classes = match generator.info().class_count {
-        0 => None,
-        count => Some(classes(&place, &images.paths(), count)?),
-    };
-    let mirror = *settings.mirror.get_or_insert(false);
-    let real = RealBatches { images, rows, classes, mirror, seed, device: device.clone(), dtype: DType::F32 };
-    Ok(Data { real, rejection, frechet })
 }
 
 /// Adam, warm-up and average: what was typed, else the family's.
@@ -303,40 +235,6 @@ fn discriminator(settings: &Settings, seed: u64, device: &Device) -> Result<Box<
             "a GAN is trained with the one it was trained with before",
         )),
     }
-}
-
-fn evaluation<'t>(
-    settings: &mut Settings,
-    reference: Option<&Reference>,
-    seed: u64,
-    terminal: &'t Terminal,
-) -> Result<(Option<Evaluator<'t>>, Option<u64>)> {
-    let device = terminal.device();
-    let keep_best = *settings.keep_best.get_or_insert(false);
-    if settings.eval_every.is_none() {
-        settings.refuse(
-            &[
-                ("--eval-images", settings.eval_images.is_some()),
-                ("--keep-best", keep_best),
-                ("--patience", settings.patience.is_some()),
-            ],
-            "nothing is evaluated without --eval-every",
-        )?;
-        return Ok((None, None));
-    }
-    let Some(reference) = reference else {
-        return Err(Error::usage("--eval-every needs a reference to compare with", "give --reference"));
-    };
-    let images = *settings.eval_images.get_or_insert(default::EVAL_IMAGES) as usize;
-    let patience = match keep_best {
-        true => Some(*settings.patience.get_or_insert(default::PATIENCE)),
-        false => {
-            settings.refuse(&[("--patience", settings.patience.is_some())], "it belongs to --keep-best")?;
-            None
-        }
-    };
-    let extractor = settings.extractor(reference, device)?;
-    Ok((Some(Evaluator::new(reference, extractor, images, seed, device, terminal)?), patience))
 }
 
 /// SHA-256 over names and numbers.

@@ -29,6 +29,9 @@ pub(super) mod default {
     pub(crate) const SHEET: u32 = 8;
     pub(crate) const DIFFUSION_SHEET: u32 = 4;
     pub(crate) const EVAL_IMAGES: u32 = 2000;
+    pub(crate) const PILOT: u32 = 2000;
+    pub(crate) const PILOT_EVERY: u64 = 200;
+    pub(crate) const SHARE: f64 = 0.25;
     pub(crate) const PATIENCE: u64 = 5;
 }
 
@@ -83,6 +86,14 @@ pub(super) struct Settings {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mirror: Option<bool>,
+    /// Generated images to train on beside the real ones, as if they were real, such as those that `pd sample` kept: a directory, .zip or .tar
+    #[arg(long, value_name = "IMAGES", help_heading = "Data")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_generated: Option<PathBuf>,
+    /// Share of --data-generated in the real batches [default: 0.25]
+    #[arg(long, value_name = "SHARE", value_parser = share, help_heading = "Data")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share: Option<f64>,
     /// Stop at the first image that cannot be used (exit code 3)
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,7 +111,7 @@ pub(super) struct Settings {
     #[arg(long, value_parser = presets::of_finetuning(), help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bias: Option<Preset>,
-    /// Importance weights: two-level (a weight above a threshold) or power:B (density to the power B) [default: two-level]
+    /// Importance weights: two-level (a weight above a threshold), power:B (density to the power B) or ratio:B (how much more often such images are real than generated, times density to the power B) [default: two-level]
     #[arg(long, value_name = "RULE", value_parser = similar::rule, help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<RuleChoice>,
@@ -140,11 +151,23 @@ pub(super) struct Settings {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=60_000), help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_rejection: Option<u32>,
-    /// Largest weight of the rule power:B, as a multiple of the mean weight [default: 100]
+    /// Exponent m of the ratio rule [default: the intrinsic dimension of the reference, estimated by Levina and Bickel's method]
+    #[arg(long, value_name = "M", value_parser = positive, help_heading = "Importance sampling")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dimension: Option<f64>,
+    /// Number of generated images that the ratio rule compares with [default: 2000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(16..=1_000_000), help_heading = "Importance sampling")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pilot: Option<u32>,
+    /// Number of steps after which the ratio rule generates new images to compare with [default: 200]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Importance sampling")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pilot_every: Option<u64>,
+    /// Largest weight of the rules power:B and ratio:B, as a multiple of the mean weight [default: 100]
     #[arg(long, value_name = "C", value_parser = at_least_1, help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip: Option<f64>,
-    /// Smallest effective sample size of the rule power:B, as a share of the images; weights are clipped until it is reached [default: 0.3]
+    /// Smallest effective sample size of the rules power:B and ratio:B, as a share of the images; weights are clipped until it is reached [default: 0.3]
     #[arg(long, value_name = "SHARE", value_parser = share, help_heading = "Importance sampling")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_ess: Option<f64>,
@@ -153,6 +176,10 @@ pub(super) struct Settings {
     #[arg(long, value_name = "L", value_parser = not_negative, help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frechet: Option<f64>,
+    /// Extractors whose features the Frechet term compares (`pd weights list` shows their names); the term is the mean over them [default: the reference's]
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',', value_parser = similar::extractor, help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frechet_extractor: Option<Vec<String>>,
     /// Total number of training steps; this or --kimg is needed
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000), help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -234,7 +261,7 @@ pub(super) struct Settings {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Monitoring")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sheet: Option<u32>,
-    /// Number of steps between evaluations: Frechet distance, precision and recall against the reference [default: no evaluations]
+    /// Number of steps between evaluations: Frechet distance, precision, recall and coverage against the reference [default: no evaluations]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Monitoring")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_every: Option<u64>,
@@ -242,7 +269,11 @@ pub(super) struct Settings {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(8..=1_000_000), help_heading = "Monitoring")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_images: Option<u32>,
-    /// Keep the snapshot of the lowest Frechet distance as snapshot-best, and stop when the distance no longer falls
+    /// Extractor of a second feature space that judges in evaluations, against the training images: the space that scored always looks better. `none` for no judge [default: tiny; where the reference was made with it, efficientnet-lite0 if its weights are in the cache]
+    #[arg(long, value_name = "NAME", value_parser = judge, help_heading = "Monitoring")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judge_extractor: Option<String>,
+    /// Keep the snapshot of the lowest Frechet distance (of the judge's, if there is one) as snapshot-best, and stop when the distance no longer falls
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Monitoring")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_best: Option<bool>,
@@ -263,6 +294,13 @@ pub(super) enum LossChoice {
     Logistic,
     /// Hinge loss
     Hinge,
+}
+
+/// What `--judge-extractor` says where nothing is to judge.
+pub(super) const NO_JUDGE: &str = "none";
+
+fn judge(text: &str) -> std::result::Result<String, String> {
+    if text == NO_JUDGE { Ok(text.to_owned()) } else { similar::extractor(text) }
 }
 
 fn number(text: &str, what: &str, fits: impl Fn(f64) -> bool) -> std::result::Result<f64, String> {
@@ -290,6 +328,27 @@ fn share(text: &str) -> std::result::Result<f64, String> {
 
 fn decay(text: &str) -> std::result::Result<f64, String> {
     number(text, "from 0 to below 1", |v| (0.0..1.0).contains(&v))
+}
+
+/// The value of a setting that a run cannot do without.
+///
+/// # Errors
+/// [`Error::Usage`] if it is not given.
+pub(super) fn required<T: Clone>(value: &Option<T>, name: &str) -> Result<T> {
+    value.clone().ok_or_else(|| Error::usage(format!("{name} is missing"), "see `pd finetune --help`"))
+}
+
+/// An extractor by its name, on `device`.
+///
+/// # Errors
+/// As [`LoadedExtractor::load`].
+pub(super) fn named_extractor(name: &str, device: &Device) -> Result<LoadedExtractor> {
+    LoadedExtractor::load(&ExtractorRequest {
+        name: Some(name.to_owned()),
+        device: device.clone(),
+        trial: Some(try_onnx),
+        ..ExtractorRequest::default()
+    })
 }
 
 /// What identifies the inputs of a run, in options.json; not a setting.
@@ -338,7 +397,7 @@ impl Settings {
             (self.weight.is_some(), &["weight_real", "weight_fake"]),
             (self.threshold.is_some(), &["threshold_real", "threshold_fake"]),
             (self.rule.is_some(), &LEVELS),
-            (self.rule.is_some(), &["clip", "min_ess"]),
+            (self.rule.is_some(), &["clip", "min_ess", "dimension", "pilot", "pilot_every"]),
             (self.sides.is_some(), &["weight_fake", "threshold_fake", "density", "max_rejection"]),
             (self.gamma.is_some(), &["r1_interval"]),
             (self.path_length.is_some(), &["path_length_interval"]),

@@ -41,6 +41,16 @@ pub(super) fn weights(
             "the generated side is weighted with --sides both",
         )?;
     }
+    if !matches!(choice, RuleChoice::Ratio(_)) {
+        settings.refuse(
+            &[
+                ("--dimension", settings.dimension.is_some()),
+                ("--pilot", settings.pilot.is_some()),
+                ("--pilot-every", settings.pilot_every.is_some()),
+            ],
+            "they belong to --rule ratio:B",
+        )?;
+    }
     match choice {
         RuleChoice::TwoLevel if draws_all_alike(settings)? => {
             settings
@@ -49,11 +59,12 @@ pub(super) fn weights(
             Ok(Weights::default())
         }
         RuleChoice::TwoLevel => two_level(settings, reference, sides, terminal),
-        RuleChoice::Power(b) => power(settings, b, sides),
-        RuleChoice::Ratio(_) => {
-            let reason =
-                "ratio weights compare with what a generator makes, which changes while it is trained";
-            Err(Error::usage(reason, "take --rule two-level or power:B"))
+        RuleChoice::Power(b) => one_sided(settings, Rule::Power { b }, sides),
+        RuleChoice::Ratio(b) => {
+            let rule = Rule::ratio(b, settings.dimension.or(reference.density()?.intrinsic_dimension))?;
+            settings.pilot.get_or_insert(default::PILOT);
+            settings.pilot_every.get_or_insert(default::PILOT_EVERY);
+            one_sided(settings, rule, sides)
         }
     }
 }
@@ -97,10 +108,14 @@ fn without_reference(settings: &Settings, sides: Sides) -> Result<Weights> {
             ("--sides both", sides == Sides::Both),
             ("--density", settings.density.is_some()),
             ("--max-rejection", settings.max_rejection.is_some()),
+            ("--dimension", settings.dimension.is_some()),
+            ("--pilot", settings.pilot.is_some()),
+            ("--pilot-every", settings.pilot_every.is_some()),
             ("--clip", settings.clip.is_some()),
             ("--min-ess", settings.min_ess.is_some()),
             ("--weights", settings.weights.is_some()),
             ("--frechet", settings.frechet.is_some()),
+            ("--frechet-extractor", settings.frechet_extractor.is_some()),
         ],
         "there are no densities without --reference",
     )?;
@@ -113,7 +128,8 @@ fn without_reference(settings: &Settings, sides: Sides) -> Result<Weights> {
     }
 }
 
-fn power(settings: &mut Settings, b: f64, sides: Sides) -> Result<Weights> {
+/// A rule of the density for the real side alone.
+fn one_sided(settings: &mut Settings, rule: Rule, sides: Sides) -> Result<Weights> {
     settings.refuse(
         &[
             ("--bias", settings.bias.is_some()),
@@ -123,13 +139,13 @@ fn power(settings: &mut Settings, b: f64, sides: Sides) -> Result<Weights> {
             ("--threshold-real", settings.threshold_real.is_some()),
             ("--sides both", sides == Sides::Both),
         ],
-        "power:B weights the real side by a power of the density",
+        "power:B and ratio:B have no threshold, and weight the real side only",
     )?;
     let truncation = Truncation {
         clip: *settings.clip.get_or_insert(Truncation::DEFAULT.clip),
         min_ess: *settings.min_ess.get_or_insert(Truncation::DEFAULT.min_ess),
     };
-    Ok(Weights { real: Some(Rule::Power { b }), truncation: Some(truncation), rejection: None })
+    Ok(Weights { real: Some(rule), truncation: Some(truncation), rejection: None })
 }
 
 fn two_level(
@@ -140,7 +156,7 @@ fn two_level(
 ) -> Result<Weights> {
     settings.refuse(
         &[("--clip", settings.clip.is_some()), ("--min-ess", settings.min_ess.is_some())],
-        "they belong to --rule power:B",
+        "they belong to --rule power:B and ratio:B",
     )?;
     let distribution = reference.distribution()?;
     let (threshold, weight) = numbers(settings, |s| (&mut s.threshold_real, &mut s.weight_real))?;
@@ -178,7 +194,7 @@ fn numbers(
     let chosen_weight = weight.or(weight_of_both).or(preset.map(|numbers| numbers.weight)).ok_or_else(|| {
         Error::usage(
             "nothing says which way to train",
-            "give --bias fidelity, diversity or match, --weight W with --threshold TAU (W 1 is the control), --rule power:B, or --frechet L",
+            "give --bias fidelity, diversity or match, --weight W with --threshold TAU (W 1 is the control), --rule power:B or ratio:B, or --frechet L",
         )
     })?;
     // A weight that was typed alone goes with the threshold of its direction.

@@ -1,0 +1,201 @@
+//! What a run of `pd finetune` is trained on: the images with their densities, weights and classes, and the terms that compare with
+//! them.
+
+use super::settings::{Settings, default, named_extractor, required};
+use super::weights::{Weights, weights};
+use crate::cli::terminal::Terminal;
+use crate::density::{Rule, Threshold, Truncation};
+use crate::error::{Error, Result};
+use crate::finetune::{
+    FrechetTerm, KeptImages, MEMORY_BYTES, Measured, Origin, RatioWeights, RealBatches, RealImages,
+    Rejection, WeightedRows, classes, measure, training_features,
+};
+use crate::generate::Generator;
+use crate::images::{Fit, ImageSet};
+use crate::progress::Progress;
+use crate::reference::Reference;
+use candle_core::{DType, Device};
+use ndarray::ArrayView2;
+use std::path::Path;
+
+/// The real side, the rule of the generated side, and the terms that compare both.
+pub(super) struct Data {
+    pub real: RealBatches,
+    pub rejection: Option<Rejection>,
+    pub frechet: Vec<FrechetTerm>,
+}
+
+/// Reads the images and their densities; what is worth knowing of them goes to `notes`.
+pub(super) fn data(
+    settings: &mut Settings,
+    generator: &dyn Generator,
+    reference: Option<&Reference>,
+    (seed, device): (u64, &Device),
+    notes: &mut Vec<String>,
+    terminal: &Terminal,
+) -> Result<Data> {
+    let place = required(&settings.data, "--data")?;
+    let Weights { real: rule, truncation, rejection } = weights(settings, reference, terminal)?;
+    let term = settings.frechet.filter(|weight| *weight > 0.0);
+    if generator.denoiser().is_some() {
+        settings.refuse(
+            &[("--frechet (or --bias match)", term.is_some())],
+            "the Frechet term steers the generator of a GAN",
+        )?;
+    }
+    let no_term = [("--frechet-extractor", settings.frechet_extractor.is_some() && term.is_none())];
+    settings.refuse(&no_term, "there is no Frechet term without --frechet")?;
+    let kept = kept_images(settings, generator, terminal)?;
+    let images = images_of(settings, &place, generator, terminal)?;
+    let by_ratio = rule.filter(Rule::needs_generated_density);
+    let (densities, features) = match reference {
+        Some(reference) => {
+            let extractor = || settings.extractor(reference, device);
+            let with_features = term.is_some() || by_ratio.is_some();
+            let Measured { densities, features, origin } =
+                measure(&images, reference, extractor, with_features, terminal)?;
+            notes.push(match origin {
+                Origin::Reference => format!("densities of {} images from the reference", images.len()),
+                Origin::Scored => format!("{} images scored against the reference", images.len()),
+            });
+            warn_if_far(&densities, reference, terminal)?;
+            (densities, features)
+        }
+        None => (vec![1.0; images.len()], None),
+    };
+    // What the ratio rule steers towards: the real distribution times the power of the density.
+    let aim = match rule {
+        Some(Rule::Ratio { b, .. }) => Some(Rule::Power { b }),
+        rule => rule,
+    };
+    let rows = WeightedRows::new(&densities, aim, truncation)?;
+    let effective = rows.effective_sample_size();
+    match (by_ratio, settings.pilot, settings.pilot_every) {
+        (Some(_), Some(pilot), Some(every)) => notes.push(format!(
+            "the weights follow the generator: {pilot} images are generated before every {every}th step"
+        )),
+        _ => notes.push(format!("effective sample size {effective:.0} of {} real images", images.len())),
+    }
+    if let Some(cut) = rows.lowered_clip() {
+        notes.push(format!(
+            "weights are cut at {cut:.3} means so that the effective sample size is met (--min-ess)"
+        ));
+    }
+    let frechet = match (term, reference, &features) {
+        (Some(weight), Some(reference), Some(features)) => {
+            let importance = rows.importance();
+            let of_images = (&images, features.view(), importance.as_slice());
+            frechet_terms(settings, weight, reference, of_images, device, terminal)?
+        }
+        _ => Vec::new(),
+    };
+    let ratio = match (by_ratio, reference, features) {
+        (Some(rule), Some(reference), Some(features)) => Some(RatioWeights {
+            rule,
+            truncation: truncation.unwrap_or(Truncation::DEFAULT),
+            densities,
+            features,
+            extractor: settings.extractor(reference, device)?,
+            model: reference.density()?.model.clone(),
+            pilot: settings.pilot.unwrap_or(default::PILOT) as usize,
+            every: settings.pilot_every.unwrap_or(default::PILOT_EVERY),
+            logs: Vec::new(),
+        }),
+        _ => None,
+    };
+    let classes = match generator.info().class_count {
+        0 => None,
+        count => Some(classes(&place, &images.paths(), count)?),
+    };
+    let mirror = *settings.mirror.get_or_insert(false);
+    let real = RealBatches {
+        images,
+        rows,
+        ratio,
+        kept,
+        classes,
+        mirror,
+        seed,
+        device: device.clone(),
+        dtype: DType::F32,
+    };
+    Ok(Data { real, rejection, frechet })
+}
+
+/// The Fréchet terms that share `weight`: one for each extractor that is named, else the reference's. The real images have these
+/// features `[N, D]` in its space and this importance `[N]`.
+fn frechet_terms(
+    settings: &Settings,
+    weight: f64,
+    reference: &Reference,
+    (images, features, importance): (&RealImages, ArrayView2<f32>, &[f64]),
+    device: &Device,
+    terminal: &Terminal,
+) -> Result<Vec<FrechetTerm>> {
+    let scored = &reference.manifest.identity.extractor;
+    let names = settings.frechet_extractor.clone().unwrap_or_else(|| vec![scored.clone()]);
+    let each = weight / names.len() as f64;
+    let term = |name: &String| {
+        if name == scored {
+            let extractor = settings.extractor(reference, device)?;
+            return FrechetTerm::new(each, extractor, features, importance, terminal);
+        }
+        let extractor = named_extractor(name, device)?;
+        let features = training_features(images, &extractor, images.len(), terminal)?;
+        FrechetTerm::new(each, extractor, features.view(), importance, terminal)
+    };
+    names.iter().map(term).collect()
+}
+
+/// The images of a place in the shape of the generator's.
+fn images_of(
+    settings: &mut Settings,
+    place: &Path,
+    generator: &dyn Generator,
+    terminal: &Terminal,
+) -> Result<RealImages> {
+    let set = ImageSet::open(place, terminal)?;
+    let fit = *settings.fit.get_or_insert(Fit::Crop);
+    let strict = *settings.strict.get_or_insert(false);
+    let images = RealImages::open(set, generator.info().image_shape, fit, strict, MEMORY_BYTES, terminal)?;
+    terminal.report_inputs(images.inputs());
+    Ok(images)
+}
+
+/// The generated images that are mixed in, if any.
+fn kept_images(
+    settings: &mut Settings,
+    generator: &dyn Generator,
+    terminal: &Terminal,
+) -> Result<Option<KeptImages>> {
+    let Some(place) = settings.data_generated.clone() else {
+        settings.refuse(
+            &[("--share", settings.share.is_some())],
+            "there are no generated images without --data-generated",
+        )?;
+        return Ok(None);
+    };
+    if generator.info().class_count > 0 {
+        return Err(Error::usage(
+            "a generator with classes cannot be trained on generated images, whose classes are not known",
+            "leave --data-generated out",
+        ));
+    }
+    let share = *settings.share.get_or_insert(default::SHARE);
+    Ok(Some(KeptImages { images: images_of(settings, &place, generator, terminal)?, share }))
+}
+
+/// Warns where most training images are rarer than nearly all images of the reference: they are hardly of its kind.
+fn warn_if_far(densities: &[f64], reference: &Reference, terminal: &Terminal) -> Result<()> {
+    const RARE: f64 = 1.0;
+    let rare = Threshold::Percentile(RARE).resolve(&reference.distribution()?);
+    let below = densities.iter().filter(|density| **density < rare).count();
+    if 2 * below > densities.len() {
+        terminal.warn(&format!(
+            "{below} of {} training images are rarer than {} % of the reference's: was it made of images of another kind?",
+            densities.len(),
+            100.0 - RARE
+        ));
+    }
+    Ok(())
+}
