@@ -58,12 +58,12 @@ def main():
     args.weights = dict(named.split("=", 1) for named in args.weights_of)
     train, held_out = (args.data, args.held_out) if args.held_out else halves(args)
     reference = args.output / "ref"
-    if not (reference / "density.safetensors").exists() and not reference.exists():
+    if not reference.exists():
         pd(args, "embed", train, "--extractor", args.score, *weights(args, args.score), "-o", reference)
         pd(args, "index", reference, "--no-predictor")
     dimension = json.loads((reference / "manifest.json").read_text())["density"]["intrinsic_dimension"]
     kept = args.output / "kept"
-    sources = {"HALF": str(dimension / 2), "SCORE": args.score, "JUDGE": args.judge, "KEPT": str(kept / "images")}
+    sources = {"HALF": str(dimension / 2), "SCORE": args.score, "JUDGE": args.judge, "KEPT": str(kept)}
 
     print(f"intrinsic dimension {dimension:.1f}; {args.steps} steps; {args.images} images", flush=True)
     print("| | space | " + " | ".join(METRICS) + " |\n|---|---|" + "---|" * len(METRICS))
@@ -114,10 +114,10 @@ def evaluated(args, generator, name, held_out):
         found = {}
         for space in [args.score, args.judge]:
             out = subprocess.run(
-                [args.pd, "eval", "--real", held_out, "--generated", images / "images", "--extractor", space,
+                [args.pd, "eval", "--real", held_out, "--generated", images, "--extractor", space,
                  *weights(args, space), "--metrics", "precision,recall,coverage,fd", "--json", "--quiet"],
                 check=True, capture_output=True, text=True).stdout
-            found[space] = json.loads(out)["sets"][0]["metrics"]
+            found[space] = json.loads(out)["generated"][0]
         result.write_text(json.dumps(found))
     return json.loads(result.read_text())
 

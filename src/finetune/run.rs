@@ -67,6 +67,11 @@ impl Course {
         Some(Self { column, start: values.first()?.1, best, end: values.last()?.1 })
     }
 
+    /// Whether the generator became worse.
+    pub(crate) fn is_worse(&self) -> bool {
+        self.end > self.start
+    }
+
     /// The last evaluation of a run that is over, if it was evaluated by this column.
     ///
     /// # Errors
@@ -339,6 +344,7 @@ mod tests {
         let (_directory, log) = log(&[5.0, 3.0, 3.0, 4.0]);
         let course = Course { column: "fd", start: 5.0, best: (1, 3.0), end: 4.0 };
         assert_eq!(Course::of(&log, "fd"), Some(course));
+        assert!(!course.is_worse() && Course { end: 5.1, ..course }.is_worse());
         assert_eq!(patience_is_over(&log, "fd", 2), Some(true));
         assert_eq!(patience_is_over(&log, "fd", 3), Some(false));
         assert_eq!(patience_is_over(&log, "judge_fd", 0), None);

@@ -310,8 +310,8 @@ impl End<'_> {
         if self.finished.stopped_early {
             terminal.say("stopped early: no evaluation was better for long (--patience)");
         }
-        if let Some(Course { column, start, end, .. }) = self.finished.course
-            && end > start
+        if let Some(course @ Course { column, start, end, .. }) = self.finished.course
+            && course.is_worse()
         {
             terminal.warn(&format!(
                 "the generator is worse than at the start: {column} rose from {start:.3} to {end:.3}"
