@@ -33,6 +33,8 @@ use std::time::Instant;
 Examples:
   pd finetune --generator G.ckpt --discriminator D.ckpt --data photos/ \\
     --reference ref/ --bias fidelity --steps 600 -o run/
+  pd finetune --generator G.ckpt --discriminator D.ckpt --data photos/ \\
+    --reference ref/ --rule ratio:0 --steps 600 --eval-every 100 -o run/
   pd finetune --init config.json --data photos/ --kimg 200 -o run/")]
 pub(super) struct Finetune {
     #[command(flatten)]
