@@ -115,6 +115,8 @@ pub enum Remedy {
     CheckArchitecture,
     /// A class below this number has to be given.
     GiveClass(usize),
+    /// A class has to be given; how many there are is not known.
+    GiveAnyClass,
     /// The generator has no classes.
     DropClass,
     /// The generator has no truncation.

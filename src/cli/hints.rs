@@ -83,6 +83,9 @@ pub fn hint(error: &Error) -> Option<String> {
         Remedy::DropArchitectureAndConfiguration => "leave --arch and --config out".into(),
         Remedy::CheckArchitecture => "is --arch right?".into(),
         Remedy::GiveClass(count) => format!("give --class, from 0 to {}", count.saturating_sub(1)),
+        Remedy::GiveAnyClass => {
+            "give --class, a number from 0; the file does not say how many there are".into()
+        }
         Remedy::DropClass => "leave --class out".into(),
         Remedy::DropTruncation => "leave --trunc out".into(),
         Remedy::TruncateInW => "use --space w, or leave --trunc out".into(),
@@ -166,5 +169,6 @@ mod tests {
         assert_eq!(fetch(false, true).as_deref(), Some("pd weights fetch vit-b16, or --weights FILE"));
         assert_eq!(fetch(true, false).as_deref(), Some("pd weights fetch vit-b16 --trust-on-first-use"));
         assert_eq!(words(Remedy::GiveClass(3)).as_deref(), Some("give --class, from 0 to 2"));
+        assert!(words(Remedy::GiveAnyClass).unwrap().contains("does not say how many"));
     }
 }

@@ -220,9 +220,15 @@ impl DiscriminatorInfo {
     }
 }
 
+/// Number of classes of a generator whose file does not say how many there are.
+pub(crate) const UNTOLD_CLASSES: usize = 1 << 20;
+
 fn check_classes(family: &str, count: usize, classes: Option<&[u32]>, rows: usize) -> Result<()> {
     match classes {
         None if count == 0 => Ok(()),
+        None if count == UNTOLD_CLASSES => {
+            Err(Error::usage(format!("{family} has classes and was given none"), Remedy::GiveAnyClass))
+        }
         None => Err(Error::usage(
             format!("{family} has {count} classes and was given none"),
             Remedy::GiveClass(count),
@@ -238,5 +244,19 @@ fn check_classes(family: &str, count: usize, classes: Option<&[u32]>, rows: usiz
             )),
             None => Ok(()),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_is_asked_for_by_the_number_of_classes_where_that_is_known() {
+        let said = |count| check_classes("onnx", count, None, 1).unwrap_err().to_string();
+        assert!(said(3).contains("3 classes"));
+        let unknown = said(UNTOLD_CLASSES);
+        assert!(unknown.contains("has classes and was given none"), "{unknown}");
+        assert!(check_classes("onnx", UNTOLD_CLASSES, Some(&[7]), 1).is_ok());
     }
 }

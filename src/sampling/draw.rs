@@ -20,8 +20,10 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::path::Path;
 
-/// Candidates that are made and kept on disk together.
+/// Candidates that are made and kept on disk together, at most.
 pub(crate) const BLOCK: usize = 128;
+/// Candidates that are made together after the pilot, at least: a generator that is given few at a time stands idle in between.
+const FEWEST: usize = 16;
 
 /// Candidates block by block, with features and scores: made from a source, or read from the parts that several machines made.
 pub(crate) trait CandidateBlocks {
@@ -267,12 +269,14 @@ impl Run<'_> {
             if kept.count() >= wanted || range.end >= limit {
                 break;
             }
+            let more = expected_more(wanted, kept.count(), report.acceptance).min(limit - start);
             if !drawing {
-                let more = expected_more(wanted, kept.count(), report.acceptance).min(limit - start);
                 self.progress.start("drawing", more as u64, "images");
                 drawing = true;
             }
-            let range = range.end..block_end(range.end).min(limit);
+            // A whole block would be several times what the last few images take.
+            let enough = start.saturating_add(more.max(FEWEST));
+            let range = start..block_end(start).min(enough).min(limit);
             let judged;
             (block, judged) = self.blocks.block(range)?;
             let generated_density = match &generated {

@@ -108,11 +108,10 @@ impl<'a> GeneratedCandidates<'a> {
     }
 }
 
-/// The number under which a block is kept on disk. The rest of the block that the pilot has ended in stands beyond all others.
+/// The number under which a block is kept on disk. One that begins within a block of [`BLOCK`] stands beyond all that do not.
 fn index_of(range: &Range<usize>) -> usize {
-    const RESTS: usize = 1 << 30;
-    let block = range.start / BLOCK;
-    if range.start.is_multiple_of(BLOCK) { block } else { RESTS + block }
+    const WITHIN: usize = 1 << 40;
+    if range.start.is_multiple_of(BLOCK) { range.start / BLOCK } else { WITHIN + range.start }
 }
 
 impl CandidateBlocks for GeneratedCandidates<'_> {

@@ -13,8 +13,9 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::path::Path;
 
-/// As [`draw`], within each of the groups of candidates that follow each other with these numbers of members. Blocks are those of all
-/// candidates: one may hold several groups, or a part of one.
+/// As [`draw`], within each of the groups of candidates that follow each other with these numbers of members. Where all of them are
+/// needed, blocks are those of all candidates: one may hold several groups, or a part of one. Else no candidate is made that is not
+/// asked for.
 ///
 /// # Errors
 /// As [`draw`].
@@ -29,8 +30,13 @@ pub(crate) fn draw_groups(
     let last = RefCell::default();
     let mut all = Drawn { complete: true, ..Drawn::default() };
     let mut start = 0;
+    let needed = match reference {
+        Some(_) => options.pilot,
+        None => options.n.unwrap_or(usize::MAX),
+    };
+    let whole_blocks = groups.iter().all(|&count| count <= options.limit(needed as u64));
     for &count in groups {
-        let group = Group { blocks, own: start..start + count, last: &last };
+        let group = Group { blocks, own: start..start + count, whole_blocks, last: &last };
         let drawn = draw(&group, reference, options, device, out, progress)?;
         append(&mut all, drawn, start);
         start += count;
@@ -85,6 +91,8 @@ type Block = (usize, Array2<f32>, CandidateScores);
 struct Group<'a> {
     blocks: &'a dyn CandidateBlocks,
     own: Range<usize>,
+    /// Whether a block is made as a whole, whatever is asked for of it.
+    whole_blocks: bool,
     last: &'a RefCell<Option<Block>>,
 }
 
@@ -94,14 +102,14 @@ impl Group<'_> {
         self.own.start + row
     }
 
-    /// The blocks of all candidates that a range of this group is in: number and range of each, and the part of it that is asked for.
+    /// The blocks of all candidates that a range of this group is in: number of each, what is made of it, and what is asked for.
     fn parts(&self, range: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>, Range<usize>)> {
         let (start, end) = (self.number(range.start), self.number(range.end));
         let all = usize::try_from(self.blocks.len()).unwrap_or(usize::MAX);
         (start / BLOCK..end.div_ceil(BLOCK)).map(move |index| {
             let block = index * BLOCK..((index + 1) * BLOCK).min(all);
             let part = start.max(block.start)..end.min(block.end);
-            (index, block, part)
+            (index, if self.whole_blocks { block } else { part.clone() }, part)
         })
     }
 }
@@ -128,7 +136,7 @@ impl CandidateBlocks for Group<'_> {
         for (index, block, part) in self.parts(range) {
             let mut last = self.last.borrow_mut();
             let (_, features, scores) = match &mut *last {
-                Some(read) if read.0 == index => read,
+                Some(read) if self.whole_blocks && read.0 == index => read,
                 last => {
                     let (features, scores) = self.blocks.block(block.clone())?;
                     last.insert((index, features, scores))

@@ -14,9 +14,10 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Says what the generator does, and where it notes its process.
+/// Says what the generator does, where it notes its process, and where how many images it has made.
 const DOES: &str = "PD_TEST_GENERATOR";
 const NOTES: &str = "PD_TEST_GENERATOR_NOTES";
+const MADE: &str = "PD_TEST_GENERATOR_MADE";
 
 /// The command of the generator.
 fn command() -> String {
@@ -27,7 +28,7 @@ fn command() -> String {
 /// `pd` in `dir`, whose generator does `what`.
 fn with(dir: &TempDir, what: &str) -> assert_cmd::Command {
     let mut command = pd(dir);
-    command.env(DOES, what).env(NOTES, dir.path().join("process"));
+    command.env(DOES, what).env(NOTES, dir.path().join("process")).env(MADE, dir.path().join("made"));
     command
 }
 
@@ -122,6 +123,9 @@ fn the_generator() {
             }
             let mut answer = json!({"id": id});
             made += 1;
+            if let Ok(path) = std::env::var(MADE) {
+                fs::write(path, made.to_string()).unwrap();
+            }
             let image = match is("forgetful") {
                 true => picture(&json!({"seed": made})),
                 false => picture(&request),
@@ -466,6 +470,27 @@ fn prompts_share_the_seeds_and_are_drawn_together_or_each_by_itself() {
     }
     let network = ["sample", "--generator", "g", "--prompts", "p.txt", "-o", "d"];
     pd(&dir).args(network).assert().code(2).stderr(contains("--generator-command"));
+}
+
+#[test]
+fn few_images_are_made_that_nothing_is_decided_on() {
+    let dir = TempDir::new().unwrap();
+    reference(&dir);
+    fs::write(dir.path().join("p.txt"), "a red shoe\na bag\na hat\n").unwrap();
+    let words = "--prompts p.txt --reference ref --rule power:2 --budget 3";
+    for (name, more, drawings) in
+        [("each", "--per prompt -n 6 --pilot 10", 3), ("together", "-n 18 --pilot 30", 1)]
+    {
+        sample(&dir, "plain", &format!("{words} {more} -o {name}")).success();
+        let out = dir.path().join(name);
+        let decided = column(&out.join("samples.csv"), "file").len();
+        let summary: Value = serde_json::from_slice(&fs::read(out.join("summary.json")).unwrap()).unwrap();
+        let made = fs::read_to_string(dir.path().join("made")).unwrap().parse::<usize>().unwrap();
+        assert_eq!(summary["draws"], made, "{name}");
+        assert!(made - decided < 16 * drawings, "{name}: {made} made, {decided} decided on");
+    }
+    sample(&dir, "plain", "--prompts p.txt --per prompt -n 2 -o all").success();
+    assert_eq!(fs::read_to_string(dir.path().join("made")).unwrap(), "6");
 }
 
 #[cfg(unix)]

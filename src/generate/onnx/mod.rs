@@ -6,7 +6,7 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-use super::info::{GeneratorInfo, LatentSpace};
+use super::info::{GeneratorInfo, LatentSpace, UNTOLD_CLASSES};
 use super::latents::latents_of_seeds;
 use super::options::ForwardOptions;
 use super::traits::Generator;
@@ -27,8 +27,6 @@ use std::sync::Arc;
 const FAMILY: &str = "onnx";
 /// Images that are made to find the range of values.
 const TRIED: u32 = 16;
-/// Classes that are looked for where the file does not say how many there are.
-const MOST_CLASSES: usize = 1 << 20;
 /// Pixels of a side of an image, at most.
 const MOST_PIXELS: usize = 1 << 16;
 
@@ -119,7 +117,7 @@ pub(super) fn open(path: &Path, request: &OnnxGeneratorRequest) -> Result<Box<dy
             ClassForm::Number => generator.class_count(&first),
         };
         assumed.push(match generator.info.class_count {
-            MOST_CLASSES => format!("classes from `{name}`, which does not say how many there are"),
+            UNTOLD_CLASSES => format!("classes from `{name}`, which does not say how many there are"),
             count => format!("{count} classes from `{name}`"),
         });
     }
@@ -194,11 +192,11 @@ impl OnnxGenerator {
     fn class_count(&self, latent: &[f32]) -> usize {
         let is_there = |class: usize| self.run(latent.to_vec(), Some(class as u32), 0).is_ok();
         let (mut known, mut unknown) = (1, 2);
-        while unknown < MOST_CLASSES && is_there(unknown - 1) {
+        while unknown < UNTOLD_CLASSES && is_there(unknown - 1) {
             (known, unknown) = (unknown, unknown * 2);
         }
-        if unknown >= MOST_CLASSES {
-            return MOST_CLASSES;
+        if unknown >= UNTOLD_CLASSES {
+            return UNTOLD_CLASSES;
         }
         while unknown - known > 1 {
             let middle = (known + unknown) / 2;
