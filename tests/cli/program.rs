@@ -303,6 +303,7 @@ fn latents_and_classes_are_asked_for_where_the_program_takes_them() {
     assert_eq!(found.to_rgb8(), picture(&json!({"seed": 2, "class": 3})));
     for (what, words, said) in [
         ("classes", "--class 4", "dots has 4 classes, numbered from 0"),
+        ("classes", "--seeds 0-3", "dots has 4 classes and was given none"),
         ("plain", "--class 1", "dots has not said that it has classes"),
         ("plain", "--latents a/latents.npy", "dots has not said that it takes latents"),
         ("plain", "--trunc 0.5", "--trunc is of no use to it"),

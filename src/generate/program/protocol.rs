@@ -2,6 +2,7 @@
 
 use super::super::info::LatentSpace;
 use crate::error::Error;
+use crate::remedy::Remedy;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -90,15 +91,24 @@ impl ProgramInfo {
     }
 
     /// # Errors
-    /// [`Error::Usage`] if it does not take the class.
+    /// [`Error::Usage`] if it does not take the class, or has classes and none is given.
     pub(crate) fn check_class(&self, class: Option<u32>) -> Result<(), Error> {
-        let Some(class) = class else { return Ok(()) };
-        let reason = match self.classes {
-            Some(count) if class < count => return Ok(()),
-            Some(count) => format!("{} has {count} classes, numbered from 0", self.name),
-            None => format!("{} has not said that it has classes", self.name),
-        };
-        Err(Error::usage(reason, "its answer to {\"hello\": 1} may hold \"classes\": their number"))
+        match (self.classes, class) {
+            (None, None) => Ok(()),
+            (Some(count), Some(class)) if class < count => Ok(()),
+            (Some(count), Some(_)) => Err(Error::usage(
+                format!("{} has {count} classes, numbered from 0", self.name),
+                Remedy::GiveClass(count as usize),
+            )),
+            (Some(count), None) => Err(Error::usage(
+                format!("{} has {count} classes and was given none", self.name),
+                Remedy::GiveClass(count as usize),
+            )),
+            (None, Some(_)) => Err(Error::usage(
+                format!("{} has not said that it has classes", self.name),
+                "its answer to {\"hello\": 1} may hold \"classes\": their number",
+            )),
+        }
     }
 
     /// The space of its latents, which are drawn from a standard normal distribution.
