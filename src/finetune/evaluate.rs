@@ -83,7 +83,7 @@ impl<'p> Evaluator<'p> {
     }
 
     /// The column that says which evaluation is the best: the distance in the space that did not score, where there is one.
-    pub(super) fn watched(&self) -> &'static str {
+    pub(crate) fn watched(&self) -> &'static str {
         if self.spaces.len() > 1 { JUDGED_DISTANCE } else { DISTANCE }
     }
 

@@ -405,6 +405,7 @@ fn what_makes_no_sense_is_refused_before_anything_is_written() {
         ),
         ("--init gan.json --steps 5 --share 0.5", "--share"),
         ("--init gan.json --steps 5 --control nowhere", "nowhere"),
+        ("--init gan.json --steps 5 --control ref", "--control has no effect"),
         ("--init gan.json --steps 5 --reference ref --rule power:2 --bias fidelity", "--bias"),
         ("--init gan.json --steps 5 --keep-best", "--keep-best"),
         ("--init gan.json --steps 5 --r1-interval 3", "--r1-interval"),

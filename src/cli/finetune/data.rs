@@ -15,7 +15,7 @@ use crate::images::{Fit, ImageSet};
 use crate::progress::Progress;
 use crate::reference::Reference;
 use candle_core::{DType, Device};
-use ndarray::ArrayView2;
+use ndarray::{Array2, ArrayView2};
 use std::path::Path;
 
 /// The real side, the rule of the generated side, and the terms that compare both.
@@ -50,16 +50,8 @@ pub(super) fn data(
     let by_ratio = rule.filter(Rule::needs_generated_density);
     let (densities, features) = match reference {
         Some(reference) => {
-            let extractor = || settings.extractor(reference, device);
             let with_features = term.is_some() || by_ratio.is_some();
-            let Measured { densities, features, origin } =
-                measure(&images, reference, extractor, with_features, terminal)?;
-            notes.push(match origin {
-                Origin::Reference => format!("densities of {} images from the reference", images.len()),
-                Origin::Scored => format!("{} images scored against the reference", images.len()),
-            });
-            warn_if_far(&densities, reference, terminal)?;
-            (densities, features)
+            measured(settings, &images, reference, with_features, notes, terminal)?
         }
         None => (vec![1.0; images.len()], None),
     };
@@ -120,6 +112,26 @@ pub(super) fn data(
         dtype: DType::F32,
     };
     Ok(Data { real, rejection, frechet })
+}
+
+/// Densities `[N]` of the images, and their features `[N, D]` where they are asked for.
+fn measured(
+    settings: &Settings,
+    images: &RealImages,
+    reference: &Reference,
+    with_features: bool,
+    notes: &mut Vec<String>,
+    terminal: &Terminal,
+) -> Result<(Vec<f64>, Option<Array2<f32>>)> {
+    let extractor = || settings.extractor(reference, terminal.device());
+    let Measured { densities, features, origin } =
+        measure(images, reference, extractor, with_features, terminal)?;
+    notes.push(match origin {
+        Origin::Reference => format!("densities of {} images from the reference", images.len()),
+        Origin::Scored => format!("{} images scored against the reference", images.len()),
+    });
+    warn_if_far(&densities, reference, terminal)?;
+    Ok((densities, features))
 }
 
 /// The Fréchet terms that share `weight`: one for each extractor that is named, else the reference's. The real images have these
