@@ -69,8 +69,7 @@ def main():
     print("| | space | " + " | ".join(METRICS) + " |\n|---|---|" + "---|" * len(METRICS))
     row(args, "start", [evaluated(args, args.generator, "start", held_out)])
     for name in args.only or SETTINGS:
-        flags = [sources.get(flag, flag) for flag in SETTINGS[name].replace(",", " , ").split()]
-        flags = "\0".join(flags).replace("\0,\0", ",").split("\0")
+        flags = [",".join(sources.get(part, part) for part in flag.split(",")) for flag in SETTINGS[name].split()]
         if "KEPT" in SETTINGS[name] and not kept.exists():
             pd(args, "sample", "--generator", args.generator, "--reference", reference, *weights(args, args.score),
                "--bias", "match", "-n", 2000, "-o", kept)

@@ -82,15 +82,14 @@ impl RealBatches {
     pub fn of_step(&self, step: u64, shard: &RankShard) -> Result<Batch> {
         let rows = shard.select(&self.rows.draw(self.seed, step, shard.batch()));
         let mirrored = shard.select(&mirrors(self.seed, step, shard.batch(), self.mirror));
-        let kept = self
-            .kept
-            .as_ref()
-            .map(|kept| (&kept.images, shard.select(&kept.of_step(self.seed, step, shard.batch()))));
-        let values = match &kept {
-            None => self.images.batch(&rows, &mirrored, &self.device)?,
-            Some((images, kept)) => self.images.batch_with(&rows, (images, kept), &mirrored, &self.device)?,
-        };
-        let values = values.to_dtype(self.dtype)?;
+        let mut sources: Vec<(&RealImages, usize)> = rows.iter().map(|&row| (&self.images, row)).collect();
+        if let Some(kept) = &self.kept {
+            let instead = shard.select(&kept.of_step(self.seed, step, shard.batch()));
+            for (source, instead) in sources.iter_mut().zip(instead) {
+                *source = instead.map_or(*source, |row| (&kept.images, row));
+            }
+        }
+        let values = self.images.batch(&sources, &mirrored, &self.device)?.to_dtype(self.dtype)?;
         let classes = self.classes.as_ref().map(|classes| rows.iter().map(|&row| classes[row]).collect());
         Ok(Batch { values, classes })
     }

@@ -114,41 +114,26 @@ impl RealImages {
         self.pixels.as_ref().map_or(0, |pixels| pixels.len() as u64)
     }
 
-    /// Images `[B, C, H, W]` in -1..=1 of these rows, some of them mirrored left to right.
+    /// Images `[B, C, H, W]` in -1..=1 of these rows, each of these or of other images of the same shape, some of them mirrored left to
+    /// right.
     ///
     /// # Errors
     /// [`Error::Data`] if an image that could be read before no longer can.
     ///
     /// # Panics
-    /// If a row is beyond the images or there are not as many mirrors as rows.
-    pub fn batch(&self, rows: &[usize], mirrored: &[bool], device: &Device) -> Result<Tensor> {
-        self.batch_with(rows, (self, &vec![None; rows.len()]), mirrored, device)
-    }
-
-    /// [`RealImages::batch`], where those of `others` that are named take the places of own ones.
-    ///
-    /// # Errors
-    /// As [`RealImages::batch`].
-    ///
-    /// # Panics
-    /// As [`RealImages::batch`], or if the images of `others` have another shape.
-    pub(super) fn batch_with(
-        &self,
-        rows: &[usize],
-        (others, instead): (&RealImages, &[Option<usize>]),
-        mirrored: &[bool],
-        device: &Device,
-    ) -> Result<Tensor> {
-        assert_eq!((rows.len(), rows.len()), (mirrored.len(), instead.len()), "one for each row");
+    /// If a row is beyond its images, these have another shape, or there are not as many mirrors as rows.
+    pub fn batch(&self, rows: &[(&RealImages, usize)], mirrored: &[bool], device: &Device) -> Result<Tensor> {
+        assert_eq!(rows.len(), mirrored.len(), "each row is mirrored or not");
         let values = self.preprocessing.values();
-        assert_eq!(others.preprocessing.values(), values, "images of one shape");
+        assert!(
+            rows.iter().all(|(images, _)| images.preprocessing.values() == values),
+            "images of one shape"
+        );
         let mut input = vec![0f32; rows.len() * values];
-        input.par_chunks_mut(values).zip(rows.par_iter().zip(instead).zip(mirrored)).try_for_each(
-            |(out, ((&row, instead), &mirrored))| match instead {
-                Some(row) => others.write(*row, mirrored, out),
-                None => self.write(row, mirrored, out),
-            },
-        )?;
+        input
+            .par_chunks_mut(values)
+            .zip(rows.par_iter().zip(mirrored))
+            .try_for_each(|(out, (&(images, row), &mirrored))| images.write(row, mirrored, out))?;
         let (height, width) = (self.preprocessing.height as usize, self.preprocessing.width as usize);
         let dims = (rows.len(), self.preprocessing.channels(), height, width);
         Ok(Tensor::from_vec(input, dims, &Device::Cpu)?.to_device(device)?)
@@ -244,11 +229,14 @@ mod tests {
         let (kept, read) = (digits(MEMORY_BYTES), digits(0));
         assert!(kept.memory() > 0 && read.memory() == 0);
         let (rows, mirrored) = ([3, 900, 3], [false, true, true]);
-        let batch = kept.batch(&rows, &mirrored, &Device::Cpu).unwrap();
+        let batch = kept.batch(&rows.map(|row| (&kept, row)), &mirrored, &Device::Cpu).unwrap();
         assert_eq!(batch.dims(), [3, 1, 8, 8]);
         let values = flat(&batch);
         assert!(values.iter().all(|v| (-1.0..=1.0).contains(v)) && values.contains(&-1.0));
-        assert_eq!(values, flat(&read.batch(&rows, &mirrored, &Device::Cpu).unwrap()));
+        assert_eq!(
+            values,
+            flat(&read.batch(&rows.map(|row| (&read, row)), &mirrored, &Device::Cpu).unwrap())
+        );
         for (row, mirror) in values[..64].chunks(8).zip(values[128..].chunks(8)) {
             assert!(row.iter().eq(mirror.iter().rev()));
         }

@@ -16,12 +16,12 @@ use candle_core::Device;
 /// Training images that are judged against, at most: spread over all of them.
 const JUDGED_AGAINST: usize = 10_000;
 
-/// What is measured: the name of the metric, its column in the reference's space, and its column in the space that judges.
-const COLUMNS: [[&str; 3]; 4] = [
-    ["fd", DISTANCE, JUDGED_DISTANCE],
-    ["precision", "precision", "judge_precision"],
-    ["recall", "recall", "judge_recall"],
-    ["coverage", "coverage", "judge_coverage"],
+/// What is measured: the name of the metric, which is its column in the reference's space, and its column in the space that judges.
+const COLUMNS: [[&str; 2]; 4] = [
+    [DISTANCE, JUDGED_DISTANCE],
+    ["precision", "judge_precision"],
+    ["recall", "judge_recall"],
+    ["coverage", "judge_coverage"],
 ];
 
 /// The Fréchet distance in the reference's space; it is called FID only in the 2015 Inception's space.
@@ -108,7 +108,7 @@ impl<'p> Evaluator<'p> {
         let unreported = Unreported(progress);
         let metrics = COLUMNS.iter().map(|[name, ..]| metric(name)).collect::<Result<Vec<_>>>()?;
         let mut scalars = Scalars::new();
-        for ((space, features), column) in self.spaces.iter().zip(features).zip(1..) {
+        for ((space, features), column) in self.spaces.iter().zip(features).zip(0..) {
             let generated = FeatureSet::new(features.into_shared(), &self.options, &unreported)?;
             let comparison = Comparison::new(&space.real, &generated, &self.options, &unreported)?;
             let found = estimate(&comparison, &metrics, None)?;

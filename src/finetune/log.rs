@@ -66,7 +66,7 @@ impl Log {
 ///
 /// # Errors
 /// [`Error::Io`] if there is no log; [`Error::Malformed`] for a line that is no JSON object.
-pub(super) fn last_in_log(run: &Path, name: &str) -> Result<Option<f64>> {
+pub(crate) fn last_in_log(run: &Path, name: &str) -> Result<Option<f64>> {
     let path = run.join(FILE);
     let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
     Ok(column_of(&lines_of(&text, &path)?, name).last().map(|(_, value)| *value))

@@ -37,6 +37,7 @@ pub(crate) use evaluate::Evaluator;
 pub(crate) use frechet::FrechetTerm;
 pub use gan::{GanConfig, GanNetworks, GanTrainer, R1};
 pub(crate) use labels::classes;
+pub(crate) use log::last_in_log;
 pub use losses::{SECOND_ORDER_VARIABLE, check_second_order, r1_penalty};
 pub use path_length::{PathLength, PathLengthConfig, Paths, check_layers};
 pub(crate) use ratio_weights::RatioWeights;

@@ -26,7 +26,7 @@ pub struct RatioWeights {
     /// The rule.
     pub rule: Rule,
     /// How its weights are cut.
-    pub truncation: Truncation,
+    pub truncation: Option<Truncation>,
     /// Pseudo densities of the real images, `[N]`.
     pub densities: Vec<f64>,
     /// Their features, `[N, D]`.
@@ -87,7 +87,7 @@ impl RatioWeights {
 
     fn rows(&self) -> Result<WeightedRows> {
         let logs = self.logs.iter().map(|&log| log.into()).collect();
-        WeightedRows::of_log_weights(logs, Some(self.truncation))
+        WeightedRows::of_log_weights(logs, self.truncation)
     }
 
     /// What a run goes on from.
@@ -146,7 +146,7 @@ mod tests {
         let features = features_of(Purpose::Evaluation, 0..20);
         RatioWeights {
             rule: Rule::Ratio { b: -2.0, dimension: 1.5 },
-            truncation: Truncation { clip: 100.0, min_ess: 0.0 },
+            truncation: Some(Truncation { clip: 100.0, min_ess: 0.0 }),
             densities: (0..20).map(|i| 0.5 + f64::from(i) / 10.0).collect(),
             features,
             extractor: extractor(),

@@ -2,7 +2,7 @@
 
 use super::agreement::{Next, agree};
 use super::evaluate::Evaluator;
-use super::log::{Log, last_in_log};
+use super::log::Log;
 use super::sheet::Sheet;
 use super::state::{
     BEST, keep_last_snapshots, last_snapshot, load_state, remove_other_states, save_snapshot, save_state,
@@ -15,7 +15,6 @@ use crate::remedy::Remedy;
 use crate::runs::RunDir;
 use crate::train::collective::{Collective, Ranks};
 use candle_core::Device;
-use std::path::Path;
 
 /// When things happen, in steps.
 #[derive(Debug, Clone, Copy)]
@@ -70,14 +69,6 @@ impl Course {
     /// Whether the generator became worse.
     pub(crate) fn is_worse(&self) -> bool {
         self.end > self.start
-    }
-
-    /// The last evaluation of a run that is over, if it was evaluated by this column.
-    ///
-    /// # Errors
-    /// [`Error::Io`] and [`Error::Malformed`] if there is no log.
-    pub(crate) fn end_of(run: &Path, column: &str) -> Result<Option<f64>> {
-        last_in_log(run, column)
     }
 }
 

@@ -1,7 +1,7 @@
 //! `pd finetune` as a user meets it: small networks on the bundled digits, as a process that is watched, killed and started again.
 
 use crate::made_up_weights::made_up_weights;
-use crate::support::{content, digits_zip, pd};
+use crate::support::{content, digits_zip, pd, shared_reference};
 use assert_cmd::Command;
 use predicates::prelude::*;
 use predicates::str::contains;
@@ -30,22 +30,10 @@ enum Reference {
     Predicted,
 }
 
-/// An indexed reference of all bundled digits, made once; the directory lies beside the tests' own, in `target`.
+/// An indexed reference of all bundled digits, made once.
 fn indexed() -> &'static Path {
     static MADE: OnceLock<PathBuf> = OnceLock::new();
-    MADE.get_or_init(|| {
-        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("finetune-reference");
-        let _ = fs::remove_dir_all(&dir);
-        fs::create_dir_all(&dir).unwrap();
-        let run = |words: &[&str], images: Option<PathBuf>| {
-            let mut command = Command::cargo_bin("pd").unwrap();
-            command.env("PD_CACHE", dir.join("cache")).current_dir(&dir).args(words).args(images);
-            command.assert().success();
-        };
-        run(&["embed", "-o", "ref", "--quiet"], Some(digits_zip()));
-        run(&["index", "ref", "--quiet", "--no-predictor"], None);
-        dir.join("ref")
-    })
+    MADE.get_or_init(|| shared_reference("finetune-reference", &digits_zip(), &["--no-predictor"]))
 }
 
 /// A directory with both configurations and the reference that is asked for.
@@ -146,6 +134,17 @@ fn wait_for_lines(child: &mut Child, log: &Path, lines: usize) {
     }
 }
 
+/// Starts the run again and again, and kills it when its log in `killed` has each of these numbers of lines.
+fn kill_at(dir: &TempDir, options: &str, lines: &[usize]) {
+    let log = dir.path().join("killed/log.jsonl");
+    for &lines in lines {
+        let mut child = spawn(dir, &format!("{options} -o killed"));
+        wait_for_lines(&mut child, &log, lines);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
 const LONG: &str =
     "--init gan.json --steps 300 --snap 37 --log-every 3 --sheet 2 --mirror --gamma 1 --r1-interval 4";
 
@@ -153,13 +152,7 @@ const LONG: &str =
 fn a_run_that_is_killed_again_and_again_ends_in_the_same_bytes() {
     let dir = place(Reference::None);
     finetune(&dir, &format!("{LONG} -o whole")).assert().success();
-    let log = dir.path().join("killed/log.jsonl");
-    for lines in [1, 14, 41, 55, 83] {
-        let mut child = spawn(&dir, &format!("{LONG} -o killed"));
-        wait_for_lines(&mut child, &log, lines);
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
+    kill_at(&dir, LONG, &[1, 14, 41, 55, 83]);
     finetune(&dir, &format!("{LONG} -o killed --resume")).assert().success();
     assert_same_run(&dir, "whole", "killed");
     finetune(&dir, &format!("{LONG} -o killed")).assert().success();
@@ -177,13 +170,7 @@ fn a_frechet_term_is_part_of_the_state_and_of_the_log() {
     let lines = log(&dir, "whole");
     assert!(lines[0]["frechet"].is_null(), "the queue is empty");
     assert!(lines.last().unwrap()["frechet"].as_f64().unwrap() > 0.0);
-    let file = dir.path().join("killed/log.jsonl");
-    for lines in [12, 25] {
-        let mut child = spawn(&dir, &format!("{options} -o killed"));
-        wait_for_lines(&mut child, &file, lines);
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
+    kill_at(&dir, options, &[12, 25]);
     finetune(&dir, &format!("{options} -o killed")).assert().success();
     assert_same_run(&dir, "whole", "killed");
     pd(&dir)
@@ -220,13 +207,7 @@ fn the_weights_of_the_ratio_rule_follow_the_generator_and_are_part_of_the_state(
     let mut changes = sizes.clone();
     changes.dedup();
     assert_eq!(changes.len(), 3, "{sizes:?}");
-    let file = dir.path().join("killed/log.jsonl");
-    for lines in [8, 15] {
-        let mut child = spawn(&dir, &format!("{options} -o killed"));
-        wait_for_lines(&mut child, &file, lines);
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
+    kill_at(&dir, options, &[8, 15]);
     finetune(&dir, &format!("{options} -o killed")).assert().success();
     assert_same_run(&dir, "whole", "killed");
     let networks =

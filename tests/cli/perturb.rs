@@ -1,6 +1,6 @@
 //! `pd perturb` as a user meets it: run as a process on a small DCGAN, a small diffusion model and digits.
 
-use crate::support::{content, digits_zip, generator_fixture, pd, rows};
+use crate::support::{content, digits_zip, generator_fixture, pd, rows, shared_reference};
 use assert_cmd::Command;
 use predicates::prelude::*;
 use predicates::str::contains;
@@ -15,16 +15,14 @@ use tempfile::TempDir;
 const COLUMNS: &str =
     "file,seed,eps,density_before,density_after,predictor_before,predictor_after,feature_distance,improved";
 
-/// A reference of some of the bundled digits, made once; the directory lies beside the test's own, in `target`.
+/// A reference of some of the bundled digits, made once.
 fn reference() -> &'static Path {
     static MADE: OnceLock<PathBuf> = OnceLock::new();
     MADE.get_or_init(|| {
-        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("perturb-reference");
-        let _ = fs::remove_dir_all(&dir);
-        let images = dir.join("images");
+        let images = Path::new(env!("CARGO_TARGET_TMPDIR")).join("perturb-images");
+        fs::create_dir_all(&images).unwrap();
         let zip = fs::File::open(digits_zip()).unwrap();
         let mut archive = zip::ZipArchive::new(zip).unwrap();
-        fs::create_dir_all(&images).unwrap();
         for i in (0..archive.len()).step_by(9) {
             let mut entry = archive.by_index(i).unwrap();
             if entry.is_file() {
@@ -32,13 +30,7 @@ fn reference() -> &'static Path {
                 std::io::copy(&mut entry, &mut fs::File::create(images.join(name)).unwrap()).unwrap();
             }
         }
-        let run = |args: &[&str]| {
-            let mut command = Command::cargo_bin("pd").unwrap();
-            command.env("PD_CACHE", dir.join("cache")).current_dir(&dir).args(args).assert().success();
-        };
-        run(&["embed", "images", "-o", "ref", "--quiet"]);
-        run(&["index", "ref", "--quiet"]);
-        dir.join("ref")
+        shared_reference("perturb-reference", &images, &[])
     })
 }
 

@@ -20,16 +20,30 @@ const OF_SCHEDULERS: [&str; 5] =
 
 /// `pd` in `dir`, with a cache of its own: nothing of the user's is seen or changed.
 pub fn pd(dir: &TempDir) -> Command {
+    pd_in(dir.path())
+}
+
+fn pd_in(dir: &Path) -> Command {
     // The gate gives the demonstration's test the `pd` of the wheel.
     let mut command = match std::env::var_os("PD_UNDER_TEST") {
         Some(program) => Command::new(program),
         None => Command::cargo_bin("pd").unwrap(),
     };
-    command.env("PD_CACHE", dir.path().join("cache")).current_dir(dir.path());
+    command.env("PD_CACHE", dir.join("cache")).current_dir(dir);
     for name in OF_SCHEDULERS {
         command.env_remove(name);
     }
     command
+}
+
+/// An indexed reference of `images`, in a directory of this name beside the tests' own, in `target`: what many tests need is made once.
+pub fn shared_reference(name: &str, images: &Path, index: &[&str]) -> PathBuf {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&dir);
+    fs::create_dir_all(&dir).unwrap();
+    pd_in(&dir).arg("embed").arg(images).args(["-o", "ref", "--quiet"]).assert().success();
+    pd_in(&dir).args(["index", "ref", "--quiet"]).args(index).assert().success();
+    dir.join("ref")
 }
 
 /// `pd` with these words.

@@ -4,7 +4,7 @@
 use super::settings::{Settings, default, named_extractor, required};
 use super::weights::{Weights, weights};
 use crate::cli::terminal::Terminal;
-use crate::density::{Rule, Threshold, Truncation};
+use crate::density::{Rule, Threshold};
 use crate::error::{Error, Result};
 use crate::finetune::{
     FrechetTerm, KeptImages, MEMORY_BYTES, Measured, Origin, RatioWeights, RealBatches, RealImages,
@@ -62,39 +62,39 @@ pub(super) fn data(
     };
     let rows = WeightedRows::new(&densities, aim, truncation)?;
     let effective = rows.effective_sample_size();
-    match (by_ratio, settings.pilot, settings.pilot_every) {
-        (Some(_), Some(pilot), Some(every)) => notes.push(format!(
-            "the weights follow the generator: {pilot} images are generated before every {every}th step"
-        )),
-        _ => notes.push(format!("effective sample size {effective:.0} of {} real images", images.len())),
-    }
-    if let Some(cut) = rows.lowered_clip() {
-        notes.push(format!(
-            "weights are cut at {cut:.3} means so that the effective sample size is met (--min-ess)"
-        ));
-    }
     let frechet = match (term, reference, &features) {
         (Some(weight), Some(reference), Some(features)) => {
             let importance = rows.importance();
             let of_images = (&images, features.view(), importance.as_slice());
-            frechet_terms(settings, weight, reference, of_images, device, terminal)?
+            frechet_terms(settings, weight, reference, of_images, terminal)?
         }
         _ => Vec::new(),
     };
     let ratio = match (by_ratio, reference, features) {
         (Some(rule), Some(reference), Some(features)) => Some(RatioWeights {
             rule,
-            truncation: truncation.unwrap_or(Truncation::DEFAULT),
+            truncation,
             densities,
             features,
             extractor: settings.extractor(reference, device)?,
             model: reference.density()?.model.clone(),
-            pilot: settings.pilot.unwrap_or(default::PILOT) as usize,
-            every: settings.pilot_every.unwrap_or(default::PILOT_EVERY),
+            pilot: *settings.pilot.get_or_insert(default::PILOT) as usize,
+            every: *settings.pilot_every.get_or_insert(default::PILOT_EVERY),
             logs: Vec::new(),
         }),
         _ => None,
     };
+    notes.push(match &ratio {
+        Some(RatioWeights { pilot, every, .. }) => format!(
+            "the weights follow the generator: {pilot} images are generated before every {every}th step"
+        ),
+        None => format!("effective sample size {effective:.0} of {} real images", images.len()),
+    });
+    if let Some(cut) = rows.lowered_clip() {
+        notes.push(format!(
+            "weights are cut at {cut:.3} means so that the effective sample size is met (--min-ess)"
+        ));
+    }
     let classes = match generator.info().class_count {
         0 => None,
         count => Some(classes(&place, &images.paths(), count)?),
@@ -141,12 +141,11 @@ fn frechet_terms(
     weight: f64,
     reference: &Reference,
     (images, features, importance): (&RealImages, ArrayView2<f32>, &[f64]),
-    device: &Device,
     terminal: &Terminal,
 ) -> Result<Vec<FrechetTerm>> {
     let scored = &reference.manifest.identity.extractor;
     let names = settings.frechet_extractor.clone().unwrap_or_else(|| vec![scored.clone()]);
-    let each = weight / names.len() as f64;
+    let (each, device) = (weight / names.len() as f64, terminal.device());
     let term = |name: &String| {
         if name == scored {
             let extractor = settings.extractor(reference, device)?;

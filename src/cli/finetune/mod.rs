@@ -15,7 +15,7 @@ use super::output::Results;
 use super::signals::SavesAtTheEnd;
 use super::terminal::{Terminal, complain};
 use crate::error::{Error, Result};
-use crate::finetune::{Course, SECOND_ORDER_VARIABLE, finetune_run, run, run_worker};
+use crate::finetune::{SECOND_ORDER_VARIABLE, finetune_run, last_in_log, run, run_worker};
 use crate::progress::Progress;
 use crate::runs::RunDir;
 use crate::train::collective::{self, Ranks};
@@ -193,7 +193,7 @@ impl Ready<'_> {
 
 /// The last evaluation of a control, by the column that is watched.
 fn value_of(control: &Path, column: &str, terminal: &Terminal) -> Result<Option<f64>> {
-    let found = Course::end_of(control, column)?;
+    let found = last_in_log(control, column)?;
     if found.is_none() {
         terminal.warn(&format!("{} was not evaluated by {column}", control.display()));
     }

@@ -62,8 +62,6 @@ pub(super) fn weights(
         RuleChoice::Power(b) => one_sided(settings, Rule::Power { b }, sides),
         RuleChoice::Ratio(b) => {
             let rule = Rule::ratio(b, settings.dimension.or(reference.density()?.intrinsic_dimension))?;
-            settings.pilot.get_or_insert(default::PILOT);
-            settings.pilot_every.get_or_insert(default::PILOT_EVERY);
             one_sided(settings, rule, sides)
         }
     }
