@@ -28,8 +28,9 @@ def ask(path, message=None):
     try:
         with web.urlopen(options.server + path, json.dumps(message).encode() if message else None) as answer:
             return answer.read()
-    except web.HTTPError as error:
-        raise OSError(error.read().decode(errors="replace")) from error
+    except web.URLError as error:
+        answered = isinstance(error, web.HTTPError)
+        raise OSError(error.read().decode(errors="replace") if answered else f"{error.reason}: is ComfyUI running there?") from error
 
 
 def generate(request):

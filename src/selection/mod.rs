@@ -40,6 +40,6 @@ pub(crate) use resample::{ResampleOptions, Resampled, resample};
 pub use select::{Selection, SelectionOptions, select};
 pub use shares::Shares;
 pub(crate) use training_set::{
-    CaptionCounts, Captions, SetName, SetOptions, TrainerFormat, WrittenSet, write_training_set,
+    CaptionCounts, Captions, KohyaFolders, SetName, SetOptions, TrainerFormat, WrittenSet, write_training_set,
 };
 pub(crate) use without_copies::{CopyPairs, FoundCopies, select_without_copies};

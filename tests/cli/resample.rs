@@ -88,6 +88,27 @@ fn kohya_gets_a_folder_for_each_level_with_captions_and_frequencies_as_the_weigh
 }
 
 #[test]
+fn folders_that_are_for_kohya_already_name_the_set() {
+    let dir = stage();
+    let digits = dir.path().join("digits");
+    let folders: Vec<PathBuf> = fs::read_dir(&digits).unwrap().map(|entry| entry.unwrap().path()).collect();
+    for (at, folder) in folders.iter().enumerate() {
+        fs::rename(folder, digits.join(format!("{}_sks digit", at + 1))).unwrap();
+    }
+    run(&dir, "resample digits --reference ref --bias fidelity --for kohya -o set")
+        .success()
+        .stdout(contains("`sks digit` is theirs"))
+        .stderr(contains("the weights alone decide now"));
+    assert!(dir.path().join("set/33_sks digit").is_dir());
+    fs::rename(digits.join("1_sks digit"), digits.join("1_second")).unwrap();
+    run(&dir, "resample digits --reference ref --bias fidelity --for kohya -o two")
+        .code(2)
+        .stderr(contains("folders of 2 names"));
+    run(&dir, "resample digits --reference ref --bias fidelity --for kohya --name a -o two").success();
+    assert!(dir.path().join("two/33_a").is_dir());
+}
+
+#[test]
 fn image_folder_gets_each_photograph_as_often_as_it_is_repeated_in_its_class() {
     let dir = stage();
     for (words, linked) in [("-o set", false), ("-o links --link", true)] {

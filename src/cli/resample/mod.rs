@@ -21,8 +21,8 @@ use crate::reference::{DensityBy, Reference, read_skipped};
 use crate::runs::{Opened, Record, RunDir, RunIdentity, SUMMARY};
 use crate::sampling::WeightRecord;
 use crate::selection::{
-    Captions, MOST_REPEATS, ResampleOptions, Resampled, SetName, SetOptions, TrainerFormat, WrittenSet,
-    resample, write_training_set,
+    Captions, KohyaFolders, MOST_REPEATS, ResampleOptions, Resampled, SetName, SetOptions, TrainerFormat,
+    WrittenSet, resample, write_training_set,
 };
 use clap::Args;
 use serde_json::json;
@@ -79,7 +79,7 @@ pub(super) struct Resample {
     /// Most repeats of a photograph
     #[arg(long, value_name = "R", default_value_t = REPEATS, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_REPEATS)))]
     repeats: u32,
-    /// Name of the folders N_NAME for kohya, and of the folder of photographs that are in none for imagefolder; it is the caption of photographs without one [default: photo]
+    /// Name of the folders N_NAME for kohya, and of the folder of photographs that are in none for imagefolder; it is the caption of photographs without one [default: that of the folders N_NAME that the photographs lie in, else photo]
     #[arg(long, value_name = "NAME")]
     name: Option<SetName>,
     /// With --for kohya: the directory of the set where the trainer runs, which dataset.toml then names, such as /workspace/set [default: none, so that the trainer has to be started in it]
@@ -109,7 +109,7 @@ impl Resample {
     fn carry_out(&self, results: &Results) -> Result<()> {
         let terminal = self.run.start(results)?;
         let choice = self.weights.choice(self.pool.is_some())?;
-        let options = self.set_options()?;
+        let mut options = self.set_options()?;
         let reference = Reference::open(named(self.reference.as_deref())?)?;
         let dimension = reference.density()?.intrinsic_dimension;
         let (rule, truncation) = self.weights.rule(choice, dimension)?;
@@ -125,6 +125,9 @@ impl Resample {
             ));
         }
         let photos = self.photographs(set.as_ref(), &reference, &terminal)?;
+        if let Some(name) = self.name_of_folders(&photos.paths, &terminal)? {
+            options.name = name;
+        }
         let pool = self.pool.as_deref().map(|pool| self.read(pool, &reference, &terminal)).transpose()?;
         let captions = match (&set, options.format) {
             (Some(_), TrainerFormat::Kohya | TrainerFormat::ImageFolder) if self.photos.is_dir() => {
@@ -233,6 +236,26 @@ impl Resample {
             in_place: self.in_place,
             strict: self.extractor.strict,
         })
+    }
+
+    /// The name that the folders of a set for kohya have, where the photographs are one and no other name is given.
+    fn name_of_folders(&self, paths: &[String], terminal: &Terminal) -> Result<Option<SetName>> {
+        let folders = KohyaFolders::of(&self.photos, paths);
+        if self.format != TrainerFormat::Kohya || folders.repeats.is_empty() {
+            return Ok(None);
+        }
+        terminal.warn("the photographs lie in folders that say their repeats: the weights alone decide now");
+        match (&self.name, folders.names.first()) {
+            (None, Some(_)) if folders.names.len() > 1 => {
+                let names = folders.names.len();
+                let reason = format!(
+                    "the photographs lie in folders of {names} names for kohya, and the set gets one"
+                );
+                Err(Error::usage(reason, "run each folder by itself, or give one name: --name"))
+            }
+            (None, Some(name)) if !name.is_empty() => Ok(Some(name.parse()?)),
+            _ => Ok(None),
+        }
     }
 
     /// Features and names of the photographs: those of the reference where it was made of just these.

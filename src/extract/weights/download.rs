@@ -9,7 +9,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
-use ureq::{Agent, AgentBuilder, RedirectAuthHeaders, Request, Response};
+use ureq::config::RedirectAuthHeaders;
+use ureq::http::Response;
+use ureq::typestate::WithoutBody;
+use ureq::{Agent, Body};
 
 /// How often a broken connection is taken up again.
 const RESUMPTIONS: usize = 5;
@@ -45,6 +48,8 @@ pub(super) enum Connections {
     Any,
 }
 
+type Request = ureq::RequestBuilder<WithoutBody>;
+
 /// A file to download.
 pub(super) struct Remote<'a> {
     pub(super) url: &'a str,
@@ -58,31 +63,24 @@ pub(super) struct Remote<'a> {
 }
 
 impl Remote<'_> {
-    fn agent(&self, redirects: u32) -> Agent {
-        let builder = AgentBuilder::new()
-            .try_proxy_from_env(true)
-            .redirects(redirects)
-            .redirect_auth_headers(RedirectAuthHeaders::SameHost)
-            .timeout_connect(CONNECT_TIMEOUT)
-            .timeout_read(READ_TIMEOUT);
-        builder.https_only(self.connections == Connections::Encrypted).build()
-    }
-
     fn request(&self, redirects: u32) -> Request {
-        let request = self.agent(redirects).get(self.url);
+        let agent: Agent = Agent::config_builder()
+            .max_redirects(redirects)
+            .redirect_auth_headers(RedirectAuthHeaders::SameHost)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_per_read(Some(READ_TIMEOUT))
+            .https_only(self.connections == Connections::Encrypted)
+            .build()
+            .into();
+        let request = agent.get(self.url);
         match self.token {
-            Some(token) => request.set("Authorization", &format!("Bearer {token}")),
+            Some(token) => request.header("Authorization", format!("Bearer {token}")),
             None => request,
         }
     }
 
     fn failed(&self, reason: &dyn std::fmt::Display) -> Error {
-        let url = self.url;
-        let reason = match reason.to_string() {
-            reason if reason.contains("https_only") => format!("cannot fetch {url}: only https is used"),
-            reason => format!("cannot fetch {url}: {reason}"),
-        };
-        Error::data(reason, self.otherwise.clone())
+        Error::data(format!("cannot fetch {}: {reason}", self.url), self.otherwise.clone())
     }
 
     /// The value of the first of these headers that the first server, before any redirect, sends.
@@ -90,15 +88,15 @@ impl Remote<'_> {
     /// # Errors
     /// [`Error::Data`] if it does not answer; [`Error::Interrupted`] on request.
     pub(super) fn header(&self, names: &[&str], progress: &dyn Progress) -> Result<Option<String>> {
-        let request = self.request(0).set("Range", "bytes=0-0");
+        let request = self.request(0).header("Range", "bytes=0-0");
         let (sender, answer) = sync_channel(1);
         std::thread::spawn(move || {
             // Nobody listens any more after a stop.
-            let _ = sender.send(request.call().map_err(Box::new));
+            let _ = sender.send(request.call().map_err(|e| reason(&e)));
         });
         let Some(answer) = waiting::next(&answer, KEPT, progress)? else { return Ok(None) };
         let response = answer.map_err(|e| self.failed(&e))?;
-        Ok(names.iter().find_map(|name| response.header(name)).map(String::from))
+        Ok(names.iter().find_map(|name| header(&response, name)).map(String::from))
     }
 
     /// Downloads the file into a directory that no other process writes, and gives its path there.
@@ -127,7 +125,7 @@ impl Remote<'_> {
         let mut request = self.request(MOST_REDIRECTS);
         match fs::read_to_string(directory.join(TAG)).ok().filter(|tag| is_tag(tag)) {
             Some(tag) if have > 0 && have <= self.at_most => {
-                request = request.set("Range", &format!("bytes={have}-")).set("If-Range", &tag);
+                request = request.header("Range", format!("bytes={have}-")).header("If-Range", &tag);
             }
             // Nothing tells to which version of the file the part belongs.
             _ => have = restart(&file, &part)?,
@@ -221,11 +219,11 @@ fn converse(request: Request) -> Receiver<Message> {
     std::thread::spawn(move || {
         let response = match request.call() {
             Ok(response) => response,
-            Err(ureq::Error::Status(status, _)) => return drop(sender.send(Message::Refused(status))),
-            Err(e) => return drop(sender.send(Message::Unreachable(e.to_string()))),
+            Err(ureq::Error::StatusCode(status)) => return drop(sender.send(Message::Refused(status))),
+            Err(e) => return drop(sender.send(Message::Unreachable(reason(&e)))),
         };
         let mut go_on = sender.send(head(&response)).is_ok();
-        let mut body = response.into_reader();
+        let mut body = response.into_body().into_reader();
         while go_on {
             let mut block = vec![0; BLOCK];
             let message = match body.read(&mut block) {
@@ -243,13 +241,25 @@ fn converse(request: Request) -> Receiver<Message> {
     receiver
 }
 
-fn head(response: &Response) -> Message {
-    Message::Head {
-        status: response.status(),
-        range: response.header("Content-Range").and_then(range),
-        length: response.header("Content-Length").and_then(|length| length.parse().ok()),
-        tag: response.header("ETag").map(String::from),
+fn reason(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::RequireHttpsOnly(_) => "only https is used".into(),
+        error => error.to_string(),
     }
+}
+
+fn head(response: &Response<Body>) -> Message {
+    Message::Head {
+        status: response.status().as_u16(),
+        range: header(response, "Content-Range").and_then(range),
+        length: header(response, "Content-Length").and_then(|length| length.parse().ok()),
+        tag: header(response, "ETag").map(String::from),
+    }
+}
+
+/// A header of visible ASCII.
+fn header<'a>(response: &'a Response<Body>, name: &str) -> Option<&'a str> {
+    response.headers().get(name)?.to_str().ok()
 }
 
 /// First byte and length of the whole of `bytes 5-9/10`.

@@ -22,6 +22,35 @@ pub(super) const EXTENSIONS: [&str; 5] = ["png", "jpg", "jpeg", "webp", "bmp"];
 /// The configuration.
 const CONFIG: &str = "dataset.toml";
 
+/// What the names of folders say that are in the layout of the scripts, `N_NAME`, as those of a set that was made before.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct KohyaFolders {
+    /// Repeats of the photographs in them.
+    pub repeats: BTreeSet<u32>,
+    /// What the scripts take for the caption of photographs without one.
+    pub names: BTreeSet<String>,
+}
+
+impl KohyaFolders {
+    /// Of the folders that photographs of these paths in `place` lie in. Empty where one lies elsewhere.
+    pub(crate) fn of(place: &Path, paths: &[String]) -> Self {
+        let mut found = Self::default();
+        for path in paths {
+            let file = place.join(path);
+            let folder =
+                file.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default();
+            let Some((repeats, name)) =
+                folder.split_once('_').and_then(|(repeats, name)| Some((repeats.parse().ok()?, name)))
+            else {
+                return Self::default();
+            };
+            found.repeats.insert(repeats);
+            found.names.insert(name.into());
+        }
+        found
+    }
+}
+
 /// Where the photographs of a level are.
 enum Layout<'a> {
     /// In a folder of their own.
@@ -243,6 +272,21 @@ mod tests {
         fs::create_dir_all(&set).unwrap();
         assert_eq!(relative(&photos, &set).unwrap(), "../../a/photos");
         assert_eq!(relative(&set, &set).unwrap(), ".");
+    }
+
+    #[test]
+    fn folders_of_a_set_made_before_tell_repeats_and_names() {
+        let of = |paths: &[&str]| {
+            let paths: Vec<String> = paths.iter().map(ToString::to_string).collect();
+            KohyaFolders::of(Path::new("photos/2_sks shoe"), &paths)
+        };
+        let one = of(&["10_sks shoe/a.png", "b.png"]);
+        assert_eq!(one.repeats, BTreeSet::from([2, 10]));
+        assert_eq!(one.names, BTreeSet::from(["sks shoe".to_string()]));
+        assert_eq!(of(&["1_a_b/c.png", "1_d/c.png"]).names.len(), 2);
+        for elsewhere in ["shoes/c.png", "x_1/c.png", "10/c.png", "1_a/b/c.png"] {
+            assert_eq!(of(&["1_a/c.png", elsewhere]), KohyaFolders::default(), "{elsewhere}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod metadata;
 mod names;
 
 pub(crate) use captions::{CaptionCounts, Captions};
+pub(crate) use kohya::KohyaFolders;
 pub(crate) use names::SetName;
 
 use crate::candidates::{CandidateImage, PoolSource};
