@@ -22,7 +22,7 @@ const STATE: &str = "frechet";
 const QUEUE_ROWS: usize = 4096;
 /// Rows for each column that the queue holds at least, when it is full and when the term begins.
 const ROWS_PER_COLUMN: usize = 2;
-/// Steps from one transport map to the next.
+/// Steps from one transport map to the next, at least.
 const REFRESH: u64 = 10;
 /// Added to every variance, as a share of the mean variance of the real features.
 const RIDGE: f64 = 1e-3;
@@ -34,13 +34,22 @@ pub(super) fn state_name(i: usize) -> String {
     if i == 0 { STATE.to_owned() } else { format!("{STATE}-{i}") }
 }
 
+/// How much the term counts. Once it has begun, it is computed at every `interval`-th step and weighted up for it, as R1 is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct FrechetConfig {
+    /// Its weight in the generator's loss.
+    pub weight: f64,
+    /// Steps from one to the next.
+    pub interval: usize,
+}
+
 /// The term with the features that it remembers.
 pub struct FrechetTerm {
-    weight: f64,
+    config: FrechetConfig,
     extractor: LoadedExtractor,
     real: RootedStatistics,
     ridge: f64,
-    /// `[Q, D]`: the features of image `i` of the run are in row `i mod Q`.
+    /// `[Q, D]`: the features of image `i` of the steps with the term are in row `i mod Q`.
     queue: Array2<f32>,
     /// `[D]`, the mean of the queue when the map was found.
     mean: Array1<f32>,
@@ -52,19 +61,19 @@ pub struct FrechetTerm {
 
 /// What a step takes from the term.
 pub(super) struct Term {
-    /// A number whose gradient is that of the weighted term; its value means nothing.
-    pub loss: Tensor,
+    /// A number whose gradient is that of the weighted term; its value means nothing. `None` at a step without the term.
+    pub loss: Option<Tensor>,
     /// The squared Fréchet distance of the queue.
     pub distance: f64,
 }
 
 impl FrechetTerm {
-    /// `weight` times the distance to real images with these features `[N, D]`, which count by `importance` `[N]`.
+    /// The distance to real images with these features `[N, D]`, which count by `importance` `[N]`.
     ///
     /// # Errors
     /// [`Error::Data`] if features and importance do not fit, or all features are the same.
     pub(crate) fn new(
-        weight: f64,
+        config: FrechetConfig,
         extractor: LoadedExtractor,
         features: ArrayView2<f32>,
         importance: &[f64],
@@ -82,7 +91,7 @@ impl FrechetTerm {
             ));
         }
         Ok(Self {
-            weight,
+            config,
             extractor,
             real: statistics.with_ridge(ridge).rooted()?,
             ridge,
@@ -91,6 +100,11 @@ impl FrechetTerm {
             slope: Array2::zeros((width, width)),
             distance: f32::NAN,
         })
+    }
+
+    /// Steps from one with the term to the next.
+    pub(super) fn interval(&self) -> usize {
+        self.config.interval
     }
 
     /// The term on this rank's part of the images `[B, C, H, W]`, in -1..=1, of a step. The gradient is taken at the 8-bit images,
@@ -105,18 +119,22 @@ impl FrechetTerm {
         shard: &RankShard,
         step: u64,
     ) -> Result<Option<Term>> {
-        let Self { weight, extractor, real, ridge, queue, mean, slope, distance } = self;
+        let Self { config, extractor, real, ridge, queue, mean, slope, distance } = self;
+        let Some(turn) = turn(step, config.interval, rows_to_begin(queue).div_ceil(shard.batch())) else {
+            return Ok(distance.is_finite().then(|| Term { loss: None, distance: f64::from(*distance) }));
+        };
         let mut moments = Moments { real, ridge: *ridge, queue, mean, slope, distance };
         let (begun, smooth) = image_features_with_slope(extractor, images, quantization, |features| {
-            moments.remember(features, shard, step)?;
-            let begun = moments.refresh(step, shard.batch() as u64)?;
+            moments.remember(features, shard, turn)?;
+            let begun =
+                moments.refresh(turn, REFRESH.div_ceil(config.interval as u64), shard.batch() as u64)?;
             Ok(match begun {
                 true => (true, moments.gradients(features)),
                 false => (false, Array2::zeros(features.dim())),
             })
         })?;
-        let loss = (smooth.sum_all()? * *weight)?;
-        Ok(begun.then_some(Term { loss, distance: f64::from(self.distance) }))
+        let loss = (smooth.sum_all()? * (config.weight * config.interval as f64))?;
+        Ok(begun.then_some(Term { loss: Some(loss), distance: f64::from(self.distance) }))
     }
 
     /// What a run goes on from.
@@ -156,6 +174,21 @@ const MEAN: &str = "mean";
 const SLOPE: &str = "slope";
 const DISTANCE: &str = "distance";
 
+/// Rows that a queue `[Q, D]` holds when the term begins.
+fn rows_to_begin(queue: &Array2<f32>) -> usize {
+    ROWS_PER_COLUMN * queue.ncols()
+}
+
+/// How many steps before this one had the term, if this one has it: each of the first, which fill the queue until the term begins, and
+/// every `interval`-th after the last of them.
+fn turn(step: u64, interval: usize, first: usize) -> Option<u64> {
+    let last = first.saturating_sub(1) as u64;
+    match step.checked_sub(last) {
+        Some(behind) => behind.is_multiple_of(interval as u64).then(|| last + behind / interval as u64),
+        None => Some(step),
+    }
+}
+
 /// The parts of a term that features change and are measured by.
 struct Moments<'t> {
     real: &'t RootedStatistics,
@@ -167,10 +200,10 @@ struct Moments<'t> {
 }
 
 impl Moments<'_> {
-    /// Puts the features of a step into the queue: those of all ranks, of which each has its own.
-    fn remember(&mut self, own: ArrayView2<f64>, shard: &RankShard, step: u64) -> Result<()> {
+    /// Puts the features of the term's step `turn` into the queue: those of all ranks, of which each has its own.
+    fn remember(&mut self, own: ArrayView2<f64>, shard: &RankShard, turn: u64) -> Result<()> {
         let (batch, rows) = (shard.batch() as u64, self.queue.nrows() as u64);
-        for (at, row) in (step * batch..).zip(shard.gather_rows(own).outer_iter()) {
+        for (at, row) in (turn * batch..).zip(shard.gather_rows(own).outer_iter()) {
             let mut place = self.queue.row_mut((at % rows) as usize);
             place.zip_mut_with(&row, |old, new| *old = *new as f32);
             if !place.iter().all(|value| value.is_finite()) {
@@ -181,16 +214,16 @@ impl Moments<'_> {
         Ok(())
     }
 
-    /// Finds the map anew where it is due. Whether there are features enough for one.
-    fn refresh(&mut self, step: u64, batch: u64) -> Result<bool> {
-        let (rows, width) = self.queue.dim();
-        let begins = (ROWS_PER_COLUMN * width) as u64;
-        let seen = (step + 1) * batch;
+    /// Finds the map anew where it is due, every `every`-th of the term's steps. Whether there are features enough for one.
+    fn refresh(&mut self, turn: u64, every: u64, batch: u64) -> Result<bool> {
+        let rows = self.queue.nrows();
+        let begins = rows_to_begin(self.queue) as u64;
+        let seen = (turn + 1) * batch;
         if seen < begins {
             return Ok(false);
         }
         let first = seen - batch < begins;
-        if first || step.is_multiple_of(REFRESH) {
+        if first || turn.is_multiple_of(every) {
             let filled = self.queue.slice(s![..rows.min(usize::try_from(seen).unwrap_or(rows)), ..]);
             let generated = Statistics::of(filled, &Silent)?.with_ridge(self.ridge);
             let Transport { map, distance } = transport(self.real, &generated)?;

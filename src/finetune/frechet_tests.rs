@@ -24,9 +24,14 @@ fn real(extractor: &LoadedExtractor) -> Array2<f32> {
 }
 
 fn term(weight: f64) -> FrechetTerm {
+    lazy_term(weight, 1)
+}
+
+fn lazy_term(weight: f64, interval: usize) -> FrechetTerm {
     let extractor = LoadedExtractor::load(&ExtractorRequest::default()).unwrap();
     let features = real(&extractor);
-    FrechetTerm::new(weight, extractor, features.view(), &[1.0; 80], &Silent).unwrap()
+    FrechetTerm::new(FrechetConfig { weight, interval }, extractor, features.view(), &[1.0; 80], &Silent)
+        .unwrap()
 }
 
 const BATCH: usize = 64;
@@ -47,7 +52,7 @@ fn it_begins_once_there_are_features_enough_and_going_along_its_gradient_lowers_
     let at = Var::from_tensor(&images(BATCH, begins)).unwrap();
     let found = step(&mut term, begins, &at).unwrap();
     assert!(found.distance > 0.0);
-    let gradient = found.loss.backward().unwrap().get(&at).unwrap().clone();
+    let gradient = found.loss.unwrap().backward().unwrap().get(&at).unwrap().clone();
     let largest = gradient.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
     assert!(largest > 0.0);
     // All images of the queue moved as the first are: each by a small step along its own gradient.
@@ -116,10 +121,39 @@ fn a_run_goes_on_from_its_state_to_the_same_bytes() {
 }
 
 #[test]
+fn behind_its_beginning_it_is_taken_at_every_third_step_and_counts_threefold() {
+    let (mut always, mut lazy) = (term(0.5), lazy_term(0.5, 3));
+    let first = rows_to_begin(&always.queue).div_ceil(BATCH) as u64;
+    let turns: Vec<u64> = (0..first + 7).filter(|&at| turn(at, 3, first as usize).is_some()).collect();
+    assert_eq!(turns, (0..first).chain([first + 2, first + 5]).collect::<Vec<u64>>());
+    for (number, &at_step) in (0..).zip(&turns) {
+        let at = Var::from_tensor(&images(BATCH, number)).unwrap();
+        let gradient = |term: &mut FrechetTerm, step: u64| {
+            let loss = self::step(term, step, &at)?.loss?;
+            loss.backward().unwrap().get(&at).cloned()
+        };
+        let (once, thrice) = (gradient(&mut always, number), gradient(&mut lazy, at_step));
+        assert_eq!(always.queue, lazy.queue);
+        assert_eq!((once.is_some(), thrice.is_some()), (number + 1 >= first, number + 1 >= first));
+        // The map is found anew more seldom: later gradients differ by more than their weight.
+        if let (Some(once), Some(thrice), true) = (once, thrice, number + 1 == first) {
+            let apart = ((once * 3.0).unwrap() - &thrice).unwrap().abs().unwrap().max_all().unwrap();
+            let largest = thrice.abs().unwrap().max_all().unwrap();
+            let [apart, largest] = [apart, largest].map(|t| t.to_scalar::<f32>().unwrap());
+            assert!(largest > 0.0 && apart < 1e-5 * largest, "{apart} {largest}");
+        }
+    }
+    let between = step(&mut lazy, first, &images(BATCH, 1000)).unwrap();
+    assert!(between.loss.is_none() && between.distance > 0.0);
+    assert_eq!(always.queue, lazy.queue);
+}
+
+#[test]
 fn features_that_are_all_alike_are_refused() {
     let extractor = LoadedExtractor::load(&ExtractorRequest::default()).unwrap();
     let features = Array2::from_elem((20, 4), 1.0);
-    assert!(FrechetTerm::new(1.0, extractor, features.view(), &[1.0; 20], &Silent).is_err());
+    let config = FrechetConfig { weight: 1.0, interval: 1 };
+    assert!(FrechetTerm::new(config, extractor, features.view(), &[1.0; 20], &Silent).is_err());
 }
 
 #[test]

@@ -175,9 +175,10 @@ impl Adversaries {
         let mut distances = Vec::new();
         for term in &mut self.frechet {
             let term = term.of_images(&images, generator.info().quantization, &self.shard, step)?;
-            if let Some(Term { loss, distance }) = term {
+            let Some(Term { loss, distance }) = term else { continue };
+            distances.push(distance);
+            if let Some(loss) = loss {
                 with_terms = (with_terms + loss.to_dtype(g_loss.dtype())?.to_device(g_loss.device())?)?;
-                distances.push(distance);
             }
         }
         self.adam_g.step(&with_terms.backward()?, rate)?;
@@ -279,9 +280,10 @@ impl Trainer for GanTrainer {
     }
 
     fn cycle(&self) -> u64 {
-        let GanConfig { r1, path_length, .. } = self.adversaries.config;
+        let Adversaries { config: GanConfig { r1, path_length, .. }, frechet, .. } = &self.adversaries;
         let intervals = [r1.map(|r1| r1.interval), path_length.map(|path| path.interval)];
-        intervals.into_iter().flatten().max().unwrap_or(1) as u64
+        let of_terms = frechet.iter().map(FrechetTerm::interval);
+        intervals.into_iter().flatten().chain(of_terms).max().unwrap_or(1) as u64
     }
 
     fn ranks(&self) -> &Ranks {

@@ -34,7 +34,7 @@ pub(crate) use densities::{Measured, Origin, measure, training_features};
 pub use diffusion::{DiffusionConfig, DiffusionTrainer};
 pub use ema::EmaConfig;
 pub(crate) use evaluate::Evaluator;
-pub(crate) use frechet::FrechetTerm;
+pub(crate) use frechet::{FrechetConfig, FrechetTerm};
 pub use gan::{GanConfig, GanNetworks, GanTrainer, R1};
 pub(crate) use labels::classes;
 pub(crate) use log::last_in_log;

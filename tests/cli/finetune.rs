@@ -162,7 +162,7 @@ fn a_run_that_is_killed_again_and_again_ends_in_the_same_bytes() {
 #[test]
 fn a_frechet_term_is_part_of_the_state_and_of_the_log() {
     let dir = place(Reference::Indexed);
-    let options = "--init gan.json --reference ref --bias match --steps 42 --snap 15 --log-every 3 --sheet 2";
+    let options = "--init gan.json --reference ref --bias match --frechet-interval 2 --steps 42 --snap 15 --log-every 3 --sheet 2";
     finetune(&dir, &format!("{options} -o whole")).assert().success();
     let settings: Value =
         serde_json::from_slice(&fs::read(dir.path().join("whole/options.json")).unwrap()).unwrap();
@@ -192,6 +192,10 @@ fn a_frechet_term_is_part_of_the_state_and_of_the_log() {
         refused(&format!("--init gan.json --reference ref --frechet={wrong}"), "of at least 0");
     }
     refused("--init gan.json --frechet 0.1", "--frechet");
+    refused(
+        "--init gan.json --reference ref --weight 1 --frechet-interval 2",
+        "no Frechet term without --frechet",
+    );
     refused("--init gan.json --reference ref --bias match --sides both", "--sides both");
     refused("--init diffusion.json --reference ref --bias match", "a GAN");
 }
@@ -260,8 +264,9 @@ fn kept_images_are_mixed_in_and_a_second_space_judges() {
     let cache = dir.path().join("cache/weights");
     fs::create_dir_all(&cache).unwrap();
     made_up_weights(&cache, "lenet5");
-    let judged =
-        format!("{options} --lr 0.1 --judge-extractor lenet5 --frechet 0.01 --frechet-extractor tiny,lenet5");
+    let judged = format!(
+        "{options} --lr 0.1 --judge-extractor lenet5 --frechet 0.01 --frechet-interval 1 --frechet-extractor tiny,lenet5"
+    );
     finetune(&dir, &format!("{judged} --keep-best -o judged"))
         .assert()
         .success()

@@ -7,8 +7,8 @@ use crate::cli::terminal::Terminal;
 use crate::density::{Rule, Threshold};
 use crate::error::{Error, Result};
 use crate::finetune::{
-    FrechetTerm, KeptImages, MEMORY_BYTES, Measured, Origin, RatioWeights, RealBatches, RealImages,
-    Rejection, WeightedRows, classes, measure, training_features,
+    FrechetConfig, FrechetTerm, KeptImages, MEMORY_BYTES, Measured, Origin, RatioWeights, RealBatches,
+    RealImages, Rejection, WeightedRows, classes, measure, training_features,
 };
 use crate::generate::Generator;
 use crate::images::{Fit, ImageSet};
@@ -36,15 +36,26 @@ pub(super) fn data(
 ) -> Result<Data> {
     let place = required(&settings.data, "--data")?;
     let Weights { real: rule, truncation, rejection } = weights(settings, reference, terminal)?;
-    let term = settings.frechet.filter(|weight| *weight > 0.0);
+    let weight = settings.frechet.unwrap_or(0.0);
+    let no_term = "there is no Frechet term without --frechet";
+    let term = settings
+        .interval(
+            weight,
+            |s| &mut s.frechet_interval,
+            default::FRECHET_INTERVAL,
+            ("--frechet-interval", no_term),
+        )?
+        .map(|interval| FrechetConfig { weight, interval });
     if generator.denoiser().is_some() {
         settings.refuse(
             &[("--frechet (or --bias match)", term.is_some())],
             "the Frechet term steers the generator of a GAN",
         )?;
     }
-    let no_term = [("--frechet-extractor", settings.frechet_extractor.is_some() && term.is_none())];
-    settings.refuse(&no_term, "there is no Frechet term without --frechet")?;
+    settings.refuse(
+        &[("--frechet-extractor", settings.frechet_extractor.is_some() && term.is_none())],
+        no_term,
+    )?;
     let kept = kept_images(settings, generator, terminal)?;
     let images = images_of(settings, &place, generator, terminal)?;
     let by_ratio = rule.filter(Rule::needs_generated_density);
@@ -63,10 +74,10 @@ pub(super) fn data(
     let rows = WeightedRows::new(&densities, aim, truncation)?;
     let effective = rows.effective_sample_size();
     let frechet = match (term, reference, &features) {
-        (Some(weight), Some(reference), Some(features)) => {
+        (Some(config), Some(reference), Some(features)) => {
             let importance = rows.importance();
             let of_images = (&images, features.view(), importance.as_slice());
-            frechet_terms(settings, weight, reference, of_images, terminal)?
+            frechet_terms(settings, config, reference, of_images, terminal)?
         }
         _ => Vec::new(),
     };
@@ -134,18 +145,19 @@ fn measured(
     Ok((densities, features))
 }
 
-/// The Fréchet terms that share `weight`: one for each extractor that is named, else the reference's. The real images have these
+/// The Fréchet terms that share the weight: one for each extractor that is named, else the reference's. The real images have these
 /// features `[N, D]` in its space and this importance `[N]`.
 fn frechet_terms(
     settings: &Settings,
-    weight: f64,
+    config: FrechetConfig,
     reference: &Reference,
     (images, features, importance): (&RealImages, ArrayView2<f32>, &[f64]),
     terminal: &Terminal,
 ) -> Result<Vec<FrechetTerm>> {
     let scored = &reference.manifest.identity.extractor;
     let names = settings.frechet_extractor.clone().unwrap_or_else(|| vec![scored.clone()]);
-    let (each, device) = (weight / names.len() as f64, terminal.device());
+    let each = FrechetConfig { weight: config.weight / names.len() as f64, ..config };
+    let device = terminal.device();
     let term = |name: &String| {
         if name == scored {
             let extractor = settings.extractor(reference, device)?;

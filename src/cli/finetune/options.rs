@@ -133,23 +133,6 @@ fn diffusion_trainer(
     Ok(Box::new(DiffusionTrainer::new(live, average, real, config, ranks)?))
 }
 
-/// Steps from one lazy penalty of this weight to the next. Without weight there is none, and an interval that was given is refused.
-fn interval(
-    settings: &mut Settings,
-    weight: f64,
-    of: fn(&mut Settings) -> &mut Option<u32>,
-    default: u32,
-    (flag, because): (&str, &str),
-) -> Result<Option<usize>> {
-    let given = of(settings);
-    if weight > 0.0 {
-        return Ok(Some(*given.get_or_insert(default) as usize));
-    }
-    let given = [(flag, given.is_some())];
-    settings.refuse(&given, because)?;
-    Ok(None)
-}
-
 fn gan_trainer(
     settings: &mut Settings,
     [live, average]: [Box<dyn Generator>; 2],
@@ -162,14 +145,15 @@ fn gan_trainer(
         Training::of(family(live.info().family)?.training, family(discriminator.info().family)?.training);
     let gamma = *settings.gamma.get_or_insert(family.gamma);
     let unused = ("--r1-interval", "there is no R1 without --gamma");
-    let r1 = interval(settings, gamma, |s| &mut s.r1_interval, default::R1_INTERVAL, unused)?
+    let r1 = settings
+        .interval(gamma, |s| &mut s.r1_interval, default::R1_INTERVAL, unused)?
         .map(|interval| R1 { gamma, interval });
     let style_mixing = *settings.style_mixing.get_or_insert(family.style_mixing);
     let weight = *settings.path_length.get_or_insert(family.path_length);
     let unused = ("--path-length-interval", "there is no penalty without --path-length");
-    let path_length =
-        interval(settings, weight, |s| &mut s.path_length_interval, default::PATH_LENGTH_INTERVAL, unused)?
-            .map(|interval| PathLengthConfig { weight, interval });
+    let path_length = settings
+        .interval(weight, |s| &mut s.path_length_interval, default::PATH_LENGTH_INTERVAL, unused)?
+        .map(|interval| PathLengthConfig { weight, interval });
     let loss = match settings.loss {
         None | Some(LossChoice::Auto) => family.loss,
         Some(LossChoice::Logistic) => GanLoss::Logistic,

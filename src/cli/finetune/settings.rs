@@ -21,6 +21,7 @@ pub(super) mod default {
     pub(crate) const BATCH: u32 = 64;
     pub(crate) const R1_INTERVAL: u32 = 16;
     pub(crate) const PATH_LENGTH_INTERVAL: u32 = 4;
+    pub(crate) const FRECHET_INTERVAL: u32 = 8;
     pub(crate) const EMA_KIMG: f64 = 10.0;
     pub(crate) const EMA_RAMPUP_FROM_NOTHING: f64 = 0.05;
     pub(crate) const MAX_REJECTION: u32 = 100;
@@ -180,6 +181,10 @@ pub(super) struct Settings {
     #[arg(long, value_name = "NAME,NAME", value_delimiter = ',', value_parser = similar::extractor, help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frechet_extractor: Option<Vec<String>>,
+    /// Number of steps between Frechet terms, each weighted up for it; 1 pulls a little more, at the cost of a pass through the extractor in every step [default: 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frechet_interval: Option<u32>,
     /// Total number of training steps; this or --kimg is needed
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000), help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -394,6 +399,7 @@ impl Settings {
             (self.generator.is_some(), &["init"]),
             (self.bias.is_some(), &LEVELS),
             (self.bias.is_some(), &["frechet"]),
+            (self.frechet.is_some(), &["frechet_interval"]),
             (self.weight.is_some(), &["weight_real", "weight_fake"]),
             (self.threshold.is_some(), &["threshold_real", "threshold_fake"]),
             (self.rule.is_some(), &LEVELS),
@@ -443,6 +449,23 @@ impl Settings {
             ..ExtractorRequest::default()
         };
         LoadedExtractor::for_identity(&reference.manifest.identity, &request)
+    }
+
+    /// Steps from one lazy term of this weight to the next. Without weight there is none, and an interval that was given is refused.
+    pub(super) fn interval(
+        &mut self,
+        weight: f64,
+        of: fn(&mut Settings) -> &mut Option<u32>,
+        default: u32,
+        (flag, because): (&str, &str),
+    ) -> Result<Option<usize>> {
+        let given = of(self);
+        if weight > 0.0 {
+            return Ok(Some(*given.get_or_insert(default) as usize));
+        }
+        let given = [(flag, given.is_some())];
+        self.refuse(&given, because)?;
+        Ok(None)
     }
 
     /// Refuses settings that would have no effect.
