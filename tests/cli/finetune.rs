@@ -162,7 +162,7 @@ fn a_run_that_is_killed_again_and_again_ends_in_the_same_bytes() {
 #[test]
 fn a_frechet_term_is_part_of_the_state_and_of_the_log() {
     let dir = place(Reference::Indexed);
-    let options = "--init gan.json --reference ref --bias match --frechet-interval 2 --steps 42 --snap 15 --log-every 3 --sheet 2";
+    let options = "--init gan.json --reference ref --bias match --frechet-interval 2 --steps 60 --snap 21 --log-every 3 --sheet 2";
     finetune(&dir, &format!("{options} -o whole")).assert().success();
     let settings: Value =
         serde_json::from_slice(&fs::read(dir.path().join("whole/options.json")).unwrap()).unwrap();
@@ -170,7 +170,8 @@ fn a_frechet_term_is_part_of_the_state_and_of_the_log() {
     let lines = log(&dir, "whole");
     assert!(lines[0]["frechet"].is_null(), "the queue is empty");
     assert!(lines.last().unwrap()["frechet"].as_f64().unwrap() > 0.0);
-    kill_at(&dir, options, &[6, 11]);
+    // Before the term begins, with the 48th step, and after.
+    kill_at(&dir, options, &[8, 18]);
     finetune(&dir, &format!("{options} -o killed")).assert().success();
     assert_same_run(&dir, "whole", "killed");
     pd(&dir)
@@ -178,10 +179,10 @@ fn a_frechet_term_is_part_of_the_state_and_of_the_log() {
         .assert()
         .success();
     assert_same_run(&dir, "whole", "again");
-    let control = options.replace("--bias match", "--weight 1");
+    let control = options.replace("--bias match --frechet-interval 2", "--weight 1");
     finetune(&dir, &format!("{control} -o control")).assert().success();
     let networks =
-        |run: &str| content(&dir.path().join(format!("{run}/snapshot-000042")))["g.safetensors"].clone();
+        |run: &str| content(&dir.path().join(format!("{run}/snapshot-000060")))["g.safetensors"].clone();
     assert_ne!(networks("whole"), networks("control"));
 
     let refused = |args: &str, says: &str| {
