@@ -179,6 +179,11 @@ fn a_frechet_term_is_part_of_the_state_and_of_the_log() {
         .assert()
         .success();
     assert_same_run(&dir, "whole", "again");
+    // Another preset replaces the term with all that belongs to it.
+    pd(&dir)
+        .args(["finetune", "--quiet", "--options", "whole/options.json", "--bias", "fidelity", "--dry-run"])
+        .assert()
+        .success();
     let control = options.replace("--bias match --frechet-interval 2", "--weight 1");
     finetune(&dir, &format!("{control} -o control")).assert().success();
     let networks =

@@ -398,7 +398,7 @@ impl Settings {
             (self.init.is_some(), &["generator", "discriminator", "config"]),
             (self.generator.is_some(), &["init"]),
             (self.bias.is_some(), &LEVELS),
-            (self.bias.is_some(), &["frechet"]),
+            (self.bias.is_some(), &["frechet", "frechet_interval"]),
             (self.frechet.is_some(), &["frechet_interval"]),
             (self.weight.is_some(), &["weight_real", "weight_fake"]),
             (self.threshold.is_some(), &["threshold_real", "threshold_fake"]),
