@@ -83,8 +83,9 @@ fn a_run_that_was_interrupted_continues_to_the_same_bytes() {
     let dir = TempDir::new().unwrap();
     let images = digits_zip();
     pd(&dir).arg("embed").arg(&images).args(["-o", "whole"]).assert().success();
+    pd(&dir).arg("embed").arg(&images).args(["-o", "killed"]).assert().success();
     // What a killed run leaves: its first chunk and no manifest.
-    let whole = dir.path().join("whole");
+    let (whole, killed) = (dir.path().join("whole"), dir.path().join("killed"));
     let child = std::process::Command::new(assert_cmd::cargo::cargo_bin("pd"))
         .env("PD_CACHE", dir.path().join("cache"))
         .arg("embed")
@@ -102,6 +103,7 @@ fn a_run_that_was_interrupted_continues_to_the_same_bytes() {
     child.wait().unwrap();
     pd(&dir).arg("embed").arg(&images).args(["-o", "interrupted"]).assert().success();
     assert_eq!(content(&whole), content(&interrupted));
+    assert_eq!(content(&whole), content(&killed));
     // Once more: nothing to do, nothing changed.
     pd(&dir).arg("embed").arg(&images).args(["-o", "interrupted"]).assert().success();
     assert_eq!(content(&whole), content(&interrupted));
