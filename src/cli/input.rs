@@ -90,7 +90,7 @@ pub(super) fn read(
     reference: Option<&Reference>,
     terminal: &Terminal,
 ) -> Result<Input> {
-    read_listed(path, None, args, reference, terminal)
+    read_as_asked(path, args, reference, Describe::Nothing, terminal)
 }
 
 /// As [`read`], with what is asked for of pictures, where there are any.
@@ -101,23 +101,11 @@ pub(super) fn read_described(
     describe: Describe,
     terminal: &Terminal,
 ) -> Result<Input> {
-    read_as_asked(path, None, args, reference, describe, terminal)
-}
-
-/// As [`read`], where the images are [`list`]ed already.
-pub(super) fn read_listed(
-    path: &Path,
-    listed: Option<ImageSet>,
-    args: &ExtractorArgs,
-    reference: Option<&Reference>,
-    terminal: &Terminal,
-) -> Result<Input> {
-    read_as_asked(path, listed, args, reference, Describe::Nothing, terminal)
+    read_as_asked(path, args, reference, describe, terminal)
 }
 
 fn read_as_asked(
     path: &Path,
-    listed: Option<ImageSet>,
     args: &ExtractorArgs,
     reference: Option<&Reference>,
     describe: Describe,
@@ -139,7 +127,7 @@ fn read_as_asked(
         Input { descriptors, ..Input::of_features(features, paths, identity) }
     } else {
         network::check(args, terminal)?;
-        let set = listed.map_or_else(|| ImageSet::open(path, terminal), Ok)?;
+        let set = ImageSet::open(path, terminal)?;
         let extractor = match reference {
             Some(reference) => extractor(args, reference, terminal)?,
             None => network::for_images(args, &set, None, terminal)?,

@@ -3,6 +3,7 @@
 //! meets 0 at the distance without that bias. As in the authors' program, parts of the generated set are compared with the whole real set,
 //! and 15 sizes are spaced evenly from a tenth of the set, at most 5 000, to all of it.
 
+use super::comparison::Comparison;
 use super::frechet::distance_to_rows;
 use super::metric::{Better, Measured, Metric, Needs};
 use super::resampling::without_replacement;
@@ -30,18 +31,13 @@ pub(crate) const METRIC: Metric = Metric {
     alone: false,
     draws: true,
     compute: |comparison| {
-        let features = comparison.generated.features()?;
-        let seed = comparison.options.seed;
-        let mut points = Vec::with_capacity(SIZES);
-        for (item, size) in sizes(features.nrows())?.into_iter().enumerate() {
-            check_stop(comparison.progress, String::new)?;
-            let rows = without_replacement(features.nrows(), size, seed, Purpose::FrechetPart, item as u64);
-            let distance = distance_to_rows(comparison.real, features, &rows, comparison.progress)?;
-            points.push((1.0 / size as f64, distance));
-        }
-        Ok(Measured::value(intercept(&points)))
+        let rows: Vec<u32> = (0..comparison.generated.features()?.nrows() as u32).collect();
+        Ok(Measured::value(extrapolated(comparison, &rows)?))
     },
-    replicates: None,
+    replicates: Some(|comparison, draws| {
+        let rows = comparison.generated.features()?.nrows();
+        draws.rows(rows).map(|rows| extrapolated(comparison, &rows)).collect()
+    }),
     caution: |comparison| {
         let smallest = smallest_part(comparison.generated.rows()?);
         let width = comparison.generated.width();
@@ -53,6 +49,24 @@ pub(crate) const METRIC: Metric = Metric {
         })
     },
 };
+
+/// The distance of these rows of the generated set to the real one, extrapolated from those of parts of them.
+///
+/// # Errors
+/// As [`sizes`] and [`distance_to_rows`]; [`Error::Interrupted`].
+fn extrapolated(comparison: &Comparison<'_>, rows: &[u32]) -> Result<f64> {
+    let features = comparison.generated.features()?;
+    let seed = comparison.options.seed;
+    let mut points = Vec::with_capacity(SIZES);
+    for (item, size) in sizes(rows.len())?.into_iter().enumerate() {
+        check_stop(comparison.progress, String::new)?;
+        let part = without_replacement(rows.len(), size, seed, Purpose::FrechetPart, item as u64);
+        let part: Vec<u32> = part.into_iter().map(|at| rows[at as usize]).collect();
+        let distance = distance_to_rows(comparison.real, features, &part, comparison.progress)?;
+        points.push((1.0 / size as f64, distance));
+    }
+    Ok(intercept(&points))
+}
 
 fn smallest_part(rows: usize) -> usize {
     (rows / SMALLEST_PART).min(SMALLEST_PART_AT_MOST)
@@ -84,9 +98,10 @@ fn intercept(points: &[(f64, f64)]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::comparison::Comparison;
     use super::super::frechet;
     use super::super::options::Options;
+    use super::super::registry::estimate;
+    use super::super::resampling::Draws;
     use super::super::test_support::{Fixture, set};
     use super::*;
     use crate::progress::Silent;
@@ -119,5 +134,26 @@ mod tests {
         let comparison = Comparison::new(&real, &other, &options, &Silent).unwrap();
         let value = |metric: &Metric| (metric.compute)(&comparison).unwrap().values[0];
         assert!(value(&METRIC).abs() < value(&frechet::METRIC));
+    }
+
+    #[test]
+    fn the_interval_is_as_wide_as_the_value_moves_from_set_to_set() {
+        let features = Fixture::load().features("real_2000");
+        let options = Options::default();
+        let real = set(features.slice(s![..500, ..]).to_owned(), &options);
+        let of_set = |at: usize, draws: Option<Draws>| {
+            let rows = 500 + at * 100..600 + at * 100;
+            let generated = set(features.slice(s![rows, ..]).to_owned(), &options);
+            let comparison = Comparison::new(&real, &generated, &options, &Silent).unwrap();
+            estimate(&comparison, &[&METRIC], draws).unwrap().remove(0)
+        };
+        let values: Vec<f64> = (0..15).map(|at| of_set(at, None).value).collect();
+        let mean = values.iter().sum::<f64>() / 15.0;
+        let deviation = (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / 14.0).sqrt();
+        let found = of_set(0, Some(Draws { count: 40, seed: 1 }));
+        let [low, high] = found.interval.unwrap();
+        let ratio = (high - low) / (2.0 * 1.96 * deviation);
+        assert!(low < found.value && found.value < high, "{found:?}");
+        assert!((0.4..2.5).contains(&ratio), "{ratio}: {found:?}, {values:?}");
     }
 }

@@ -3,12 +3,17 @@
 //! size in the order of the images, as ADM's evaluator does. Both take the class scores without their bias. It needs no real set, and
 //! knows nothing of one.
 
+use super::comparison::Comparison;
 use super::metric::{Better, Measured, Metric, Needs};
-use super::resampling::without_replacement;
+use super::options::Options;
+use super::resampling::{Draws, without_replacement};
 use crate::error::{Error, Result};
 use crate::generate::RandomState;
+use crate::progress::check_stop;
 use crate::random::Purpose;
-use ndarray::{ArrayView1, ArrayView2};
+use ndarray::ArrayView1;
+use rayon::prelude::*;
+use std::borrow::Borrow;
 
 /// Parts of the set, where their size is not given.
 const SPLITS: usize = 10;
@@ -27,63 +32,86 @@ pub(crate) const METRIC: Metric = Metric {
         let logits = comparison.generated.features()?;
         let rows = logits.nrows();
         let options = comparison.options;
-        let (mean, deviation) = match (options.inception_part, options.numpy_seed) {
-            (Some(size), _) => over_parts(logits, rows_in_order(rows).chunks(size.max(1))),
-            (None, Some(seed)) => in_splits(logits, &RandomState::new(seed).permutation(rows as u32))?,
-            (None, None) => {
-                let order = without_replacement(rows, rows, options.seed, Purpose::InceptionSplits, 0);
-                in_splits(logits, &order)?
-            }
+        let order = match (options.inception_part, options.numpy_seed) {
+            (Some(_), _) => (0..rows as u32).collect(),
+            (None, Some(seed)) => RandomState::new(seed).permutation(rows as u32),
+            (None, None) => without_replacement(rows, rows, options.seed, Purpose::InceptionSplits, 0),
         };
+        let (mean, deviation) = over_parts(&parts(&order, options)?, |row| probabilities(logits.row(row)));
         Ok(Measured { values: vec![mean, deviation], mean: None })
     },
-    replicates: None,
+    replicates: Some(replicates),
     caution: |_| None,
 };
 
-fn rows_in_order(rows: usize) -> Vec<u32> {
-    (0..rows as u32).collect()
-}
-
-/// Over ten parts of `logits` `[N, classes]`, its rows in this order.
+/// The parts whose scores are averaged of rows in this `order`.
 ///
 /// # Errors
 /// [`Error::Data`] for fewer rows than parts.
-fn in_splits(logits: ArrayView2<f32>, order: &[u32]) -> Result<(f64, f64)> {
+fn parts<'a>(order: &'a [u32], options: &Options) -> Result<Vec<&'a [u32]>> {
     let rows = order.len();
+    if let Some(size) = options.inception_part {
+        return Ok(order.chunks(size.max(1)).collect());
+    }
     if rows < SPLITS {
         return Err(Error::data(
             format!("the Inception score needs at least {SPLITS} rows, there are {rows}"),
             "add images",
         ));
     }
-    Ok(over_parts(logits, (0..SPLITS).map(|i| &order[i * rows / SPLITS..(i + 1) * rows / SPLITS])))
+    Ok((0..SPLITS).map(|i| &order[i * rows / SPLITS..(i + 1) * rows / SPLITS]).collect())
 }
 
-/// Mean and population deviation of the scores of parts of `logits` `[N, classes]`, each given by its rows.
-fn over_parts<'a>(logits: ArrayView2<f32>, parts: impl Iterator<Item = &'a [u32]>) -> (f64, f64) {
-    let scores: Vec<f64> = parts.map(|rows| score(logits, rows)).collect();
+/// Mean and population deviation of the scores of parts, each given by its rows, of which `of_row` gives the probabilities.
+fn over_parts<R: Borrow<Row>>(parts: &[&[u32]], of_row: impl Fn(usize) -> R) -> (f64, f64) {
+    let scores: Vec<f64> = parts.iter().map(|rows| score(rows, &of_row)).collect();
     let count = scores.len() as f64;
     let mean = scores.iter().sum::<f64>() / count;
     let variance = scores.iter().map(|score| (score - mean).powi(2)).sum::<f64>() / count;
     (mean, variance.sqrt())
 }
 
+/// The scores of resampled sets: the rows of each in the order that they were drawn in.
+fn replicates(comparison: &Comparison<'_>, draws: &Draws) -> Result<Vec<f64>> {
+    let logits = comparison.generated.features()?;
+    let rows: Vec<Row> =
+        (0..logits.nrows()).into_par_iter().map(|row| probabilities(logits.row(row))).collect();
+    let score = |drawn: Vec<u32>| {
+        check_stop(comparison.progress, String::new)?;
+        Ok(over_parts(&parts(&drawn, comparison.options)?, |row| &rows[row]).0)
+    };
+    let drawn: Vec<Vec<u32>> = draws.rows(rows.len()).collect();
+    drawn.into_par_iter().map(score).collect()
+}
+
+/// What an image adds to the score of a part.
+struct Row {
+    /// The probability of each class.
+    probabilities: Vec<f64>,
+    /// The sum of p ln p over the classes.
+    negative_entropy: f64,
+}
+
+fn probabilities(logits: ArrayView1<f32>) -> Row {
+    let logarithms = log_softmax(logits);
+    let probabilities: Vec<f64> = logarithms.iter().map(|logarithm| logarithm.exp()).collect();
+    let negative_entropy = probabilities.iter().zip(&logarithms).map(|(p, logarithm)| p * logarithm).sum();
+    Row { probabilities, negative_entropy }
+}
+
 /// The score of some rows.
-fn score(logits: ArrayView2<f32>, rows: &[u32]) -> f64 {
-    let mut mean = vec![0.0; logits.ncols()];
-    // The sum of p ln p over all rows and classes.
-    let mut negative_entropy = 0.0;
+fn score<R: Borrow<Row>>(rows: &[u32], of_row: impl Fn(usize) -> R) -> f64 {
+    let (mut sums, mut negative_entropy) = (Vec::new(), 0.0);
     for &row in rows {
-        let logarithms = log_softmax(logits.row(row as usize));
-        for (mean, logarithm) in mean.iter_mut().zip(logarithms) {
-            let probability = logarithm.exp();
-            *mean += probability;
-            negative_entropy += probability * logarithm;
-        }
+        let row = of_row(row as usize);
+        let Row { probabilities, negative_entropy: own } = row.borrow();
+        sums.resize(probabilities.len(), 0.0);
+        sums.iter_mut().zip(probabilities).for_each(|(sum, probability)| *sum += probability);
+        negative_entropy += own;
     }
     let count = rows.len() as f64;
-    let of_mean: f64 = mean.iter().map(|sum| sum / count).filter(|p| *p > 0.0).map(|p| p * p.ln()).sum();
+    let means = sums.iter().map(|sum: &f64| sum / count);
+    let of_mean: f64 = means.filter(|p| *p > 0.0).map(|p| p * p.ln()).sum();
     (negative_entropy / count - of_mean).exp()
 }
 
@@ -95,25 +123,28 @@ fn log_softmax(logits: ArrayView1<f32>) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::comparison::Comparison;
-    use super::super::options::Options;
+    use super::super::registry::estimate;
     use super::super::test_support::{Fixture, assert_close, set};
     use super::*;
     use crate::progress::Silent;
-    use ndarray::Array2;
+    use ndarray::{Array2, s};
 
     #[test]
     fn certain_and_even_classes_score_their_number_and_equal_images_score_1() {
         // Far apart, the probabilities are 1 and 0: with every class equally often the score is the number of classes.
         let certain =
             Array2::from_shape_fn((4000, 4), |(row, class)| if row % 4 == class { 50.0 } else { 0.0 });
-        let order = |rows: u32| RandomState::new(0).permutation(rows);
-        let (mean, deviation) = in_splits(certain.view(), &order(4000)).unwrap();
+        let in_splits = |logits: &Array2<f32>, rows: u32| {
+            let order = RandomState::new(0).permutation(rows);
+            let parts = parts(&order, &Options::default())?;
+            Ok::<_, Error>(over_parts(&parts, |row| probabilities(logits.row(row))))
+        };
+        let (mean, deviation) = in_splits(&certain, 4000).unwrap();
         assert!((mean - 4.0).abs() < 0.02 && deviation < 0.02, "{mean} {deviation}");
         let equal = Array2::from_shape_fn((50, 3), |(_, class)| class as f32);
-        let (mean, deviation) = in_splits(equal.view(), &order(50)).unwrap();
+        let (mean, deviation) = in_splits(&equal, 50).unwrap();
         assert!((mean - 1.0).abs() < 1e-12 && deviation < 1e-12);
-        assert!(in_splits(equal.view(), &order(9)).is_err());
+        assert!(in_splits(&equal, 9).is_err());
     }
 
     /// torch-fidelity 0.4.0's `isc_features_to_metric` of these in float64.
@@ -153,6 +184,26 @@ mod tests {
             p.iter().enumerate().map(|(class, p)| p * (p.ln() - mean(class).ln())).sum()
         };
         let expected = (p.iter().map(divergence).sum::<f64>() / 7.0).exp();
-        assert!((score(logits.view(), &[0, 1, 2, 3, 4, 5, 6]) - expected).abs() < 1e-12);
+        let found = score(&[0, 1, 2, 3, 4, 5, 6], |row| probabilities(logits.row(row)));
+        assert!((found - expected).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_interval_is_as_wide_as_the_score_moves_from_set_to_set() {
+        let features = Fixture::load().features("fake_2000");
+        let options = Options::default();
+        let of_set = |at: usize, draws: Option<Draws>| {
+            let logits = set(features.slice(s![at * 100..at * 100 + 100, ..]).to_owned(), &options);
+            let comparison = Comparison::new(&logits, &logits, &options, &Silent).unwrap();
+            estimate(&comparison, &[&METRIC], draws).unwrap().remove(0)
+        };
+        let values: Vec<f64> = (0..20).map(|at| of_set(at, None).value).collect();
+        let mean = values.iter().sum::<f64>() / 20.0;
+        let deviation = (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / 19.0).sqrt();
+        let found = of_set(0, Some(Draws { count: 200, seed: 1 }));
+        let [low, high] = found.interval.unwrap();
+        let ratio = (high - low) / (2.0 * 1.96 * deviation);
+        assert!(low < found.value && found.value < high, "{found:?}");
+        assert!((0.5..2.0).contains(&ratio), "{ratio}: {found:?}, {values:?}");
     }
 }

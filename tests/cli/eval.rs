@@ -210,6 +210,11 @@ fn folders_of_images_are_compared_and_a_reference_serves_as_the_real_side() {
     let direct = json(&dir, &["--real", "a", "--generated", "b", "a"]);
     assert_eq!((&direct["extractor"], &direct["generated"][0]["n"]), (&"tiny".into(), &40.into()));
     assert_eq!(direct["generated"][1]["precision"], 1.0);
+    let said =
+        pd(&dir).args(["eval", "--real", "a", "--generated", "b", "a", "-o", "x.csv"]).assert().success();
+    let said = String::from_utf8_lossy(&said.get_output().stderr).into_owned();
+    assert_eq!(said.matches("extractor: tiny").count(), 1, "one network serves all sets: {said}");
+    assert!(said.contains("wrote 2 generated sets to x.csv"), "{said}");
     pd(&dir).args(["embed", "a", "-o", "ref"]).assert().success();
     let referred = json(&dir, &["--real", "ref", "--generated", "b"]);
     assert_eq!(referred["generated"][0], direct["generated"][0]);

@@ -4,7 +4,6 @@
 use crate::cli::common::ExtractorArgs;
 use crate::cli::input::Input;
 use crate::cli::kept::{Folder, content_of, name_of};
-use crate::cli::network;
 use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
@@ -165,18 +164,17 @@ impl Keep for KeptStatistics {
     }
 }
 
-/// The real set in the one space that `args` name.
+/// The real set in the one space of `extractor`.
 ///
 /// # Errors
-/// As [`InSpaces::of_real`] and [`network::for_images`].
+/// As [`InSpaces::of_real`].
 pub(super) fn real_input(
     set: &ImageSet,
+    extractor: &LoadedExtractor,
     args: &ExtractorArgs,
     terminal: &Terminal,
 ) -> Result<(Input, Option<Arc<dyn Keep>>)> {
-    network::check(args, terminal)?;
-    let extractor = network::for_images(args, set, None, terminal)?;
-    let found = InSpaces::of_real(set, &[&extractor], args, terminal)?;
+    let found = InSpaces::of_real(set, &[extractor], args, terminal)?;
     let kept = found.statistics(0, &extractor.identity().extractor);
     let InSpaces { features, images, inputs, .. } = found;
     let paths = images.iter().map(|image| image.path.clone()).collect();

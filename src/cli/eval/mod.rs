@@ -3,6 +3,7 @@
 mod args;
 mod kept;
 mod real_statistics;
+mod set_network;
 mod shard;
 mod space_args;
 mod spaces;
@@ -23,11 +24,12 @@ use crate::reference::{Reference, is_reference};
 use kept::real_input;
 use real_statistics::{RealStatistics, save_statistics};
 use serde_json::{Map, Value, json};
+use set_network::SetNetwork;
 use shard::run_shard;
 use spaces::run_in_spaces;
 use std::io::Write;
 use std::path::Path;
-use text::{json_of, text, warn_if_no_fid};
+use text::{counted, json_of, text, warn_if_no_fid};
 
 /// Says what became of the inputs of a set, and keeps it for the summary.
 fn report_inputs(name: &str, found: &Inputs, counts: &mut Map<String, Value>, terminal: &Terminal) {
@@ -58,8 +60,10 @@ impl Eval {
         }
         let mut listed = listed.into_iter();
         let mut inputs = Map::new();
+        let mut network = SetNetwork::new(&self.extractor, reference.as_ref());
         let mut read = |path: &Path| {
-            self.read(path, listed.next().flatten(), reference.as_ref(), &mut inputs, &terminal)
+            let listed = listed.next().flatten();
+            self.read((path, listed), &mut network, reference.as_ref(), &mut inputs, &terminal)
         };
         let real = read(&self.real)?;
         let mut evaluator = Evaluator::new(real, &options, &terminal)?;
@@ -74,7 +78,7 @@ impl Eval {
         warn_if_no_fid(&evaluation, &terminal);
         if let (Some(path), Some(samples)) = (&self.per_sample, &evaluation.samples) {
             output::write_table_for_user(path, &samples.table()?, self.tables)?;
-            terminal.say(&format!("wrote {} rows to {}", samples.path.len(), path.display()));
+            terminal.say(&format!("wrote {} to {}", counted(samples.path.len(), "row"), path.display()));
         }
         let json = json_of(evaluation.json(), inputs);
         deliver(&self, &json, || evaluation.table(), || text(&evaluation), &terminal)
@@ -83,8 +87,8 @@ impl Eval {
     /// Reads a set; images are embedded, as the reference was if there is one. Features of the real images are kept.
     fn read(
         &self,
-        path: &Path,
-        listed: Option<ImageSet>,
+        (path, listed): (&Path, Option<ImageSet>),
+        network: &mut SetNetwork<'_>,
         reference: Option<&Reference>,
         inputs: &mut Map<String, Value>,
         terminal: &Terminal,
@@ -94,14 +98,17 @@ impl Eval {
             self.refuse_statistics(path)?;
             return Ok(EvaluationSet::new(name, SetContent::Statistics(statistics)));
         }
-        let input = match listed {
-            Some(set) if path == self.real && reference.is_none() => {
-                real_input(&set, &self.extractor, terminal)
+        let read = || {
+            let Some(set) = listed else {
+                return Ok((input::read(path, &self.extractor, reference, terminal)?, None));
+            };
+            let network = network.for_set(&set, terminal)?;
+            match path == self.real {
+                true => real_input(&set, network, &self.extractor, terminal),
+                false => Ok((input::embedded(&set, network, &self.extractor, terminal)?, None)),
             }
-            listed => input::read_listed(path, listed, &self.extractor, reference, terminal)
-                .map(|input| (input, None)),
         };
-        let (input, kept) = input.map_err(|error| error.about(&name))?;
+        let (input, kept) = read().map_err(|error: Error| error.about(&name))?;
         if let Some(found) = &input.inputs {
             report_inputs(&name, found, inputs, terminal);
         }
@@ -157,7 +164,8 @@ fn deliver(
         } else {
             output::write_table_for_user(path, &table()?, args.tables)?;
         }
-        terminal.say(&format!("wrote {} sets to {}", args.generated.len(), path.display()));
+        let sets = counted(args.generated.len(), "generated set");
+        terminal.say(&format!("wrote {sets} to {}", path.display()));
     }
     if args.run.json {
         terminal.print(json)?;

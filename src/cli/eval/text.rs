@@ -27,6 +27,11 @@ pub(super) fn warn_if_no_fid(evaluation: &Evaluation, terminal: &Terminal) {
     }
 }
 
+/// A number of things, each called `what`.
+pub(super) fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// The result for a person.
 pub(super) fn text(evaluation: &Evaluation) -> String {
     let [real, how] = head(evaluation);
@@ -52,7 +57,7 @@ pub(super) fn text_of_spaces(results: &SpaceResults) -> String {
 
 /// What was compared with, and how.
 fn head(evaluation: &Evaluation) -> [String; 2] {
-    let rows = evaluation.real.rows.map_or("size unknown".to_string(), |n| format!("{n} rows"));
+    let rows = evaluation.real.rows.map_or("size unknown".to_string(), |n| counted(n, "row"));
     let parameters = &evaluation.options.parameters;
     [
         format!("real: {}, {rows}", evaluation.real.name),
