@@ -170,7 +170,7 @@ def with_torch_fidelity(folder, _):
     (real, _), (fake, logits) = features("real"), features("fake")
     score = isc_features_to_metric(logits)
     fid = fid_statistics_to_metric(fid_features_to_statistics(fake), fid_features_to_statistics(real), verbose=False)
-    precision, recall = (float(value) for value in calculate_precision_recall_full(real, fake, 3)[:2])
+    precision, recall = (float(value) for value in calculate_precision_recall_full(fake, real, 3)[:2])
     names = ["inception_score", "inception_score_std", "fid", "precision", "recall"]
     theirs = [score["inception_score_mean"], score["inception_score_std"], fid["frechet_inception_distance"], precision, recall]
     found = ours(
