@@ -2,11 +2,10 @@
 //! The blocked product finds every pair that can be inside; the visitor is called for those whose exact distance is.
 //! No pair is kept, so that memory does not grow with their number.
 
-use super::distance::squared_l2_within;
 use super::exact::ExactIndex;
 use super::exact::blocked::{Operand, Receiver};
-use super::exact::candidates::LIMIT_MARGIN;
-use super::exact::frame::floor_for;
+use super::exact::candidates::{LIMIT_MARGIN, Rows};
+use super::exact::components::Narrowed;
 use super::search::{check_finite, check_width};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, check_stop};
@@ -61,21 +60,23 @@ impl ExactIndex {
                 })
             })
             .collect();
-        let left = Operand { rows, half_norms: &half_norms, outside: &outside };
-        let floor = |(half_norm, radius): (&f32, &f64)| {
-            floor_for(*half_norm, (radius * self.frame.scale()).powi(2), width)
-        };
-        let floors = half_norms.iter().zip(radii).map(floor).collect();
-        let balls = Balls { left, right: self.own_operand(), width, radii, floors, visit };
+        let left = Operand { rows, width, half_norms: &half_norms, outside: &outside };
+        let mut projected = None;
+        let narrowed = self.narrowest_pairs(left, &mut projected);
+        let rows = self.rows_with(left);
+        let radius = |position: usize| radii[narrowed.left(position as u32) as usize];
+        let floors = (0..radii.len())
+            .map(|position| rows.floor(&narrowed.pairs, position, radius(position)))
+            .collect();
+        let balls = Balls { narrowed: &narrowed, rows, radii, floors, visit };
         progress.start("balls", centres.nrows() as u64, "balls");
-        let refuse = |ball: u32, _| outside.binary_search(&ball).is_ok();
-        self.pairs(left, false).run(&balls, refuse, progress)?;
+        let refuse = |ball: u32, _| narrowed.pairs.left.outside.binary_search(&ball).is_ok();
+        narrowed.pairs.run(&balls, refuse, progress)?;
         progress.finish();
-        let set = self.own_operand();
         for &ball in &outside {
             check_stop(progress, String::new)?;
             (0..self.features.nrows()).into_par_iter().with_min_len(DIRECT_CHUNK).for_each(|row| {
-                balls.settle(ball, row as u32, left.row(ball as usize, width), set.row(row, width));
+                balls.settle(ball, row as u32);
             });
         }
         Ok(())
@@ -84,18 +85,19 @@ impl ExactIndex {
 
 /// Passes the pairs that are inside to the visitor.
 struct Balls<'a> {
-    left: Operand<'a>,
-    right: Operand<'a>,
-    width: usize,
+    narrowed: &'a Narrowed<'a>,
+    rows: Rows<'a>,
     radii: &'a [f64],
+    /// By position.
     floors: Vec<f32>,
     visit: &'a Visit<'a>,
 }
 
 impl Balls<'_> {
-    fn settle(&self, ball: u32, row: u32, centre: &[f32], other: &[f32]) {
+    fn settle(&self, ball: u32, row: u32) {
         let radius = self.radii[ball as usize];
-        if let Some(squared) = squared_l2_within(centre, other, radius * radius * (1.0 + LIMIT_MARGIN)) {
+        let limit = radius * radius * (1.0 + LIMIT_MARGIN);
+        if let Some(squared) = self.rows.squared_within(ball, row, limit) {
             let distance = squared.sqrt();
             if distance <= radius {
                 (self.visit)(ball, row, distance);
@@ -105,15 +107,17 @@ impl Balls<'_> {
 }
 
 impl Receiver for Balls<'_> {
-    fn floors(&self, rows: Range<usize>, out: &mut [f32]) {
-        out.copy_from_slice(&self.floors[rows]);
+    fn floors(&self, positions: Range<usize>, out: &mut [f32]) {
+        out.copy_from_slice(&self.floors[positions]);
     }
 
     fn offer(&self, _: Range<usize>, pairs: impl Iterator<Item = (u32, u32, f32)>, _: &mut [f32]) {
         for (ball, row, _) in pairs {
-            let (centre, other) =
-                (self.left.row(ball as usize, self.width), self.right.row(row as usize, self.width));
-            self.settle(ball, row, centre, other);
+            let (ball_number, row_number) = (self.narrowed.left(ball), self.narrowed.right(row));
+            let limit = self.radii[ball_number as usize] * self.rows.scale;
+            if !self.narrowed.certainly_apart(ball, row, limit) {
+                self.settle(ball_number, row_number);
+            }
         }
     }
 }
@@ -127,8 +131,15 @@ mod tests {
     use proptest::prelude::*;
     use std::sync::Mutex;
 
+    /// What is visited; the same by products of whole rows and of a principal component.
     fn visited(set: &Array2<f32>, centres: &Array2<f32>, radii: &[f64]) -> Vec<(u32, u32, u64)> {
-        let index = ExactIndex::new(set.clone().into_shared()).unwrap();
+        let index = || ExactIndex::new(set.clone().into_shared()).unwrap();
+        let by_rows = visited_by(&index(), centres, radii);
+        assert_eq!(by_rows, visited_by(&index().with_components(1), centres, radii));
+        by_rows
+    }
+
+    fn visited_by(index: &ExactIndex, centres: &Array2<f32>, radii: &[f64]) -> Vec<(u32, u32, u64)> {
         let found = Mutex::new(Vec::new());
         let visit = |ball, row, distance: f64| found.lock().unwrap().push((ball, row, distance.to_bits()));
         index.visit_within(centres.view(), radii, &visit, &Silent).unwrap();

@@ -42,23 +42,23 @@ impl Cost {
 }
 
 /// Exact search, for each pair of rows.
-const EXACT_PAIR: Cost = Cost { constant: 4.4e-10, per_value: 1.03e-11 };
+const EXACT_PAIR: Cost = Cost { constant: 1.15e-9, per_value: 2.2e-12 };
 /// Building a graph and looking up its neighbours, for each row.
-const GRAPH_ROW: Cost = Cost { constant: 7.5e-5, per_value: 3.0e-7 };
+const GRAPH_ROW: Cost = Cost { constant: 8.0e-5, per_value: 5.4e-7 };
 /// The share of the time of exact search that a graph has to spare. Exact search finds all neighbours: a little time is not worth any of them.
 const SPARED: f64 = 0.5;
 
 /// The kind for the neighbours of all of `n` rows of `d` values: the graph where it is expected to take at most half of the processor
-/// time of exact search, from about 170 000 rows at a width of 64, 130 000 at 128 and 73 000 at 768.
+/// time of exact search, from about 180 000 rows at a width of 64, 210 000 at 128 and 350 000 at 768.
 ///
 /// From processor seconds of `examples/knn.rs` (build plus all pairs, 10 neighbours, the clustered features of
 /// `benches/clustered.py`, default parameters, two AVX2 cores):
 ///
 /// | rows | width | exact | graph |
 /// |---|---|---|---|
-/// | 100 000 | 64 | 11 | 9.0 |
-/// | 100 000 | 128 | 18 | 11 |
-/// | 100 000 | 768 | 83 | 31 |
+/// | 100 000 | 64 | 12 | 11 |
+/// | 100 000 | 128 | 15 | 17 |
+/// | 100 000 | 768 | 28 | 50 |
 ///
 /// Exact search grows with the square of the rows, the graph about as they do.
 pub(super) fn choose(n: usize, d: usize) -> IndexKind {

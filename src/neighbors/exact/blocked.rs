@@ -30,19 +30,26 @@ impl Default for Blocking {
     }
 }
 
-/// One operand: `[rows, D]` row-major with the half norm of each row in the frame (see [`Frame::lowered_half_norm`]).
+/// One operand: rows of `width` values, of which the first are multiplied, with the half norm of each row in the frame (see
+/// [`Frame::lowered_half_norm`]).
 #[derive(Clone, Copy)]
 pub(in crate::neighbors) struct Operand<'a> {
     pub rows: &'a [f32],
+    pub width: usize,
     pub half_norms: &'a [f32],
     /// Rows outside the frame, ascending: packed as zeros, what passes for them means nothing.
     pub outside: &'a [u32],
 }
 
 impl<'a> Operand<'a> {
-    /// Row `row` of `width` values.
-    pub(crate) fn row(&self, row: usize, width: usize) -> &'a [f32] {
-        &self.rows[row * width..][..width]
+    /// Row `row`.
+    pub(crate) fn row(&self, row: usize) -> &'a [f32] {
+        &self.rows[row * self.width..][..self.width]
+    }
+
+    /// Copies of the rows numbered `some`, row-major.
+    pub(in crate::neighbors) fn some(&self, some: &[u32]) -> Vec<f32> {
+        some.iter().flat_map(|&row| self.row(row as usize)).copied().collect()
     }
 }
 
@@ -60,11 +67,14 @@ pub(in crate::neighbors) trait Receiver: Sync {
 /// Two sets whose pairs are multiplied, or one set.
 pub(in crate::neighbors) struct Pairs<'a> {
     pub frame: &'a Frame,
+    /// Values of each row that are multiplied.
     pub depth: usize,
     pub left: Operand<'a>,
     /// `None` for the pairs of `left` with itself.
     pub right: Option<Operand<'a>>,
     pub blocking: Blocking,
+    /// The place among the right rows near which each strip is compared first, where rows are ordered so that it has most of the nearest.
+    pub homes: Option<Vec<usize>>,
 }
 
 /// A pair that passed the thresholds of its tile.
@@ -99,7 +109,8 @@ impl Pairs<'_> {
         self.right.is_none()
     }
 
-    fn right(&self) -> Operand<'_> {
+    /// The right rows.
+    pub(super) fn right(&self) -> Operand<'_> {
         self.right.unwrap_or(self.left)
     }
 
@@ -117,8 +128,11 @@ impl Pairs<'_> {
         let blocks = self.right().half_norms.len().div_ceil(block);
         let strips = rows.div_ceil(block * strip);
         let first_block = |s: usize| if self.symmetric() { s * strip } else { 0 };
-        let units: Vec<(u32, u32)> =
+        let mut units: Vec<(u32, u32)> =
             (0..strips).flat_map(|s| (first_block(s)..blocks).map(move |b| (s as u32, b as u32))).collect();
+        if let Some(homes) = &self.homes {
+            units.sort_by_key(|&(s, b)| (homes[s as usize] / block).abs_diff(b as usize) > strip);
+        }
         let next = AtomicUsize::new(0);
         let reported =
             RowsReported { done: AtomicU64::new(0), units: units.len() as u64, rows: rows as u64, progress };
@@ -185,7 +199,7 @@ impl Pairs<'_> {
         let first = rows.start;
         let row = |i: usize| {
             let outside = operand.outside.binary_search(&((first + i) as u32)).is_ok();
-            (!outside).then(|| operand.row(first + i, self.depth))
+            (!outside).then(|| operand.row(first + i))
         };
         self.frame.pack::<WIDTH>(rows.len(), row, &mut packed.panels);
         packed.holds = Some(number);

@@ -2,11 +2,13 @@
 //! The first finds candidates for every row, the second settles the few rows whose candidates prove nothing.
 //! Both end as sets that do not depend on the order in which pairs arrive.
 
-use super::blocked::{Operand, Receiver};
+use super::blocked::{Operand, Pairs, Receiver};
+use super::components::Narrowed;
 use super::frame::floor_for;
-use super::top_k::{CandidateLists, Nearest};
-use crate::neighbors::distance::squared_l2_within;
+use super::top_k::{CandidateLists, NOTHING_PASSES, Nearest};
+use crate::neighbors::distance::{squared_l2_f32, squared_l2_within};
 use std::ops::Range;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A squared limit is raised by this share, so that the rounding of a square root and of its square never costs a row that ties.
@@ -57,61 +59,125 @@ impl Receiver for Lists {
     }
 }
 
-/// The nearest of each row among all that can lie within a known distance of it.
+/// The nearest of each row among all that can lie within a distance of it: one that is known beforehand, or that of the `k` found so far.
 pub(super) struct WithinLimit<'a> {
-    left: Operand<'a>,
-    right: Operand<'a>,
-    width: usize,
-    limits: &'a [f64],
-    floors: Vec<f32>,
+    narrowed: &'a Narrowed<'a>,
+    rows: Rows<'a>,
+    /// By position.
+    bounds: Vec<Bound>,
+    /// By position.
     nearest: Vec<Mutex<Nearest>>,
 }
 
+/// What a partner of a left row must not exceed; nearer rows that are found lower it.
+struct Bound {
+    /// The bits of a distance.
+    limit: AtomicU64,
+    /// The bits of its threshold of products.
+    floor: AtomicU32,
+}
+
+impl Bound {
+    fn limit(&self) -> f64 {
+        f64::from_bits(self.limit.load(Ordering::Relaxed))
+    }
+
+    fn floor(&self) -> f32 {
+        f32::from_bits(self.floor.load(Ordering::Relaxed))
+    }
+}
+
+/// The rows whose pairs are compared exactly.
+#[derive(Clone, Copy)]
+pub(in crate::neighbors) struct Rows<'a> {
+    pub left: Operand<'a>,
+    pub right: Operand<'a>,
+    /// What their distances are multiplied by in the frame of the products.
+    pub scale: f64,
+}
+
+impl<'a> Rows<'a> {
+    /// The squared distance of the left and the right row of these numbers, where it is at most `limit`.
+    pub(in crate::neighbors) fn squared_within(&self, left: u32, right: u32, limit: f64) -> Option<f64> {
+        let (left, right) = (self.left.row(left as usize), self.right.row(right as usize));
+        // The error of `squared_l2_f32`, twice.
+        let error = (left.len() + 2) as f64 * f64::from(f32::EPSILON);
+        let about = f64::from(squared_l2_f32(left, right, self.scale as f32));
+        // Of a row far outside the frame the squares may overflow.
+        if about.is_finite() && about > limit * self.scale.powi(2) * (1.0 + error) {
+            return None;
+        }
+        squared_l2_within(left, right, limit)
+    }
+
+    /// The threshold of the products of `pairs` (see [`floor_for`]) under which no row is within `limit` of the left row at `position`.
+    pub(in crate::neighbors) fn floor(&self, pairs: &Pairs<'_>, position: usize, limit: f64) -> f32 {
+        floor_for(pairs.left.half_norms[position], (limit * self.scale).powi(2), pairs.depth)
+    }
+}
+
 impl<'a> WithinLimit<'a> {
-    /// For rows `left` of `width` values that are known to have `k` neighbours in `right` within `limits`; `scale` is the frame's.
-    pub(super) fn new(
-        left: Operand<'a>,
-        right: Operand<'a>,
-        width: usize,
-        limits: &'a [f64],
-        k: usize,
-        scale: f64,
-    ) -> Self {
-        let floor = |(&half_norm, &limit): (&f32, &f64)| floor_for(half_norm, (limit * scale).powi(2), width);
+    /// For the left rows of `narrowed`, which have `k` neighbours within `limits`, by number; infinite where nothing is known.
+    pub(super) fn new(narrowed: &'a Narrowed<'a>, rows: Rows<'a>, limits: &[f64], k: usize) -> Self {
+        let pairs = &narrowed.pairs;
+        let bound = |position: u32| {
+            let limit = limits[narrowed.left(position) as usize];
+            let floor = match pairs.left.outside.binary_search(&position) {
+                Ok(_) => NOTHING_PASSES,
+                Err(_) => rows.floor(pairs, position as usize, limit),
+            };
+            Bound { limit: AtomicU64::new(limit.to_bits()), floor: AtomicU32::new(floor.to_bits()) }
+        };
         WithinLimit {
-            left,
-            right,
-            width,
-            limits,
-            floors: left.half_norms.iter().zip(limits).map(floor).collect(),
+            narrowed,
+            rows,
+            bounds: (0..limits.len() as u32).map(bound).collect(),
             nearest: limits.iter().map(|_| Mutex::new(Nearest::new(k))).collect(),
         }
     }
 
-    /// Nearest first, for each row.
-    pub(super) fn into_sorted(self) -> impl Iterator<Item = Vec<(f64, u32)>> {
-        self.nearest
-            .into_iter()
-            .map(|one| one.into_inner().unwrap_or_else(PoisonError::into_inner).into_sorted())
+    /// The number of each left row with the (distance, number) of its neighbours, nearest first. Where the last distance is 0 they are
+    /// `k` of the copies, any of them.
+    pub(super) fn into_sorted(self) -> impl Iterator<Item = (usize, Vec<(f64, u32)>)> {
+        let number = |position: usize| self.narrowed.left(position as u32) as usize;
+        self.nearest.into_iter().enumerate().map(move |(position, nearest)| {
+            (number(position), nearest.into_inner().unwrap_or_else(PoisonError::into_inner).into_sorted())
+        })
+    }
+
+    fn settle(&self, position: u32, partner: u32) {
+        let bound = &self.bounds[position as usize];
+        let limit = bound.limit();
+        if self.narrowed.certainly_apart(position, partner, limit * self.rows.scale) {
+            return;
+        }
+        let (row, partner) = (self.narrowed.left(position), self.narrowed.right(partner));
+        let raised = limit * limit * (1.0 + LIMIT_MARGIN);
+        let Some(squared) = self.rows.squared_within(row, partner, raised) else { return };
+        let mut nearest = lock(&self.nearest[position as usize]);
+        nearest.offer(squared.sqrt(), partner);
+        if let Some(worst) = nearest.worst().filter(|&worst| worst < bound.limit()) {
+            let pairs = &self.narrowed.pairs;
+            let floor =
+                if worst == 0.0 { NOTHING_PASSES } else { self.rows.floor(pairs, position as usize, worst) };
+            bound.limit.store(worst.to_bits(), Ordering::Relaxed);
+            bound.floor.store(floor.to_bits(), Ordering::Relaxed);
+        }
     }
 }
 
 impl Receiver for WithinLimit<'_> {
     fn floors(&self, rows: Range<usize>, out: &mut [f32]) {
-        out.copy_from_slice(&self.floors[rows]);
+        self.bounds[rows].iter().zip(out).for_each(|(bound, out)| *out = bound.floor());
     }
 
-    fn offer(&self, _: Range<usize>, pairs: impl Iterator<Item = (u32, u32, f32)>, _: &mut [f32]) {
-        for (row, partner, _) in pairs {
-            let nearest = &self.nearest[row as usize];
-            let limit = lock(nearest).worst().unwrap_or(f64::INFINITY).min(self.limits[row as usize]);
-            let raised = limit * limit * (1.0 + LIMIT_MARGIN);
-            let (own, other) =
-                (self.left.row(row as usize, self.width), self.right.row(partner as usize, self.width));
-            if let Some(squared) = squared_l2_within(own, other, raised) {
-                lock(nearest).offer(squared.sqrt(), partner);
+    fn offer(&self, rows: Range<usize>, pairs: impl Iterator<Item = (u32, u32, f32)>, floors: &mut [f32]) {
+        for (row, partner, key) in pairs {
+            if -key > self.bounds[row as usize].floor() {
+                self.settle(row, partner);
             }
         }
+        self.floors(rows, floors);
     }
 }
 

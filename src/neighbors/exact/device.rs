@@ -93,7 +93,7 @@ impl Search<'_> {
         let mut values = vec![0f32; padded * self.width];
         values.par_chunks_mut(self.width).zip(rows.clone()).for_each(|(out, row)| {
             if operand.outside.binary_search(&(row as u32)).is_err() {
-                self.frame.project(operand.row(row, self.width), 0, out);
+                self.frame.project(operand.row(row), 0, out);
             }
         });
         Ok(Tensor::from_vec(values, (padded, self.width), self.device)?)

@@ -101,6 +101,11 @@ impl Frame {
         extent.frame()
     }
 
+    /// The frame of rows of `width` values that are in one already.
+    pub(super) fn identity(width: usize) -> Self {
+        Frame { centre: vec![0.0; width], before: 1.0, after: 1.0 }
+    }
+
     /// What distances are multiplied by in this frame: a power of two.
     pub(crate) fn scale(&self) -> f64 {
         f64::from(self.before) * f64::from(self.after)
@@ -112,6 +117,14 @@ impl Frame {
         let range = at..at + out.len();
         for ((out, &value), &centre) in out.iter_mut().zip(&row[range.clone()]).zip(&self.centre[range]) {
             *out = (value * self.before - centre) * self.after;
+        }
+    }
+
+    /// `row` `[D]` in this frame, in float64.
+    pub(super) fn project_exactly(&self, row: &[f32], out: &mut [f64]) {
+        let (before, after) = (f64::from(self.before), f64::from(self.after));
+        for ((out, &value), &centre) in out.iter_mut().zip(row).zip(&self.centre) {
+            *out = (f64::from(value) * before - f64::from(centre)) * after;
         }
     }
 
@@ -199,7 +212,7 @@ impl<const WIDTH: usize> Kernel for PackPanel<'_, WIDTH> {
 /// With `u = 2^-24`: the product errs by at most `gamma sum |x_ik x_jk| <= gamma (|x_i|^2 + |x_j|^2) / 2` (Higham, *Accuracy and
 /// Stability of Numerical Algorithms*, 3.1) and enters twice; rounding the projected rows shifts the squared distance
 /// by at most `4u`, and the sums and comparisons with half norms and keys by a few `u` more.
-fn slack(depth: usize) -> f64 {
+pub(super) fn slack(depth: usize) -> f64 {
     const OTHER_ROUNDINGS: f64 = 16.0;
     multiplication_error(depth) + OTHER_ROUNDINGS * f64::from(f32::EPSILON) / 2.0
 }

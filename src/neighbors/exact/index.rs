@@ -3,7 +3,8 @@
 //! The answer is that of a float64 brute force ordered by (distance, row), at any thread count.
 
 use super::blocked::{Blocking, Operand, Pairs};
-use super::candidates::{Lists, WithinLimit};
+use super::candidates::{Lists, Rows, WithinLimit};
+use super::components::{Components, Narrowed};
 use super::device::{self, Cut};
 use super::direct::{self, Job};
 use super::frame::{Frame, is_complete};
@@ -29,13 +30,16 @@ const CLOSE_BATCH: usize = 2048;
 
 /// Exact nearest neighbours of a set of features `[N, D]`.
 ///
-/// Memory beyond the features themselves is about `8 (k + 6) + 12 k` bytes per query and a few megabytes per thread.
+/// Memory beyond the features themselves is about `8 (k + 6) + 12 k` bytes per query and a few megabytes per thread; where principal
+/// components are multiplied, about `28 k` bytes per query and 4 per component of each row.
 pub struct ExactIndex {
     pub(in crate::neighbors) features: ArcArray2<f32>,
     pub(in crate::neighbors) frame: Frame,
     half_norms: Vec<f32>,
     groups: OnceLock<RowGroups>,
-    blocking: Blocking,
+    /// Found by the first search that is large enough; `None` in it where they would spare no time.
+    pub(super) components: OnceLock<Option<Components>>,
+    pub(super) blocking: Blocking,
     /// The device that candidates come from; `None` for the blocked products of the CPU.
     device: Option<(Device, Cut)>,
 }
@@ -56,7 +60,8 @@ impl ExactIndex {
             })
             .collect();
         let blocking = Blocking::default();
-        Ok(ExactIndex { features, frame, half_norms, groups: OnceLock::new(), blocking, device: None })
+        let (groups, components) = (OnceLock::new(), OnceLock::new());
+        Ok(ExactIndex { features, frame, half_norms, groups, components, blocking, device: None })
     }
 
     /// Takes the candidates of large searches from `device`; on [`Device::Cpu`] the products of [`ExactIndex::new`] are faster.
@@ -77,7 +82,20 @@ impl ExactIndex {
         Ok(ExactIndex { blocking, ..Self::new(features)? })
     }
 
-    fn all_rows(&self) -> &[f32] {
+    /// Searches with the first `count` principal components, whatever they spare.
+    #[cfg(test)]
+    pub(in crate::neighbors) fn with_components(mut self, count: usize) -> Self {
+        self.components = OnceLock::from(Components::first(self.framed(self.all_rows()), count));
+        self
+    }
+
+    /// How many components are searched with, once a search was large enough to measure it; `None` inside where they would spare no time.
+    #[cfg(test)]
+    pub(super) fn component_count(&self) -> Option<Option<usize>> {
+        self.components.get().map(|found| found.as_ref().map(Components::count))
+    }
+
+    pub(super) fn all_rows(&self) -> &[f32] {
         self.features.as_slice().expect("brought into row-major order by new()")
     }
 
@@ -86,7 +104,12 @@ impl ExactIndex {
     }
 
     pub(in crate::neighbors) fn own_operand(&self) -> Operand<'_> {
-        Operand { rows: self.all_rows(), half_norms: &self.half_norms, outside: &[] }
+        Operand {
+            rows: self.all_rows(),
+            width: self.features.ncols(),
+            half_norms: &self.half_norms,
+            outside: &[],
+        }
     }
 
     pub(in crate::neighbors) fn pairs<'a>(&'a self, left: Operand<'a>, symmetric: bool) -> Pairs<'a> {
@@ -96,7 +119,13 @@ impl ExactIndex {
             left,
             right: (!symmetric).then(|| self.own_operand()),
             blocking: self.blocking,
+            homes: None,
         }
+    }
+
+    /// The rows of `left` and of the set.
+    pub(in crate::neighbors) fn rows_with<'a>(&'a self, left: Operand<'a>) -> Rows<'a> {
+        Rows { left, right: self.own_operand(), scale: self.frame.scale() }
     }
 
     /// The first row with the content of each of the `queries` `[Q, D]`, row-major.
@@ -127,8 +156,24 @@ impl ExactIndex {
         copies.into_iter().zip(exclude).map(|(copy, excluded)| self.left(copy, *excluded)).collect()
     }
 
-    /// The answers to `asked`: candidates, their exact distances, a proof for each query, and a direct way where it fails.
+    /// The answers to `asked`.
     fn answer(&self, asked: &Asked<'_>, symmetric: bool, progress: &dyn Progress) -> Result<Neighbors> {
+        let count = asked.queries.half_norms.len();
+        if self.device.as_ref().is_none_or(|(_, cut)| count < cut.least)
+            && let Some(components) = self.components(asked, symmetric, progress)?
+        {
+            return self.answer_by_components(components, asked, symmetric, progress);
+        }
+        self.answer_by_rows(asked, symmetric, progress)
+    }
+
+    /// Candidates from products of whole rows, their exact distances, a proof for each query, and a direct way where it fails.
+    pub(super) fn answer_by_rows(
+        &self,
+        asked: &Asked<'_>,
+        symmetric: bool,
+        progress: &dyn Progress,
+    ) -> Result<Neighbors> {
         let Search { k, skip_zero } = asked.search;
         let count = asked.queries.half_norms.len();
         progress.start("nearest neighbours", count as u64, "rows");
@@ -173,16 +218,39 @@ impl ExactIndex {
     }
 
     /// Whether `row` does not count for the query `q`.
-    fn refuses(&self, asked: &Asked<'_>, q: u32, row: u32) -> bool {
+    pub(super) fn refuses(&self, asked: &Asked<'_>, q: u32, row: u32) -> bool {
         (asked.exclude)(q) == Some(row)
             || asked.search.skip_zero
                 && (asked.copy)(q).is_some_and(|first| self.groups().first(row) == first)
     }
 
+    /// Writes what [`WithinLimit`] found for some queries.
+    pub(super) fn write(
+        &self,
+        asked: &Asked<'_>,
+        found: impl Iterator<Item = (usize, Vec<(f64, u32)>)>,
+        neighbors: &mut Neighbors,
+    ) -> Result<()> {
+        let mut copies = Vec::new();
+        for (query, found) in found {
+            if found.last().is_some_and(|&(distance, _)| distance == 0.0) {
+                copies.push(Open { query, limit: 0.0 });
+            } else {
+                asked.set(neighbors, query, &found)?;
+            }
+        }
+        self.answer_by_copies(asked, &copies, neighbors)
+    }
+
     /// Answers queries that have `k` rows at distance 0: the first of those with their content.
-    fn answer_by_copies(&self, asked: &Asked<'_>, open: &[Open], neighbors: &mut Neighbors) -> Result<()> {
+    pub(super) fn answer_by_copies(
+        &self,
+        asked: &Asked<'_>,
+        open: &[Open],
+        neighbors: &mut Neighbors,
+    ) -> Result<()> {
         for &Open { query, .. } in open {
-            let first = self.groups().find(asked.queries.row(query, self.features.ncols()));
+            let first = self.groups().find(asked.queries.row(query));
             let same = first.as_ref().map_or(&[][..], |first| self.groups().members(first));
             let found: Vec<(f64, u32)> = same
                 .iter()
@@ -209,25 +277,23 @@ impl ExactIndex {
         let (queries, width) = (asked.queries, self.features.ncols());
         progress.start("rows with close candidates", open.len() as u64, "rows");
         for batch in open.chunks(CLOSE_BATCH) {
-            let rows: Vec<f32> =
-                batch.iter().flat_map(|open| queries.row(open.query, width)).copied().collect();
+            let rows: Vec<f32> = batch.iter().flat_map(|open| queries.row(open.query)).copied().collect();
             let half_norms: Vec<f32> = batch.iter().map(|open| queries.half_norms[open.query]).collect();
             let limits: Vec<f64> = batch.iter().map(|open| open.limit).collect();
-            let left = Operand { rows: &rows, half_norms: &half_norms, outside: &[] };
-            let near =
-                WithinLimit::new(left, self.own_operand(), width, &limits, neighbors.k, self.frame.scale());
+            let left = Operand { rows: &rows, width, half_norms: &half_norms, outside: &[] };
+            let narrowed = Narrowed::whole(self.pairs(left, false));
+            let near = WithinLimit::new(&narrowed, self.rows_with(left), &limits, neighbors.k);
             let refuse = |at: u32, row| self.refuses(asked, batch[at as usize].query as u32, row);
-            self.pairs(left, false).run(&near, refuse, progress)?;
-            for (open, found) in batch.iter().zip(near.into_sorted()) {
-                asked.set(neighbors, open.query, &found)?;
-            }
+            narrowed.pairs.run(&near, refuse, progress)?;
+            let found = near.into_sorted().map(|(at, found)| (batch[at].query, found));
+            self.write(asked, found, neighbors)?;
         }
         progress.finish();
         Ok(())
     }
 
     /// Answers queries of which nothing is known.
-    fn answer_directly(
+    pub(super) fn answer_directly(
         &self,
         asked: &Asked<'_>,
         open: &[Open],
@@ -235,7 +301,7 @@ impl ExactIndex {
         progress: &dyn Progress,
     ) -> Result<()> {
         let job = |open: &Open| Job {
-            query: asked.queries.row(open.query, self.features.ncols()),
+            query: asked.queries.row(open.query),
             exclude: (asked.exclude)(open.query as u32),
         };
         let jobs: Vec<Job> = open.iter().map(job).collect();
@@ -273,11 +339,10 @@ impl ExactIndex {
                         open.push(Open { query, limit: f64::INFINITY });
                         continue;
                     }
-                    let content = queries.row(query, width);
+                    let content = queries.row(query);
                     found.clear();
                     let largest_key = lists.with(query, |list, at| {
-                        let exact =
-                            |row| squared_l2(content, self.own_operand().row(row as usize, width)).sqrt();
+                        let exact = |row| squared_l2(content, self.own_operand().row(row as usize)).sqrt();
                         found.extend(list.rows(at).map(|row| (exact(row), row)));
                         list.largest_key(at)
                     });
@@ -308,13 +373,13 @@ impl ExactIndex {
 }
 
 /// The queries of a search, and the rows that do not count for each.
-struct Asked<'a> {
-    queries: Operand<'a>,
+pub(super) struct Asked<'a> {
+    pub queries: Operand<'a>,
     /// The row that a query does not see.
-    exclude: &'a (dyn Fn(u32) -> Option<u32> + Sync),
+    pub exclude: &'a (dyn Fn(u32) -> Option<u32> + Sync),
     /// The first row with the content of a query; asked for where copies do not count.
-    copy: &'a (dyn Fn(u32) -> Option<u32> + Sync),
-    search: Search,
+    pub copy: &'a (dyn Fn(u32) -> Option<u32> + Sync),
+    pub search: Search,
 }
 
 impl Asked<'_> {
@@ -322,16 +387,16 @@ impl Asked<'_> {
     ///
     /// # Errors
     /// [`crate::Error::Data`] if there are fewer rows than wanted.
-    fn set(&self, neighbors: &mut Neighbors, query: usize, found: &[(f64, u32)]) -> Result<()> {
+    pub(super) fn set(&self, neighbors: &mut Neighbors, query: usize, found: &[(f64, u32)]) -> Result<()> {
         neighbors.set(query, found).ok_or_else(|| too_few(query, found.len(), self.search))
     }
 }
 
 /// A query whose candidates are not proven complete.
-struct Open {
-    query: usize,
+pub(super) struct Open {
+    pub query: usize,
     /// A distance that its `k`-th neighbour does not exceed; infinite where none is known.
-    limit: f64,
+    pub limit: f64,
 }
 
 impl NeighborIndex for ExactIndex {
@@ -357,7 +422,7 @@ impl NeighborIndex for ExactIndex {
             .zip(0..)
             .map(|(row, q)| self.frame.lowered_half_norm(row).unwrap_or_else(|| (outside.push(q), 0.0).1))
             .collect();
-        let left = Operand { rows, half_norms: &half_norms, outside: &outside };
+        let left = Operand { rows, width: self.features.ncols(), half_norms: &half_norms, outside: &outside };
         let excluded = |q: u32| exclude.and_then(|exclude| exclude[q as usize]);
         let same = search.skip_zero.then(|| self.copies(rows));
         let copy = |q: u32| same.as_ref().and_then(|same| same[q as usize]);

@@ -97,6 +97,10 @@ fn index(features: &Array2<f32>) -> ExactIndex {
     ExactIndex::with_blocking(features.clone().into_shared(), SMALL).unwrap()
 }
 
+/// How an index finds its candidates: by products of whole rows, or of a third of the principal components.
+const BY: [fn(&Array2<f32>) -> ExactIndex; 2] =
+    [index, |features| index(features).with_components(features.ncols().div_ceil(3))];
+
 fn on_threads<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
 }
@@ -111,8 +115,8 @@ proptest! {
         let features = set(shape, rows, width, seed);
         let search = Search { k, skip_zero };
         let expected = brute_force(&features, &features, |q| Some(q as u32), search);
-        for threads in [1, 3] {
-            let found = on_threads(threads, || index(&features).search_self(search, &Silent));
+        for (threads, by) in [1, 3].into_iter().flat_map(|threads| BY.map(|by| (threads, by))) {
+            let found = on_threads(threads, || by(&features).search_self(search, &Silent));
             prop_assert_eq!(found.as_ref().ok(), expected.as_ref(), "{} threads", threads);
         }
     }
@@ -131,10 +135,12 @@ proptest! {
         let excluded: Vec<Option<u32>> =
             (0..asked).map(|q| (exclude && q % 2 == 0).then_some((q % rows) as u32)).collect();
         let expected = brute_force(&features, &queries, |q| excluded[q], search);
-        let found = on_threads(2, || {
-            index(&features).search(queries.view(), exclude.then_some(excluded.as_slice()), search, &Silent)
-        });
-        prop_assert_eq!(found.ok(), expected);
+        for by in BY {
+            let found = on_threads(2, || {
+                by(&features).search(queries.view(), exclude.then_some(excluded.as_slice()), search, &Silent)
+            });
+            prop_assert_eq!(found.as_ref().ok(), expected.as_ref());
+        }
     }
 }
 
@@ -153,7 +159,49 @@ fn a_query_from_another_scale_is_answered_all_the_same() {
     let queries = set(Shape::Huge, 20, 5, 5);
     let search = Search { k: 3, skip_zero: false };
     let expected = brute_force(&features, &queries, |_| None, search).unwrap();
-    assert_eq!(index(&features).search(queries.view(), None, search, &Silent).unwrap(), expected);
+    for by in BY {
+        assert_eq!(by(&features).search(queries.view(), None, search, &Silent).unwrap(), expected);
+    }
+}
+
+#[test]
+fn a_large_search_measures_how_many_components_spare_time_and_finds_the_same() {
+    let mut random = ChaCha8Rng::seed_from_u64(11);
+    let mut varying_along_few = |rows: usize| {
+        Array2::from_shape_fn((rows, 64), |(_, k)| random.random_range(-1.0f32..1.0) / (1 + k * k) as f32)
+    };
+    let (features, queries) = (varying_along_few(12_000), varying_along_few(100));
+    let search = Search { k: 5, skip_zero: false };
+    let large = ExactIndex::new(features.clone().into_shared()).unwrap();
+    assert_eq!(large.component_count(), None);
+    let of_all = large.search_self(search, &Silent).unwrap();
+    assert_eq!(large.component_count(), Some(Some(16)));
+    let some = features.slice(ndarray::s![..100, ..]).to_owned();
+    let expected = brute_force(&features, &some, |q| Some(q as u32), search).unwrap();
+    assert_eq!(
+        (&of_all.rows[..500], &of_all.distances[..500]),
+        (&expected.rows[..], &expected.distances[..])
+    );
+    let of_queries = large.search(queries.view(), None, search, &Silent).unwrap();
+    assert_eq!(of_queries, brute_force(&features, &queries, |_| None, search).unwrap());
+
+    let cloud = ExactIndex::new(set(Shape::Cloud, 12_000, 64, 12).into_shared()).unwrap();
+    cloud.search_self(search, &Silent).unwrap();
+    assert_eq!(cloud.component_count(), Some(None));
+}
+
+#[test]
+fn rows_with_more_copies_than_neighbours_are_answered_by_the_first_of_them() {
+    let features = set(Shape::Duplicates, 100, 12, 13).select(ndarray::Axis(0), &[5; 40]);
+    let others = set(Shape::Cloud, 60, 12, 14);
+    let features = ndarray::concatenate![ndarray::Axis(0), others, features, others];
+    for skip_zero in [false, true] {
+        let search = Search { k: 3, skip_zero };
+        let expected = brute_force(&features, &features, |q| Some(q as u32), search).unwrap();
+        for by in BY {
+            assert_eq!(by(&features).search_self(search, &Silent).unwrap(), expected);
+        }
+    }
 }
 
 #[test]

@@ -7,6 +7,8 @@ use std::collections::BinaryHeap;
 /// The threshold of a list that is not full: below every threshold that a full one can have, yet far enough from the end
 /// of float32 that adding a padding row's half norm ([`f32::MAX`]) gives neither infinity minus infinity nor an acceptance.
 pub(super) const ACCEPT_ALL: f32 = -f32::MAX / 2.0;
+/// The threshold of a row that takes no further partner.
+pub(super) const NOTHING_PASSES: f32 = f32::MAX;
 
 /// For each row of a chunk, the `capacity` smallest (key, row) seen so far.
 pub(super) struct CandidateLists {
