@@ -22,14 +22,16 @@ const LARGEST_SHARE: f64 = 0.6;
 const CHUNK: usize = 256;
 /// The share of the time of all products that may go into finding and using the components.
 const PREPARING: f64 = 0.05;
-/// Comparing a product with its thresholds, in values of a product. These times were found on the clustered features of
-/// `benches/clustered.py`, two AVX2 cores.
+// Times in values of a product, found on the clustered features of `benches/clustered.py` with two AVX2 cores.
+/// Comparing a product with its thresholds.
 const COMPARING: f64 = 8.0;
 /// Comparing a pair that products do not leave out by all components; more of them pass while the nearest are still being found.
 const KEEPING: f64 = 8_000.0;
+/// The same, for each component.
 const PER_KEPT_VALUE: f64 = 20.0;
 /// Comparing a pair that components do not leave out by whole rows.
 const SETTLING: f64 = 15_000.0;
+/// The same, for each value of a row.
 const PER_SETTLED_VALUE: f64 = 25.0;
 /// The time that has to be spared, as a share of that of products of whole rows.
 const SPARED: f64 = 0.2;
