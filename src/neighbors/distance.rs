@@ -59,6 +59,11 @@ pub fn squared_l2_f32(a: &[f32], b: &[f32], scale: f32) -> f32 {
     }
 }
 
+/// Twice the relative error of [`squared_l2_f32`] for rows of `width` values.
+pub(in crate::neighbors) fn squared_l2_f32_error(width: usize) -> f64 {
+    (width + 2) as f64 * f64::from(f32::EPSILON)
+}
+
 /// Giving up early changes no answer: a partial sum of squares never exceeds the rounded whole, since every rounding is monotone.
 #[inline(always)]
 fn exact_lanes(a: &[f32], b: &[f32], limit: f64) -> Option<f64> {

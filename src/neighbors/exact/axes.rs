@@ -16,7 +16,8 @@ const CHUNK: usize = 512;
 /// What the products of axes with each other may differ from those of orthonormal ones, as a Frobenius norm.
 pub(super) const ORTHONORMAL: f64 = 1e-11;
 
-/// `count` orthonormal axes `[D, count]` along which the rows of `sample` `[S, D]`, which is centred, vary most, the largest variance first. `None` where no such axes are found: `count` is above `D`, or the values are beyond what float64 can square.
+/// `count` orthonormal axes `[D, count]` along which the rows of `sample` `[S, D]`, which is centred, vary most, the largest variance
+/// first. `None` where no such axes are found: `count` is above `D`, or the values are beyond what float64 can square.
 pub(super) fn principal_axes(sample: MatRef<f64>, count: usize) -> Option<Mat<f64>> {
     let width = sample.ncols();
     if count > width {

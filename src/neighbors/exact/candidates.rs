@@ -6,7 +6,7 @@ use super::blocked::{Operand, Pairs, Receiver};
 use super::components::Narrowed;
 use super::frame::floor_for;
 use super::top_k::{CandidateLists, NOTHING_PASSES, Nearest};
-use crate::neighbors::distance::{squared_l2_f32, squared_l2_within};
+use crate::neighbors::distance::{squared_l2_f32, squared_l2_f32_error, squared_l2_within};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -100,8 +100,7 @@ impl<'a> Rows<'a> {
     /// The squared distance of the left and the right row of these numbers, where it is at most `limit`.
     pub(in crate::neighbors) fn squared_within(&self, left: u32, right: u32, limit: f64) -> Option<f64> {
         let (left, right) = (self.left.row(left as usize), self.right.row(right as usize));
-        // The error of `squared_l2_f32`, twice.
-        let error = (left.len() + 2) as f64 * f64::from(f32::EPSILON);
+        let error = squared_l2_f32_error(left.len());
         let about = f64::from(squared_l2_f32(left, right, self.scale as f32));
         // Of a row far outside the frame the squares may overflow.
         if about.is_finite() && about > limit * self.scale.powi(2) * (1.0 + error) {

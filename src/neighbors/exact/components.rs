@@ -6,7 +6,7 @@ use super::axes::{ORTHONORMAL, principal_axes, product};
 use super::blocked::{Blocking, Operand, Pairs};
 use super::frame::{Frame, slack};
 use super::order::Order;
-use crate::neighbors::distance::squared_l2_f32;
+use crate::neighbors::distance::{squared_l2_f32, squared_l2_f32_error};
 use faer::{Mat, MatRef};
 use rayon::prelude::*;
 
@@ -88,8 +88,7 @@ impl<'a> Narrowed<'a> {
             let (one, other) = (self.pairs.left.row(left as usize), self.pairs.right().row(right as usize));
             let (left, right) = (of_left.errors[left as usize], of_right.errors[right as usize]);
             let raised = limit + f64::from(left) + f64::from(right);
-            // The error of `squared_l2_f32`, twice.
-            let error = (one.len() + 2) as f64 * f64::from(f32::EPSILON);
+            let error = squared_l2_f32_error(one.len());
             f64::from(squared_l2_f32(one, other, 1.0)) > raised * raised * (1.0 + error)
         })
     }

@@ -243,12 +243,7 @@ impl ExactIndex {
     }
 
     /// Answers queries that have `k` rows at distance 0: the first of those with their content.
-    pub(super) fn answer_by_copies(
-        &self,
-        asked: &Asked<'_>,
-        open: &[Open],
-        neighbors: &mut Neighbors,
-    ) -> Result<()> {
+    fn answer_by_copies(&self, asked: &Asked<'_>, open: &[Open], neighbors: &mut Neighbors) -> Result<()> {
         for &Open { query, .. } in open {
             let first = self.groups().find(asked.queries.row(query));
             let same = first.as_ref().map_or(&[][..], |first| self.groups().members(first));
@@ -387,7 +382,7 @@ impl Asked<'_> {
     ///
     /// # Errors
     /// [`crate::Error::Data`] if there are fewer rows than wanted.
-    pub(super) fn set(&self, neighbors: &mut Neighbors, query: usize, found: &[(f64, u32)]) -> Result<()> {
+    fn set(&self, neighbors: &mut Neighbors, query: usize, found: &[(f64, u32)]) -> Result<()> {
         neighbors.set(query, found).ok_or_else(|| too_few(query, found.len(), self.search))
     }
 }

@@ -1,6 +1,6 @@
 //! The rows that get a place in a graph: one of each group of equal rows, numbered from 0.
 
-use crate::neighbors::distance::squared_l2_f32;
+use crate::neighbors::distance::{squared_l2_f32, squared_l2_f32_error};
 use crate::neighbors::exact::frame::{Frame, floor_for};
 use crate::neighbors::walk::Space;
 use crate::ops::simd;
@@ -25,8 +25,7 @@ impl<'a> Nodes<'a> {
         let half_norms =
             rows.par_iter().map(|&row| frame.lowered_half_norm(space.row(row)).unwrap_or(0.0)).collect();
         let width = space.features.ncols();
-        // The error of `squared_l2_f32`, twice.
-        let raised = 1.0 + 2.0 * (width + 2) as f64 * f64::from(f32::EPSILON);
+        let raised = 1.0 + 2.0 * squared_l2_f32_error(width);
         let to_frame = (frame.scale() / f64::from(space.scale)).powi(2) * raised;
         Nodes { space, rows, frame, half_norms, to_frame }
     }
