@@ -4,20 +4,25 @@
     pip install numpy scipy pillow torch torchvision pytorch-fid clean-fid torch-fidelity timm scikit-learn tensorflow-cpu
     cargo build --release
     python benches/vs_evaluators.py FOLDER [pytorch-fid clean-fid torch-fidelity adm=EVALUATOR.PY dgm=DIR edm2=DIR dinov2=DIR]
+                                    [real=IMAGES fake=IMAGES]
 
 FOLDER keeps weights, images and features. `adm` is evaluations/evaluator.py of openai/guided-diffusion, which runs as it is on a graph
 made here of the same weights; `dgm`, `edm2` and `dinov2` are checkouts of layer6ai-labs/dgm-eval, NVlabs/edm2 and
-facebookresearch/dinov2, of which the first two need the third. Without names, the programs of the package index run. Prints for every
-value what the program says, what `pd` says, and their relative difference.
+facebookresearch/dinov2, of which the first two need the third. Without names, the programs of the package index run. With `real` and
+`fake` they compare these images, which `adm` wants of one size. Prints for every value what the program says, what `pd` says, and their
+relative difference, and for torch-fidelity the seconds of both.
 """
 
 import contextlib
 import importlib.util
 import io
+import itertools
 import json
 import os
 import subprocess
 import sys
+import tempfile
+import time
 import types
 from pathlib import Path
 
@@ -28,6 +33,8 @@ from PIL import Image
 PD = os.environ.get("PD", os.path.join(os.path.dirname(__file__), "..", "target", "release", "pd"))
 #: Images of each set.
 COUNT = 48
+#: Images of each subset of KID.
+KID_SUBSET = 1000
 #: The sets of one size, which the evaluator of ADM takes, and those of several.
 SIZES = {"one": [(64, 64)], "several": [(64, 64), (96, 70), (340, 400), (32, 32)]}
 
@@ -83,7 +90,19 @@ def inception(folder, **options):
 
 
 def files(folder, kind, side):
-    return sorted(str(path) for path in (folder / kind / side).iterdir())
+    return sorted(str(path) for path in images(folder, kind, side).rglob("*") if path.suffix in (".png", ".jpg"))
+
+
+def images(folder, kind, side):
+    return Path(OPTIONS[side]) if side in OPTIONS else folder / kind / side
+
+
+def batches(files, most=32):
+    """Pixels `[B, 3, H, W]`, 0 to 255, of images that follow each other with one size."""
+    pixels = (torch.from_numpy(np.array(Image.open(file).convert("RGB"))).permute(2, 0, 1) for file in files)
+    for _, same in itertools.groupby(pixels, key=lambda image: image.shape):
+        while batch := list(itertools.islice(same, most)):
+            yield torch.stack(batch)
 
 
 def moments(features):
@@ -93,11 +112,14 @@ def moments(features):
 
 def ours(folder, kind, preset, weights, *options, real=None, fake=None):
     """The values of all spaces."""
-    sets = ["--real", real or f"{kind}/real", "--generated", fake or f"{kind}/fake"]
+    sets = ["--real", real or images(folder, kind, "real"), "--generated", fake or images(folder, kind, "fake")]
     command = [PD, "eval", *sets, "--preset", preset, "--json", "--quiet"]
     for name, file in weights.items():
         command += ["--weights-of", f"{name}={file}"]
-    done = subprocess.run([*command, *options], cwd=folder, capture_output=True, text=True)
+    # Nothing that an earlier run kept.
+    with tempfile.TemporaryDirectory() as cache:
+        variables = {**os.environ, "PD_CACHE": cache}
+        done = subprocess.run([*command, *options], cwd=folder, env=variables, capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr)
     spaces = json.loads(done.stdout)["spaces"]
@@ -153,37 +175,44 @@ def with_torch_fidelity(folder, _):
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
     from torch_fidelity.metric_isc import isc_features_to_metric
+    from torch_fidelity.metric_kid import kid_features_to_metric
     from torch_fidelity.metric_prc import calculate_precision_recall_full
 
+    weights = inception_weights(folder)
+    started = time.perf_counter()
     network = FeatureExtractorInceptionV3(
-        "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(inception_weights(folder))
+        "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(weights)
     )
 
     def features(side):
-        rows = []
-        for file in files(folder, "several", side):
-            pixels = torch.from_numpy(np.asarray(Image.open(file).convert("RGB")).copy()).permute(2, 0, 1)[None]
-            with torch.no_grad():
-                rows.append(network(pixels))
+        with torch.no_grad():
+            rows = [network(pixels) for pixels in batches(files(folder, "several", side))]
         return [torch.cat(part) for part in zip(*rows)]
 
     (real, _), (fake, logits) = features("real"), features("fake")
     score = isc_features_to_metric(logits)
     fid = fid_statistics_to_metric(fid_features_to_statistics(fake), fid_features_to_statistics(real), verbose=False)
     precision, recall = (float(value) for value in calculate_precision_recall_full(fake, real, 3)[:2])
-    names = ["inception_score", "inception_score_std", "fid", "precision", "recall"]
-    theirs = [score["inception_score_mean"], score["inception_score_std"], fid["frechet_inception_distance"], precision, recall]
-    found = ours(
-        folder,
-        "several",
-        "torch-fidelity",
-        {"inception-fid": inception_weights(folder)},
-        "--metrics",
-        "inception-score,fd,precision,recall",
-    )
-    for name, value in zip(names, theirs):
+    theirs = {
+        "inception_score": score["inception_score_mean"],
+        "inception_score_std": score["inception_score_std"],
+        "fid": fid["frechet_inception_distance"],
+        "precision": precision,
+        "recall": recall,
+    }
+    metrics = "inception-score,fd,precision,recall"
+    if min(len(real), len(fake)) > KID_SUBSET:
+        kid = kid_features_to_metric(fake, real, kid_subsets=100, kid_subset_size=KID_SUBSET, verbose=False)
+        theirs["kid_subsets"] = kid["kernel_inception_distance_mean"]
+        metrics += ",kid-subsets"
+    done = time.perf_counter()
+    found = ours(folder, "several", "torch-fidelity", {"inception-fid": weights}, "--metrics", metrics)
+    seconds = time.perf_counter() - done
+    for name, value in theirs.items():
         report("torch-fidelity", name, "torch-fidelity", value, found)
     report("torch-fidelity", "fid", BY_SINGULAR_VALUES, exact_distance(real.numpy(), fake.numpy()), found)
+    names = f"seconds for {len(real)} and {len(fake)} images"
+    print(f"| {names} | torch-fidelity {done - started:.1f} | {seconds:.1f} | ratio {seconds / (done - started):.2f} |")
 
 
 def tensorflow_graph(weights, path):
@@ -284,7 +313,7 @@ def with_adm(folder, evaluator):
     own, own_spatial = session.read_statistics("adm-real.npz", real)
     report("adm", "fid", "evaluator.py, our statistics", fake_stats.frechet_distance(own), found)
     report("adm", "sfid", "evaluator.py, our statistics", fake_spatial.frechet_distance(own_spatial), found)
-    command = [PD, "eval", "--real", "their-real.npz", "--generated", "one/fake", "--preset", "adm", "--json", "--quiet"]
+    command = [PD, "eval", "--real", "their-real.npz", "--generated", images(folder, "one", "fake"), "--preset", "adm", "--json", "--quiet"]
     command += ["--weights-of", f"inception-fid={inception_weights(folder)}"]
     spaces = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["spaces"]
     found = {name: value for space in spaces for name, value in space["generated"][0].items()}

@@ -4,11 +4,8 @@
 
 use crate::error::{Error, Result};
 use crate::progress::{Progress, check_stop};
-use faer::dyn_stack::{MemBuffer, MemStack};
-use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
 use faer::linalg::matmul::matmul;
-use faer::linalg::svd::{ComputeSvdVectors, svd, svd_scratch};
-use faer::{Accum, Mat, MatMut, MatRef, Par};
+use faer::{Accum, Mat, MatMut, MatRef, Par, Side};
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -140,7 +137,9 @@ pub(super) fn multiply(left: ArrayView2<f64>, right: ArrayView2<f64>) -> Array2<
 /// # Errors
 /// [`Error::Data`] if a value is not finite or the iteration does not converge.
 pub(super) fn eigenvalues(matrix: ArrayView2<f64>) -> Result<Vec<f64>> {
-    decompose(matrix, false).map(|(values, _)| values)
+    let (scaled, scale) = scaled(matrix)?;
+    let values = scaled.self_adjoint_eigenvalues(Side::Lower).map_err(|_| unsolved())?;
+    Ok(values.into_iter().map(|value| value * scale).collect())
 }
 
 /// The symmetric square root of a symmetric matrix `[D, D]` that has no negative eigenvalues but by rounding; those count as 0.
@@ -148,7 +147,7 @@ pub(super) fn eigenvalues(matrix: ArrayView2<f64>) -> Result<Vec<f64>> {
 /// # Errors
 /// As [`eigenvalues`].
 pub(super) fn square_root(matrix: ArrayView2<f64>) -> Result<Array2<f64>> {
-    let (values, vectors) = decompose(matrix, true)?;
+    let (values, vectors) = decompose(matrix)?;
     let width = values.len();
     let at = |i: usize, j: usize| vectors[(i, j)];
     // V s^(1/4) times its transpose.
@@ -161,7 +160,7 @@ pub(super) fn square_root(matrix: ArrayView2<f64>) -> Result<Array2<f64>> {
 /// # Errors
 /// As [`eigenvalues`]; [`Error::Data`] for a singular matrix.
 pub(super) fn inverse_square_root(matrix: ArrayView2<f64>) -> Result<(Array2<f64>, f64)> {
-    let (values, vectors) = decompose(matrix, true)?;
+    let (values, vectors) = decompose(matrix)?;
     let least = f64::EPSILON * values.last().copied().unwrap_or_default();
     if values.iter().any(|value| *value <= least) {
         return Err(Error::data(
@@ -181,22 +180,8 @@ pub(super) fn inverse_square_root(matrix: ArrayView2<f64>) -> Result<(Array2<f64
 /// As [`eigenvalues`].
 pub(super) fn nuclear_norm(matrix: ArrayView2<f64>) -> Result<f64> {
     let (scaled, scale) = scaled(matrix)?;
-    let (rows, columns) = matrix.dim();
-    let none = ComputeSvdVectors::No;
-    let mut memory =
-        MemBuffer::new(svd_scratch::<f64>(rows, columns, none, none, Par::Seq, Default::default()));
-    let mut values = faer::diag::Diag::<f64>::zeros(rows.min(columns));
-    svd(
-        scaled.as_ref(),
-        values.as_mut(),
-        None,
-        None,
-        Par::Seq,
-        MemStack::new(&mut memory),
-        Default::default(),
-    )
-    .map_err(|_| Error::data("the singular values of a product of features could not be found", ""))?;
-    Ok(values.column_vector().iter().sum::<f64>() * scale)
+    let values = scaled.singular_values().map_err(|_| unsolved())?;
+    Ok(values.iter().sum::<f64>() * scale)
 }
 
 /// The matrix over a power of two that brings its largest value to about 1, and that power: the solvers do not take sizes near the ends of
@@ -213,25 +198,16 @@ fn scaled(matrix: ArrayView2<f64>) -> Result<(Mat<f64>, f64)> {
     Ok((Mat::from_fn(matrix.nrows(), matrix.ncols(), |i, j| matrix[[i, j]] / scale), scale))
 }
 
-fn decompose(matrix: ArrayView2<f64>, with_vectors: bool) -> Result<(Vec<f64>, Mat<f64>)> {
-    let width = matrix.nrows();
+/// The eigenvalues of a symmetric matrix `[D, D]`, ascending, and its eigenvectors `[D, D]` as columns.
+fn decompose(matrix: ArrayView2<f64>) -> Result<(Vec<f64>, Mat<f64>)> {
     let (scaled, scale) = scaled(matrix)?;
-    let compute = if with_vectors { ComputeEigenvectors::Yes } else { ComputeEigenvectors::No };
-    let scratch = self_adjoint_evd_scratch::<f64>(width, compute, Par::Seq, Default::default());
-    let mut memory = MemBuffer::new(scratch);
-    let mut values = faer::diag::Diag::<f64>::zeros(width);
-    let mut vectors = if with_vectors { Mat::zeros(width, width) } else { Mat::zeros(0, 0) };
-    self_adjoint_evd(
-        scaled.as_ref(),
-        values.as_mut(),
-        with_vectors.then(|| vectors.as_mut()),
-        Par::Seq,
-        MemStack::new(&mut memory),
-        Default::default(),
-    )
-    .map_err(|_| Error::data("the eigenvalues of a matrix of second moments could not be found", ""))?;
-    let values = values.column_vector().iter().map(|value| value * scale).collect();
-    Ok((values, vectors))
+    let eigen = scaled.self_adjoint_eigen(Side::Lower).map_err(|_| unsolved())?;
+    let values = eigen.S().column_vector().iter().map(|value| value * scale).collect();
+    Ok((values, eigen.U().to_owned()))
+}
+
+fn unsolved() -> Error {
+    Error::data("the eigenvalues of a matrix of second moments could not be found", "")
 }
 
 #[cfg(test)]

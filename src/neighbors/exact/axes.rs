@@ -1,10 +1,8 @@
 //! The first principal axes of a sample of rows, by subspace iteration (Halko, Martinsson and Tropp, *Finding structure with
 //! randomness*, SIAM Review 2011, algorithm 4.4).
 
-use faer::dyn_stack::{MemBuffer, MemStack};
-use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
 use faer::linalg::matmul::matmul;
-use faer::{Accum, Mat, MatRef, Par};
+use faer::{Accum, Mat, MatRef, Par, Side};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -29,7 +27,8 @@ pub(super) fn principal_axes(sample: MatRef<f64>, count: usize) -> Option<Mat<f6
         basis = orthonormal(&scattered(sample, &basis));
     }
     let spread = product(basis.transpose(), scattered(sample, &basis).as_ref());
-    let axes = product(basis.as_ref(), eigenvectors(&spread)?.as_ref().reverse_cols());
+    let turned = spread.self_adjoint_eigen(Side::Lower).ok()?;
+    let axes = product(basis.as_ref(), turned.U().reverse_cols());
     let mut error = product(axes.transpose(), axes.as_ref());
     (0..count).for_each(|i| error[(i, i)] -= 1.0);
     (error.norm_l2() <= ORTHONORMAL).then_some(axes)
@@ -56,26 +55,6 @@ pub(super) fn product(left: MatRef<f64>, right: MatRef<f64>) -> Mat<f64> {
 
 fn orthonormal(columns: &Mat<f64>) -> Mat<f64> {
     columns.qr().compute_thin_Q()
-}
-
-/// The eigenvectors of a symmetric matrix, the smallest eigenvalue first.
-fn eigenvectors(matrix: &Mat<f64>) -> Option<Mat<f64>> {
-    let width = matrix.nrows();
-    let scratch =
-        self_adjoint_evd_scratch::<f64>(width, ComputeEigenvectors::Yes, Par::Seq, Default::default());
-    let mut memory = MemBuffer::new(scratch);
-    let mut values = faer::diag::Diag::<f64>::zeros(width);
-    let mut vectors = Mat::zeros(width, width);
-    self_adjoint_evd(
-        matrix.as_ref(),
-        values.as_mut(),
-        Some(vectors.as_mut()),
-        Par::Seq,
-        MemStack::new(&mut memory),
-        Default::default(),
-    )
-    .ok()?;
-    Some(vectors)
 }
 
 #[cfg(test)]

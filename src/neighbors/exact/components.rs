@@ -181,28 +181,25 @@ impl Components {
     }
 
     fn on(set: Framed<'_>, axes: Mat<f64>, multiplied: usize) -> Self {
-        let order = Order::of(
-            &in_order(set, &set.numbers(), axes.subcols(0, multiplied), multiplied).rows,
-            multiplied,
-        );
-        let set = in_order(set, &order.rows, axes.as_ref(), multiplied);
+        let few = in_order(set, set.numbers(), axes.subcols(0, multiplied), multiplied);
+        let (order, numbers) = Order::of(&few.rows, multiplied);
+        let set = in_order(set, numbers, axes.as_ref(), multiplied);
         Components { frame: Frame::identity(multiplied), multiplied, order, set, axes }
     }
 
     /// `queries` projected on the axes, in the order of the rows of the set that are like them; those numbered `outside` are not in its
     /// frame.
     pub(super) fn project(&self, queries: Framed<'_>, outside: &[u32]) -> Projected {
-        let numbers = queries.numbers();
         let multiplied = self.multiplied;
-        let few = in_order(queries, &numbers, self.axes.subcols(0, multiplied), multiplied);
+        let few = in_order(queries, queries.numbers(), self.axes.subcols(0, multiplied), multiplied);
         let places = few.rows.par_chunks_exact(multiplied).map(|row| self.order.position(row));
-        let mut places: Vec<(usize, u32)> = places.zip(numbers).collect();
+        let mut places: Vec<(usize, u32)> = places.zip(few.numbers).collect();
         places.par_sort_unstable();
         let numbers: Vec<u32> = places.into_iter().map(|(_, query)| query).collect();
         let is_outside = |(row, position)| outside.binary_search(row).is_ok().then_some(position);
         Projected {
             outside: numbers.iter().zip(0..).filter_map(is_outside).collect(),
-            ..in_order(queries, &numbers, self.axes.as_ref(), multiplied)
+            ..in_order(queries, numbers, self.axes.as_ref(), multiplied)
         }
     }
 
@@ -260,17 +257,17 @@ fn matrix(rows: &[f64], width: usize) -> MatRef<'_, f64> {
 }
 
 /// The rows numbered `numbers`, projected on `axes` `[D, l]`.
-fn in_order(rows: Framed<'_>, numbers: &[u32], axes: MatRef<f64>, multiplied: usize) -> Projected {
+fn in_order(rows: Framed<'_>, numbers: Vec<u32>, axes: MatRef<f64>, multiplied: usize) -> Projected {
     let kept = axes.ncols();
     let projecting = projection_error(rows.width, kept);
     let mut out = Projected {
-        numbers: numbers.to_vec(),
         rows: vec![0.0; numbers.len() * kept],
         half_norms: vec![0.0; numbers.len()],
         errors: vec![0.0; numbers.len()],
         outside: Vec::new(),
+        numbers,
     };
-    let chunks = out.rows.par_chunks_mut(CHUNK * kept).zip(numbers.par_chunks(CHUNK));
+    let chunks = out.rows.par_chunks_mut(CHUNK * kept).zip(out.numbers.par_chunks(CHUNK));
     let of_each = out.half_norms.par_chunks_mut(CHUNK).zip(out.errors.par_chunks_mut(CHUNK));
     chunks.zip(of_each).for_each(|((out, numbers), (half_norms, errors))| {
         let exactly = rows.exactly(numbers.iter().map(|&row| row as usize));

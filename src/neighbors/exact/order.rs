@@ -7,10 +7,9 @@ use std::cmp::Ordering;
 /// Rows that are not divided further.
 const LEAF: usize = 256;
 
-/// The order of a set, and where it was divided.
+/// Where a set was divided.
 pub(super) struct Order {
-    /// The row at each position.
-    pub rows: Vec<u32>,
+    count: usize,
     /// The root first; the children of node `i` are `2 i + 1` and `2 i + 2`.
     splits: Vec<Split>,
     levels: u32,
@@ -24,25 +23,25 @@ struct Split {
 }
 
 impl Order {
-    /// The order of `rows` `[N, m]`, row-major and finite.
-    pub(super) fn of(rows: &[f32], width: usize) -> Self {
+    /// The order of `rows` `[N, m]`, row-major and finite, with the number of the row at each position.
+    pub(super) fn of(rows: &[f32], width: usize) -> (Self, Vec<u32>) {
         let count = rows.len() / width;
         let levels = count.div_ceil(LEAF).max(1).next_power_of_two().ilog2();
-        let mut order: Vec<u32> = (0..count as u32).collect();
+        let mut numbers: Vec<u32> = (0..count as u32).collect();
         let mut splits = vec![Split::default(); (1 << levels) - 1];
         for level in 0..levels {
             let of_level = &mut splits[(1 << level) - 1..(1 << (level + 1)) - 1];
             let divided: Vec<Split> =
-                pieces(&mut order, level).into_par_iter().map(|piece| divide(piece, rows, width)).collect();
+                pieces(&mut numbers, level).into_par_iter().map(|piece| divide(piece, rows, width)).collect();
             of_level.copy_from_slice(&divided);
         }
-        Order { rows: order, splits, levels }
+        (Order { count, splits, levels }, numbers)
     }
 
     /// Where in the order a row like `query` `[m]` would stand: the first position of its leaf.
     pub(super) fn position(&self, query: &[f32]) -> usize {
         let mut node = 0;
-        let (mut first, mut length) = (0, self.rows.len());
+        let (mut first, mut length) = (0, self.count);
         for _ in 0..self.levels {
             let Split { component, value } = self.splits[node];
             let below = query[component as usize] < value;
@@ -54,9 +53,9 @@ impl Order {
     }
 }
 
-/// The pieces that `order` is divided into after `levels` levels.
-fn pieces<'a>(order: &'a mut [u32], levels: u32) -> Vec<&'a mut [u32]> {
-    (0..levels).fold(vec![order], |pieces, _| {
+/// The pieces that `numbers` are divided into after `levels` levels.
+fn pieces<'a>(numbers: &'a mut [u32], levels: u32) -> Vec<&'a mut [u32]> {
+    (0..levels).fold(vec![numbers], |pieces, _| {
         let halves = |piece: &'a mut [u32]| <[_; 2]>::from(piece.split_at_mut(piece.len() / 2));
         pieces.into_iter().flat_map(halves).collect()
     })
@@ -94,8 +93,8 @@ mod tests {
     fn an_order_holds_every_row_once_with_near_ones_together() {
         let rows = cloud(3_000, 3, 1);
         let flat = rows.as_slice().unwrap();
-        let order = Order::of(flat, 3);
-        let mut sorted = order.rows.clone();
+        let (order, numbers) = Order::of(flat, 3);
+        let mut sorted = numbers.clone();
         sorted.sort_unstable();
         assert_eq!(sorted, (0..3_000).collect::<Vec<u32>>());
         let spread = |rows: &[u32]| -> f64 {
@@ -106,10 +105,10 @@ mod tests {
             let squared = |row: u32, k: usize| (f64::from(flat[row as usize * 3 + k]) - means[k]).powi(2);
             rows.iter().flat_map(|&row| (0..3).map(move |k| squared(row, k))).sum()
         };
-        let apart: f64 = order.rows.chunks(187).map(spread).sum();
-        assert!(apart < 0.4 * spread(&order.rows), "{apart} of {}", spread(&order.rows));
+        let apart: f64 = numbers.chunks(187).map(spread).sum();
+        assert!(apart < 0.4 * spread(&numbers), "{apart} of {}", spread(&numbers));
         // A row of the set, whose values differ from all others', is found in its leaf.
-        for (position, &row) in order.rows.iter().enumerate().step_by(97) {
+        for (position, &row) in numbers.iter().enumerate().step_by(97) {
             let first = order.position(&flat[row as usize * 3..][..3]);
             assert!((first..first + 188).contains(&position), "{position} from {first}");
         }
@@ -117,9 +116,8 @@ mod tests {
 
     #[test]
     fn few_rows_and_equal_rows_have_an_order_too() {
-        assert_eq!(Order::of(&[3.0, 1.0, 2.0], 1).rows, [0, 1, 2]);
-        let equal = Order::of(&[0.5; 2_000], 2);
-        let mut rows = equal.rows.clone();
+        assert_eq!(Order::of(&[3.0, 1.0, 2.0], 1).1, [0, 1, 2]);
+        let (equal, mut rows) = Order::of(&[0.5; 2_000], 2);
         rows.sort_unstable();
         assert_eq!(rows, (0..1_000).collect::<Vec<u32>>());
         assert!(equal.position(&[0.5, 0.5]) < 1_000 && equal.position(&[-1.0, 9.0]) == 0);
