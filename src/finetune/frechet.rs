@@ -120,18 +120,20 @@ impl FrechetTerm {
         step: u64,
     ) -> Result<Option<Term>> {
         let Self { config, extractor, real, ridge, queue, mean, slope, distance } = self;
-        let Some(turn) = turn(step, config.interval, rows_to_begin(queue).div_ceil(shard.batch())) else {
+        let begins = (ROWS_PER_COLUMN * queue.ncols()).div_ceil(shard.batch()) as u64;
+        let Some(turn) = turn(step, config.interval, begins) else {
             return Ok(distance.is_finite().then(|| Term { loss: None, distance: f64::from(*distance) }));
         };
         let mut moments = Moments { real, ridge: *ridge, queue, mean, slope, distance };
         let (begun, smooth) = image_features_with_slope(extractor, images, quantization, |features| {
             moments.remember(features, shard, turn)?;
-            let begun =
-                moments.refresh(turn, REFRESH.div_ceil(config.interval as u64), shard.batch() as u64)?;
-            Ok(match begun {
-                true => (true, moments.gradients(features)),
-                false => (false, Array2::zeros(features.dim())),
-            })
+            if turn + 1 < begins {
+                return Ok((false, Array2::zeros(features.dim())));
+            }
+            if turn + 1 == begins || turn.is_multiple_of(REFRESH.div_ceil(config.interval as u64)) {
+                moments.refresh((turn + 1) * shard.batch() as u64)?;
+            }
+            Ok((true, moments.gradients(features)))
         })?;
         let loss = (smooth.sum_all()? * (config.weight * config.interval as f64))?;
         Ok(begun.then_some(Term { loss: Some(loss), distance: f64::from(self.distance) }))
@@ -174,15 +176,10 @@ const MEAN: &str = "mean";
 const SLOPE: &str = "slope";
 const DISTANCE: &str = "distance";
 
-/// Rows that a queue `[Q, D]` holds when the term begins.
-fn rows_to_begin(queue: &Array2<f32>) -> usize {
-    ROWS_PER_COLUMN * queue.ncols()
-}
-
 /// How many steps before this one had the term, if this one has it: each of the first, which fill the queue until the term begins, and
 /// every `interval`-th after the last of them.
-fn turn(step: u64, interval: usize, first: usize) -> Option<u64> {
-    let last = first.saturating_sub(1) as u64;
+fn turn(step: u64, interval: usize, begins: u64) -> Option<u64> {
+    let last = begins.saturating_sub(1);
     match step.checked_sub(last) {
         Some(behind) => behind.is_multiple_of(interval as u64).then(|| last + behind / interval as u64),
         None => Some(step),
@@ -214,25 +211,17 @@ impl Moments<'_> {
         Ok(())
     }
 
-    /// Finds the map anew where it is due, every `every`-th of the term's steps. Whether there are features enough for one.
-    fn refresh(&mut self, turn: u64, every: u64, batch: u64) -> Result<bool> {
+    /// Finds the map anew, of a queue that `seen` features were put into.
+    fn refresh(&mut self, seen: u64) -> Result<()> {
         let rows = self.queue.nrows();
-        let begins = rows_to_begin(self.queue) as u64;
-        let seen = (turn + 1) * batch;
-        if seen < begins {
-            return Ok(false);
-        }
-        let first = seen - batch < begins;
-        if first || turn.is_multiple_of(every) {
-            let filled = self.queue.slice(s![..rows.min(usize::try_from(seen).unwrap_or(rows)), ..]);
-            let generated = Statistics::of(filled, &Silent)?.with_ridge(self.ridge);
-            let Transport { map, distance } = transport(self.real, &generated)?;
-            self.mean.zip_mut_with(&generated.mean, |own, new| *own = *new as f32);
-            self.slope.zip_mut_with(&map, |own, new| *own = -*new as f32);
-            self.slope.diag_mut().mapv_inplace(|value| value + 1.0);
-            *self.distance = distance as f32;
-        }
-        Ok(true)
+        let filled = self.queue.slice(s![..rows.min(usize::try_from(seen).unwrap_or(rows)), ..]);
+        let generated = Statistics::of(filled, &Silent)?.with_ridge(self.ridge);
+        let Transport { map, distance } = transport(self.real, &generated)?;
+        self.mean.zip_mut_with(&generated.mean, |own, new| *own = *new as f32);
+        self.slope.zip_mut_with(&map, |own, new| *own = -*new as f32);
+        self.slope.diag_mut().mapv_inplace(|value| value + 1.0);
+        *self.distance = distance as f32;
+        Ok(())
     }
 
     /// The gradient of the distance at each row of features `[B, D]`, as if every row of the generated distribution moved alike.

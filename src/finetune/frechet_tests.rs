@@ -123,8 +123,8 @@ fn a_run_goes_on_from_its_state_to_the_same_bytes() {
 #[test]
 fn behind_its_beginning_it_is_taken_at_every_third_step_and_counts_threefold() {
     let (mut always, mut lazy) = (term(0.5), lazy_term(0.5, 3));
-    let first = rows_to_begin(&always.queue).div_ceil(BATCH) as u64;
-    let turns: Vec<u64> = (0..first + 7).filter(|&at| turn(at, 3, first as usize).is_some()).collect();
+    let first = (ROWS_PER_COLUMN * always.queue.ncols()).div_ceil(BATCH) as u64;
+    let turns: Vec<u64> = (0..first + 7).filter(|&at| turn(at, 3, first).is_some()).collect();
     assert_eq!(turns, (0..first).chain([first + 2, first + 5]).collect::<Vec<u64>>());
     for (number, &at_step) in (0..).zip(&turns) {
         let at = Var::from_tensor(&images(BATCH, number)).unwrap();
