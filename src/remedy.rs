@@ -176,6 +176,8 @@ pub enum Remedy {
     MakeParts,
     /// The directory holds something else.
     OtherOutput,
+    /// Another name for a file to be written.
+    OtherOutputFile,
     /// Another process writes the directory.
     WaitOrOtherOutput,
 }

@@ -34,6 +34,14 @@ impl FromStr for GroupBy {
 }
 
 impl GroupBy {
+    /// The table that says it, if one does.
+    pub(crate) fn table(&self) -> Option<&Path> {
+        match self {
+            Self::Other(Grouping::Table(path)) => Some(path),
+            _ => None,
+        }
+    }
+
     /// The group of each of `paths`, images of `place`.
     ///
     /// # Errors

@@ -140,6 +140,7 @@ pub fn hint(error: &Error) -> Option<String> {
         Remedy::OneTaskOrRankShards => "start one task (srun -n 1), or use --shard auto without an array".into(),
         Remedy::MakeParts => "commands with --shard I/N make them".into(),
         Remedy::OtherOutput => "choose another -o, or remove it".into(),
+        Remedy::OtherOutputFile => "choose another name for the file to write".into(),
         Remedy::WaitOrOtherOutput => {
             "wait for it or choose another -o; processes that share a run are started with --shard I/N, those of `pd finetune` by mpirun or srun --mpi=pmix".into()
         }

@@ -78,6 +78,25 @@ pub(super) fn check_file_path(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Refuses, before the work, to write a file that is read too, and to write one twice.
+pub(super) fn check_distinct(written: &[&Path], read: &[&Path]) -> Result<()> {
+    let place = |path: &Path| {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let named = || Some(parent.canonicalize().ok()?.join(path.file_name()?));
+        path.canonicalize().ok().or_else(named).unwrap_or_else(|| path.to_path_buf())
+    };
+    for (at, path) in written.iter().enumerate() {
+        let own = place(path);
+        let what = match () {
+            () if read.iter().any(|other| place(other) == own) => "read too",
+            () if written[..at].iter().any(|other| place(other) == own) => "to be written twice",
+            () => continue,
+        };
+        return Err(Error::usage(format!("{} is {what}", path.display()), Remedy::OtherOutputFile));
+    }
+    Ok(())
+}
+
 /// Checks before the work that a directory can be made, or written into.
 pub(super) fn check_directory_path(path: &Path) -> Result<()> {
     let places = path.ancestors().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });

@@ -2,6 +2,7 @@
 
 use super::identity::{EXTERNAL, FIRST_REVISION, Identity};
 use super::onnx::{self, ONNX, OnnxFile, OnnxPorts, OnnxRequest};
+use super::taken::Taken;
 use super::weights::Found;
 use super::{Architecture, Extractor, Family, FileParameters, Parameters, architecture, weights};
 use crate::device::Precision;
@@ -306,7 +307,9 @@ impl LoadedExtractor {
     ) -> Result<Self> {
         let precision = request.checked_precision(request.device.is_cpu())?;
         let (device, dtype) = (request.device.clone(), precision.unwrap_or_default().dtype());
-        let network = make(&Parameters::new(parameters).on(&device, dtype))?;
+        let taken = Taken::of(parameters);
+        let network = make(&Parameters::new(&taken).on(&device, dtype))?;
+        taken.check_blocks()?;
         let preprocessing = request.preprocessing_of(architecture);
         let identity = Identity {
             extractor: architecture.name.into(),

@@ -22,6 +22,7 @@ mod resnet;
 #[cfg(test)]
 mod rule;
 mod siglip;
+mod taken;
 #[cfg(test)]
 mod tests;
 pub mod tiny;

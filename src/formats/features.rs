@@ -19,6 +19,9 @@ type Reader = fn(&Path, Option<&str>) -> Result<Array2<f32>>;
 /// The formats, by extension.
 const FORMATS: [(&str, Reader); 3] = [("npy", npy), ("npz", npz), ("safetensors", safetensors)];
 
+/// Arrays of files of statistics, which hold no row for each image: one that stands alone is taken for features only where it is named.
+const OF_STATISTICS: [&str; 4] = ["mu", "sigma", "mu_s", "sigma_s"];
+
 /// Extension of the arrays in a .npz file.
 const MEMBER_SUFFIX: &str = ".npy";
 
@@ -165,7 +168,7 @@ fn safetensors(path: &Path, key: Option<&str>) -> Result<Array2<f32>> {
 fn choose<'n>(key: Option<&str>, mut names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     match key {
         Some(key) => names.find(|name| *name == key),
-        None => names.next().filter(|_| names.next().is_none()),
+        None => names.next().filter(|name| names.next().is_none() && !OF_STATISTICS.contains(name)),
     }
 }
 
@@ -174,6 +177,9 @@ fn not_chosen(path: &Path, key: Option<&str>, arrays: Vec<(String, Vec<usize>)>)
     let reason = match key {
         _ if arrays.is_empty() => return Error::malformed(path, "holds no array", ""),
         Some(key) => format!("{} holds no array `{key}`", path.display()),
+        None if arrays.len() == 1 => {
+            format!("{} holds no features, but a part of statistics", path.display())
+        }
         None => format!("{} holds several arrays", path.display()),
     };
     Error::usage(reason, Remedy::NameArray(known))
@@ -271,6 +277,16 @@ mod tests {
             assert_eq!(error.remedy(), Some(&Remedy::NameArray(arrays.into())));
             assert!(matches!(error, Error::Usage { .. }));
         }
+    }
+
+    #[test]
+    fn a_part_of_statistics_is_taken_for_features_only_by_name() {
+        let (_keep, directory) = scratch();
+        let path = directory.join("a.npz");
+        let matrix = arr2(&[[1.0f32, 0.5], [0.5, 1.0]]);
+        write_npz(&path, &[("sigma", &npy_bytes(&matrix))], CompressionMethod::Stored);
+        assert!(read_features(&path, None).unwrap_err().to_string().contains("part of statistics"));
+        assert_eq!(read_features(&path, Some("sigma")).unwrap(), matrix);
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub(super) const METRIC: Metric = Metric {
     needs: Needs::Features,
     by_default: true,
     alone: false,
+    depends_on_rows: true,
     draws: false,
     compute: |comparison| {
         let authentic = authenticity(comparison)?.authentic;

@@ -24,6 +24,7 @@ pub(crate) const METRIC: Metric = Metric {
     needs: Needs::Features,
     by_default: false,
     alone: false,
+    depends_on_rows: true,
     draws: false,
     compute: |comparison| {
         let (real, generated) = (comparison.real.features()?, comparison.generated.features()?);

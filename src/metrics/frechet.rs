@@ -46,6 +46,7 @@ pub(crate) const METRIC: Metric = Metric {
     needs: Needs::Statistics,
     by_default: true,
     alone: false,
+    depends_on_rows: true,
     draws: false,
     compute: |comparison| {
         let Comparison { real, generated, .. } = comparison;

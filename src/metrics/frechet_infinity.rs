@@ -29,6 +29,7 @@ pub(crate) const METRIC: Metric = Metric {
     needs: Needs::Features,
     by_default: false,
     alone: false,
+    depends_on_rows: false,
     draws: true,
     compute: |comparison| {
         let rows: Vec<u32> = (0..comparison.generated.features()?.nrows() as u32).collect();

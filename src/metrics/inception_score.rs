@@ -27,6 +27,7 @@ pub(crate) const METRIC: Metric = Metric {
     needs: Needs::ClassScores,
     by_default: false,
     alone: true,
+    depends_on_rows: true,
     draws: true,
     compute: |comparison| {
         let logits = comparison.generated.features()?;

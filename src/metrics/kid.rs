@@ -26,6 +26,7 @@ pub(crate) const METRIC: Metric = Metric {
     needs: Needs::Features,
     by_default: true,
     alone: false,
+    depends_on_rows: false,
     draws: false,
     compute: |comparison| {
         let (real, generated) = (comparison.real.features()?, comparison.generated.features()?);
@@ -50,6 +51,7 @@ pub(crate) const SUBSETS: Metric = Metric {
     needs: Needs::Features,
     by_default: false,
     alone: false,
+    depends_on_rows: false,
     draws: true,
     compute: |comparison| {
         let options = comparison.options;

@@ -174,6 +174,17 @@ pub(super) fn inverse_square_root(matrix: ArrayView2<f64>) -> Result<(Array2<f64
     Ok((multiply(scaled.view(), scaled.t()), values.iter().map(|value| value.sqrt()).sum()))
 }
 
+/// Whether no eigenvalue of a symmetric matrix `[D, D]` (the lower half is read, finite) is below `-tolerance` times its largest diagonal
+/// value.
+pub(super) fn is_semidefinite(matrix: ArrayView2<f64>, tolerance: f64) -> bool {
+    let largest = matrix.diag().fold(0.0f64, |largest, &value| largest.max(value));
+    if largest == 0.0 {
+        return matrix.iter().all(|value| *value == 0.0);
+    }
+    let raised = |i, j| matrix[[i, j]] / largest + if i == j { tolerance } else { 0.0 };
+    Mat::from_fn(matrix.nrows(), matrix.ncols(), raised).llt(Side::Lower).is_ok()
+}
+
 /// The sum of the singular values of a matrix `[m, n]`.
 ///
 /// # Errors

@@ -48,11 +48,14 @@ pub struct Metric {
     pub by_default: bool,
     /// Whether it describes the generated set alone, so that the real one has a value too.
     pub alone: bool,
+    /// Whether the value to be expected depends on how many generated rows there are, so that sets of other sizes do not compare.
+    pub depends_on_rows: bool,
     /// Whether its values depend on random draws, and so on the seed.
     pub draws: bool,
     /// Its values.
     pub compute: fn(&Comparison<'_>) -> Result<Measured>,
-    /// Its first value on resampled generated sets; `None` for a function of a mean over rows, which is resampled itself.
+    /// Its first value on resampled generated sets; `None` for a function of a mean over generated rows, which is resampled itself, and
+    /// for a metric without intervals.
     pub replicates: Option<Replicates>,
     /// A warning if its value means little for these sets.
     pub caution: fn(&Comparison<'_>) -> Option<String>,
@@ -62,11 +65,11 @@ pub struct Metric {
 pub struct Measured {
     /// One value per column.
     pub values: Vec<f64>,
-    /// The rows, if the first value is a function of a mean over rows.
+    /// The rows, if the first value is a function of a mean over generated rows.
     pub mean: Option<RowMean>,
 }
 
-/// A function of a mean over rows, generated or real.
+/// A function of a mean over generated rows.
 pub struct RowMean {
     /// What each row adds to the mean.
     pub rows: Vec<f64>,
@@ -89,6 +92,12 @@ impl Measured {
     /// The share of rows whose count is above 0.
     pub fn share(counts: &[u32]) -> Self {
         Measured::mean(counts.iter().map(|count| f64::from(u8::from(*count > 0))).collect(), |mean| mean)
+    }
+
+    /// The values of a mean over real rows, which has no interval. It is by the generated set that chance moves it, and the spheres of
+    /// a resampled one would shrink, as its rows repeat.
+    pub fn of_real_rows(self) -> Self {
+        Measured { mean: None, ..self }
     }
 }
 

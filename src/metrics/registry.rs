@@ -60,8 +60,8 @@ pub(super) fn named(names: &[String]) -> Result<Vec<&'static Metric>> {
 
 /// The values of `metrics` for one pair of sets, with intervals where `draws` are given.
 ///
-/// An interval shows how much a value moves when the rows that it averages are drawn again with all else as it is: generated rows
-/// for most, real rows for recall and coverage, whose spheres are kept. (Spheres of a resampled set would shrink: its rows repeat.)
+/// An interval shows how much a value moves when the generated rows are drawn again, the real set being as it is. Metrics that average
+/// over real rows have none ([`Measured::of_real_rows`](super::metric::Measured::of_real_rows)).
 ///
 /// # Errors
 /// What a metric returns.

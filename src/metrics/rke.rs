@@ -13,6 +13,7 @@ pub(super) const METRIC: Metric = Metric {
     needs: Needs::Features,
     by_default: true,
     alone: true,
+    depends_on_rows: true,
     draws: false,
     compute: |comparison| Ok(Measured::value(rke(comparison.generated.spectrum()?))),
     replicates: Some(|comparison, draws| {

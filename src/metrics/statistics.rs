@@ -1,6 +1,6 @@
 //! Mean and covariance of features, in float64, as pytorch-fid keeps them in `.npz` files (`mu`, `sigma`).
 
-use super::matrix::{CHUNK, scatter, square_root, tree_sum};
+use super::matrix::{CHUNK, is_semidefinite, scatter, square_root, tree_sum};
 use crate::error::{Error, Result};
 use crate::formats::npy::{read_npz_f64, write_npz_f64};
 use crate::progress::Progress;
@@ -139,7 +139,7 @@ impl Statistics {
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Malformed`] for a damaged file, arrays of other shapes, values that are not finite, or a
-    /// covariance that is not symmetric.
+    /// covariance that is not symmetric or has negative eigenvalues.
     pub fn load(path: impl AsRef<Path>) -> Result<Option<Self>> {
         Self::load_named(path.as_ref(), OF_FEATURES)
     }
@@ -182,6 +182,13 @@ impl Statistics {
             return Err(Error::malformed(
                 path,
                 format!("{} is not symmetric", names[1]),
+                "compute the statistics again",
+            ));
+        }
+        if !is_semidefinite(covariance.view(), NEGATIVE) {
+            return Err(Error::malformed(
+                path,
+                format!("{} is no covariance: it has negative eigenvalues", names[1]),
                 "compute the statistics again",
             ));
         }
@@ -241,6 +248,8 @@ const OF_FEATURES: [&str; 2] = ["mu", "sigma"];
 const OF_SPATIAL_FEATURES: [&str; 2] = ["mu_s", "sigma_s"];
 /// How far a covariance may be from its transpose, relative to its largest variance: float32 statistics pass.
 const ASYMMETRY: f64 = 1e-5;
+/// How far below 0 the eigenvalues of a covariance may be, relative to its largest variance: statistics in half precision pass.
+const NEGATIVE: f64 = 0.1;
 
 /// Statistics with the symmetric square root of their covariance.
 #[derive(Debug, Clone)]
@@ -323,11 +332,32 @@ mod tests {
         write_npz_f64(&path, &[("mu", statistics.mean.view().into_dyn()), ("sigma", sigma.into_dyn())])
             .unwrap();
         assert!(Statistics::load(&path).unwrap_err().to_string().contains("[3, 64]"));
-        for (i, j, value) in [(0, 1, f64::NAN), (0, 1, 9.0)] {
+        for (i, j, value) in [(0, 1, f64::NAN), (0, 1, 9.0), (1, 1, -1.0)] {
             let mut broken = statistics.clone();
             broken.covariance[[i, j]] = value;
             broken.save(&path).unwrap();
             assert!(matches!(Statistics::load(&path), Err(Error::Malformed { .. })));
         }
+    }
+
+    #[test]
+    fn a_matrix_with_a_negative_eigenvalue_is_no_covariance_and_half_precision_is_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.npz");
+        let load = |covariance: Array2<f64>| {
+            let mean = Array1::zeros(covariance.nrows());
+            Statistics { mean, covariance, rows: None }.save(&path).unwrap();
+            Statistics::load(&path)
+        };
+        // Each pair of columns could be correlated so, but not all three: the eigenvalues are 1.9, 1.9 and -0.8.
+        let impossible = |i, j| if i == j { 1.0 } else { -0.9 };
+        let error = load(Array2::from_shape_fn((3, 3), |(i, j)| impossible(i, j))).unwrap_err();
+        assert!(error.to_string().contains("negative eigenvalues"), "{error}");
+        let x = Fixture::load().features("real_2000");
+        let statistics = Statistics::of(x.slice(ndarray::s![..50, ..]), &Silent).unwrap();
+        let rounded = statistics.covariance.mapv(|value| half::f16::from_f64(value).to_f64());
+        assert_ne!(rounded, statistics.covariance);
+        assert!(load(rounded).unwrap().is_some());
+        assert!(load(Array2::zeros((2, 2))).unwrap().is_some());
     }
 }

@@ -116,6 +116,7 @@ fn the_same_command_gives_the_same_bytes_at_any_thread_count() {
         interval[0].as_f64() <= row["precision"].as_f64()
             && row["precision"].as_f64() <= interval[1].as_f64()
     );
+    assert!(row["intervals"]["recall"].is_null() && row["recall"].is_f64());
     assert_eq!(found["self_check"]["n"], 150);
     assert!(row["kid_subsets_std"].as_f64().unwrap() > 0.0);
 }
@@ -334,4 +335,32 @@ fn groups_are_compared_on_their_own_beside_the_whole() {
     run(&["--shard", "0/2", "-o", "parts"]).code(2).stderr(contains("cannot be used with"));
     fs::write(dir.path().join("groups.csv"), "path,group\nrow:0,shoes\n").unwrap();
     run(&[]).code(1).stderr(contains("299 of 300 images have no group"));
+}
+
+#[test]
+fn what_is_read_is_not_written_over_and_no_file_is_written_twice() {
+    let dir = features(50);
+    let save = |args: &[&str], real: &str| {
+        pd(&dir)
+            .args(["eval", "--real", real, "--generated", "fake.npy", "--metrics", "fd"])
+            .args(args)
+            .assert()
+    };
+    save(&["--save-stats", "stats.npz"], "real.npy").success();
+    let before = fs::read(dir.path().join("stats.npz")).unwrap();
+    save(&["--save-stats", "./stats.npz"], "stats.npz").code(2).stderr(contains("./stats.npz is read too"));
+    assert_eq!(fs::read(dir.path().join("stats.npz")).unwrap(), before);
+    fs::write(dir.path().join("groups.csv"), "path,group\n").unwrap();
+    save(&["--groups", "groups.csv", "-o", "groups.csv"], "real.npy").code(2).stderr(contains("is read too"));
+    save(&["--per-sample", "a.csv", "-o", "a.csv"], "real.npy")
+        .code(2)
+        .stderr(contains("to be written twice"));
+    assert!(!dir.path().join("a.csv").exists());
+}
+
+#[test]
+fn a_preset_settles_how_images_are_decoded() {
+    let dir = features(50);
+    let args = ["--preset", "adm", "--real", "real.npy", "--generated", "fake.npy", "--fast-decode"];
+    pd(&dir).arg("eval").args(args).assert().code(2).stderr(contains("cannot be used with"));
 }

@@ -31,7 +31,7 @@ pub(crate) struct Eval {
     #[arg(long, value_name = "Y", num_args = 1.., required = true)]
     pub generated: Vec<PathBuf>,
     /// Metrics to compute; without this option all of them but those on request
-    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = metric_names())]
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',', value_parser = metric_names())]
     pub metrics: Vec<String>,
     /// Do one shard of the work: I/N with I from 0, auto/N or auto; `pd merge OUT` writes OUT/eval.json and OUT/eval.csv
     #[arg(long, value_name = "I/N", value_parser = common::shard, requires = "output", conflicts_with_all = ["per_sample", "save_stats"])]
@@ -99,7 +99,7 @@ pub(crate) struct MetricArgs {
     /// Also compare each group on its own, by the metrics that its images suffice for: folder, prompt, or a table FILE.csv with the columns path and group
     #[arg(long, value_name = "BY", conflicts_with = "shard")]
     pub groups: Option<GroupBy>,
-    /// Compute 95 % intervals from B bootstrap samples
+    /// Compute 95 % intervals from B bootstrap samples of each generated set (100 or more are usual), and say which generated sets differ from the first; the real set is taken as it is, and recall, coverage and other means over real images have none
     #[arg(long, value_name = "B", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     bootstrap: Option<u32>,
     /// Show how far chance moves each value: the standard deviation over S seeds, of metrics that draw, and over S disjoint parts of each generated set
@@ -155,6 +155,10 @@ impl Eval {
         if let Some(path) = &self.save_stats {
             output::check_file_path(path)?;
         }
+        let written = [output, self.per_sample.as_ref(), self.save_stats.as_ref()];
+        let written: Vec<&Path> = written.into_iter().flatten().map(PathBuf::as_path).collect();
+        let groups = self.how.groups.as_ref().and_then(GroupBy::table);
+        output::check_distinct(&written, &self.paths().chain(groups).collect::<Vec<_>>())?;
         let all = || self.paths();
         if let Some(missing) = all().find(|path| !ImageSet::is_named_by(path)) {
             let reason = std::fs::metadata(missing).err();

@@ -19,7 +19,7 @@ pub(crate) struct SpaceArgs {
     /// Compare images as a program or paper does: its resizing, networks, metrics and their parameters; --metrics may take some of them
     #[arg(long, value_name = "NAME", value_parser = protocols(), conflicts_with_all = ALONE, conflicts_with_all = SETTLED)]
     pub(super) preset: Option<&'static Protocol>,
-    /// Weights file of one of the spaces, or of all that begin with inception; may be repeated [default: embedded, or from the cache]
+    /// Weights file of one of the spaces, or of all of Inception's (inception-fid=FILE); may be repeated [default: embedded, or from the cache]
     #[arg(long, value_name = "NAME=FILE", value_parser = named_file, conflicts_with_all = ["extractor", "weights"])]
     weights_of: Vec<(String, PathBuf)>,
 }
@@ -39,8 +39,8 @@ const ALONE: [&str; 10] = [
 ];
 
 /// Options that a protocol settles.
-const SETTLED: [&str; 8] =
-    ["spaces", "fit", "alpha", "k", "k_density", "boundary", "kid_subsets", "kid_subset_size"];
+const SETTLED: [&str; 9] =
+    ["spaces", "fit", "alpha", "fast_decode", "k", "k_density", "boundary", "kid_subsets", "kid_subset_size"];
 
 fn protocols() -> impl TypedValueParser<Value = &'static Protocol> {
     let value = |protocol: &Protocol| PossibleValue::new(protocol.name).help(protocol.about);

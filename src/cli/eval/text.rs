@@ -79,7 +79,10 @@ fn extractor(evaluation: &Evaluation) -> String {
 fn values(evaluation: &Evaluation) -> String {
     let mut lines = aligned(evaluation);
     if let Some(count) = evaluation.options.bootstrap {
-        lines.push(format!("\n[ ]: central 95 % of {count} resampled sets"));
+        lines.push(format!(
+            "\n[ ]: 95 % intervals from {count} bootstrap samples of the generated set; the real set is taken as it is, and what\n\
+             averages over real images (recall, coverage) has none"
+        ));
         lines.extend(evaluation.verdicts().iter().map(|verdict| verdict_text(verdict, evaluation)));
     }
     if let Some(count) = evaluation.options.spread {
@@ -118,6 +121,7 @@ fn verdict_text(verdict: &Verdict, evaluation: &Evaluation) -> String {
         ("worse in", &verdict.worse),
         ("different in", &verdict.different),
         ("no difference beyond the intervals in", &verdict.same),
+        ("not compared, as they depend on the number of images:", &verdict.incomparable),
     ];
     let named = parts.into_iter().filter(|(_, columns)| !columns.is_empty()).map(|(what, columns)| {
         let names: Vec<_> = columns.iter().map(|column| evaluation.column_name(column)).collect();

@@ -18,7 +18,12 @@ impl TableFormat for Latex {
         let alignment: String =
             table.columns().iter().map(|column| if is_text(&column.values) { 'l' } else { 'r' }).collect();
         writeln!(out, "% Needs \\usepackage{{booktabs}}.\n\\begin{{tabular}}{{{alignment}}}\n\\toprule")?;
-        let line = |cells: Vec<String>| format!("{} \\\\", cells.join(" & "));
+        let line = |cells: Vec<String>| {
+            // The command before it would take the beginning of such a row for an argument.
+            let guard =
+                if cells.first().is_some_and(|cell| cell.starts_with(['[', '*'])) { "{}" } else { "" };
+            format!("{guard}{} \\\\", cells.join(" & "))
+        };
         writeln!(out, "{}\n\\midrule", line(names(table, escaped_latex)))?;
         for row in 0..table.rows() {
             writeln!(out, "{}", line(cells(table, row, escaped_latex)))?;
@@ -121,6 +126,15 @@ mod tests {
         let expected = "% Needs \\usepackage{booktabs}.\n\\begin{tabular}{lrr}\n\\toprule\nset\\_name & n & fd \\\\\n\\midrule\n\
                         a \\& b\\_1 & 5000 & 12.35 \\\\\nx|y z &  &  \\\\\n\\bottomrule\n\\end{tabular}\n";
         assert_eq!(String::from_utf8(written("tex", &table())).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_row_of_latex_is_no_argument_of_the_command_before_it() {
+        let mut table = Table::new();
+        table.push("set", Values::Text(vec!["[a]".into(), "*b".into(), "c [d]".into()])).unwrap();
+        let text = String::from_utf8(written("tex", &table)).unwrap();
+        let rows: Vec<&str> = text.lines().filter(|line| line.ends_with("\\\\")).skip(1).collect();
+        assert_eq!(rows, ["{}[a] \\\\", "{}*b \\\\", "c [d] \\\\"]);
     }
 
     #[test]

@@ -69,7 +69,9 @@ pub(super) fn table_of(results: &[(Option<&str>, &Evaluation)]) -> Result<Table>
             Values::Float(rows.iter().map(|row| row.set.estimate(column).map_or(f64::NAN, value)).collect())
         };
         table.push(name, of(&|estimate| estimate.value))?;
-        if results.iter().any(|(_, evaluation)| evaluation.options.bootstrap.is_some()) {
+        let has_interval =
+            |row: &Row<'_>| row.set.estimate(column).is_some_and(|estimate| estimate.interval.is_some());
+        if rows.iter().any(has_interval) {
             for (at, end) in ["low", "high"].into_iter().enumerate() {
                 let bound = |estimate: &Estimate| estimate.interval.map_or(f64::NAN, |bounds| bounds[at]);
                 table.push(format!("{name}_{end}"), of(&bound))?;

@@ -19,6 +19,8 @@ pub struct Verdict {
     pub different: Vec<&'static str>,
     /// The difference is within the uncertainty.
     pub same: Vec<&'static str>,
+    /// These depend on the number of images, which differs.
+    pub incomparable: Vec<&'static str>,
 }
 
 impl Verdict {
@@ -27,12 +29,14 @@ impl Verdict {
     /// (those of the real rows) make the verdict careful.
     pub(super) fn of(set: &EvaluatedSet, than: &EvaluatedSet, metrics: &[&'static Metric]) -> Self {
         let (name, other) = (set.name.clone(), than.name.clone());
-        let (mut better, mut worse, mut different, mut same) = (vec![], vec![], vec![], vec![]);
+        let (mut better, mut worse, mut different) = (vec![], vec![], vec![]);
+        let (mut same, mut incomparable) = (vec![], vec![]);
         for metric in metrics {
             let Some(column) = metric.columns.first().copied() else { continue };
             let both = set.estimate(column).zip(than.estimate(column));
             let Some(difference) = both.and_then(|(set, than)| beyond(set, than)) else { continue };
             let list = match (metric.better, difference) {
+                _ if metric.depends_on_rows && set.rows != than.rows => &mut incomparable,
                 (_, 0.0) => &mut same,
                 (Better::Neither, _) => &mut different,
                 (Better::Higher, d) if d > 0.0 => &mut better,
@@ -41,12 +45,13 @@ impl Verdict {
             };
             list.push(column);
         }
-        Self { set: name, than: other, better, worse, different, same }
+        Self { set: name, than: other, better, worse, different, same, incomparable }
     }
 
     /// Whether it says anything: no column has an interval otherwise.
     pub(super) fn says_something(&self) -> bool {
-        [&self.better, &self.worse, &self.different, &self.same].iter().any(|list| !list.is_empty())
+        let Self { better, worse, different, same, incomparable, .. } = self;
+        [better, worse, different, same, incomparable].iter().any(|list| !list.is_empty())
     }
 }
 
@@ -110,5 +115,12 @@ mod tests {
         let turned = Verdict::of(&b, &a, &metrics);
         assert_eq!((turned.better, turned.worse), (vec![], vec!["fd", "precision"]));
         assert!(!Verdict::of(&a, &b, &metrics[4..]).says_something());
+        // Of sets of two sizes only what does not depend on the size compares.
+        let smaller = EvaluatedSet { rows: Some(50), ..b };
+        let verdict = Verdict::of(&EvaluatedSet { rows: Some(100), ..a }, &smaller, &metrics);
+        assert_eq!(
+            (verdict.better, verdict.incomparable),
+            (vec!["precision"], vec!["fd", "recall", "vendi"])
+        );
     }
 }

@@ -16,6 +16,7 @@ pub(crate) const DENSITY: Metric = Metric {
     needs: Needs::Features,
     by_default: true,
     alone: false,
+    depends_on_rows: false,
     draws: false,
     compute: density,
     replicates: None,
@@ -31,6 +32,7 @@ pub(crate) const COVERAGE: Metric = Metric {
     needs: Needs::Features,
     by_default: true,
     alone: false,
+    depends_on_rows: false,
     draws: false,
     compute: coverage,
     replicates: None,
@@ -68,7 +70,7 @@ fn coverage(comparison: &Comparison<'_>) -> Result<Measured> {
     let membership = &comparison.memberships()?.strict;
     let (real, generated) = (membership.rows_of_sphere.len(), membership.spheres_of_row.len());
     let rows = membership.rows_of_sphere.iter().map(|count| f64::from((*count).min(k as u32))).collect();
-    Ok(Measured::mean(rows, move |mean| calibrated(mean / k as f64, k, real, generated)))
+    Ok(Measured::mean(rows, move |mean| calibrated(mean / k as f64, k, real, generated)).of_real_rows())
 }
 
 /// The number of samples of the real distribution that would be expected to reach `coverage`, over `generated + 1`: the inverse of

@@ -11,8 +11,11 @@ pub(crate) const METRIC: Metric = Metric {
     needs: Needs::Features,
     by_default: true,
     alone: false,
+    depends_on_rows: true,
     draws: false,
-    compute: |comparison| Ok(Measured::share(&comparison.memberships()?.density.rows_of_sphere)),
+    compute: |comparison| {
+        Ok(Measured::share(&comparison.memberships()?.density.rows_of_sphere).of_real_rows())
+    },
     replicates: None,
     caution: |comparison| comparison.too_few_for(comparison.options.k_density),
 };

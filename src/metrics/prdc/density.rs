@@ -12,6 +12,7 @@ pub(crate) const METRIC: Metric = Metric {
     needs: Needs::Features,
     by_default: true,
     alone: false,
+    depends_on_rows: false,
     draws: false,
     compute: |comparison| {
         let k = comparison.options.k_density as f64;

@@ -11,6 +11,7 @@ pub(crate) const METRIC: Metric = Metric {
     needs: Needs::Features,
     by_default: true,
     alone: false,
+    depends_on_rows: false,
     draws: false,
     compute: |comparison| Ok(Measured::share(&comparison.memberships()?.precision.spheres_of_row)),
     replicates: None,

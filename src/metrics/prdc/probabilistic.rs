@@ -28,6 +28,7 @@ pub(crate) const PRECISION: Metric = Metric {
     needs: Needs::Features,
     by_default: false,
     alone: false,
+    depends_on_rows: false,
     draws: false,
     compute: |comparison| probabilities(comparison.real, comparison.generated, comparison),
     replicates: None,
@@ -43,8 +44,9 @@ pub(crate) const RECALL: Metric = Metric {
     needs: Needs::Features,
     by_default: false,
     alone: false,
+    depends_on_rows: true,
     draws: false,
-    compute: |comparison| probabilities(comparison.generated, comparison.real, comparison),
+    compute: |comparison| Ok(probabilities(comparison.generated, comparison.real, comparison)?.of_real_rows()),
     replicates: None,
     caution: |comparison| comparison.too_few_for(NEIGHBOUR),
 };

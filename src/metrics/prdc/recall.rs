@@ -11,8 +11,9 @@ pub(crate) const METRIC: Metric = Metric {
     needs: Needs::Features,
     by_default: true,
     alone: false,
+    depends_on_rows: true,
     draws: false,
-    compute: |comparison| Ok(Measured::share(&comparison.recalled()?.spheres_of_row)),
+    compute: |comparison| Ok(Measured::share(&comparison.recalled()?.spheres_of_row).of_real_rows()),
     replicates: None,
     caution: |comparison| comparison.too_few_for(comparison.options.k),
 };
