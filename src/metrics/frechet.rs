@@ -58,12 +58,13 @@ pub(crate) const METRIC: Metric = Metric {
     },
     replicates: Some(replicates),
     caution: |comparison| {
-        let sets = [comparison.real, comparison.generated];
-        let rows = sets.into_iter().filter_map(FeatureSet::rows_of_statistics).min()?;
+        let sets = [(comparison.generated, ""), (comparison.real, "the real set's ")];
+        let rows_of = |(set, whose): (&FeatureSet<'_>, _)| Some((set.rows_of_statistics()?, whose));
+        let (rows, whose) = sets.into_iter().filter_map(rows_of).min_by_key(|(rows, _)| *rows)?;
         let width = comparison.generated.width();
         (rows < ROWS_PER_COLUMN * width).then(|| {
             format!(
-                "{rows} rows are fewer than {ROWS_PER_COLUMN} for each of {width} columns: \
+                "{whose}{rows} rows are fewer than {ROWS_PER_COLUMN} for each of {width} columns: \
                  the Frechet distance is then mostly an effect of the size"
             )
         })

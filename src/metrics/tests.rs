@@ -74,7 +74,12 @@ fn every_interval_holds_its_value_and_is_the_same_at_any_thread_count() {
     let (one, three) = (run(1), run(3));
     assert_eq!(one, three);
     let without = ["kid_subsets", "kid_subsets_std", "fd_infinity", "inception_score", "inception_score_std"];
+    let of_real_rows = ["recall", "coverage", "clipped_coverage", "p_recall"];
     for estimate in one.iter().filter(|e| !without.contains(&e.column)) {
+        if of_real_rows.contains(&estimate.column) {
+            assert_eq!(estimate.interval, None, "{estimate:?}");
+            continue;
+        }
         let [low, high] = estimate.interval.unwrap();
         assert!(low <= estimate.value && estimate.value <= high && low < high, "{estimate:?}");
     }
