@@ -87,10 +87,13 @@ pub(super) fn check_distinct(written: &[&Path], read: &[&Path]) -> Result<()> {
     };
     for (at, path) in written.iter().enumerate() {
         let own = place(path);
-        let what = match () {
-            () if read.iter().any(|other| place(other) == own) => "read too",
-            () if written[..at].iter().any(|other| place(other) == own) => "to be written twice",
-            () => continue,
+        let is_among = |others: &[&Path]| others.iter().any(|other| place(other) == own);
+        let what = if is_among(read) {
+            "read too"
+        } else if is_among(&written[..at]) {
+            "to be written twice"
+        } else {
+            continue;
         };
         return Err(Error::usage(format!("{} is {what}", path.display()), Remedy::OtherOutputFile));
     }
