@@ -313,10 +313,7 @@ def with_adm(folder, evaluator):
     own, own_spatial = session.read_statistics("adm-real.npz", real)
     report("adm", "fid", "evaluator.py, our statistics", fake_stats.frechet_distance(own), found)
     report("adm", "sfid", "evaluator.py, our statistics", fake_spatial.frechet_distance(own_spatial), found)
-    command = [PD, "eval", "--real", "their-real.npz", "--generated", images(folder, "one", "fake"), "--preset", "adm", "--json", "--quiet"]
-    command += ["--weights-of", f"inception-fid={inception_weights(folder)}"]
-    spaces = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["spaces"]
-    found = {name: value for space in spaces for name, value in space["generated"][0].items()}
+    found = ours(folder, "one", "adm", weights, real="their-real.npz")
     report("adm, its statistics", "fid", "evaluator.py", theirs["fid"], found)
     report("adm, its statistics", "sfid", "evaluator.py", theirs["sfid"], found)
     # The file that it reads as images, and one with statistics beside them, as its reference files have.

@@ -3,11 +3,13 @@
 use super::escape::lines;
 use super::tables::TableArgs;
 use crate::error::{Error, Result};
+use crate::formats::resolved::resolved;
 use crate::formats::scratch::remove_leftovers;
 use crate::formats::table::{Table, Values, format_of, write_table};
 use crate::images::Skipped;
 use crate::remedy::Remedy;
 use serde::Serialize;
+use std::collections::HashSet;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -80,17 +82,13 @@ pub(super) fn check_file_path(path: &Path) -> Result<()> {
 
 /// Refuses, before the work, to write a file that is read too, and to write one twice.
 pub(super) fn check_distinct(written: &[&Path], read: &[&Path]) -> Result<()> {
-    let place = |path: &Path| {
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let named = || Some(parent.canonicalize().ok()?.join(path.file_name()?));
-        path.canonicalize().ok().or_else(named).unwrap_or_else(|| path.to_path_buf())
-    };
-    for (at, path) in written.iter().enumerate() {
-        let own = place(path);
-        let is_among = |others: &[&Path]| others.iter().any(|other| place(other) == own);
-        let what = if is_among(read) {
+    let read = read.iter().map(|path| resolved(path)).collect::<Result<HashSet<_>>>()?;
+    let mut seen = HashSet::new();
+    for path in written {
+        let place = resolved(path)?;
+        let what = if read.contains(&place) {
             "read too"
-        } else if is_among(&written[..at]) {
+        } else if !seen.insert(place) {
             "to be written twice"
         } else {
             continue;

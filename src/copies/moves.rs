@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::formats::digest::sha256_of_file;
+use crate::formats::resolved::resolved;
 use crate::formats::scratch::{remove_leftovers, scratch_file};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
@@ -35,7 +36,7 @@ pub(crate) struct Restored {
 /// [`Error::Usage`] if `to` lies in `root` or holds a file of the same name, or a path is not one below `root`.
 pub(crate) fn check_moves(root: &Path, paths: &[String], to: &Path) -> Result<()> {
     let root = root.canonicalize().map_err(Error::io("open", root))?;
-    if existing_part(to)?.starts_with(&root) {
+    if resolved(to)?.starts_with(&root) {
         return Err(Error::usage(
             format!(
                 "{} lies in {}, where its files would be taken for pictures again",
@@ -178,16 +179,6 @@ pub(crate) fn restore(from: &Path) -> Result<Restored> {
 /// Whether a path stays below the directory that it is joined to.
 fn is_below(path: &Path) -> bool {
     path.components().all(|part| matches!(part, Component::Normal(_))) && !path.as_os_str().is_empty()
-}
-
-/// The absolute path of a directory that may not exist yet, links resolved as far as it does.
-fn existing_part(path: &Path) -> Result<PathBuf> {
-    let absolute = std::path::absolute(path).map_err(Error::io("open", path))?;
-    let existing = absolute.ancestors().find_map(|part| Some((part.canonicalize().ok()?, part)));
-    Ok(match existing {
-        Some((resolved, part)) => resolved.join(absolute.strip_prefix(part).unwrap_or(Path::new(""))),
-        None => absolute,
-    })
 }
 
 /// Removes the directories above a path in `from` that nothing is in any more.

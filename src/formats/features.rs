@@ -19,8 +19,11 @@ type Reader = fn(&Path, Option<&str>) -> Result<Array2<f32>>;
 /// The formats, by extension.
 const FORMATS: [(&str, Reader); 3] = [("npy", npy), ("npz", npz), ("safetensors", safetensors)];
 
-/// Arrays of files of statistics, which hold no row for each image: one that stands alone is taken for features only where it is named.
-const OF_STATISTICS: [&str; 4] = ["mu", "sigma", "mu_s", "sigma_s"];
+/// Names of the mean and the covariance in a file of statistics. They hold no row for each image: one that stands alone is taken for
+/// features only where it is named.
+pub(crate) const STATISTICS: [&str; 2] = ["mu", "sigma"];
+/// The same of spatial features.
+pub(crate) const SPATIAL_STATISTICS: [&str; 2] = ["mu_s", "sigma_s"];
 
 /// Extension of the arrays in a .npz file.
 const MEMBER_SUFFIX: &str = ".npy";
@@ -168,7 +171,10 @@ fn safetensors(path: &Path, key: Option<&str>) -> Result<Array2<f32>> {
 fn choose<'n>(key: Option<&str>, mut names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     match key {
         Some(key) => names.find(|name| *name == key),
-        None => names.next().filter(|name| names.next().is_none() && !OF_STATISTICS.contains(name)),
+        None => names.next().filter(|name| {
+            let is_statistic = [STATISTICS, SPATIAL_STATISTICS].as_flattened().contains(name);
+            !is_statistic && names.next().is_none()
+        }),
     }
 }
 

@@ -13,6 +13,7 @@ pub(crate) mod npy;
 pub(crate) mod onnx;
 pub(crate) mod pickle;
 pub(crate) mod regular;
+pub(crate) mod resolved;
 pub(crate) mod rows;
 pub(crate) mod safetensors;
 pub(crate) mod scratch;

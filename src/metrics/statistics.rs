@@ -2,6 +2,7 @@
 
 use super::matrix::{CHUNK, is_semidefinite, scatter, square_root, tree_sum};
 use crate::error::{Error, Result};
+use crate::formats::features::{SPATIAL_STATISTICS, STATISTICS};
 use crate::formats::npy::{read_npz_f64, write_npz_f64};
 use crate::progress::Progress;
 use ndarray::{Array1, Array2, ArrayView2, ArrayViewD, IxDyn};
@@ -127,7 +128,7 @@ impl Statistics {
         features: Option<&Self>,
         spatial: Option<&Self>,
     ) -> Result<()> {
-        let kinds = [(features, OF_FEATURES), (spatial, OF_SPATIAL_FEATURES)];
+        let kinds = [(features, STATISTICS), (spatial, SPATIAL_STATISTICS)];
         let given = kinds.into_iter().filter_map(|(statistics, names)| Some((statistics?, names)));
         let arrays = given.flat_map(|(statistics, [mean, covariance])| {
             [(mean, statistics.mean.view().into_dyn()), (covariance, statistics.covariance.view().into_dyn())]
@@ -141,7 +142,7 @@ impl Statistics {
     /// [`Error::Io`]; [`Error::Malformed`] for a damaged file, arrays of other shapes, values that are not finite, or a
     /// covariance that is not symmetric or has negative eigenvalues.
     pub fn load(path: impl AsRef<Path>) -> Result<Option<Self>> {
-        Self::load_named(path.as_ref(), OF_FEATURES)
+        Self::load_named(path.as_ref(), STATISTICS)
     }
 
     /// The same of `mu_s` and `sigma_s`: those of spatial features in ADM's reference files.
@@ -149,7 +150,7 @@ impl Statistics {
     /// # Errors
     /// As [`Statistics::load`].
     pub(crate) fn load_spatial(path: impl AsRef<Path>) -> Result<Option<Self>> {
-        Self::load_named(path.as_ref(), OF_SPATIAL_FEATURES)
+        Self::load_named(path.as_ref(), SPATIAL_STATISTICS)
     }
 
     fn load_named(path: &Path, names: [&str; 2]) -> Result<Option<Self>> {
@@ -243,9 +244,6 @@ pub(super) fn column_means(
     (0..features.ncols()).map(column).collect()
 }
 
-/// Names of the mean and the covariance in a file of statistics.
-const OF_FEATURES: [&str; 2] = ["mu", "sigma"];
-const OF_SPATIAL_FEATURES: [&str; 2] = ["mu_s", "sigma_s"];
 /// How far a covariance may be from its transpose, relative to its largest variance: float32 statistics pass.
 const ASYMMETRY: f64 = 1e-5;
 /// How far below 0 the eigenvalues of a covariance may be, relative to its largest variance: statistics in half precision pass.

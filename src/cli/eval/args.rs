@@ -155,15 +155,15 @@ impl Eval {
         if let Some(path) = &self.save_stats {
             output::check_file_path(path)?;
         }
-        let written = [output, self.per_sample.as_ref(), self.save_stats.as_ref()];
-        let written: Vec<&Path> = written.into_iter().flatten().map(PathBuf::as_path).collect();
-        let groups = self.how.groups.as_ref().and_then(GroupBy::table);
-        output::check_distinct(&written, &self.paths().chain(groups).collect::<Vec<_>>())?;
         let all = || self.paths();
         if let Some(missing) = all().find(|path| !ImageSet::is_named_by(path)) {
             let reason = std::fs::metadata(missing).err();
             return Err(Error::io("open", missing)(reason.unwrap_or_else(|| ErrorKind::NotFound.into())));
         }
+        let written = [output, self.per_sample.as_ref(), self.save_stats.as_ref()];
+        let written: Vec<&Path> = written.into_iter().flatten().map(PathBuf::as_path).collect();
+        let groups = self.how.groups.as_ref().and_then(GroupBy::table);
+        output::check_distinct(&written, &all().chain(groups).collect::<Vec<_>>())?;
         let paths: Vec<&Path> = all().collect();
         input::refuse_unused(&paths, &self.extractor)?;
         let is_images = |path: &&Path| !is_features_file(path) && !is_reference(path);

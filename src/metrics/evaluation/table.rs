@@ -69,28 +69,27 @@ pub(super) fn table_of(results: &[(Option<&str>, &Evaluation)]) -> Result<Table>
             Values::Float(rows.iter().map(|row| row.set.estimate(column).map_or(f64::NAN, value)).collect())
         };
         table.push(name, of(&|estimate| estimate.value))?;
-        let has_interval =
-            |row: &Row<'_>| row.set.estimate(column).is_some_and(|estimate| estimate.interval.is_some());
-        if rows.iter().any(has_interval) {
-            for (at, end) in ["low", "high"].into_iter().enumerate() {
-                let bound = |estimate: &Estimate| estimate.interval.map_or(f64::NAN, |bounds| bounds[at]);
-                table.push(format!("{name}_{end}"), of(&bound))?;
-            }
-        }
-        for kind in ["seeds", "parts"] {
-            let deviation = |estimate: &Estimate| match kind {
-                "seeds" => estimate.spread.seeds,
-                _ => estimate.spread.parts,
-            };
-            let is_known = |row: &Row<'_>| row.set.estimate(column).and_then(deviation).is_some();
-            if rows.iter().any(is_known) {
-                let value = |estimate: &Estimate| deviation(estimate).unwrap_or(f64::NAN);
-                table.push(format!("{name}_sd_{kind}"), of(&value))?;
+        for (ending, value) in BESIDE {
+            let of_row = |row: &Row<'_>| row.set.estimate(column).and_then(value);
+            if rows.iter().any(|row| of_row(row).is_some()) {
+                table
+                    .push(format!("{name}_{ending}"), of(&|estimate| value(estimate).unwrap_or(f64::NAN)))?;
             }
         }
     }
     Ok(table)
 }
+
+/// A number that is known of some estimates.
+type Known = fn(&Estimate) -> Option<f64>;
+
+/// What stands beside a value where it is known, by the ending of its column's name.
+const BESIDE: [(&str, Known); 4] = [
+    ("low", |estimate| estimate.interval.map(|[low, _]| low)),
+    ("high", |estimate| estimate.interval.map(|[_, high]| high)),
+    ("sd_seeds", |estimate| estimate.spread.seeds),
+    ("sd_parts", |estimate| estimate.spread.parts),
+];
 
 /// Columns of all metrics, each once.
 fn columns_of(results: &[(Option<&str>, &Evaluation)]) -> Vec<&'static str> {
