@@ -90,6 +90,8 @@ pub(crate) enum Purpose {
     InceptionSplits = 0x6d65_7472_6963_7306,
     /// The parts of a generated set whose values are compared with each other.
     SpreadParts = 0x6d65_7472_6963_7307,
+    /// The halves of a generated set whose recalls are compared with each other.
+    HalfSamples = 0x6d65_7472_6963_7308,
 }
 
 /// The stream of `item` (a layer, a step, a row, an image's key) for one purpose under a seed.

@@ -40,7 +40,7 @@ pub(super) struct GeneratorArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     ddim_steps: Option<u32>,
     /// Truncation psi: factor on the distance of a latent from the mean latent [default: 1]
-    #[arg(long, value_name = "PSI", allow_negative_numbers = true)]
+    #[arg(long, value_name = "PSI")]
     trunc: Option<f64>,
     /// Noise inputs of the generator's layers, if it has any [default: const]
     #[arg(long)]

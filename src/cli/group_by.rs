@@ -42,6 +42,15 @@ impl GroupBy {
         }
     }
 
+    /// # Errors
+    /// As [`Grouping::check`].
+    pub(crate) fn check(&self) -> Result<()> {
+        match self {
+            Self::Prompt => Ok(()),
+            Self::Other(grouping) => grouping.check(),
+        }
+    }
+
     /// The group of each of `paths`, images of `place`.
     ///
     /// # Errors

@@ -60,7 +60,7 @@ pub use trial::try_onnx;
 
 use crate::error::Result;
 use crate::ops::simd;
-use clap::{Parser, Subcommand};
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use output::Results;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -73,7 +73,7 @@ pub fn main() -> ExitCode {
 /// `pd` with these arguments, of which the first is the program's name. Returns the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     keep_freed_memory();
-    let outcome = match Cli::try_parse_from(arguments) {
+    let outcome = match parsed(arguments) {
         Ok(cli) => cli.run(),
         Err(answer) => {
             // Help that was asked for is an answer of this kind too. Whoever reads it may have seen enough.
@@ -88,6 +88,16 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             exit::exit_code(&error)
         }
     }
+}
+
+/// A number below zero is the value of the option before it, so that its own check says what is wrong.
+fn parsed(arguments: impl IntoIterator<Item = OsString>) -> std::result::Result<Cli, clap::Error> {
+    let with_negative = |arg: Arg| match arg.get_action().takes_values() {
+        true => arg.allow_negative_numbers(true),
+        false => arg,
+    };
+    let command = Cli::command().mut_subcommands(|subcommand| subcommand.mut_args(with_negative));
+    Cli::from_arg_matches(&command.try_get_matches_from(arguments)?)
 }
 
 /// Measure how typical each image is (pseudo density).

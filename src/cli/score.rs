@@ -73,6 +73,7 @@ impl Score {
         if let Some(output) = &self.output {
             output::check_table_path(output)?;
         }
+        self.groups.as_ref().map_or(Ok(()), Grouping::check)?;
         let reference = self.reference.as_deref().map(Reference::open).transpose()?;
         if let Some(reference) = &reference {
             reference.density()?;

@@ -30,6 +30,14 @@ impl FromStr for Grouping {
 }
 
 impl Grouping {
+    /// Reads the table, where there is one, so that a damaged one is found before the work on images.
+    ///
+    /// # Errors
+    /// As [`Grouping::labels`], but for paths that it leaves out.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.labels::<&str>(&[]).map(drop)
+    }
+
     /// The group of each path, in the same order.
     ///
     /// # Errors

@@ -2,7 +2,8 @@
 //! nearest real sample than that one is from its own nearest. Copies of real samples are not authentic.
 
 use super::comparison::Comparison;
-use super::metric::{Better, Measured, Metric, Needs};
+use super::least_rows::LeastRows;
+use super::metric::{Better, Measured, Metric, Needs, range};
 use crate::error::Result;
 
 /// The registry's entry.
@@ -12,9 +13,11 @@ pub(super) const METRIC: Metric = Metric {
     about: "share of generated samples farther from their nearest real one than that is from its own nearest; near 0 where \
             the generator copies",
     better: Better::Neither,
+    range: range::SHARE,
     needs: Needs::Features,
     by_default: true,
     alone: false,
+    least_rows: LeastRows::RealSpheres(1),
     depends_on_rows: true,
     draws: false,
     compute: |comparison| {

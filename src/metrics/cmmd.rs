@@ -6,8 +6,9 @@ use super::comparison::Comparison;
 
 use super::feature_set::FeatureSet;
 use super::kernel::{Kernel, cross_means, discrepancy_of_resampled};
+use super::least_rows::LeastRows;
 use super::matrix::tree_sum;
-use super::metric::{Better, Measured, Metric, Needs};
+use super::metric::{Better, Measured, Metric, Needs, range};
 use crate::error::Result;
 
 /// What the authors multiply the discrepancy by.
@@ -21,9 +22,11 @@ pub(crate) const METRIC: Metric = Metric {
     columns: &["cmmd"],
     about: "maximum mean discrepancy with a Gaussian kernel, made for CLIP features of length 1; lower is better",
     better: Better::Lower,
+    range: range::NOT_NEGATIVE,
     needs: Needs::Features,
     by_default: false,
     alone: false,
+    least_rows: LeastRows::Rows(2, 2),
     depends_on_rows: true,
     draws: false,
     compute: |comparison| {

@@ -104,17 +104,27 @@ impl<'a> Comparison<'a> {
         })
     }
 
-    /// A warning if a set has so few rows that spheres of `k` neighbours say little.
-    pub(super) fn too_few_for(&self, k: usize) -> Option<String> {
+    /// A warning if the spheres of `k` neighbours around the rows of `set` say little: a set has few rows, or many of these are equal.
+    pub(super) fn caution_of_spheres(&self, set: &FeatureSet<'_>, k: usize) -> Option<String> {
         let small = [self.real, self.generated].into_iter().filter_map(|set| set.rows()).min()?;
         let needed = ROWS_PER_NEIGHBOR * k;
-        (small < needed).then(|| {
-            format!(
+        if small < needed {
+            return Some(format!(
                 "{small} rows are few for spheres of {k} neighbours (below {needed} they cover much of the space)"
-            )
-        })
+            ));
+        }
+        let radii = set.manifold().ok()?.radii(k).ok()?;
+        let (count, rows) = (radii.iter().filter(|radius| **radius == 0.0).count(), radii.len());
+        if count as f64 <= POINTS * rows as f64 {
+            return None;
+        }
+        Some(format!(
+            "{count} of {rows} rows equal {k} others or more, so that their spheres are points: spheres say little of a set of copies"
+        ))
     }
 }
 
+/// A set is warned about if more than this share of its spheres are points.
+const POINTS: f64 = 0.1;
 /// A set of fewer rows than this for each neighbour is warned about; prdc itself needs k + 2 rows.
 const ROWS_PER_NEIGHBOR: usize = 10;

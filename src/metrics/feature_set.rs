@@ -134,7 +134,8 @@ impl<'p> FeatureSet<'p> {
         self.shared().map(|features| features.view())
     }
 
-    fn shared(&self) -> Result<&ArcArray2<f32>> {
+    /// As [`FeatureSet::features`], to be kept.
+    pub(super) fn shared(&self) -> Result<&ArcArray2<f32>> {
         self.features.as_ref().ok_or_else(|| {
             Error::usage(
                 "a file of mean and covariance serves the Frechet distance only",

@@ -4,8 +4,9 @@
 use super::comparison::Comparison;
 use super::factored::Factored;
 use super::feature_set::FeatureSet;
+use super::least_rows::LeastRows;
 use super::matrix::{eigenvalues, multiply};
-use super::metric::{Better, Measured, Metric, Needs};
+use super::metric::{Better, Measured, Metric, Needs, range};
 use super::resampling::Draws;
 use super::statistics::{RootedStatistics, Statistics, check_widths};
 use crate::error::Result;
@@ -43,9 +44,11 @@ pub(crate) const METRIC: Metric = Metric {
     columns: &["fd"],
     about: "Frechet distance of the two sets' Gaussians; lower is better, and it grows as sets shrink: compare equal sizes",
     better: Better::Lower,
+    range: range::NOT_NEGATIVE,
     needs: Needs::Statistics,
     by_default: true,
     alone: false,
+    least_rows: LeastRows::Rows(2, 2),
     depends_on_rows: true,
     draws: false,
     compute: |comparison| {

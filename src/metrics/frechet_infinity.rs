@@ -5,7 +5,8 @@
 
 use super::comparison::Comparison;
 use super::frechet::distance_to_rows;
-use super::metric::{Better, Measured, Metric, Needs};
+use super::least_rows::LeastRows;
+use super::metric::{Better, Measured, Metric, Needs, range};
 use super::resampling::without_replacement;
 use crate::error::{Error, Result};
 use crate::progress::check_stop;
@@ -26,9 +27,11 @@ pub(crate) const METRIC: Metric = Metric {
     columns: &["fd_infinity"],
     about: "Frechet distance extrapolated to endless sets, free of the bias by the generated set's size; lower is better",
     better: Better::Lower,
+    range: range::ANY,
     needs: Needs::Features,
     by_default: false,
     alone: false,
+    least_rows: LeastRows::Rows(2, LEAST_ROWS * SMALLEST_PART),
     depends_on_rows: false,
     draws: true,
     compute: |comparison| {
@@ -101,8 +104,6 @@ fn intercept(points: &[(f64, f64)]) -> f64 {
 mod tests {
     use super::super::frechet;
     use super::super::options::Options;
-    use super::super::registry::estimate;
-    use super::super::resampling::Draws;
     use super::super::test_support::{Fixture, set};
     use super::*;
     use crate::progress::Silent;
@@ -135,26 +136,5 @@ mod tests {
         let comparison = Comparison::new(&real, &other, &options, &Silent).unwrap();
         let value = |metric: &Metric| (metric.compute)(&comparison).unwrap().values[0];
         assert!(value(&METRIC).abs() < value(&frechet::METRIC));
-    }
-
-    #[test]
-    fn the_interval_is_as_wide_as_the_value_moves_from_set_to_set() {
-        let features = Fixture::load().features("real_2000");
-        let options = Options::default();
-        let real = set(features.slice(s![..500, ..]).to_owned(), &options);
-        let of_set = |at: usize, draws: Option<Draws>| {
-            let rows = 500 + at * 100..600 + at * 100;
-            let generated = set(features.slice(s![rows, ..]).to_owned(), &options);
-            let comparison = Comparison::new(&real, &generated, &options, &Silent).unwrap();
-            estimate(&comparison, &[&METRIC], draws).unwrap().remove(0)
-        };
-        let values: Vec<f64> = (0..15).map(|at| of_set(at, None).value).collect();
-        let mean = values.iter().sum::<f64>() / 15.0;
-        let deviation = (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / 14.0).sqrt();
-        let found = of_set(0, Some(Draws { count: 40, seed: 1 }));
-        let [low, high] = found.interval.unwrap();
-        let ratio = (high - low) / (2.0 * 1.96 * deviation);
-        assert!(low < found.value && found.value < high, "{found:?}");
-        assert!((0.4..2.5).contains(&ratio), "{ratio}: {found:?}, {values:?}");
     }
 }

@@ -4,7 +4,8 @@
 //! knows nothing of one.
 
 use super::comparison::Comparison;
-use super::metric::{Better, Measured, Metric, Needs};
+use super::least_rows::LeastRows;
+use super::metric::{Better, Measured, Metric, Needs, range};
 use super::options::Options;
 use super::resampling::{Draws, without_replacement};
 use crate::error::{Error, Result};
@@ -24,9 +25,11 @@ pub(crate) const METRIC: Metric = Metric {
     columns: &["inception_score", "inception_score_std"],
     about: "how certain and how varied the classes are, mean and deviation over 10 parts; of the extractor inception-logits; higher is better",
     better: Better::Higher,
+    range: range::NOT_NEGATIVE,
     needs: Needs::ClassScores,
     by_default: false,
     alone: true,
+    least_rows: LeastRows::Parts(SPLITS),
     depends_on_rows: true,
     draws: true,
     compute: |comparison| {
@@ -124,11 +127,10 @@ fn log_softmax(logits: ArrayView1<f32>) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::registry::estimate;
     use super::super::test_support::{Fixture, assert_close, set};
     use super::*;
     use crate::progress::Silent;
-    use ndarray::{Array2, s};
+    use ndarray::Array2;
 
     #[test]
     fn certain_and_even_classes_score_their_number_and_equal_images_score_1() {
@@ -187,24 +189,5 @@ mod tests {
         let expected = (p.iter().map(divergence).sum::<f64>() / 7.0).exp();
         let found = score(&[0, 1, 2, 3, 4, 5, 6], |row| probabilities(logits.row(row)));
         assert!((found - expected).abs() < 1e-12);
-    }
-
-    #[test]
-    fn the_interval_is_as_wide_as_the_score_moves_from_set_to_set() {
-        let features = Fixture::load().features("fake_2000");
-        let options = Options::default();
-        let of_set = |at: usize, draws: Option<Draws>| {
-            let logits = set(features.slice(s![at * 100..at * 100 + 100, ..]).to_owned(), &options);
-            let comparison = Comparison::new(&logits, &logits, &options, &Silent).unwrap();
-            estimate(&comparison, &[&METRIC], draws).unwrap().remove(0)
-        };
-        let values: Vec<f64> = (0..20).map(|at| of_set(at, None).value).collect();
-        let mean = values.iter().sum::<f64>() / 20.0;
-        let deviation = (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / 19.0).sqrt();
-        let found = of_set(0, Some(Draws { count: 200, seed: 1 }));
-        let [low, high] = found.interval.unwrap();
-        let ratio = (high - low) / (2.0 * 1.96 * deviation);
-        assert!(low < found.value && found.value < high, "{found:?}");
-        assert!((0.5..2.0).contains(&ratio), "{ratio}: {found:?}, {values:?}");
     }
 }

@@ -3,8 +3,9 @@
 //! `kid` takes all pairs; `kid-subsets` averages over random subsets as torch-fidelity does, a noisier estimate of the same value.
 
 use super::kernel::{Kernel, cross_means, discrepancy_of_resampled, own_pairs};
+use super::least_rows::LeastRows;
 use super::matrix::tree_sum;
-use super::metric::{Better, Measured, Metric, Needs};
+use super::metric::{Better, Measured, Metric, Needs, range};
 use super::options::Options;
 use super::resampling::without_replacement;
 use crate::error::{Error, Result};
@@ -23,9 +24,11 @@ pub(crate) const METRIC: Metric = Metric {
     columns: &["kid"],
     about: "kernel distance, all pairs, unbiased at any size (it may be slightly negative); lower is better",
     better: Better::Lower,
+    range: range::ANY,
     needs: Needs::Features,
     by_default: true,
     alone: false,
+    least_rows: LeastRows::Rows(2, 2),
     depends_on_rows: false,
     draws: false,
     compute: |comparison| {
@@ -48,9 +51,11 @@ pub(crate) const SUBSETS: Metric = Metric {
     columns: &["kid_subsets", "kid_subsets_std"],
     about: "mean and deviation of the kernel distance over random subsets, as torch-fidelity gives it; lower is better",
     better: Better::Lower,
+    range: range::ANY,
     needs: Needs::Features,
     by_default: false,
     alone: false,
+    least_rows: LeastRows::Subset,
     depends_on_rows: false,
     draws: true,
     compute: |comparison| {

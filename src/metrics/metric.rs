@@ -1,6 +1,7 @@
 //! An entry of the registry of metrics, and the values it gives.
 
 use super::comparison::Comparison;
+use super::least_rows::LeastRows;
 use super::resampling::Draws;
 use crate::error::Result;
 use serde::Serialize;
@@ -18,6 +19,16 @@ pub enum Better {
 
 /// Values of a metric on resampled generated sets.
 pub(super) type Replicates = fn(&Comparison<'_>, &Draws) -> Result<Vec<f64>>;
+
+/// The smallest and the largest value that a metric can have; no interval goes beyond.
+pub(super) mod range {
+    /// Any number.
+    pub(in crate::metrics) const ANY: [f64; 2] = [f64::NEG_INFINITY, f64::INFINITY];
+    /// Numbers from 0.
+    pub(in crate::metrics) const NOT_NEGATIVE: [f64; 2] = [0.0, f64::INFINITY];
+    /// Numbers from 0 to 1.
+    pub(in crate::metrics) const SHARE: [f64; 2] = [0.0, 1.0];
+}
 
 /// What a metric needs to know of both sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,20 +53,24 @@ pub struct Metric {
     pub about: &'static str,
     /// Which values are better.
     pub better: Better,
+    /// The smallest and the largest value of the first column.
+    pub range: [f64; 2],
     /// What it needs to know of both sets.
     pub needs: Needs,
     /// Whether it is computed where no metric is named.
     pub by_default: bool,
     /// Whether it describes the generated set alone, so that the real one has a value too.
     pub alone: bool,
+    /// The fewest rows that it can be computed of.
+    pub least_rows: LeastRows,
     /// Whether the value to be expected depends on how many generated rows there are, so that sets of other sizes do not compare.
     pub depends_on_rows: bool,
     /// Whether its values depend on random draws, and so on the seed.
     pub draws: bool,
     /// Its values.
     pub compute: fn(&Comparison<'_>) -> Result<Measured>,
-    /// Its first value on resampled generated sets; `None` for a function of a mean over generated rows, which is resampled itself, and
-    /// for a metric without intervals.
+    /// Its first value on resampled generated sets, moved by a constant at most; `None` for a function of a mean over generated rows,
+    /// which is resampled itself, and for a metric without intervals.
     pub replicates: Option<Replicates>,
     /// A warning if its value means little for these sets.
     pub caution: fn(&Comparison<'_>) -> Option<String>,
@@ -87,17 +102,6 @@ impl Measured {
     pub fn mean(rows: Vec<f64>, value: impl Fn(f64) -> f64 + 'static) -> Self {
         let mean = rows.iter().sum::<f64>() / rows.len() as f64;
         Measured { values: vec![value(mean)], mean: Some(RowMean { rows, value: Box::new(value) }) }
-    }
-
-    /// The share of rows whose count is above 0.
-    pub fn share(counts: &[u32]) -> Self {
-        Measured::mean(counts.iter().map(|count| f64::from(u8::from(*count > 0))).collect(), |mean| mean)
-    }
-
-    /// The values of a mean over real rows, which has no interval. It is by the generated set that chance moves it, and the spheres of
-    /// a resampled one would shrink, as its rows repeat.
-    pub fn of_real_rows(self) -> Self {
-        Measured { mean: None, ..self }
     }
 }
 

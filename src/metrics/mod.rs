@@ -16,6 +16,7 @@ mod keep;
 mod kernel;
 pub(crate) mod kid;
 mod kind;
+mod least_rows;
 mod manifold;
 mod matrix;
 mod metric;
@@ -37,7 +38,7 @@ pub(crate) mod vendi;
 
 pub(crate) use authenticity::authenticity;
 pub(crate) use comparison::Comparison;
-pub(crate) use evaluation::{EvaluatedSet, Evaluator, Spaces, check_metrics, check_same};
+pub(crate) use evaluation::{EvaluatedSet, Evaluator, Spaces, check_metrics, check_rows, check_same};
 pub use evaluation::{
     Evaluation, EvaluationOptions, EvaluationSet, GroupedSet, SetContent, SpaceResults, SpacesRequest,
     Verdict, evaluate, evaluate_images,
@@ -47,11 +48,12 @@ pub(crate) use frechet::FID;
 pub(crate) use keep::Keep;
 pub(crate) use kid::KD;
 pub(crate) use kind::SpaceKind;
+pub(crate) use least_rows::Side;
 pub(crate) use manifold::Boundary;
 pub(crate) use metric::{Better, Estimate, Metric};
 pub(crate) use options::Options;
 pub(crate) use presets::{PROTOCOLS, Protocol, protocol};
-pub(crate) use registry::{METRICS, estimate, metric};
+pub(crate) use registry::{FID_INFINITY, METRICS, estimate, metric};
 pub(crate) use resampling::halves;
 pub(crate) use statistics::{RootedStatistics, Statistics};
 pub(crate) use transport::{Transport, transport};

@@ -6,6 +6,9 @@ use super::resampling::{Draws, interval};
 use super::{authenticity, cmmd, frechet, frechet_infinity, inception_score, kid, prdc, rke, vendi};
 use crate::error::{Error, Result};
 
+/// Another name of FD-infinity.
+pub(crate) const FID_INFINITY: &str = "fid-infinity";
+
 /// Every metric. To add one, add its file and a line here.
 pub(crate) const METRICS: &[&Metric] = &[
     &frechet::METRIC,
@@ -39,7 +42,8 @@ pub(crate) fn metric(name: &str) -> Result<&'static Metric> {
     })
 }
 
-/// The metrics of these names, each once. `fid` is the Fréchet distance and `kd` the kernel distance, in whatever space they are.
+/// The metrics of these names, each once. `fid` is the Fréchet distance and `kd` the kernel distance, in whatever space they are, and so
+/// is `fid-infinity`.
 ///
 /// # Errors
 /// As [`metric`].
@@ -48,6 +52,7 @@ pub(super) fn named(names: &[String]) -> Result<Vec<&'static Metric>> {
     for name in names {
         let metric = match name.as_str() {
             frechet::FID => &frechet::METRIC,
+            FID_INFINITY => &frechet_infinity::METRIC,
             kid::KD => &kid::METRIC,
             name => metric(name)?,
         };
@@ -60,8 +65,7 @@ pub(super) fn named(names: &[String]) -> Result<Vec<&'static Metric>> {
 
 /// The values of `metrics` for one pair of sets, with intervals where `draws` are given.
 ///
-/// An interval shows how much a value moves when the generated rows are drawn again, the real set being as it is. Metrics that average
-/// over real rows have none ([`Measured::of_real_rows`](super::metric::Measured::of_real_rows)).
+/// An interval shows how much a value moves when the generated rows are drawn again, the real set being as it is.
 ///
 /// # Errors
 /// What a metric returns.
@@ -77,7 +81,12 @@ pub(crate) fn estimate(
         if let (Some(draws), Some(&value)) = (draws, measured.values.first()) {
             bounds = match (&measured.mean, metric.replicates) {
                 (Some(mean), _) => Some(interval(mean.replicates(draws), None)),
-                (None, Some(replicates)) => Some(interval(replicates(comparison, &draws)?, Some(value))),
+                (None, Some(replicates)) => {
+                    let [least, most] = metric.range;
+                    let bounds = interval(replicates(comparison, &draws)?, Some(value));
+                    // Rounding may bring a value itself out of the range.
+                    Some(bounds.map(|bound| bound.clamp(least.min(value), most.max(value))))
+                }
                 (None, None) => None,
             };
         }

@@ -67,7 +67,8 @@ impl Draws {
 const CONFIDENCE: f64 = 0.95;
 
 /// The central 95 % of `replicates`, moved so that their mean is `centre` where one is given: a sample that repeats rows shifts the
-/// Fréchet distance and the Vendi score, and the shift is no part of their spread. NaN where there are none.
+/// Fréchet distance and the Vendi score, one of half as many rows the recall, and the shift is no part of their spread. NaN where there
+/// are none.
 pub(super) fn interval(mut replicates: Vec<f64>, centre: Option<f64>) -> [f64; 2] {
     if replicates.is_empty() || replicates.iter().any(|r| r.is_nan()) {
         return [f64::NAN; 2];

@@ -7,7 +7,7 @@ use super::test_support::{Fixture, options, set};
 use super::*;
 use crate::error::Error;
 use crate::progress::Silent;
-use ndarray::{Array2, s};
+use ndarray::{Array2, ArrayView2, s};
 use std::collections::HashSet;
 
 fn values(real: &Array2<f32>, generated: &Array2<f32>, draws: Option<Draws>) -> Vec<Estimate> {
@@ -74,15 +74,54 @@ fn every_interval_holds_its_value_and_is_the_same_at_any_thread_count() {
     let (one, three) = (run(1), run(3));
     assert_eq!(one, three);
     let without = ["kid_subsets", "kid_subsets_std", "fd_infinity", "inception_score", "inception_score_std"];
-    let of_real_rows = ["recall", "coverage", "clipped_coverage", "p_recall"];
     for estimate in one.iter().filter(|e| !without.contains(&e.column)) {
-        if of_real_rows.contains(&estimate.column) {
-            assert_eq!(estimate.interval, None, "{estimate:?}");
-            continue;
-        }
         let [low, high] = estimate.interval.unwrap();
         assert!(low <= estimate.value && estimate.value <= high && low < high, "{estimate:?}");
     }
+}
+
+#[test]
+fn an_interval_is_as_wide_as_the_value_moves_from_set_to_set() {
+    let [real, fake] = ["real_2000", "fake_2000"].map(|name| Fixture::load().features(name));
+    let (first, rest) = real.view().split_at(ndarray::Axis(0), 500);
+    for (metric, rows, ratios) in [
+        (&frechet_infinity::METRIC, rest, 0.4..2.5),
+        (&prdc::recall::METRIC, fake.view(), 0.6..1.7),
+        (&prdc::probabilistic::RECALL, fake.view(), 0.6..1.7),
+        // The jackknife is wide on average.
+        (&prdc::coverage::METRIC, fake.view(), 0.7..2.5),
+        (&prdc::clipped::COVERAGE, fake.view(), 0.6..1.7),
+    ] {
+        assert_interval_fits(metric, |_| first.to_owned(), rows, ratios);
+    }
+    // The score of the generated set alone.
+    assert_interval_fits(&inception_score::METRIC, |set| set.to_owned(), fake.view(), 0.5..2.0);
+}
+
+/// Asserts that the half width of the interval of one set of 100 `rows`, over 1.96 deviations from set to set, lies in `ratios`.
+#[track_caller]
+fn assert_interval_fits(
+    metric: &'static Metric,
+    real: impl Fn(ArrayView2<f32>) -> Array2<f32>,
+    rows: ArrayView2<f32>,
+    ratios: std::ops::Range<f64>,
+) {
+    let options = Options::default();
+    let of_set = |rows: ArrayView2<f32>, draws: Option<Draws>| {
+        let (real, generated) = (set(real(rows), &options), set(rows.to_owned(), &options));
+        let comparison = Comparison::new(&real, &generated, &options, &Silent).unwrap();
+        estimate(&comparison, &[metric], draws).unwrap().remove(0)
+    };
+    let sets = || rows.axis_chunks_iter(ndarray::Axis(0), 100);
+    let values: Vec<f64> = sets().map(|rows| of_set(rows, None).value).collect();
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0);
+    let found = of_set(sets().next().unwrap(), Some(Draws { count: 100, seed: 1 }));
+    let [low, high] = found.interval.unwrap();
+    let ratio = (high - low) / (2.0 * 1.96 * variance.sqrt());
+    assert!(low < found.value && found.value < high, "{found:?}");
+    assert!(ratios.contains(&ratio), "{}: {ratio}, {found:?}, {values:?}", metric.name);
 }
 
 #[test]
@@ -139,4 +178,24 @@ fn small_sets_are_cautioned_about() {
     let comparison = Comparison::new(&real, &real, &options, &Silent).unwrap();
     let mut defaults = METRICS.iter().filter(|metric| metric.by_default);
     assert!(defaults.all(|metric| (metric.caution)(&comparison).is_none()));
+}
+
+#[test]
+fn sets_of_copies_are_cautioned_about() {
+    let options = Options::default();
+    let (real, fake) = some_features();
+    let copies = |of: usize| {
+        let rows: Vec<usize> = (0..fake.nrows()).map(|row| row / of * of).collect();
+        set(fake.select(ndarray::Axis(0), &rows), &options)
+    };
+    let real = set(real, &options);
+    let caution = |generated: &FeatureSet<'_>, metric: &Metric| {
+        let comparison = Comparison::new(&real, generated, &options, &Silent).unwrap();
+        (metric.caution)(&comparison)
+    };
+    // Of each row three others are equal to it.
+    let fours = copies(4);
+    assert!(caution(&fours, &prdc::recall::METRIC).unwrap().contains("300 of 300 rows equal 3 others"));
+    assert_eq!(caution(&fours, &prdc::density::METRIC), None);
+    assert_eq!(caution(&copies(2), &prdc::recall::METRIC), None);
 }

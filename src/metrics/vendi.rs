@@ -1,7 +1,8 @@
 //! The Vendi score (Friedman and Dieng 2023, arXiv 2210.02410) with the cosine kernel: the effective number of different images, from
 //! 1 (all alike) to n.
 
-use super::metric::{Better, Measured, Metric, Needs};
+use super::least_rows::LeastRows;
+use super::metric::{Better, Measured, Metric, Needs, range};
 use super::spectrum::{nonzero, of_bootstrap_samples};
 
 /// The registry's entry.
@@ -10,9 +11,11 @@ pub(crate) const METRIC: Metric = Metric {
     columns: &["vendi"],
     about: "effective number of different generated images (cosine kernel): compare with that of the real set",
     better: Better::Neither,
+    range: range::NOT_NEGATIVE,
     needs: Needs::Features,
     by_default: true,
     alone: true,
+    least_rows: LeastRows::Rows(1, 1),
     depends_on_rows: true,
     draws: false,
     compute: |comparison| Ok(Measured::value(vendi_score(comparison.generated.spectrum()?))),

@@ -99,7 +99,9 @@ pub fn check_finite(features: ArrayView2<f32>) -> Result<()> {
     let finite = |row: ArrayView1<f32>| row.iter().fold(0.0f32, |sum, value| sum + value * 0.0) == 0.0;
     match (0..rows).into_par_iter().position_first(|row| !finite(features.row(row))) {
         Some(row) => Err(Error::data(
-            format!("row {row} of the features holds a value that is not finite (NaN or infinity)"),
+            format!(
+                "row {row} of the features holds a value that is not finite in float32 (NaN, infinity, beyond 3.4e38)"
+            ),
             "Remove that row, or compute its features again.",
         )),
         None => Ok(()),

@@ -111,12 +111,10 @@ fn the_same_command_gives_the_same_bytes_at_any_thread_count() {
     assert_eq!(outputs[0], outputs[1]);
     let found: Value = serde_json::from_slice(&outputs[0][0]).unwrap();
     let row = &found["generated"][0];
-    let interval = &row["intervals"]["precision"];
-    assert!(
-        interval[0].as_f64() <= row["precision"].as_f64()
-            && row["precision"].as_f64() <= interval[1].as_f64()
-    );
-    assert!(row["intervals"]["recall"].is_null() && row["recall"].is_f64());
+    for column in ["precision", "recall", "coverage", "clipped_coverage", "p_recall"] {
+        let ([low, high], value) = (interval(row, column), row[column].as_f64().unwrap());
+        assert!(low <= value && value <= high && low < high, "{column}: {row}");
+    }
     assert_eq!(found["self_check"]["n"], 150);
     assert!(row["kid_subsets_std"].as_f64().unwrap() > 0.0);
 }
@@ -139,7 +137,10 @@ fn with_intervals_it_says_which_differences_are_larger_than_chance() {
     run(&["-o", "out.tex"]);
     let table = fs::read_to_string(dir.path().join("out.tex")).unwrap();
     assert!(table.contains("\\midrule\nreal.npy & generated & 300 & "), "{table}");
-    run(&["-o", "out.md"]);
+    assert!(table.contains("& kid $\\downarrow$ & precision $\\uparrow$ & vendi \\\\"), "{table}");
+    assert!(table.contains(" & 1.0000 [1.0000, 1.0000] & "), "{table}");
+    let written = run(&["-o", "out.md"]).stdout("");
+    written.stderr(contains("fake.npy against real.npy: worse in kid"));
     let table = fs::read_to_string(dir.path().join("out.md")).unwrap();
     assert!(table.lines().nth(3).unwrap().starts_with("| fake.npy | generated | 300 | "), "{table}");
 }
@@ -157,7 +158,7 @@ fn tables_have_a_row_per_set_and_samples_a_row_per_image() {
             "--metrics",
             "precision,fd",
             "--bootstrap",
-            "10",
+            "20",
         ])
         .assert()
         .success();
@@ -266,6 +267,10 @@ fn input_that_cannot_be_compared_is_refused_by_name() {
     refused("three.npy", 1, "three.npy: spheres of 5 neighbours need at least 6 rows, there are 3");
     refused("nan.npy", 1, "nan.npy: row 7 of the features holds a value that is not finite");
     refused("bad.npz", 1, "bad.npz");
+    let negative = pd(&dir).arg("eval").args(BOTH).args(["--k", "-1"]).assert();
+    negative.code(2).stderr(contains("-1 is not in 1..=10000"));
+    let groups = pd(&dir).arg("eval").args(BOTH).args(["--groups", "missing.csv"]).assert();
+    groups.code(1).stderr(contains("cannot read missing.csv"));
     refused("missing.npy", 1, "missing.npy");
     pd(&dir)
         .arg("eval")
@@ -290,6 +295,43 @@ fn input_that_cannot_be_compared_is_refused_by_name() {
         .success()
         .stderr(contains("is the FID only with --extractor inception-fid"))
         .stdout(contains(" fid").not());
+}
+
+#[test]
+fn what_cannot_be_compared_is_refused_before_any_image_is_read() {
+    let dir = features(300);
+    let (some, few) = (dir.path().join("some"), dir.path().join("few"));
+    for (folder, count) in [(&some, 8), (&few, 3)] {
+        fs::create_dir(folder).unwrap();
+        for number in 0..count {
+            fs::write(folder.join(format!("{number}.png")), b"\x89PNG\r\n\x1a\nno image").unwrap();
+        }
+    }
+    let refused = |real: &str, generated: &str, code: i32, text: &str| {
+        pd(&dir)
+            .args([
+                "eval",
+                "--real",
+                real,
+                "--generated",
+                "some",
+                generated,
+                "--metrics",
+                "fid-INFINITY,recall",
+            ])
+            .args(["--extractor", "tiny"])
+            .assert()
+            .code(code)
+            .stderr(contains(text).and(contains("skipped").not()));
+    };
+    refused("some", "few", 1, "fd-infinity needs at least 20 images, and some has 8 images");
+    pd(&dir)
+        .args(["eval", "--real", "some", "--generated", "some", "few", "--metrics", "recall"])
+        .assert()
+        .code(1)
+        .stderr(contains("recall needs at least 6 images, and few has 3 images").and(contains("--k")));
+    pd(&dir).arg("eval").args(BOTH).args(["--save-stats", "stats.npz", "--metrics", "fd"]).assert().success();
+    refused("stats.npz", "some", 2, "mean and covariance of 64 numbers, and tiny gives 192 for an image");
 }
 
 #[test]
@@ -363,4 +405,9 @@ fn a_preset_settles_how_images_are_decoded() {
     let dir = features(50);
     let args = ["--preset", "adm", "--real", "real.npy", "--generated", "fake.npy", "--fast-decode"];
     pd(&dir).arg("eval").args(args).assert().code(2).stderr(contains("cannot be used with"));
+}
+
+/// The interval of a column of a set.
+fn interval(set: &Value, column: &str) -> [f64; 2] {
+    [0, 1].map(|end| set["intervals"][column][end].as_f64().unwrap())
 }

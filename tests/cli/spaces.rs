@@ -163,7 +163,7 @@ fn a_preset_settles_resizing_metrics_and_parameters_and_says_so() {
     refused(&["--preset", "pytorch-fid", "--metrics", "vendi"], "has no vendi");
     refused(&["--preset", "pytorch"], "pytorch-fid");
     let of_two = [&weights[..], &["--preset", "torch-fidelity"]].concat();
-    refused(&of_two, "kid-subsets is of subsets of 1000 images, and a has 6");
+    refused(&of_two, "kid-subsets needs at least 1000 images, and a has 6 images");
 }
 
 /// The value of a metric of the first generated set, in whichever space it is computed.

@@ -8,12 +8,14 @@ use crate::cli::{input, output};
 use crate::error::{Error, Result};
 use crate::formats::is_features_file;
 use crate::images::ImageSet;
-use crate::metrics::{Boundary, EvaluationOptions, FID, KD, METRICS, Options, check_metrics};
+use crate::metrics::{
+    Boundary, EvaluationOptions, FID, FID_INFINITY, KD, METRICS, Options, Side, check_metrics,
+};
 use crate::reference::{Reference, is_reference};
 use crate::runs::ShardRequest;
 use candle_core::Device;
 use clap::Args;
-use clap::builder::{PossibleValue, PossibleValuesParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -31,7 +33,7 @@ pub(crate) struct Eval {
     #[arg(long, value_name = "Y", num_args = 1.., required = true)]
     pub generated: Vec<PathBuf>,
     /// Metrics to compute; without this option all of them but those on request
-    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',', value_parser = metric_names())]
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',', ignore_case = true, value_parser = metric_names())]
     pub metrics: Vec<String>,
     /// Do one shard of the work: I/N with I from 0, auto/N or auto; `pd merge OUT` writes OUT/eval.json and OUT/eval.csv
     #[arg(long, value_name = "I/N", value_parser = common::shard, requires = "output", conflicts_with_all = ["per_sample", "save_stats"])]
@@ -57,13 +59,18 @@ pub(crate) struct Eval {
     pub run: RunArgs,
 }
 
-fn metric_names() -> PossibleValuesParser {
+fn metric_names() -> impl TypedValueParser<Value = String> {
     let named = METRICS.iter().map(|metric| {
         let when = if metric.by_default { "" } else { " (on request)" };
         PossibleValue::new(metric.name).help(format!("{}{when}", metric.about))
     });
-    let others = [(FID, "another name of fd"), (KD, "another name of kid")];
+    let others = [
+        (FID, "another name of fd"),
+        (FID_INFINITY, "another name of fd-infinity"),
+        (KD, "another name of kid"),
+    ];
     PossibleValuesParser::new(named.chain(others.map(|(name, help)| PossibleValue::new(name).help(help))))
+        .map(|name| name.to_ascii_lowercase())
 }
 
 /// Extension of files of statistics.
@@ -99,8 +106,8 @@ pub(crate) struct MetricArgs {
     /// Also compare each group on its own, by the metrics that its images suffice for: folder, prompt, or a table FILE.csv with the columns path and group
     #[arg(long, value_name = "BY", conflicts_with = "shard")]
     pub groups: Option<GroupBy>,
-    /// Compute 95 % intervals from B bootstrap samples of each generated set (100 or more are usual), and say which generated sets differ from the first; the real set is taken as it is, and recall, coverage and other means over real images have none
-    #[arg(long, value_name = "B", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    /// Compute 95 % intervals from B bootstrap samples of each generated set (100 or more are usual), and say which generated sets differ from the first; the real set is taken as it is
+    #[arg(long, value_name = "B", value_parser = clap::value_parser!(u32).range(20..=1_000_000))]
     bootstrap: Option<u32>,
     /// Show how far chance moves each value: the standard deviation over S seeds, of metrics that draw, and over S disjoint parts of each generated set
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(2..=1000))]
@@ -162,6 +169,7 @@ impl Eval {
         }
         let written = [output, self.per_sample.as_ref(), self.save_stats.as_ref()];
         let written: Vec<&Path> = written.into_iter().flatten().map(PathBuf::as_path).collect();
+        self.how.groups.as_ref().map_or(Ok(()), GroupBy::check)?;
         let groups = self.how.groups.as_ref().and_then(GroupBy::table);
         output::check_distinct(&written, &all().chain(groups).collect::<Vec<_>>())?;
         let paths: Vec<&Path> = all().collect();
@@ -187,17 +195,28 @@ impl Eval {
         if self.spaces.are_given() || !images {
             return Ok(());
         }
-        let made = is_reference(&self.real).then(|| Reference::open(&self.real)).transpose()?;
-        match (made, self.extractor.network()) {
-            (Some(reference), _) => check_metrics(&self.metrics, &reference.manifest.identity.extractor),
-            (None, Some(name)) => check_metrics(&self.metrics, name),
-            (None, None) => Ok(()),
+        self.network()?.map_or(Ok(()), |name| check_metrics(&self.metrics, &name))
+    }
+
+    /// The name of the network that makes the features of images, where it is known before the images are looked at.
+    ///
+    /// # Errors
+    /// If the reference that it is of cannot be opened.
+    pub(super) fn network(&self) -> Result<Option<String>> {
+        if is_reference(&self.real) {
+            return Ok(Some(Reference::open(&self.real)?.manifest.identity.extractor.clone()));
         }
+        Ok(self.extractor.network().map(str::to_owned))
     }
 
     /// The real set, then the generated ones.
     pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
         [&self.real].into_iter().chain(&self.generated).map(PathBuf::as_path)
+    }
+
+    /// The side of each of [`Eval::paths`].
+    pub(super) fn sides() -> impl Iterator<Item = Side> {
+        std::iter::once(Side::Real).chain(std::iter::repeat(Side::Generated))
     }
 
     /// Whether a path may name a file of mean and covariance alone.

@@ -19,7 +19,9 @@ use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomic;
 use crate::formats::table::{Table, format_of};
 use crate::images::{ImageSet, Inputs};
-use crate::metrics::{EvaluationSet, Evaluator, SetContent, Statistics};
+use crate::metrics::{
+    Evaluation, EvaluationSet, Evaluator, SetContent, SpaceResults, Statistics, check_rows,
+};
 use crate::reference::{Reference, is_reference};
 use kept::real_input;
 use real_statistics::{RealStatistics, save_statistics};
@@ -29,7 +31,7 @@ use shard::run_shard;
 use spaces::run_in_spaces;
 use std::io::Write;
 use std::path::Path;
-use text::{counted, json_of, text, warn_if_no_fid};
+use text::{counted, json_of, text, text_of_spaces, verdicts, warn_if_no_fid};
 
 /// Says what became of the inputs of a set, and keeps it for the summary.
 fn report_inputs(name: &str, found: &Inputs, counts: &mut Map<String, Value>, terminal: &Terminal) {
@@ -52,15 +54,22 @@ impl Eval {
         }
         let reference = is_reference(&self.real).then(|| Reference::open(&self.real)).transpose()?;
         let options = self.options(terminal.device());
-        // An empty set is found before the work on the others.
-        let mut listed = Vec::new();
+        // A set that is too small is found before the work on the others.
+        let (mut listed, mut known_width) = (Vec::new(), None);
         for path in self.paths() {
-            let statistics = self.statistics(path)?.is_some();
-            listed.push(if statistics { None } else { input::list(path, &terminal)? });
+            let statistics = self.statistics(path)?;
+            known_width = known_width.or(statistics.as_ref().map(Statistics::width));
+            listed.push(if statistics.is_some() { None } else { input::list(path, &terminal)? });
+        }
+        let made_by = self.network()?.unwrap_or_default();
+        for ((path, side), set) in self.paths().zip(Self::sides()).zip(&listed) {
+            if let (Some(set), None) = (set, known_width) {
+                check_rows(&options, &made_by, (&path.display().to_string(), set.len(), side))?;
+            }
         }
         let mut listed = listed.into_iter();
         let mut inputs = Map::new();
-        let mut network = SetNetwork::new(&self.extractor, reference.as_ref());
+        let mut network = SetNetwork::new(&self.extractor, reference.as_ref(), known_width);
         let mut read = |path: &Path| {
             let listed = listed.next().flatten();
             self.read((path, listed), &mut network, reference.as_ref(), &mut inputs, &terminal)
@@ -80,8 +89,7 @@ impl Eval {
             output::write_table_for_user(path, &samples.table()?, self.tables)?;
             terminal.say(&format!("wrote {} to {}", counted(samples.path.len(), "row"), path.display()));
         }
-        let json = json_of(evaluation.json(), inputs);
-        deliver(&self, &json, || evaluation.table(), || text(&evaluation), &terminal)
+        deliver(&self, &evaluation, inputs, &terminal)
     }
 
     /// Reads a set; images are embedded, as the reference was if there is one. Features of the real images are kept.
@@ -150,27 +158,87 @@ impl Eval {
     }
 }
 
-/// Writes and prints what was asked for of a result: all of it as JSON, a table, or text for a person.
+/// What an evaluation gives to write and print.
+trait Outcome {
+    /// All of it, as JSON.
+    fn json(&self) -> Value;
+    /// A row for each set, with all digits or to be printed.
+    fn table(&self, for_paper: bool) -> Result<Table>;
+    /// For a person.
+    fn text(&self) -> String;
+    /// The lines of it that compare generated sets with the first.
+    fn verdicts(&self) -> Vec<String>;
+}
+
+impl Outcome for Evaluation {
+    fn json(&self) -> Value {
+        self.json()
+    }
+
+    fn table(&self, for_paper: bool) -> Result<Table> {
+        if for_paper { self.table_for_paper() } else { self.table() }
+    }
+
+    fn text(&self) -> String {
+        text(self)
+    }
+
+    fn verdicts(&self) -> Vec<String> {
+        verdicts(self)
+    }
+}
+
+impl Outcome for SpaceResults {
+    fn json(&self) -> Value {
+        self.json()
+    }
+
+    fn table(&self, for_paper: bool) -> Result<Table> {
+        if for_paper { self.table_for_paper() } else { self.table() }
+    }
+
+    fn text(&self) -> String {
+        text_of_spaces(self)
+    }
+
+    fn verdicts(&self) -> Vec<String> {
+        let of_space = |(space, evaluation): &(String, Evaluation)| {
+            verdicts(evaluation).into_iter().map(|line| format!("{space}: {line}")).collect::<Vec<_>>()
+        };
+        self.spaces.iter().flat_map(of_space).collect()
+    }
+}
+
+/// Writes and prints what was asked for of a result: all of it as JSON, a table, or text for a person. What became of the `inputs` of
+/// each set of images is part of the JSON.
 fn deliver(
     args: &Eval,
-    json: &str,
-    table: impl Fn() -> Result<Table>,
-    text: impl Fn() -> String,
+    outcome: &dyn Outcome,
+    inputs: Map<String, Value>,
     terminal: &Terminal,
 ) -> Result<()> {
+    let json = json_of(outcome.json(), inputs);
     if let Some(path) = &args.output {
-        if format_of(path)?.extension() == "json" {
+        let format = format_of(path)?.extension();
+        if format == "json" {
             write_atomic(path, |out| out.write_all(json.as_bytes()))?;
         } else {
-            output::write_table_for_user(path, &table()?, args.tables)?;
+            let table = outcome.table(PAPER.contains(&format))?;
+            output::write_table_for_user(path, &table, args.tables)?;
         }
         let sets = counted(args.generated.len(), "generated set");
         terminal.say(&format!("wrote {sets} to {}", path.display()));
     }
     if args.run.json {
-        terminal.print(json)?;
-    } else if args.output.is_none() {
-        terminal.print(&text())?;
+        return terminal.print(&json);
+    }
+    match args.output {
+        // A table has no place for them.
+        Some(_) => outcome.verdicts().iter().for_each(|line| terminal.say(line)),
+        None => terminal.print(&outcome.text())?,
     }
     Ok(())
 }
+
+/// Formats of tables that are printed.
+const PAPER: [&str; 2] = ["tex", "md"];

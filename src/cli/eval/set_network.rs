@@ -3,7 +3,7 @@
 use crate::cli::common::ExtractorArgs;
 use crate::cli::terminal::Terminal;
 use crate::cli::{input, network};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::extract::LoadedExtractor;
 use crate::images::ImageSet;
 use crate::reference::Reference;
@@ -12,19 +12,25 @@ use crate::reference::Reference;
 pub(super) struct SetNetwork<'a> {
     args: &'a ExtractorArgs,
     reference: Option<&'a Reference>,
+    known_width: Option<usize>,
     loaded: Option<LoadedExtractor>,
 }
 
 impl<'a> SetNetwork<'a> {
-    /// The one of the `reference`, where the real set is one.
-    pub(super) fn new(args: &'a ExtractorArgs, reference: Option<&'a Reference>) -> Self {
-        Self { args, reference, loaded: None }
+    /// The one of the `reference`, where the real set is one. Its features have to be as wide as the mean of a set of which only mean and
+    /// covariance are known.
+    pub(super) fn new(
+        args: &'a ExtractorArgs,
+        reference: Option<&'a Reference>,
+        known_width: Option<usize>,
+    ) -> Self {
+        Self { args, reference, known_width, loaded: None }
     }
 
     /// The network; where nothing names one, it is chosen to fit the first set that it is asked for.
     ///
     /// # Errors
-    /// As [`LoadedExtractor::load`].
+    /// As [`LoadedExtractor::load`]; [`Error::Usage`] for features of another width than that of known statistics.
     pub(super) fn for_set(&mut self, set: &ImageSet, terminal: &Terminal) -> Result<&LoadedExtractor> {
         let loaded = match (self.loaded.take(), self.reference) {
             (Some(loaded), _) => loaded,
@@ -36,6 +42,16 @@ impl<'a> SetNetwork<'a> {
                 }
             }
         };
-        Ok(self.loaded.insert(loaded))
+        let identity = loaded.identity();
+        match self.known_width {
+            Some(width) if width != identity.dimension => Err(Error::usage(
+                format!(
+                    "a set is known by mean and covariance of {width} numbers, and {} gives {} for an image",
+                    identity.extractor, identity.dimension
+                ),
+                "take the extractor that they were made with",
+            )),
+            _ => Ok(self.loaded.insert(loaded)),
+        }
     }
 }

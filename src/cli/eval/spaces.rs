@@ -3,7 +3,6 @@
 use super::args::Eval;
 use super::kept::InSpaces;
 use super::real_statistics::{RealStatistics, check_statistics, save_statistics};
-use super::text::{json_of, text_of_spaces};
 use super::{deliver, report_inputs};
 use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
@@ -35,7 +34,9 @@ pub(super) fn run_in_spaces(args: &Eval, terminal: &Terminal) -> Result<()> {
         let generated = &sets[sets.len().saturating_sub(args.generated.len())..];
         generated.iter().for_each(|(path, set)| warn_of_others(protocol, path, set, terminal));
     }
-    sets.iter().try_for_each(|(path, set)| spaces.check_subsets(&path.display().to_string(), set.len()))?;
+    for ((path, set), side) in sets.iter().zip(Eval::sides().skip(usize::from(statistics.is_some()))) {
+        spaces.check_rows(&path.display().to_string(), set.len(), side)?;
+    }
     let mut inputs = Map::new();
     let mut sets = sets.iter();
     let real = match &statistics {
@@ -56,8 +57,7 @@ pub(super) fn run_in_spaces(args: &Eval, terminal: &Terminal) -> Result<()> {
         }
     }
     let results = spaces.results(evaluators)?;
-    let json = json_of(results.json(), inputs);
-    deliver(args, &json, || results.table(), || text_of_spaces(&results), terminal)
+    deliver(args, &results, inputs, terminal)
 }
 
 /// The real set in each of the spaces, which the file is known to hold.

@@ -80,10 +80,10 @@ fn values(evaluation: &Evaluation) -> String {
     let mut lines = aligned(evaluation);
     if let Some(count) = evaluation.options.bootstrap {
         lines.push(format!(
-            "\n[ ]: 95 % intervals from {count} bootstrap samples of the generated set; the real set is taken as it is, and what\n\
-             averages over real images (recall, coverage) has none"
+            "\n[ ]: 95 % intervals from {count} bootstrap samples of the generated set (recall: random halves of it); the real set is\n\
+             taken as it is"
         ));
-        lines.extend(evaluation.verdicts().iter().map(|verdict| verdict_text(verdict, evaluation)));
+        lines.extend(verdicts(evaluation));
     }
     if let Some(count) = evaluation.options.spread {
         lines.push(format!(
@@ -112,6 +112,11 @@ fn legend(evaluations: &[&Evaluation]) -> String {
         }
     }
     format!("\n{}(+ higher is better, - lower is better)\n", lines.concat())
+}
+
+/// How each generated set compares with the first, in a line each.
+pub(super) fn verdicts(evaluation: &Evaluation) -> Vec<String> {
+    evaluation.verdicts().iter().map(|verdict| verdict_text(verdict, evaluation)).collect()
 }
 
 /// In one line, with the names that results give the columns.

@@ -13,7 +13,7 @@ mod spreadsheet;
 pub(crate) use columns::Columns;
 pub(crate) use concat::concat_csv;
 pub(crate) use csv::write_csv_in_pieces;
-pub(crate) use paper::significant;
+pub(crate) use paper::{MINUS, significant};
 pub(crate) use spreadsheet::{TableReader, is_safe, make_safe, sha256_as_written};
 
 use super::atomic::AtomicFile;

@@ -61,13 +61,16 @@ fn cells(table: &Table, row: usize, escaped: fn(&str) -> String) -> Vec<String> 
     let cell = |Column { values, .. }: &Column| match values {
         Values::Text(cells) => escaped(&cells[row]),
         Values::OptionalText(cells) => cells[row].as_deref().map(escaped).unwrap_or_default(),
-        Values::Float(cells) => significant(cells[row]),
+        Values::Float(cells) => escaped(&significant(cells[row]).replace('-', MINUS)),
         Values::Int(cells) => cells[row].to_string(),
         Values::OptionalInt(cells) => cells[row].map(|cell| cell.to_string()).unwrap_or_default(),
         Values::Bool(cells) => cells[row].to_string(),
     };
     table.columns().iter().map(cell).collect()
 }
+
+/// The sign, in the place of the hyphen.
+pub(crate) const MINUS: &str = "\u{2212}";
 
 /// A value with four significant digits; empty where there is none.
 pub(crate) fn significant(value: f64) -> String {
@@ -88,6 +91,9 @@ fn escaped_latex(text: &str) -> String {
             '\\' => out.push_str("\\textbackslash{}"),
             '~' => out.push_str("\\textasciitilde{}"),
             '^' => out.push_str("\\textasciicircum{}"),
+            '\u{2212}' => out.push_str("$-$"),
+            '\u{2191}' => out.push_str("$\\uparrow$"),
+            '\u{2193}' => out.push_str("$\\downarrow$"),
             '&' | '%' | '$' | '#' | '_' | '{' | '}' => out.extend(['\\', c]),
             c if c.is_control() => out.push(' '),
             c => out.push(c),
@@ -135,6 +141,16 @@ mod tests {
         let text = String::from_utf8(written("tex", &table)).unwrap();
         let rows: Vec<&str> = text.lines().filter(|line| line.ends_with("\\\\")).skip(1).collect();
         assert_eq!(rows, ["{}[a] \\\\", "{}*b \\\\", "c [d] \\\\"]);
+    }
+
+    #[test]
+    fn signs_and_arrows_of_latex_are_mathematics() {
+        let mut table = Table::new();
+        table.push("kid \u{2193}", Values::Float(vec![-0.5])).unwrap();
+        table.push("recall \u{2191}", Values::Text(vec!["\u{2212}0.5 [a-b]".into()])).unwrap();
+        let text = String::from_utf8(written("tex", &table)).unwrap();
+        assert!(text.contains("kid $\\downarrow$ & recall $\\uparrow$ \\\\"), "{text}");
+        assert!(text.contains("$-$0.5000 & $-$0.5 [a-b] \\\\"), "{text}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The feature spaces that images are compared in, as they are asked for: by name, or by a protocol that settles all else.
 
 use super::options::EvaluationOptions;
-use super::spaces::{has_metric_in, metrics_by_space, metrics_of_statistics};
+use super::spaces::{has_metric_in, metrics_by_space, metrics_in};
 use crate::error::{Error, Result};
 use crate::extract::{ExtractorRequest, architecture};
 use crate::metrics::presets::{Protocol, protocol};
@@ -111,7 +111,8 @@ impl AskedSpaces {
     /// [`Error::Usage`] for an unknown metric.
     pub(crate) fn of_statistics(mut self, is_known: impl Fn(&str) -> bool) -> Result<Self> {
         for space in &mut self.all {
-            space.metrics = metrics_of_statistics(&space.metrics, &space.name)?;
+            let metrics = metrics_in(&space.metrics, &space.name, true)?;
+            space.metrics = metrics.iter().map(|metric| metric.name.to_owned()).collect();
         }
         self.all.retain(|space| !space.metrics.is_empty() && is_known(&space.name));
         Ok(self)

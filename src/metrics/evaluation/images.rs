@@ -6,6 +6,7 @@ use super::sets::EvaluationSet;
 use super::spaces::SpaceResults;
 use crate::error::{Error, Result};
 use crate::images::{ImageSet, Inputs};
+use crate::metrics::least_rows::Side;
 use crate::progress::Progress;
 use crate::reference::embed::{EmbedOptions, embed_in_spaces};
 
@@ -28,8 +29,8 @@ pub fn evaluate_images(
         return Err(Error::usage("values of each image are of one feature space", "name one extractor"));
     }
     let spaces = spaces.settled(options.clone())?.load()?;
-    let embedded = |name: &str, set: &ImageSet| -> Result<Vec<EvaluationSet>> {
-        spaces.check_subsets(name, set.len())?;
+    let embedded = |name: &str, set: &ImageSet, side: Side| -> Result<Vec<EvaluationSet>> {
+        spaces.check_rows(name, set.len(), side)?;
         let found =
             embed_in_spaces(set, &spaces.networks(), embed, progress).map_err(|error| error.about(name))?;
         told(name, &found.inputs);
@@ -37,10 +38,10 @@ pub fn evaluate_images(
         let features = [found.features].into_iter().chain(found.others).collect();
         Ok(spaces.sets(name, &paths, features, None, &|_, _| None))
     };
-    let mut evaluators = spaces.evaluators(embedded(real.0, real.1)?, progress)?;
+    let mut evaluators = spaces.evaluators(embedded(real.0, real.1, Side::Real)?, progress)?;
     for set in generated {
         let (name, set) = set?;
-        for (evaluator, set) in evaluators.iter_mut().zip(&embedded(&name, &set)?) {
+        for (evaluator, set) in evaluators.iter_mut().zip(&embedded(&name, &set, Side::Generated)?) {
             evaluator.compare(set)?;
         }
     }

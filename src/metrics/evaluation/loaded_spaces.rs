@@ -4,11 +4,11 @@ use super::asked_spaces::{AskedSpace, AskedSpaces};
 use super::evaluator::Evaluator;
 use super::options::EvaluationOptions;
 use super::sets::{EvaluationSet, SetContent};
-use super::spaces::SpaceResults;
+use super::spaces::{SpaceResults, metrics_in};
 use crate::error::{Error, Result};
 use crate::extract::{ExtractorRequest, Identity, LoadedExtractor, grouped, load_together};
 use crate::metrics::keep::Keep;
-use crate::metrics::kid::SUBSETS;
+use crate::metrics::least_rows::{Side, check_rows};
 use crate::metrics::presets::Protocol;
 use crate::progress::Progress;
 use crate::remedy::Remedy;
@@ -106,24 +106,15 @@ impl Spaces {
         self.all.retain(|_| at.next().is_some_and(|i| kept.contains(&i)));
     }
 
+    /// Whether the set `name` of `count` images is large enough for the metrics of every space.
+    ///
     /// # Errors
-    /// [`Error::Usage`] if a protocol draws larger subsets than the `count` images of the set `name`.
-    pub(crate) fn check_subsets(&self, name: &str, count: usize) -> Result<()> {
-        let subsets = SUBSETS.name;
-        let draws = |space: &&Space| space.options.metrics.iter().any(|name| name == subsets);
-        let Some(space) = self.all.iter().find(draws).filter(|_| self.protocol.is_some()) else {
-            return Ok(());
-        };
-        let size = space.options.parameters.kid_subset_size;
-        if count >= size {
-            return Ok(());
-        }
-        let others = self.all.iter().flat_map(|space| &space.options.metrics).map(String::as_str);
-        let others: Vec<&str> = others.filter(|name| *name != subsets).collect();
-        Err(Error::usage(
-            format!("{subsets} is of subsets of {size} images, and {name} has {count}"),
-            format!("take more images, or only the metrics {}", others.join(",")),
-        ))
+    /// [`Error::Data`] if it is not; [`Error::Usage`] if subsets are asked for that are larger than it.
+    pub(crate) fn check_rows(&self, name: &str, count: usize, side: Side) -> Result<()> {
+        let metrics = self.all.iter().map(|space| metrics_in(&space.options.metrics, &space.name, false));
+        let metrics = metrics.collect::<Result<Vec<_>>>()?.concat();
+        let Some(space) = self.all.first() else { return Ok(()) };
+        check_rows(&metrics, (name, count, side), &space.options.parameters, self.protocol.is_some())
     }
 
     /// The set `name` of images at `paths` in each space, from the `features` of each network; `kept` says where statistics of the features

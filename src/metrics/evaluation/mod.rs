@@ -26,7 +26,7 @@ pub use outcome::Evaluation;
 pub(crate) use sets::check_same;
 pub use sets::{EvaluationSet, SetContent};
 pub use spaces::SpaceResults;
-pub(crate) use spaces::check_metrics;
+pub(crate) use spaces::{check_metrics, check_rows};
 pub use verdict::Verdict;
 
 #[cfg(test)]

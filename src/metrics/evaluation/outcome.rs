@@ -111,6 +111,9 @@ impl Evaluation {
             "seed": parameters.seed,
             "warnings": self.warnings,
         });
+        if let Some(seed) = parameters.numpy_seed {
+            object["numpy_seed"] = json!(seed);
+        }
         if let Some(set) = &self.self_check {
             object["self_check"] = self.fields(set);
         }

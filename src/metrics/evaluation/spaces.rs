@@ -1,11 +1,13 @@
 //! Several feature spaces: which metrics are computed in which, and their results together.
 
+use super::options::EvaluationOptions;
 use super::outcome::Evaluation;
 use super::table::table_of;
 use crate::error::{Error, Result};
 use crate::extract::Identity;
 use crate::formats::table::Table;
 use crate::metrics::kind::SpaceKind;
+use crate::metrics::least_rows::{self, Side};
 use crate::metrics::metric::Metric;
 use crate::metrics::registry::named;
 use crate::remedy::Remedy;
@@ -26,6 +28,19 @@ pub(crate) fn check_metrics(metrics: &[String], extractor: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether the set `name` of `rows` images is large enough for the metrics of `options` in the space of this extractor.
+///
+/// # Errors
+/// [`Error::Data`] if it is not; [`Error::Usage`] if subsets are asked for that are larger than it, and for an unknown metric.
+pub(crate) fn check_rows(
+    options: &EvaluationOptions,
+    extractor: &str,
+    set: (&str, usize, Side),
+) -> Result<()> {
+    let metrics = metrics_in(&options.metrics, extractor, false)?;
+    least_rows::check_rows(&metrics, set, &options.parameters, false)
 }
 
 /// Whether one of `metrics` (by name) is computed in the space of this extractor.
@@ -75,18 +90,22 @@ pub(super) fn metrics_by_space(metrics: &[String], extractors: &[&str]) -> Resul
     Ok(all)
 }
 
-/// Of the metrics of a space (by name; none for the default ones), those that mean and covariance suffice for.
+/// The metrics of a space: those of these names, else the default ones; of these only what mean and covariance suffice for, if no more is
+/// known of the real set.
 ///
 /// # Errors
 /// [`Error::Usage`] for an unknown metric.
-pub(super) fn metrics_of_statistics(metrics: &[String], extractor: &str) -> Result<Vec<String>> {
-    let chosen = if metrics.is_empty() {
-        SpaceKind::of(extractor).default_metrics().collect()
-    } else {
-        named(metrics)?
+pub(super) fn metrics_in(
+    metrics: &[String],
+    extractor: &str,
+    of_statistics: bool,
+) -> Result<Vec<&'static Metric>> {
+    let mut chosen: Vec<_> = match metrics {
+        [] => SpaceKind::of(extractor).default_metrics().collect(),
+        metrics => named(metrics)?,
     };
-    let serves = |metric: &&&Metric| metric.needs.is_of_statistics();
-    Ok(chosen.iter().filter(serves).map(|metric| metric.name.to_owned()).collect())
+    chosen.retain(|metric| !of_statistics || metric.needs.is_of_statistics());
+    Ok(chosen)
 }
 
 /// The results of the same sets in several spaces.
@@ -103,9 +122,19 @@ impl SpaceResults {
     /// # Errors
     /// If the columns differ in length.
     pub fn table(&self) -> Result<Table> {
-        let results: Vec<_> =
-            self.spaces.iter().map(|(name, result)| (Some(name.as_str()), result)).collect();
-        table_of(&results)
+        table_of(&self.by_name(), false)
+    }
+
+    /// As [`Evaluation::table_for_paper`], a space below the other.
+    ///
+    /// # Errors
+    /// If the columns differ in length.
+    pub fn table_for_paper(&self) -> Result<Table> {
+        table_of(&self.by_name(), true)
+    }
+
+    fn by_name(&self) -> Vec<(Option<&str>, &Evaluation)> {
+        self.spaces.iter().map(|(name, result)| (Some(name.as_str()), result)).collect()
     }
 
     /// `spaces`: what [`Evaluation::json`] has for each, with its name and how its features were made.
@@ -143,7 +172,8 @@ mod tests {
         let found = of(&["fid", "sfid"], &["inception-spatial", "inception-fid"]).unwrap();
         assert_eq!(found, [["sfid"], ["fd"]]);
         assert_eq!(of(&[], &["tiny", "inception-logits"]).unwrap(), [[], []] as [[&str; 0]; 2]);
-        assert_eq!(metrics_of_statistics(&[], "inception-spatial").unwrap(), ["sfid"]);
+        let known: Vec<_> = metrics_in(&[], "inception-spatial", true).unwrap();
+        assert_eq!(known.iter().map(|metric| metric.name).collect::<Vec<_>>(), ["sfid"]);
         let refused = |metrics: &[&str], spaces: &[&str]| of(metrics, spaces).unwrap_err().to_string();
         assert!(refused(&["fd"], &["tiny", "inception-logits"]).contains("in the space inception-logits"));
         assert!(refused(&["fd", "inception-score"], &["tiny", "vgg16"]).contains("from class scores"));

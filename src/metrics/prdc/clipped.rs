@@ -3,8 +3,10 @@
 //! outside for the coverage, whatever convention the other metrics follow.
 
 use super::super::comparison::Comparison;
-use super::super::manifold::{Manifold, clipped_radii};
-use super::super::metric::{Better, Measured, Metric, Needs};
+use super::super::least_rows::LeastRows;
+use super::super::manifold::{Boundary, Manifold, clipped_radii};
+use super::super::metric::{Better, Measured, Metric, Needs, range};
+use super::counts::{clipped, mean_of_clipped, resampled_means};
 use crate::error::Result;
 
 /// The registry's entry of clipped density.
@@ -13,14 +15,16 @@ pub(crate) const DENSITY: Metric = Metric {
     columns: &["clipped_density"],
     about: "density with spheres and contributions clipped, over that of the real set: reads as a share of good samples, 0 to 1",
     better: Better::Higher,
+    range: range::SHARE,
     needs: Needs::Features,
     by_default: true,
     alone: false,
+    least_rows: LeastRows::RealSpheres(1),
     depends_on_rows: false,
     draws: false,
     compute: density,
     replicates: None,
-    caution: |comparison| comparison.too_few_for(comparison.options.k_density),
+    caution: |comparison| comparison.caution_of_spheres(comparison.real, comparison.options.k_density),
 };
 
 /// The registry's entry of clipped coverage.
@@ -29,22 +33,32 @@ pub(crate) const COVERAGE: Metric = Metric {
     columns: &["clipped_coverage"],
     about: "coverage counting up to k samples a sphere, calibrated: reads as a share of good samples, 0 to 1",
     better: Better::Higher,
+    range: range::SHARE,
     needs: Needs::Features,
     by_default: true,
     alone: false,
+    least_rows: LeastRows::RealSpheres(1),
     depends_on_rows: false,
     draws: false,
-    compute: coverage,
-    replicates: None,
-    caution: |comparison| comparison.too_few_for(comparison.options.k_density),
+    compute: |comparison| {
+        let limit = comparison.options.k_density as u32;
+        let mean = mean_of_clipped(&comparison.memberships()?.strict.rows_of_sphere, limit);
+        Ok(Measured::value(coverage(mean, comparison)?))
+    },
+    replicates: Some(|comparison, draws| {
+        let limit = comparison.options.k_density as u32;
+        let counts = &comparison.memberships()?.strict.rows_of_sphere;
+        let means = resampled_means(comparison, Boundary::Excluded, counts, limit, draws)?;
+        means.into_iter().map(|mean| coverage(mean, comparison)).collect()
+    }),
+    caution: |comparison| comparison.caution_of_spheres(comparison.real, comparison.options.k_density),
 };
 
 fn density(comparison: &Comparison<'_>) -> Result<Measured> {
     let k = comparison.options.k_density;
     let real = own_clipped_density(comparison.real.manifold()?, k)?;
     let counts = &comparison.memberships()?.clipped.spheres_of_row;
-    let rows = counts.iter().map(|count| f64::from((*count).min(k as u32))).collect();
-    Ok(Measured::mean(rows, move |mean| (mean / k as f64 / real).min(1.0)))
+    Ok(Measured::mean(clipped(counts, k as u32), move |mean| (mean / k as f64 / real).min(1.0)))
 }
 
 /// The clipped density of the real set in its own spheres, each row being looked for among the k neighbours of the others only:
@@ -61,16 +75,14 @@ pub(crate) fn own_clipped_density(manifold: &Manifold, k: usize) -> Result<f64> 
             appearances[other as usize] += 1;
         }
     }
-    let sum: f64 = appearances.iter().map(|count| f64::from((*count).min(k as u32))).sum();
-    Ok(sum / (k * manifold.len()) as f64)
+    Ok(mean_of_clipped(&appearances, k as u32) / k as f64)
 }
 
-fn coverage(comparison: &Comparison<'_>) -> Result<Measured> {
+/// The clipped coverage of spheres that hold `mean` rows, of which up to k are counted.
+fn coverage(mean: f64, comparison: &Comparison<'_>) -> Result<f64> {
     let k = comparison.options.k_density;
-    let membership = &comparison.memberships()?.strict;
-    let (real, generated) = (membership.rows_of_sphere.len(), membership.spheres_of_row.len());
-    let rows = membership.rows_of_sphere.iter().map(|count| f64::from((*count).min(k as u32))).collect();
-    Ok(Measured::mean(rows, move |mean| calibrated(mean / k as f64, k, real, generated)).of_real_rows())
+    let (real, generated) = (comparison.real.features()?.nrows(), comparison.generated.features()?.nrows());
+    Ok(calibrated(mean / k as f64, k, real, generated))
 }
 
 /// The number of samples of the real distribution that would be expected to reach `coverage`, over `generated + 1`: the inverse of
@@ -107,7 +119,6 @@ pub(crate) fn expected_coverage(good: usize, k: usize, real: usize) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::manifold::Boundary;
     use super::super::super::test_support::{Fixture, assert_close, options, set};
     use super::*;
     use crate::progress::Silent;
@@ -125,7 +136,7 @@ mod tests {
             let real = set(real.slice(s![..number("real") as usize, ..]).to_owned(), &options);
             let fake = set(fake.slice(s![..number("generated") as usize, ..]).to_owned(), &options);
             let comparison = Comparison::new(&real, &fake, &options, &Silent).unwrap();
-            let found = [density(&comparison).unwrap().values[0], coverage(&comparison).unwrap().values[0]];
+            let found = [&DENSITY, &COVERAGE].map(|metric| (metric.compute)(&comparison).unwrap().values[0]);
             assert_close(&found, &[number("clipped_density"), number("clipped_coverage")], 1e-9);
         }
     }
@@ -158,8 +169,8 @@ mod tests {
         let real = set(fixture.features("real_2000").slice(s![..1000, ..]).to_owned(), &options);
         let generated = set(features, &options);
         let comparison = Comparison::new(&real, &generated, &options, &Silent).unwrap();
-        for measured in [density(&comparison), coverage(&comparison)] {
-            let value = measured.unwrap().values[0];
+        for metric in [&DENSITY, &COVERAGE] {
+            let value = (metric.compute)(&comparison).unwrap().values[0];
             assert!((value - 0.6).abs() < 0.05, "{value}");
         }
     }

@@ -1,6 +1,7 @@
 //! Density (Naeem et al. 2020, arXiv 2002.09797, eq. 3).
 
-use super::super::metric::{Better, Measured, Metric, Needs};
+use super::super::least_rows::LeastRows;
+use super::super::metric::{Better, Measured, Metric, Needs, range};
 
 /// The registry's entry.
 pub(crate) const METRIC: Metric = Metric {
@@ -9,9 +10,11 @@ pub(crate) const METRIC: Metric = Metric {
     about: "real spheres around a generated sample, over k (fidelity); near 1 for real against real, above 1 where \
             generated samples crowd dense regions",
     better: Better::Higher,
+    range: range::NOT_NEGATIVE,
     needs: Needs::Features,
     by_default: true,
     alone: false,
+    least_rows: LeastRows::RealSpheres(1),
     depends_on_rows: false,
     draws: false,
     compute: |comparison| {
@@ -20,5 +23,5 @@ pub(crate) const METRIC: Metric = Metric {
         Ok(Measured::mean(counts.iter().map(|count| f64::from(*count)).collect(), move |mean| mean / k))
     },
     replicates: None,
-    caution: |comparison| comparison.too_few_for(comparison.options.k_density),
+    caution: |comparison| comparison.caution_of_spheres(comparison.real, comparison.options.k_density),
 };

@@ -1,6 +1,8 @@
 //! Improved precision (Kynkäänniemi et al. 2019, arXiv 1904.06991, eq. 2).
 
-use super::super::metric::{Better, Measured, Metric, Needs};
+use super::super::least_rows::LeastRows;
+use super::super::metric::{Better, Measured, Metric, Needs, range};
+use super::counts::clipped;
 
 /// The registry's entry.
 pub(crate) const METRIC: Metric = Metric {
@@ -8,12 +10,17 @@ pub(crate) const METRIC: Metric = Metric {
     columns: &["precision"],
     about: "share of generated samples inside a real sphere (fidelity); 1 is best",
     better: Better::Higher,
+    range: range::SHARE,
     needs: Needs::Features,
     by_default: true,
     alone: false,
+    least_rows: LeastRows::RealSpheres(1),
     depends_on_rows: false,
     draws: false,
-    compute: |comparison| Ok(Measured::share(&comparison.memberships()?.precision.spheres_of_row)),
+    compute: |comparison| {
+        let counts = &comparison.memberships()?.precision.spheres_of_row;
+        Ok(Measured::mean(clipped(counts, 1), |share| share))
+    },
     replicates: None,
-    caution: |comparison| comparison.too_few_for(comparison.options.k),
+    caution: |comparison| comparison.caution_of_spheres(comparison.real, comparison.options.k),
 };

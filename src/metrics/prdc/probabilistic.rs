@@ -3,11 +3,14 @@
 //! `R` is one radius for the whole set: 1.2 times the mean distance to the 4th nearest neighbour.
 
 use super::super::comparison::Comparison;
-
 use super::super::feature_set::FeatureSet;
+use super::super::least_rows::LeastRows;
 use super::super::manifold::Manifold;
-use super::super::metric::{Better, Measured, Metric, Needs};
+use super::super::metric::{Better, Measured, Metric, Needs, range};
+use super::super::resampling::Draws;
+use super::halves::{self, bits};
 use crate::error::Result;
+use crate::progress::Progress;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The neighbour whose mean distance sets the radius, as the authors choose it.
@@ -25,14 +28,19 @@ pub(crate) const PRECISION: Metric = Metric {
     columns: &["p_precision"],
     about: "mean probability that a generated sample is in the support of the real set; 1 is best",
     better: Better::Higher,
+    range: range::SHARE,
     needs: Needs::Features,
     by_default: false,
     alone: false,
+    least_rows: LeastRows::RealSpheres(NEIGHBOUR),
     depends_on_rows: false,
     draws: false,
-    compute: |comparison| probabilities(comparison.real, comparison.generated, comparison),
+    compute: |comparison| {
+        let probabilities = in_support(comparison.real, comparison.generated, comparison)?;
+        Ok(Measured::mean(probabilities, |mean| mean))
+    },
     replicates: None,
-    caution: |comparison| comparison.too_few_for(NEIGHBOUR),
+    caution: |comparison| comparison.caution_of_spheres(comparison.real, NEIGHBOUR),
 };
 
 /// The registry's entry of recall.
@@ -41,41 +49,87 @@ pub(crate) const RECALL: Metric = Metric {
     columns: &["p_recall"],
     about: "mean probability that a real sample is in the support of the generated set; 1 is best",
     better: Better::Higher,
+    range: range::SHARE,
     needs: Needs::Features,
     by_default: false,
     alone: false,
+    least_rows: LeastRows::GeneratedSpheres(NEIGHBOUR),
     depends_on_rows: true,
     draws: false,
-    compute: |comparison| Ok(probabilities(comparison.generated, comparison.real, comparison)?.of_real_rows()),
-    replicates: None,
-    caution: |comparison| comparison.too_few_for(NEIGHBOUR),
+    compute: |comparison| {
+        let probabilities = in_support(comparison.generated, comparison.real, comparison)?;
+        Ok(Measured::value(probabilities.iter().sum::<f64>() / probabilities.len() as f64))
+    },
+    replicates: Some(recall_of_halves),
+    caution: |comparison| comparison.caution_of_spheres(comparison.generated, NEIGHBOUR),
 };
 
-/// The probability that each row of `others` is in the support of `set`.
+/// The probability that each row of `others` is in the support of each of several parts of `set`, `[others, parts]`: of each part the
+/// radius, and of each row of the set a bit for each part that it is in.
 fn probabilities(
     set: &FeatureSet<'_>,
     others: &FeatureSet<'_>,
-    comparison: &Comparison<'_>,
-) -> Result<Measured> {
-    let radius = radius(set, comparison)?;
+    radii: &[f64],
+    parts_of: impl Fn(usize) -> u64 + Sync,
+    progress: &dyn Progress,
+) -> Result<Vec<f64>> {
+    let parts = radii.len();
     let others = others.index()?;
-    // Of each row, minus the sum of ln(d / R).
-    let outside: Vec<AtomicU64> = (0..others.rows()).map(|_| AtomicU64::new(0)).collect();
+    // Of each row and part, minus the sum of ln(d / R).
+    let outside: Vec<AtomicU64> = (0..others.rows() * parts).map(|_| AtomicU64::new(0)).collect();
     let most = (LARGEST_LOGARITHM / UNIT) as u64;
-    let visit = |_: u32, row: u32, distance: f64| {
-        let logarithm = match distance > 0.0 {
-            true => (radius / distance).ln().clamp(0.0, LARGEST_LOGARITHM),
-            false => LARGEST_LOGARITHM,
-        };
-        let counter = &outside[row as usize];
-        if counter.load(Ordering::Relaxed) < most {
-            counter.fetch_add((logarithm / UNIT) as u64, Ordering::Relaxed);
+    let visit = |centre: u32, row: u32, distance: f64| {
+        for part in bits(parts_of(centre as usize)) {
+            let logarithm = match distance > 0.0 {
+                true => (radii[part] / distance).ln().clamp(0.0, LARGEST_LOGARITHM),
+                false => LARGEST_LOGARITHM,
+            };
+            let counter = &outside[row as usize * parts + part];
+            if counter.load(Ordering::Relaxed) < most {
+                counter.fetch_add((logarithm / UNIT) as u64, Ordering::Relaxed);
+            }
         }
     };
     let centres = set.features()?;
-    others.visit_within(centres, &vec![radius; centres.nrows()], &visit, comparison.progress)?;
+    let widest = radii.iter().copied().fold(0.0, f64::max);
+    others.visit_within(centres, &vec![widest; centres.nrows()], &visit, progress)?;
     let probability = |sum: AtomicU64| -(-(sum.into_inner().min(most) as f64) * UNIT).exp_m1();
-    Ok(Measured::mean(outside.into_iter().map(probability).collect(), |mean| mean))
+    Ok(outside.into_iter().map(probability).collect())
+}
+
+/// The probability that each row of `others` is in the support of `set`.
+fn in_support(
+    set: &FeatureSet<'_>,
+    others: &FeatureSet<'_>,
+    comparison: &Comparison<'_>,
+) -> Result<Vec<f64>> {
+    probabilities(set, others, &[radius(set, comparison)?], |_| 1, comparison.progress)
+}
+
+/// The recall of as many random halves of the generated rows as there are draws.
+fn recall_of_halves(comparison: &Comparison<'_>, draws: &Draws) -> Result<Vec<f64>> {
+    let Comparison { real, generated, progress, .. } = *comparison;
+    let Some(nearest) = halves::nearest(comparison, NEIGHBOUR)? else { return Ok(Vec::new()) };
+    let rows = nearest.len();
+    let mut values = Vec::new();
+    for halves in halves::halves(rows, draws) {
+        let mut radii = vec![0.0; halves.count];
+        for row in 0..rows {
+            let (others, distances) = nearest.of(row);
+            let places = halves.kth(others, NEIGHBOUR);
+            for half in bits(halves.holding[row]) {
+                let place = (places[half] as usize).min(distances.len() - 1);
+                radii[half] += SCALE * distances[place] / (rows / 2) as f64;
+            }
+        }
+        let inside = probabilities(generated, real, &radii, |row| halves.holding[row], progress)?;
+        let mean = |half| {
+            let of_half = inside.iter().skip(half).step_by(halves.count);
+            of_half.sum::<f64>() / (inside.len() / halves.count) as f64
+        };
+        values.extend((0..halves.count).map(mean));
+    }
+    Ok(values)
 }
 
 /// The radius `R` of a set.
@@ -84,7 +138,7 @@ fn radius(set: &FeatureSet<'_>, comparison: &Comparison<'_>) -> Result<f64> {
     let radii = match manifold.neighbors().k {
         k if k >= NEIGHBOUR => manifold.radii(NEIGHBOUR)?,
         _ => {
-            let features = set.features()?.to_owned().into_shared();
+            let features = set.shared()?.clone();
             Manifold::of(features, set.index()?, NEIGHBOUR, comparison.progress)?.radii(NEIGHBOUR)?
         }
     };
