@@ -36,7 +36,7 @@ SETTINGS = {
     "frechet 0.01, ratio:0": "--rule ratio:0 --frechet 0.01",
     "kept images, a quarter": "--weight 1 --data-generated KEPT",
 }
-METRICS = ["precision", "recall", "coverage", "fd"]
+METRICS = ["precision", "recall", "coverage", "clipped-coverage", "fd"]
 
 
 def main():
@@ -114,7 +114,7 @@ def evaluated(args, generator, name, held_out):
         for space in [args.score, args.judge]:
             out = subprocess.run(
                 [args.pd, "eval", "--real", held_out, "--generated", images, "--extractor", space,
-                 *weights(args, space), "--metrics", "precision,recall,coverage,fd", "--json", "--quiet"],
+                 *weights(args, space), "--metrics", ",".join(METRICS), "--json", "--quiet"],
                 check=True, capture_output=True, text=True).stdout
             found[space] = json.loads(out)["generated"][0]
         result.write_text(json.dumps(found))
@@ -125,7 +125,7 @@ def row(args, name, results):
     for space in [args.score, args.judge]:
         cells = []
         for metric in METRICS:
-            values = [result[space][metric] for result in results]
+            values = [result[space][metric.replace("-", "_")] for result in results]
             spread = f" +- {(max(values) - min(values)) / 2:.3g}" if len(values) > 1 else ""
             cells.append(f"{sum(values) / len(values):.3f}{spread}")
         print(f"| {name} | {space} | " + " | ".join(cells) + " |", flush=True)
